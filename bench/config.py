@@ -1,0 +1,194 @@
+"""What a run is: names and numbers only, checked where the user's file enters.
+
+Every field decides the trained weights, so every field is part of the run id. A field that stands at its default is
+left out of the id: a field added later does not re-key old runs. A default therefore never changes.
+"""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from harmonize.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
+    """Raise ValueError when a value is not among the allowed ones."""
+    if value not in allowed:
+        raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how to train."""
+
+    epochs: int = 5
+    batch_size: int = 64  # images per optimizer step
+    micro_batch: int = 0  # images per forward pass; 0 = batch_size. It changes batch norm
+    kind: str = "cosine"  # cosine: linear warm-up, then decay to zero; constant: linear warm-up, then flat
+    warmup: float = 0.05  # share of all steps
+    lr: float = 0.0  # 0 = the optimizer entry's own
+    weight_decay: float = -1.0  # below 0 = the optimizer entry's own
+    clip: float = 0.0  # largest global gradient norm; 0 = off
+    patience: int = 0  # epochs without a better validation AUROC before stopping; 0 = off
+    ema: float = 0.0  # decay of the averaged weights; 0 = off
+    freeze_epochs: int = 0  # epochs in which only the head learns
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, ("cosine", "constant"))
+        if self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, not {self.epochs}")
+        if self.batch_size < 2:
+            raise ValueError(f"batch_size must be at least 2 for batch norm, not {self.batch_size}")
+        if self.micro_batch and (self.micro_batch < 2 or self.batch_size % self.micro_batch):
+            raise ValueError(f"micro_batch must divide batch_size {self.batch_size} and be at least 2, not {self.micro_batch}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of all steps in [0, 1), not {self.warmup}")
+        if self.lr < 0 or self.clip < 0 or self.patience < 0 or self.freeze_epochs < 0:
+            raise ValueError("lr, clip, patience and freeze_epochs are not negative")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is a decay in [0, 1), not {self.ema}")
+        if self.ema or self.freeze_epochs:
+            raise ValueError("ema and freeze_epochs are reserved: this version trains without them")
+
+
+@dataclass(frozen=True, slots=True)
+class CohortChoice:
+    """Which images of the training cohort take part."""
+
+    views: str = "frontal"
+    per_study: str = "all"
+    limit: int = 0  # at most so many training patients, drawn by patient hash; 0 = all
+
+    def __post_init__(self) -> None:
+        one_of("views", self.views, ("frontal",))
+        one_of("per_study", self.per_study, ("all",))
+        if self.limit < 0:
+            raise ValueError(f"limit is a number of patients, not {self.limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Shares of the source's patients, by hash of the patient id."""
+
+    train: float = 0.8
+    val: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        shares = (self.train, self.val, self.test)
+        if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+            raise ValueError(f"train, val and test are positive shares that sum to 1, not {shares}")
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """One trained model, fully named: registry names, numbers and nothing else."""
+
+    architecture: str
+    optimizer: str
+    loss: str
+    uncertainty: str
+    preprocessing: str
+    train_on: str = "chexpert"
+    space: str = "shared-9"  # which findings are learnt
+    mapping: str = "default"  # default, strict or broad label mapping of the training labels
+    task: str = "multilabel"
+    label_source: str = "default"
+    cohort: CohortChoice = field(default_factory=CohortChoice)
+    split: Split = field(default_factory=Split)
+    weights: str = "none"  # where training starts from
+    channels: int = 3
+    heads: str = "multilabel"
+    schedule: Schedule = field(default_factory=Schedule)
+    precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
+    blank: str = "zero"  # what "not mentioned" teaches: zero (absent) or ignore
+    augmentation: str = "none"
+    selection: str = "best_val"
+    seed: int = 0
+    threads: int = 1  # of a CPU run; the same number gives the same weights
+
+    def __post_init__(self) -> None:
+        one_of("mapping", self.mapping, ("default", "strict", "broad"))
+        one_of("task", self.task, ("multilabel",))
+        one_of("label_source", self.label_source, ("default",))
+        one_of("channels", self.channels, (1, 3))
+        one_of("heads", self.heads, ("multilabel",))
+        one_of("precision", self.precision, ("mixed", "fp32", "bf16", "fp16"))
+        one_of("blank", self.blank, ("zero", "ignore"))
+        one_of("selection", self.selection, ("best_val", "last"))
+        if self.threads < 1 or self.seed < 0:
+            raise ValueError("threads is at least 1 and seed at least 0")
+
+
+# fields of RunConfig that name an entry of the registry -> its section
+NAMED = {
+    "architecture": "architectures",
+    "optimizer": "optimizers",
+    "loss": "losses",
+    "uncertainty": "uncertainty",
+    "preprocessing": "preprocessing",
+    "augmentation": "augmentation",
+    "weights": "weights",
+}
+
+
+def _fits(value: object, kind: Any) -> bool:
+    return type(value) in (int, float) if kind is float else type(value) is kind
+
+
+def from_dict(kind: type[T], raw: object, where: str) -> T:
+    """Build a config dataclass from a block of YAML; `where` is its place in the file.
+
+    Raises ConfigError for an unknown or missing key, a wrong type or a value out of range.
+    """
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{raw!r} is not a block of keys", where, "write `key: value` lines")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key not in known:
+            close = get_close_matches(str(key), known, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", fix)
+        expected = hints[key]
+        if is_dataclass(expected):
+            values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")
+        elif not _fits(value, expected):
+            name = getattr(expected, "__name__", str(expected))
+            raise ConfigError(f"{key} is {value!r}, not of type {name}", f"{where}.{key}", f"give a plain {name}")
+        else:
+            values[key] = expected(value) if expected in (int, float, str) else value  # 0 -> 0.0: both hash alike
+    required = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    for name in required:
+        if name not in values:
+            raise ConfigError(f"{name} is missing", where, f"add `{name}: ...`")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ConfigError(str(error), where, "correct the value; docs/grids.md lists what each key takes") from error
+
+
+def differing(config: Any) -> dict[str, Any]:
+    """Return the fields of a config that are not at their defaults, nested ones too.
+
+    >>> differing(Schedule(epochs=3))
+    {'epochs': 3}
+    """
+    out: dict[str, Any] = {}
+    for f in fields(config):
+        value = getattr(config, f.name)
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if value == default:
+            continue
+        out[f.name] = differing(value) if is_dataclass(value) else value
+    return out
+
+
+def full(config: Any) -> dict[str, Any]:
+    """Return all fields of a config as plain values."""
+    return asdict(config)

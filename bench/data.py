@@ -1,0 +1,72 @@
+"""A cohort and its image cache, as arrays that training and prediction index.
+
+Legend: N images, K findings, H height, W width.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harmonize.cache import ImageCache
+from harmonize.findings import UNMAPPED_CODE
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """The readable images of one part of a cohort, with their label states."""
+
+    image_id: NDArray[np.object_]  # [N]
+    patient_id: NDArray[np.object_]  # [N]
+    rows: NDArray[np.int64]  # [N] places in the cache
+    state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
+    """Return the label states [N, K] of a cohort table, null as -3."""
+    columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in findings]
+    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
+
+
+def examples(table: pd.DataFrame, cache: ImageCache, findings: Sequence[str]) -> Examples:
+    """Return the rows of a cohort table whose images can be read, in the order of the table."""
+    rows = cache.rows(table["image_id"])
+    table = table[rows >= 0]
+    ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
+    return Examples(ids, patients, rows[rows >= 0], states(table, findings))
+
+
+def probe_rows(patient_id: NDArray[np.object_], most: int = 2000) -> NDArray[np.int64]:
+    """Return the places of a fixed sample: the first image of each patient, `most` patients by hash of their id."""
+    _, first = np.unique(patient_id.astype(str), return_index=True)
+    digest = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
+    order = sorted(range(len(first)), key=digest.__getitem__)[:most]
+    return np.sort(first[order]).astype(np.int64)
+
+
+class Feed:
+    """Gives batches of cached images as uint8 tensors [N, H, W] on the device.
+
+    The whole cache lies on the GPU when it takes at most half of the free memory; else batches are copied from the
+    memory-mapped file, pinned.
+    """
+
+    def __init__(self, images: NDArray[np.uint8], device: torch.device) -> None:
+        self.images, self.device = images, device
+        self.resident: Tensor | None = None
+        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+            self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+
+    def __call__(self, rows: NDArray[np.int64]) -> Tensor:
+        if self.resident is not None:
+            return self.resident[torch.from_numpy(rows).to(self.device)]
+        batch = torch.from_numpy(self.images[rows])
+        return batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch

@@ -1,0 +1,1 @@
+"""Executors: they take jobs and yield outcomes."""

@@ -1,0 +1,222 @@
+"""A grid file and its expansion into run configurations: union of products, each run once."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from bench.config import NAMED, RunConfig, Split, from_dict
+from bench.registry import Registry, shipped
+from harmonize.errors import ConfigError
+from harmonize.yamlfile import read_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What the author of a grid promises; `runs` is checked, the rest is said to the reader."""
+
+    runs: int = 0
+    minutes: float = 0.0
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomChoice:
+    """The synthetic cohorts a grid makes when it is run without data."""
+
+    source: int = 2300  # frontal images of the training hospital
+    external: int = 320  # frontal images of each other hospital
+    size: int = 128  # long side in pixels
+    shortcut: float = 0.0  # strength of the planted shortcut, 0 to 1
+    finding: str = "Pleural Effusion"  # the finding it goes with
+    seed: int = 0
+
+
+_KEYS = ("name", "title", "expect", "evaluate_on", "min_count", "split", "phantom", "include", "base", "sweeps", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What to train, where to test, and how to score."""
+
+    name: str
+    path: str
+    title: str
+    evaluate_on: tuple[str, ...]
+    min_count: int
+    configs: tuple[RunConfig, ...]
+    expect: Expect = field(default_factory=Expect)
+    phantom: PhantomChoice = field(default_factory=PhantomChoice)
+    base: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def train_on(self) -> str:
+        """The home cohort; one per grid."""
+        return self.configs[0].train_on
+
+    @classmethod
+    def read(cls, name_or_path: str, registry: Registry) -> Self:
+        """Read a grid file, or the shipped grid of that name, and expand it.
+
+        Raises ConfigError for anything unknown, misspelt, repeated or impossible, with file and place.
+        """
+        path = _find(name_or_path)
+        raw = _load(path)
+        for key in raw:
+            if key not in _KEYS:
+                close = get_close_matches(str(key), _KEYS, n=1)
+                fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
+                raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
+        configs = _expand(raw, registry, str(path))
+        for key in ("train_on", "split", "space"):
+            if len({getattr(c, key) for c in configs}) > 1:
+                fix = "runs of one grid are compared on the same images and findings; write one grid each"
+                raise ConfigError(f"runs differ in {key}", f"{path}: {key}", fix)
+        sources = {configs[0].train_on}
+        evaluate_on = raw.get("evaluate_on", [])
+        if not isinstance(evaluate_on, list) or not all(isinstance(n, str) for n in evaluate_on):
+            raise ConfigError("evaluate_on is not a list of cohort names", f"{path}: evaluate_on", "write [mimic, nih]")
+        repeated = [n for n in evaluate_on if evaluate_on.count(n) > 1]
+        if repeated or sources & set(evaluate_on):
+            culprit = repeated[0] if repeated else next(iter(sources))
+            fix = "name each external cohort once; the training cohort is always evaluated"
+            raise ConfigError(f"evaluate_on names {culprit!r} twice or the training cohort", f"{path}: evaluate_on", fix)
+        min_count = raw.get("min_count", 10)
+        if type(min_count) is not int or min_count < 1:
+            raise ConfigError(f"min_count is {min_count!r}", f"{path}: min_count", "give a whole number of patients from 1")
+        expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
+        if expect.runs and expect.runs != len(configs):
+            raise ConfigError(f"the grid expands to {len(configs)} runs, not {expect.runs}", f"{path}: expect.runs", "correct the sweeps or the number")
+        name = str(raw.get("name", path.stem))
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _")
+        phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
+        return cls(name, str(path), str(raw.get("title", name)), tuple(evaluate_on), min_count, configs, expect, phantom, raw.get("base", {}))
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise ConfigError("no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`")
+    names = shipped_grids()
+    if name_or_path in names:
+        return shipped(f"grids/{name_or_path}.yaml")
+    close = get_close_matches(name_or_path, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(f"no grid {name_or_path!r}", "--grid", f"{hint}shipped grids: {', '.join(names)}; or give a file")
+
+
+def shipped_grids() -> list[str]:
+    """Return the names of the grids that come with the project."""
+    return sorted(p.stem for p in shipped("grids/demo.yaml").parent.glob("*.yaml"))
+
+
+def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError("not a grid: no keys", str(path), "see grids/demo.yaml for the form")
+    if "include" not in raw:
+        return raw
+    parent = path.parent / str(raw["include"])
+    if parent.resolve() in seen or not parent.is_file():
+        raise ConfigError(f"cannot include {raw['include']!r}", f"{path}: include", "name another grid file beside this one, without a circle")
+    inherited = _load(parent, (*seen, path.resolve()))
+    merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
+    if "base" in inherited and "base" in raw:
+        merged["base"] = _merge(inherited["base"], raw["base"])
+    return merged
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `under` with `over` on top, blocks merged key by key."""
+    out = dict(under)
+    for key, value in over.items():
+        out[key] = _merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
+    return out
+
+
+def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
+    base = dict(raw.get("base") or {})
+    if "split" in raw:
+        base.setdefault("split", raw["split"])
+    sweeps = raw.get("sweeps") or [{}]
+    skips = raw.get("skip") or []
+    for label, blocks in (("sweeps", sweeps), ("skip", skips)):
+        if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
+            raise ConfigError(f"{label} is not a list of blocks", f"{where}: {label}", "write `- {architecture: [a, b], seed: [0, 1]}`")
+    unique: dict[RunConfig, None] = {}
+    for i, sweep in enumerate(sweeps):
+        place = f"{where}: sweeps[{i}]"
+        axes = [[(key, v) for v in _values(key, value, registry, place)] for key, value in sweep.items()]
+        for combination in itertools.product(*axes):
+            block = dict(base)
+            for key, value in combination:
+                block = _merge(block, _nested(key, value, place))
+            config = _config(block, registry, place if sweep else f"{where}: base")
+            if not any(_skipped(config, skip, f"{where}: skip[{j}]") for j, skip in enumerate(skips)):
+                unique[config] = None
+    if not unique:
+        raise ConfigError("the grid has no runs", where, "remove a `skip`, or give `sweeps` or a full `base`")
+    return tuple(unique)
+
+
+def _values(key: str, value: Any, registry: Registry, place: str) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ConfigError(f"{key} is an empty list", f"{place}.{key}", "give at least one value")
+    if key not in NAMED:
+        return values
+    names = [_named(key, v, registry, f"{place}.{key}") for v in values]
+    return [name for group in names for name in group]
+
+
+def _named(key: str, value: Any, registry: Registry, place: str) -> list[str]:
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is {value!r}, not a name", place, f"`bench list {NAMED[key]}` shows the names")
+    return registry.match(NAMED[key], value, place)
+
+
+def _nested(key: str, value: Any, place: str) -> dict[str, Any]:
+    """Turn `schedule.lr: 1` into {schedule: {lr: 1}}."""
+    head, _, rest = str(key).partition(".")
+    known = [f.name for f in fields(RunConfig)]
+    if head not in known:
+        close = get_close_matches(head, known, n=1)
+        raise ConfigError(f"unknown key {head!r}", f"{place}.{key}", f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}")
+    return {head: {rest: value}} if rest else {head: value}
+
+
+def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConfig:
+    config = from_dict(RunConfig, block, place)
+    for key, section in NAMED.items():
+        registry.find(section, getattr(config, key), f"{place}.{key}")
+    if config.optimizer in {"sam", "asam"} and config.precision == "fp16":
+        raise ConfigError(f"{config.optimizer} cannot train in fp16", f"{place}.precision", "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients")
+    architecture = registry.find("architectures", config.architecture, place)
+    if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
+        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
+    return config
+
+
+def _skipped(config: RunConfig, skip: Mapping[str, Any], place: str) -> bool:
+    """Whether all conditions of one `skip` line hold."""
+    for key, value in skip.items():
+        _nested(key, value, place)
+        actual: Any = config
+        for part in str(key).split("."):
+            actual = getattr(actual, part)
+        wanted = value if isinstance(value, list) else [value]
+        if not any(fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted):
+            return False
+    return True
+
+
+def split_of(config: RunConfig) -> dict[str, float]:
+    """Return the split shares of a run as a plain mapping."""
+    split: Split = config.split
+    return {"train": split.train, "val": split.val, "test": split.test}

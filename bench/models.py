@@ -1,0 +1,176 @@
+"""Networks with one face: logits for training, features for the shortcut analysis, from timm or from this project.
+
+N images, C input channels, K findings, D features.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from bench.registry import Entry
+from harmonize.errors import ConfigError, SetupError
+
+Triple = tuple[float, float, float]
+
+
+class Network(nn.Module):
+    """A backbone (anything with `forward_features` and `forward_head(maps, pre_logits)`) and how its input is scaled.
+
+    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1].
+    """
+
+    def __init__(self, backbone: nn.Module, mean: Triple, std: Triple, in_channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean, self.std, self.in_channels = mean, std, in_channels
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return logit_NK."""
+        logit_NK: Tensor = self.backbone(x_NCHW)
+        return logit_NK
+
+    def embed(self, x_NCHW: Tensor) -> Tensor:
+        """Return the penultimate features, feature_ND: what the last linear layer sees."""
+        maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        return self._features(maps)
+
+    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logit_NK and feature_ND of one pass; in evaluation mode they equal `forward` and `embed`."""
+        maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        logit_NK: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
+        return logit_NK, self._features(maps)
+
+    def _features(self, maps: Tensor) -> Tensor:
+        feature: Tensor = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return feature.flatten(1)  # DPN's last layer is a 1x1 convolution
+
+
+def build(
+    use: str | Callable[..., nn.Module],
+    options: Mapping[str, Any],
+    num_outputs: int,
+    in_channels: int = 3,
+    weights: Path | Literal["hub"] | None = None,
+    seed: int = 0,
+) -> Network:
+    """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
+
+    `weights`: None for random ones, a safetensors file of the ImageNet model, or "hub" to download that file.
+    The classifier is random in all three cases, and equal in all three. No global random state is touched.
+    Raises ConfigError for options it does not take, SetupError for weights that cannot be had.
+    """
+    factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
+    where = str(options.get("name", getattr(factory, "__name__", use)))
+    try:
+        with _seeded(seed):
+            backbone = factory(num_outputs=num_outputs, in_channels=in_channels, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"cannot build the architecture: {error}", where, "correct its `with:` options") from error
+    if weights is not None:
+        if factory is not timm_model:
+            raise SetupError("it has no pretrained weights", where, "train it with `weights: none`")
+        file = _download(backbone, where) if weights == "hub" else weights
+        _start_from(file, backbone, in_channels, options)
+    scale = getattr(backbone, "pretrained_cfg", {})
+    mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
+    return Network(backbone, mean, std, in_channels)
+
+
+_IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+
+
+def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) -> nn.Module:
+    """Return a timm network with random weights; `name` is NAME or NAME.TAG.
+
+    Raises ConfigError for a name or tag that timm does not have.
+    """
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_outputs, in_chans=in_channels, **options
+        )
+    except RuntimeError as error:
+        if not str(error).startswith(("Unknown model", "Invalid pretrained tag")):
+            raise
+        close = get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=1)
+        fix = f"did you mean {close[0]!r}?" if close else "`timm.list_pretrained()` shows all"
+        raise ConfigError(f"timm {timm.__version__} has no model {name!r}", name, fix) from error
+    return model
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU generator for a while. Not torch.manual_seed: it would also reseed every GPU, for good."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _start_from(file: Path, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]) -> None:
+    """Copy everything but the classifier from the ImageNet model of `file`; every key must be there and fit."""
+    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    state = _imagenet_state(file, config, options)
+    classifier = tuple(f"{name}." for name in _names(config.get("classifier")))
+    state = {key: value for key, value in state.items() if not key.startswith(classifier)}
+    for conv in _names(config.get("first_conv")) if in_channels != 3 else ():
+        state[f"{conv}.weight"] = adapt_input_conv(in_channels, state[f"{conv}.weight"])
+    wrong = backbone.load_state_dict(state, strict=False)
+    missing = [key for key in wrong.missing_keys if not key.startswith(classifier)]
+    if missing or wrong.unexpected_keys:
+        raise _misfit(file, config, f"missing {missing}, unexpected {wrong.unexpected_keys}")
+
+
+def _imagenet_state(file: Path, config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the state of the whole ImageNet model, loaded strictly by timm, which knows its older key layouts."""
+    if file.suffix != ".safetensors":
+        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
+        raise SetupError(f"starting weights are read from .safetensors files only, not {file.suffix!r}", str(file), fix)
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        fix = "give a readable safetensors file, or download it again"
+        raise SetupError(f"cannot read the starting weights: {error}", str(file), fix) from error
+    overlay = {"state_dict": tensors, "custom_load": False}
+    others = {key: value for key, value in options.items() if key != "name"}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            donor = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **others)
+    except (RuntimeError, KeyError) as error:
+        raise _misfit(file, config, str(error)) from error
+    state: dict[str, Tensor] = donor.state_dict()
+    return state
+
+
+def _misfit(file: Path, config: Mapping[str, Any], detail: str) -> SetupError:
+    detail = " ".join(detail.split())
+    shown = detail if len(detail) < 600 else f"{detail[:600]} ..."
+    fix = f"give the ImageNet weights of timm's {config['architecture']}, with timm's keys"
+    return SetupError(f"the weights do not fit {config['architecture']}: {shown}", str(file), fix)
+
+
+def _download(backbone: nn.Module, where: str) -> Path:
+    """Return the file of the pinned tag from timm's hub; a failure raises, random weights never stand in."""
+    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    repository = config.get("hf_hub_id")
+    if not repository:
+        raise SetupError("timm's hub has no weights for it", where, "name a tag that has them, or `weights: none`")
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
+        fix = "check the network, or put the file under --weights DIR"
+        raise SetupError(f"cannot download {repository}/model.safetensors: {error}", where, fix) from error
+
+
+def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return what timm writes as one name, several or none."""
+    return (value,) if isinstance(value, str) else tuple(value or ())

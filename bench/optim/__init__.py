@@ -1,0 +1,1 @@
+"""Optimizers written here, and the way from a registry entry to an optimizer."""

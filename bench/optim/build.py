@@ -1,0 +1,51 @@
+"""From a registry entry to an optimizer over a network's weights."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from bench.registry import Entry
+from harmonize.errors import ConfigError
+
+
+def build(
+    use: str | Callable[..., Optimizer],
+    options: Mapping[str, Any],
+    network: nn.Module,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+) -> Optimizer:
+    """Return the optimizer of an entry; `lr` and `weight_decay` override its own options.
+
+    Every optimizer is driven by `step(closure)`, where the closure does zero_grad, forward, backward, clipping, and
+    returns the loss. An optimizer that asks for `network` gets it. Raises ConfigError for options it does not take.
+    """
+    kind = Entry("optimizers", use, use).load() if isinstance(use, str) else use
+    given = dict(options)
+    if lr is not None:
+        given["lr"] = lr
+    if weight_decay is not None:
+        given["weight_decay"] = weight_decay
+    if "network" in signature(kind).parameters:
+        given["network"] = network
+    try:
+        return kind(decay_groups(network, given.get("weight_decay")), **given)
+    except (TypeError, ValueError) as error:
+        name = getattr(kind, "__name__", str(use))
+        raise ConfigError(f"cannot build the optimizer: {error}", name, "correct its `with:` options") from error
+
+
+def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
+    """Return the trainable weights in one or two groups: biases and norms (at most one axis) never decay.
+
+    With `weight_decay` None the first group is left to the optimizer's default.
+    """
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    decayed: dict[str, Any] = {"params": [p for p in trainable if p.ndim > 1]}
+    if weight_decay is not None:
+        decayed["weight_decay"] = weight_decay
+    free = {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0}
+    return [group for group in (decayed, free) if group["params"]]

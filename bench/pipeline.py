@@ -1,0 +1,207 @@
+"""run_one(): one run from its plan to DONE: train, freeze, predict every cohort once, measure cost."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from bench import cost
+from bench.data import Examples, Feed, examples, probe_rows
+from bench.models import Network, build
+from bench.plan import EVALUATED_AT_HOME, CohortRef, geometry_of, home_split, open_images
+from bench.predict import predict, weights_sha256
+from bench.preprocess import Tone
+from bench.run import Run
+from bench.store import Progress, Store, canonical_json, lease, replacing, table_facts, write_bytes, write_table
+from bench.train import TrainingFailed, fit, findings_without_both_classes
+from harmonize.cache import ImageCache
+from harmonize.findings import space
+from harmonize.seeds import seed_for
+
+PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a worker process needs to do one run."""
+
+    run: Run
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str
+
+
+def run_one(job: Job, progress: Progress) -> bool:
+    """Do what is left of a run; return False when another process holds it.
+
+    Raises TrainingFailed or any other exception; the caller records it as the run's failure.
+    """
+    folder = job.store.begin(job.run.id, job.run.document)
+    with lease(folder) as mine:
+        if not mine:
+            return False
+        began = time.time()
+        device = torch.device(job.device)
+        if device.type == "cpu":
+            torch.set_num_threads(job.run.config.threads)
+        network, trained = _trained(job, folder, device, progress)
+        _predict_all(job, folder, network, device, progress)
+        if not (folder / "cost.json").is_file():
+            progress("measure cost", 0, 1)
+            _write_cost(job, folder, network, device)
+        if trained or not (folder / "env.json").is_file():
+            write_bytes(folder / "env.json", canonical_json(environment(device, job.run.config.threads, began)))
+        (folder / "last.pt").unlink(missing_ok=True)
+        (folder / "DONE").touch()
+    return True
+
+
+def _trained(job: Job, folder: Path, device: torch.device, progress: Progress) -> tuple[Network, bool]:
+    """Return the run's frozen network and whether it was trained just now."""
+    from safetensors.torch import load_file, save_file
+
+    run, config = job.run, job.run.config
+    architecture = run.entries["architecture"]
+    weights: Path | str | None = run.weights_file or ("hub" if config.weights == "imagenet" else None)
+    file, home = folder / "model.safetensors", job.refs[0]
+    findings = space(config.space)
+    if file.is_file():
+        network = build(architecture.use, architecture.options, len(findings), config.channels, None, config.seed)
+        network.load_state_dict(load_file(file))
+        return network.to(device), False
+    network = build(architecture.use, architecture.options, len(findings), config.channels, weights, seed_for(config.seed, "weights"))
+    cache = open_images(job.store, home, geometry_of(run))
+    table = pd.read_parquet(home.table)
+    split = home_split(table, config)
+    train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
+    unlearnt = findings_without_both_classes(train.state_NK, findings)
+    if len(unlearnt) == len(findings):
+        raise TrainingFailed("no finding has both classes in the readable training images")
+    trained = fit(run, network, _tone(run, network), Feed(cache.images, device), train, val, device, folder / "last.pt", progress)
+    write_table(folder / "history.parquet", trained.history)
+    facts = {"best_epoch": str(trained.best_epoch), "unlearnt": json.dumps(unlearnt)}
+    with replacing(file) as temporary:
+        save_file({k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}, temporary, metadata=facts)
+    return trained.network, True
+
+
+def _tone(run: Run, network: Network) -> Tone:
+    return Tone(run.preprocessing.get("ops", []), network.mean, network.std, run.config.channels)
+
+
+def _predict_all(job: Job, folder: Path, network: Network, device: torch.device, progress: Progress) -> None:
+    """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
+    run, findings = job.run, space(job.run.config.space)
+    before = weights_sha256(network)
+    tone, geometry = _tone(run, network), geometry_of(run)
+    for ref in job.refs:
+        path = folder / "predictions" / f"{ref.name}.parquet"
+        cache = open_images(job.store, ref, geometry)
+        facts = {"fingerprint": cache.fingerprint, "weights": before, "cohort": ref.id}
+        stored = table_facts(path)
+        if all(stored.get(k) == facts[k] for k in ("fingerprint", "weights")):
+            continue
+        chosen = evaluated(ref, run, cache)
+        sample = probe_sample(ref, run, chosen)
+        logit_NK, features = predict(
+            network, tone, Feed(cache.images, device), chosen.rows, device, "fp32", sample, progress, f"predict {ref.name}"
+        )
+        if not np.isfinite(logit_NK).all():
+            raise TrainingFailed(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
+        _write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
+        frame = pd.DataFrame(logit_NK, columns=list(findings))
+        frame.insert(0, "image_id", chosen.image_id.astype(str))
+        if weights_sha256(network) != before:
+            raise TrainingFailed(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
+        write_table(path, frame, facts)
+    write_bytes(folder / "seal.json", canonical_json({"weights_before": before, "weights_after": weights_sha256(network)}))
+
+
+def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
+    """Return what is predicted of a cohort: every readable image away, all but the training split at home."""
+    table = pd.read_parquet(ref.table)
+    if ref.role == "home":
+        table = table[home_split(table, run.config).isin(EVALUATED_AT_HOME)]
+    return examples(table, cache, space(run.config.space))
+
+
+def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
+    """Return the places of the images whose features are kept: the test split at home, the headline images away."""
+    table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
+    if ref.role == "home":
+        kept = table["image_id"][home_split(table, run.config) == "test"]
+    else:
+        kept = table["image_id"] if ref.headline_split == "all" else table["image_id"][table["split"] == ref.headline_split]
+    inside = np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
+    return inside[probe_rows(chosen.patient_id[inside])]
+
+
+def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], features: NDArray[np.float16]) -> None:
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, patient_id=chosen.patient_id[sample].astype("U"), feature=features)
+
+
+def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
+    size = int(job.run.preprocessing["size"])
+    size_of = cost.cost(network, size)
+    measured: dict[str, Any] = {
+        "params": size_of.params,
+        "trainable_params": size_of.trainable_params,
+        "macs": size_of.macs,
+        "flops": size_of.flops,
+        "not_counted": list(size_of.unsupported),
+        "images_per_second": cost.throughput(network, size, device),
+        "throughput_device": device_name(device, job.run.config.threads),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "image_size": size,
+    }
+    write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())
+
+
+def device_name(device: torch.device, threads: int) -> str:
+    """Return the device in words, e.g. `cpu (1 thread)`."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
+
+
+def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:
+    """Return what is good to know about how a run was made; it is never hashed."""
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "device": device_name(device, threads),
+        "commit": _commit(),
+        "seconds": time.time() - began,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _commit() -> str:
+    """Return the git commit of the sources, with `+` when they are changed, "" outside a checkout."""
+    here = Path(__file__).parent
+    command: Mapping[str, list[str]] = {"head": ["rev-parse", "--short=12", "HEAD"], "dirty": ["status", "--porcelain", "-uno"]}
+    out: dict[str, str] = {}
+    for name, arguments in command.items():
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603, S607
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        out[name] = done.stdout.strip()
+    return out["head"] + ("+" if out["dirty"] else "")

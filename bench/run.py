@@ -1,0 +1,69 @@
+"""A run: one configuration with everything that decides its weights, and the id that follows from it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.config import NAMED, RunConfig, differing
+from bench.registry import Entry, Registry
+from bench.store import canonical_json, short_hash
+from harmonize.errors import SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model to train: `id` is the first 12 hex digits of the SHA-256 of `document`."""
+
+    id: str
+    config: RunConfig
+    entries: Mapping[str, Entry]  # by field of the configuration: architecture, optimizer, ...
+    document: bytes  # canonical JSON, stored as run.json
+    weights_file: Path | None  # where the starting weights lie; None = random or the hub
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Return size, fit and ops of the preprocessing entry."""
+        return self.entries["preprocessing"].facts
+
+
+def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Path | None) -> Run:
+    """Return the run of a configuration: full entries, starting weights, id.
+
+    home_id is the id of the training cohort: phantom and real data never share a run.
+    Raises SetupError when a weights folder lacks the architecture's file.
+    """
+    entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
+    weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
+    document = canonical_json(
+        {
+            "schema": 1,
+            "config": differing(config),
+            "entries": {key: entry.identity for key, entry in entries.items()},
+            "home": home_id,
+            "weights": weights_id,
+        }
+    )
+    return Run(short_hash(document), config, entries, document, weights_file)
+
+
+def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:
+    """Return the file of starting weights (None: random or hub) and the identity that enters the run id."""
+    if choice == "none":
+        return None, "none"
+    name = str(architecture.options.get("name", architecture.name))
+    if folder is None:
+        return None, f"hub:{name}"
+    file = folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
+    if not file.is_file():
+        fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
+        raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
+    return file, f"sha256:{_sha256(file)}"
+
+
+@cache
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,97 @@
+"""What is lost away from home: AUROC on the home test split minus AUROC in a hospital never seen.
+
+Both are taken over the findings that both have. Home and away are different patients and resampled independently.
+Shapes: K findings, B replicates, H hospitals.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.intervals import mean_of, percentile
+from bench.scoring.measure import AUROC, Measured
+
+Array = NDArray[np.float64]
+AWAY, MACRO = "away", "macro"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gap:
+    """One gap with its interval; home and away are the two AUROCs on the same findings; counts are of the away side."""
+
+    dataset: str
+    finding: str
+    value: float
+    low: float
+    high: float
+    home: float
+    away: float
+    num_findings: int
+    n: int
+    num_positive: int
+    num_negative: int
+    num_patients: int
+    replicates: Array
+
+
+def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured]) -> list[Gap]:
+    """Return macro and per-finding gaps of each hospital, then their unweighted means as dataset "away".
+
+    A finding that one side lacks has a NaN gap and is left out of both macros. For "away" the counts are summed over
+    the hospitals that have a gap, and num_findings is the least of theirs.
+    """
+    out: list[Gap] = []
+    for other in away:
+        out += _of_hospital(findings, home, other)
+    if away:
+        out += [_mean([gap for gap in out if gap.finding == finding]) for finding in (MACRO, *findings)]
+    return out
+
+
+def _of_hospital(findings: Sequence[str], home: Measured, other: Measured) -> list[Gap]:
+    at_home, there, counts = home.value[AUROC], other.value[AUROC], other.counts
+    both = np.isfinite(at_home) & np.isfinite(there)
+    value_home, replicates_home = mean_of(np.where(both, at_home, np.nan), home.replicates[AUROC])
+    value_away, replicates_away = mean_of(np.where(both, there, np.nan), other.replicates[AUROC])
+    sizes = [counts.n, counts.num_positive, counts.num_negative, counts.num_patients]
+    least = [int(size[both].min()) if both.any() else 0 for size in sizes]
+    dataset = other.part.dataset
+    out = [_gap(dataset, MACRO, value_home, value_away, int(both.sum()), least, replicates_home - replicates_away)]
+    for k, finding in enumerate(findings):
+        replicates = home.replicates[AUROC][k] - other.replicates[AUROC][k]
+        size = [int(each[k]) for each in sizes]
+        out.append(_gap(dataset, finding, float(at_home[k]), float(there[k]), int(both[k]), size, replicates))
+    return out
+
+
+def _mean(gaps: Sequence[Gap]) -> Gap:
+    """Return the mean over hospitals of one finding's gap, or of the macro."""
+    known = [gap for gap in gaps if np.isfinite(gap.value)]
+    values = np.array([gap.value for gap in gaps])
+    _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
+    home = float(np.mean([gap.home for gap in known])) if known else float("nan")
+    there = float(np.mean([gap.away for gap in known])) if known else float("nan")
+    size = [
+        sum(each) for each in zip(*((g.n, g.num_positive, g.num_negative, g.num_patients) for g in known), strict=True)
+    ]
+    num_findings = min((gap.num_findings for gap in known), default=0)
+    return _gap(AWAY, gaps[0].finding, home, there, num_findings, size or [0] * 4, replicates)
+
+
+def _gap(
+    dataset: str, finding: str, home: float, away: float, num_findings: int, size: Sequence[int], replicates: Array
+) -> Gap:
+    value = home - away
+    low, high = percentile(np.array([value]), replicates[None])
+    n, num_positive, num_negative, num_patients = size
+    return Gap(
+        dataset, finding, value, float(low[0]), float(high[0]), home, away, num_findings,
+        n, num_positive, num_negative, num_patients, replicates,
+    )  # fmt: skip
+
+
+def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:
+    """Return the macro replicates [B] as "gap/<dataset>", and "gap/away"."""
+    return {f"gap/{gap.dataset}": gap.replicates for gap in gaps if gap.finding == MACRO}

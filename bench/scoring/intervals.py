@@ -1,0 +1,74 @@
+"""From replicates to 95 % intervals.
+
+Shapes: value [...], replicates [..., B] with NaN where a replicate could not be computed. A cell has an interval only
+if at least 95 % of its replicates could be.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.95
+VALID_SHARE = 0.95
+
+
+def enough(replicates: Array) -> NDArray[np.bool_]:
+    """Return where at least 95 % of the replicates are numbers."""
+    if replicates.shape[-1] == 0:
+        return np.zeros(replicates.shape[:-1], bool)
+    return np.asarray(np.isfinite(replicates).mean(-1) >= VALID_SHARE)
+
+
+def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the 2.5th and 97.5th percentile of the valid replicates; NaN without a value or enough of them."""
+    low = np.full(np.shape(value), np.nan)
+    high = low.copy()
+    fine = enough(replicates) & np.isfinite(value)
+    if fine.any():
+        share = (1 - LEVEL) / 2
+        low[fine], high[fine] = np.nanquantile(replicates[fine], [share, 1 - share], axis=-1)
+    return low, high
+
+
+def reflected(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the percentile interval mirrored at the value, not below 0, and stretched to hold the value.
+
+    For the calibration error: a distance grows when noise is added, so its replicates lie above the estimate just as
+    the estimate lies above the truth. Mirroring takes that bias out instead of doubling it (the "basic" bootstrap).
+    Source: Davison and Hinkley 1997, equation 5.6.
+    """
+    low, high = percentile(value, replicates)
+    return np.maximum(np.minimum(2 * value - high, value), 0.0), np.maximum(2 * value - low, value)
+
+
+def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
+    """Return the mean over the cells that have a value, and its replicates [B], from value [K] and replicates [K, B].
+
+    A replicate that lacks a cell takes the mean deviation of the others: leaving the cell out would mix the
+    differences between cells into the noise. All NaN when a cell has too few replicates for an interval of its own.
+    """
+    known = np.isfinite(value)
+    if not known.any():
+        return float("nan"), np.full(replicates.shape[-1], np.nan)
+    centre = float(value[known].mean())
+    if not enough(replicates[known]).all():
+        return centre, np.full(replicates.shape[-1], np.nan)
+    deviation = replicates[known] - value[known, None]
+    valid = np.isfinite(deviation)
+    count = valid.sum(0)
+    total = np.where(valid, deviation, 0.0).sum(0)
+    return centre, centre + np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+
+
+def wilson(share: Array, num: Array) -> tuple[Array, Array]:
+    """Return Wilson's interval of a share seen in `num` independent draws (num may be fractional: an effective number).
+
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953. Unlike the bootstrap it has a width at 0 and at 1.
+    """
+    z = float(norm.ppf((1 + LEVEL) / 2))
+    scale = 1 + z * z / num
+    centre = (share + z * z / (2 * num)) / scale
+    half = z / scale * np.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
+    return np.clip(centre - half, 0.0, share), np.clip(centre + half, share, 1.0)

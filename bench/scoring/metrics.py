@@ -1,0 +1,125 @@
+"""Values of one finding in one cohort: how well images are told apart, and how often a call is right.
+
+Shapes: label [N] int8 of 0 and 1, score [N] (a logit or a probability), called [N] bool. Whatever cannot be computed is
+NaN.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Label = NDArray[np.integer]
+Score = NDArray[np.floating]
+
+
+def require_finite(score: Score, what: str) -> None:
+    """Raise ValueError with the count when a score is NaN or infinite.
+
+    >>> require_finite(np.array([0.1, np.nan, np.inf]), "logits of Edema")
+    Traceback (most recent call last):
+    ValueError: 2 of 3 logits of Edema are NaN or infinite
+    """
+    num_bad = int(np.size(score) - np.isfinite(score).sum())
+    if num_bad:
+        raise ValueError(f"{num_bad} of {np.size(score)} {what} are NaN or infinite")
+
+
+def auroc(label: Label, score: Score) -> float:
+    """Return the chance that a random positive image outranks a random negative one (ties count half).
+
+    Range: 0 to 1, chance is 0.5, NaN when a class is absent. Unchanged by any increasing transform of the score.
+    Source: Hanley and McNeil, Radiology 143 (1982) 29, as the Mann-Whitney U statistic.
+
+    >>> auroc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32))
+    0.75
+    """
+    require_finite(score, "scores")
+    positive = label == 1
+    num_positive = int(positive.sum())
+    num_negative = len(label) - num_positive
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    rank_sum = rankdata(score)[positive].sum()
+    return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
+
+
+def auprc(label: Label, score: Score) -> float:
+    """Return the average precision: precision at each distinct score, weighted by the recall it adds.
+
+    Range: prevalence (chance) to 1, NaN when a class is absent. Tied images enter together, whatever their order.
+
+    >>> round(auprc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32)), 4)
+    0.8333
+    """
+    require_finite(score, "scores")
+    order = np.argsort(-score, kind="stable")
+    positive, ranked = label[order] == 1, score[order]
+    num_positive = int(positive.sum())
+    if num_positive == 0 or num_positive == len(label):
+        return float("nan")
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    found = np.cumsum(positive)[last_of_tie]
+    called = np.flatnonzero(last_of_tie) + 1
+    return float((np.diff(found, prepend=0) * (found / called)).sum() / num_positive)
+
+
+def brier(label: Label, prob: Score) -> float:
+    """Return the mean squared distance of probability and label (0 is best), NaN without images."""
+    require_finite(prob, "probabilities")
+    return float(np.mean((np.asarray(prob, np.float64) - label) ** 2)) if len(label) else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Counts of images by truth and call."""
+
+    true_positive: int
+    false_positive: int
+    false_negative: int
+    true_negative: int
+
+
+def confusion(label: Label, called: NDArray[np.bool_]) -> Confusion:
+    """Return the four counts."""
+    positive = label == 1
+    return Confusion(
+        int((positive & called).sum()),
+        int((~positive & called).sum()),
+        int((positive & ~called).sum()),
+        int((~positive & ~called).sum()),
+    )
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else float("nan")
+
+
+def f1(label: Label, called: NDArray[np.bool_]) -> float:
+    """Return the harmonic mean of precision and sensitivity; 0 when no positive is called, NaN without positives."""
+    count = confusion(label, called)
+    num_positive = count.true_positive + count.false_negative
+    return (
+        _ratio(2 * count.true_positive, num_positive + count.true_positive + count.false_positive)
+        if num_positive
+        else float("nan")
+    )
+
+
+def precision(label: Label, called: NDArray[np.bool_]) -> float:
+    """Return the share of calls that are right; NaN when nothing is called positive (never 0 by convention)."""
+    count = confusion(label, called)
+    return _ratio(count.true_positive, count.true_positive + count.false_positive)
+
+
+def sensitivity(label: Label, called: NDArray[np.bool_]) -> float:
+    """Return the share of positive images that are called; NaN without positives."""
+    count = confusion(label, called)
+    return _ratio(count.true_positive, count.true_positive + count.false_negative)
+
+
+def specificity(label: Label, called: NDArray[np.bool_]) -> float:
+    """Return the share of negative images that are not called; NaN without negatives."""
+    count = confusion(label, called)
+    return _ratio(count.true_negative, count.true_negative + count.false_positive)

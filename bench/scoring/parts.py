@@ -1,0 +1,108 @@
+"""What is scored: the logits of one run on one split of one cohort, with the labels.
+
+Shapes: N images, K findings.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.metrics import require_finite
+from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
+
+DROPPED = -1  # takes no part: uncertain, unmapped, or in a finding with too few patients
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides the numbers besides logits and labels; the last three are written into every row."""
+
+    min_count: int = 10  # patients with a positive image, and patients with a negative one, for a finding to be scored
+    num_resamples: int = 1000
+    bins: int = 15
+    seed: int = 0
+    mapping: str = "default"
+    subgroup: str = "all"
+    selection: str = "best_val"
+
+    def __post_init__(self) -> None:
+        if self.min_count < 1:
+            raise ValueError(f"min_count must be at least 1, not {self.min_count}")
+        if self.num_resamples < 0:
+            raise ValueError(f"num_resamples must not be negative, as {self.num_resamples} is")
+        if self.bins < 1:
+            raise ValueError(f"bins must be at least 1, not {self.bins}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One split of one cohort: logit [N, K] float32, state [N, K] int8 (label states, null as -3).
+
+    Raises ValueError for shapes that do not fit, an image named twice, an unknown state, or a logit that is not finite.
+    """
+
+    dataset: str
+    split: str
+    reference: str  # who labelled: report, radiologist, phantom
+    image_id: NDArray[np.object_]
+    patient_id: NDArray[np.object_]
+    logit: NDArray[np.float32]
+    state: NDArray[np.int8]
+    labeller_blank_is_absent: bool = True  # -2 reads as 0; else it takes no part
+
+    def __post_init__(self) -> None:
+        num = len(self.image_id)
+        if (
+            self.logit.ndim != 2
+            or self.logit.shape != self.state.shape
+            or len(self.logit) != num
+            or len(self.patient_id) != num
+        ):
+            shapes = (
+                f"{num} images, {len(self.patient_id)} patients, logits {self.logit.shape}, states {self.state.shape}"
+            )
+            raise ValueError(f"{self.name}: shapes do not fit: {shapes}")
+        if len(set(self.image_id)) != num:
+            raise ValueError(f"{self.name}: {num - len(set(self.image_id))} images are listed twice")
+        unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}
+        if unknown:
+            raise ValueError(f"{self.name}: unknown label states {sorted(unknown)}")
+        require_finite(self.logit, f"logits of {self.name}")
+
+    @property
+    def name(self) -> str:
+        """Return "dataset/split": the name its resamples are drawn under."""
+        return f"{self.dataset}/{self.split}"
+
+    def labels(self) -> NDArray[np.int8]:
+        """Return what scoring reads [N, K]: 1, 0, or DROPPED for uncertain, unmapped and (by rule) not mentioned."""
+        label = np.full(self.state.shape, DROPPED, np.int8)
+        label[self.state == PRESENT] = 1
+        label[self.state == ABSENT] = 0
+        if self.labeller_blank_is_absent:
+            label[self.state == NOT_MENTIONED] = 0
+        return label
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """How much there is per finding: [K] each."""
+
+    n: NDArray[np.int64]  # images that take part
+    num_positive: NDArray[np.int64]
+    num_negative: NDArray[np.int64]
+    num_patients: NDArray[np.int64]
+    available: NDArray[np.bool_]  # enough patients on both sides
+
+
+def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
+    """Return the counts; patient [N] are codes from 0."""
+
+    def patients(chosen_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.array([np.count_nonzero(np.bincount(patient[column])) for column in chosen_NK.T], np.int64)
+
+    positive, negative = label_NK == 1, label_NK == 0
+    num_positive, num_negative = positive.sum(0).astype(np.int64), negative.sum(0).astype(np.int64)
+    available = (patients(positive) >= min_count) & (patients(negative) >= min_count)
+    return Counts(num_positive + num_negative, num_positive, num_negative, patients(positive | negative), available)

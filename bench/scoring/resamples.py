@@ -1,0 +1,80 @@
+"""Patients drawn with replacement: the replicates that every run of a cohort shares."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harmonize.seeds import stream
+
+LANES = 64  # replicates side by side: one byte each, one cache line per patient
+
+
+@dataclass(frozen=True, slots=True)
+class Resamples:
+    """How often each patient was drawn in each replicate, and which image belongs to which patient.
+
+    patient [N] int32: 0 .. num_patients - 1 in the sorted order of the ids, so the order of the images does not matter.
+    weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; lanes beyond `num` are 0.
+    digest: equal digests mean equal draws of equal patients, hence replicates that can be paired.
+    """
+
+    patient: NDArray[np.int32]
+    weight: NDArray[np.uint8]
+    num: int
+    digest: int
+
+    @property
+    def num_patients(self) -> int:
+        """Return how many distinct patients there are."""
+        return int(self.weight.shape[1])
+
+    @classmethod
+    def draw(
+        cls, patient_ids: NDArray[np.object_] | NDArray[np.str_], num: int = 1000, name: str = "", seed: int = 0
+    ) -> Self:
+        """Draw as many patients as there are, `num` times; a patient comes with all of its images.
+
+        The draws depend on the number of patients, `name` (of the cohort) and `seed` only: never on a model or a label.
+        More replicates begin with the same ones. Memory: num bytes per patient.
+        """
+        codes, ids = pd.factorize(np.asarray(patient_ids, dtype=object), sort=True)
+        weight = _drawn(len(ids), num, name, seed)
+        text = "\x1f".join([name, str(seed), str(num), *map(str, ids)])
+        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        return cls(codes.astype(np.int32), weight, num, digest)
+
+    def counts(self, replicate: int) -> NDArray[np.uint8]:
+        """Return how often each image [N] occurs in one replicate."""
+        return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
+
+
+_kept: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()
+_lock = Lock()
+KEPT_BYTES = 400_000_000
+
+
+def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
+    """Return the draws, remembered between calls: the hundredth run of a cohort must not draw again."""
+    key = (num_patients, num, name, seed)
+    with _lock:
+        if key in _kept:
+            _kept.move_to_end(key)
+            return _kept[key]
+    weight = np.zeros((-(-num // LANES), num_patients, LANES), np.uint8)
+    generator = stream(seed, "resamples", name)
+    for replicate in range(num if num_patients else 0):
+        drawn = np.bincount(generator.integers(0, num_patients, num_patients), minlength=num_patients)
+        # 255 holds: a count of 256 needs 256 patients, and is then rarer than 1e-500
+        weight[replicate // LANES, :, replicate % LANES] = drawn
+    weight.flags.writeable = False
+    with _lock:
+        _kept[key] = weight
+        while len(_kept) > 1 and sum(each.nbytes for each in _kept.values()) > KEPT_BYTES:
+            _kept.popitem(last=False)
+    return weight

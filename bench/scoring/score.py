@@ -1,0 +1,99 @@
+"""Scores of one run: a pure function of its logits and the labels.
+
+Thresholds and Platt lines come from the home validation split; everything else is judged with them as they are.
+Shapes: N images, K findings, B replicates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring import reliability
+from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
+from bench.scoring.measure import AUROC, OperatingPoints, measure
+from bench.scoring.parts import Part, Settings
+from bench.scoring.rows import Writer, frame, macro, mean_of_macros
+from reports.tables import SCHEMAS, SCORES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunScores:
+    """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
+
+    operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b.
+    replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/away", "gap/<dataset>",
+    "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    """
+
+    scores: pd.DataFrame
+    gaps: pd.DataFrame
+    reliability: pd.DataFrame
+    operating_points: pd.DataFrame
+    replicates: dict[str, NDArray[Any]]
+
+
+def score_run(
+    run_id: str,
+    findings: Sequence[str],
+    home: str,
+    parts: Sequence[Part],
+    settings: Settings | None = None,
+    num_threads: int = 1,
+) -> RunScores:
+    """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
+
+    Thresholds and Platt lines need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
+    Numbers depend neither on the order of the images nor on num_threads.
+    Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
+    """
+    settings = settings or Settings()
+    _check(findings, home, parts)
+    val = next((part for part in parts if (part.dataset, part.split) == (home, "val")), None)
+    points = OperatingPoints.choose(val, len(findings))
+    measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
+    macros = [{key: macro(each, key) for key in each.value} for each in measured]
+    away = [each for each in measured if each.part.dataset != home]
+    away_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != home]
+    means = {key: mean_of_macros([found[key] for found in away_macros]) for key in (away_macros[0] if away else ())}
+    test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
+    found_gaps = gaps(findings, test, away) if test else []
+
+    writer = Writer(run_id, settings)
+    for each, found in zip(measured, macros, strict=True):
+        writer.add_part(findings, each, found)
+    writer.add_away(away, means)
+    writer.add_gaps(found_gaps, away)
+    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
+    shown = [each for each in (test, *away) if each is not None]
+    curves = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
+
+    replicates: dict[str, NDArray[Any]] = {
+        f"auroc/{each.part.dataset}": macro(each, AUROC).replicates for each in shown
+    }
+    if away:
+        replicates["auroc/away"] = means[AUROC].replicates
+    replicates |= replicates_by_dataset(found_gaps)
+    replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
+    return RunScores(
+        frame(writer.rows, SCORES),
+        frame(gap_rows, SCHEMAS["gaps"]),
+        frame(curves, SCHEMAS["reliability"]),
+        points.frame(run_id, findings),
+        replicates,
+    )
+
+
+def _check(findings: Sequence[str], home: str, parts: Sequence[Part]) -> None:
+    names = [part.name if part.dataset == home else part.dataset for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"more than one part of {', '.join(twice)}")
+    for part in parts:
+        if part.logit.shape[1] != len(findings):
+            raise ValueError(f"{part.name}: {part.logit.shape[1]} logits per image for {len(findings)} findings")
+        if part.dataset == AWAY:
+            raise ValueError(f'no cohort can be named "{AWAY}": it stands for the mean over hospitals')

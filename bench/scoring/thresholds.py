@@ -1,0 +1,63 @@
+"""Operating points: the score from which an image is called positive.
+
+Chosen on the validation split of the training hospital, applied unchanged everywhere. An image is called when score >=
+threshold.
+Shapes: label [N] of 0 and 1, score [N]. Each rule looks at every distinct score, prefers the higher of equally good
+ones, and gives NaN when a class is absent.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.metrics import Label, Score, require_finite
+
+Counts = NDArray[np.int64]
+SENSITIVITY = 0.90  # of the rule sens_90
+
+
+def _walk(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
+    """Return distinct scores from high to low, true and false positives at each, and the class counts."""
+    require_finite(score, "scores")
+    order = np.argsort(-score, kind="stable")
+    positive, ranked = label[order] == 1, score[order]
+    last_of_tie = np.append(ranked[1:] != ranked[:-1], True) if len(ranked) else np.zeros(0, bool)
+    hit = np.cumsum(positive, dtype=np.int64)[last_of_tie]
+    called = np.flatnonzero(last_of_tie).astype(np.int64) + 1
+    num_positive = int(positive.sum())
+    return ranked[last_of_tie].astype(np.float64), hit, called - hit, num_positive, len(label) - num_positive
+
+
+def f1_max(label: Label, score: Score) -> float:
+    """Return the threshold of the highest F1."""
+    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    return float(candidate[np.argmax(2 * hit / (hit + false + num_positive))])
+
+
+def youden(label: Label, score: Score) -> float:
+    """Return the threshold of the highest sensitivity + specificity - 1.
+
+    Source: Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
+    """
+    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    return float(candidate[np.argmax(hit * num_negative - false * num_positive)])  # whole numbers: ties are exact
+
+
+def sens_90(label: Label, score: Score) -> float:
+    """Return the highest threshold that calls at least 90 % of the positives."""
+    candidate, hit, _, num_positive, num_negative = _walk(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # .9 * 10 must not round up to 10
+    return float(candidate[np.argmax(hit >= needed)])
+
+
+RULES: Mapping[str, Callable[[Label, Score], float]] = MappingProxyType(
+    {"f1_max": f1_max, "youden": youden, "sens_90": sens_90}
+)

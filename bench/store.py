@@ -1,0 +1,239 @@
+"""The run store: the only writer below STORE. States are read from files, never from a database.
+
+    store.json                     {"schema": 1}
+    grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
+    cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
+    cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
+    3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
+                                   predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
+    scores/<run id>/               derived: may be deleted at any time
+    report/<grid>/                 tables/ and leaderboard.html
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import psutil
+
+from harmonize.errors import StoreError
+
+SCHEMA = 1
+State = Literal["absent", "started", "done", "failed"]
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one spelling of a JSON value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def short_hash(content: bytes, digits: int = 12) -> str:
+    """Return the first hex digits of the SHA-256."""
+    return hashlib.sha256(content).hexdigest()[:digits]
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A folder of runs. Every file appears whole or not at all."""
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path, create: bool = True) -> Self:
+        """Open a store, making it when absent.
+
+        Raises StoreError for another schema, a file in the way or a folder that cannot be written.
+        """
+        marker = root / "store.json"
+        if not marker.is_file():
+            if not create:
+                raise StoreError("no run store here", str(root), "name it with --store, or make one with `bench run`")
+            try:
+                root.mkdir(parents=True, exist_ok=True)
+                write_bytes(marker, canonical_json({"schema": SCHEMA}))
+            except OSError as error:
+                raise StoreError(f"cannot make a store: {error}", str(root), "choose a writable folder with --store") from error
+        try:
+            schema = json.loads(marker.read_text()).get("schema")
+        except (OSError, ValueError, AttributeError) as error:
+            raise StoreError(f"store.json is unreadable: {error}", str(marker), 'it should hold {"schema": 1}') from error
+        if schema != SCHEMA:
+            raise StoreError(f"the store has schema {schema}, this version reads {SCHEMA}", str(marker), "use the version that wrote it, or another --store")
+        return cls(root)
+
+    def run_dir(self, run_id: str) -> Path:
+        """Return the folder of a run."""
+        return self.root / run_id[:2] / run_id
+
+    def state(self, run_id: str) -> State:
+        """Return what the files say of a run."""
+        folder = self.run_dir(run_id)
+        for name, state in (("DONE", "done"), ("FAILED", "failed"), ("run.json", "started")):
+            if (folder / name).is_file():
+                return state  # type: ignore[return-value]
+        return "absent"
+
+    def run_ids(self) -> list[str]:
+        """Return the ids of all runs in the store, sorted."""
+        return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
+
+    def begin(self, run_id: str, document: bytes) -> Path:
+        """Write run.json and clear an older failure; return the run's folder."""
+        folder = self.run_dir(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        if short_hash(document) != run_id:
+            raise ValueError(f"run.json does not hash to {run_id}")
+        write_bytes(folder / "run.json", document)
+        (folder / "FAILED").unlink(missing_ok=True)
+        return folder
+
+    def fail(self, run_id: str, text: str) -> None:
+        """Record why a run stopped."""
+        write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
+
+    def reason(self, run_id: str) -> str:
+        """Return the last line of a failed run's record, or ""."""
+        path = self.run_dir(run_id) / "FAILED"
+        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def read_json(self, *parts: str) -> dict[str, Any]:
+        """Return a JSON file of the store.
+
+        Raises StoreError when it is absent or damaged.
+        """
+        path = self.root.joinpath(*parts)
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`") from error
+        return content
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; move it there when the block ends well, remove it when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None) -> None:
+    """Write a data frame as Parquet, with facts in its file metadata."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    own = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
+    with replacing(path) as temporary:
+        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}), temporary)
+
+
+def table_facts(path: Path) -> dict[str, str]:
+    """Return the facts that `write_table` stored, {} for an absent or damaged file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowInvalid):
+        return {}
+    return {k.decode().removeprefix("unseen."): v.decode() for k, v in metadata.items() if k.startswith(b"unseen.")}
+
+
+@contextlib.contextmanager
+def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
+    """Hold a run's LOCK while the block runs; give False when another live process holds it.
+
+    The holder counts a heartbeat up; a waiter trusts the count and not the clock. A holder on this machine whose process
+    is gone is dead at once; one on another machine is dead when its count stands still for 12 beats.
+    """
+    lock = folder / "LOCK"
+    me = {"pid": os.getpid(), "born": psutil.Process().create_time(), "host": os.uname().nodename, "beat": 0}
+    while True:
+        try:
+            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            holder = _read_holder(lock)
+            if _alive(lock, holder, beat_s):
+                yield False
+                return
+            _remove_dead(lock, holder)
+            continue
+        with os.fdopen(handle, "wb") as file:
+            file.write(canonical_json(me))
+        break
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(beat_s):
+            me["beat"] = int(me["beat"]) + 1  # type: ignore[call-overload]
+            with contextlib.suppress(OSError):
+                write_bytes(lock, canonical_json(me))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield True
+    finally:
+        stop.set()
+        thread.join()
+        lock.unlink(missing_ok=True)
+
+
+def _read_holder(lock: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(lock.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content
+
+
+def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
+    if holder.get("host") == os.uname().nodename:
+        try:
+            return abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["born"])) < 1
+        except (psutil.NoSuchProcess, KeyError, ValueError):
+            return False
+    pause = threading.Event()
+    for _ in range(12):
+        pause.wait(beat_s)
+        if _read_holder(lock) != holder:
+            return lock.exists()
+    return False
+
+
+def _remove_dead(lock: Path, holder: Mapping[str, Any]) -> None:
+    """Take a dead lock away, but not one that somebody else has renewed meanwhile."""
+    aside = lock.with_name(f".LOCK.{os.getpid()}.{threading.get_ident()}")
+    with contextlib.suppress(FileNotFoundError):
+        lock.rename(aside)
+        if _read_holder(aside) != holder:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, lock)
+        aside.unlink()
+
+
+Progress = Callable[[str, int, int], None]  # what is being done, how much is done, of how much

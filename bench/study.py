@@ -1,0 +1,131 @@
+"""The whole job: plan, decode, train and predict what is missing, score, report."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Protocol
+
+from bench.collect import Manifest, read_manifest, score_all
+from bench.grid import Grid
+from bench.plan import Plan, make_plan, missing_predictions, prepare, write_manifest
+from bench.registry import Registry
+from bench.run import Run
+from bench.store import Store, replacing
+from harmonize.errors import ConfigError, SetupError
+
+
+class Display(Protocol):
+    """What shows how far things are."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show one bar of the main process."""
+
+    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
+        """Show one bar of a run."""
+
+    def say(self, text: str) -> None:
+        """Say one line about how things go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a grid ended."""
+
+    done: int
+    trained: int
+    failed: dict[str, str]  # run id -> reason
+    held: int
+    page: Path | None
+
+
+def only(runs: Sequence[Run], pattern: str | None) -> list[Run]:
+    """Return the runs whose id begins with, or whose architecture matches, the pattern; all without one."""
+    if not pattern:
+        return list(runs)
+    chosen = [r for r in runs if r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)]
+    if not chosen:
+        raise ConfigError(f"no run matches {pattern!r}", "--only", "give the first digits of a run id or an architecture; see --dry-run")
+    return chosen
+
+
+def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display: Display) -> Result:
+    """Train and predict what the runs lack; write the manifest, the scores and the page."""
+    caches = prepare(plan, workers, display.progress)
+    write_manifest(plan, caches)
+    todo = [r for r in runs if plan.store.state(r.id) != "done" or missing_predictions(plan, r, caches)]
+    display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
+    failed: dict[str, str] = {}
+    trained = held = 0
+    if todo:
+        from bench.execute.local import submit
+        from bench.pipeline import Job
+
+        devices = choose_devices(device, workers, max(r.config.threads for r in todo))
+        jobs = [Job(run, plan.store, plan.refs, devices[0]) for run in todo]
+        names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
+        for outcome in submit(jobs, devices, display.run_progress):
+            if outcome.state == "failed":
+                failed[outcome.run_id] = outcome.reason
+                display.say(f"{outcome.run_id} {names[outcome.run_id]} failed: {outcome.reason}")
+            elif outcome.state == "held":
+                held += 1
+                display.say(f"{outcome.run_id} {names[outcome.run_id]}: {outcome.reason}")
+            else:
+                trained += 1
+                display.say(f"{outcome.run_id} {names[outcome.run_id]} done in {outcome.seconds:.0f} s")
+    page = finish(read_manifest(plan.store, plan.grid.name), None, display)
+    done = sum(plan.store.state(r.id) == "done" for r in runs)
+    return Result(done, trained, failed, held, page)
+
+
+def finish(manifest: Manifest, output: Path | None, display: Display) -> Path:
+    """Score what is not scored, write the tables and the page; return the page's path."""
+    score_all(manifest, display.progress)
+    return write_report(manifest, output, display)
+
+
+def write_report(manifest: Manifest, output: Path | None, display: Display) -> Path:
+    """Write tables and page from the stored scores."""
+    from bench.tabulate import tables
+    from reports.page import render
+
+    display.progress("write the leaderboard", 0, 1)
+    collected = tables(manifest)
+    folder = manifest.store.root / "report" / str(manifest.content["name"])
+    collected.save(folder / "tables")
+    page = output or folder / "leaderboard.html"
+    with replacing(page) as temporary:
+        temporary.write_text(render(collected), encoding="utf-8")
+    display.progress("write the leaderboard", 1, 1)
+    return page
+
+
+def plan_grid(grid_name: str, registry_file: Path | None, store: Store, data: Path | None, weights: Path | None, workers: int, display: Display) -> Plan:
+    """Read registry, grid and cohorts and return the plan."""
+    registry = Registry.read(registry_file)
+    grid = Grid.read(grid_name, registry)
+    command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
+    command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
+    if weights and not weights.is_dir():
+        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
+
+
+def choose_devices(device: str, workers: int, threads: int) -> list[str]:
+    """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise SetupError("no CUDA device can be used", f"--device {device}", "use --device cpu, or install a driver that fits this torch")
+        return [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return ["cpu"] * max(1, workers // threads)
+
+
+def default_workers() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,125 @@
+"""How a cache is filled: chunks of images decoded in this process or in several, each chunk noted in a journal."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harmonize.errors import SetupError
+from harmonize.pixels import Geometry, UnreadableImage, read_gray, to_geometry
+
+CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
+_AHEAD = 3  # chunks per process under way: bounds the memory
+
+Row = tuple[int, str]  # crc32 of the pixels and "", or 0 and why the image is unreadable
+Decoded = tuple[NDArray[np.uint8], list[Row]]
+
+
+def decode_rows(
+    chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
+) -> Iterator[tuple[list[int], NDArray[np.uint8], list[Row]]]:
+    """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished."""
+    if workers <= 1 or len(chunks) <= 1:
+        for rows in chunks:
+            yield rows, *decode([paths[row] for row in rows], geometry)
+        return
+    # Spawned, not forked: the caller may hold threads of torch or a lock of OpenCV.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
+    pending: dict[Future[Decoded], list[int]] = {}
+    queue = iter(chunks)
+    try:
+        while True:
+            for rows in queue:
+                pending[pool.submit(decode, [paths[row] for row in rows], geometry)] = rows
+                if len(pending) >= _AHEAD * workers:
+                    break
+            if not pending:
+                break
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield pending.pop(future), *future.result()
+    except BrokenProcessPool as error:
+        fix = "run again with --workers 1: it goes on where it stopped and names the image"
+        raise SetupError("a decoding process died (out of memory?)", "image cache", fix) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
+    """Return the pixels of some files, black where one is unreadable, and an entry for each."""
+    pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
+    entries: list[Row] = []
+    for image, path in zip(pixels, paths, strict=True):
+        try:
+            image[:] = _decode_one(path, geometry)
+            entries.append((zlib.crc32(image.tobytes()), ""))
+        except UnreadableImage as error:
+            entries.append((0, str(error)))
+    return pixels, entries
+
+
+def _decode_one(path: str, geometry: Geometry) -> NDArray[np.uint8]:
+    """Return the pixels of one file; "" stands for a file that is not there."""
+    if not path:
+        raise UnreadableImage("listed but absent")
+    return to_geometry(read_gray(Path(path), geometry.size), geometry)
+
+
+def _start_worker() -> None:
+    """Make a process of the pool use one thread, leave Ctrl-C to its parent, and end when its parent does."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's death (SIGKILL included), then end this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+def journal_line(rows: list[int], entries: list[Row]) -> str:
+    """Return the line that says that these rows are written."""
+    return json.dumps([[row, crc, reason] for row, (crc, reason) in zip(rows, entries, strict=True)]) + "\n"
+
+
+def read_journal(path: Path, total: int) -> dict[int, Row]:
+    """Return the rows that an interrupted build finished; a line that was cut off is passed over."""
+    rows: dict[int, Row] = {}
+    if not path.exists():
+        return rows
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries = json.loads(line)
+        except ValueError:
+            continue
+        rows |= {row: (crc, reason) for row, crc, reason in entries if row < total}
+    return rows
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock among processes of this machine; it ends with its process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: two builds of one cache at once are then the user's care
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

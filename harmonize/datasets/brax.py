@@ -1,0 +1,96 @@
+"""BRAX: 40,967 radiographs of about 19,350 patients of Hospital Israelita Albert Einstein, 14 labels.
+
+Layout: master_spreadsheet_update.csv (1.1.0; before: master_spreadsheet.csv) and
+images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are taken by name.
+Labels: 1, 0, -1, blank, from a Portuguese adaptation of the CheXpert labeler.
+Ages come in bins of five years, the last one "85 or more" (read as 85). The device is Manufacturer, a code.
+Views: AP and PA; L, LL, RL are LATERAL; a quarter of the images state none and, like decubitus and oblique views, are
+UNKNOWN.
+Extras: drop ("strip" for 12 images more than ten times as long as wide).
+Source: Reis et al. 2022, doi:10.1038/s41597-022-01608-8. Credentialed access: physionet.org/content/brax.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import native
+from harmonize.datasets.csvfile import cells, numbers, read_text, recode, require
+
+FILES = ("master_spreadsheet_update.csv", "master_spreadsheet.csv")
+LABELS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Lung Opacity",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+_VIEWS = {"AP": "AP", "PA": "PA", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
+_OLDEST = "85 or more"
+_STRIP = 10  # times as long as wide
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns, drop and "native:<label>" for 14 labels."""
+    path = require(root, "brax", *FILES)
+    columns = ["PngPath", "PatientID", "PatientSex", "PatientAge", "AccessionNumber", "ViewPosition"]
+    raw = read_text(path, columns, LABELS, optional=["Rows", "Columns", "Manufacturer"])
+    where = raw["PngPath"].str.replace("\\", "/").str.lstrip("/")
+    base = {
+        "image_id": where.str.removeprefix("images/").str.replace(r"\.\w+$", "", regex=True),
+        "patient_id": raw["PatientID"],
+        "study_id": raw["AccessionNumber"],
+        "split": "",
+        "view": recode(raw["ViewPosition"].str.strip(), _VIEWS, "UNKNOWN"),
+        "sex": recode(raw["PatientSex"], {"F": "F", "M": "M"}),
+        "age": numbers(raw["PatientAge"].str.strip().replace(_OLDEST, "85")),
+        "device": raw.get("Manufacturer", ""),
+        "path": where,
+        "drop": np.where(_is_strip(raw), "strip", ""),
+    }
+    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS})
+
+
+def _is_strip(raw: pd.DataFrame) -> pd.Series:
+    """Return where an image is too long to be a radiograph, by its stated size."""
+    if "Rows" not in raw or "Columns" not in raw:
+        return pd.Series(False, index=raw.index)
+    sides = pd.DataFrame({"rows": numbers(raw["Rows"]), "columns": numbers(raw["Columns"])})
+    return sides.max(axis=1) > _STRIP * sides.min(axis=1)
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write master_spreadsheet_update.csv.
+
+    Needs: path = images/id_<patient_id>/Study_.../Series_.../image-....png, image_id = path without images/ and suffix,
+    ages in whole years up to 85. `drop` may be absent. Writes `rows` and `columns` (pixels) where the table has them.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    dicom = (
+        table["path"]
+        .str.replace("images/", "Anonymized_DICOMs/", n=1, regex=False)
+        .str.replace(".png", ".dcm", regex=False)
+    )
+    raw = pd.DataFrame({"DicomPath": dicom, "PngPath": table["path"], "PatientID": table["patient_id"]})
+    raw["PatientSex"] = table["sex"]
+    raw["PatientAge"] = ["" if age != age else _OLDEST if age >= 85 else f"{age:.0f}" for age in table["age"]]
+    raw["AccessionNumber"] = table["study_id"]
+    raw["StudyDate"] = "20150115"
+    for label in LABELS:
+        raw[label] = cells(table[native(label)])
+    raw["ViewPosition"] = recode(table["view"], {"AP": "AP", "PA": "PA", "LATERAL": "L"})
+    strip = table["drop"] == "strip" if "drop" in table else pd.Series(False, index=table.index)
+    raw["Rows"] = np.where(strip, 4000, table.get("rows", 1024))
+    raw["Columns"] = np.where(strip, 100, table.get("columns", 1024))
+    raw["Manufacturer"] = table["device"]
+    raw.to_csv(root / FILES[0], index=False, lineterminator="\n")

@@ -1,0 +1,144 @@
+"""CheXpert: 224,316 chest radiographs of 65,240 patients of Stanford Hospital, 14 labels mined from reports.
+
+Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; test_labels.csv (one row per image, as in
+CheXlocalize) or groundtruth.csv (one row per study) for test/. Paths in the files start with CheXpert-v1.0[-small]/;
+the root may be that folder or the one above it. CheXlocalize's val_labels.csv and val/ serve where valid.csv is
+missing.
+Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. valid and test were labelled by radiologists:
+they are the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
+Views: frontal images are AP or PA; where only "frontal" is known (the test set, 17 rows of train.csv) the view is
+FRONTAL.
+Source: Irvin et al. 2019, arXiv:1901.07031. Test labels: github.com/rajpurkarlab/cheXpert-test-set-labels.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from harmonize.datasets import native
+from harmonize.datasets.csvfile import cells, find, header, numbers, read_text, recode, require
+from harmonize.errors import DatasetError
+
+LABELS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+PREFIX = "CheXpert-v1.0-small/"
+_PREFIXES = r"^(?:CheXpert-v1\.0(?:-small)?/|CheXpert/)"
+_STUDY = r"(?P<folder>\w+)/(?P<patient>patient\d+)/(?P<study>study\d+)"
+_SEX = {"Female": "F", "Male": "M"}
+_SEX_BACK = {"F": "Female", "M": "Male", "": "Unknown"}
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns and "native:<label>" for 14 labels."""
+    require(root, "chexpert", "train.csv", "CheXpert-v1.0*/train.csv")
+    inner = root
+    if find(root, "train.csv") is None:
+        inner = require(root, "chexpert", "CheXpert-v1.0*/train.csv").parent
+    parts = [read_images(require(inner, "chexpert", "train.csv"), "train")]
+    valid = find(inner, "valid.csv") or find(inner, "val_labels.csv", "val/val_labels.csv")
+    if valid is not None:
+        parts.append(read_images(valid, "expert_valid"))
+    test = find(inner, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv")
+    if test is not None:
+        by_study = "Study" in header(test)
+        parts.append(_read_studies(test, inner) if by_study else read_images(test, "expert_test"))
+    table = pd.concat(parts, ignore_index=True)
+    if not (inner / "valid").is_dir() and (inner / "val").is_dir():  # CheXlocalize renamed the folder, not the paths
+        table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
+    if inner != root:
+        table["path"] = f"{inner.name}/" + table["path"]
+    return table
+
+
+def read_images(path: Path, split: str) -> pd.DataFrame:
+    """Return the native table of one file with a row per image, without looking for the images."""
+    described = split == "train" or "Frontal/Lateral" in header(path)
+    columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if described else ["Path"]
+    raw = read_text(path, columns, LABELS)
+    if not described:
+        raw = raw.assign(Sex="", Age="", **{"AP/PA": ""})
+        raw["Frontal/Lateral"] = raw["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
+    return _table(raw, path, split)
+
+
+def _read_studies(path: Path, inner: Path) -> pd.DataFrame:
+    """Return one row per image on disk of the studies in groundtruth.csv: the file names no image."""
+    raw = read_text(path, ["Study"], LABELS).rename(columns={"Study": "study"})
+    study = raw["study"].str.replace(_PREFIXES, "", regex=True).str.strip("/")
+    images = [
+        (row, f"{name}/{image.name}")
+        for row, name in enumerate(study)
+        for image in sorted((inner / name).glob("view*.*"))
+    ]
+    if not images:
+        fix = "put the test images beside it (test/patient64741/study1/view1_frontal.jpg), or remove the file"
+        raise DatasetError("no image of any study of the test set is there", str(path), fix)
+    found = raw.iloc[[row for row, _ in images]].drop(columns="study").reset_index(drop=True)
+    found["Path"] = [name for _, name in images]
+    found = found.assign(Sex="", Age="", **{"AP/PA": ""})
+    found["Frontal/Lateral"] = found["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
+    return _table(found, path, "expert_test")
+
+
+def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
+    """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
+    where = raw["Path"].str.replace(_PREFIXES, "", regex=True)
+    names = where.str.extract(_STUDY)
+    if names["patient"].isna().any():
+        line = int(names["patient"].isna().to_numpy().argmax()) + 2
+        fix = "a path reads train/patient00001/study1/view1_frontal.jpg"
+        raise DatasetError("a path without patient and study", f"{path}:{line}", fix)
+    lateral = raw["Frontal/Lateral"] == "Lateral"
+    age = numbers(raw["Age"])
+    base = {
+        "image_id": where.str.replace(r"^\w+/", "", regex=True)
+        .str.replace(r"\.\w+$", "", regex=True)
+        .str.replace("/", "_"),
+        "patient_id": names["patient"],
+        "study_id": names["patient"] + "/" + names["study"],
+        "split": split,
+        "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL").where(~lateral, "LATERAL"),
+        "sex": recode(raw["Sex"], _SEX),
+        "age": age.where(age > 0),  # 0 is written where the age is unknown
+        "device": "",
+        "path": where,
+    }
+    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS})
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write train.csv, valid.csv and test_labels.csv.
+
+    Needs: path = <train|valid|test>/patient00001/study1/view1_frontal.jpg, image_id =
+    patient00001_study1_view1_frontal and study_id = patient00001/study1 to match; ages are whole years above 0. Rows
+    of expert_test hold no sex, no age and no projection (FRONTAL or LATERAL): its file has no column for them.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    raw = pd.DataFrame({"Path": PREFIX + table["path"].astype(str)})
+    raw["Sex"] = table["sex"].map(_SEX_BACK)
+    raw["Age"] = table["age"].fillna(0).astype(int)
+    raw["Frontal/Lateral"] = table["view"].eq("LATERAL").map({True: "Lateral", False: "Frontal"})
+    raw["AP/PA"] = table["view"].where(table["view"].isin(["AP", "PA"]), "")
+    for label in LABELS:
+        raw[label] = cells(table[native(label)])
+    for split, name in {"train": "train.csv", "expert_valid": "valid.csv"}.items():
+        if split == "train" or (table["split"] == split).any():
+            raw[table["split"] == split].to_csv(root / name, index=False)
+    test = raw[table["split"] == "expert_test"]
+    if len(test):
+        paths = test["Path"].str.removeprefix(PREFIX)
+        test[list(LABELS)].assign(Path=paths)[["Path", *LABELS]].to_csv(root / "test_labels.csv", index=False)

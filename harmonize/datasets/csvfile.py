@@ -1,0 +1,134 @@
+"""CSV files as published: text stays text, label cells become states, and every problem names file, column and line."""
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harmonize.errors import DatasetError
+from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+
+STATES = {
+    "1": PRESENT,
+    "1.0": PRESENT,
+    "0": ABSENT,
+    "0.0": ABSENT,
+    "-1": UNCERTAIN,
+    "-1.0": UNCERTAIN,
+    "": NOT_MENTIONED,
+}
+_FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
+
+
+def find(root: Path, *names: str) -> Path | None:
+    """Return the first of these files under root, plain or gzipped; a name may be a glob pattern."""
+    for name in names:
+        for variant in (name, f"{name}.gz"):
+            found = sorted(path for path in root.glob(variant) if path.is_file())
+            if found:
+                return found[-1]  # the newest release, where the name holds a version
+    return None
+
+
+def require(root: Path, layout: str, *names: str) -> Path:
+    """Return the first of these files; DatasetError when the root or all of them are missing."""
+    if not root.is_dir():
+        raise DatasetError(
+            "no such folder", str(root), f"point --data at the folder that holds {layout}, or correct `root:`"
+        )
+    path = find(root, *names)
+    if path is None:
+        raise DatasetError(
+            f"no {' or '.join(names)}", str(root), f"{layout}: put it there as published (.csv or .csv.gz)"
+        )
+    return path
+
+
+def header(path: Path) -> list[str]:
+    """Return the column names of a CSV file; DatasetError when there are none."""
+    frame = _read_csv(path, nrows=0)
+    return [str(column) for column in frame.columns]
+
+
+def read_text(
+    path: Path, columns: Sequence[str], labels: Sequence[str] = (), optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the named columns, in this order: text as written ("" for blank), `labels` as Int8 states.
+
+    Columns in `optional` are left out when the file has none. DatasetError names the file and
+    the column that is missing, or the line whose label cell is no state, or that the file is empty or cut off.
+    """
+    present = header(path)
+    for column in (*columns, *labels):
+        if column not in present:
+            close = get_close_matches(column, present, n=1)
+            hint = f"is it {close[0]!r}?" if close else f"the file has: {', '.join(present[:30])}"
+            raise DatasetError(f"no column {column!r}", str(path), f"use the file as published; {hint}")
+    wanted = [*columns, *(column for column in optional if column in present)]
+    dtype: dict[str, str] = dict.fromkeys(wanted, "str") | dict.fromkeys(labels, "category")
+    frame = _read_csv(path, usecols=[*wanted, *labels], dtype=dtype)[[*wanted, *labels]]
+    if frame.empty:
+        raise DatasetError("the table has no rows", str(path), "download it again: a header alone is no dataset")
+    short = frame.isna().any(axis=1)
+    if short.any():
+        line = int(np.flatnonzero(short)[0]) + 2
+        raise DatasetError("a row is cut off", f"{path}:{line}", "download the file again: it looks truncated")
+    return frame.assign(**{column: _states(frame[column], path) for column in labels})
+
+
+def _read_csv(path: Path, **options: object) -> pd.DataFrame:
+    """Call pandas; any unreadable file becomes a DatasetError."""
+    try:
+        frame: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
+            path, index_col=False, keep_default_na=False, encoding="utf-8-sig", **options
+        )
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+    ) as error:
+        raise DatasetError(f"not a readable CSV file: {error}", str(path), "download it again") from error
+    except OSError as error:
+        raise DatasetError(f"cannot read the file: {error}", str(path), "check its name and permissions") from error
+    return frame
+
+
+def _states(cells: "pd.Series[str]", path: Path) -> pd.Series:
+    """Return the states of a categorical column of label cells."""
+    table = np.zeros(len(cells.cat.categories) + 1, np.int8)
+    for code, text in enumerate(cells.cat.categories):
+        state = STATES.get(str(text).strip())
+        if state is None:
+            line = int(np.flatnonzero(cells.cat.codes == code)[0]) + 2
+            fix = "a label cell is 1, 0, -1 or blank"
+            raise DatasetError(f"{text!r} in column {cells.name!r} is no label state", f"{path}:{line}", fix)
+        table[code] = state
+    return pd.Series(states_array(table[cells.cat.codes.to_numpy()]), index=cells.index)
+
+
+def states_array(values: NDArray[np.int8], null: NDArray[np.bool_] | None = None) -> pd.arrays.IntegerArray:
+    """Return an Int8 array that may hold null."""
+    return pd.arrays.IntegerArray(values, np.zeros(len(values), bool) if null is None else null)
+
+
+def cells(states: pd.Series) -> pd.Series:
+    """Return label cells as the CheXpert labeler writes them: 1.0, 0.0, -1.0, blank."""
+    return states.map(_FLOAT_CELLS).astype(object)
+
+
+def recode(text: pd.Series, meaning: Mapping[str, str], other: str = "") -> pd.Series:
+    """Return `meaning[text]`, or `other` where a text has none."""
+    return text.map(dict(meaning)).astype(object).where(text.isin(list(meaning)), other).astype(str)
+
+
+def numbers(text: pd.Series) -> pd.Series:
+    """Return text as float64, NaN where it is no number."""
+    return pd.to_numeric(text, errors="coerce").astype("float64")

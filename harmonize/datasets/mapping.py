@@ -1,0 +1,163 @@
+"""The mapping file of the layout `table`: read once, every fault named by its key."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from harmonize.datasets import SPLITS, VIEWS
+from harmonize.errors import ConfigError
+from harmonize.findings import labels_yaml
+from harmonize.yamlfile import read_yaml
+
+_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split")
+Values = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What the columns of a table mean. Rules are {column: ..., name: (values)} or {constant: name}."""
+
+    place: str  # the mapping file, for messages
+    image: str
+    patient: str
+    view: Mapping[str, Any]
+    sex: Mapping[str, Any]
+    age: str  # "" = none
+    where: Mapping[str, Values]
+    findings: Mapping[str, tuple[str, Values | None, Values | None]]  # column, present, absent; None = "*"
+    split: Mapping[str, Any]
+
+    def columns(self) -> Iterator[str]:
+        """Yield every column of the table that is needed."""
+        for _, column in self._uses():
+            yield column
+
+    def check_columns(self, present: Sequence[str], table: Path) -> None:
+        """Raise ConfigError for a column that the table does not have."""
+        for key, column in self._uses():
+            if column not in present:
+                raise ConfigError(f"{table} has no column {column!r}", f"{self.place}: {key}", _hint(column, present))
+
+    def _uses(self) -> Iterator[tuple[str, str]]:
+        yield from (("image", column) for column in re.findall(r"\{([^{}]*)\}", self.image))
+        yield "patient", self.patient
+        yield from ((key, rule["column"]) for key, rule in self._rules().items() if "column" in rule)
+        if self.age:
+            yield "age", self.age
+        yield from (("where", column) for column in self.where)
+        yield from ((f"findings.{finding}", column) for finding, (column, _, _) in self.findings.items())
+
+    def _rules(self) -> dict[str, Mapping[str, Any]]:
+        return {"view": self.view, "sex": self.sex, "split": self.split}
+
+
+def read_mapping(path: Path) -> Mapped:
+    """Return the checked mapping file; ConfigError names the file, the key and the nearest valid word."""
+    raw = read_yaml(path)
+    if not isinstance(raw, Mapping):
+        raise ConfigError("not a mapping file", str(path), "it holds the keys image, patient and findings")
+    for key in raw:
+        if key not in _KEYS:
+            raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", _hint(str(key), _KEYS))
+    for key in ("image", "patient", "findings"):
+        if not raw.get(key):
+            raise ConfigError(f"no {key}", str(path), f"add `{key}:`")
+    for key in ("image", "patient"):
+        if not isinstance(raw[key], str):
+            raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "quote it")
+    if "{" not in raw["image"]:
+        raise ConfigError(
+            "every row would have the same image", f"{path}: image", 'name a column in braces: "images/{filename}"'
+        )
+    age = _rule(raw, "age", (), path)
+    return Mapped(
+        place=str(path),
+        image=raw["image"],
+        patient=raw["patient"],
+        view=_rule(raw, "view", VIEWS, path) or {"constant": "FRONTAL"},
+        sex=_rule(raw, "sex", ("F", "M"), path),
+        age=age.get("column", ""),
+        where={
+            str(column): _values(values, f"{path}: where.{column}")
+            for column, values in _dict(raw, "where", path).items()
+        },
+        findings={str(name): _finding(str(name), rule, path) for name, rule in _dict(raw, "findings", path).items()},
+        split=_rule(raw, "split", SPLITS, path),
+    )
+
+
+def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
+    """Return a block of the file, {} when it has none."""
+    value = raw.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{key} is {value!r}, not a block of keys", f"{path}: {key}", "write key: value pairs below it"
+        )
+    return value
+
+
+def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) -> dict[str, Any]:
+    """Return a checked rule {column, name: values} or {constant: name}, {} when the file has none."""
+    rule = _dict(raw, key, path)
+    if not rule:
+        return {}
+    where = f"{path}: {key}"
+    if "constant" in rule and len(rule) == 1 and rule["constant"] in names:
+        return dict(rule)
+    if "constant" in rule:
+        raise ConfigError("a constant stands alone and is a known name", where, f"one of {', '.join(names)}")
+    if not isinstance(rule.get("column"), str):
+        raise ConfigError("no column", where, "add `column:`")
+    for name in rule:
+        if name != "column" and name not in names:
+            raise ConfigError(f"unknown name {name!r}", f"{where}.{name}", _hint(str(name), ("column", *names)))
+    lists = {name: _values(values, f"{where}.{name}") for name, values in rule.items() if name != "column"}
+    return {"column": rule["column"], **lists}
+
+
+def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Values | None]:
+    """Return column, present and absent of a finding; None stands for "*"."""
+    where = f"{path}: findings.{name}"
+    known = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
+    if name not in known:
+        raise ConfigError(f"no finding {name!r}", where, _hint(name, known))
+    if not isinstance(rule, Mapping):
+        raise ConfigError("not a rule", where, "write {column: finding, present: [...], absent: [...]}")
+    for key in rule:
+        if key not in ("column", "present", "absent"):
+            raise ConfigError(
+                f"unknown key {key!r}", f"{where}.{key}", _hint(str(key), ("column", "present", "absent"))
+            )
+    if not isinstance(rule.get("column"), str):
+        raise ConfigError("no column", where, "add `column:`")
+    sides = [
+        None if rule.get(key) == "*" else _values(rule.get(key, []), f"{where}.{key}") for key in ("present", "absent")
+    ]
+    present, absent = sides
+    if present is None and absent is None:
+        raise ConfigError('present and absent are both "*"', where, "list the values of one of them")
+    both = set(present or ()) & set(absent or ())
+    if both:
+        raise ConfigError(f"{min(both)!r} is present and absent", where, "leave it in one list")
+    return rule["column"], present, absent
+
+
+def _values(values: Any, where: str) -> Values:
+    """Return a list of cell values as text, whole numbers without a fraction."""
+    texts = []
+    for value in values if isinstance(values, list) else [values]:
+        if isinstance(value, bool) or not isinstance(
+            value, str | int | float
+        ):  # YAML reads a bare yes, no, on and off as truth values
+            raise ConfigError(f"{value!r} is no text or number", where, "quote the value as it is written in the table")
+        texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip())
+    return tuple(texts)
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    """Return a hint at the nearest known word."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known[:30])}"

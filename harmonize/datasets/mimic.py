@@ -1,0 +1,170 @@
+"""MIMIC-CXR-JPG: 377,110 radiographs of 65,379 patients of Beth Israel Deaconess, 14 labels mined from reports.
+
+Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and beside files/ (plain or gzipped, any release number)
+mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
+Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: 687 test studies relabelled by a radiologist. Where it is
+there, the extra columns "expert:<label>" hold its states, null for every other study.
+Sex and age are not in the release: they are read from MIMIC-IV's patients.csv.gz when it lies in the root (or in
+hosp/). Images of a study without a row of labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others
+UNKNOWN.
+Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import native
+from harmonize.datasets.csvfile import cells, find, numbers, read_text, recode, require, states_array
+from harmonize.errors import DatasetError
+
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+_EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
+_SPLITS = {"train": "train", "validate": "val", "test": "test"}
+_VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
+_GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}  # without a time the same table gives the same bytes
+_YEAR = 2180  # MIMIC shifts every date into the future
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns, "native:<label>" for 14 labels and perhaps "expert:<label>"."""
+    labels = require(root, "mimic", "mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv")
+    metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
+    raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
+    patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
+    columns: dict[str, Any] = {
+        "image_id": image,
+        "patient_id": patient,
+        "study_id": study,
+        "split": _splits(root, image),
+        "view": recode(raw["ViewPosition"], _VIEWS, "UNKNOWN"),
+        **_people(root, raw),
+        "device": "",
+        "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
+    }
+    columns |= _states_of(labels, read_text(labels, ["study_id"], LABELS), study, LABELS, "native")
+    expert = find(root, "mimic-cxr-*-test-set-labeled.csv")
+    if expert is not None:
+        names = [_EXPERT_NAMES.get(label, label) for label in LABELS]
+        relabelled = read_text(expert, ["study_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
+        columns |= _states_of(expert, relabelled, study, LABELS, "expert")
+    return pd.DataFrame(columns)
+
+
+def _states_of(
+    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", labels: tuple[str, ...], prefix: str
+) -> dict[str, Any]:
+    """Return the study's states for each image, null where the study has no row."""
+    index = pd.Index(rows["study_id"])
+    if index.has_duplicates:
+        number = int(index.duplicated().sum())
+        raise DatasetError(f"{number} studies have more than one row", str(path), "use the file as published")
+    place = index.get_indexer(pd.Index(study))
+    unknown = place < 0
+    return {
+        f"{prefix}:{label}": states_array(
+            np.where(unknown, 0, rows[label].to_numpy(np.int8)[place]).astype(np.int8), unknown
+        )
+        for label in labels
+    }
+
+
+def _splits(root: Path, image: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the official split of each image, "" where the release's split file is missing or silent."""
+    path = find(root, "mimic-cxr-*-split.csv")
+    if path is None:
+        return pd.Series("", index=image.index)
+    raw = read_text(path, ["dicom_id", "split"])
+    odd = ~raw["split"].isin(list(_SPLITS))
+    if odd.any():
+        line = int(odd.to_numpy().argmax()) + 2
+        value = raw["split"].iloc[line - 2]
+        raise DatasetError(
+            f"{value!r} in column 'split' is no split", f"{path}:{line}", "a split is train, validate or test"
+        )
+    named = raw.drop_duplicates("dicom_id").set_index("dicom_id")["split"]
+    return recode(named.reindex(image).fillna("").set_axis(image.index), _SPLITS)
+
+
+def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:
+    """Return sex and age: the age at the anchor year moved to the year of the study (MIMIC-IV's rule)."""
+    path = find(root, "patients.csv", "hosp/patients.csv")
+    if path is None:
+        return {"sex": "", "age": np.nan}
+    people = read_text(path, ["subject_id", "gender", "anchor_age", "anchor_year"])
+    people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
+    year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)
+    age = numbers(people["anchor_age"]) + year - numbers(people["anchor_year"])
+    return {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age.where(age >= 0)}
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write the gzipped label, metadata and split files; patients.csv.gz and the 2.1.0 relabels where there are any.
+
+    Needs: ids of digits only (subject_id has 8), path as the layout has it, states that agree within a study, one sex
+    per patient, whole years of age. Writes `rows` and `columns` (pixels) where the table has them.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    ids = {"subject_id": table["patient_id"], "study_id": table["study_id"]}
+    labels = pd.DataFrame(ids | {label: cells(table[native(label)]) for label in LABELS})
+    known = table[native(LABELS[0])].notna()
+    _save(labels[known].drop_duplicates("study_id"), root / "mimic-cxr-2.0.0-chexpert.csv.gz")
+
+    youngest = table.groupby("patient_id")["age"].transform("min")
+    year = _YEAR + (table["age"] - youngest)
+    view = table["view"].where(table["view"] != "UNKNOWN", "")
+    procedure = np.where(table["view"].isin(["PA", "LATERAL"]), "CHEST (PA AND LAT)", "CHEST (PORTABLE AP)")
+    metadata = pd.DataFrame({"dicom_id": table["image_id"], **ids, "PerformedProcedureStepDescription": procedure})
+    metadata["ViewPosition"] = view
+    metadata["Rows"] = table.get("rows", 3056)
+    metadata["Columns"] = table.get("columns", 2544)
+    metadata["StudyDate"] = [f"{value:.0f}0115" if value == value else "" for value in year]
+    metadata["StudyTime"] = "120000.000"
+    metadata["ProcedureCodeSequence_CodeMeaning"] = procedure
+    codes = {"PA": "postero-anterior", "AP": "antero-posterior", "LATERAL": "lateral"}
+    metadata["ViewCodeSequence_CodeMeaning"] = recode(table["view"], codes)
+    metadata["PatientOrientationCodeSequence_CodeMeaning"] = "Erect"
+    _save(metadata, root / "mimic-cxr-2.0.0-metadata.csv.gz")
+
+    if (table["split"] != "").any():
+        back = {ours: theirs for theirs, ours in _SPLITS.items()}
+        split = pd.DataFrame(
+            {"dicom_id": table["image_id"], "study_id": ids["study_id"], "subject_id": ids["subject_id"]}
+        )
+        split["split"] = recode(table["split"], back)
+        _save(split[table["split"] != ""], root / "mimic-cxr-2.0.0-split.csv.gz")
+    if (table["sex"] != "").any() or table["age"].notna().any():
+        people = pd.DataFrame({"subject_id": table["patient_id"], "gender": table["sex"]})
+        people["anchor_age"] = [f"{value:.0f}" if value == value else "" for value in youngest]
+        people["anchor_year"] = _YEAR
+        _save(people.drop_duplicates("subject_id"), root / "patients.csv.gz")
+    if f"expert:{LABELS[0]}" in table:
+        expert = pd.DataFrame({"study_id": table["study_id"]})
+        for label in LABELS:
+            expert[_EXPERT_NAMES.get(label, label)] = cells(table[f"expert:{label}"])
+        relabelled = table[f"expert:{LABELS[0]}"].notna()
+        expert[relabelled].drop_duplicates("study_id").to_csv(
+            root / "mimic-cxr-2.1.0-test-set-labeled.csv", index=False
+        )
+
+
+def _save(frame: pd.DataFrame, path: Path) -> None:
+    """Write a gzipped CSV whose bytes depend on the table only."""
+    frame.to_csv(path, index=False, compression=_GZIP)

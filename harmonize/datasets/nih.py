@@ -1,0 +1,179 @@
+"""NIH ChestX-ray14: 112,120 frontal PNGs of 30,805 patients, 14 labels mined from reports.
+
+Layout: Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv), images_001/images/00000001_000.png ... images_012 (or
+images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. Both
+releases of the table are read: "Patient Gender" or "Patient Sex", with or without a trailing comma, ages as 58 or
+058Y. Without the lists, no image has a split.
+Labels: names joined by "|"; "No Finding" alone. Nothing is ever marked uncertain.
+Boxes: pixels of the 1024 x 1024 original, whatever the size of the file on disk.
+Source: Wang et al. 2017, arXiv:1705.02315. Free to download, attribution asked.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import LABELS
+from harmonize.datasets.csvfile import find, header, numbers, read_text, recode, require
+from harmonize.errors import DatasetError
+
+ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+BOXES = "BBox_List_2017.csv"
+BOX_FRAME_PX = 1024
+TOKENS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Effusion",
+    "Emphysema",
+    "Fibrosis",
+    "Hernia",
+    "Infiltration",
+    "Mass",
+    "No Finding",
+    "Nodule",
+    "Pleural_Thickening",
+    "Pneumonia",
+    "Pneumothorax",
+)
+_BOX_FINDINGS = {
+    "Effusion": "Pleural Effusion",
+    "Mass": "Lung Lesion",
+    "Nodule": "Lung Lesion",
+    "Infiltrate": "Infiltration",  # sic
+}
+_BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
+_MAX_AGE_YEARS = 120  # the 2017 table holds ages such as 414
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns and "native:labels"."""
+    table = read_entries(require(root, "nih", *ENTRIES))
+    table["split"] = _splits(root, table["image_id"])
+    paths = _images(root)
+    table["path"] = [paths.get(image, "") for image in table["image_id"]]
+    return table
+
+
+def read_entries(path: Path) -> pd.DataFrame:
+    """Return the native table of Data_Entry alone: no split, no path."""
+    sex = "Patient Sex" if "Patient Sex" in header(path) else "Patient Gender"
+    raw = read_text(
+        path, ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", sex, "View Position"]
+    )
+    _check(raw["Finding Labels"], path)
+    unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
+    age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
+    return pd.DataFrame(
+        {
+            "image_id": raw["Image Index"],
+            "patient_id": raw["Patient ID"],
+            "study_id": raw["Patient ID"] + "/" + raw["Follow-up #"],
+            "split": "",
+            "view": recode(raw["View Position"], {"PA": "PA", "AP": "AP"}, "UNKNOWN"),
+            "sex": recode(raw[sex], {"F": "F", "M": "M"}),
+            "age": age.where(age <= _MAX_AGE_YEARS),
+            "device": "",
+            "path": "",
+            LABELS: raw["Finding Labels"],
+        }
+    )
+
+
+def _check(labels: "pd.Series[str]", path: Path) -> None:
+    """Raise DatasetError for a cell with a word that is no label of the dataset."""
+    known = {text for text in labels.unique() if all(token in TOKENS for token in str(text).split("|"))}
+    odd = ~labels.isin(list(known))
+    if odd.any():
+        line = int(odd.to_numpy().argmax())
+        fix = f"labels are joined with | and are of: {', '.join(TOKENS)}"
+        raise DatasetError(
+            f"{labels.iloc[line]!r} in column 'Finding Labels' is no list of labels", f"{path}:{line + 2}", fix
+        )
+
+
+def _splits(root: Path, image: "pd.Series[str]") -> Any:
+    """Return train or test from the official lists; "" without lists, or for an image in neither."""
+    test = find(root, "test_list.txt")
+    train = find(root, "train_val_list.txt")
+    if test is None and train is None:
+        return ""
+    in_test = _listed(test, image) if test is not None else ~_listed(train, image)
+    in_train = _listed(train, image) if train is not None else ~in_test
+    if (in_test & in_train).any():
+        both = int((in_test & in_train).sum())
+        raise DatasetError(f"{both} images are in both lists", f"{train} and {test}", "use the lists as published")
+    return np.select([in_test, in_train], ["test", "train"], "")
+
+
+def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
+    """Return which images a list names, one file name per line."""
+    return image.isin(path.read_text(encoding="utf-8").split() if path else [])
+
+
+def _images(root: Path) -> dict[str, str]:
+    """Return file name -> path for every image in images*/ and images*/images/."""
+    paths: dict[str, str] = {}
+    for folder in [root, *sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
+        if folder.is_dir():
+            inside = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+            with os.scandir(folder) as entries:
+                paths |= {entry.name: inside + entry.name for entry in entries if entry.name.endswith((".png", ".jpg"))}
+    return paths
+
+
+def boxes(root: Path) -> pd.DataFrame:
+    """Return image_id, finding, x_min, y_min, x_max, y_max in pixels of the 1024 x 1024 original.
+
+    Labels outside the shared findings keep their own name. No rows without the file.
+    """
+    path = find(root, BOXES)
+    columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
+    if path is None:
+        return pd.DataFrame({name: pd.Series(dtype=object if name in columns[:2] else float) for name in columns})
+    raw = read_text(path, _BOX_COLUMNS)
+    x, y, width, height = (numbers(raw[name]) for name in _BOX_COLUMNS[2:])
+    finding = raw["Finding Label"].replace(_BOX_FINDINGS)
+    values = (raw["Image Index"], finding, x, y, x + width, y + height)
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write Data_Entry_2017_v2020.csv and, where there are splits, test_list.txt and train_val_list.txt.
+
+    Needs: image_id = 00000001_000.png, path = images_001/images/<image_id> (read finds only files that exist),
+    study_id = <patient_id>/<follow-up number>, whole years of age, splits all of train and test or all "".
+    Writes `rows` and `columns` (pixels) where the table has them.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    raw = pd.DataFrame({"Image Index": table["image_id"], "Finding Labels": table[LABELS]})
+    raw["Follow-up #"] = table["study_id"].str.split("/").str[-1]
+    raw["Patient ID"] = table["patient_id"]
+    raw["Patient Age"] = [f"{age:.0f}" if age == age else "" for age in table["age"]]
+    raw["Patient Sex"] = table["sex"]
+    raw["View Position"] = table["view"].where(table["view"].isin(["PA", "AP"]), "")
+    raw["OriginalImage[Width"] = table.get("columns", BOX_FRAME_PX)
+    raw["Height]"] = table.get("rows", BOX_FRAME_PX)
+    raw["OriginalImagePixelSpacing[x"] = raw["y]"] = 0.143
+    # The published header leaves the two pairs unquoted, so their commas part columns.
+    lines = raw.to_csv(index=False, header=False, lineterminator="\n")
+    (root / ENTRIES[0]).write_text(",".join(raw.columns) + "\n" + lines, encoding="utf-8", newline="")
+    if (table["split"] != "").any():
+        for split, name in {"test": "test_list.txt", "train": "train_val_list.txt"}.items():
+            ids = table.loc[table["split"] == split, "image_id"]
+            (root / name).write_text("".join(f"{image}\n" for image in ids), encoding="utf-8", newline="")
+
+
+def write_boxes(table: pd.DataFrame, root: Path) -> None:
+    """Write BBox_List_2017.csv from such a table as `boxes` returns (Lung Lesion becomes Nodule)."""
+    back = {"Pleural Effusion": "Effusion", "Lung Lesion": "Nodule", "Infiltration": "Infiltrate"}
+    rows = pd.DataFrame({"image": table["image_id"], "label": table["finding"].replace(back)})
+    rows = rows.assign(
+        x=table["x_min"], y=table["y_min"], w=table["x_max"] - table["x_min"], h=table["y_max"] - table["y_min"]
+    )
+    lines = rows.to_csv(index=False, header=False, lineterminator="\n")
+    (root / BOXES).write_text("Image Index,Finding Label,Bbox [x,y,w,h],,,\n" + lines, encoding="utf-8", newline="")

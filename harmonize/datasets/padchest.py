@@ -1,0 +1,152 @@
+"""PadChest: 160,861 radiographs of 67,625 patients of Hospital San Juan in Alicante, 174 labels from reports.
+
+Layout: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv[.gz]; images/<ImageDir>/<ImageID>, <ImageDir>/<ImageID>
+or all of them flat, 16-bit PNG. Labels: a Python list of English words; many carry leading spaces. They are stripped
+and lower-cased. A quarter was set by physicians, the rest by a network.
+Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. Nothing is ever marked
+uncertain.
+Extras: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows; "pediatric" for
+children). An empty list ([''], 777 rows) is kept: such a row says nothing, so its "No Finding" is null.
+About 20 published files are broken: they end in the quarantine when they are decoded.
+Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-projects/padchest.
+"""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import LABELS
+from harmonize.datasets.csvfile import numbers, read_text, recode, require
+from harmonize.errors import DatasetError
+
+FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+NATIVE = {
+    "image_id": "ImageID",
+    "folder": "ImageDir",
+    "date": "StudyDate_DICOM",
+    "study_id": "StudyID",
+    "patient_id": "PatientID",
+    "birth": "PatientBirth",
+    "sex": "PatientSex_DICOM",
+    "view": "Projection",
+    "pediatric": "Pediatric",
+    "device": "Manufacturer_DICOM",
+    "label_source": "MethodLabel",
+    "labels": "Labels",
+}
+HEADER = (
+    ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,ViewPosition_DICOM,Projection,"
+    "MethodProjection,Pediatric,Modality_DICOM,Manufacturer_DICOM,PhotometricInterpretation_DICOM,"
+    "PixelRepresentation_DICOM,PixelAspectRatio_DICOM,SpatialResolution_DICOM,BitsStored_DICOM,WindowCenter_DICOM,"
+    "WindowWidth_DICOM,Rows_DICOM,Columns_DICOM,XRayTubeCurrent_DICOM,Exposure_DICOM,ExposureInuAs_DICOM,ExposureTime,"
+    "RelativeXRayExposure_DICOM,ReportID,Report,MethodLabel,Labels,Localizations,LabelsLocalizationsBySentence,"
+    "labelCUIS,LocalizationsCUIS"
+)
+_VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
+_BLANK = ("", "nan", "None")  # all three are in the published file
+_YEAR = 2014
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns, label_source, drop and "native:labels"."""
+    table = read_labels(require(root, "padchest", FILE, "PADCHEST_*.csv"))
+    folder = table.pop("folder")
+    name = table["image_id"]
+    if any((root / "images" / part).is_dir() for part in folder.unique()):
+        table["path"] = "images/" + folder + "/" + name
+    elif any((root / part).is_dir() for part in folder.unique() if part):
+        table["path"] = folder + "/" + name
+    else:
+        table["path"] = ("images/" if (root / "images").is_dir() else "") + name
+    return table
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """Return the native table of the CSV alone, with its column `folder`; path is empty."""
+    raw = read_text(path, list(NATIVE.values())).rename(columns={theirs: ours for ours, theirs in NATIVE.items()})
+    labels = _labels(raw["labels"], path)
+    year = numbers(raw["date"].str[:4])
+    age = year - numbers(raw["birth"])
+    drop = np.select([raw["pediatric"] == "PED", raw["labels"].isin(_BLANK)], ["pediatric", "no labels"], "")
+    return pd.DataFrame(
+        {
+            "image_id": raw["image_id"],
+            "patient_id": raw["patient_id"],
+            "study_id": raw["study_id"],
+            "split": "",
+            "view": recode(raw["view"], _VIEWS, "UNKNOWN"),
+            "sex": recode(raw["sex"], {"F": "F", "M": "M"}),
+            "age": age.where(age >= 0),
+            "device": raw["device"].where(~raw["device"].isin(_BLANK), ""),
+            "path": "",
+            "folder": raw["folder"],
+            "label_source": raw["label_source"],
+            "drop": drop,
+            LABELS: labels,
+        }
+    )
+
+
+def _labels(cells: "pd.Series[str]", path: Path) -> "pd.Series[str]":
+    """Return the words of each cell, stripped, lower-cased and joined with "|"."""
+    meaning: dict[str, str] = dict.fromkeys(_BLANK, "")
+    for text in cells.unique():
+        if text in meaning:
+            continue
+        try:
+            clean = [str(word).strip().lower() for word in ast.literal_eval(text)]
+        except (ValueError, SyntaxError, TypeError) as error:
+            line = int((cells == text).to_numpy().argmax()) + 2
+            fix = "a cell reads ['normal'] or ['nodule', ' pleural effusion']"
+            raise DatasetError(f"{text!r} in column 'Labels' is no list of words", f"{path}:{line}", fix) from error
+        meaning[text] = "|".join(word for word in clean if word)
+    return cells.map(meaning).astype(str)
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write the label file, all 36 columns.
+
+    Needs: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all (the folders
+    must exist when it is read); words in "native:labels" lower-case and stripped; drop "no labels" goes with none of
+    them; whole years of age; `label_source` and `drop` may be absent (Physician, none).
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    raw = pd.DataFrame("", index=table.index, columns=HEADER.split(","), dtype=object)
+    raw[""] = np.arange(len(table))
+    raw["ImageID"] = table["image_id"]
+    raw["ImageDir"] = [
+        path.split("/")[-2] if path.count("/") and path.split("/")[-2] != "images" else "0" for path in table["path"]
+    ]
+    raw["StudyDate_DICOM"] = f"{_YEAR}0115"
+    raw["StudyID"] = table["study_id"]
+    raw["PatientID"] = table["patient_id"]
+    raw["PatientBirth"] = [f"{_YEAR - age:.1f}" if age == age else "" for age in table["age"]]
+    raw["PatientSex_DICOM"] = table["sex"]
+    positions = {"PA": "POSTEROANTERIOR", "AP": "ANTEROPOSTERIOR", "LATERAL": "LATERAL"}
+    raw["ViewPosition_DICOM"] = recode(table["view"], positions)
+    raw["Projection"] = recode(table["view"], {"PA": "PA", "AP": "AP", "LATERAL": "L"}, "UNK")
+    raw["MethodProjection"] = "Manual review of DICOM fields"
+    drop = table["drop"] if "drop" in table else pd.Series("", index=table.index)
+    raw["Pediatric"] = np.where(drop == "pediatric", "PED", "No")
+    raw["Modality_DICOM"] = "CR"
+    raw["Manufacturer_DICOM"] = table["device"]
+    raw["PhotometricInterpretation_DICOM"] = "MONOCHROME2"
+    raw["PixelRepresentation_DICOM"] = 0
+    raw["BitsStored_DICOM"] = 12
+    raw["WindowCenter_DICOM"], raw["WindowWidth_DICOM"] = 2047.0, 4095.0
+    raw["Rows_DICOM"] = table.get("rows", 1760)
+    raw["Columns_DICOM"] = table.get("columns", 2140)
+    raw["ReportID"] = np.arange(len(table)) + 1
+    raw["MethodLabel"] = table.get("label_source", "Physician")
+    raw["Labels"] = [
+        _cell(text) if text or reason != "no labels" else "" for text, reason in zip(table[LABELS], drop, strict=True)
+    ]
+    raw.to_csv(root / FILE, index=False, lineterminator="\n")
+
+
+def _cell(labels: str) -> str:
+    """Return the words as published: a Python list whose later words carry a leading space."""
+    first, *rest = labels.split("|")
+    return str([first, *(f" {word}" for word in rest)])

@@ -1,0 +1,143 @@
+"""Any table of one's own, CSV or Parquet, with a mapping file that says what its columns mean.
+
+    image: "images/{filename}"       # columns in braces; relative to the root
+    patient: patientid
+    view: {column: view, PA: [PA], AP: [AP, AP Supine]}      # or {constant: PA}; left out: FRONTAL
+    sex: {column: sex, M: [M], F: [F]}
+    age: {column: age}
+    where: {modality: [X-ray]}       # keep rows with these values
+    findings:
+      Pneumonia:  {column: finding, present: "*", absent: [No Finding]}     # "*": every other non-empty value
+      No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in neither list are null
+    split: {column: split, train: [train], test: [test]}     # left out: everything is `test`
+
+Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are the same).
+Extras: drop ("not selected" by `where`, "no split" for a value that `split` does not name).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from harmonize.datasets import SPLITS, VIEWS, native
+from harmonize.datasets.csvfile import header, numbers, read_text, states_array
+from harmonize.datasets.mapping import Mapped, read_mapping
+from harmonize.errors import DatasetError
+from harmonize.findings import ABSENT, PRESENT
+
+TABLE, MAPPING = "table.csv", "mapping.yaml"
+
+
+def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
+    """Return one row per image: the base columns, drop and "native:<finding>" (1, 0 or null) for each mapped finding.
+
+    `table` is relative to root; `mapping` is a path as it is, else relative to root.
+    """
+    if not root.is_dir():
+        raise DatasetError("no such folder", str(root), "correct `root:`")
+    place = Path(mapping)
+    mapped = read_mapping(place if place.is_file() else root / place)
+    path = root / table
+    if not path.is_file():
+        raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
+    raw = _text(path, mapped)
+    image = _paths(raw, mapped.image)
+    selected = np.ones(len(raw), bool)
+    for column, values in mapped.where.items():
+        selected &= raw[column].isin(values)
+    split = _recode(raw, mapped.split, "") if mapped.split else pd.Series("test", index=raw.index)
+    drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
+    columns: dict[str, Any] = {
+        "image_id": image,
+        "patient_id": raw[mapped.patient],
+        "study_id": image,
+        "split": split,
+        "view": _recode(raw, mapped.view, "UNKNOWN"),
+        "sex": _recode(raw, mapped.sex, ""),
+        "age": numbers(raw[mapped.age]) if mapped.age else np.nan,
+        "device": "",
+        "path": image,
+        "drop": drop,
+    }
+    for finding, (column, present, absent) in mapped.findings.items():
+        columns[native(finding)] = _states(raw[column], present, absent)
+    return pd.DataFrame(columns)
+
+
+def _text(path: Path, mapped: Mapped) -> pd.DataFrame:
+    """Return the columns that the mapping names, as plain text, "" for null."""
+    is_parquet = path.suffix.lower() in (".parquet", ".pq")
+    try:
+        whole = pd.read_parquet(path) if is_parquet else None
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write it again") from error
+    present = [str(name) for name in whole.columns] if whole is not None else header(path)
+    mapped.check_columns(present, path)
+    names = list(dict.fromkeys(mapped.columns()))
+    if whole is None:
+        raw = read_text(path, names)
+        return pd.DataFrame({name: raw[name].map(_plain).astype(str) for name in names})
+    if whole.empty:
+        raise DatasetError("the table has no rows", str(path), "correct `table:`")
+    text = whole[names].astype(object).where(whole[names].notna(), "")
+    return pd.DataFrame({name: text[name].map(_plain).astype(str) for name in names})
+
+
+def _plain(value: object) -> str:
+    """Return a cell as text: stripped, whole numbers without a fraction.
+
+    >>> _plain(" 5.0 "), _plain(5), _plain("5.25"), _plain("AP Supine")
+    ('5', '5', '5.25', 'AP Supine')
+    """
+    text = str(value).strip()
+    return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0*", text) else text
+
+
+def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
+    """Return the pattern with each row's cells in place of the braces."""
+    result = pd.Series("", index=raw.index)
+    for number, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        result = result + (raw[part] if number % 2 else part)
+    return result.astype(str)
+
+
+def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
+    """Return each row's name under a rule {column, name: [values]} or {constant: name}."""
+    if "constant" in rule:
+        return pd.Series(rule["constant"], index=raw.index)
+    result = pd.Series(other, index=raw.index)
+    for name, values in rule.items():
+        if name != "column":
+            result = result.where(~raw[rule["column"]].isin(values), name)
+    return result
+
+
+def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
+    """Return 1, 0 or null for each cell; None stands for "*": every other non-empty value."""
+    stated = cells != ""
+    is_present = cells.isin(present) if present is not None else stated & ~cells.isin(absent or ())
+    is_absent = cells.isin(absent) if absent is not None else stated & ~cells.isin(present or ())
+    null = ~(is_present | is_absent)
+    return states_array(np.where(is_present, PRESENT, ABSENT).astype(np.int8), null.to_numpy())
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write table.csv and mapping.yaml, so that read(root) gives the table back.
+
+    Needs: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop` (if any) "".
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    natives = [str(name) for name in table.columns if str(name).startswith("native:")]
+    base = ["path", "patient_id", "split", "view", "sex", "age"]
+    table[[*base, *natives]].to_csv(root / TABLE, index=False)
+    rules: dict[str, Any] = {"image": "{path}", "patient": "patient_id", "age": {"column": "age"}}
+    for key, names in {"view": VIEWS, "sex": ("F", "M"), "split": SPLITS}.items():
+        rules[key] = {"column": key, **{name: [name] for name in names}}
+    states = {"present": [PRESENT], "absent": [ABSENT]}
+    rules["findings"] = {name.removeprefix("native:"): {"column": name, **states} for name in natives}
+    (root / MAPPING).write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")

@@ -1,0 +1,185 @@
+"""VinDr-CXR: 18,000 frontal DICOMs of two hospitals in Hanoi, 28 labels and boxes drawn by radiologists.
+
+Layout: train/<image_id>.dicom, test/<image_id>.dicom (.dcm, .png and .jpg are taken too) and annotations/
+{image_labels,annotations}_{train,test}.csv. train has three rows per image, one per reader: a label is present where
+most readers say so. test has one row per image, the consensus of five, and spells "Other disease" without s.
+No patient id is released: the image is the unit. Every image is PA. Sex and age are not read (some files have DICOM
+tags).
+Boxes: pixels of the native image; those of all readers.
+Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
+The Kaggle challenge (one train.csv of class names) lacks Edema, Pneumonia and the test split: it is refused with a
+message.
+"""
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import native
+from harmonize.datasets.csvfile import find, header, numbers, read_text, require, states_array
+from harmonize.errors import DatasetError
+
+LABELS = (
+    "Aortic enlargement",
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Clavicle fracture",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Enlarged PA",
+    "ILD",
+    "Infiltration",
+    "Lung Opacity",
+    "Lung cavity",
+    "Lung cyst",
+    "Mediastinal shift",
+    "Nodule/Mass",
+    "Pleural effusion",
+    "Pleural thickening",
+    "Pneumothorax",
+    "Pulmonary fibrosis",
+    "Rib fracture",
+    "Other lesion",
+    "COPD",
+    "Lung tumor",
+    "Pneumonia",
+    "Tuberculosis",
+    "Other diseases",
+    "No finding",
+)
+_ALIASES = {"Other diseases": "Other disease"}
+_BOX_FINDINGS = {"Pleural effusion": "Pleural Effusion", "Nodule/Mass": "Lung Lesion"}
+_CORNERS = ["x_min", "y_min", "x_max", "y_max"]
+_SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
+_READERS = 3
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return one row per image: the base columns and "native:<label>" for 28 labels, each 1 or 0."""
+    require_folder(root)
+    files = [find(root, f"annotations/image_labels_{split}.csv") for split in ("train", "test")]
+    if not any(files):
+        kaggle = find(root, "train.csv")
+        if kaggle is not None and "class_name" in header(kaggle):
+            fix = "download VinDr-CXR 1.0.0 from PhysioNet: it has all labels and the test split"
+            raise DatasetError("this is the Kaggle challenge, not VinDr-CXR", str(kaggle), fix)
+        require(root, "vindr", "annotations/image_labels_test.csv")
+    parts = [
+        read_votes(path, split, root) for path, split in zip(files, ("train", "test"), strict=True) if path is not None
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def require_folder(root: Path) -> None:
+    """Raise DatasetError when the root is missing."""
+    if not root.is_dir():
+        raise DatasetError(
+            "no such folder", str(root), "point --data at the folder that holds vindr, or correct `root:`"
+        )
+
+
+def read_votes(path: Path, split: str, root: Path) -> pd.DataFrame:
+    """Return the native table of one image_labels file: the majority of its readers."""
+    present = header(path)
+    names = [_ALIASES[label] if label not in present and label in _ALIASES else label for label in LABELS]
+    raw = read_text(path, ["image_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
+    votes = raw[list(LABELS)].to_numpy(np.int8)
+    if ((votes != 0) & (votes != 1)).any():
+        line, column = (int(place[0]) for place in np.nonzero((votes != 0) & (votes != 1)))
+        fix = "every label cell of VinDr is 0 or 1"
+        raise DatasetError(f"a blank or uncertain cell in column {LABELS[column]!r}", f"{path}:{line + 2}", fix)
+    codes, images = pd.factorize(raw["image_id"])
+    if split == "test" and len(images) < len(raw):
+        fix = "image_labels_test.csv has one row per image"
+        raise DatasetError(f"{len(raw) - len(images)} image ids are repeated", str(path), fix)
+    readers = np.bincount(codes)
+    total = np.zeros((len(images), len(LABELS)), np.int32)
+    np.add.at(total, codes, votes)
+    state = (2 * total > readers[:, None]).astype(np.int8)
+    ids = pd.Series(images).astype(str)
+    suffix = _suffixes(root / split)
+    columns: dict[str, Any] = {
+        "image_id": ids,
+        "patient_id": ids,
+        "study_id": ids,
+        "split": split,
+        "view": "PA",
+        "sex": "",
+        "age": np.nan,
+        "device": "",
+        "path": [f"{split}/{image}{suffix.get(image, _SUFFIXES[0])}" for image in ids],
+    }
+    return pd.DataFrame(columns | {native(label): states_array(state[:, k]) for k, label in enumerate(LABELS)})
+
+
+def _suffixes(folder: Path) -> dict[str, str]:
+    """Return image id -> suffix of every image in the folder."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        names = [entry.name.rpartition(".") for entry in entries]
+    return {stem: f".{suffix}" for stem, _, suffix in names if f".{suffix}" in _SUFFIXES}
+
+
+def boxes(root: Path) -> pd.DataFrame:
+    """Return image_id, finding, x_min, y_min, x_max, y_max in pixels of the native image; no rows without files.
+
+    Boxes of labels outside the shared findings keep the label's own name.
+    """
+    parts = [pd.DataFrame({"image_id": [], "class_name": []}).astype(object).assign(**dict.fromkeys(_CORNERS, np.nan))]
+    for split in ("train", "test"):
+        path = find(root, f"annotations/annotations_{split}.csv")
+        if path is not None:
+            parts.append(read_text(path, ["image_id", "class_name", *_CORNERS]))
+    raw = pd.concat(parts[1:] or parts, ignore_index=True)
+    corners = {name: numbers(raw[name]) for name in _CORNERS}
+    table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
+    return table[table["x_min"].notna()].reset_index(drop=True)  # "No finding" has no box
+
+
+def write(table: pd.DataFrame, root: Path) -> None:
+    """Write image_labels_train.csv (three readers, one of whom sometimes dissents) and image_labels_test.csv.
+
+    Needs: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age, states 0 and 1.
+    """
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    states = pd.DataFrame({label: table[native(label)].astype(int) for label in LABELS})
+    states.insert(0, "image_id", table["image_id"])
+    test = states[table["split"] == "test"].rename(columns=_ALIASES)
+    if len(test):
+        test.to_csv(root / "annotations/image_labels_test.csv", index=False)
+    train = states[table["split"] == "train"]
+    if train.empty:
+        return
+    dissents = train["image_id"].map(lambda image: zlib.crc32(str(image).encode()) % 4 == 0)
+    readers = []
+    for number in range(_READERS):
+        votes = train.copy()
+        votes.insert(
+            1, "rad_id", [f"R{1 + (zlib.crc32(str(image).encode()) + 5 * number) % 17}" for image in train["image_id"]]
+        )
+        if number == _READERS - 1:  # the third reader of every fourth image sees nothing: the majority stands
+            votes.loc[dissents, list(LABELS)] = [*([0] * (len(LABELS) - 1)), 1]
+        readers.append(votes)
+    rows = pd.concat(readers).sort_index(kind="stable")
+    rows.to_csv(root / "annotations/image_labels_train.csv", index=False)
+
+
+def write_boxes(table: pd.DataFrame, root: Path, split: pd.Series) -> None:
+    """Write annotations_{train,test}.csv from such a table as `boxes` returns.
+
+    `split` is train or test for each of its rows. Images labelled "No finding" get no row.
+    """
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    back = {ours: theirs for theirs, ours in _BOX_FINDINGS.items()}
+    raw = pd.DataFrame({"image_id": table["image_id"], "rad_id": "R1", "class_name": table["finding"].replace(back)})
+    raw = raw.assign(**{name: table[name] for name in _CORNERS})
+    in_test = split.to_numpy() == "test"
+    raw[~in_test].to_csv(root / "annotations/annotations_train.csv", index=False)
+    raw[in_test].drop(columns="rad_id").to_csv(root / "annotations/annotations_test.csv", index=False)

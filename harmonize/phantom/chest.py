@@ -1,0 +1,121 @@
+"""The chest before anything is wrong with it: maps of air, vessels and organs that lesions then edit.
+
+One unit for everything: cm of water along the ray. Air is a thickness that is taken away in the end.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harmonize.phantom.drawing import Layer, Map, Points, blank, cloud, fill, grid, rounded, soft
+from harmonize.phantom.outlines import LungFrame, heart_outline, lung_outline, mediastinum_outline
+from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study, rng_of
+from harmonize.phantom.vessels import tree
+
+LUNG_DEPTH_CM = 15.5
+VESSEL_CM, HILUM_CM = 1.9, 1.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lung:
+    """One lung: its outline, frame and hilum (x, y); its mask as a layer and as a soft map."""
+
+    side: int
+    outline: Points
+    frame: LungFrame
+    hilum: tuple[float, float]
+    layer: Layer
+    mask: Map
+
+
+@dataclass(slots=True, eq=False)
+class Chest:
+    """What the painters work on. Maps are float32 [R, R]; lesions change the last five."""
+
+    size: int
+    x: Map
+    y: Map
+    middle: float  # x of the spine
+    frame: LungFrame  # mean of both lungs
+    lungs: dict[int, Lung]
+    heart: Map
+    mediastinum: Map
+    organs: Map  # share of the ray inside heart and mediastinum, 0..1
+    air: Map  # cm
+    dense: Map  # cm of water inside the lungs: vessels, bands, nodules
+    solid: Map  # share of the air replaced by tissue or fluid, 0..1
+    texture: Map  # of the aerated lung
+    masks: dict[str, Map] = field(default_factory=dict)  # finding -> 0..1
+
+    def near_hila(self, out: float, down: float, wide: float, high: float) -> Map:
+        """Return a butterfly around both hila, moved outwards and downwards; about 1 at its two centres."""
+        wings = np.zeros((self.size, self.size), np.float32)
+        for side, lung in self.lungs.items():
+            x, y = lung.hilum[0] + side * out, lung.hilum[1] + down
+            wings += np.exp(-(((self.x - x) / wide) ** 2 + ((self.y - y) / high) ** 2))
+        return wings
+
+
+def build_chest(
+    patient: Patient, study: Study, size: int, *, heart_ratio: float, lift: dict[int, float], vessel_width: float
+) -> Chest:
+    """Return the aerated chest on a canvas of size x size; `lift` raises the diaphragm of a side."""
+    x, y = grid(size)
+    lungs, frame = _lungs(patient, study, size, lift)
+    heart, mediastinum = blank(size), blank(size)
+    fill(heart, [heart_outline(patient, study, frame, heart_ratio)])
+    fill(mediastinum, [mediastinum_outline(patient, study, frame, heart_ratio)])
+    heart_map, mediastinum_map = soft(heart, 0.0035), soft(mediastinum, 0.003)
+    air = np.zeros((size, size), np.float32)
+    for lung in lungs.values():
+        air += lung.mask * rounded(lung.layer, 0.10) * LUNG_DEPTH_CM
+    chest = Chest(
+        size=size,
+        x=x,
+        y=y,
+        middle=0.5 + study.rotation * 0.3,
+        frame=frame,
+        lungs=lungs,
+        heart=heart_map,
+        mediastinum=mediastinum_map,
+        organs=np.maximum(heart_map * (0.60 + 0.38 * rounded(heart, 0.13)), mediastinum_map * 0.90),
+        air=air,
+        dense=_vessels(patient, lungs, size, vessel_width),
+        solid=np.zeros((size, size), np.float32),
+        texture=cloud(rng_of("lung texture", patient, study.index), size, 110, 1.35),
+    )
+    for side, lung in lungs.items():  # hilar soft tissue, comma shaped
+        dx, dy = x - (lung.hilum[0] + side * 0.012), y - (lung.hilum[1] + 0.012)
+        chest.dense += HILUM_CM * np.exp(-((dx / 0.0269) ** 2 + (dy / 0.0636) ** 2))
+    chest.solid += chest.near_hila(0.04, 0.06, 0.10, 0.17) * study.haze
+    return chest
+
+
+def _lungs(patient: Patient, study: Study, size: int, lift: dict[int, float]) -> tuple[dict[int, Lung], LungFrame]:
+    shapes = {side: lung_outline(patient, study, side, lift.get(side, 0.0)) for side in (LEFT, RIGHT)}
+    one, other = shapes[LEFT][1], shapes[RIGHT][1]
+    frame = LungFrame(
+        top=(one.top + other.top) / 2,
+        base=(one.base + other.base) / 2,
+        dome=(one.dome + other.dome) / 2,
+        height=(one.height + other.height) / 2,
+        width=(one.width + other.width) / 2,
+    )
+    hila = {
+        LEFT: (0.425 + study.rotation, frame.top + 0.50 * frame.height),
+        RIGHT: (0.578 + study.rotation, frame.top + 0.465 * frame.height),  # the patient's left hilum is the higher one
+    }
+    lungs = {}
+    for side, (outline, own) in shapes.items():
+        layer = blank(size)
+        fill(layer, [outline])
+        lungs[side] = Lung(side, outline, own, hila[side], layer, soft(layer, 0.0022))
+    return lungs, frame
+
+
+def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, wide: float) -> Map:
+    """Return the vessels in cm; a patient keeps them over all studies."""
+    layer = blank(size)
+    for side, lung in lungs.items():
+        tree(layer, rng_of("vessels", patient, side), lung.hilum, side, wide=wide, length=0.088 * patient.length)
+    return soft(layer, 0.0012) * VESSEL_CM

@@ -1,0 +1,141 @@
+"""Write all phantom cohorts: six datasets in their published layouts, with the truth beside them.
+
+root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
+root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities, token
+root/truth/<hospital>-boxes.parquet   boxes of findings and token in pixels of the stored image; edges, half open
+root/masks/<hospital>/<path of the image without suffix>/<finding>.png
+                                      0 or 255, moved with the image; also lungs, heart, devices, token (on request)
+root/phantom.json                     the settings; written last: where it is, everything is
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import pandas as pd
+
+from harmonize.datasets import adapter
+from harmonize.datasets.nih import BOX_FRAME_PX
+from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
+from harmonize.phantom.plan import Visit, parts, visits
+from harmonize.phantom.records import Records, write_visit
+from harmonize.phantom.settings import PhantomSettings
+
+Progress = Callable[[str, int, int], None]  # hospital, images done, images in all
+
+VISITS_PER_TASK = 32
+NIH_BOXES = ("Atelectasis", "Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Pneumonia", "Pneumothorax")
+VINDR_BOXES = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Lung Lesion",
+    "Pleural Effusion",
+    "Pneumothorax",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A few patients for one worker process."""
+
+    root: Path
+    settings: PhantomSettings
+    visits: tuple[Visit, ...]
+    masks: bool
+
+
+def write_cohorts(
+    root: Path, settings: PhantomSettings, workers: int = 1, progress: Progress | None = None, *, masks: bool = False
+) -> None:
+    """Write the cohorts of `settings` below root; nothing happens where they are already there.
+
+    The files depend on the settings only, not on the number of workers. What an interrupted call left is written anew.
+    Raises ConfigError when root holds something else.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with exclusive(root):
+        if is_complete(root, settings, masks):
+            return
+        partial = workspace(root)
+        planned = {
+            site: [visit for part in parts(settings, site) for visit in visits(settings, part)]
+            for site in settings.images
+        }
+        tasks = [
+            _Task(partial, settings, tuple(chosen[start : start + VISITS_PER_TASK]), masks)
+            for chosen in planned.values()
+            for start in range(0, len(chosen), VISITS_PER_TASK)
+        ]
+        totals = {site: sum(visit.studies for visit in chosen) for site, chosen in planned.items()}
+        collected = {site: Records() for site in planned}
+        done = dict.fromkeys(planned, 0)
+        for task, records in zip(tasks, _run(tasks, workers), strict=True):
+            site = task.visits[0].part.site
+            collected[site].add(records)
+            done[site] += sum(visit.studies for visit in task.visits)
+            if progress is not None:
+                progress(site, done[site], totals[site])
+        for site, records in collected.items():
+            _write_tables(partial, settings, site, records)
+        publish(root, settings, masks)
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
+    """Yield the result of each task, in order."""
+    if workers <= 1:
+        threads = cv2.getNumThreads()
+        _use_one_thread()
+        try:
+            yield from map(_run_task, tasks)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    # Spawned, not forked: the caller may hold threads of other libraries, and a fork would copy their locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread) as pool:
+        yield from pool.map(_run_task, tasks)
+
+
+def _use_one_thread() -> None:
+    cv2.setNumThreads(1)  # pictures are small: threads inside OpenCV cost more than they bring
+
+
+def _run_task(task: _Task) -> Records:
+    records = Records()
+    for visit in task.visits:
+        records.add(write_visit(task.root, task.settings, visit, task.masks))
+    return records
+
+
+def _write_tables(root: Path, settings: PhantomSettings, site: str, records: Records) -> None:
+    native = _native_table(records)
+    adapter(site).write(native, root / site)
+    truth = pd.DataFrame(records.truth)
+    whole = [name for name in map(str, truth) if name.startswith("true:")]
+    (root / "truth").mkdir(exist_ok=True)
+    truth.astype(dict.fromkeys(whole, "int8")).to_parquet(root / "truth" / f"{site}.parquet", index=False)
+    boxes = pd.DataFrame(records.boxes, columns=["image_id", "finding", "x_min", "y_min", "x_max", "y_max"])
+    boxes.to_parquet(root / "truth" / f"{site}-boxes.parquet", index=False)
+    if site == "nih":
+        own = boxes[boxes["finding"].isin(NIH_BOXES)].reset_index(drop=True)
+        corners = ["x_min", "y_min", "x_max", "y_max"]
+        own[corners] *= BOX_FRAME_PX / settings.size  # the published boxes are in pixels of the 1024 x 1024 original
+        adapter(site).write_boxes(own, root / site)
+    if site == "vindr":
+        own = boxes[boxes["finding"].isin(VINDR_BOXES)].reset_index(drop=True)
+        adapter(site).write_boxes(own, root / site, own["image_id"].map(native.set_index("image_id")["split"]))
+
+
+def _native_table(records: Records) -> pd.DataFrame:
+    table = pd.DataFrame(records.native)
+    for name in [str(column) for column in table]:
+        if name.startswith(("native:", "expert:")) and name != "native:labels":
+            table[name] = table[name].astype("Int8")
+        if name.startswith("expert:") and table[name].isna().all():
+            table = table.drop(columns=name)
+    return table

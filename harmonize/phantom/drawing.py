@@ -1,0 +1,145 @@
+"""Drawing on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
+
+Coordinates are canvas fractions, (0, 0) the top left corner and (1, 1) the bottom right one, whatever the number of
+pixels R, so that a shape is the same at every image size. A Layer is uint8 [R, R], since OpenCV smooths edges only on
+those; a Map is float32 [R, R]; Points are float64 [N, 2] (x, y).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Map = NDArray[np.float32]
+Layer = NDArray[np.uint8]
+Points = NDArray[np.float64]
+Shapes = Points | Sequence[Points]  # [K, N, 2], or K arrays [N, 2]
+
+FIXED_BITS = 5  # OpenCV takes sub-pixel positions as integers with so many fractional bits
+
+
+def blank(size: int) -> Layer:
+    """Return an empty layer."""
+    return np.zeros((size, size), np.uint8)
+
+
+@lru_cache(8)
+def grid(size: int) -> tuple[Map, Map]:
+    """Return the canvas coordinates x and y of every pixel centre (read-only)."""
+    centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    x, y = np.meshgrid(centres, centres)
+    x.flags.writeable = y.flags.writeable = False
+    return x, y
+
+
+@lru_cache(64)
+def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
+    """Return the Catmull-Rom matrix from control points to samples, `steps` samples per span."""
+    spans = num_points if closed else num_points - 1
+    matrix = np.zeros((spans * steps + (not closed), num_points))
+    t = np.arange(steps) / steps
+    weights = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1) / 2
+    for span in range(spans):
+        for j in range(4):
+            k = (span - 1 + j) % num_points if closed else min(max(span - 1 + j, 0), num_points - 1)
+            matrix[span * steps : (span + 1) * steps, k] += weights[:, j]
+    if not closed:
+        matrix[-1, -1] = 1
+    return matrix
+
+
+def spline(points: ArrayLike, steps: int = 6, closed: bool = True) -> Points:
+    """Return a smooth curve through the points, `steps` samples between neighbours."""
+    control = np.asarray(points, np.float64)
+    curve: Points = _spline_matrix(len(control), steps, closed) @ control
+    return curve
+
+
+def ellipse(x: float, y: float, rx: ArrayLike, ry: ArrayLike, num_points: int = 32) -> Points:
+    """Return the outline of an ellipse; the radii may be arrays [num_points]."""
+    angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
+    return np.stack([x + np.asarray(rx) * np.cos(angle), y + np.asarray(ry) * np.sin(angle)], 1)
+
+
+def _fixed(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
+    if isinstance(shapes, np.ndarray):  # one conversion for all shapes: a third of the drawing time otherwise
+        return list(np.rint((shapes * size - 0.5) * 2**FIXED_BITS).astype(np.int32))
+    return [np.rint((shape * size - 0.5) * 2**FIXED_BITS).astype(np.int32) for shape in shapes]
+
+
+def fill(layer: Layer, shapes: Shapes, value: float = 255) -> None:
+    """Fill polygons in place."""
+    cv2.fillPoly(layer, _fixed(shapes, layer.shape[0]), (value,), cv2.LINE_AA, FIXED_BITS)
+
+
+def stroke(layer: Layer, curves: Shapes, width: float, value: float = 255) -> None:
+    """Draw open curves in place; a width below one pixel becomes a fainter line, so thin things stay thin."""
+    pixels = width * layer.shape[0]
+    shade = (value * min(1.0, pixels),)
+    cv2.polylines(layer, _fixed(curves, layer.shape[0]), False, shade, max(1, round(pixels)), cv2.LINE_AA, FIXED_BITS)
+
+
+def resize(image: Map, size: tuple[int, int], smooth: bool = True) -> Map:
+    """Return the map at (height, width): by area when `smooth` is false (shrinking), else bilinear."""
+    how = cv2.INTER_LINEAR if smooth else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=how), np.float32)
+
+
+def gaussian(image: Map, sigma_px: float) -> Map:
+    """Return a Gaussian blur, edges continued."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE), np.float32)
+
+
+def blur(image: Map, sigma: float) -> Map:
+    """Return a Gaussian blur of `sigma` canvas widths; wide ones run on a reduced grid."""
+    size = image.shape[0]
+    pixels = sigma * size
+    if pixels < 0.3:
+        return image
+    shrink = int(pixels // 3)
+    if shrink <= 1:
+        return gaussian(image, pixels)
+    small = resize(image, (max(8, size // shrink),) * 2, smooth=False)
+    return resize(gaussian(small, sigma * small.shape[0]), (size, size))
+
+
+def soft(layer: Layer, sigma: float = 0.004) -> Map:
+    """Return a layer as a map of 0..1 with soft edges."""
+    return blur(layer.astype(np.float32) * np.float32(1 / 255), sigma)
+
+
+@lru_cache(8)
+def _noise_bank(power: float) -> Map:
+    """Return a periodic field [1024, 1024] whose amplitude falls with frequency to that power; unit variance."""
+    size = 512
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
+    frequency[0, 0] = 1
+    white = np.random.default_rng(7).standard_normal((size, size))  # one bank for all; the crop is what is random
+    field = np.fft.irfft2(np.fft.rfft2(white) / frequency**power, (size, size))
+    return np.tile((field - field.mean()) / field.std(), (2, 2)).astype(np.float32)
+
+
+def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1.6) -> Map:
+    """Return a fractal field, mean 0 and variance 1; a smaller span gives larger clouds."""
+    y, x = rng.integers(0, 512, 2)
+    crop = _noise_bank(power)[y : y + span, x : x + span]
+    how = cv2.INTER_AREA if size < span else cv2.INTER_CUBIC
+    field = np.asarray(cv2.resize(crop, (size, size), interpolation=how), np.float32)
+    mean, deviation = cv2.meanStdDev(field)
+    return (field - np.float32(mean[0, 0])) / np.float32(deviation[0, 0] + 1e-6)
+
+
+def rounded(layer: Layer, full_depth: float) -> Map:
+    """Return the thickness profile 0..1 of a rounded body: a quarter ellipse in the distance to its outline.
+
+    The profile reaches 1 at `full_depth` from the outline.
+    """
+    size, coarse = layer.shape[0], 96
+    mask = cv2.resize(layer, (coarse, coarse), interpolation=cv2.INTER_AREA)
+    mask = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    inside = cv2.distanceTransform((np.asarray(mask) > 127).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    share = np.minimum(np.asarray(inside, np.float32) / np.float32(coarse * full_depth), 1)
+    profile = np.sqrt(np.maximum(1 - (1 - share) ** 2, 0))
+    return resize(np.asarray(cv2.GaussianBlur(profile, (0, 0), 1.0), np.float32), (size, size))

@@ -1,0 +1,146 @@
+"""From the truth to what a hospital's label file says: misses, doubts, silence, and words outside the nine findings.
+
+Rates of the CheXpert family follow the counts of its published tables. Doubt (uncertain) is twice as likely where the
+finding is. Radiologists (the expert splits) state the truth, present or absent.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from harmonize.datasets.vindr import LABELS as VINDR_LABELS
+from harmonize.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNCERTAIN
+from harmonize.phantom.patient import Patient, Study, rng_of
+from harmonize.phantom.sites import DRAWN, SITES
+
+MISSED = 0.04  # share of present findings that the report does not hold
+INVENTED = 0.02  # absent findings that it does hold, as a share of the prevalence
+# Share of the absent findings that a report denies in words (from train.csv); the others are not mentioned.
+DENIED = {
+    "Cardiomegaly": 0.059,
+    "Atelectasis": 0.0085,
+    "Consolidation": 0.155,
+    "Pleural Effusion": 0.282,
+    "Pneumothorax": 0.281,
+    "Pneumonia": 0.014,
+    "Edema": 0.131,
+    "Lung Lesion": 0.006,
+}
+OPAQUE = ("Edema", "Consolidation", "Pneumonia", "Atelectasis", "Lung Lesion")
+MASS_SEVERITY = 0.55  # a nodule above 3 cm is a mass
+
+States = dict[str, int]
+Native = dict[str, int | str]
+
+
+def native_labels(patient: Patient, study: Study, expert: bool = False) -> Native:
+    """Return the native columns of a study at its hospital: label -> state, or "labels" -> words joined with "|"."""
+    rng = rng_of("words", patient, study.index)
+    return _WRITERS[patient.site](observe(patient, study, expert), study, rng, expert)
+
+
+def observe(patient: Patient, study: Study, expert: bool = False) -> States:
+    """Return the state of each painted finding as reported: 1, 0, or -1 where the hospital's labels know doubt."""
+    site = SITES[patient.site]
+    miss, doubt = rng_of("report", patient, study.index).random((2, len(DRAWN))).tolist()
+    states = {}
+    for k, finding in enumerate(DRAWN):
+        here = finding in study.present
+        states[finding] = PRESENT if here else ABSENT
+        if expert:
+            continue
+        if miss[k] < (MISSED if here else INVENTED * site.prevalence[k]):
+            states[finding] = ABSENT if here else PRESENT
+        if site.uncertain and doubt[k] < site.uncertain[k] / (1 + site.prevalence[k]) * (2 if here else 1):
+            states[finding] = UNCERTAIN
+    return states
+
+
+def _chexpert_family(states: States, study: Study, rng: np.random.Generator, expert: bool) -> Native:
+    """Return 14 states. "No Finding" is 1 where nothing but devices is present or uncertain, as its labeler has it."""
+    u = iter(rng.random(20).tolist())
+    opaque = any(states[finding] == PRESENT for finding in OPAQUE)
+    labels: States = dict(states)
+    labels["Enlarged Cardiomediastinum"] = int(next(u) < (0.35 if states["Cardiomegaly"] == PRESENT else 0.01))
+    labels["Lung Opacity"] = int(next(u) < (0.6 if opaque else 0.01))
+    labels["Pleural Other"] = int(next(u) < 0.01)
+    labels["Fracture"] = int(next(u) < 0.02)
+    normal = all(state == ABSENT for state in labels.values())
+    labels["Support Devices"] = int(study.devices)
+    if expert:
+        return {**labels, NO_FINDING: int(normal)}
+    for label, state in labels.items():
+        if state == ABSENT and next(u) >= DENIED.get(label, 0.05):
+            labels[label] = NOT_MENTIONED
+    return {**labels, NO_FINDING: PRESENT if normal else NOT_MENTIONED}
+
+
+def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
+    """Return words in alphabetical order; "No Finding" alone."""
+    lesion = "Mass" if study.severity["Lung Lesion"] > MASS_SEVERITY else "Nodule"
+    spelt = {"Pleural Effusion": "Effusion", "Lung Lesion": lesion}
+    words = {spelt.get(finding, finding) for finding, state in states.items() if state == PRESENT}
+    others = {"Infiltration": 0.06, "Pleural_Thickening": 0.02, "Emphysema": 0.015, "Fibrosis": 0.015, "Hernia": 0.003}
+    words |= _chosen(rng, others)
+    return {"labels": "|".join(sorted(words)) or NO_FINDING}
+
+
+def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
+    """Return lower-case words: "normal" alone, or findings, findings outside our nine, and words that say nothing."""
+    words: list[str] = []
+    for finding, state in states.items():
+        spellings = PADCHEST_WORDS[finding]
+        word = spellings[min(int(rng.random() ** 2 * len(spellings)), len(spellings) - 1)]
+        if state == PRESENT:
+            words.append(
+                word if finding != "Lung Lesion" or study.severity[finding] < MASS_SEVERITY else "pulmonary mass"
+            )
+    words += sorted(_chosen(rng, PADCHEST_OTHERS))
+    unchanged = rng.random() < 0.04
+    if unchanged and (words or rng.random() < 0.4):
+        words.append("unchanged")  # alone it says nothing about findings
+    return {"labels": "|".join(words) or "normal"}
+
+
+PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # commonest first
+    "Cardiomegaly": ("cardiomegaly",),
+    "Atelectasis": ("laminar atelectasis", "atelectasis", "lobar atelectasis"),
+    "Consolidation": ("consolidation", "consolidation", "air bronchogram"),
+    "Pleural Effusion": ("pleural effusion", "pleural effusion", "pleural effusion", "loculated pleural effusion"),
+    "Pneumothorax": ("pneumothorax",),
+    "Pneumonia": ("pneumonia", "pneumonia", "pneumonia", "atypical pneumonia"),
+    "Edema": ("pulmonary edema",),
+    "Lung Lesion": ("nodule", "multiple nodules"),
+}
+PADCHEST_OTHERS = {
+    "aortic elongation": 0.04,
+    "scoliosis": 0.03,
+    "infiltrates": 0.03,
+    "chronic changes": 0.03,
+    "kyphosis": 0.01,
+}
+
+
+def _vindr(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
+    """Return the 28 states, 0 or 1."""
+    spelt = {"Pleural Effusion": "Pleural effusion", "Lung Lesion": "Nodule/Mass"}
+    words = {spelt.get(finding, finding) for finding, state in states.items() if state == PRESENT}
+    others = {"Aortic enlargement": 0.05, "Pleural thickening": 0.03, "Pulmonary fibrosis": 0.03, "Infiltration": 0.02}
+    words |= _chosen(rng, others | {"Other lesion": 0.02, "Lung Opacity": 0.5 if words & set(OPAQUE) else 0.005})
+    if "Nodule/Mass" in words and study.severity["Lung Lesion"] > MASS_SEVERITY and rng.random() < 0.3:
+        words.add("Lung tumor")
+    return {label: int(label in words or (label == "No finding" and not words)) for label in VINDR_LABELS}
+
+
+def _chosen(rng: np.random.Generator, chances: Mapping[str, float]) -> set[str]:
+    return {word for word, chance in chances.items() if rng.random() < chance}
+
+
+_WRITERS: dict[str, Callable[[States, Study, np.random.Generator, bool], Native]] = {
+    "chexpert": _chexpert_family,
+    "mimic": _chexpert_family,
+    "nih": _nih,
+    "padchest": _padchest,
+    "vindr": _vindr,
+    "brax": _chexpert_family,
+}

@@ -1,0 +1,97 @@
+"""What a set of phantom cohorts is made of: the one value its files follow from."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from typing import Any, Self
+
+from harmonize.errors import ConfigError
+from harmonize.phantom.sites import DRAWN, SITES
+
+VERSION = 1  # raised when equal settings give other files
+MIN_SIZE, MAX_SIZE = 64, 2048  # the shapes have no detail beyond the larger one
+
+
+def _default_images() -> dict[str, int]:
+    return {site: 2300 if site == "chexpert" else 320 for site in SITES}
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomSettings:
+    """The settings of `write_cohorts`. Equal settings give equal files.
+
+    Settings that differ in `shortcut`, `finding` or `source` only give the same patients, anatomy and noise: just the
+    tokens differ.
+    """
+
+    seed: int = 0
+    source: str = "chexpert"  # the hospital whose token goes with the finding
+    images: Mapping[str, int] = field(
+        default_factory=_default_images
+    )  # frontal images; a hospital left out is not written
+    size: int = 128  # long side of the stored images in pixels
+    shortcut: float = (
+        0.9  # P(token | finding) = .5 + shortcut / 2 and P(token | no finding) = .5 - shortcut / 2 at the source
+    )
+    finding: str = "Pleural Effusion"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative: {self.seed}")
+        if self.source not in SITES:
+            raise ValueError(f"no hospital {self.source!r}{_hint(self.source, SITES)}")
+        for site, number in self.images.items():
+            if site not in SITES:
+                raise ValueError(f"no hospital {site!r}{_hint(site, SITES)}")
+            if not 1 <= number < 1_000_000:
+                raise ValueError(f"images of {site} must be between 1 and 999,999, not {number}")
+        if not self.images:
+            raise ValueError("images names no hospital")
+        if not MIN_SIZE <= self.size <= MAX_SIZE:
+            raise ValueError(f"size must be between {MIN_SIZE} and {MAX_SIZE} pixels, not {self.size}")
+        if not 0 <= self.shortcut <= 1:
+            raise ValueError(f"shortcut is a strength in [0, 1], not {self.shortcut}")
+        if self.finding not in DRAWN:
+            raise ValueError(f"no painted finding {self.finding!r}{_hint(self.finding, DRAWN)}")
+        ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
+        object.__setattr__(self, "images", ordered)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:
+        """Read a `phantom:` block; `where` is its place in the file, for error messages."""
+        known: dict[str, tuple[type, ...]] = {
+            "seed": (int,),
+            "source": (str,),
+            "images": (Mapping,),
+            "size": (int,),
+            "shortcut": (int, float),
+            "finding": (str,),
+        }
+        for key, value in raw.items():
+            if key not in known:
+                raise ConfigError(
+                    f"unknown key {key!r}", f"{where}.{key}", f"known keys: {', '.join(known)}{_hint(key, known)}"
+                )
+            if isinstance(value, bool) or not isinstance(value, known[key]):
+                raise ConfigError(f"{key} is {value!r}", f"{where}.{key}", "see PhantomSettings for what it takes")
+        try:
+            return cls(**(dict(raw) | ({"shortcut": float(raw["shortcut"])} if "shortcut" in raw else {})))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error), where, "correct the value") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """Return 12 hexadecimal digits that name these settings and this version of the phantom."""
+        text = json.dumps([VERSION, self.as_dict()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _hint(name: str, known: Any) -> str:
+    close = get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

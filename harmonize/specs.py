@@ -1,0 +1,104 @@
+"""Where cohorts are: a folder with chexpert/ mimic/ nih/ padchest/ vindr/ brax/, or a YAML file that names each."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from harmonize.datasets import LAYOUTS
+from harmonize.errors import ConfigError, DatasetError
+from harmonize.yamlfile import read_yaml
+
+_KEYS = ("layout", "root", "table", "mapping")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become parts of file names
+
+
+@dataclass(frozen=True, slots=True)
+class CohortSpec:
+    """One cohort to read. `table` and `mapping` (both files) belong to the layout `table` alone."""
+
+    name: str
+    layout: str
+    root: Path
+    table: str = ""  # relative to root
+    mapping: str = ""  # a path that exists as given
+
+
+def read_data(path: Path) -> dict[str, CohortSpec]:
+    """Return the cohorts of `--data`, by name, in the order of the folder's layouts or of the file.
+
+    Raises DatasetError for a folder without cohorts, ConfigError with file and key for a faulty YAML file.
+    """
+    if path.is_dir():
+        found = {
+            name: CohortSpec(name, name, path / name) for name in LAYOUTS if name != "table" and (path / name).is_dir()
+        }
+        if not found:
+            names = "/ ".join(name for name in LAYOUTS if name != "table")
+            raise DatasetError(
+                "no cohort in this folder", str(path), f"it should hold at least one of {names}/, or give a YAML file"
+            )
+        return found
+    if not path.exists():
+        raise DatasetError("no such file or folder", str(path), "correct --data")
+    content = read_yaml(path)
+    if not isinstance(content, Mapping) or not content:
+        raise ConfigError("no cohorts in the file", str(path), "write e.g. nih: {layout: nih, root: /data/nih}")
+    return {str(name): _spec(str(name), entry, path) for name, entry in content.items()}
+
+
+def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
+    """Return one checked entry of the YAML file."""
+    where = f"{path}: {name}"
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} cannot be a cohort's name", where, "use letters, digits, dots, dashes and underscores"
+        )
+    if not isinstance(entry, Mapping):
+        raise ConfigError("not a cohort", where, f"write {name}: {{layout: nih, root: /data/nih}}")
+    _check_keys(entry, where)
+    layout = entry["layout"]
+    if layout not in LAYOUTS:
+        raise ConfigError(f"no layout {layout!r}", f"{where}.layout", _nearest(layout, LAYOUTS))
+    own = [key for key in ("table", "mapping") if key in entry]
+    if layout == "table" and len(own) < 2:
+        raise ConfigError(
+            "the layout `table` needs a table and a mapping", where, "add `table: metadata.csv, mapping: mapping.yaml`"
+        )
+    if layout != "table" and own:
+        raise ConfigError(
+            f"{own[0]} belongs to the layout `table`", f"{where}.{own[0]}", "leave it out, or say `layout: table`"
+        )
+    root = path.parent / Path(entry["root"]).expanduser()  # an absolute root stays as it is
+    mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if own else ""
+    return CohortSpec(name, layout, root, entry.get("table", ""), mapping)
+
+
+def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
+    """Raise ConfigError for a key that is unknown, missing, or no text."""
+    for key, value in entry.items():
+        if key not in _KEYS:
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(str(key), _KEYS))
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "quote it")
+    for key in ("layout", "root"):
+        if key not in entry:
+            raise ConfigError(f"no {key}", where, f"add `{key}:`")
+
+
+def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
+    """Return the mapping file: beside the YAML file, else under the root."""
+    for folder in (path.parent, root):
+        if (folder / mapping).is_file():
+            return folder / mapping
+    raise ConfigError(
+        f"no mapping file {str(mapping)!r}", f"{where}.mapping", f"put it beside {path.name} or into {root}"
+    )
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    """Return a hint at the nearest known word."""
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"

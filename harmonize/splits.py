@@ -1,0 +1,63 @@
+"""Which patients train, choose and test: official splits first, else a hash of the patient id.
+
+The hash has no salt and does not know the other rows: a patient stays where it is when rows are added.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from harmonize.errors import DatasetError
+
+
+def position(patient_id: str) -> float:
+    """Return the patient's place in [0, 1), the same everywhere and always.
+
+    >>> round(position("patient00001"), 6)
+    0.373118
+    """
+    return int.from_bytes(hashlib.sha256(patient_id.encode()).digest()[:6], "big") / 2**48
+
+
+def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
+    """Return the split of each row of a cohort table: the official one, or a part carved out of "train" by patient.
+
+    Official parts stay as they are named, expert_* too. Parts of `shares` that no row has are carved out of "train",
+    or out of all rows when no row has an official split, in proportion to their shares. Every patient is in one
+    split; rows without a split follow their patient, else they count as "train".
+    """
+    if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
+        raise ValueError(f"shares are parts of a whole, not {dict(shares)}")
+    split = table["split"].astype(object)
+    if (split != "").any():
+        official = table.loc[split != "", ["patient_id", "split"]].drop_duplicates("patient_id")
+        of_patient = official.set_index("patient_id")["split"].astype(object)
+        split = split.where(split != "", table["patient_id"].map(of_patient).fillna("train"))
+    else:
+        split = split.where(split != "", "train")
+    present = set(table["split"])
+    parts = {name: share for name, share in shares.items() if share > 0 and (name == "train" or name not in present)}
+    pool = split == "train"
+    if pool.any() and parts:
+        codes, patients = pd.factorize(table.loc[pool, "patient_id"])
+        places = np.array([position(str(patient)) for patient in patients])
+        edges = np.cumsum(list(parts.values())) / sum(parts.values())
+        chosen = np.minimum(np.searchsorted(edges, places, side="right"), len(parts) - 1)
+        split.loc[pool] = np.array(list(parts), dtype=object)[chosen][codes]
+    return split.astype(str).rename("split")
+
+
+def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
+    """Return 0, the number of patients in more than one split; DatasetError with the count when there are any.
+
+    Rows with split "" are in none. The message holds no patient id.
+    """
+    pairs = pd.DataFrame({"patient": table["patient_id"], "split": split})
+    pairs = pairs[pairs["split"] != ""].drop_duplicates()
+    number = int(pairs.loc[pairs["patient"].duplicated(), "patient"].nunique())
+    if number:
+        fix = "each patient may be in one split only: correct the split column or files"
+        raise DatasetError(f"{number} patients are in more than one split", where, fix)
+    return 0

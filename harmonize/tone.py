@@ -1,0 +1,38 @@
+"""Values of any depth -> 0 to 255."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
+
+
+def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return the image with the 0.5 percentile of its non-zero pixels at 0, the 99.5 percentile at 255, clipped.
+
+    Dividing by 65535 would leave a 12-bit image almost black. An image without any contrast becomes black.
+
+    >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
+    [[0, 0, 128, 255]]
+    """
+    counts = np.bincount(image.ravel(), minlength=65536)
+    below = np.cumsum(counts[1:])
+    total = int(below[-1])
+    if total == 0:
+        return np.zeros(image.shape, np.uint8)
+    low = 1 + int(np.searchsorted(below, total * LOW_PERCENT / 100, side="right"))
+    high = 1 + int(np.searchsorted(below, total * HIGH_PERCENT / 100, side="left"))
+    return linear_table(low, high, 65536)[image]
+
+
+def linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:
+    """Return the table that sends values up to `low` to 0, from `high` on to 255 and those between linearly."""
+    ramp = (np.arange(length) - low) / max(high - low, 1e-9)
+    return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)
+
+
+def window_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Return values with `low` at 0 and `high` at 255, clipped."""
+    ramp = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-9))
+    return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)

@@ -1,0 +1,64 @@
+"""One loader for every YAML file of the project: safe, no repeated keys, 3e-4 is a number.
+
+Plain PyYAML keeps the last of two equal keys without a word, and reads `3e-4` as text.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harmonize.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that rejects repeated keys and reads every float that Python reads."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    loader.flatten_mapping(node)
+    seen: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, (str, int, float, bool)):
+            raise yaml.constructor.ConstructorError(None, None, "keys are plain words", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is repeated", key_node.start_mark)
+        seen[key] = loader.construct_object(value_node, deep=True)
+    return seen
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file.
+
+    Raises ConfigError with file, line and the mend for an absent, unreadable or ambiguous file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the file: {error}", str(path), "check the name and that it is UTF-8 text") from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the content of YAML text; `where` names it in errors.
+
+    >>> parse_yaml("lr: 3e-4", "here")
+    {'lr': 0.0003}
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader with stricter keys)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}" if mark else where
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigError(problem, place, "correct the YAML at this line") from error

@@ -1,0 +1,31 @@
+"""`python -m reports TABLES_DIR -o leaderboard.html`: write the page from a folder of tables."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harmonize.errors import CxrError
+from reports.page import render
+from reports.tables import Tables
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the page; return 0, or 1 after a message when the folder cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m reports", description="Write one HTML page from a folder of tables.")
+    parser.add_argument("tables", type=Path, metavar="TABLES_DIR", help="folder that `bench report` wrote")
+    parser.add_argument("-o", "--output", type=Path, default=Path("leaderboard.html"), help="file to write (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        page = render(Tables.load(options.tables))
+    except CxrError as error:
+        print(error, file=sys.stderr)
+        return 1
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(page, encoding="utf-8", newline="\n")
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

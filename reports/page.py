@@ -1,0 +1,102 @@
+"""The whole page: sections in their order, one style sheet, two scripts, and the policy that allows nothing else."""
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
+
+from markupsafe import Markup
+
+from reports import board
+from reports.board import Board
+from reports.section import Section, write
+from reports.sections.calibration import calibration
+from reports.sections.cohorts import cohorts
+from reports.sections.cost import cost
+from reports.sections.findings import findings
+from reports.sections.hospitals import hospitals
+from reports.sections.learning import learning
+from reports.sections.method import method
+from reports.sections.opening import opening, title
+from reports.sections.ranking import ranking
+from reports.sections.runs import runs
+from reports.sections.shortcuts import shortcuts
+from reports.tables import Tables
+
+ORDER: tuple[Callable[[Board], Section], ...] = (
+    opening, ranking, hospitals, findings, cost, calibration, shortcuts, learning, cohorts, method, runs,
+)  # fmt: skip
+STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
+SCRIPTS = ("charts.js", "page.js")
+
+
+def render(tables: Tables) -> str:
+    """Return the page as one HTML text that loads nothing: the same tables give the same bytes."""
+    shared = board.read(tables)
+    sections = [section(shared) for section in ORDER]
+    charts = [chart for section in sections for chart in section.charts]
+    plotly = plotly_source() if charts else ""
+    style, plotly_style, script = _joined(STYLES), _joined(("plotly.css",)), _joined(SCRIPTS)
+    headline = title(shared)
+    study = str(tables.meta.get("title", ""))
+    page = write(
+        "page.html.j2",
+        policy=policy([script, plotly] if charts else [script], [style, plotly_style]),
+        title=f"Unseen: {study}" if study else "Unseen",
+        headline=headline,
+        phantom=shared.phantom,
+        sections=sections,
+        style=Markup(style),  # noqa: S704  (our own files)
+        plotly_style=Markup(plotly_style),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        plotly=Markup(packed(plotly)),  # noqa: S704  (base64)
+        plotly_ids=style_ids(plotly),
+        charts=Markup(as_data(charts)),  # noqa: S704  (escaped for a data block)
+    )
+    return str(page) + "\n"
+
+
+def policy(scripts: list[str], styles: list[str]) -> str:
+    """Return the Content-Security-Policy: nothing but these very scripts and style sheets, and images in the file."""
+
+    def hashes(texts: list[str]) -> str:
+        digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    return (
+        f"default-src 'none'; script-src {hashes(scripts)}; style-src {hashes(styles)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def as_data(value: object) -> str:
+    """Return JSON that cannot end the block it stands in."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=float)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def plotly_source() -> str:
+    """Return plotly.js as the installed Python package carries it."""
+    return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+
+
+def style_ids(source: str) -> list[str]:
+    """Return the ids of the style sheets that plotly.js adds when it loads, unless an element has that id already.
+
+    They dress its maps, of which the page has none, and the policy would refuse them with a message on the console.
+    """
+    return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
+
+
+def packed(source: str) -> str:
+    """Return a script as base64 of gzip: a third of the bytes, and nothing to parse before the first chart is seen."""
+    return base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode() if source else ""
+
+
+def _joined(names: tuple[str, ...]) -> str:
+    """Return template files one after the other."""
+    folder = files("reports") / "templates"
+    return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)

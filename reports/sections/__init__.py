@@ -1,0 +1,1 @@
+"""One function from a board to one section of the page, each."""

@@ -1,0 +1,100 @@
+"""Can its probabilities be trusted elsewhere: reliability by hospital, as given and after Platt scaling at home."""
+
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports import sentences, svg
+from reports.board import AWAY, MACRO, Board, Run
+from reports.headline import MISSING, Choice, Estimate
+from reports.section import Section, write
+from reports.text import known, places
+
+DRAWN = 12  # runs whose curves are in the file; the numbers of all runs are in the table
+SIDE, LEFT, TOP = 180.0, 22.0, 14.0  # px of one panel
+
+
+def calibration(board: Board) -> Section:
+    """Write the reliability panels of each of the first runs, and the ECE of every run."""
+    choice = Choice.of(board.tables, board.home.key)
+    platt, plain = choice.lookup("ece", ("platt",)), choice.lookup("ece", ("none",))
+    curves = board.tables["reliability"]
+    pooled = curves[curves["finding"] == "pooled"]
+    by_run = dict(tuple(pooled.groupby("run_id")))
+    drawn = [r for r in board.ranked if r.id in by_run][:DRAWN]
+    first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
+    context = {
+        "board": board,
+        "title": _title(board, first, platt) if first else "No run has a score",
+        "drawn": [{"run": r, "panels": _panels(board, r, by_run[r.id], platt, plain)} for r in drawn],
+        "rows": [
+            {"run": r, "cells": [_cell(r, key, platt, plain) for key in (*(h.key for h in board.everyone), AWAY)]}
+            for r in board.ranked
+        ],
+        "left_out": max(0, len(board.ranked) - DRAWN),
+    }
+    return Section("calibration", "Calibration", write("calibration.html.j2", **context))
+
+
+def _title(board: Board, run: Run, ece: dict[tuple[str, str, str], Estimate]) -> str:
+    """Return the sentence for one run: its worst hospital against home."""
+    there = {h: ece.get((run.id, h.key, MACRO), MISSING) for h in board.hospitals}
+    measured = [h for h in board.hospitals if there[h].known]
+    worst = max(measured, key=lambda h: there[h].value) if measured else None
+    at_home = ece.get((run.id, board.home.key, MACRO), MISSING)
+    return sentences.calibration(run.label, at_home, worst.title if worst else "", there[worst] if worst else MISSING)
+
+
+def _cell(run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]) -> dict[str, Estimate]:
+    return {"platt": platt.get((run.id, key, MACRO), MISSING), "plain": plain.get((run.id, key, MACRO), MISSING)}
+
+
+def _panels(
+    board: Board, run: Run, curves: pd.DataFrame, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return one panel for each hospital, home first."""
+    panels = []
+    for k, hospital in enumerate(board.everyone):
+        rows = curves[curves["dataset"] == hospital.key]
+        ece = _cell(run, hospital.key, platt, plain)
+        panels.append({"hospital": hospital, "home": k == 0, "ece": ece, "figure": _panel(rows, k == 0, hospital.title, ece)})
+    return panels
+
+
+def _panel(rows: pd.DataFrame, home: bool, title: str, ece: dict[str, Estimate]) -> Markup:
+    """Draw one reliability diagram: Platt filled with intervals, as given hollow and thin, counts below."""
+    x, y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
+    body = ""
+    for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
+        body += svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g") + svg.text(LEFT - 6, y(t) + 4, word, "tk", "end")
+        body += svg.text(x(t), TOP + SIDE + 15, word, "tk", "middle")
+    body += svg.line(x(0), y(0), x(1), y(1), "diag")
+    for calibrator in ("none", "platt"):
+        part = rows[rows["calibrator"] == calibrator].sort_values("bin")
+        part = part[part["count"] > 0]
+        spots = [(x(p), y(o), lo, hi) for p, o, lo, hi in zip(part["confidence"], part["observed"], part["low"], part["high"], strict=True) if known(o)]
+        side = "home" if home else "away"
+        css = f"rl-{side}" if calibrator == "platt" else "rl-plain"
+        if len(spots) > 1:
+            path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
+            body += f'<path d="M{path}" class="{css}"/>'
+        for px, py, lo, hi in spots:
+            if calibrator == "platt" and known(lo) and known(hi):
+                body += svg.line(px, y(lo), px, y(hi), f"ri-{side}")
+            body += svg.circle(px, py, 2.8 if calibrator == "platt" else 2.2, ("dot" if home else "m-ext") if calibrator == "platt" else "rd-plain")
+        if calibrator == "platt" and len(part):
+            most = max(part["count"])
+            for p, count in zip(part["bin"], part["count"], strict=True):
+                tall = 14 * count / most
+                width = SIDE / 10
+                body += svg.rect(LEFT + int(p) * width + 0.5, TOP + SIDE + 36 - tall, width - 1, tall, "bar2")
+    if ece["platt"].known:
+        body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
+    if ece["plain"].known:
+        body += svg.text(LEFT + 5, TOP + 28, f"as given {ece['plain'].text}", "tk")
+    if home:
+        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "probability given →", "tk", "end")
+        body += svg.text(LEFT + 5, TOP + 44, "↑ share with finding", "tk")
+    label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"
+    return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)

@@ -1,0 +1,80 @@
+"""The cohorts: from files to tested images, who is in them, and how common each finding is."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import sentences, svg
+from reports.board import Board
+from reports.section import Section, write
+from reports.text import known, percent
+
+STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
+
+
+def cohorts(board: Board) -> Section:
+    """Write the flow of images and the prevalence of each finding."""
+    table = board.tables["cohorts"]
+    rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    order = {h.key: k for k, h in enumerate(board.everyone)}
+    rows.sort(key=lambda row: (order.get(row["dataset"], 99), str(row["dataset"])))
+    splits = board.tables["splits"]
+    for row in rows:
+        row["kept"] = _kept(row["used"], row["found"], row["role"] == "home")
+        mine = splits[splits["dataset"] == row["dataset"]]
+        row["splits"] = [(str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)]
+        row["women"] = percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
+        row["age"] = f"{row['age_median']:.0f}" if known(row["age_median"]) else "–"
+    found, used = (int(sum(r[k] for r in rows if known(r[k]))) for k in ("found", "used"))
+    shares = _prevalence(board)
+    context = {
+        "board": board,
+        "rows": rows,
+        "title": sentences.flow(found, used, int(board.meta.get("shared_patients", 0)), len(rows)),
+        "prevalence": shares,
+        "prevalence_title": _most_different(board, shares),
+    }
+    return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
+
+
+def _kept(used: float, found: float, home: bool) -> Markup:
+    """Draw the share of files that is used."""
+    share = used / found if known(used) and known(found) and found else 0.0
+    return svg.svg(120, 10, svg.rect(0, 0, 120, 10, "bar0") + svg.rect(0, 0, 120 * share, 10, "dot" if home else "bar1"), "", "mi")
+
+
+def _prevalence(board: Board) -> list[dict[str, Any]]:
+    """Return a row for each finding with one cell for each hospital: share, n, n_pos, or the reason of its absence."""
+    splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for row in board.tables["prevalence"].to_dict("records"):
+        if str(row["split"]) == splits.get(row["dataset"], row["split"]):
+            counts[str(row["dataset"]), str(row["finding"])] = {state: int(row[state]) for state in STATES}
+    rows = []
+    for finding in board.findings:
+        cells = []
+        for hospital in board.everyone:
+            found = counts.get((hospital.key, finding))
+            negative = found["absent"] + found["not_mentioned"] if found else 0
+            total = found["present"] + negative if found else 0
+            cell: dict[str, Any] = {"share": None, "reason": "not labelled", "hospital": hospital, "uncertain": found["uncertain"] if found else 0}
+            if found and total:
+                share = found["present"] / total
+                few = min(found["present"], negative) < board.min_count
+                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.home.key else "bar1")
+                cell |= {"share": share, "text": percent(found["present"], total), "n": total, "num_positive": found["present"],
+                         "few": few, "bar": svg.svg(100, 8, bar, "", "mi l")}  # fmt: skip
+            cells.append(cell)
+        rows.append({"finding": finding, "cells": cells})
+    return rows
+
+
+def _most_different(board: Board, rows: list[dict[str, Any]]) -> str:
+    """Return the sentence on the finding whose share differs most."""
+    best: tuple[float, str, str, str] = (0.0, "", "", "")
+    for row in rows:
+        cells = [c for c in row["cells"] if c["share"] and not c["few"]]
+        if len(cells) > 1:
+            high, low = max(cells, key=lambda c: c["share"]), min(cells, key=lambda c: c["share"])
+            best = max(best, (high["share"] / low["share"], row["finding"], high["hospital"].title, low["hospital"].title))
+    return sentences.prevalence(best[1], best[0], best[2], best[3])

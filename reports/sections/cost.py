@@ -1,0 +1,37 @@
+"""What accuracy costs: AUROC away against operations."""
+
+from collections.abc import Sequence
+
+from reports import charts, sentences
+from reports.board import Board, Run
+from reports.section import Section, write
+
+
+def cost(board: Board) -> Section:
+    """Write the efficiency scatter; a run is on the front when none is both cheaper and better."""
+    runs = [r for r in board.ranked if r.quantity("macs") > 0]
+    front = pareto(runs)
+    named = [r.label for r in sorted(front, key=lambda r: r.quantity("macs"))]
+    context = {
+        "board": board,
+        "title": sentences.pareto(named, len(runs)) if runs else "Operations were not counted",
+        "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)),
+        "front": {r.id for r in front},
+        "legend": charts.families(runs),
+        "drawn": len(runs) > 1,
+        "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
+    }
+    drawn = (charts.cost(board, {r.id for r in front}),) if len(runs) > 1 else ()
+    return Section("cost", "Cost", write("cost.html.j2", **context), drawn)
+
+
+def pareto(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs that no other beats: cheaper or as cheap, and better or as good, and not the same in both."""
+    front: list[Run] = []
+    best = float("-inf")
+    for run in sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)):
+        tied = front and (front[-1].quantity("macs"), front[-1].away.value) == (run.quantity("macs"), run.away.value)
+        if run.away.value > best or tied:
+            front.append(run)
+            best = run.away.value
+    return front

@@ -1,0 +1,136 @@
+"""Which findings break: the gap of each finding, and the one with the largest gap hospital by hospital."""
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from reports import sentences, svg
+from reports.board import AWAY, Board
+from reports.headline import MISSING, Estimate
+from reports.section import Section, write
+from reports.text import known, places
+
+LANES = 6  # up to so many runs each get a line of their own with its interval
+WIDTH = 330.0
+
+
+def findings(board: Board) -> Section:
+    """Write the gap of each finding, largest mean first, and the story of the first."""
+    rows = sorted((_row(board, f) for f in board.findings), key=_order)
+    measured = [r for r in rows if r["gaps"]]
+    always = [(r["finding"], r["mean"]) for r in measured if r["clear"] == len(r["gaps"]) and r["mean"] > 0]
+    scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, e.low, e.high)])
+    for row in rows:
+        row["figure"] = _gap_figure(row["gaps"], scale, grid)
+    top = measured[0] if measured else None
+    context: dict[str, Any] = {
+        "board": board,
+        "title": sentences.findings_lost(always, len(measured) - len(always), len(board.ranked)),
+        "rows": rows,
+        "axis": _axis_figure(scale, grid, WIDTH),
+        "legend": "each line is one run with its interval, best run on top" if len(board.ranked) <= LANES else "each dot is one run; hollow where its interval holds 0",
+        "top": top,
+        "story": sentences.one_finding(top["finding"], top["home"], top["away"], len(top["gaps"]), top["clear"]) if top else "",
+        "hospital_rows": _by_hospital(board, top["finding"]) if top else [],
+    }
+    if top:
+        numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
+        at, lines = _axis(numbers, include_zero=False)
+        context["hospital_axis"] = _axis_figure(at, lines, WIDTH)
+        for row in context["hospital_rows"]:
+            row["figure"] = _value_figure(row["values"], row["home"], at, lines)
+    return Section("findings", "Findings", write("findings.html.j2", **context))
+
+
+def _row(board: Board, finding: str) -> dict[str, Any]:
+    """Return a finding's gaps over runs, in order of the ranking, and their means."""
+    gaps = [board.gaps.get((r.id, AWAY, finding), MISSING) for r in board.ranked]
+    shown = [e for e in gaps if e.known]
+    return {
+        "finding": finding,
+        "gaps": shown,
+        "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
+        "home": float(np.mean([e.home for e in shown])) if shown else float("nan"),
+        "away": float(np.mean([e.away for e in shown])) if shown else float("nan"),
+        "clear": sum(e.has_interval and e.low > 0 for e in shown),
+        "n": min((e.n for e in shown), default=0),
+        "num_positive": min((e.num_positive for e in shown), default=0),
+    }
+
+
+def _order(row: dict[str, Any]) -> tuple[float, str]:
+    return (-row["mean"] if known(row["mean"]) else float("inf"), row["finding"])
+
+
+def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
+    """Return the axis that all rows share."""
+    finite = [v for v in numbers if known(v)] or [0.5]
+    low, high = min(finite), max(finite)
+    if include_zero:
+        low, high = min(low, 0.0), max(high, 0.05)
+    margin = 0.03 * (high - low) + 0.005
+    scale = svg.Scale(low - margin, high + margin, 6, WIDTH - 6)
+    return scale, svg.ticks(scale.low, scale.high, 6)
+
+
+def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
+    body = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
+    return svg.svg(width, 14, body)
+
+
+def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
+    """Draw one finding's gaps: lanes with intervals for few runs, a swarm for many."""
+    if not gaps:
+        return Markup("")
+    lanes = len(gaps) <= LANES
+    height = max(24.0, 9.0 * len(gaps) + 6) if lanes else 38.0
+    body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0 else "g") for t in grid)
+    if lanes:
+        for k, gap in enumerate(gaps):
+            y = height / 2 + (k - (len(gaps) - 1) / 2) * 9
+            if gap.has_interval:
+                body += svg.line(scale(gap.low), y, scale(gap.high), y, "iv")
+            body += svg.circle(scale(gap.value), y, 3.2, "dot" if gap.clear else "dot o")
+    else:
+        for gap, (x, lane) in zip(gaps, svg.swarm([g.value for g in gaps], scale, 4.4), strict=True):
+            body += svg.circle(x, height / 2 + lane * 3.2, 2.1, "swarm" if gap.clear else "swarm o")
+    label = f"gap of {places(min(g.value for g in gaps))} to {places(max(g.value for g in gaps))} over {len(gaps)} runs"
+    return svg.svg(WIDTH, height, body, label, "st")
+
+
+def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
+    """Return one row for each hospital that labels the finding, home first."""
+    rows = []
+    for hospital in board.everyone:
+        values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
+        shown = [e for e in values if e.known]
+        there = any((r.id, hospital.key, finding) in board.cells for r in board.ranked)
+        rows.append(
+            {
+                "hospital": hospital,
+                "home": hospital.key == board.home.key,
+                "values": shown,
+                "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
+                "reason": f"< {board.min_count} patients" if there else "not labelled",
+                "n": shown[0].n if shown else 0,
+                "num_positive": shown[0].num_positive if shown else 0,
+            }
+        )
+    return rows
+
+
+def _value_figure(values: list[Estimate], home: bool, scale: svg.Scale, grid: list[float]) -> Markup:
+    """Draw the AUROC of each run at one hospital."""
+    if not values:
+        return Markup("")
+    lanes = len(values) <= LANES
+    height = max(24.0, 9.0 * len(values) + 6) if lanes else 38.0
+    body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0.5 else "g") for t in grid)
+    places_at = svg.swarm([v.value for v in values], scale, 4.4)
+    for k, value in enumerate(values):
+        y = height / 2 + ((k - (len(values) - 1) / 2) * 9 if lanes else places_at[k][1] * 3.2)
+        if lanes and value.has_interval:
+            body += svg.line(scale(value.low), y, scale(value.high), y, "i-int" if home else "i-ext")
+        body += svg.circle(scale(value.value), y, 3.2 if lanes else 2.1, "m-int" if home else "m-ext" if lanes else "swarm")
+    return svg.svg(WIDTH, height, body, f"AUROC {', '.join(v.text for v in values[:LANES])}", "st")

@@ -1,0 +1,31 @@
+"""How this was measured: the rules, and where every number comes from."""
+
+from typing import Any
+
+from reports.board import Board
+from reports.section import Section, write
+from reports.text import percent
+
+
+def method(board: Board) -> Section:
+    """Write the rules of the protocol and what all runs share."""
+    facts = [r.facts for r in (*board.ranked, *board.unranked)]
+
+    def distinct(key: str) -> list[str]:
+        return sorted({str(f[key]) for f in facts if isinstance(f.get(key), str) and f[key]})
+
+    shares: dict[str, Any] = dict(board.meta.get("split", {}))
+    context = {
+        "board": board,
+        "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
+        "versions": distinct("versions"),
+        "devices": distinct("device"),
+        "commits": distinct("commit"),
+        "references": sorted(set(board.tables["scores"]["reference"].astype(str))),
+        "fingerprints": [
+            (board.title(str(d)), str(f), str(licence))
+            for d, f, licence in zip(*(board.tables["cohorts"][c] for c in ("dataset", "fingerprint", "licence")), strict=True)
+        ],
+        "runs": (*board.ranked, *board.unranked),
+    }
+    return Section("method", "Method", write("method.html.j2", **context))

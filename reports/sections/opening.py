@@ -1,0 +1,101 @@
+"""The answer: one headline, two sentences with intervals, one figure."""
+
+from markupsafe import Markup
+
+from reports import sentences, svg
+from reports.board import Board, Run
+from reports.section import Section, write
+from reports.text import places, plural
+
+NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its words are never scaled down
+
+
+def opening(board: Board) -> Section:
+    """Write the first screen."""
+    runs, away = board.ranked, board.hospitals
+    return Section("top", "", write("opening.html.j2", board=board, kick=_kick(board), headline=title(board), stand=_stand(board), best=_best(board),
+        wide=losses(board, WIDE), narrow=losses(board, NARROW), num_runs=len(runs), num_away=len(away)))  # fmt: skip
+
+
+def title(board: Board) -> str:
+    """Return the headline."""
+    only = sentences.one_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
+    return sentences.headline(
+        len(board.ranked), board.num_worse, board.num_better, len(board.hospitals), board.phantom, only
+    )
+
+
+def losses(board: Board, width: float) -> Markup:
+    """Draw AUROC lost by hospital: a dot for each run, the mean with its interval above them."""
+    shown = [h for h in board.hospitals if h.lost.known]
+    values = [e.value for r in board.ranked for e in r.lost.values() if e.known]
+    bounds = [b for h in shown for b in (h.lost.low, h.lost.high, h.lost.value) if b == b]  # noqa: PLR0124  (not NaN)
+    if not values or not shown:
+        return Markup("")
+    low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
+    grid = svg.ticks(low, high, 6 if width > 400 else 4)
+    step = grid[1] - grid[0] if len(grid) > 1 else 0.05
+    low, high = (grid[0] - step if grid[0] > low else grid[0]) if low < 0 else 0.0, high * 1.02
+    grid = svg.ticks(low, high, 6 if width > 400 else 4)
+    scale = svg.Scale(low, high, 100 if width > 400 else 88, width - (44 if width > 400 else 40))
+    row = 47.5
+    height = 46 + row * len(shown)
+    body = "".join(
+        svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
+        + svg.text(scale(t), height - 7, svg.tick_text(t, grid), "tk", "middle")
+        for t in grid
+    )
+    for k, hospital in enumerate(shown):
+        y, lost = 36 + k * row, hospital.lost
+        dots = [r.lost[hospital.key].value for r in board.ranked if r.lost[hospital.key].known]
+        step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
+        for x, lane in svg.swarm(dots, scale):
+            body += svg.circle(x, y + 12 + lane * step_y, 2.6 if len(dots) <= 60 else 1.8, "swarm")
+        if lost.has_interval:
+            body += svg.line(scale(lost.low), y - 11, scale(lost.high), y - 11, "iv")
+        body += svg.circle(scale(lost.value), y - 11, 4, "dot" if lost.clear else "dot o")
+        right = scale(max(lost.value, lost.high if lost.has_interval else lost.value))
+        body += svg.text(right + 8, y - 7, places(lost.value), "b halo")
+        body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.place, "tk")
+    zero = scale(0)
+    body += svg.text(zero + 6, 11, "as good as at home", "tk") + svg.text(width, 11, "more lost →", "tk", "end")
+    label = "AUROC lost by hospital: " + ", ".join(f"{h.title} {h.lost.with_interval}" for h in shown)
+    return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
+
+
+def _depth(values: list[float], scale: svg.Scale) -> int:
+    """Return how many lanes the swarm needs above and below its middle."""
+    return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
+
+
+def _kick(board: Board) -> str:
+    """Return the line above the headline: what was counted."""
+    cohorts = board.tables["prevalence"]
+    counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
+    by_cohort = counts.groupby(cohorts["dataset"]).max()
+    images = int(by_cohort.sum()) if len(by_cohort) else 0
+    parts = [plural(len(board.ranked), "run"), plural(1 + len(board.hospitals), "hospital"), plural(len(board.findings), "finding")]
+    return " · ".join([*parts, plural(images, "test image")] if images else parts)
+
+
+def _stand(board: Board) -> str:
+    """Return the first sentence with intervals."""
+    return sentences.mean_loss(
+        board.home.title, len(board.hospitals), len(board.ranked), board.lost, [(h.title, h.lost) for h in board.hospitals]
+    )
+
+
+def _best(board: Board) -> str:
+    """Return the second sentence: who is first, and whether the data can tell."""
+    if not board.ranked:
+        return ""
+    first = board.ranked[0]
+    said = sentences.best(first.label, first.away, len(board.groups[0]) - 1, first.p_best, len(board.ranked))
+    if len(board.ranked) > 1:
+        smallest = min((r for r in board.ranked if r.gap.known), key=_gap_of, default=None)
+        said += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
+    return said
+
+
+def _gap_of(run: Run) -> float:
+    return run.gap.value

@@ -1,0 +1,139 @@
+"""The ranking: runs by mean AUROC away, in groups that the data cannot separate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from reports import sentences, svg
+from reports.board import Board, Run
+from reports.headline import Estimate
+from reports.section import Section, write
+from reports.text import known, two_figures, whole
+
+WIDTH = 262.0  # px of the dot strip
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of numbers: its head, how a run's number is shown below it, and the number to sort and copy by."""
+
+    key: str
+    head: str
+    unit: str
+    value: Callable[[Run], float]
+    shown: Callable[[Run], str]
+    estimate: Callable[[Run], Estimate | None] = lambda _: None
+    small: Callable[[Run], str] = lambda _: ""
+    figure: Callable[[Run], Markup] = lambda _: Markup("")
+    css: str = "more"  # `more` is hidden on a phone
+
+
+def ranking(board: Board) -> Section:
+    """Write the ranking; also the runs without a score, last and with the reason."""
+    columns = _columns(board)
+    strips, grid, scale = _strips(board)
+    groups = [
+        {"words": sentences.group_head(k, len(runs), runs[0].label), "number": k, "runs": runs}
+        for k, runs in enumerate(board.groups, start=1)
+    ]
+    context = {
+        "board": board,
+        "columns": columns,
+        "groups": groups,
+        "strips": strips,
+        "axis": svg.axis(scale, grid),
+        "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(board.ranked)) for r in board.ranked},
+        "ranks": {r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked},
+        "keys": KEYS,
+        "sort_keys": {r.id: _sort_keys(r, columns) for r in board.ranked},
+        "single": len(board.ranked) == 1,
+        "factors": _factors(board),
+        "base": _base(board),
+    }
+    return Section("ranking", "Ranking", write("ranking.html.j2", **context))
+
+
+def _columns(board: Board) -> list[Column]:
+    """Return the columns after the strip."""
+    gaps = [b for r in board.ranked if r.gap.known for b in (r.gap.value, r.gap.low, r.gap.high) if known(b)]
+    low, high = min([0.0, *gaps]), max([0.05, *gaps])
+    chance = next((r.probe.chance for r in board.ranked if r.probe.known), 0.0)
+    num_away = len(board.hospitals)
+
+    def gap_figure(run: Run) -> Markup:
+        return svg.micro(run.gap, low, high, 0.0) if run.gap.known else Markup("")
+
+    def probe_figure(run: Run) -> Markup:
+        return svg.micro(run.probe, 0.0, 1.0, chance) if run.probe.known else Markup("")
+
+    return [
+        Column("home", "Home", "AUROC", lambda r: r.home.value, lambda r: r.home.text, lambda r: r.home, lambda r: r.home.span, css="c-int"),
+        Column("away", "Away", f"mean of {num_away}" if num_away != 1 else "one hospital", lambda r: r.away.value, lambda r: r.away.text, lambda r: r.away, lambda r: r.away.span, css="c-ext"),
+        Column("worst", "Worst", "hospital", lambda r: r.at_worst.value, lambda r: r.at_worst.text, lambda r: r.at_worst, lambda r: board.title(r.worst), css="c-worst"),
+        Column("gap", "Gap", "home − away", lambda r: r.gap.value, lambda r: r.gap.text, lambda r: r.gap, lambda r: r.gap.span, gap_figure, css="c-gap mc"),
+        Column("ece", "ECE", "away", lambda r: r.ece.value, lambda r: r.ece.text, lambda r: r.ece, lambda r: r.ece.span),
+        Column("shortcut", "Shortcut", "source probe", lambda r: r.probe.value, lambda r: r.probe.text, lambda r: r.probe, figure=probe_figure, css="more mc"),
+        Column("params", "Params", "million", lambda r: r.quantity("params"), lambda r: two_figures(r.quantity("params") / 1e6)),
+        Column("gmacs", "GMACs", "per image", lambda r: r.quantity("macs"), lambda r: two_figures(r.quantity("macs") / 1e9)),
+        Column("speed", "Speed", "images/s", lambda r: r.quantity("images_per_second"), lambda r: whole(r.quantity("images_per_second"))),
+    ]  # fmt: skip
+
+
+def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
+    """Return the dot strip of each run, and the axis they all share."""
+    numbers = [
+        b for r in board.ranked for e in (r.home, r.away, r.at_worst) for b in (e.value, e.low, e.high) if known(b)
+    ] or [0.5, 1.0]
+    low, high = min(numbers), max(numbers)
+    margin = max(0.02, 0.04 * (high - low))
+    scale = svg.Scale(low - margin, min(1.0, high + margin), 8, WIDTH - 8)
+    grid = svg.ticks(scale.low, scale.high, 6)
+    strips = {
+        r.id: svg.strip(
+            r.at_worst, r.away, r.home, scale, grid,
+            f"at home {r.home.text}, away {r.away.text}, worst hospital {r.at_worst.text}",
+        )
+        for r in board.ranked
+    }  # fmt: skip
+    return strips, grid, scale
+
+
+def _sort_keys(run: Run, columns: list[Column]) -> str:
+    """Return the numbers to sort a row by, "" where one is missing, in the order of the sortable heads."""
+    values = [run.mean_rank, *(column.value(run) for column in columns)]
+    return " ".join(f"{v:.6g}" if known(v) else "x" for v in values)
+
+
+def _factors(board: Board) -> list[tuple[str, str, list[str]]]:
+    """Return (column, word, values) of the factors that differ between runs, for the filters."""
+    words = (("family", "Family"), ("optimizer", "Optimizer"), ("loss", "Loss"), ("uncertainty", "Uncertain labels"),
+             ("preprocessing", "Preprocessing"), ("seed", "Seed"))  # fmt: skip
+    found = []
+    for key, said in words:
+        values = sorted({str(r.facts.get(key, "")) for r in board.ranked} - {""})
+        if 1 < len(values) <= 12:
+            found.append((key, said, values))
+    return found
+
+
+def _base(board: Board) -> str:
+    """Return the recipe shared by the runs that differ from the base by nothing."""
+    plain = next((r for r in board.ranked if not r.what), None)
+    if plain is None:
+        return ""
+    keys = ("optimizer", "loss", "uncertainty", "preprocessing", "augmentation", "weights")
+    return ", ".join(str(plain.facts[k]) for k in keys if plain.facts.get(k))
+
+
+def _legend() -> dict[str, Markup]:
+    """Return the three marks of the strip."""
+    away = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
+    return {
+        "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),
+        "away": svg.svg(22, 10, away, "", "ky"),
+        "home": svg.svg(10, 10, svg.circle(5, 5, 3.8, "m-int"), "", "ky"),
+    }
+
+
+KEYS = _legend()

@@ -1,0 +1,71 @@
+"""Every run in full: its configuration, the command that makes it again, and one number for each finding and hospital."""
+
+from typing import Any
+
+from reports.board import MACRO, Board, Run, config_lines
+from reports.headline import MISSING, Choice, Estimate
+from reports.section import Section, write
+
+METRICS = (  # metric, calibrator, word
+    ("auprc", ("none", "platt"), "AUPRC"),
+    ("brier", ("platt", "none"), "Brier"),
+    ("ece", ("platt",), "ECE, Platt"),
+    ("ece", ("none",), "ECE, as given"),
+)
+AT_THRESHOLD = ("sensitivity", "specificity", "precision", "f1")
+POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90"}
+
+
+def runs(board: Board) -> Section:
+    """Write one folded entry for each run; a script opens it in a drawer instead."""
+    choice = Choice.of(board.tables, board.home.key)
+    looked_up = [(word, choice.lookup(metric, calibrators)) for metric, calibrators, word in METRICS]
+    points = sorted(set(choice.rows["operating_point"].astype(str)) - {""})
+    point = next((p for p in POINTS if p in points), points[0] if points else "")
+    if point:
+        looked_up += [(name.capitalize() if name != "f1" else "F1", choice.lookup(name, ("none", "platt"), point)) for name in AT_THRESHOLD]
+    labelled = {(key, finding) for _, key, finding in board.cells}
+    entries = [
+        {"run": r, "table": _table(board, r, labelled), "more": _more(board, r, looked_up), "facts": _facts(r), "config": config_lines(r.facts)}
+        for r in (*board.ranked, *board.unranked)
+    ]
+    context = {"board": board, "entries": entries, "point": POINTS.get(point, point)}
+    return Section("runs", "Runs", write("runs.html.j2", **context))
+
+
+def _table(board: Board, run: Run, labelled: set[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return a row for each finding, macro last: cells hold an estimate or the reason why there is none."""
+    if not run.away.known and not run.home.known:
+        return []
+    rows = []
+    for finding in (*board.findings, MACRO):
+        cells = []
+        for hospital in board.everyone:
+            estimate = board.cells.get((run.id, hospital.key, finding), MISSING)
+            reason = f"< {board.min_count} patients" if (hospital.key, finding) in labelled else "not labelled"
+            cells.append({"estimate": estimate, "reason": reason, "inverted": estimate.has_interval and estimate.high < 0.5})
+        rows.append({"finding": "Macro mean" if finding == MACRO else finding, "macro": finding == MACRO, "cells": cells,
+                     "gap": board.gaps.get((run.id, "away", finding), MISSING)})  # fmt: skip
+    return rows
+
+
+def _more(board: Board, run: Run, looked_up: list[tuple[str, dict[tuple[str, str, str], Estimate]]]) -> list[tuple[str, list[Estimate]]]:
+    """Return further macro metrics by hospital, those that exist."""
+    rows = [(word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.everyone]) for word, found in looked_up]
+    return [(word, cells) for word, cells in rows if any(e.known for e in cells)]
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """Return what the run is, as pairs of words."""
+    words = (("architecture", "Architecture"), ("family", "Family"), ("weights", "Starting weights"), ("optimizer", "Optimizer"), ("loss", "Loss"),
+             ("uncertainty", "Uncertain labels"), ("preprocessing", "Preprocessing"), ("augmentation", "Augmentation"), ("seed", "Seed"),
+             ("epochs", "Epochs"), ("best_epoch", "Epoch kept"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
+             ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
+    return [(word, _shown(run.facts.get(key))) for key, word in words if _shown(run.facts.get(key))]
+
+
+def _shown(value: object) -> str:
+    """Return a fact as text; a number that is whole is written so, null is ""."""
+    if value is None or value != value:  # noqa: PLR0124  (NaN)
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,208 @@
+"""Numbers to sentences. The verb follows the interval, never the estimate alone.
+
+Words that no function here may write: significant, outperforms, robust, no difference, equal.
+"""
+
+from collections.abc import Sequence
+
+from reports.headline import Estimate
+from reports.text import interval, listing, places, plural, sentence_case, word
+
+
+def headline(num_runs: int, num_worse: int, num_better: int, num_away: int, phantom: bool, only: str = "") -> str:
+    """Return the page's first sentence; the counts are of runs whose simultaneous interval excludes 0.
+
+    `only` is the one run's name and loss, used where there is one run.
+    """
+    where = "hospitals they have never seen" if num_away != 1 else "a hospital they have never seen"
+    unclear = num_runs - num_worse - num_better
+    if num_runs == 0:
+        said = "no network has a score away from home"
+    elif num_away == 0:
+        said = f"{plural(num_runs, 'network')} at home only: no other hospital was tested"
+    elif num_runs == 1:
+        said = f"one network, no ranking: {only}"
+    elif num_worse == num_runs:
+        said = f"{'both' if num_runs == 2 else f'all {_few(num_runs)}'} networks read worse in {where}"
+    elif num_better == num_runs:
+        said = f"{'both' if num_runs == 2 else f'all {_few(num_runs)}'} networks read better in {where}"
+    elif num_worse == num_better == 0:
+        said = f"for none of the {_few(num_runs)} networks can the data tell whether it reads worse away from home"
+    else:
+        parts = [f"{_few(num_worse)} of {_few(num_runs)} networks {_read(num_worse)} worse in {where}"]
+        if num_better:
+            parts.append(f"{_few(num_better)} {_read(num_better)} better")
+        if unclear:
+            parts.append(f"for {_few(unclear)} the data cannot tell")
+        said = "; ".join(parts)
+    return f"On synthetic images, {said}" if phantom else sentence_case(said)
+
+
+def one_run(label: str, gap: Estimate) -> str:
+    """Return what the headline says where there is one run."""
+    if not gap.known:
+        return f"what {label} loses away from home could not be measured"
+    if not gap.clear:
+        return f"whether {label} reads worse away from home, the data cannot tell"
+    return f"{label} reads {'worse' if gap.value > 0 else 'better'} away from home"
+
+
+def mean_loss(home: str, num_away: int, num_runs: int, lost: Estimate, hospitals: Sequence[tuple[str, Estimate]]) -> str:
+    """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss)."""
+    they = "it" if num_runs == 1 else "they"
+    others = f"{word(num_away)} others" if num_away != 1 else "one other"
+    start = f"Trained at {home} and tested unchanged at {others}, {they}"
+    average = " on average" if num_runs > 1 or num_away > 1 else ""
+    if not lost.known:
+        return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean loss."
+    if lost.clear:
+        verb = _verb(num_runs, "lose", "loses") if lost.value > 0 else _verb(num_runs, "gain", "gains")
+        said = f"{start} {verb}{average} {places(abs(lost.value))} of AUROC {_turned(lost)}."
+    else:
+        said = f"{start} {_verb(num_runs, 'lose', 'loses')}{average} {lost.with_interval} of AUROC, which cannot be told from none."
+    measured = sorted(((title, e) for title, e in hospitals if e.known), key=lambda pair: pair[1].value)
+    if len(measured) > 1:
+        (least, low), (most, high) = measured[0], measured[-1]
+        said += f" The measured loss is largest at {most}, {high.with_interval}, and smallest at {least}, {low.with_interval}."
+    return said
+
+
+def best(label: str, away: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
+    """Return who is first away from home, and whether the data can tell; `num_tied` counts the others of group 1."""
+    if num_runs == 1:
+        return f"{label} reads {away.with_interval} away from home; with one run there is nothing to compare."
+    start = f"{label} has the highest mean away from home, {away.with_interval}"
+    chance = f"the chance that it is truly first is {places(p_best, 2)}"
+    if num_tied == 0:
+        return f"{start}, and no other run is tied with it; {chance}."
+    if num_tied == num_runs - 1:
+        return f"{start}, but {'the other run' if num_tied == 1 else 'none of the others'} can{'not' if num_tied == 1 else ''} be told from it, and {chance}."
+    runs = "one other run" if num_tied == 1 else f"{word(num_tied)} other runs"
+    return f"{start}, but {runs} cannot be told from it, and {chance}."
+
+
+def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
+    """Return who has the smallest measured gap."""
+    who = "It also has" if is_first else f"{label} has"
+    tail = "" if gap.clear else ", which cannot be told from none"
+    return f"{who} the smallest measured gap, {gap.with_interval}{tail}."
+
+
+def group_head(number: int, size: int, anchor: str) -> str:
+    """Return the words after `Group n` in the ranking."""
+    if size == 1:
+        return "one run" if number == 1 else "one run, clearly below the first run of every group above"
+    if size == 2:
+        return f"two runs: the data cannot tell the second from {anchor}"
+    return f"{word(size)} runs; the data cannot tell the others from {anchor}"
+
+
+def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_runs: int) -> str:
+    """Return what the heat map shows: which hospitals clearly cost something, and which is worst most often."""
+    if num_away == 0:
+        return "No hospital away from home was tested"
+    if len(costly) == num_away:
+        said = "Every hospital costs something" if num_away > 1 else "The other hospital costs something"
+    elif costly:
+        said = f"{sentence_case(word(len(costly)))} of {word(num_away)} hospitals clearly {_verb(len(costly), 'cost', 'costs')} something"
+    else:
+        said = "No hospital clearly costs something"
+    if num_away == 1:
+        return said
+    whose = "of every run" if num_worst == num_runs and num_runs > 1 else f"of {word(num_worst)} of {plural(num_runs, 'run')}"
+    return f"{said}; {most} is the worst hospital {whose if num_runs > 1 else 'of this run'}"
+
+
+def findings_lost(clear: Sequence[tuple[str, float]], unclear: int, num_runs: int) -> str:
+    """Return which findings lose in every run: (finding, mean gap), largest first."""
+    whose = "in every run" if num_runs > 1 else "in this run"
+    if not clear:
+        return f"For no finding does the gap's interval lie above 0 {whose}"
+    names = listing([f"{name} ({places(value)})" for name, value in clear])
+    rest = f"; for the other {word(unclear)} the data cannot say so" if unclear else ""
+    return f"The gap's interval lies above 0 {whose} for {names}{rest}"
+
+
+def one_finding(finding: str, home: float, away: float, num_runs: int, clear: int) -> str:
+    """Return the story of the finding with the largest mean gap."""
+    mean = "on average " if num_runs > 1 else ""
+    tail = "" if clear == num_runs else f", though only {word(clear)} of {plural(num_runs, 'interval')} exclude{_verb(clear, '', 's')} 0"
+    return f"{finding} loses most: {mean}{places(home)} at home, {places(away)} away{tail}"
+
+
+def pareto(names: Sequence[str], num_runs: int) -> str:
+    """Return which runs no other beats on cost and AUROC at once."""
+    if num_runs == 1:
+        return "One run: nothing to weigh against its cost"
+    verb = "run is" if len(names) == 1 else "runs are"
+    return f"{sentence_case(word(len(names)))} {verb} not beaten on both axes: {listing(names)}"
+
+
+def calibration(label: str, home: Estimate, worst: str, at_worst: Estimate) -> str:
+    """Return how far a run's probabilities are from their word away, against home."""
+    if not (home.known and at_worst.known):
+        return f"The calibration of {label} could not be measured in every hospital"
+    if at_worst.has_interval and home.has_interval and at_worst.low <= home.high:
+        return f"{label} is off by {at_worst.with_interval} at {worst} (ECE), which cannot be told from home, {home.with_interval}"
+    times = at_worst.value / home.value if home.value > 0 else float("inf")
+    return f"{label} is {times:.1f} times further from its word at {worst} (ECE {places(at_worst.value)}) than at home ({places(home.value)})"
+
+
+def probe(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
+    """Return how well a linear classifier names the hospital from frozen features."""
+    if not values:
+        return "The source classifier was not run"
+    spread = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
+    said = f"From frozen features a linear classifier names one of {word(num_sources)} hospitals with a balanced accuracy of {spread} (chance {places(chance)}"
+    return said + (f", with shuffled labels {places(sum(shuffled) / len(shuffled))})" if shuffled else ")")
+
+
+def association(rho: Estimate, num_runs: int, needed: int, visible: float) -> str:
+    """Return whether a clearer reading of the hospital goes with a larger gap, over runs."""
+    if num_runs < needed:
+        return f"Whether it goes with a larger gap cannot be said from {plural(num_runs, 'run')}: a rank correlation needs at least {word(needed)}"
+    where = f"Spearman {rho.with_interval}"
+    if not rho.clear:
+        return f"Whether a clearer reading goes with a larger gap is not distinguishable ({where}; with {num_runs} runs only |ρ| above about {places(visible, 2)} would show)"
+    return f"Runs in which the hospital is easier to read lose {'more' if rho.value > 0 else 'less'} ({where})"
+
+
+def learning(num_runs: int, at_end: int, epochs: int) -> str:
+    """Return where the chosen epoch lies; the best at the very end may mean too short a training."""
+    if num_runs == 0:
+        return "No learning curve was kept"
+    if at_end == 0:
+        return "No run was still improving at home when it ended"
+    who = "The run" if num_runs == 1 else f"{sentence_case(word(at_end))} of {plural(num_runs, 'run')}"
+    return f"{who} read best at home in the last of {plural(epochs, 'epoch')}: more training might help"
+
+
+def flow(found: int, used: int, shared: int, num_cohorts: int) -> str:
+    """Return the way from files to tested images, and the check that no patient is on two sides."""
+    from_where = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
+    return f"From {plural(found, 'image')} in {from_where} to {plural(used, 'usable frontal one')}; {plural(shared, 'shared patient')} between splits"
+
+
+def prevalence(finding: str, times: float, most: str, least: str) -> str:
+    """Return the finding whose share differs most between hospitals."""
+    if not finding:
+        return "How common each finding is"
+    return f"{finding} is {times:.0f} times as common at {most} as at {least}" if times >= 1.5 else "Findings are about as common in every hospital"
+
+
+def _few(number: int) -> str:
+    """Return a count for a headline: words to nine, figures from ten."""
+    return word(number) if 0 < number < 10 else str(number)
+
+
+def _read(number: int) -> str:
+    return "reads" if number == 1 else "read"
+
+
+def _verb(number: int, many: str, one: str) -> str:
+    return one if number == 1 else many
+
+
+def _turned(lost: Estimate) -> str:
+    """Return the interval of the size of a loss or a gain."""
+    return interval(lost.low, lost.high) if lost.value > 0 else interval(-lost.high, -lost.low)

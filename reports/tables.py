@@ -1,0 +1,149 @@
+"""The tables a report is made of: one frozen value, one schema, one folder of Parquet files.
+
+Everything on the page is a function of these tables. They hold no image and no patient id.
+Columns marked `?` in the comments may be null (NaN, None or ""), never absent.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from harmonize.errors import StoreError
+
+SCHEMA = 1
+
+# One row per number. `dataset` "away" is the unweighted mean over external cohorts; `finding` "macro" the unweighted mean
+# over the findings both sides have. low and high bound the 95 % interval over patients.
+SCORES = (
+    "run_id",
+    "dataset",  # cohort name, or "away"
+    "split",  # home: val, test, expert_valid, expert_test; away: the headline split (all or test)
+    "reference",  # who labelled: report (text labeler), radiologist, phantom
+    "mapping",  # default, strict, broad
+    "subgroup",  # all, or e.g. sex=F
+    "selection",  # which epoch: best_val, last
+    "calibrator",  # none, platt
+    "operating_point",  # "" for threshold-free metrics, else f1_max, youden, sens_90
+    "finding",  # one finding, "macro"
+    "metric",  # auroc, auprc, f1, precision, sensitivity, specificity, brier, ece, auroc_gap
+    "value",  # float?; NaN when min_count is not met
+    "low",
+    "high",
+    "n",  # images; macro: the least over its findings
+    "num_positive",
+    "num_negative",
+    "num_patients",
+    "num_findings",  # 1, or how many findings a macro is the mean of
+)
+
+# name of table -> its columns
+SCHEMAS: dict[str, tuple[str, ...]] = {
+    "scores": SCORES,
+    # one row per run of the grid, also failed ones
+    "runs": (
+        "run_id",
+        "name",  # display name of the architecture, e.g. "DenseNet-121"
+        "architecture",
+        "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
+        "optimizer",
+        "loss",
+        "uncertainty",
+        "preprocessing",
+        "augmentation",
+        "weights",
+        "seed",
+        "what",  # how it differs from the grid's base, e.g. "sam · seed 1"
+        "state",  # done, failed, started, absent
+        "reason",  # why it has no score?
+        "epochs",
+        "best_epoch",
+        "seconds",  # training wall clock?
+        "command",  # reproduces this row
+        "config",  # canonical JSON
+        "commit",  # ?
+        "versions",  # "torch 2.15.0, timm 1.0.31, ..."
+        "device",  # "cpu (1 thread)", "NVIDIA H200"
+        "weights_sha256",  # of the trained weights
+    ),
+    # ranking by mean AUROC away; computed once over all runs with a score
+    "ranks": ("run_id", "mean_rank", "rank_low", "rank_high", "p_best", "group", "p_anchor"),
+    # gap = home test - away over the findings both have; dataset "away" = mean; finding "macro" or a finding.
+    # num_findings = size of the common set; home and away are the two AUROCs on that set
+    "gaps": (
+        "run_id", "dataset", "finding", "value", "low", "high", "home", "away", "num_findings",
+        "n", "num_positive", "num_patients",
+    ),
+    # mean over runs of the macro gap, per hospital, and over hospitals ("away"); simultaneous = all runs' intervals at once
+    "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better"),
+    "costs": (
+        "run_id", "params", "trainable_params", "macs", "flops", "images_per_second", "throughput_device",
+        "peak_memory_bytes", "seconds_per_epoch", "image_size",
+    ),
+    # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator none or platt
+    "reliability": ("run_id", "dataset", "calibrator", "finding", "bin", "confidence", "observed", "low", "high", "count"),
+    # dataset-source classifier on frozen features; control: none, shuffled
+    "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),
+    "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
+    # one row per cohort, role home or away
+    "cohorts": (
+        "dataset", "role", "layout", "title", "place", "label_source", "found", "absent", "not_frontal", "unreadable",
+        "used", "patients", "female", "male", "age_median", "ap", "pa", "headline_split", "fingerprint", "licence",
+    ),
+    # split sizes; shared_patients must be 0
+    "splits": ("dataset", "split", "images", "patients"),
+    # label counts in the images that are scored
+    "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The named data frames a report is made of, and what holds for all of them.
+
+    meta keys: title, grid, source (name of the home cohort), phantom (bool), min_count, num_resamples, split (dict),
+    shared_patients (int), command, created_from (list of run ids), findings (list), notes (list of str),
+    datasets (dict cohort name -> {title, place}).
+    """
+
+    meta: dict[str, Any]
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.frames) - set(SCHEMAS)
+        if unknown:
+            raise ValueError(f"unknown tables {sorted(unknown)}")
+        for name, columns in SCHEMAS.items():
+            frame = self.frames.get(name)
+            if frame is None:
+                self.frames[name] = pd.DataFrame(columns=list(columns))
+            elif list(frame.columns) != list(columns):
+                raise ValueError(f"table {name!r} has columns {list(frame.columns)}, not {list(columns)}")
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self.frames[name]
+
+    def save(self, folder: Path) -> None:
+        """Write meta.json and one Parquet file per table."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "meta.json").write_text(json.dumps({"schema": SCHEMA, **self.meta}, indent=1, sort_keys=True))
+        for name, frame in self.frames.items():
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises StoreError for an absent folder or another schema.
+        """
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"no readable meta.json: {error}", str(folder), "give the folder of tables that `bench report` wrote") from error
+        if meta.pop("schema", None) != SCHEMA:
+            raise StoreError("the tables are of another version", str(folder), "write them again with `bench report`")
+        return cls(meta, {name: pd.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS})
+
+

@@ -1,0 +1,108 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from bench.scoring.calibration import ece, ece_fast, fit_platt
+from bench.scoring.intervals import wilson
+from bench.scoring.metrics import auprc, auroc
+from bench.scoring.reliability import curve
+
+LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
+PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
+
+
+@pytest.mark.parametrize("function", [ece, ece_fast])
+def test_calibration_errors_of_the_worked_examples(function: Callable[..., float]) -> None:
+    assert function(LABEL, PROB, 5) == pytest.approx(0.12, abs=1e-12)
+    assert function(LABEL, PROB, 10) == pytest.approx(0.22, abs=1e-12)
+    assert function(np.array([0, 1] * 10), np.full(20, 0.9)) == pytest.approx(0.4, abs=1e-12)
+    calibrated = np.array([1] + [0] * 9 + [1] * 9 + [0])
+    assert function(calibrated, np.repeat([0.1, 0.9], 10)) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(function(np.zeros(0), np.zeros(0)))
+
+
+def simulated() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    z = generator.normal(0, 1.5, 4000)
+    return (generator.random(4000) < expit(z)).astype(np.int8), 2.5 * z + 1
+
+
+def test_platt_undoes_a_known_distortion() -> None:
+    label, logit = simulated()
+    line = fit_platt(label, logit)
+    assert line.a == pytest.approx(0.4049, abs=0.002)
+    assert line.b == pytest.approx(-0.3962, abs=0.002)
+    assert ece_fast(label, expit(logit)) > 0.1
+    assert ece_fast(label, line.apply(logit)) < 0.03
+
+
+def test_platt_is_the_optimum_of_the_smoothed_likelihood() -> None:
+    label, logit = simulated()
+    line = fit_platt(label, logit)
+    num_positive, num_negative = label.sum(), (label == 0).sum()
+    target = np.where(label == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
+
+    def loss(ab: np.ndarray) -> float:
+        z = ab[0] * logit + ab[1]
+        return float(np.mean(np.logaddexp(0, z) - target * z))
+
+    plain = minimize(loss, [1.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-14, "maxiter": 2000})
+    assert (line.a, line.b) == pytest.approx(tuple(plain.x), abs=1e-5)
+
+
+def test_platt_stays_finite_on_separable_huge_and_constant_logits() -> None:
+    label = np.array([0] * 50 + [1] * 5, np.int8)
+    for logit in (np.linspace(-1, 1, 55), np.linspace(-1e6, 1e6, 55), np.linspace(-1e-6, 1e-6, 55)):
+        line = fit_platt(label, logit)
+        assert np.isfinite([line.a, line.b]).all()
+        assert auroc(label, line.apply(logit)) > 0.99
+    constant = fit_platt(label, np.full(55, 3.0))
+    assert constant.a == 0
+    assert constant.apply(np.array([3.0]))[0] == pytest.approx(5 / 55, abs=0.02)
+
+
+def test_platt_without_both_classes_is_nan_and_so_is_what_it_gives() -> None:
+    line = fit_platt(np.ones(5, np.int8), np.arange(5.0))
+    assert math.isnan(line.a)
+    assert np.isnan(line.apply(np.arange(3.0))).all()
+
+
+def cohort(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probabilities that are calibrated at prevalence .3."""
+    generator = np.random.default_rng(1)
+    label = (generator.random(40_000) < prevalence).astype(np.int8)
+    x = generator.normal(1.5 * label, 1)
+    return label, expit(1.5 * x - 1.125 + np.log(0.3 / 0.7))
+
+
+def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
+    home, away = cohort(0.30), cohort(0.05)
+    assert (auroc(*home), auroc(*away)) == pytest.approx((0.855, 0.856), abs=0.01)
+    assert (auprc(*home), auprc(*away)) == pytest.approx((0.735, 0.337), abs=0.01)
+    assert (ece_fast(*home), ece_fast(*away)) == pytest.approx((0.005, 0.161), abs=0.01)
+
+
+def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
+    label, prob = cohort(0.3)
+    points = curve(label, prob, np.arange(len(label), dtype=np.int32), 15)
+    assert sum(point[5] for point in points) == len(label)
+    assert all(low <= share <= high for _, _, share, low, high, _ in points)
+    assert sum(point[5] * abs(point[1] - point[2]) for point in points) / len(label) == pytest.approx(ece_fast(label, prob))
+
+
+def test_reliability_intervals_widen_when_images_share_patients() -> None:
+    label = np.repeat(np.arange(40) % 4 == 0, 10).astype(np.int8)
+    prob = np.full(400, 0.25)
+    [apart] = curve(label, prob, np.arange(400, dtype=np.int32), 15)
+    [together] = curve(label, prob, np.repeat(np.arange(40, dtype=np.int32), 10), 15)
+    assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
+
+
+def test_wilson_interval_of_the_textbook_example() -> None:
+    low, high = wilson(np.array([0.0, 0.5]), np.array([10.0, 10.0]))
+    assert low == pytest.approx([0.0, 0.2366], abs=1e-4)
+    assert high == pytest.approx([0.2775, 0.7634], abs=1e-4)

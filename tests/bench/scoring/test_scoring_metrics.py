@@ -1,0 +1,66 @@
+import math
+
+import numpy as np
+import pytest
+
+from bench.scoring import metrics
+from bench.scoring.thresholds import RULES, f1_max, sens_90, youden
+
+LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
+PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
+
+
+def test_discrimination_of_the_worked_example() -> None:
+    assert metrics.auroc(LABEL, PROB) == pytest.approx(0.8958333, abs=1e-7)
+    assert metrics.auprc(LABEL, PROB) == pytest.approx(0.8541667, abs=1e-7)
+    assert metrics.brier(LABEL, PROB) == pytest.approx(0.1355, abs=1e-12)
+
+
+def test_thresholds_of_the_worked_example() -> None:
+    assert f1_max(LABEL, PROB) == youden(LABEL, PROB) == 0.35
+    called = PROB >= 0.35
+    assert metrics.f1(LABEL, called) == pytest.approx(0.8)
+    assert metrics.sensitivity(LABEL, called) + metrics.specificity(LABEL, called) - 1 == pytest.approx(2 / 3)
+    assert metrics.confusion(LABEL, called) == metrics.Confusion(4, 2, 0, 4)
+
+
+def test_of_equally_good_thresholds_the_higher_is_taken() -> None:
+    # calling one or all three gives F1 2/3 and 4/5; swapping makes both Youden candidates equal
+    assert youden(np.array([1, 0, 1, 0]), np.array([4.0, 3.0, 2.0, 1.0])) == 4.0
+    assert f1_max(np.array([1, 0, 0, 1]), np.array([4.0, 3.0, 2.0, 1.0])) == 4.0
+
+
+def test_sensitivity_ninety_calls_nine_of_ten_positives_and_no_more_than_needed() -> None:
+    label = np.array([1] * 10 + [0], np.int8)
+    score = np.append(np.arange(10, 0, -1), 0).astype(np.float32)
+    assert sens_90(label, score) == 2.0
+    assert sens_90(label[[0, 1, 10]], score[[0, 1, 10]]) == 9.0
+
+
+@pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1]])
+def test_one_class_alone_has_no_rank_metric_and_no_threshold(label: list[int]) -> None:
+    y, score = np.array(label, np.int8), np.array([0.1, 0.2, 0.3])
+    assert math.isnan(metrics.auroc(y, score))
+    assert math.isnan(metrics.auprc(y, score))
+    assert all(math.isnan(rule(y, score)) for rule in RULES.values())
+
+
+def test_no_images_give_nan_everywhere() -> None:
+    label, score = np.zeros(0, np.int8), np.zeros(0)
+    assert all(math.isnan(metric(label, score)) for metric in (metrics.auroc, metrics.auprc, metrics.brier))
+    assert all(math.isnan(rule(label, score)) for rule in RULES.values())
+
+
+def test_precision_without_a_call_is_nan_and_f1_is_zero() -> None:
+    nobody = np.zeros(10, bool)
+    assert math.isnan(metrics.precision(LABEL, nobody))
+    assert metrics.f1(LABEL, nobody) == metrics.sensitivity(LABEL, nobody) == 0.0
+    assert math.isnan(metrics.specificity(np.ones(3, np.int8), np.zeros(3, bool)))
+
+
+def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
+    bad = PROB.copy()
+    bad[[1, 4]] = np.nan, np.inf
+    for function in (metrics.auroc, metrics.auprc, metrics.brier, *RULES.values()):
+        with pytest.raises(ValueError, match="2 of 10"):
+            function(LABEL, bad)

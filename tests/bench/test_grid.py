@@ -1,0 +1,127 @@
+"""Grids: products, unions, and errors that name file, place and mend."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.config import RunConfig, Schedule, differing, from_dict
+from bench.grid import Grid, shipped_grids
+from bench.registry import Registry
+from harmonize.errors import ConfigError
+
+BASE = """
+name: small
+evaluate_on: [nih]
+base:
+  architecture: seresnet_tiny
+  optimizer: adamw
+  loss: bce
+  uncertainty: u_ignore
+  preprocessing: imagenet_64
+"""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.read()
+
+
+def read(tmp_path: Path, text: str, registry: Registry) -> Grid:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE + text)
+    return Grid.read(str(path), registry)
+
+
+@pytest.mark.parametrize("name", shipped_grids())
+def test_every_shipped_grid_expands_to_the_runs_it_promises(name: str, registry: Registry) -> None:
+    grid = Grid.read(name, registry)
+    assert grid.expect.runs == len(grid.configs)
+
+
+def test_sweeps_are_a_union_of_products_and_equal_runs_are_run_once(tmp_path: Path, registry: Registry) -> None:
+    text = "sweeps:\n  - {optimizer: [adamw, sgd], seed: [0, 1]}\n  - {loss: [bce, focal]}\n"
+    grid = read(tmp_path, text, registry)
+    assert len(grid.configs) == 5
+    assert {(c.optimizer, c.seed) for c in grid.configs if c.loss == "bce"} == {("adamw", 0), ("adamw", 1), ("sgd", 0), ("sgd", 1)}
+
+
+def test_globs_match_registry_names_and_dotted_keys_reach_into_blocks(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, 'sweeps:\n  - {uncertainty: "u_*", schedule.lr: [1e-3, 1e-4]}\n', registry)
+    assert len(grid.configs) == 6
+    assert {c.schedule.lr for c in grid.configs} == {1e-3, 1e-4}
+
+
+def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: Registry) -> None:
+    text = 'sweeps:\n  - {architecture: ["resnet*", seresnet_tiny], seed: [0, 1]}\nskip:\n  - {architecture: "resnet*", seed: 1}\n'
+    grid = read(tmp_path, text, registry)
+    assert {(c.architecture, c.seed) for c in grid.configs if c.seed == 1} == {("seresnet_tiny", 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where", "fix"),
+    [
+        ("sweeps:\n  - {architecture: densnet121}\n", "densnet121", "sweeps[0].architecture", "densenet121"),
+        ("sweeps:\n  - {optimiser: adamw}\n", "optimiser", "sweeps[0].optimiser", "optimizer"),
+        ("sweps: []\n", "sweps", "sweps", "sweeps"),
+        ("sweeps:\n  - {seed: []}\n", "empty list", "sweeps[0].seed", "at least one"),
+        ("sweeps:\n  - {seed: [zero]}\n", "zero", "sweeps[0].seed", "int"),
+        ("sweeps:\n  - {schedule.epochs: 0}\n", "epochs must be at least 1", "sweeps[0]", "docs/grids.md"),
+        ("sweeps:\n  - {optimizer: sam, precision: fp16}\n", "fp16", "sweeps[0].precision", "bf16"),
+        ("sweeps:\n  - {weights: imagenet}\n", "no ImageNet weights", "sweeps[0].weights", "none"),
+        ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
+        ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "differ in train_on", "train_on", "one grid each"),
+        ("expect: {runs: 7}\n", "expands to 1 runs, not 7", "expect.runs", "correct"),
+        ("min_count: 0\n", "min_count", "min_count", "from 1"),
+        ("split: {train: 0.9, val: 0.2, test: 0.1}\n", "sum to 1", "split", ""),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_place_and_mend(
+    tmp_path: Path, registry: Registry, text: str, what: str, where: str, fix: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text, registry)
+    assert what in error.value.what
+    assert where in error.value.where
+    assert fix in error.value.fix
+
+
+def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE.replace("[nih]", "[nih, chexpert]"))
+    with pytest.raises(ConfigError, match="chexpert"):
+        Grid.read(str(path), registry)
+
+
+def test_include_inherits_and_overrides_block_by_block(tmp_path: Path, registry: Registry) -> None:
+    (tmp_path / "parent.yaml").write_text(BASE + "  schedule: {epochs: 3, batch_size: 8}\n")
+    (tmp_path / "child.yaml").write_text("include: parent.yaml\nname: child\nbase: {schedule: {epochs: 7}}\n")
+    (config,) = Grid.read(str(tmp_path / "child.yaml"), registry).configs
+    assert (config.schedule.epochs, config.schedule.batch_size) == (7, 8)
+
+
+def test_a_circle_of_includes_is_refused(tmp_path: Path, registry: Registry) -> None:
+    (tmp_path / "a.yaml").write_text("include: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("include: a.yaml\n")
+    with pytest.raises(ConfigError, match="include"):
+        Grid.read(str(tmp_path / "a.yaml"), registry)
+
+
+def test_whole_and_broken_numbers_of_equal_value_give_the_same_configuration() -> None:
+    assert from_dict(Schedule, {"lr": 1}, "here") == from_dict(Schedule, {"lr": 1.0}, "here")
+
+
+def test_a_field_at_its_default_stays_out_of_the_identity() -> None:
+    names = {"architecture": "a", "optimizer": "b", "loss": "c", "uncertainty": "d", "preprocessing": "e"}
+    assert differing(RunConfig(**names)) == names
+    assert differing(RunConfig(**names, seed=1))["seed"] == 1
+
+
+def test_defaults_of_the_configuration_never_change() -> None:
+    """They are part of every run id by their absence: a changed default would re-key old runs without a word."""
+    names = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "x")
+    config = RunConfig(**names)
+    assert (config.train_on, config.space, config.weights, config.channels, config.blank) == ("chexpert", "shared-9", "none", 3, "zero")
+    assert (config.augmentation, config.selection, config.seed, config.threads) == ("none", "best_val", 0, 1)
+    assert (config.precision, config.mapping, config.heads, config.task) == ("mixed", "default", "multilabel", "multilabel")
+    assert config.schedule == Schedule(5, 64, 0, "cosine", 0.05, 0.0, -1.0, 0.0, 0, 0.0, 0)
+    assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)

@@ -1,0 +1,93 @@
+"""What every optimizer of the registry promises, driven as the training loop drives it: by `step(closure)`."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from bench.optim.build import build
+from bench.registry import Entry
+
+
+def small_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 9),
+    )
+
+
+def closure(network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(32, 1, 16, 16, generator=generator)
+    target = (images.mean((1, 2, 3))[:, None] > 0).float().expand(-1, 9)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = binary_cross_entropy_with_logits(network(images), target)
+        value.backward()
+        return value
+
+    return loss
+
+
+def test_the_loss_falls_on_a_learnable_batch(optimizer: Entry) -> None:
+    network = small_network()
+    built = build(optimizer.use, optimizer.options, network, lr=optimizer.options["lr"] * 100)
+    step = closure(network, built)
+    losses = [float(built.step(step).detach()) for _ in range(60)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_resumed_optimizer_takes_the_same_next_step(optimizer: Entry) -> None:
+    network = small_network()
+    built = build(optimizer.use, optimizer.options, network)
+    for _ in range(3):
+        built.step(closure(network, built))
+    file = BytesIO()
+    torch.save({"network": network.state_dict(), "optimizer": built.state_dict()}, file)
+    file.seek(0)
+    built.step(closure(network, built))
+
+    saved = torch.load(file, weights_only=True)
+    again = small_network()
+    again.load_state_dict(saved["network"])
+    resumed = build(optimizer.use, optimizer.options, again)
+    resumed.load_state_dict(saved["optimizer"])
+    resumed.step(closure(again, resumed))
+    for ours, theirs in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_learning_rate_and_decay_of_zero_change_no_weight(optimizer: Entry) -> None:
+    network = small_network()
+    before = [p.clone() for p in network.parameters()]
+    built = build(optimizer.use, optimizer.options, network, lr=0.0, weight_decay=0.0)
+    for _ in range(2):
+        built.step(closure(network, built))
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_scheduler_drives_the_learning_rate_also_after_a_resume(optimizer: Entry) -> None:
+    network = small_network()
+    built = build(optimizer.use, optimizer.options, network)
+    built.load_state_dict(built.state_dict())
+    schedule = torch.optim.lr_scheduler.LambdaLR(built, lambda step: 1.0 if step == 0 else 0.0)
+    built.step(closure(network, built))
+    schedule.step()
+    before = [p.clone() for p in network.parameters()]
+    built.step(closure(network, built))
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_norms_and_biases_never_decay(optimizer: Entry) -> None:
+    network = small_network()
+    built = build(optimizer.use, optimizer.options, network, weight_decay=0.3)
+    decay = {id(p): group["weight_decay"] for group in built.param_groups for p in group["params"]}
+    assert all(decay[id(p)] == (0.3 if p.ndim > 1 else 0.0) for p in network.parameters())

@@ -1,0 +1,257 @@
+"""Seeded, invented tables in the shape that the report reads: any number of runs, hospitals and odd states."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.tables import SCHEMAS, Tables
+
+FINDINGS = (
+    "No Finding", "Cardiomegaly", "Atelectasis", "Consolidation", "Pleural Effusion",
+    "Pneumothorax", "Pneumonia", "Edema", "Lung Lesion",
+)  # fmt: skip
+PLACES = {
+    "chexpert": ("CheXpert", "Stanford, US", 0.0, 300),
+    "mimic": ("MIMIC-CXR", "Boston, US", 0.02, 320),
+    "padchest": ("PadChest", "Alicante, ES", 0.045, 310),
+    "vindr": ("VinDr-CXR", "Hanoi, VN", 0.05, 320),
+    "nih": ("NIH-14", "Bethesda, US", 0.07, 320),
+    "brax": ("BRAX", "São Paulo, BR", 0.1, 315),
+}
+UNMAPPED = {("vindr", "Edema"), ("nih", "No Finding"), ("brax", "Lung Lesion")}
+FAMILIES = ("classic", "modern", "attention", "underexplored", "efficient", "lightweight", "scratch")
+NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "EfficientNetV2-S", "MobileNetV3-L", "SE-ResNet")
+
+
+@dataclass(frozen=True, slots=True)
+class Invented:
+    """What the invented study looks like."""
+
+    runs: int = 24
+    failed: int = 0
+    seed: int = 7
+    hospitals: tuple[str, ...] = tuple(PLACES)  # the first is home
+    phantom: bool = False
+    shortcut: str = ""  # a finding with an excellent home AUROC that breaks away
+    sign: float = 1.0  # -1: better away than at home
+    noise: float = 1.0  # how wide the intervals are
+    below_half: bool = False  # the last run reads inverted
+    name: str = ""  # overrides every run's name, to test hostile text
+    resources: dict[str, Any] = field(default_factory=dict)
+    patients: float = 1.0  # of the usual number; small numbers leave findings under min_count
+    epochs: int = 5
+
+
+def tables(asked: Invented | None = None) -> Tables:
+    """Invent the tables."""
+    want = asked or Invented()
+    rng = np.random.default_rng(want.seed)
+    home, aways = want.hospitals[0], want.hospitals[1:]
+    prevalence = _prevalence(want, rng)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
+    frames = {}
+    macro: dict[str, dict[str, float]] = {}
+    for i in range(want.runs + want.failed):
+        run_id = f"{rng.integers(16**12):012x}"
+        failed = i >= want.runs
+        rows["runs"].append(_run(want, i, run_id, failed))
+        if not failed:
+            macro[run_id] = _score(want, rng, rows, i, run_id, prevalence)
+    order = sorted(macro, key=lambda r: -macro[r]["away"])
+    for k, run_id in enumerate(order):
+        group = 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1
+        rows["ranks"].append({
+            "run_id": run_id, "mean_rank": k + 1.3, "rank_low": max(1, k - 2), "rank_high": min(len(order), k + 4),
+            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4,
+        })  # fmt: skip
+    for key in (*aways, "away") if aways else ():
+        losses = [macro[r]["home"] - macro[r][key] for r in order]
+        if losses:
+            mean = float(np.mean(losses))
+            half = 0.012 * want.noise
+            worse = sum(v - 0.02 * want.noise > 0 for v in losses)
+            better = sum(v + 0.02 * want.noise < 0 for v in losses)
+            rows["mean_gaps"].append({
+                "dataset": key, "value": mean, "low": mean - half, "high": mean + half, "num_runs": len(losses),
+                "num_worse": worse, "num_better": better,
+            })  # fmt: skip
+    _cohorts(want, rows, prevalence)
+    for name, columns in SCHEMAS.items():
+        frames[name] = pd.DataFrame(rows[name], columns=list(columns))
+    meta = {
+        "title": "Invented study", "grid": "invented", "source": home, "phantom": want.phantom, "min_count": 10,
+        "num_resamples": 2000, "split": {"train": 0.7, "val": 0.1, "test": 0.2}, "shared_patients": 0,
+        "command": "bench run --grid invented", "created_from": order, "findings": list(FINDINGS),
+        "notes": [] if len(want.hospitals) == len(PLACES) else ["BRAX is absent: no folder brax/ in the data."],
+        "datasets": {k: {"title": PLACES[k][0], "place": PLACES[k][1]} for k in want.hospitals},
+    }  # fmt: skip
+    return Tables(meta, frames)
+
+
+def _prevalence(want: Invented, rng: np.random.Generator) -> dict[tuple[str, str], tuple[int, int]]:
+    """Invent (present, n) for each hospital and finding it labels."""
+    found = {}
+    for key in want.hospitals:
+        n = round(PLACES[key][3] * want.patients)
+        for k, finding in enumerate(FINDINGS):
+            share = float(np.clip(rng.normal(0.3 if k == 0 else 0.16, 0.07), 0.02, 0.6))
+            if (key, finding) not in UNMAPPED:
+                found[key, finding] = (round(share * n), n)
+    return found
+
+
+def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
+    name = want.name or NAMES[i % len(NAMES)]
+    recipe = ("", "sam", "lion", "focal", "u_ones", "clahe_224")[(i // len(NAMES)) % 6]
+    what = " · ".join(part for part in (recipe, f"seed {i // (len(NAMES) * 6)}" if want.runs > 42 else "") if part)
+    if want.runs <= 4:
+        name, what = want.name or NAMES[i // 2], f"seed {i % 2}" if want.runs > 1 else ""
+    return {
+        "run_id": run_id, "name": name, "architecture": name.lower(), "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
+        "optimizer": recipe if recipe in ("sam", "lion") else "adamw", "loss": "focal" if recipe == "focal" else "bce",
+        "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
+        "seed": i % 2, "what": what, "state": "failed" if failed else "done",
+        "reason": "loss became NaN at step 40 of epoch 1" if failed else "", "epochs": want.epochs,
+        "best_epoch": 3 + i % 3, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
+        "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
+        "commit": "0123abc", "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6", "device": "cpu (2 threads)",
+        "weights_sha256": run_id * 5 + "0000",
+    }  # fmt: skip
+
+
+def _score(
+    want: Invented, rng: np.random.Generator, rows: dict[str, list[dict[str, Any]]], i: int, run_id: str,
+    prevalence: dict[tuple[str, str], tuple[int, int]],
+) -> dict[str, float]:  # fmt: skip
+    """Invent everything that one run was measured to be; return its macro AUROC by hospital."""
+    home, aways = want.hospitals[0], want.hospitals[1:]
+    skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
+    base = {f: 0.84 + 0.05 * np.sin(2.1 * k) + skill for k, f in enumerate(FINDINGS)}
+    auroc: dict[tuple[str, str], float] = {}
+    for key in want.hospitals:
+        for f in FINDINGS:
+            if (key, f) in prevalence:
+                shift = want.sign * PLACES[key][2] * reliance
+                value = base[f] - shift + rng.normal(0, 0.008)
+                if f == want.shortcut:
+                    value = 0.985 + rng.normal(0, 0.003) if key == home else 0.66 - shift + rng.normal(0, 0.02)
+                if want.below_half and i == want.runs - 1:
+                    value = 1 - value
+                auroc[key, f] = float(np.clip(value, 0.02, 0.995))
+    macro = {}
+    for key in want.hospitals:
+        values = [auroc[key, f] for f in FINDINGS if (key, f) in auroc and _enough(prevalence[key, f])]
+        macro[key] = float(np.mean(values)) if values else float("nan")
+        for f in FINDINGS:
+            if (key, f) in auroc:
+                present, n = prevalence[key, f]
+                half = want.noise * 0.35 / np.sqrt(max(present, 4)) * 0.5
+                ok = _enough((present, n))
+                rows["scores"].append(_number(run_id, key, home, want, f, "auroc", auroc[key, f] if ok else np.nan, half if ok else np.nan, n, present))
+        n = min((prevalence[key, f][1] for f in FINDINGS if (key, f) in prevalence), default=0)
+        rows["scores"].append(_number(run_id, key, home, want, "macro", "auroc", macro[key], 0.012 * want.noise, n, 0, len(values)))
+        for metric, calibrator, value in (
+            ("ece", "platt", 0.015 + (0 if key == home else PLACES[key][2] * reliance)), ("ece", "none", 0.04 + PLACES[key][2]),
+            ("auprc", "none", macro[key] - 0.4), ("brier", "platt", 0.1),
+        ):  # fmt: skip
+            rows["scores"].append(_number(run_id, key, home, want, "macro", metric, value, 0.005, n, 0, len(values), calibrator))
+        for calibrator in ("none", "platt"):
+            for b in range(10):
+                p = (b + 0.5) / 10
+                o = float(np.clip(p - (0 if key == home else PLACES[key][2]) * 3 * np.sin(np.pi * p) * (1.6 if calibrator == "none" else 1), 0, 1))
+                rows["reliability"].append({
+                    "run_id": run_id, "dataset": key, "calibrator": calibrator, "finding": "pooled", "bin": b, "confidence": p,
+                    "observed": o, "low": max(0, o - 0.05), "high": min(1, o + 0.05), "count": int(900 * np.exp(-3 * p)) + 12,
+                })  # fmt: skip
+    known = [k for k in aways if np.isfinite(macro[k])]
+    macro["away"] = float(np.mean([macro[k] for k in known])) if known else float("nan")
+    macro["home"] = macro[home]
+    if known:
+        rows["scores"].append(_number(run_id, "away", home, want, "macro", "auroc", macro["away"], 0.008 * want.noise, 0, 0, 9))
+        rows["scores"].append(_number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"))
+    for f in (*FINDINGS, "macro"):
+        per = []
+        for key in known:
+            both = [g for g in FINDINGS if (key, g) in auroc and (home, g) in auroc and (f in (g, "macro"))]
+            if both:
+                at_home, there = (float(np.mean([auroc[k, g] for g in both])) for k in (home, key))
+                per.append((at_home, there))
+                rows["gaps"].append(_gap(run_id, key, f, at_home, there, 0.03 * want.noise, len(both)))
+        if per:
+            at_home, there = (float(np.mean([p[s] for p in per])) for s in (0, 1))
+            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, 1))
+    size = 1 + i % 9
+    rows["costs"].append({
+        "run_id": run_id, "params": 2.6e6 * size, "trainable_params": 2.6e6 * size, "macs": 0.22e9 * size**1.7, "flops": 0.44e9 * size**1.7,
+        "images_per_second": 2400 / size, "throughput_device": "cpu (2 threads)", "peak_memory_bytes": 4e8, "seconds_per_epoch": 11.0,
+        "image_size": 224,
+    })  # fmt: skip
+    for control, value in (("none", 0.86 + 0.05 * reliance), ("shuffled", 0.17)):
+        rows["shortcut"].append({
+            "run_id": run_id, "control": control, "metric": "balanced_accuracy", "value": value, "low": value - 0.03,
+            "high": min(1.0, value + 0.03), "chance": 1 / len(want.hospitals), "num_sources": len(want.hospitals), "n": 600,
+        })  # fmt: skip
+    for e in range(1, want.epochs + 1):
+        rows["history"].append({
+            "run_id": run_id, "epoch": e, "train_loss": 0.5 / e + 0.1, "val_loss": 0.45 / e + 0.16 + 0.01 * e,
+            "val_auroc": 0.86 + skill - 0.3 / (e + 1) ** 1.5, "lr": 1e-3 / e, "seconds": 12.0,
+        })  # fmt: skip
+    return macro
+
+
+def _enough(counts: tuple[int, int]) -> bool:
+    return counts[0] >= 10 and counts[1] - counts[0] >= 10
+
+
+def _gap(run_id: str, dataset: str, finding: str, home: float, away: float, half: float, count: int) -> dict[str, Any]:
+    value = home - away
+    return {
+        "run_id": run_id, "dataset": dataset, "finding": finding, "value": value, "low": value - half, "high": value + half,
+        "home": home, "away": away, "num_findings": count, "n": 300, "num_positive": 40, "num_patients": 280,
+    }  # fmt: skip
+
+
+def _number(
+    run_id: str, dataset: str, home: str, want: Invented, finding: str, metric: str, value: float, half: float, n: int,
+    present: int, count: int = 1, calibrator: str = "none",
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "run_id": run_id, "dataset": dataset, "split": "test" if dataset == home else "all",
+        "reference": "phantom" if want.phantom else "report", "mapping": "default", "subgroup": "all", "selection": "best_val",
+        "calibrator": calibrator, "operating_point": "", "finding": finding, "metric": metric, "value": value,
+        "low": value - half, "high": value + half, "n": n, "num_positive": present, "num_negative": n - present,
+        "num_patients": n, "num_findings": count,
+    }  # fmt: skip
+
+
+def _cohorts(want: Invented, rows: dict[str, list[dict[str, Any]]], prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
+    home = want.hospitals[0]
+    for key in want.hospitals:
+        title, place, _, n = PLACES[key]
+        n = round(n * want.patients)
+        used = n * 7 if key == home else n
+        rows["cohorts"].append({
+            "dataset": key, "role": "home" if key == home else "away", "layout": key, "title": title, "place": place,
+            "label_source": "radiologists" if key == "vindr" else "report labeller", "found": round(used * 1.3), "absent": 3,
+            "not_frontal": round(used * 0.3) - 5, "unreadable": 2, "used": used, "patients": used - 20, "female": used // 2,
+            "male": used - used // 2, "age_median": 57.0 if key != "vindr" else float("nan"), "ap": used // 3,
+            "pa": used - used // 3, "headline_split": "test" if key == home else "all", "fingerprint": f"{hash_of(key):016x}",
+            "licence": "research only",
+        })  # fmt: skip
+        parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == home else {"test": 1.0}
+        for split, share in parts.items():
+            rows["splits"].append({"dataset": key, "split": split, "images": round(used * share), "patients": round((used - 20) * share)})
+        for finding in FINDINGS:
+            present, total = prevalence.get((key, finding), (0, 0))
+            rows["prevalence"].append({
+                "dataset": key, "split": "test" if key == home else "all", "finding": finding, "present": present,
+                "absent": total - present, "uncertain": 0, "not_mentioned": 0, "unmapped": 0 if total else n,
+            })  # fmt: skip
+
+
+def hash_of(key: str) -> int:
+    """Return a number that depends on the key alone."""
+    return int.from_bytes(key.encode().ljust(8, b"."), "big") % 16**16

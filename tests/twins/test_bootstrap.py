@@ -1,0 +1,110 @@
+"""The bootstrap engine against scikit-learn and plain loops on rows that are really copied."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from bench.scoring import bootstrap, metrics
+from bench.scoring.calibration import ece_fast
+from bench.scoring.resamples import Resamples
+
+
+def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return patient ids [N], labels [N, 3] with dropped images, scores [N, 3]; distinct > 0 makes ties."""
+    generator = np.random.default_rng(seed)
+    patient = np.array([f"p{i}" for i in generator.integers(0, num // 3, num)], object)
+    label = (generator.random((num, 3)) < [0.1, 0.5, 0.3]).astype(np.int8)
+    score = (generator.normal(size=(num, 3)) + label).astype(np.float32)
+    if distinct:
+        score = np.round(score * distinct) / distinct
+    label[generator.random((num, 3)) < [0.0, 0.3, 0.1]] = -1  # another part of the images for each finding
+    return patient, label, score
+
+
+def slowly(
+    metric: Callable[[np.ndarray, np.ndarray], float], resamples: Resamples, label: np.ndarray, score: np.ndarray
+) -> np.ndarray:
+    out = np.full((label.shape[1], resamples.num), np.nan)
+    for column in range(label.shape[1]):
+        for replicate in range(resamples.num):
+            rows = np.repeat(np.arange(len(label)), resamples.counts(replicate))
+            rows = rows[label[rows, column] >= 0]
+            y = label[rows, column]
+            if 0 < y.sum() < len(y):
+                out[column, replicate] = metric(y, score[rows, column])
+    return out
+
+
+@pytest.mark.parametrize("distinct", [0, 10, 1])
+def test_rank_metrics_equal_scikit_learn_on_the_resampled_rows(distinct: int) -> None:
+    patient, label, score = cohort(1, distinct=distinct)
+    resamples = Resamples.draw(patient, 100, "twin")
+    auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
+    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.sampled_from([0, 1, -1]), st.sampled_from([-1.0, -0.0, 0.0, 0.5, 2.0])),
+        min_size=1,
+        max_size=25,
+    )
+)
+def test_rank_metrics_equal_scikit_learn_on_any_small_cohort(rows: list[tuple[int, int, float]]) -> None:
+    patient = np.array([row[0] for row in rows], object)
+    label, score = np.array([[row[1]] for row in rows], np.int8), np.array([[row[2]] for row in rows])
+    resamples = Resamples.draw(patient, 5, "small")
+    auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
+    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+
+
+def test_calibration_metrics_equal_the_loop() -> None:
+    patient, label, score = cohort(2)
+    prob = 1 / (1 + np.exp(-score.astype(np.float64)))
+    resamples = Resamples.draw(patient, 70, "twin")
+    ece, brier = bootstrap.calibration_metrics(resamples, label, prob)
+    np.testing.assert_allclose(ece, slowly(ece_fast, resamples, label, prob), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(brier, slowly(metrics.brier, resamples, label, prob), rtol=0, atol=1e-12)
+
+
+def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:
+    patient, label, score = cohort(3, distinct=10)
+    threshold = np.array([[0.5, 1.0, 0.2], [-0.5, 1.0, np.nan], [9.0, -0.3, 0.1]])
+    resamples = Resamples.draw(patient, 70, "twin")
+    found = bootstrap.calls(resamples, label, score, threshold)
+    for name in bootstrap.CALL_METRICS:
+        for rule in range(3):
+            metric = getattr(metrics, name)
+            called = score.astype(np.float64) >= threshold[rule]
+            expected = slowly(metric, resamples, label, called)
+            expected[np.isnan(threshold[rule])] = np.nan
+            np.testing.assert_allclose(found[name][rule], expected, rtol=0, atol=1e-12)
+
+
+def test_threads_change_nothing() -> None:
+    patient, label, score = cohort(4)
+    resamples = Resamples.draw(patient, 100, "twin")
+    for one, three in zip(
+        bootstrap.rank_metrics(resamples, label, score),
+        bootstrap.rank_metrics(resamples, label, score, num_threads=3),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, three)
+
+
+def test_counts_beyond_32_bits_stay_exact() -> None:
+    # 60,000 x 60,000 pairs: twice that times a multiplicity overflows int32
+    num = 120_000
+    patient = np.arange(num) % 3
+    label = (np.arange(num) % 2).astype(np.int8)[:, None]
+    score = np.random.default_rng(0).integers(0, 50, (num, 1)).astype(np.float32)
+    resamples = Resamples.draw(patient, 3, "large")
+    auroc, _ = bootstrap.rank_metrics(resamples, label, score)
+    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
