@@ -1,0 +1,1 @@
+"""Train, predict, score and explain chest X-ray networks across hospitals."""

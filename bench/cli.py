@@ -22,12 +22,23 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts.")
 app.add_typer(data_app, name="data")
 
-GridOption = Annotated[str, typer.Option("--grid", help="A grid file, or the name of a shipped grid (bench list grids).")]
-StoredGridOption = Annotated[str | None, typer.Option("--grid", help="Name of a grid in the store; needed when there are several.")]
-DataOption = Annotated[Path | None, typer.Option("--data", envvar="BENCH_DATA", help="Folder of datasets or data.yaml; without it phantom cohorts are made.")]
+GridOption = Annotated[
+    str, typer.Option("--grid", help="A grid file, or the name of a shipped grid (bench list grids).")
+]
+StoredGridOption = Annotated[
+    str | None, typer.Option("--grid", help="Name of a grid in the store; needed when there are several.")
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", envvar="BENCH_DATA", help="Folder of datasets or data.yaml; without it phantom cohorts are made."
+    ),
+]
 StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder of runs.")]
 RegistryOption = Annotated[Path | None, typer.Option("--registry", help="Another registry.yaml.")]
-WeightsOption = Annotated[Path | None, typer.Option("--weights", help="Folder of safetensors files to start training from.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="Folder of safetensors files to start training from.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; 0 = one per core.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -35,7 +46,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
 
 
-@app.command(epilog="Examples:  bench run --grid demo   |   bench run --grid real-mini --data data.yaml --weights weights/")
+@app.command(
+    epilog="Examples:  bench run --grid demo   |   bench run --grid real-mini --data data.yaml --weights weights/"
+)
 def run(
     grid: GridOption,
     data: DataOption = None,
@@ -44,7 +57,9 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
-    only: Annotated[str | None, typer.Option("--only", help="Only runs whose id begins so or whose architecture matches.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only runs whose id begins so or whose architecture matches.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -52,8 +67,8 @@ def run(
     """Do a whole grid: train and predict what is not done yet, score, write leaderboard.html."""
     from bench import study
     from bench.display import choose_display
-    from bench.plan import describe, phantom_root
     from bench.grid import Grid
+    from bench.plan import describe, phantom_root
     from bench.registry import Registry
     from bench.store import Store
 
@@ -65,29 +80,55 @@ def run(
         made = "found" if (root / "phantom.json").is_file() else "not made yet" if dry_run else "made once"
         typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")
         if made == "not made yet":
-            typer.echo(f"grid {asked.name}: {len(asked.configs)} runs; their ids follow from the cohorts. nothing was run (--dry-run)")
+            typer.echo(
+                f"grid {asked.name}: {len(asked.configs)} runs; their ids follow from the cohorts. nothing was run (--dry-run)"
+            )
             return
     with choose_display(quiet) as display:
         plan = study.plan_grid(grid, registry, opened, data, weights, number, display)
         chosen = study.only(plan.runs, only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
-            counts = ", ".join(f"{states.count(s)} {w}" for s, w in (("done", "done"), ("started", "started"), ("failed", "failed"), ("absent", "to do")) if s in states)
+            counts = ", ".join(
+                f"{states.count(s)} {w}"
+                for s, w in (("done", "done"), ("started", "started"), ("failed", "failed"), ("absent", "to do"))
+                if s in states
+            )
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
             if dry_run:
                 typer.echo("\n".join([*describe(chosen, opened), "nothing was run (--dry-run)"]))
         if dry_run:
             if as_json:
-                typer.echo(json.dumps([{"id": r.id, "state": s, "architecture": r.config.architecture, "seed": r.config.seed} for r, s in zip(chosen, states, strict=True)]))
+                typer.echo(
+                    json.dumps(
+                        [
+                            {"id": r.id, "state": s, "architecture": r.config.architecture, "seed": r.config.seed}
+                            for r, s in zip(chosen, states, strict=True)
+                        ]
+                    )
+                )
             return
         result = study.execute(plan, chosen, device, number, display)
     if as_json:
-        typer.echo(json.dumps({"done": result.done, "trained": result.trained, "failed": result.failed, "held": result.held, "page": str(result.page)}))
+        typer.echo(
+            json.dumps(
+                {
+                    "done": result.done,
+                    "trained": result.trained,
+                    "failed": result.failed,
+                    "held": result.held,
+                    "page": str(result.page),
+                }
+            )
+        )
     else:
-        typer.echo(f"{result.done} of {len(chosen)} runs done ({result.trained} now), {len(result.failed)} failed" + (f", {result.held} held by another process" if result.held else ""))
+        typer.echo(
+            f"{result.done} of {len(chosen)} runs done ({result.trained} now), {len(result.failed)} failed"
+            + (f", {result.held} held by another process" if result.held else "")
+        )
         for run_id, reason in result.failed.items():
             typer.echo(f"  {run_id} failed: {reason}\n    log: {opened.run_dir(run_id) / 'log.txt'}")
-        _summary(opened, plan.grid.name)
+        typer.echo("\n".join(study.summary(opened, plan.grid.name)))
         typer.echo(f"leaderboard: {result.page}")
     if result.failed or result.held:
         raise typer.Exit(1)
@@ -115,12 +156,21 @@ def list_(
         rows = [[name] for name in shipped_grids() if fnmatch(name, glob)]
     elif section in SECTIONS:
         entries = Registry.read(registry).sections[section].values()
-        rows = [[e.name, str(e.options.get("name") or e.use or e.facts.get("size", "")), e.title, e.paper] for e in entries if fnmatch(e.name, glob)]
+        rows = [
+            [e.name, str(e.options.get("name") or e.use or e.facts.get("size", "")), e.title, e.paper]
+            for e in entries
+            if fnmatch(e.name, glob)
+        ]
     elif not section:
         sections = Registry.read(registry).sections
-        rows = [[name, str(len(sections[name]))] for name in SECTIONS] + [["grids", str(len(shipped_grids()))], ["runs", "what the store holds"]]
+        rows = [[name, str(len(sections[name]))] for name in SECTIONS] + [
+            ["grids", str(len(shipped_grids()))],
+            ["runs", "what the store holds"],
+        ]
     else:
-        raise ConfigError(f"no section {section!r}", "bench list", f"sections: {', '.join((*SECTIONS, 'grids', 'runs'))}")
+        raise ConfigError(
+            f"no section {section!r}", "bench list", f"sections: {', '.join((*SECTIONS, 'grids', 'runs'))}"
+        )
     if as_json:
         typer.echo(json.dumps([row[0] for row in rows]))
         return
@@ -155,17 +205,25 @@ def score(grid: StoredGridOption = None, store: StoreOption = Path("runs"), quie
     from bench.collect import read_manifest, score_all
     from bench.display import choose_display
     from bench.store import Store
+    from bench.study import summary
 
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
     with choose_display(quiet) as display:
         scored = score_all(manifest, display.progress)
-    typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({manifest.settings.num_resamples:,} patient resamples)")
-    _summary(opened, str(manifest.content["name"]))
+    typer.echo(
+        f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({manifest.settings.num_resamples:,} patient resamples)"
+    )
+    typer.echo("\n".join(summary(opened, str(manifest.content["name"]))))
 
 
 @app.command(epilog="Example:  bench report --grid demo -o leaderboard.html")
-def report(grid: StoredGridOption = None, store: StoreOption = Path("runs"), output: OutputOption = None, quiet: QuietOption = False) -> None:
+def report(
+    grid: StoredGridOption = None,
+    store: StoreOption = Path("runs"),
+    output: OutputOption = None,
+    quiet: QuietOption = False,
+) -> None:
     """Write the leaderboard of a grid from the store."""
     from bench.collect import read_manifest
     from bench.display import choose_display
@@ -207,27 +265,6 @@ def phantom(
     with choose_display(quiet) as display:
         write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)
     typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
-
-
-def _summary(store: object, grid: str) -> None:
-    """Print the two lines everyone wants to know."""
-    from bench.collect import load_scores, read_manifest
-    from bench.store import Store
-
-    assert isinstance(store, Store)
-    manifest = read_manifest(store, grid)
-    ids = [r["id"] for r in manifest.runs if (store.root / "scores" / r["id"] / "KEY").is_file() and store.state(r["id"]) == "done"]
-    if not ids:
-        return
-    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.runs}
-    scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
-    away = scores[(scores["dataset"] == "away") & (scores["finding"] == "macro") & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    gap = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
-    for what, rows, best in (("best external macro AUROC", away, False), ("smallest gap", gap, True)):
-        rows = rows.dropna(subset=["value"]).sort_values("value", ascending=best)
-        if len(rows):
-            top = rows.iloc[0]
-            typer.echo(f"  {what:<26} {titles[top['run_id']]:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from bench.config import RunConfig, from_dict
 from bench.plan import home_split
-from bench.scoring.score import Part, RunScores, Settings, score_run
+from bench.scoring.parts import Part, Settings
+from bench.scoring.score import RunScores, score_run
 from bench.shortcut.source import source_probe
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize.errors import StoreError
@@ -58,7 +59,9 @@ class Manifest:
         """
         path = self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
         if table_facts(path).get("id") != cohort["id"]:
-            raise StoreError("a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`")
+            raise StoreError(
+                "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
+            )
         return pd.read_parquet(path)
 
 
@@ -72,10 +75,16 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         name = names[0]
     if name is None or name not in names:
         what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
-        raise StoreError(what, str(store.root / "grids"), f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}")
+        raise StoreError(
+            what,
+            str(store.root / "grids"),
+            f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
+        )
     content = store.read_json("grids", f"{name}.json")
     if content.get("schema") != 1:
-        raise StoreError("the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again")
+        raise StoreError(
+            "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
+        )
     return Manifest(store, content)
 
 
@@ -92,10 +101,7 @@ def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) 
     """Return states [N, K] and the split of each image: assigned at home, the dataset's own away."""
     table = manifest.table(cohort)
     columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in space(config.space)]
-    if cohort["role"] == "home":
-        split = home_split(table, config)
-    else:
-        split = table["split"]
+    split = home_split(table, config) if cohort["role"] == "home" else table["split"]
     return Labels(table, np.stack(columns, axis=1), split.to_numpy(str))
 
 
@@ -121,11 +127,24 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return what the scores of a run depend on, as a hash."""
     folder = manifest.store.run_dir(run["id"])
-    facts = {c["name"]: [c["id"], c["headline_split"], table_facts(folder / "predictions" / f"{c['name']}.parquet")] for c in manifest.cohorts}
+    facts = {
+        c["name"]: [c["id"], c["headline_split"], table_facts(folder / "predictions" / f"{c['name']}.parquet")]
+        for c in manifest.cohorts
+    }
     for facts_of in facts.values():
         facts_of[2] = {k: v for k, v in facts_of[2].items() if k in {"fingerprint", "weights"}}
     settings = manifest.settings
-    return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, [settings.min_count, settings.num_resamples, settings.bins, settings.seed]]), 32)
+    return short_hash(
+        canonical_json(
+            [
+                SCORING_VERSION,
+                run["id"],
+                facts,
+                [settings.min_count, settings.num_resamples, settings.bins, settings.seed],
+            ]
+        ),
+        32,
+    )
 
 
 def _stored_key(folder: Path) -> str:
@@ -135,15 +154,23 @@ def _stored_key(folder: Path) -> str:
 
 def _write(folder: Path, key: str, result: RunScores, shortcut: pd.DataFrame) -> None:
     (folder / "KEY").unlink(missing_ok=True)
-    frames = {"scores": result.scores, "gaps": result.gaps, "reliability": result.reliability, "operating_points": result.operating_points, "shortcut": shortcut}
+    frames = {
+        "scores": result.scores,
+        "gaps": result.gaps,
+        "reliability": result.reliability,
+        "operating_points": result.operating_points,
+        "shortcut": shortcut,
+    }
     for name, frame in frames.items():
         write_table(folder / f"{name}.parquet", frame)
     with replacing(folder / "replicates.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, **result.replicates)
+        np.savez(file, allow_pickle=False, **result.replicates)
     write_bytes(folder / "KEY", key.encode())
 
 
-def _parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]) -> list[Part]:
+def _parts(
+    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]
+) -> list[Part]:
     parts: list[Part] = []
     findings = space(config.space)
     for cohort in manifest.cohorts:
@@ -153,16 +180,29 @@ def _parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known:
         labels = known[place]
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
         if not path.is_file():
-            raise StoreError(f"run {run['id']} has no predictions on {cohort['name']}", str(path), "run the grid again with `bench run --grid`")
+            raise StoreError(
+                f"run {run['id']} has no predictions on {cohort['name']}",
+                str(path),
+                "run the grid again with `bench run --grid`",
+            )
         predictions = pd.read_parquet(path)
-        at = pd.Index(labels.table["image_id"].to_numpy(str)).get_indexer(pd.Index(predictions["image_id"].to_numpy(str)))
+        at = pd.Index(labels.table["image_id"].to_numpy(str)).get_indexer(
+            pd.Index(predictions["image_id"].to_numpy(str))
+        )
         if (at < 0).any():
-            raise StoreError(f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks", str(path), "run the grid again with `bench run --grid`")
+            raise StoreError(
+                f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
+                str(path),
+                "run the grid again with `bench run --grid`",
+            )
         logit_NK = predictions[list(findings)].to_numpy(np.float32)
         split = labels.split[at]
         stated = str(cohort["facts"].get("reference", "report"))
         if cohort["role"] == "home":
-            wanted = [(name, split == name, "radiologist" if name.startswith("expert") else stated) for name in ("val", "test", "expert_valid", "expert_test")]
+            wanted = [
+                (name, split == name, "radiologist" if name.startswith("expert") else stated)
+                for name in ("val", "test", "expert_valid", "expert_test")
+            ]
         else:
             headline = cohort["headline_split"]
             wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline, stated)]
@@ -170,7 +210,9 @@ def _parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known:
             if mask.any():
                 chosen = at[mask]
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
-                parts.append(Part(cohort["name"], name, reference, ids, patients, logit_NK[mask], labels.state_NK[chosen]))
+                parts.append(
+                    Part(cohort["name"], name, reference, ids, patients, logit_NK[mask], labels.state_NK[chosen])
+                )
     return parts
 
 
@@ -184,9 +226,19 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.
             with np.load(path, allow_pickle=False) as stored:
                 features[cohort["name"]] = stored["feature"].astype(np.float32)
                 patients[cohort["name"]] = stored["patient_id"]
-    frame = source_probe(features, patients, config.seed)
+    frame = source_probe(features, patients, config.seed, max_per_source=500)  # more sharpen it little and cost minutes
     frame.insert(0, "run_id", run["id"])
     return frame
+
+
+def scored_ids(manifest: Manifest) -> list[str]:
+    """Return the ids of the finished runs that have scores, in the order of the grid."""
+    store = manifest.store
+    return [
+        r["id"]
+        for r in manifest.runs
+        if store.state(r["id"]) == "done" and (store.root / "scores" / r["id"] / "KEY").is_file()
+    ]
 
 
 def load_scores(store: Store, run_ids: Sequence[str], name: str) -> pd.DataFrame:

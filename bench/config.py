@@ -44,7 +44,9 @@ class Schedule:
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 for batch norm, not {self.batch_size}")
         if self.micro_batch and (self.micro_batch < 2 or self.batch_size % self.micro_batch):
-            raise ValueError(f"micro_batch must divide batch_size {self.batch_size} and be at least 2, not {self.micro_batch}")
+            raise ValueError(
+                f"micro_batch must divide batch_size {self.batch_size} and be at least 2, not {self.micro_batch}"
+            )
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps in [0, 1), not {self.warmup}")
         if self.lr < 0 or self.clip < 0 or self.patience < 0 or self.freeze_epochs < 0:

@@ -5,7 +5,7 @@ Every number is measured at the resolution that is actually used, without data l
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -80,20 +80,6 @@ def throughput(
             if end > deadline:
                 break
     return len(images) / median(seconds)
-
-
-def peak_memory(step: Callable[[], object], device: torch.device, warmup: int = 3) -> int | None:
-    """Return the peak bytes of GPU memory during one training step, optimizer state included; None on a CPU.
-
-    The step is taken `warmup` times before, so that it should run on a copy or before training begins.
-    """
-    if device.type != "cuda":
-        return None
-    for _ in range(warmup):
-        step()
-    torch.cuda.reset_peak_memory_stats(device)
-    step()
-    return torch.cuda.max_memory_allocated(device)
 
 
 def _now(device: torch.device) -> float:

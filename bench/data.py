@@ -66,6 +66,7 @@ class Feed:
             self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
 
     def __call__(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return the images at `rows`."""
         if self.resident is not None:
             return self.resident[torch.from_numpy(rows).to(self.device)]
         batch = torch.from_numpy(self.images[rows])

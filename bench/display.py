@@ -11,9 +11,23 @@ class TerminalDisplay:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+        )
         self.bars = Progress(*columns, console=Console(stderr=True))
         self.tasks: dict[str, Any] = {}
         self.main = ""
@@ -22,7 +36,9 @@ class TerminalDisplay:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -64,7 +80,9 @@ class LineDisplay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return None
 
     def progress(self, what: str, done: int, total: int) -> None:
@@ -96,7 +114,7 @@ class LineDisplay:
 class QuietDisplay(LineDisplay):
     """Nothing but what went wrong: the outcome goes to standard output."""
 
-    def _show(self, key: str, what: str, done: int, total: int) -> None:
+    def _show(self, key: str, what: str, done: int, total: int) -> None:  # noqa: ARG002
         return None
 
     def say(self, text: str) -> None:

@@ -41,7 +41,9 @@ def _packages() -> list[Check]:
     checks = []
     for name in ("torch", "torchvision", "timm", "fvcore", "netcal", "plotly", "shap", "numba"):
         found = importlib.util.find_spec(name) is not None
-        checks.append(Check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr"))
+        checks.append(
+            Check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr")
+        )
     return checks
 
 
@@ -76,7 +78,14 @@ def _data(data: Path) -> list[Check]:
             continue
         flow = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in cohort.flow.items())
         absent = len(cohort.quarantine)
-        checks.append(Check(name, absent == 0, f"{flow}" + (f"; {absent} listed but not usable, e.g. {cohort.quarantine['image_id'].iloc[0]}" if absent else "")))
+        checks.append(
+            Check(
+                name,
+                absent == 0,
+                f"{flow}"
+                + (f"; {absent} listed but not usable, e.g. {cohort.quarantine['image_id'].iloc[0]}" if absent else ""),
+            )
+        )
     return checks
 
 

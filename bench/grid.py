@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config import NAMED, RunConfig, Split, from_dict
+from bench.ops import geometry
 from bench.registry import Registry, shipped
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
@@ -83,18 +84,38 @@ class Grid:
         if repeated or sources & set(evaluate_on):
             culprit = repeated[0] if repeated else next(iter(sources))
             fix = "name each external cohort once; the training cohort is always evaluated"
-            raise ConfigError(f"evaluate_on names {culprit!r} twice or the training cohort", f"{path}: evaluate_on", fix)
+            raise ConfigError(
+                f"evaluate_on names {culprit!r} twice or the training cohort", f"{path}: evaluate_on", fix
+            )
         min_count = raw.get("min_count", 10)
         if type(min_count) is not int or min_count < 1:
-            raise ConfigError(f"min_count is {min_count!r}", f"{path}: min_count", "give a whole number of patients from 1")
+            raise ConfigError(
+                f"min_count is {min_count!r}", f"{path}: min_count", "give a whole number of patients from 1"
+            )
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
-            raise ConfigError(f"the grid expands to {len(configs)} runs, not {expect.runs}", f"{path}: expect.runs", "correct the sweeps or the number")
+            raise ConfigError(
+                f"the grid expands to {len(configs)} runs, not {expect.runs}",
+                f"{path}: expect.runs",
+                "correct the sweeps or the number",
+            )
         name = str(raw.get("name", path.stem))
         if not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _")
+            raise ConfigError(
+                f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _"
+            )
         phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
-        return cls(name, str(path), str(raw.get("title", name)), tuple(evaluate_on), min_count, configs, expect, phantom, raw.get("base", {}))
+        return cls(
+            name,
+            str(path),
+            str(raw.get("title", name)),
+            tuple(evaluate_on),
+            min_count,
+            configs,
+            expect,
+            phantom,
+            raw.get("base", {}),
+        )
 
 
 def _find(name_or_path: str) -> Path:
@@ -102,7 +123,9 @@ def _find(name_or_path: str) -> Path:
     if path.is_file():
         return path
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise ConfigError("no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`")
+        raise ConfigError(
+            "no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
+        )
     names = shipped_grids()
     if name_or_path in names:
         return shipped(f"grids/{name_or_path}.yaml")
@@ -124,7 +147,11 @@ def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return raw
     parent = path.parent / str(raw["include"])
     if parent.resolve() in seen or not parent.is_file():
-        raise ConfigError(f"cannot include {raw['include']!r}", f"{path}: include", "name another grid file beside this one, without a circle")
+        raise ConfigError(
+            f"cannot include {raw['include']!r}",
+            f"{path}: include",
+            "name another grid file beside this one, without a circle",
+        )
     inherited = _load(parent, (*seen, path.resolve()))
     merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
     if "base" in inherited and "base" in raw:
@@ -136,7 +163,9 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `under` with `over` on top, blocks merged key by key."""
     out = dict(under)
     for key, value in over.items():
-        out[key] = _merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
+        out[key] = (
+            _merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
+        )
     return out
 
 
@@ -148,7 +177,11 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
     skips = raw.get("skip") or []
     for label, blocks in (("sweeps", sweeps), ("skip", skips)):
         if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
-            raise ConfigError(f"{label} is not a list of blocks", f"{where}: {label}", "write `- {architecture: [a, b], seed: [0, 1]}`")
+            raise ConfigError(
+                f"{label} is not a list of blocks",
+                f"{where}: {label}",
+                "write `- {architecture: [a, b], seed: [0, 1]}`",
+            )
     unique: dict[RunConfig, None] = {}
     for i, sweep in enumerate(sweeps):
         place = f"{where}: sweeps[{i}]"
@@ -187,7 +220,11 @@ def _nested(key: str, value: Any, place: str) -> dict[str, Any]:
     known = [f.name for f in fields(RunConfig)]
     if head not in known:
         close = get_close_matches(head, known, n=1)
-        raise ConfigError(f"unknown key {head!r}", f"{place}.{key}", f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}")
+        raise ConfigError(
+            f"unknown key {head!r}",
+            f"{place}.{key}",
+            f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}",
+        )
     return {head: {rest: value}} if rest else {head: value}
 
 
@@ -195,8 +232,14 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     config = from_dict(RunConfig, block, place)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
-    if config.optimizer in {"sam", "asam"} and config.precision == "fp16":
-        raise ConfigError(f"{config.optimizer} cannot train in fp16", f"{place}.precision", "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients")
+    geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    optimizer = registry.find("optimizers", config.optimizer, place)
+    if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
+        raise ConfigError(
+            f"{config.optimizer} cannot train in fp16",
+            f"{place}.precision",
+            "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
+        )
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
@@ -211,7 +254,9 @@ def _skipped(config: RunConfig, skip: Mapping[str, Any], place: str) -> bool:
         for part in str(key).split("."):
             actual = getattr(actual, part)
         wanted = value if isinstance(value, list) else [value]
-        if not any(fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted):
+        if not any(
+            fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted
+        ):
             return False
     return True
 

@@ -6,10 +6,9 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.run import Run
 from bench.store import Progress, Store, canonical_json, lease, replacing, table_facts, write_bytes, write_table
-from bench.train import TrainingFailed, fit, findings_without_both_classes
+from bench.train import TrainingError, findings_without_both_classes, fit
 from harmonize.cache import ImageCache
 from harmonize.findings import space
 from harmonize.seeds import seed_for
@@ -45,7 +44,7 @@ class Job:
 def run_one(job: Job, progress: Progress) -> bool:
     """Do what is left of a run; return False when another process holds it.
 
-    Raises TrainingFailed or any other exception; the caller records it as the run's failure.
+    Raises TrainingError or any other exception; the caller records it as the run's failure.
     """
     folder = job.store.begin(job.run.id, job.run.document)
     with lease(folder) as mine:
@@ -73,24 +72,34 @@ def _trained(job: Job, folder: Path, device: torch.device, progress: Progress) -
 
     run, config = job.run, job.run.config
     architecture = run.entries["architecture"]
-    weights: Path | str | None = run.weights_file or ("hub" if config.weights == "imagenet" else None)
+    weights: Path | Literal["hub"] | None = run.weights_file or ("hub" if config.weights == "imagenet" else None)
     file, home = folder / "model.safetensors", job.refs[0]
     findings = space(config.space)
     if file.is_file():
         network = build(architecture.use, architecture.options, len(findings), config.channels, None, config.seed)
         network.load_state_dict(load_file(file))
         return network.to(device), False
-    network = build(architecture.use, architecture.options, len(findings), config.channels, weights, seed_for(config.seed, "weights"))
+    network = build(
+        architecture.use,
+        architecture.options,
+        len(findings),
+        config.channels,
+        weights,
+        seed_for(config.seed, "weights"),
+    )
     cache = open_images(job.store, home, geometry_of(run))
     table = pd.read_parquet(home.table)
     split = home_split(table, config)
     train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
     unlearnt = findings_without_both_classes(train.state_NK, findings)
     if len(unlearnt) == len(findings):
-        raise TrainingFailed("no finding has both classes in the readable training images")
-    trained = fit(run, network, _tone(run, network), Feed(cache.images, device), train, val, device, folder / "last.pt", progress)
+        raise TrainingError("no finding has both classes in the readable training images")
+    trained = fit(
+        run, network, _tone(run, network), Feed(cache.images, device), train, val, device, folder / "last.pt", progress
+    )
     write_table(folder / "history.parquet", trained.history)
-    facts = {"best_epoch": str(trained.best_epoch), "unlearnt": json.dumps(unlearnt)}
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    facts = {"best_epoch": str(trained.best_epoch), "unlearnt": json.dumps(unlearnt), "peak_memory_bytes": str(peak)}
     with replacing(file) as temporary:
         save_file({k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}, temporary, metadata=facts)
     return trained.network, True
@@ -115,17 +124,27 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
         chosen = evaluated(ref, run, cache)
         sample = probe_sample(ref, run, chosen)
         logit_NK, features = predict(
-            network, tone, Feed(cache.images, device), chosen.rows, device, "fp32", sample, progress, f"predict {ref.name}"
+            network,
+            tone,
+            Feed(cache.images, device),
+            chosen.rows,
+            device,
+            "fp32",
+            sample,
+            progress,
+            f"predict {ref.name}",
         )
         if not np.isfinite(logit_NK).all():
-            raise TrainingFailed(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
+            raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         _write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
         frame = pd.DataFrame(logit_NK, columns=list(findings))
         frame.insert(0, "image_id", chosen.image_id.astype(str))
         if weights_sha256(network) != before:
-            raise TrainingFailed(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
+            raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
         write_table(path, frame, facts)
-    write_bytes(folder / "seal.json", canonical_json({"weights_before": before, "weights_after": weights_sha256(network)}))
+    write_bytes(
+        folder / "seal.json", canonical_json({"weights_before": before, "weights_after": weights_sha256(network)})
+    )
 
 
 def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
@@ -142,7 +161,11 @@ def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64
     if ref.role == "home":
         kept = table["image_id"][home_split(table, run.config) == "test"]
     else:
-        kept = table["image_id"] if ref.headline_split == "all" else table["image_id"][table["split"] == ref.headline_split]
+        kept = (
+            table["image_id"]
+            if ref.headline_split == "all"
+            else table["image_id"][table["split"] == ref.headline_split]
+        )
     inside = np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
     return inside[probe_rows(chosen.patient_id[inside])]
 
@@ -153,8 +176,12 @@ def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], fea
 
 
 def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
+    from safetensors import safe_open
+
     size = int(job.run.preprocessing["size"])
     size_of = cost.cost(network, size)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        facts = file.metadata() or {}
     measured: dict[str, Any] = {
         "params": size_of.params,
         "trainable_params": size_of.trainable_params,
@@ -163,7 +190,7 @@ def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) 
         "not_counted": list(size_of.unsupported),
         "images_per_second": cost.throughput(network, size, device),
         "throughput_device": device_name(device, job.run.config.threads),
-        "peak_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "peak_memory_bytes": int(facts.get("peak_memory_bytes", 0)) or None,  # of training; unknown on a CPU
         "image_size": size,
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())
@@ -194,14 +221,22 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
 
 
 def _commit() -> str:
-    """Return the git commit of the sources, with `+` when they are changed, "" outside a checkout."""
-    here = Path(__file__).parent
-    command: Mapping[str, list[str]] = {"head": ["rev-parse", "--short=12", "HEAD"], "dirty": ["status", "--porcelain", "-uno"]}
-    out: dict[str, str] = {}
-    for name, arguments in command.items():
-        try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True)  # noqa: S603, S607
-        except (OSError, subprocess.SubprocessError):
-            return ""
-        out[name] = done.stdout.strip()
-    return out["head"] + ("+" if out["dirty"] else "")
+    """Return the git commit of the sources, with `+` when they are changed, "" when they are not a checkout."""
+    root = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(  # noqa: S603
+            ["git", "-C", str(root), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return done.stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
+            return ""  # installed inside somebody else's repository
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""

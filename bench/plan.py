@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.config import RunConfig, differing, full
 from bench.grid import Grid, split_of
+from bench.ops import geometry
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -58,7 +59,14 @@ class Plan:
 
 
 def make_plan(
-    grid: Grid, registry: Registry, store: Store, data: Path | None, weights: Path | None, workers: int, command: str, progress: Progress
+    grid: Grid,
+    registry: Registry,
+    store: Store,
+    data: Path | None,
+    weights: Path | None,
+    workers: int,
+    command: str,
+    progress: Progress,
 ) -> Plan:
     """Read and check the cohorts of a grid and resolve its runs; without data, make the phantom cohorts first.
 
@@ -88,7 +96,14 @@ def phantom_settings(grid: Grid) -> PhantomSettings:
     """Return the synthetic cohorts that a grid asks for."""
     choice = grid.phantom
     images = {grid.train_on: choice.source, **dict.fromkeys(grid.evaluate_on, choice.external)}
-    return PhantomSettings(seed=choice.seed, source=grid.train_on, images=images, size=choice.size, shortcut=choice.shortcut, finding=choice.finding)
+    return PhantomSettings(
+        seed=choice.seed,
+        source=grid.train_on,
+        images=images,
+        size=choice.size,
+        shortcut=choice.shortcut,
+        finding=choice.finding,
+    )
 
 
 def phantom_root(grid: Grid, store: Store) -> Path:
@@ -126,7 +141,9 @@ def check_home(cohort: Cohort, config: RunConfig) -> None:
     for part in ("train", "val", "test"):
         if not (split == part).any():
             fix = "give the cohort more patients, or change `split` in the grid"
-            raise DatasetError(f"the {part} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix)
+            raise DatasetError(
+                f"the {part} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix
+            )
     shared_patients(cohort.table, split, where)
     for part in ("train", "val"):
         states = cohort.table.loc[split == part, list(space(config.space))]
@@ -147,13 +164,13 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortR
 
 
 def geometry_of(run: Run) -> Geometry:
-    """Return size, fit and cached operations of a run's preprocessing."""
-    facts = run.preprocessing
-    clahe = next((op["clahe"] for op in facts.get("ops", []) if isinstance(op, Mapping) and "clahe" in op), None)
-    return Geometry(int(facts["size"]), str(facts.get("fit", "squash")), (float(clahe["clip"]), int(clahe["tiles"])) if clahe else None)
+    """Return the cached half of a run's preprocessing: size, fit and CLAHE."""
+    return geometry(run.preprocessing)
 
 
-def open_images(store: Store, ref: CohortRef, geometry: Geometry, workers: int = 1, progress: Progress | None = None) -> ImageCache:
+def open_images(
+    store: Store, ref: CohortRef, geometry: Geometry, workers: int = 1, progress: Progress | None = None
+) -> ImageCache:
     """Open the decoded images of a cohort, decoding what is not there yet."""
     table = pd.read_parquet(ref.table, columns=["image_id", "path"])
     folder = store.root / "cache" / short_hash(str(ref.root.resolve()).encode())  # two datasets may have one name
@@ -163,11 +180,14 @@ def open_images(store: Store, ref: CohortRef, geometry: Geometry, workers: int =
 def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str], ImageCache]:
     """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key)."""
     caches: dict[tuple[str, str], ImageCache] = {}
-    for geometry in dict.fromkeys(geometry_of(run) for run in plan.runs):
+    for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
         for ref in plan.refs:
-            caches[ref.name, geometry.key] = open_images(plan.store, ref, geometry, workers, progress)
+            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress)
     for ref in plan.refs:
-        bad = [plan.cohorts[ref.name].quarantine, *(c.quarantine for (name, _), c in caches.items() if name == ref.name)]
+        bad = [
+            plan.cohorts[ref.name].quarantine,
+            *(c.quarantine for (name, _), c in caches.items() if name == ref.name),
+        ]
         rows = pd.concat(bad).drop_duplicates()
         path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
         if len(rows) or path.is_file():
@@ -195,36 +215,60 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> 
         facts = labels_yaml()["datasets"].get(ref.layout, {})
         cohorts.append(
             {
-                "name": ref.name, "id": ref.id, "role": ref.role, "layout": ref.layout, "headline_split": ref.headline_split,
-                "flow": dict(cohort.flow), "absent": len(cohort.quarantine),
+                "name": ref.name,
+                "id": ref.id,
+                "role": ref.role,
+                "layout": ref.layout,
+                "headline_split": ref.headline_split,
+                "flow": dict(cohort.flow),
+                "absent": len(cohort.quarantine),
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "facts": {k: v for k, v in facts.items() if isinstance(v, str)},
             }
-        )  # fmt: skip
+        )
     runs = [
         {
-            "id": run.id, "config": full(run.config), "changed": differing(run.config),
+            "id": run.id,
+            "config": full(run.config),
+            "changed": differing(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
-            "family": run.entries["architecture"].facts.get("family", "other"), "size": run.preprocessing.get("size", 0),
+            "family": run.entries["architecture"].facts.get("family", "other"),
+            "size": run.preprocessing.get("size", 0),
         }
         for run in plan.runs
-    ]  # fmt: skip
+    ]
     grid = plan.grid
     manifest = {
-        "schema": 1, "name": grid.name, "title": grid.title, "phantom": plan.phantom, "source": grid.train_on,
-        "min_count": grid.min_count, "command": plan.command, "base": grid.base, "cohorts": cohorts, "runs": runs,
+        "schema": 1,
+        "name": grid.name,
+        "title": grid.title,
+        "phantom": plan.phantom,
+        "source": grid.train_on,
+        "min_count": grid.min_count,
+        "command": plan.command,
+        "base": grid.base,
+        "cohorts": cohorts,
+        "runs": runs,
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
-    }  # fmt: skip
+    }
     write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))
 
 
 def describe(runs: Sequence[Run], store: Store) -> list[str]:
     """Return one line per run: id, names, seed, state."""
     columns = [
-        [r.id, r.config.architecture, r.config.optimizer, r.config.loss, r.config.uncertainty, r.config.preprocessing, f"seed {r.config.seed}",
-         {"absent": "to do"}.get(state := store.state(r.id), state)]
+        [
+            r.id,
+            r.config.architecture,
+            r.config.optimizer,
+            r.config.loss,
+            r.config.uncertainty,
+            r.config.preprocessing,
+            f"seed {r.config.seed}",
+            {"absent": "to do"}.get(state := store.state(r.id), state),
+        ]
         for r in runs
-    ]  # fmt: skip
+    ]
     widths = [max(len(row[i]) for row in columns) for i in range(len(columns[0]))]
     return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in columns]

@@ -1,7 +1,7 @@
 """Preprocessing, second half: gray values to network input, batched on the device.
 
 A preprocessing entry is `size`, `fit` and a list of ops. Ops that need neighbouring pixels (CLAHE) come first in the
-list and live in the uint8 cache, see `geometry`; the tone ops after them run here, after augmentation:
+list and live in the uint8 cache, see `bench.ops`; the tone ops after them run here, after augmentation:
 uint8 -> [0, 1] -> augmentation (training only) -> tone ops -> input channels.
 
 N images, C channels, H and W pixels.
@@ -9,17 +9,15 @@ N images, C channels, H and W pixels.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bench.ops import CACHED_OPS, parse
 from harmonize.errors import ConfigError
-from harmonize.pixels import Geometry
 
 FOREGROUND = 0.02  # darker is border or collimator: statistics of the image do not count it
-CACHED_OPS = ("clahe",)
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -38,10 +36,10 @@ def zscore(x_N1HW: Tensor, pixels: str = "foreground") -> Tensor:
     mask = _mask(x_N1HW, pixels)
     low, high = _range(x_N1HW, mask)
     count = mask.sum((2, 3), keepdim=True)
-    shifted = x_N1HW - low  # exactly 0 where constant: rounding of the mean must not be divided by 1e-6
-    mean = (shifted * mask).sum((2, 3), keepdim=True) / count
-    variance = ((shifted - mean).square() * mask).sum((2, 3), keepdim=True) / count
-    return torch.where(high > low, (shifted - mean) / (variance.sqrt() + 1e-6), 0.0)
+    mean = (x_N1HW * mask).sum((2, 3), keepdim=True) / count
+    variance = ((x_N1HW - mean).square() * mask).sum((2, 3), keepdim=True) / count
+    z_N1HW = (x_N1HW - mean) / (variance.sqrt() + 1e-6)
+    return torch.where(high > low, z_N1HW, 0.0)  # a constant image has a mean with a rounding error, and std 0
 
 
 _TONE_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore, "imagenet": imagenet}
@@ -92,42 +90,6 @@ class Tone:
 def unit(image_NHW: Tensor) -> Tensor:
     """Return uint8 gray values as float32 [N, 1, H, W] in [0, 1]."""
     return image_NHW[:, None].float() / 255
-
-
-def geometry(options: Mapping[str, Any]) -> Geometry:
-    """Return the cached half of a preprocessing entry: size, fit and the ops before the tone.
-
-    Raises ConfigError for a missing size or an op that cannot be.
-    """
-    if "size" not in options:
-        raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square input in pixels")
-    clahe = None
-    for name, given in parse(options.get("ops", ())):
-        if name == "clahe":
-            if unknown := set(given) - {"clip", "tiles"}:
-                raise ConfigError(f"clahe has no option {min(unknown)!r}", "preprocessing.ops", "it has clip and tiles")
-            clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
-    return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe)
-
-
-def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, options) of each op, written `name` or `{name: {option: value}}`.
-
-    >>> parse([{"clahe": {"clip": 2.0}}, "imagenet"])
-    [('clahe', {'clip': 2.0}), ('imagenet', {})]
-    """
-    parsed: list[tuple[str, dict[str, Any]]] = []
-    for op in ops:
-        name, options = next(iter(op.items())) if isinstance(op, Mapping) and len(op) == 1 else (op, {})
-        known = [*CACHED_OPS, *_TONE_OPS]
-        if name not in known:
-            close = get_close_matches(str(name), known, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"known ops: {', '.join(known)}"
-            raise ConfigError(f"no op {name!r}", "preprocessing.ops", fix)
-        if name in CACHED_OPS and any(before not in CACHED_OPS for before, _ in parsed):
-            raise ConfigError(f"{name} comes after a tone op", "preprocessing.ops", "put it first: it is cached")
-        parsed.append((str(name), dict(options or {})))
-    return parsed
 
 
 def _mask(x_N1HW: Tensor, pixels: str) -> Tensor:

@@ -134,7 +134,9 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str) -> Ent
     version = block.get("version", 1)
     if type(version) is not int:
         raise RegistryError(f"version is {version!r}, not a whole number", where, "give 1, 2, 3 ...")
-    return Entry(section, name, use, options, facts, str(block.get("title", name)), str(block.get("paper", "")), version)
+    return Entry(
+        section, name, use, options, facts, str(block.get("title", name)), str(block.get("paper", "")), version
+    )
 
 
 def shipped(name: str) -> Path:

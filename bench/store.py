@@ -1,13 +1,13 @@
 """The run store: the only writer below STORE. States are read from files, never from a database.
 
-    store.json                     {"schema": 1}
-    grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
-    cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
-    cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
-    3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
-                                   predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
-    scores/<run id>/               derived: may be deleted at any time
-    report/<grid>/                 tables/ and leaderboard.html
+store.json                     {"schema": 1}
+grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
+cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
+cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
+3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
+                               predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
+scores/<run id>/               derived: may be deleted at any time
+report/<grid>/                 tables/ and leaderboard.html
 """
 
 import contextlib
@@ -59,13 +59,21 @@ class Store:
                 root.mkdir(parents=True, exist_ok=True)
                 write_bytes(marker, canonical_json({"schema": SCHEMA}))
             except OSError as error:
-                raise StoreError(f"cannot make a store: {error}", str(root), "choose a writable folder with --store") from error
+                raise StoreError(
+                    f"cannot make a store: {error}", str(root), "choose a writable folder with --store"
+                ) from error
         try:
             schema = json.loads(marker.read_text()).get("schema")
         except (OSError, ValueError, AttributeError) as error:
-            raise StoreError(f"store.json is unreadable: {error}", str(marker), 'it should hold {"schema": 1}') from error
+            raise StoreError(
+                f"store.json is unreadable: {error}", str(marker), 'it should hold {"schema": 1}'
+            ) from error
         if schema != SCHEMA:
-            raise StoreError(f"the store has schema {schema}, this version reads {SCHEMA}", str(marker), "use the version that wrote it, or another --store")
+            raise StoreError(
+                f"the store has schema {schema}, this version reads {SCHEMA}",
+                str(marker),
+                "use the version that wrote it, or another --store",
+            )
         return cls(root)
 
     def run_dir(self, run_id: str) -> Path:
@@ -113,7 +121,9 @@ class Store:
         try:
             content: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise StoreError(f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`") from error
+            raise StoreError(
+                f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`"
+            ) from error
         return content
 
 
@@ -189,7 +199,7 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
 
     def beat() -> None:
         while not stop.wait(beat_s):
-            me["beat"] = int(me["beat"]) + 1  # type: ignore[call-overload]
+            me["beat"] = int(str(me["beat"])) + 1
             with contextlib.suppress(OSError):
                 write_bytes(lock, canonical_json(me))
 
@@ -214,7 +224,8 @@ def _read_holder(lock: Path) -> dict[str, Any]:
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
     if holder.get("host") == os.uname().nodename:
         try:
-            return abs(psutil.Process(int(holder["pid"])).create_time() - float(holder["born"])) < 1
+            born = float(psutil.Process(int(holder["pid"])).create_time())
+            return abs(born - float(holder["born"])) < 1
         except (psutil.NoSuchProcess, KeyError, ValueError):
             return False
     pause = threading.Event()

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bench.collect import Manifest, read_manifest, score_all
+from bench.collect import Manifest, load_scores, read_manifest, score_all, scored_ids
 from bench.grid import Grid
 from bench.plan import Plan, make_plan, missing_predictions, prepare, write_manifest
 from bench.registry import Registry
@@ -46,7 +46,11 @@ def only(runs: Sequence[Run], pattern: str | None) -> list[Run]:
         return list(runs)
     chosen = [r for r in runs if r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)]
     if not chosen:
-        raise ConfigError(f"no run matches {pattern!r}", "--only", "give the first digits of a run id or an architecture; see --dry-run")
+        raise ConfigError(
+            f"no run matches {pattern!r}",
+            "--only",
+            "give the first digits of a run id or an architecture; see --dry-run",
+        )
     return chosen
 
 
@@ -102,7 +106,15 @@ def write_report(manifest: Manifest, output: Path | None, display: Display) -> P
     return page
 
 
-def plan_grid(grid_name: str, registry_file: Path | None, store: Store, data: Path | None, weights: Path | None, workers: int, display: Display) -> Plan:
+def plan_grid(
+    grid_name: str,
+    registry_file: Path | None,
+    store: Store,
+    data: Path | None,
+    weights: Path | None,
+    workers: int,
+    display: Display,
+) -> Plan:
     """Read registry, grid and cohorts and return the plan."""
     registry = Registry.read(registry_file)
     grid = Grid.read(grid_name, registry)
@@ -113,6 +125,25 @@ def plan_grid(grid_name: str, registry_file: Path | None, store: Store, data: Pa
     return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
 
 
+def summary(store: Store, grid: str) -> list[str]:
+    """Return the two lines everyone wants to know: best away from home, smallest gap."""
+    manifest = read_manifest(store, grid)
+    ids = scored_ids(manifest)
+    if not ids:
+        return ["  no run has a score yet"]
+    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.runs}
+    scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
+    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    lines = []
+    for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
+        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro")].dropna(subset=["value"])
+        if len(rows):
+            top = rows.sort_values("value", ascending=smallest_first).iloc[0]
+            name = titles[str(top["run_id"])]
+            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
+    return lines
+
+
 def choose_devices(device: str, workers: int, threads: int) -> list[str]:
     """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
     import torch
@@ -121,7 +152,11 @@ def choose_devices(device: str, workers: int, threads: int) -> list[str]:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda"):
         if not torch.cuda.is_available():
-            raise SetupError("no CUDA device can be used", f"--device {device}", "use --device cpu, or install a driver that fits this torch")
+            raise SetupError(
+                "no CUDA device can be used",
+                f"--device {device}",
+                "use --device cpu, or install a driver that fits this torch",
+            )
         return [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return ["cpu"] * max(1, workers // threads)
 

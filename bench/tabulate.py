@@ -7,21 +7,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.collect import Manifest, labels_of, load_replicates, load_scores, run_facts
+from bench.collect import Manifest, labels_of, load_replicates, load_scores, run_facts, scored_ids
 from bench.scoring.across import mean_gaps, ranks
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
-_COST = ("params", "trainable_params", "macs", "flops", "images_per_second", "throughput_device", "peak_memory_bytes", "image_size")
+_COST = (
+    "params",
+    "trainable_params",
+    "macs",
+    "flops",
+    "images_per_second",
+    "throughput_device",
+    "peak_memory_bytes",
+    "image_size",
+)
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
 def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
-    scored = [r["id"] for r in manifest.runs if store.state(r["id"]) == "done" and (store.root / "scores" / r["id"] / "KEY").is_file()]
-    frames = {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")} if scored else {}
+    scored = scored_ids(manifest)
+    frames = (
+        {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")}
+        if scored
+        else {}
+    )
     replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
     frames["runs"] = _runs(manifest)
     if scored:
@@ -32,13 +45,22 @@ def tables(manifest: Manifest) -> Tables:
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     config = manifest.config(manifest.runs[0])
     meta = {
-        "title": manifest.content["title"], "grid": manifest.content["name"], "source": manifest.content["source"],
-        "phantom": manifest.content["phantom"], "min_count": manifest.settings.min_count,
-        "num_resamples": manifest.settings.num_resamples, "split": manifest.runs[0]["config"]["split"],
-        "shared_patients": shared, "command": manifest.content["command"], "created_from": scored,
-        "findings": list(space(config.space)), "notes": _notes(manifest),
-        "datasets": {c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", ""))} for c in manifest.cohorts},
-    }  # fmt: skip
+        "title": manifest.content["title"],
+        "grid": manifest.content["name"],
+        "source": manifest.content["source"],
+        "phantom": manifest.content["phantom"],
+        "min_count": manifest.settings.min_count,
+        "num_resamples": manifest.settings.num_resamples,
+        "split": manifest.runs[0]["config"]["split"],
+        "shared_patients": shared,
+        "command": manifest.content["command"],
+        "created_from": scored,
+        "findings": list(space(config.space)),
+        "notes": _notes(manifest),
+        "datasets": {
+            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", ""))} for c in manifest.cohorts
+        },
+    }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
 
 
@@ -48,7 +70,9 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _title(cohort: Mapping[str, Any]) -> str:
     """Return a cohort's display name: the dataset's own title, or the name the user gave."""
-    return str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
+    return (
+        str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
+    )
 
 
 def _runs(manifest: Manifest) -> pd.DataFrame:
@@ -59,20 +83,49 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
         state = manifest.store.state(run["id"])
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
         env, config, titles = facts["env"], run["config"], run["titles"]
-        best = int(history.loc[history["val_auroc"].idxmax(), "epoch"]) if len(history) and config["selection"] == "best_val" else len(history)
-        different = [str(titles.get(k, run["changed"][k])) for k in run["changed"] if k in varied - {"architecture", "seed", "schedule", "weights"}]
+        chosen_by_val = len(history) and config["selection"] == "best_val"
+        best = 1 + int(history["val_auroc"].to_numpy().argmax()) if chosen_by_val else len(history)
+        different = [
+            str(titles.get(k, run["changed"][k]))
+            for k in run["changed"]
+            if k in varied - {"architecture", "seed", "schedule", "weights"}
+        ]
         rows.append(
             {
-                "run_id": run["id"], "name": titles["architecture"], "family": run["family"],
-                **{k: config[k] for k in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing", "augmentation", "weights", "seed")},
-                "what": " · ".join([*different, f"seed {config['seed']}"]), "state": state,
-                "reason": manifest.store.reason(run["id"]) if state == "failed" else "" if state == "done" else "not finished",
-                "epochs": len(history), "best_epoch": best, "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
-                "command": f"{manifest.content['command']} --only {run['id']}", "config": json.dumps(config, sort_keys=True),
-                "commit": env.get("commit", ""), "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-                "device": env.get("device", ""), "weights_sha256": facts["seal"].get("weights_after", ""),
+                "run_id": run["id"],
+                "name": titles["architecture"],
+                "family": run["family"],
+                **{
+                    k: config[k]
+                    for k in (
+                        "architecture",
+                        "optimizer",
+                        "loss",
+                        "uncertainty",
+                        "preprocessing",
+                        "augmentation",
+                        "weights",
+                        "seed",
+                    )
+                },
+                "what": " · ".join([*different, f"seed {config['seed']}"]),
+                "state": state,
+                "reason": manifest.store.reason(run["id"])
+                if state == "failed"
+                else ""
+                if state == "done"
+                else "not finished",
+                "epochs": len(history),
+                "best_epoch": best,
+                "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
+                "command": f"{manifest.content['command']} --only {run['id']}",
+                "config": json.dumps(config, sort_keys=True),
+                "commit": env.get("commit", ""),
+                "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+                "device": env.get("device", ""),
+                "weights_sha256": facts["seal"].get("weights_after", ""),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows)
 
 
@@ -106,19 +159,42 @@ def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
         sex, view = table["sex"], table["view"]
         rows.append(
             {
-                "dataset": cohort["name"], "role": cohort["role"], "layout": cohort["layout"], "title": _title(cohort),
-                "place": str(cohort["facts"].get("place", "")), "label_source": str(cohort["facts"].get("reference", "stated")),
-                "found": flow.get("found", len(table)), "absent": cohort["absent"],
-                "not_frontal": flow.get("not_frontal", 0), "unreadable": cohort["unreadable"], "used": len(table) - cohort["unreadable"],
-                "patients": table["patient_id"].nunique(), "female": int((sex == "F").sum()), "male": int((sex == "M").sum()),
-                "age_median": float(table["age"].median()), "ap": int((view == "AP").sum()), "pa": int((view == "PA").sum()),
+                "dataset": cohort["name"],
+                "role": cohort["role"],
+                "layout": cohort["layout"],
+                "title": _title(cohort),
+                "place": str(cohort["facts"].get("place", "")),
+                "label_source": str(cohort["facts"].get("reference", "stated")),
+                "found": flow.get("found", len(table)),
+                "absent": cohort["absent"],
+                "not_frontal": flow.get("not_frontal", 0),
+                "unreadable": cohort["unreadable"],
+                "used": len(table) - cohort["unreadable"],
+                "patients": table["patient_id"].nunique(),
+                "female": int((sex == "F").sum()),
+                "male": int((sex == "M").sum()),
+                "age_median": float(table["age"].median()),
+                "ap": int((view == "AP").sum()),
+                "pa": int((view == "PA").sum()),
                 "headline_split": "test" if home else cohort["headline_split"],
-                "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))), "licence": str(cohort["facts"].get("licence", "")),
+                "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
+                "licence": str(cohort["facts"].get("licence", "")),
             }
-        )  # fmt: skip
-        named = [(s, split == s) for s in sorted(set(labels.split))] if home else [(cohort["headline_split"], _headline(cohort, split))]
+        )
+        named = (
+            [(s, split == s) for s in sorted(set(labels.split))]
+            if home
+            else [(cohort["headline_split"], _headline(cohort, split))]
+        )
         for name, mask in named:
-            splits.append({"dataset": cohort["name"], "split": name, "images": int(mask.sum()), "patients": table.loc[mask, "patient_id"].nunique()})
+            splits.append(
+                {
+                    "dataset": cohort["name"],
+                    "split": name,
+                    "images": int(mask.sum()),
+                    "patients": table.loc[mask, "patient_id"].nunique(),
+                }
+            )
             for k, finding in enumerate(space(config.space)):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
@@ -127,7 +203,9 @@ def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
 
 
 def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[bool]":
-    return split == cohort["headline_split"] if cohort["headline_split"] != "all" else pd.Series(True, index=split.index)
+    return (
+        split == cohort["headline_split"] if cohort["headline_split"] != "all" else pd.Series(True, index=split.index)
+    )
 
 
 def _notes(manifest: Manifest) -> list[str]:

@@ -1,17 +1,16 @@
-"""fit(): train one network on its source and choose the epoch on the source's validation split only.
+"""fit(): train one network on its home cohort and choose the epoch on the home validation split only.
 
 Every random draw is named by (seed, purpose, epoch, step), so a run that goes on from its checkpoint takes the same steps
 as one that never stopped: bit by bit on a CPU with the same number of threads.
-Legend: N images, K findings, H height, W width.
+Legend: N images, K findings.
 """
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,21 +18,62 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config import RunConfig
 from bench.data import Examples, Feed
 from bench.models import Network
-from bench.optim.build import build as build_optimizer
-from bench.predict import autocast_dtype, predict
-from bench.preprocess import Tone, unit
+from bench.predict import predict
+from bench.preprocess import Tone
 from bench.run import Run
 from bench.scoring.metrics import auroc
+from bench.step import Step, Teaching, lr_factor
 from bench.store import Progress, replacing
 from bench.uncertainty import blank
 from harmonize.seeds import seed_for
 
 
-class TrainingFailed(RuntimeError):
+class TrainingError(RuntimeError):
     """Training cannot give a model: the loss is not a number, or validation cannot choose an epoch."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What training has seen so far, and the weights of the chosen epoch."""
+
+    history: list[dict[str, float]] = field(default_factory=list)  # epoch train_loss val_loss val_auroc lr seconds
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0  # counted from 1
+    best_auroc: float = -math.inf
+
+    def add(self, row: dict[str, float], network: Network, selection: str) -> None:
+        """Note an epoch; keep its weights when it is the best so far, or the last."""
+        self.history.append(row)
+        if selection == "last" or row["val_auroc"] > self.best_auroc:
+            self.best_epoch, self.best_auroc = int(row["epoch"]), row["val_auroc"]
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether `patience` epochs have gone by without a better one."""
+        return bool(patience) and len(self.history) - self.best_epoch >= patience and self.best_epoch > 0
+
+    def save(self, path: Path, run_id: str, network: Network, optimizer: torch.optim.Optimizer) -> None:
+        """Write a checkpoint of tensors and plain values."""
+        now = {"run": run_id, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        mine = {
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_auroc": self.best_auroc,
+        }
+        with replacing(path) as temporary:
+            torch.save(now | mine, temporary)
+
+    def resume(self, path: Path, run_id: str, network: Network, optimizer: torch.optim.Optimizer) -> None:
+        """Go on from a checkpoint of this run, when there is a whole one."""
+        saved = load_checkpoint(path, run_id)
+        if saved:
+            network.load_state_dict(saved["network"])
+            optimizer.load_state_dict(saved["optimizer"])
+            self.history, self.best = saved["history"], saved["best"]
+            self.best_epoch, self.best_auroc = saved["best_epoch"], saved["best_auroc"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,144 +98,64 @@ def fit(
 ) -> Trained:
     """Train `network` in place and return it with the chosen epoch's weights.
 
-    checkpoint is written after each epoch and read when it is there (tensors and plain values only, no pickle).
-    Raises TrainingFailed when the loss becomes NaN or no finding of `val` has both classes.
+    The checkpoint is written after each epoch and read when it is there.
+    Raises TrainingError when the loss becomes NaN or the labels cannot teach or choose.
     """
     config, schedule = run.config, run.config.schedule
-    if not has_both_classes(val.state_NK):
-        raise TrainingFailed("no finding of the validation split has both classes, so no epoch can be chosen; give val more patients")
-    if len(train) < 2:
-        raise TrainingFailed(f"the training split has {len(train)} readable images; batch norm needs 2")
-    state = torch.from_numpy(train.state_NK)
-    target_NK, weight_NK = (t.to(device) for t in run.entries["uncertainty"].load()(blank(state, config.blank)))
-    if not float(weight_NK.sum()):
-        raise TrainingFailed("no training label is left after the uncertainty and blank policies")
-    network.to(device, memory_format=torch.channels_last)
-    chosen = run.entries["optimizer"]
-    decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
-    optimizer = build_optimizer(chosen.use, chosen.options, network, schedule.lr or None, decay)
-    batch_size = min(schedule.batch_size, len(train))
-    steps = len(train) // batch_size
-    peak = [float(group["lr"]) for group in optimizer.param_groups]
-    step_once = Step(run, network, tone, feed, train, target_NK, weight_NK, optimizer, device)
-    saved = load_checkpoint(checkpoint, run.id)
-    history: list[dict[str, float]] = []
-    best: dict[str, Tensor] = {}
-    best_epoch, best_auroc = 0, -math.inf
-    if saved:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        history, best, best_epoch, best_auroc = saved["history"], saved["best"], saved["best_epoch"], saved["best_auroc"]
-    for epoch in range(len(history) + 1, schedule.epochs + 1):
-        if schedule.patience and epoch - 1 - best_epoch >= schedule.patience and best_epoch:
+    network.to(device=device).to(memory_format=torch.channels_last)
+    step = Step(run, network, tone, teaching(run, feed, train, val, device), device)
+    size = min(schedule.batch_size, len(train))
+    num_steps = len(train) // size  # the few images left over differ from epoch to epoch
+    record = Record()
+    record.resume(checkpoint, run.id, network, step.optimizer)
+    for epoch in range(len(record.history) + 1, schedule.epochs + 1):
+        if record.exhausted(schedule.patience):
             break
         began = time.perf_counter()
         order = np.random.default_rng(seed_for(config.seed, "order", epoch)).permutation(len(train))
         network.train()
-        if hasattr(optimizer, "train"):
-            optimizer.train()
+        _mode(step.optimizer, "train")
         total = torch.zeros((), device=device)
-        for step in range(steps):
-            done = (epoch - 1) * steps + step
-            factor = lr_factor(done, schedule.epochs * steps, schedule.warmup, schedule.kind)
-            for group, lr in zip(optimizer.param_groups, peak, strict=True):
-                group["lr"] = lr * factor
-            total += step_once(order[step * batch_size : (step + 1) * batch_size], epoch, step)
-            progress(f"epoch {epoch}/{schedule.epochs}", done + 1, schedule.epochs * steps)
-        seconds = time.perf_counter() - began
-        train_loss = float(total) / steps
-        if not math.isfinite(train_loss):
-            raise TrainingFailed(f"the loss became {train_loss} in epoch {epoch}; lower schedule.lr or set schedule.clip")
-        if hasattr(optimizer, "eval"):
-            optimizer.eval()
+        for i in range(num_steps):
+            done = (epoch - 1) * num_steps + i
+            step.set_lr(lr_factor(done, schedule.epochs * num_steps, schedule.warmup, schedule.kind))
+            total += step(order[i * size : (i + 1) * size], epoch, i)
+            progress(f"epoch {epoch}/{schedule.epochs}", done + 1, schedule.epochs * num_steps)
+        row = {"epoch": epoch, "train_loss": float(total) / num_steps, "seconds": time.perf_counter() - began}
+        if not math.isfinite(row["train_loss"]):
+            raise TrainingError(
+                f"the loss became {row['train_loss']} in epoch {epoch}; lower schedule.lr or set schedule.clip"
+            )
+        _mode(step.optimizer, "eval")
         logit_NK, _ = predict(network, tone, feed, val.rows, device, config.precision)
-        val_auroc, val_loss = validate(logit_NK, val.state_NK)
-        history.append(
-            {"epoch": epoch, "train_loss": train_loss, "val_loss": val_loss, "val_auroc": val_auroc,
-             "lr": float(optimizer.param_groups[0]["lr"]), "seconds": seconds}
-        )  # fmt: skip
-        if config.selection == "last" or val_auroc > best_auroc:
-            best_epoch, best_auroc = epoch, val_auroc
-            best = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-        content = {"run": run.id, "network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history,
-                   "best": best, "best_epoch": best_epoch, "best_auroc": best_auroc}  # fmt: skip
-        with replacing(checkpoint) as temporary:
-            torch.save(content, temporary)
-    network.load_state_dict(best)
-    return Trained(network, pd.DataFrame(history), best_epoch)
+        row["val_auroc"], row["val_loss"] = validate(logit_NK, val.state_NK)
+        row["lr"] = float(step.optimizer.param_groups[0]["lr"])
+        record.add(row, network, config.selection)
+        record.save(checkpoint, run.id, network, step.optimizer)
+    network.load_state_dict(record.best)
+    return Trained(network, pd.DataFrame(record.history), record.best_epoch)
 
 
-class Step:
-    """One optimizer step on one batch; the optimizer may ask for loss and gradients more than once (SAM asks twice)."""
+def teaching(run: Run, feed: Feed, train: Examples, val: Examples, device: torch.device) -> Teaching:
+    """Return targets and weights after the blank and uncertainty policies.
 
-    def __init__(
-        self, run: Run, network: Network, tone: Tone, feed: Feed, train: Examples, target_NK: Tensor, weight_NK: Tensor,
-        optimizer: torch.optim.Optimizer, device: torch.device,
-    ) -> None:  # fmt: skip
-        self.network, self.tone, self.feed, self.rows, self.optimizer, self.device = network, tone, feed, train.rows, optimizer, device
-        self.target_NK, self.weight_NK = target_NK, weight_NK
-        config: RunConfig = run.config
-        self.seed, self.clip = config.seed, config.schedule.clip
-        self.micro = config.schedule.micro_batch or config.schedule.batch_size
-        self.dtype = autocast_dtype(config.precision, device)
-        self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
-        loss, augment = run.entries["loss"], run.entries["augmentation"]
-        self.loss: Callable[..., Tensor] = loss.load()
-        self.loss_options = dict(loss.options)
-        self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
-        self.augment_options = dict(augment.options)
-
-    def __call__(self, places: NDArray[np.int64], epoch: int, step: int) -> Tensor:
-        """Take the step on the training images at `places`; return the mean loss, still on the device."""
-        torch.manual_seed(seed_for(self.seed, "dropout", epoch, step))
-
-        def closure() -> Tensor:
-            self.optimizer.zero_grad(set_to_none=True)
-            total = torch.zeros((), device=self.device)
-            for start in range(0, len(places), self.micro):
-                part = places[start : start + self.micro]
-                share = len(part) / len(places)
-                loss = self._loss(part, seed_for(self.seed, "augment", epoch, step, start)) * share
-                (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
-                total += loss.detach()
-            if self.clip and not self.scaler:
-                torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-            return total
-
-        if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]
-        loss = closure()
-        self.scaler.unscale_(self.optimizer)
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss
-
-    def _loss(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
-        x_N1HW = unit(self.feed(self.rows[part]))
-        if self.augment is not None:
-            x_N1HW = self.augment(x_N1HW, augment_seed, **self.augment_options)
-        x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)
-        place = torch.from_numpy(part).to(self.device)
-        context = torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext()
-        with context:
-            logit_NK = self.network(x_NCHW)
-        return self.loss(logit_NK.float(), self.target_NK[place], self.weight_NK[place], **self.loss_options)
-
-
-def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
-    """Return the share of the peak learning rate at a step: linear warm-up, then cosine to zero or constant.
-
-    >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 0.04]
+    Raises TrainingError when nothing can be learnt from the training labels or chosen by the validation labels.
     """
-    first = round(warmup * steps)
-    if step < first:
-        return (step + 1) / first
-    if kind == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
+    if not has_both_classes(val.state_NK):
+        raise TrainingError("no finding of the validation split has both classes: no epoch can be chosen")
+    if len(train) < 2:
+        raise TrainingError(f"the training split has {len(train)} readable images; batch norm needs 2")
+    policy = run.entries["uncertainty"].load()
+    target_NK, weight_NK = policy(blank(torch.from_numpy(train.state_NK), run.config.blank))
+    if not float(weight_NK.sum()):
+        raise TrainingError("no training label is left after the uncertainty and blank policies")
+    return Teaching(feed, train.rows, target_NK.to(device), weight_NK.to(device))
+
+
+def _mode(optimizer: torch.optim.Optimizer, name: str) -> None:
+    """Switch an optimizer that has modes (schedule-free) to training or evaluation."""
+    if hasattr(optimizer, name):
+        getattr(optimizer, name)()
 
 
 def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
@@ -212,12 +172,11 @@ def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple
     for k in range(state_NK.shape[1]):
         known = np.isin(state_NK[:, k], (1, 0, -2))
         label = (state_NK[known, k] == 1).astype(np.int8)
-        logit = logit_NK[known, k]
-        if label.min(initial=1) == label.max(initial=0):
+        logit = logit_NK[known, k].astype(np.float64)
+        if not has_both_classes(state_NK[:, k : k + 1]):
             continue
-        aurocs.append(auroc(label, logit))
-        z = logit.astype(np.float64)
-        losses.append(np.logaddexp(0, z) - label * z)
+        aurocs.append(auroc(label, logit_NK[known, k]))
+        losses.append(np.logaddexp(0, logit) - label * logit)
     return float(np.mean(aurocs)), float(np.mean(np.concatenate(losses)))
 
 

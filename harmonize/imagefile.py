@@ -34,7 +34,7 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
 
 
 def png_size(content: bytes) -> tuple[int, int]:
-    """Return (height, width) of a PNG; UnreadableImage when a chunk is cut off, fails its checksum, or it is too large."""
+    """Return (height, width) of a PNG; UnreadableImage when it is cut off, fails a checksum or is too large."""
     size = None
     at = 8
     while at + 12 <= len(content):
@@ -46,9 +46,8 @@ def png_size(content: bytes) -> tuple[int, int]:
         if zlib.crc32(memoryview(content)[at + 4 : last]) != int.from_bytes(content[last : last + 4], "big"):
             raise UnreadableImage("damaged PNG: a checksum is wrong")
         if kind == b"IHDR":
-            size = check_size(
-                int.from_bytes(content[at + 12 : at + 16], "big"), int.from_bytes(content[at + 8 : at + 12], "big")
-            )
+            width, height = (int.from_bytes(content[start : start + 4], "big") for start in (at + 8, at + 12))
+            size = check_size(height, width)
         if kind == b"IEND":
             if size is None:
                 break

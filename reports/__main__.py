@@ -12,9 +12,13 @@ from reports.tables import Tables
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page; return 0, or 1 after a message when the folder cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m reports", description="Write one HTML page from a folder of tables.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports", description="Write one HTML page from a folder of tables."
+    )
     parser.add_argument("tables", type=Path, metavar="TABLES_DIR", help="folder that `bench report` wrote")
-    parser.add_argument("-o", "--output", type=Path, default=Path("leaderboard.html"), help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("leaderboard.html"), help="file to write (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     try:
         page = render(Tables.load(options.tables))

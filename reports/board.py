@@ -82,7 +82,7 @@ class Run:
 
     def quantity(self, key: str) -> float:
         """Return one cost as a number, NaN where it was not measured."""
-        value = self.cost.get(key)
+        value: Any = self.cost.get(key)
         return float(value) if known(value) else float("nan")
 
 
@@ -102,6 +102,7 @@ class Board:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
+    labelled: frozenset[tuple[str, str]]  # (dataset, finding) that the dataset can express
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -122,6 +123,10 @@ class Board:
     def everyone(self) -> tuple[Hospital, ...]:
         """The home hospital first, then those away."""
         return (self.home, *self.hospitals)
+
+    def why_missing(self, key: str, finding: str) -> str:
+        """Return why a hospital has no number for a finding."""
+        return f"< {self.min_count} patients" if (key, finding) in self.labelled else "not labelled"
 
     def title(self, key: str) -> str:
         """Return the name of a hospital as it is shown."""
@@ -188,6 +193,7 @@ def read(tables: Tables) -> Board:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
+        labelled=_labelled(tables["prevalence"]) | {(dataset, finding) for _, dataset, finding in cells},
     )
 
 
@@ -228,6 +234,12 @@ def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
         str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
         for row in _records(frame)
     }
+
+
+def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
+    """Return the (dataset, finding) pairs that have any label."""
+    some = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
+    return frozenset((str(d), str(f)) for d, f in zip(some["dataset"], some["finding"], strict=True))
 
 
 def _hospital(tables: Tables, key: str, lost: Estimate) -> Hospital:

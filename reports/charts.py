@@ -5,10 +5,11 @@ when the theme changes. Names are escaped twice: plotly reads a little HTML in i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
 from reports import svg
@@ -35,15 +36,24 @@ def home_against_away(board: Board) -> Chart:
     """Scatter of the mean away against home, with the line on which both would be alike."""
     runs = [r for r in board.ranked if r.home.known]
     xs, ys = [r.home.value for r in runs], [r.away.value for r in runs]
-    low, high = min(xs + ys), max(xs + ys)
-    pad = 0.06 * (high - low) + 0.004
+    low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
     data = [
-        {"type": "scatter", "mode": "lines", "x": [low - pad, high + pad], "y": [low - pad, high + pad], "hoverinfo": "skip",
+        {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
          "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
         *points(runs, xs, ys, [r.home for r in runs], [r.away for r in runs], lambda r: f"home {r.home.with_interval}<br>away {r.away.with_interval}"),
     ]  # fmt: skip
     x_range, y_range = _range(xs, [r.home for r in runs]), _range(ys, [r.away for r in runs])
-    layout = {"xaxis": axis("AUROC at home →", *x_range), "yaxis": axis("", *y_range), "annotations": labels(runs, xs, ys)}
+    y_range = (
+        min(y_range[0], x_range[1]),
+        max(y_range[1], x_range[1]),
+    )  # so that the line of equal reading is in sight
+    line = {"x": x_range[0], "y": min(x_range[0], y_range[1]), "text": "as good as at home", "showarrow": False, "xanchor": "left",
+            "yanchor": "bottom", "xshift": 8, "yshift": 12, "font": {"color": "var(--ink3)", "size": 12}}  # fmt: skip
+    layout = {
+        "xaxis": axis("AUROC at home →", *x_range),
+        "yaxis": axis("", *y_range),
+        "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
+    }
     return {"id": "c-home", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ AUROC away"}
 
 
@@ -61,13 +71,17 @@ def cost(board: Board, front: set[str]) -> Chart:
                 lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>away {r.away.with_interval}", front),
     ]  # fmt: skip
     ticks = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5) if min(xs) / 1.7 <= m * 10.0**e <= edge]
+    log_range = (math.log10(min(xs) / 1.6), math.log10(edge))
     x_axis = axis("GMACs per image, log scale →", 0, 1) | {
-        "type": "log", "range": [math.log10(min(xs) / 1.6), math.log10(edge)], "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
-        "ticktext": [two_figures(t).removesuffix(".0") for t in ticks[:: 1 if len(ticks) < 10 else 3]],
+        "type": "log", "range": list(log_range), "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
+        "ticktext": [f"{t:g}" for t in ticks[:: 1 if len(ticks) < 10 else 3]],
     }  # fmt: skip
     named = [r for r in runs if r.id in front][:6]
-    spots = [(xs[runs.index(r)], ys[runs.index(r)]) for r in named]
-    notes = labels(named, [math.log10(x) for x, _ in spots], [y for _, y in spots])
+    logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
+    others = [(logs[r.id], r.away.value) for r in runs if r not in named]
+    notes = labels(
+        named, [logs[r.id] for r in named], [r.away.value for r in named], log_range, (y_low, y_high), others
+    )
     layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
     return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ AUROC away"}
 
@@ -76,24 +90,40 @@ def probe_against_gap(board: Board) -> Chart:
     """Scatter of the gap against the source classifier's balanced accuracy."""
     runs = [r for r in board.ranked if r.probe.known and r.gap.known]
     xs, ys = [r.probe.value for r in runs], [r.gap.value for r in runs]
-    data = points(runs, xs, ys, [r.probe for r in runs], [r.gap for r in runs], lambda r: f"probe {r.probe.with_interval}<br>gap {r.gap.with_interval}")
+    data = points(
+        runs,
+        xs,
+        ys,
+        [r.probe for r in runs],
+        [r.gap for r in runs],
+        lambda r: f"probe {r.probe.with_interval}<br>gap {r.gap.with_interval}",
+    )
     low, high = _range(ys, [r.gap for r in runs])
+    x_range, y_range = _range(xs, [r.probe for r in runs]), (min(low, 0.0), high)
     layout = {
-        "xaxis": axis("balanced accuracy of the source classifier →", *_range(xs, [r.probe for r in runs])),
-        "yaxis": axis("", min(low, 0.0), high) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
-        "annotations": labels(runs, xs, ys),
+        "xaxis": axis("balanced accuracy of the source classifier →", *x_range),
+        "yaxis": axis("", *y_range) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
+        "annotations": labels(runs, xs, ys, x_range, y_range),
     }
-    return {"id": "c-probe", "data": data, "layout": layout, "height": 360, "narrow": 300, "top": "↑ gap: AUROC lost away"}
+    return {
+        "id": "c-probe",
+        "data": data,
+        "layout": layout,
+        "height": 360,
+        "narrow": 300,
+        "top": "↑ gap: AUROC lost away",
+    }
 
 
-def learning(board: Board, key: str, element: str, top: str, share: bool) -> Chart:
+def learning(
+    runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
+) -> Chart:
     """Lines of one column of `history` over epochs, the chosen epoch marked; first run dark, the others thin."""
-    history = board.tables["history"]
     data: list[Chart] = []
     values: list[float] = []
     longest = 1
-    for k, run in enumerate(board.ranked):
-        rows = history[history["run_id"] == run.id].sort_values("epoch")
+    for k, run in enumerate(runs):
+        rows = by_run[run.id]
         xs, ys = [int(e) for e in rows["epoch"]], [float(v) for v in rows[key]]
         kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
         if not kept:
@@ -112,7 +142,10 @@ def learning(board: Board, key: str, element: str, top: str, share: bool) -> Cha
     low, high = min(values), max(values)
     pad = 0.06 * (high - low) + 0.002
     grid = svg.ticks(1, longest, 6)
-    x_axis = axis("epoch →", 0.8, longest + 0.2) | {"tickvals": [t for t in grid if t == int(t)], "ticktext": [str(int(t)) for t in grid if t == int(t)]}
+    x_axis = axis("epoch →", 0.8, longest + 0.2) | {
+        "tickvals": [t for t in grid if t == int(t)],
+        "ticktext": [str(int(t)) for t in grid if t == int(t)],
+    }
     layout = {"xaxis": x_axis, "yaxis": axis("", low - pad, high + pad, leading=not share)}
     return {"id": element, "data": data, "layout": layout, "height": 280, "narrow": 240, "top": top}
 
@@ -141,25 +174,38 @@ def points(
     return traces
 
 
-def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
-    """Label the extremes only, and all where there are up to four; a label that would meet another is left out."""
-    if not runs:
-        return []
+def labels(
+    runs: Sequence[Run], xs: list[float], ys: list[float], x_range: tuple[float, float], y_range: tuple[float, float],
+    around: Sequence[tuple[float, float]] = (),
+) -> list[Chart]:  # fmt: skip
+    """Label the extremes only, and all where there are up to four; a label that would cover a mark or a label is left out.
+
+    Ranges are those of the axes, in the units of `xs` and `ys`; `around` are marks of other runs.
+    """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
-    wanted = order if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
-    width, height = max(xs) - min(xs) or 1.0, max(ys) - min(ys) or 1.0
-    placed: list[int] = []
+    wanted = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
+    where = [((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
+             for x, y in [*zip(xs, ys, strict=True), *around]]  # fmt: skip
+    taken: list[tuple[float, float, float, float]] = []
+    notes = []
     for i in wanted:
-        if all(abs(ys[i] - ys[j]) > 0.07 * height or abs(xs[i] - xs[j]) > 0.35 * width for j in placed):
-            placed.append(i)
-    return [
-        {
-            "x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "yanchor": "bottom", "yshift": 4,
-            "xanchor": "right" if xs[i] - min(xs) > 0.6 * width else "left", "xshift": -6 if xs[i] - min(xs) > 0.6 * width else 6,
-            "font": {"color": "var(--ink)", "size": 12.5},
-        }
-        for i in placed
-    ]  # fmt: skip
+        (x, y), width = where[i], 6.6 * len(runs[i].label) / 700
+        for side, up in (("left", True), ("right", True), ("left", False), ("right", False)):
+            start, base = (x if side == "left" else x - width), (y + 0.015 if up else y - 0.07)
+            box = (start - 0.01, base - 0.01, start + width + 0.01, base + 0.06)
+            free = all(
+                not (box[0] < px < box[2] and box[1] < py < box[3]) for k, (px, py) in enumerate(where) if k != i
+            )
+            apart = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
+            if free and apart and start > 0 and start + width < 1:
+                taken.append(box)
+                notes.append({
+                    "x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "xanchor": side,
+                    "yanchor": "bottom" if up else "top", "xshift": 6 if side == "left" else -6, "yshift": 4 if up else -4,
+                    "font": {"color": "var(--ink)", "size": 12.5},
+                })  # fmt: skip
+                break
+    return notes
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
@@ -183,7 +229,15 @@ def _bars(estimates: list[Estimate]) -> Chart:
     """Return asymmetric error bars without caps."""
     up = [e.high - e.value if e.has_interval else 0 for e in estimates]
     down = [e.value - e.low if e.has_interval else 0 for e in estimates]
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "width": 0, "thickness": 1, "color": "var(--ink2)"}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": up,
+        "arrayminus": down,
+        "width": 0,
+        "thickness": 1,
+        "color": "var(--ink2)",
+    }
 
 
 def _ends(values: list[float]) -> tuple[int, int]:

@@ -99,7 +99,9 @@ class Choice:
             part = rows[rows["calibrator"] == calibrator]
             columns = ("run_id", "dataset", "finding", "value", "low", "high")
             counts = ("n", "num_positive", "num_patients", "num_findings")
-            for run, dataset, finding, value, low, high, *n in zip(*(part[c] for c in (*columns, *counts)), strict=True):
+            for run, dataset, finding, value, low, high, *n in zip(
+                *(part[c] for c in (*columns, *counts)), strict=True
+            ):
                 key = (str(run), str(dataset), str(finding))
                 found.setdefault(key, Estimate(float(value), float(low), float(high), *(count(c) for c in n)))
         return found
@@ -109,14 +111,14 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     """Return the gap of each (run, dataset, finding)."""
     columns = ("run_id", "dataset", "finding", "value", "low", "high", "home", "away")
     counts = ("n", "num_positive", "num_patients", "num_findings")
-    return {
-        (str(run), str(dataset), str(finding)): Estimate(
-            float(value), float(low), float(high), *(count(c) for c in n), home=float(home), away=float(away)
-        )
-        for run, dataset, finding, value, low, high, home, away, *n in zip(
-            *(gaps[c] for c in (*columns, *counts)), strict=True
-        )
-    }
+    found = {}
+    for run, dataset, finding, value, low, high, home, away, *n in zip(
+        *(gaps[c] for c in (*columns, *counts)), strict=True
+    ):
+        counted = dict(zip(counts, (count(c) for c in n), strict=True))
+        key = (str(run), str(dataset), str(finding))
+        found[key] = Estimate(float(value), float(low), float(high), home=float(home), away=float(away), **counted)
+    return found
 
 
 def probe_lookup(shortcut: pd.DataFrame) -> dict[tuple[str, str], Estimate]:

@@ -47,7 +47,9 @@ def one_run(label: str, gap: Estimate) -> str:
     return f"{label} reads {'worse' if gap.value > 0 else 'better'} away from home"
 
 
-def mean_loss(home: str, num_away: int, num_runs: int, lost: Estimate, hospitals: Sequence[tuple[str, Estimate]]) -> str:
+def mean_loss(
+    home: str, num_away: int, num_runs: int, lost: Estimate, hospitals: Sequence[tuple[str, Estimate]]
+) -> str:
     """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss)."""
     they = "it" if num_runs == 1 else "they"
     others = f"{word(num_away)} others" if num_away != 1 else "one other"
@@ -109,7 +111,9 @@ def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_
         said = "No hospital clearly costs something"
     if num_away == 1:
         return said
-    whose = "of every run" if num_worst == num_runs and num_runs > 1 else f"of {word(num_worst)} of {plural(num_runs, 'run')}"
+    whose = (
+        "of every run" if num_worst == num_runs and num_runs > 1 else f"of {_few(num_worst)} of {_few(num_runs)} runs"
+    )
     return f"{said}; {most} is the worst hospital {whose if num_runs > 1 else 'of this run'}"
 
 
@@ -117,16 +121,20 @@ def findings_lost(clear: Sequence[tuple[str, float]], unclear: int, num_runs: in
     """Return which findings lose in every run: (finding, mean gap), largest first."""
     whose = "in every run" if num_runs > 1 else "in this run"
     if not clear:
-        return f"For no finding does the gap's interval lie above 0 {whose}"
+        return f"For no finding does the gap’s interval lie above 0 {whose}"
     names = listing([f"{name} ({places(value)})" for name, value in clear])
     rest = f"; for the other {word(unclear)} the data cannot say so" if unclear else ""
-    return f"The gap's interval lies above 0 {whose} for {names}{rest}"
+    return f"The gap’s interval lies above 0 {whose} for {names}{rest}"
 
 
 def one_finding(finding: str, home: float, away: float, num_runs: int, clear: int) -> str:
     """Return the story of the finding with the largest mean gap."""
     mean = "on average " if num_runs > 1 else ""
-    tail = "" if clear == num_runs else f", though only {word(clear)} of {plural(num_runs, 'interval')} exclude{_verb(clear, '', 's')} 0"
+    tail = (
+        ""
+        if clear == num_runs
+        else f", though only {_few(clear)} of {_few(num_runs)} intervals exclude{_verb(clear, '', 's')} 0"
+    )
     return f"{finding} loses most: {mean}{places(home)} at home, {places(away)} away{tail}"
 
 
@@ -160,10 +168,12 @@ def probe(values: Sequence[float], chance: float, shuffled: Sequence[float], num
 def association(rho: Estimate, num_runs: int, needed: int, visible: float) -> str:
     """Return whether a clearer reading of the hospital goes with a larger gap, over runs."""
     if num_runs < needed:
-        return f"Whether it goes with a larger gap cannot be said from {plural(num_runs, 'run')}: a rank correlation needs at least {word(needed)}"
+        runs = f"{_few(num_runs)} run{'' if num_runs == 1 else 's'}"
+        return f"Whether it goes with a larger gap cannot be said from {runs}: a rank correlation needs {word(needed)}"
     where = f"Spearman {rho.with_interval}"
     if not rho.clear:
-        return f"Whether a clearer reading goes with a larger gap is not distinguishable ({where}; with {num_runs} runs only |ρ| above about {places(visible, 2)} would show)"
+        power = f"with {num_runs} runs only |ρ| above about {places(visible, 2)} would show"
+        return f"Whether a clearer reading goes with a larger gap is not distinguishable ({where}; {power})"
     return f"Runs in which the hospital is easier to read lose {'more' if rho.value > 0 else 'less'} ({where})"
 
 
@@ -172,9 +182,15 @@ def learning(num_runs: int, at_end: int, epochs: int) -> str:
     if num_runs == 0:
         return "No learning curve was kept"
     if at_end == 0:
-        return "No run was still improving at home when it ended"
-    who = "The run" if num_runs == 1 else f"{sentence_case(word(at_end))} of {plural(num_runs, 'run')}"
-    return f"{who} read best at home in the last of {plural(epochs, 'epoch')}: more training might help"
+        return (
+            "Every run was best at home before its last epoch"
+            if num_runs > 1
+            else "The run was best at home before its last epoch"
+        )
+    if num_runs == 1:
+        return f"The run was best at home in the last of {epochs} epochs: more training might help"
+    who = f"{sentence_case(_few(at_end))} of {_few(num_runs)} runs {_verb(at_end, 'were', 'was')}"
+    return f"{who} best at home in the last of {epochs} epochs: more training might help"
 
 
 def flow(found: int, used: int, shared: int, num_cohorts: int) -> str:
@@ -187,7 +203,11 @@ def prevalence(finding: str, times: float, most: str, least: str) -> str:
     """Return the finding whose share differs most between hospitals."""
     if not finding:
         return "How common each finding is"
-    return f"{finding} is {times:.0f} times as common at {most} as at {least}" if times >= 1.5 else "Findings are about as common in every hospital"
+    return (
+        f"{finding} is {times:.0f} times as common at {most} as at {least}"
+        if times >= 1.5
+        else "Findings are about as common in every hospital"
+    )
 
 
 def _few(number: int) -> str:

@@ -34,6 +34,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
         share = (value - self.low) / (self.high - self.low or 1.0)
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
@@ -85,6 +86,12 @@ def circle(x: float, y: float, radius: float, css: str) -> str:
     return f'<circle cx="{number(x)}" cy="{number(y)}" r="{radius}" class="{css}"/>'
 
 
+def dots(points: Sequence[tuple[float, float]], css: str) -> str:
+    """Return many equal dots as one path: round caps of lines without length, a fifth of the bytes of circles."""
+    path = "".join(f"M{number(x)} {number(y)}h0" for x, y in points)
+    return f'<path d="{path}" class="{css}"/>' if path else ""
+
+
 def diamond(x: float, y: float, radius: float, css: str) -> str:
     """Return a diamond."""
     r = number(radius)
@@ -93,9 +100,7 @@ def diamond(x: float, y: float, radius: float, css: str) -> str:
 
 def rect(x: float, y: float, width: float, height: float, css: str) -> str:
     """Return a bar."""
-    return (
-        f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(height)}" class="{css}"/>'
-    )
+    return f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(height)}" class="{css}"/>'
 
 
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
@@ -119,10 +124,20 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
     return [placed[i] for i in range(len(values))]
 
 
-def strip(worst: Estimate, away: Estimate, home: Estimate, scale: Scale, grid: Sequence[float], label: str) -> Markup:
+GRID_USE = '<use href="#grid"/>'
+
+
+def strip_grid(scale: Scale, grid: Sequence[float]) -> Markup:
+    """Return the upright lines behind every strip, drawn once and used by each."""
+    lines = "".join(line(scale(t), 0, scale(t), 34, "g") for t in grid)
+    hidden = f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs><g id="grid">{lines}</g></defs></svg>'
+    return Markup(hidden)  # noqa: S704
+
+
+def strip(worst: Estimate, away: Estimate, home: Estimate, scale: Scale, label: str) -> Markup:
     """Return the dot strip of one run: worst hospital, away, home, on the axis that all rows share."""
     y, height = 17.0, 34.0
-    body = "".join(line(scale(t), 0, scale(t), height, "g") for t in grid)
+    body = GRID_USE
     shown = [e for e in (worst, away, home) if e.known]
     if shown:
         body += line(scale(min(e.value for e in shown)), y, scale(max(e.value for e in shown)), y, "span")

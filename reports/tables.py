@@ -73,24 +73,71 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # gap = home test - away over the findings both have; dataset "away" = mean; finding "macro" or a finding.
     # num_findings = size of the common set; home and away are the two AUROCs on that set
     "gaps": (
-        "run_id", "dataset", "finding", "value", "low", "high", "home", "away", "num_findings",
-        "n", "num_positive", "num_patients",
+        "run_id",
+        "dataset",
+        "finding",
+        "value",
+        "low",
+        "high",
+        "home",
+        "away",
+        "num_findings",
+        "n",
+        "num_positive",
+        "num_patients",
     ),
     # mean over runs of the macro gap, per hospital, and over hospitals ("away"); simultaneous = all runs' intervals at once
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better"),
     "costs": (
-        "run_id", "params", "trainable_params", "macs", "flops", "images_per_second", "throughput_device",
-        "peak_memory_bytes", "seconds_per_epoch", "image_size",
+        "run_id",
+        "params",
+        "trainable_params",
+        "macs",
+        "flops",
+        "images_per_second",
+        "throughput_device",
+        "peak_memory_bytes",
+        "seconds_per_epoch",
+        "image_size",
     ),
     # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator none or platt
-    "reliability": ("run_id", "dataset", "calibrator", "finding", "bin", "confidence", "observed", "low", "high", "count"),
+    "reliability": (
+        "run_id",
+        "dataset",
+        "calibrator",
+        "finding",
+        "bin",
+        "confidence",
+        "observed",
+        "low",
+        "high",
+        "count",
+    ),
     # dataset-source classifier on frozen features; control: none, shuffled
     "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # one row per cohort, role home or away
     "cohorts": (
-        "dataset", "role", "layout", "title", "place", "label_source", "found", "absent", "not_frontal", "unreadable",
-        "used", "patients", "female", "male", "age_median", "ap", "pa", "headline_split", "fingerprint", "licence",
+        "dataset",
+        "role",
+        "layout",
+        "title",
+        "place",
+        "label_source",
+        "found",
+        "absent",
+        "not_frontal",
+        "unreadable",
+        "used",
+        "patients",
+        "female",
+        "male",
+        "age_median",
+        "ap",
+        "pa",
+        "headline_split",
+        "fingerprint",
+        "licence",
     ),
     # split sizes; shared_patients must be 0
     "splits": ("dataset", "split", "images", "patients"),
@@ -141,9 +188,9 @@ class Tables:
         try:
             meta = json.loads((folder / "meta.json").read_text())
         except (OSError, ValueError) as error:
-            raise StoreError(f"no readable meta.json: {error}", str(folder), "give the folder of tables that `bench report` wrote") from error
+            raise StoreError(
+                f"no readable meta.json: {error}", str(folder), "give the folder of tables that `bench report` wrote"
+            ) from error
         if meta.pop("schema", None) != SCHEMA:
             raise StoreError("the tables are of another version", str(folder), "write them again with `bench report`")
         return cls(meta, {name: pd.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS})
-
-

@@ -60,7 +60,10 @@ def submit(jobs: Sequence[Job], devices: Sequence[str], on_event: OnEvent) -> It
                     kind, *rest = worker.connection.recv()
                 except (EOFError, ConnectionResetError):
                     worker.process.join()
-                    kind, rest = "failed", [f"the worker process died (exit code {worker.process.exitcode}): killed, or out of memory"]
+                    kind, rest = (
+                        "failed",
+                        [f"the worker process died (exit code {worker.process.exitcode}): killed, or out of memory"],
+                    )
                     worker.job.store.fail(worker.job.run.id, rest[0])
                 if kind == "progress":
                     on_event(worker.job.run.id, *rest)
@@ -97,7 +100,7 @@ def _start(context: Any, job: Job) -> _Worker:
 def _work(connection: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     while True:
         try:
             job: Job = connection.recv()
@@ -116,6 +119,11 @@ def _work(connection: Connection) -> None:
             connection.send(_attempt(job, progress))
         except (BrokenPipeError, KeyboardInterrupt):
             return
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _attempt(job: Job, progress: Callable[[str, int, int], None]) -> tuple[str, str]:

@@ -128,8 +128,13 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
             _walk_ranks(patient, kind, resamples.weight[tile], auroc[column, tile], auprc[column, tile])
 
     _each(work, num_columns, num_threads)
-    shape = (num_columns, num_tiles * LANES)
-    return auroc.reshape(shape)[:, : resamples.num], auprc.reshape(shape)[:, : resamples.num]
+    return _flat(auroc, resamples.num), _flat(auprc, resamples.num)
+
+
+def _flat(tiles: Array, num: int) -> Array:
+    """Return [rows, tiles, LANES] as [rows, num]: without the lanes that pad the last tile."""
+    kept: Array = tiles.reshape(tiles.shape[0], tiles.shape[1] * LANES)[:, :num]
+    return kept
 
 
 def grouped_sums(
@@ -148,12 +153,13 @@ def grouped_sums(
     patient, which = (used // num_groups).astype(np.int32), (used % num_groups).astype(np.int32)
     for tile in range(num_tiles):
         _sum_groups(patient, which, total.astype(np.float64), resamples.weight[tile], out[tile])
-    return np.asarray(out.transpose(1, 0, 2).reshape(num_groups, -1)[:, : resamples.num], np.float64)
+    return _flat(out.transpose(1, 0, 2), resamples.num)
 
 
 def _over(part: Array, whole: Array) -> Array:
     """Return part / whole, NaN where whole is 0."""
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio
 
 
 def calibration_metrics(

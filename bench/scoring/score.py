@@ -47,7 +47,7 @@ def score_run(
     """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
 
     Thresholds and Platt lines need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
-    Numbers depend neither on the order of the images nor on num_threads.
+    Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
     Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
     """
     settings = settings or Settings()

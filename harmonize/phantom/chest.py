@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harmonize.phantom.drawing import Layer, Map, Points, blank, cloud, fill, grid, rounded, soft
+from harmonize.phantom.drawing import Layer, Map, Points, blank, bump, cloud, fill, grid, rounded, soft
 from harmonize.phantom.outlines import LungFrame, heart_outline, lung_outline, mediastinum_outline
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study, rng_of
 from harmonize.phantom.vessels import tree
@@ -52,7 +52,7 @@ class Chest:
         wings = np.zeros((self.size, self.size), np.float32)
         for side, lung in self.lungs.items():
             x, y = lung.hilum[0] + side * out, lung.hilum[1] + down
-            wings += np.exp(-(((self.x - x) / wide) ** 2 + ((self.y - y) / high) ** 2))
+            wings += bump(self.size, x, y, wide, high)
         return wings
 
 
@@ -85,8 +85,7 @@ def build_chest(
         texture=cloud(rng_of("lung texture", patient, study.index), size, 110, 1.35),
     )
     for side, lung in lungs.items():  # hilar soft tissue, comma shaped
-        dx, dy = x - (lung.hilum[0] + side * 0.012), y - (lung.hilum[1] + 0.012)
-        chest.dense += HILUM_CM * np.exp(-((dx / 0.0269) ** 2 + (dy / 0.0636) ** 2))
+        chest.dense += HILUM_CM * bump(size, lung.hilum[0] + side * 0.012, lung.hilum[1] + 0.012, 0.0269, 0.0636)
     chest.solid += chest.near_hila(0.04, 0.06, 0.10, 0.17) * study.haze
     return chest
 

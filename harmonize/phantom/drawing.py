@@ -34,6 +34,12 @@ def grid(size: int) -> tuple[Map, Map]:
     return x, y
 
 
+def bump(size: int, x: float, y: float, wide: float, high: float) -> Map:
+    """Return exp(-((x' - x) / wide)^2 - ((y' - y) / high)^2) over the canvas."""
+    centres = grid(size)[0][0]
+    return np.outer(np.exp(-(((centres - y) / high) ** 2)), np.exp(-(((centres - x) / wide) ** 2)))
+
+
 @lru_cache(64)
 def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
     """Return the Catmull-Rom matrix from control points to samples, `steps` samples per span."""

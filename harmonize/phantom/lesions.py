@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harmonize.phantom.chest import Chest, Lung
-from harmonize.phantom.drawing import Map, Points, blank, blur, cloud, ellipse, fill, soft, spline, stroke
+from harmonize.phantom.drawing import Map, Points, blank, blur, bump, cloud, ellipse, fill, soft, spline, stroke
 from harmonize.phantom.patient import CANVAS_CM, LEFT, RIGHT
 from harmonize.phantom.vessels import tree
 
@@ -19,7 +19,7 @@ Painter = Callable[[Chest, float, np.random.Generator, int], None]
 
 def heart_ratio(severity: float) -> float:
     """Return the cardiothoracic ratio of an enlarged heart: above .5, where no normal heart of this phantom is."""
-    return 0.501 + 0.082 * float(severity**1.6)
+    return 0.501 + 0.076 * float(severity**1.6)
 
 
 def edema_width(severity: float) -> float:
@@ -85,8 +85,8 @@ def pneumonia(chest: Chest, severity: float, rng: np.random.Generator, side: int
     for number, (across, down, radius) in enumerate(rng.random((3, 3)).tolist()):
         x = 0.5 + side * (0.38 + 0.45 * across) * lung.frame.width
         y = lung.frame.top + (0.35 + 0.48 * down) * lung.frame.height
-        spread = 2 * (0.045 + 0.04 * radius) ** 2
-        focus = np.exp(-((chest.x - x) ** 2 + (chest.y - y) ** 2) / spread)
+        spread = 1.414 * (0.045 + 0.04 * radius)
+        focus = bump(chest.size, x, y, spread, spread)
         filled = np.maximum(filled, focus * (1.0 if number == 0 else 0.8))
     filled = np.clip(filled * (1 + 0.45 * cloud(rng, chest.size, 60, 1.25)), 0, 1)
     _fill_airspace(chest, "Pneumonia", filled, lung, 0.52 * (0.22 + 0.78 * severity))
@@ -141,7 +141,7 @@ def pneumothorax(chest: Chest, severity: float, rng: np.random.Generator, side: 
     """Paint a dark rim without vessels at apex and side, bounded by the pleural line of the collapsed lung."""
     del rng  # its shape follows from the lung and the severity
     lung = chest.lungs[side]
-    size = 0.05 + 0.80 * severity**1.5
+    size = 0.10 + 0.75 * severity**1.2
     collapsed, line = blank(chest.size), blank(chest.size)
     inner, free = _collapse(lung, size)
     fill(collapsed, [inner])

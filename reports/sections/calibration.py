@@ -12,7 +12,8 @@ from reports.section import Section, write
 from reports.text import known, places
 
 DRAWN = 12  # runs whose curves are in the file; the numbers of all runs are in the table
-SIDE, LEFT, TOP = 180.0, 22.0, 14.0  # px of one panel
+SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
+X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: Board) -> Section:
@@ -46,7 +47,9 @@ def _title(board: Board, run: Run, ece: dict[tuple[str, str, str], Estimate]) ->
     return sentences.calibration(run.label, at_home, worst.title if worst else "", there[worst] if worst else MISSING)
 
 
-def _cell(run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]) -> dict[str, Estimate]:
+def _cell(
+    run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
+) -> dict[str, Estimate]:
     return {"platt": platt.get((run.id, key, MACRO), MISSING), "plain": plain.get((run.id, key, MACRO), MISSING)}
 
 
@@ -58,43 +61,54 @@ def _panels(
     for k, hospital in enumerate(board.everyone):
         rows = curves[curves["dataset"] == hospital.key]
         ece = _cell(run, hospital.key, platt, plain)
-        panels.append({"hospital": hospital, "home": k == 0, "ece": ece, "figure": _panel(rows, k == 0, hospital.title, ece)})
+        panels.append(
+            {"hospital": hospital, "home": k == 0, "ece": ece, "figure": _panel(rows, k == 0, hospital.title, ece)}
+        )
     return panels
 
 
 def _panel(rows: pd.DataFrame, home: bool, title: str, ece: dict[str, Estimate]) -> Markup:
     """Draw one reliability diagram: Platt filled with intervals, as given hollow and thin, counts below."""
-    x, y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
-        body += svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g") + svg.text(LEFT - 6, y(t) + 4, word, "tk", "end")
-        body += svg.text(x(t), TOP + SIDE + 15, word, "tk", "middle")
-    body += svg.line(x(0), y(0), x(1), y(1), "diag")
-    for calibrator in ("none", "platt"):
-        part = rows[rows["calibrator"] == calibrator].sort_values("bin")
-        part = part[part["count"] > 0]
-        spots = [(x(p), y(o), lo, hi) for p, o, lo, hi in zip(part["confidence"], part["observed"], part["low"], part["high"], strict=True) if known(o)]
-        side = "home" if home else "away"
-        css = f"rl-{side}" if calibrator == "platt" else "rl-plain"
-        if len(spots) > 1:
-            path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
-            body += f'<path d="M{path}" class="{css}"/>'
-        for px, py, lo, hi in spots:
-            if calibrator == "platt" and known(lo) and known(hi):
-                body += svg.line(px, y(lo), px, y(hi), f"ri-{side}")
-            body += svg.circle(px, py, 2.8 if calibrator == "platt" else 2.2, ("dot" if home else "m-ext") if calibrator == "platt" else "rd-plain")
-        if calibrator == "platt" and len(part):
-            most = max(part["count"])
-            for p, count in zip(part["bin"], part["count"], strict=True):
-                tall = 14 * count / most
-                width = SIDE / 10
-                body += svg.rect(LEFT + int(p) * width + 0.5, TOP + SIDE + 36 - tall, width - 1, tall, "bar2")
+        body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
+        body += svg.text(X(t), TOP + SIDE + 15, word, "tk", "middle")
+    body += svg.line(X(0), Y(0), X(1), Y(1), "diag")
+    side = "home" if home else "away"
+    body += _curve(rows[rows["calibrator"] == "none"], "rl-plain", "", "rd-plain", 2.2)
+    scaled = rows[rows["calibrator"] == "platt"]
+    body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if home else "m-ext", 2.8) + _counts(scaled)
     if ece["platt"].known:
         body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
     if ece["plain"].known:
-        body += svg.text(LEFT + 5, TOP + 28, f"as given {ece['plain'].text}", "tk")
+        body += svg.text(LEFT + 5, TOP + 28, f"as given {ece['plain'].text}", "tk fine")
     if home:
-        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "probability given →", "tk", "end")
-        body += svg.text(LEFT + 5, TOP + 44, "↑ share with finding", "tk")
+        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "probability given →", "tk fine", "end")
+        body += svg.text(LEFT + 5, TOP + 44, "↑ share with finding", "tk fine")
     label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
+
+
+def _curve(rows: pd.DataFrame, line: str, bar: str, mark: str, radius: float) -> str:
+    """Draw the bins of one calibrator that hold any case, joined by a line."""
+    part = rows[rows["count"] > 0].sort_values("bin")
+    columns = (part[c] for c in ("confidence", "observed", "low", "high"))
+    spots = [(X(p), Y(o), low, high) for p, o, low, high in zip(*columns, strict=True) if known(p) and known(o)]
+    path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
+    body = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
+    for px, py, low, high in spots:
+        if bar and known(low) and known(high):
+            body += svg.line(px, Y(low), px, Y(high), bar)
+        body += svg.circle(px, py, radius, mark)
+    return body
+
+
+def _counts(rows: pd.DataFrame) -> str:
+    """Draw how often each probability is given, the tallest bar 14 px."""
+    if not len(rows) or not max(rows["count"]):
+        return ""
+    width, most = SIDE / max(10, len(rows)), max(rows["count"])
+    return "".join(
+        svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / most, width - 1, 14 * n / most, "bar2")
+        for k, n in zip(rows["bin"], rows["count"], strict=True)
+    )

@@ -22,8 +22,12 @@ def cohorts(board: Board) -> Section:
     for row in rows:
         row["kept"] = _kept(row["used"], row["found"], row["role"] == "home")
         mine = splits[splits["dataset"] == row["dataset"]]
-        row["splits"] = [(str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)]
-        row["women"] = percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
+        row["splits"] = [
+            (str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)
+        ]
+        row["women"] = (
+            percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
+        )
         row["age"] = f"{row['age_median']:.0f}" if known(row["age_median"]) else "–"
     found, used = (int(sum(r[k] for r in rows if known(r[k]))) for k in ("found", "used"))
     shares = _prevalence(board)
@@ -32,7 +36,7 @@ def cohorts(board: Board) -> Section:
         "rows": rows,
         "title": sentences.flow(found, used, int(board.meta.get("shared_patients", 0)), len(rows)),
         "prevalence": shares,
-        "prevalence_title": _most_different(board, shares),
+        "prevalence_title": _most_different(shares),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
 
@@ -40,7 +44,9 @@ def cohorts(board: Board) -> Section:
 def _kept(used: float, found: float, home: bool) -> Markup:
     """Draw the share of files that is used."""
     share = used / found if known(used) and known(found) and found else 0.0
-    return svg.svg(120, 10, svg.rect(0, 0, 120, 10, "bar0") + svg.rect(0, 0, 120 * share, 10, "dot" if home else "bar1"), "", "mi")
+    return svg.svg(
+        120, 10, svg.rect(0, 0, 120, 10, "bar0") + svg.rect(0, 0, 120 * share, 10, "dot" if home else "bar1"), "", "mi"
+    )
 
 
 def _prevalence(board: Board) -> list[dict[str, Any]]:
@@ -57,7 +63,12 @@ def _prevalence(board: Board) -> list[dict[str, Any]]:
             found = counts.get((hospital.key, finding))
             negative = found["absent"] + found["not_mentioned"] if found else 0
             total = found["present"] + negative if found else 0
-            cell: dict[str, Any] = {"share": None, "reason": "not labelled", "hospital": hospital, "uncertain": found["uncertain"] if found else 0}
+            cell: dict[str, Any] = {
+                "share": None,
+                "reason": "not labelled",
+                "hospital": hospital,
+                "uncertain": found["uncertain"] if found else 0,
+            }
             if found and total:
                 share = found["present"] / total
                 few = min(found["present"], negative) < board.min_count
@@ -69,12 +80,14 @@ def _prevalence(board: Board) -> list[dict[str, Any]]:
     return rows
 
 
-def _most_different(board: Board, rows: list[dict[str, Any]]) -> str:
+def _most_different(rows: list[dict[str, Any]]) -> str:
     """Return the sentence on the finding whose share differs most."""
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for row in rows:
         cells = [c for c in row["cells"] if c["share"] and not c["few"]]
         if len(cells) > 1:
             high, low = max(cells, key=lambda c: c["share"]), min(cells, key=lambda c: c["share"])
-            best = max(best, (high["share"] / low["share"], row["finding"], high["hospital"].title, low["hospital"].title))
+            best = max(
+                best, (high["share"] / low["share"], row["finding"], high["hospital"].title, low["hospital"].title)
+            )
     return sentences.prevalence(best[1], best[0], best[2], best[3])

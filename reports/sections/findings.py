@@ -19,7 +19,7 @@ def findings(board: Board) -> Section:
     """Write the gap of each finding, largest mean first, and the story of the first."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
-    always = [(r["finding"], r["mean"]) for r in measured if r["clear"] == len(r["gaps"]) and r["mean"] > 0]
+    always = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, e.low, e.high)])
     for row in rows:
         row["figure"] = _gap_figure(row["gaps"], scale, grid)
@@ -29,9 +29,13 @@ def findings(board: Board) -> Section:
         "title": sentences.findings_lost(always, len(measured) - len(always), len(board.ranked)),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
-        "legend": "each line is one run with its interval, best run on top" if len(board.ranked) <= LANES else "each dot is one run; hollow where its interval holds 0",
+        "legend": "each line is one run with its interval, best run on top"
+        if len(board.ranked) <= LANES
+        else "each dot is one run; hollow where its interval holds 0",
         "top": top,
-        "story": sentences.one_finding(top["finding"], top["home"], top["away"], len(top["gaps"]), top["clear"]) if top else "",
+        "story": sentences.one_finding(top["finding"], top["home"], top["away"], len(top["gaps"]), top["num_clear"])
+        if top
+        else "",
         "hospital_rows": _by_hospital(board, top["finding"]) if top else [],
     }
     if top:
@@ -53,7 +57,7 @@ def _row(board: Board, finding: str) -> dict[str, Any]:
         "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
         "home": float(np.mean([e.home for e in shown])) if shown else float("nan"),
         "away": float(np.mean([e.away for e in shown])) if shown else float("nan"),
-        "clear": sum(e.has_interval and e.low > 0 for e in shown),
+        "num_clear": sum(e.has_interval and e.low > 0 for e in shown),
         "n": min((e.n for e in shown), default=0),
         "num_positive": min((e.num_positive for e in shown), default=0),
     }
@@ -93,8 +97,9 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Ma
                 body += svg.line(scale(gap.low), y, scale(gap.high), y, "iv")
             body += svg.circle(scale(gap.value), y, 3.2, "dot" if gap.clear else "dot o")
     else:
-        for gap, (x, lane) in zip(gaps, svg.swarm([g.value for g in gaps], scale, 4.4), strict=True):
-            body += svg.circle(x, height / 2 + lane * 3.2, 2.1, "swarm" if gap.clear else "swarm o")
+        spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([g.value for g in gaps], scale, 4.4)]
+        body += svg.dots([s for s, g in zip(spots, gaps, strict=True) if g.clear], "sw fine")
+        body += "".join(svg.circle(x, y, 2, "sw-o") for (x, y), g in zip(spots, gaps, strict=True) if not g.clear)
     label = f"gap of {places(min(g.value for g in gaps))} to {places(max(g.value for g in gaps))} over {len(gaps)} runs"
     return svg.svg(WIDTH, height, body, label, "st")
 
@@ -105,14 +110,13 @@ def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
     for hospital in board.everyone:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
         shown = [e for e in values if e.known]
-        there = any((r.id, hospital.key, finding) in board.cells for r in board.ranked)
         rows.append(
             {
                 "hospital": hospital,
                 "home": hospital.key == board.home.key,
                 "values": shown,
                 "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
-                "reason": f"< {board.min_count} patients" if there else "not labelled",
+                "reason": board.why_missing(hospital.key, finding),
                 "n": shown[0].n if shown else 0,
                 "num_positive": shown[0].num_positive if shown else 0,
             }
@@ -127,10 +131,12 @@ def _value_figure(values: list[Estimate], home: bool, scale: svg.Scale, grid: li
     lanes = len(values) <= LANES
     height = max(24.0, 9.0 * len(values) + 6) if lanes else 38.0
     body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0.5 else "g") for t in grid)
-    places_at = svg.swarm([v.value for v in values], scale, 4.4)
-    for k, value in enumerate(values):
-        y = height / 2 + ((k - (len(values) - 1) / 2) * 9 if lanes else places_at[k][1] * 3.2)
-        if lanes and value.has_interval:
+    if not lanes:
+        spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([v.value for v in values], scale, 4.4)]
+        body += svg.dots(spots, "sw fine home" if home else "sw fine")
+    for k, value in enumerate(values if lanes else ()):
+        y = height / 2 + (k - (len(values) - 1) / 2) * 9
+        if value.has_interval:
             body += svg.line(scale(value.low), y, scale(value.high), y, "i-int" if home else "i-ext")
-        body += svg.circle(scale(value.value), y, 3.2 if lanes else 2.1, "m-int" if home else "m-ext" if lanes else "swarm")
+        body += svg.circle(scale(value.value), y, 3.2, "m-int" if home else "m-ext")
     return svg.svg(WIDTH, height, body, f"AUROC {', '.join(v.text for v in values[:LANES])}", "st")

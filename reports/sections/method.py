@@ -6,6 +6,12 @@ from reports.board import Board
 from reports.section import Section, write
 from reports.text import percent
 
+WORDS = {
+    "phantom": "the program that drew the images",
+    "report": "radiology reports, read by a labeller",
+    "radiologist": "radiologists",
+}
+
 
 def method(board: Board) -> Section:
     """Write the rules of the protocol and what all runs share."""
@@ -21,10 +27,12 @@ def method(board: Board) -> Section:
         "versions": distinct("versions"),
         "devices": distinct("device"),
         "commits": distinct("commit"),
-        "references": sorted(set(board.tables["scores"]["reference"].astype(str))),
+        "references": [WORDS.get(r, r) for r in sorted(set(board.tables["scores"]["reference"].astype(str)))],
         "fingerprints": [
             (board.title(str(d)), str(f), str(licence))
-            for d, f, licence in zip(*(board.tables["cohorts"][c] for c in ("dataset", "fingerprint", "licence")), strict=True)
+            for d, f, licence in zip(
+                *(board.tables["cohorts"][c] for c in ("dataset", "fingerprint", "licence")), strict=True
+            )
         ],
         "runs": (*board.ranked, *board.unranked),
     }

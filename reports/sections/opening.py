@@ -29,7 +29,7 @@ def losses(board: Board, width: float) -> Markup:
     """Draw AUROC lost by hospital: a dot for each run, the mean with its interval above them."""
     shown = [h for h in board.hospitals if h.lost.known]
     values = [e.value for r in board.ranked for e in r.lost.values() if e.known]
-    bounds = [b for h in shown for b in (h.lost.low, h.lost.high, h.lost.value) if b == b]  # noqa: PLR0124  (not NaN)
+    bounds = [b for h in shown for b in (h.lost.low, h.lost.high, h.lost.value) if b == b]
     if not values or not shown:
         return Markup("")
     low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
@@ -47,15 +47,20 @@ def losses(board: Board, width: float) -> Markup:
     )
     for k, hospital in enumerate(shown):
         y, lost = 36 + k * row, hospital.lost
-        dots = [r.lost[hospital.key].value for r in board.ranked if r.lost[hospital.key].known]
+        dots = (
+            []
+            if len(board.ranked) == 1
+            else [r.lost[hospital.key].value for r in board.ranked if r.lost[hospital.key].known]
+        )
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
-        for x, lane in svg.swarm(dots, scale):
-            body += svg.circle(x, y + 12 + lane * step_y, 2.6 if len(dots) <= 60 else 1.8, "swarm")
+        spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
+        body += svg.dots(spots, "sw" if len(dots) <= 60 else "sw fine")
+        at = y - 11 if dots else y
         if lost.has_interval:
-            body += svg.line(scale(lost.low), y - 11, scale(lost.high), y - 11, "iv")
-        body += svg.circle(scale(lost.value), y - 11, 4, "dot" if lost.clear else "dot o")
+            body += svg.line(scale(lost.low), at, scale(lost.high), at, "iv")
+        body += svg.circle(scale(lost.value), at, 4, "dot" if lost.clear else "dot o")
         right = scale(max(lost.value, lost.high if lost.has_interval else lost.value))
-        body += svg.text(right + 8, y - 7, places(lost.value), "b halo")
+        body += svg.text(right + 8, at + 4, places(lost.value), "b halo")
         body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.place, "tk")
     zero = scale(0)
     body += svg.text(zero + 6, 11, "as good as at home", "tk") + svg.text(width, 11, "more lost →", "tk", "end")
@@ -74,14 +79,22 @@ def _kick(board: Board) -> str:
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
-    parts = [plural(len(board.ranked), "run"), plural(1 + len(board.hospitals), "hospital"), plural(len(board.findings), "finding")]
+    parts = [
+        plural(len(board.ranked), "run"),
+        plural(1 + len(board.hospitals), "hospital"),
+        plural(len(board.findings), "finding"),
+    ]
     return " · ".join([*parts, plural(images, "test image")] if images else parts)
 
 
 def _stand(board: Board) -> str:
     """Return the first sentence with intervals."""
     return sentences.mean_loss(
-        board.home.title, len(board.hospitals), len(board.ranked), board.lost, [(h.title, h.lost) for h in board.hospitals]
+        board.home.title,
+        len(board.hospitals),
+        len(board.ranked),
+        board.lost,
+        [(h.title, h.lost) for h in board.hospitals],
     )
 
 

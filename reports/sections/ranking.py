@@ -1,7 +1,9 @@
 """The ranking: runs by mean AUROC away, in groups that the data cannot separate."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -43,8 +45,11 @@ def ranking(board: Board) -> Section:
         "groups": groups,
         "strips": strips,
         "axis": svg.axis(scale, grid),
+        "grid": svg.strip_grid(scale, grid),
         "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(board.ranked)) for r in board.ranked},
-        "ranks": {r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked},
+        "ranks": {
+            r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
+        },
         "keys": KEYS,
         "sort_keys": {r.id: _sort_keys(r, columns) for r in board.ranked},
         "single": len(board.ranked) == 1,
@@ -67,17 +72,27 @@ def _columns(board: Board) -> list[Column]:
     def probe_figure(run: Run) -> Markup:
         return svg.micro(run.probe, 0.0, 1.0, chance) if run.probe.known else Markup("")
 
+    def estimated(key: str, head: str, unit: str, of: Callable[[Run], Estimate], **more: Any) -> Column:
+        more = {"small": lambda r: of(r).span, **more}
+        return Column(key, head, unit, lambda r: of(r).value, lambda r: of(r).text, of, **more)
+
+    def costing(key: str, head: str, unit: str, name: str, per: float, shown: Callable[[float], str]) -> Column:
+        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: shown(r.quantity(name) / per))
+
+    mean = f"mean of {num_away}" if num_away != 1 else "one hospital"
     return [
-        Column("home", "Home", "AUROC", lambda r: r.home.value, lambda r: r.home.text, lambda r: r.home, lambda r: r.home.span, css="c-int"),
-        Column("away", "Away", f"mean of {num_away}" if num_away != 1 else "one hospital", lambda r: r.away.value, lambda r: r.away.text, lambda r: r.away, lambda r: r.away.span, css="c-ext"),
-        Column("worst", "Worst", "hospital", lambda r: r.at_worst.value, lambda r: r.at_worst.text, lambda r: r.at_worst, lambda r: board.title(r.worst), css="c-worst"),
-        Column("gap", "Gap", "home − away", lambda r: r.gap.value, lambda r: r.gap.text, lambda r: r.gap, lambda r: r.gap.span, gap_figure, css="c-gap mc"),
-        Column("ece", "ECE", "away", lambda r: r.ece.value, lambda r: r.ece.text, lambda r: r.ece, lambda r: r.ece.span),
-        Column("shortcut", "Shortcut", "source probe", lambda r: r.probe.value, lambda r: r.probe.text, lambda r: r.probe, figure=probe_figure, css="more mc"),
-        Column("params", "Params", "million", lambda r: r.quantity("params"), lambda r: two_figures(r.quantity("params") / 1e6)),
-        Column("gmacs", "GMACs", "per image", lambda r: r.quantity("macs"), lambda r: two_figures(r.quantity("macs") / 1e9)),
-        Column("speed", "Speed", "images/s", lambda r: r.quantity("images_per_second"), lambda r: whole(r.quantity("images_per_second"))),
-    ]  # fmt: skip
+        estimated("home", "Home", "AUROC", lambda r: r.home, css="c-int"),
+        estimated("away", "Away", mean, lambda r: r.away, css="c-ext"),
+        estimated(
+            "worst", "Worst", "hospital", lambda r: r.at_worst, css="c-worst", small=lambda r: board.title(r.worst)
+        ),
+        estimated("gap", "Gap", "home − away", lambda r: r.gap, css="c-gap mc", figure=gap_figure),
+        estimated("ece", "ECE", "away", lambda r: r.ece),
+        estimated("shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", figure=probe_figure),
+        costing("params", "Params", "million", "params", 1e6, two_figures),
+        costing("gmacs", "GMACs", "per image", "macs", 1e9, two_figures),
+        costing("speed", "Speed", "images/s", "images_per_second", 1.0, whole),
+    ]
 
 
 def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
@@ -91,7 +106,7 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     grid = svg.ticks(scale.low, scale.high, 6)
     strips = {
         r.id: svg.strip(
-            r.at_worst, r.away, r.home, scale, grid,
+            r.at_worst, r.away, r.home, scale,
             f"at home {r.home.text}, away {r.away.text}, worst hospital {r.at_worst.text}",
         )
         for r in board.ranked
@@ -119,7 +134,7 @@ def _factors(board: Board) -> list[tuple[str, str, list[str]]]:
 
 def _base(board: Board) -> str:
     """Return the recipe shared by the runs that differ from the base by nothing."""
-    plain = next((r for r in board.ranked if not r.what), None)
+    plain = next((r for r in board.ranked if not r.what or re.fullmatch(r"seed \d+", r.what)), None)
     if plain is None:
         return ""
     keys = ("optimizer", "loss", "uncertainty", "preprocessing", "augmentation", "weights")

@@ -23,17 +23,25 @@ def runs(board: Board) -> Section:
     points = sorted(set(choice.rows["operating_point"].astype(str)) - {""})
     point = next((p for p in POINTS if p in points), points[0] if points else "")
     if point:
-        looked_up += [(name.capitalize() if name != "f1" else "F1", choice.lookup(name, ("none", "platt"), point)) for name in AT_THRESHOLD]
-    labelled = {(key, finding) for _, key, finding in board.cells}
+        looked_up += [
+            (name.capitalize() if name != "f1" else "F1", choice.lookup(name, ("none", "platt"), point))
+            for name in AT_THRESHOLD
+        ]
     entries = [
-        {"run": r, "table": _table(board, r, labelled), "more": _more(board, r, looked_up), "facts": _facts(r), "config": config_lines(r.facts)}
+        {
+            "run": r,
+            "table": _table(board, r),
+            "more": _more(board, r, looked_up),
+            "facts": _facts(r),
+            "config": config_lines(r.facts),
+        }
         for r in (*board.ranked, *board.unranked)
     ]
     context = {"board": board, "entries": entries, "point": POINTS.get(point, point)}
     return Section("runs", "Runs", write("runs.html.j2", **context))
 
 
-def _table(board: Board, run: Run, labelled: set[tuple[str, str]]) -> list[dict[str, Any]]:
+def _table(board: Board, run: Run) -> list[dict[str, Any]]:
     """Return a row for each finding, macro last: cells hold an estimate or the reason why there is none."""
     if not run.away.known and not run.home.known:
         return []
@@ -42,14 +50,21 @@ def _table(board: Board, run: Run, labelled: set[tuple[str, str]]) -> list[dict[
         cells = []
         for hospital in board.everyone:
             estimate = board.cells.get((run.id, hospital.key, finding), MISSING)
-            reason = f"< {board.min_count} patients" if (hospital.key, finding) in labelled else "not labelled"
-            cells.append({"estimate": estimate, "reason": reason, "inverted": estimate.has_interval and estimate.high < 0.5})
+            cells.append(
+                {
+                    "estimate": estimate,
+                    "reason": board.why_missing(hospital.key, finding),
+                    "inverted": estimate.has_interval and estimate.high < 0.5,
+                }
+            )
         rows.append({"finding": "Macro mean" if finding == MACRO else finding, "macro": finding == MACRO, "cells": cells,
                      "gap": board.gaps.get((run.id, "away", finding), MISSING)})  # fmt: skip
     return rows
 
 
-def _more(board: Board, run: Run, looked_up: list[tuple[str, dict[tuple[str, str, str], Estimate]]]) -> list[tuple[str, list[Estimate]]]:
+def _more(
+    board: Board, run: Run, looked_up: list[tuple[str, dict[tuple[str, str, str], Estimate]]]
+) -> list[tuple[str, list[Estimate]]]:
     """Return further macro metrics by hospital, those that exist."""
     rows = [(word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.everyone]) for word, found in looked_up]
     return [(word, cells) for word, cells in rows if any(e.known for e in cells)]
@@ -66,6 +81,6 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 def _shown(value: object) -> str:
     """Return a fact as text; a number that is whole is written so, null is ""."""
-    if value is None or value != value:  # noqa: PLR0124  (NaN)
+    if value is None or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

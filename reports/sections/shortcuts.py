@@ -32,7 +32,12 @@ def shortcuts(board: Board) -> Section:
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
     }
-    return Section("shortcuts", "Shortcuts", write("shortcuts.html.j2", **context), (charts.probe_against_gap(board),) if len(runs) > 1 else ())
+    return Section(
+        "shortcuts",
+        "Shortcuts",
+        write("shortcuts.html.j2", **context),
+        (charts.probe_against_gap(board),) if len(runs) > 1 else (),
+    )
 
 
 def spearman(xs: list[float], ys: list[float]) -> Estimate:

@@ -33,7 +33,11 @@ const charts = (() => {
       shown.xaxis.ticktext = shown.xaxis.ticktext.filter((_, i) => i % 2 === 0);
       shown.xaxis.tickvals = shown.xaxis.tickvals.filter((_, i) => i % 2 === 0);
     }
-    if (small && shown.annotations) shown.annotations = shown.annotations.slice(0, 4);
+    if (small && shown.annotations) {
+      const [low, high] = shown.xaxis.range, room = width - 58;
+      const fits = a => { const at = (a.x - low) / (high - low) * room, long = 6.8 * a.text.length; return a.xanchor === 'right' ? at > long : at + long < room; };
+      shown.annotations = shown.annotations.filter(fits).slice(0, 3);
+    }
     return themed({ ...shown, width, height: small ? spec.narrow : spec.height, showlegend: false, hovermode: 'closest', dragmode: false,
       margin: { l: 44, r: 14, t: 8, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: 'var(--ink2)' },

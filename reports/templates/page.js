@@ -34,7 +34,7 @@
     const active = words.length || selects.some(s => s.value);
     $('reset').hidden = !active;
     $('none').hidden = shown > 0;
-    $('status').textContent = `${shown} of ${rows.length} runs.` + (active ? ' Ranks and groups are over all runs and do not change.' : '');
+    $('status').textContent = `${shown} of ${rows.length} runs.` + (active || sort.column ? ' Ranks and groups are over all runs and do not change.' : '');
   };
 
   const order = () => {
@@ -93,7 +93,7 @@
     csv: list => [['rank', 'group', 'run', 'what', ...names.flatMap(n => [n, n + ' low', n + ' high'])], ...list.map(r => { const [rank, group, run, what, ...rest] = cells(r);
       return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap(c => [c.value, c.ci[0] || '', c.ci[1] || ''])]; })].map(line => line.map(csvCell).join(',')).join('\r\n'),
     md: list => { const head = ['Rank', 'Group', 'Run', 'What', ...names]; return [head, head.map(() => '---'), ...list.map(r => { const [a, b, c, d, ...rest] = cells(r);
-      return [a, b, mdCell(c), mdCell(d), ...rest.map(x => mdCell(withInterval(x)))]; })].map(line => '| ' + line.join(' | ') + ' |').join('\n'); },
+      return [a, b, mdCell(c), mdCell(d), ...rest.map(x => withInterval(x).replace(/\|/g, '\\|'))]; })].map(line => '| ' + line.join(' | ') + ' |').join('\n'); },
     tex: list => { let last = null; const body = list.map(r => { const [a, b, c, d, ...rest] = cells(r); const rule = last !== null && last !== b && sort.column === 0 ? '\\midrule\n' : ''; last = b;
       return rule + [a, b, c, d, ...rest.map(withInterval)].map(texCell).join(' & ') + ' \\\\'; });
       return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', 'Run', 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n\\end{tabular}`; },

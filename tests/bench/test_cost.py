@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.cost import cost, peak_memory, throughput
+from bench.cost import cost, throughput
 from bench.models import build
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128]}
@@ -44,7 +44,3 @@ def test_measuring_leaves_the_network_as_it_was(recwarn: pytest.WarningsRecorder
     assert network.training
     assert not network.backbone.stem.training
     assert len(recwarn) == 0
-
-
-def test_peak_memory_of_a_cpu_is_not_a_number_of_bytes() -> None:
-    assert peak_memory(lambda: None, torch.device("cpu")) is None

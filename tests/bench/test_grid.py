@@ -42,7 +42,12 @@ def test_sweeps_are_a_union_of_products_and_equal_runs_are_run_once(tmp_path: Pa
     text = "sweeps:\n  - {optimizer: [adamw, sgd], seed: [0, 1]}\n  - {loss: [bce, focal]}\n"
     grid = read(tmp_path, text, registry)
     assert len(grid.configs) == 5
-    assert {(c.optimizer, c.seed) for c in grid.configs if c.loss == "bce"} == {("adamw", 0), ("adamw", 1), ("sgd", 0), ("sgd", 1)}
+    assert {(c.optimizer, c.seed) for c in grid.configs if c.loss == "bce"} == {
+        ("adamw", 0),
+        ("adamw", 1),
+        ("sgd", 0),
+        ("sgd", 1),
+    }
 
 
 def test_globs_match_registry_names_and_dotted_keys_reach_into_blocks(tmp_path: Path, registry: Registry) -> None:
@@ -120,8 +125,19 @@ def test_defaults_of_the_configuration_never_change() -> None:
     """They are part of every run id by their absence: a changed default would re-key old runs without a word."""
     names = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "x")
     config = RunConfig(**names)
-    assert (config.train_on, config.space, config.weights, config.channels, config.blank) == ("chexpert", "shared-9", "none", 3, "zero")
+    assert (config.train_on, config.space, config.weights, config.channels, config.blank) == (
+        "chexpert",
+        "shared-9",
+        "none",
+        3,
+        "zero",
+    )
     assert (config.augmentation, config.selection, config.seed, config.threads) == ("none", "best_val", 0, 1)
-    assert (config.precision, config.mapping, config.heads, config.task) == ("mixed", "default", "multilabel", "multilabel")
+    assert (config.precision, config.mapping, config.heads, config.task) == (
+        "mixed",
+        "default",
+        "multilabel",
+        "multilabel",
+    )
     assert config.schedule == Schedule(5, 64, 0, "cosine", 0.05, 0.0, -1.0, 0.0, 0, 0.0, 0)
     assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bench.preprocess import Tone, geometry, minmax, parse, unit, zscore
+from bench.ops import geometry, parse
+from bench.preprocess import Tone, minmax, unit, zscore
 from harmonize.errors import ConfigError
 from harmonize.pixels import Geometry
 
@@ -74,7 +75,12 @@ def test_the_cached_half_is_read_from_the_same_entry() -> None:
     options = {"size": 96, "fit": "letterbox", "ops": [{"clahe": {"clip": 3, "tiles": 4}}, "imagenet"]}
     assert geometry(options) == Geometry(96, "letterbox", (3.0, 4))
     assert geometry({"size": 64, "ops": ["zscore"]}) == Geometry(64, "squash", None)
-    for broken in ({"ops": ["zscore"]}, {"size": 64, "ops": [{"clahe": {"clp": 1}}]}):
+    for broken in (
+        {"ops": ["zscore"]},
+        {"size": 64, "ops": [{"clahe": {"clp": 1}}]},
+        {"size": 0},
+        {"size": 64, "fit": "crop"},
+    ):
         with pytest.raises(ConfigError):
             geometry(broken)
 

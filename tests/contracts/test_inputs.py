@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bench.preprocess import Tone, geometry
+from bench.ops import geometry
+from bench.preprocess import Tone
 from bench.registry import Entry
 
 

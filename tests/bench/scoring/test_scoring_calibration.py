@@ -91,7 +91,9 @@ def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
     points = curve(label, prob, np.arange(len(label), dtype=np.int32), 15)
     assert sum(point[5] for point in points) == len(label)
     assert all(low <= share <= high for _, _, share, low, high, _ in points)
-    assert sum(point[5] * abs(point[1] - point[2]) for point in points) / len(label) == pytest.approx(ece_fast(label, prob))
+    assert sum(point[5] * abs(point[1] - point[2]) for point in points) / len(label) == pytest.approx(
+        ece_fast(label, prob)
+    )
 
 
 def test_reliability_intervals_widen_when_images_share_patients() -> None:

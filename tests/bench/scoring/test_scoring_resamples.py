@@ -35,7 +35,7 @@ def test_more_replicates_begin_with_the_same_ones() -> None:
 
 
 def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_differ() -> None:
-    # 150 patients x 6 images with a patient effect: 2.19 was measured with a slow loop
+    # 150 patients x 6 images with a patient effect; slow loops of 500 and 4,000 replicates gave ratios of 2.19 and 2.34
     generator = np.random.default_rng(3)
     patient = np.repeat(np.arange(150), 6)
     effect = generator.normal(0, 1, 150)[patient]
@@ -50,7 +50,7 @@ def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_
         widths.append(float(high[0] - low[0]))
         if ids is patient:
             np.testing.assert_allclose([low[0], high[0]], [0.616, 0.774], atol=0.02)
-    assert 1.9 < widths[0] / widths[1] < 2.5
+    assert 2.0 < widths[0] / widths[1] < 2.7
 
 
 def test_an_interval_needs_ninety_five_percent_of_the_replicates() -> None:
@@ -84,7 +84,9 @@ def test_a_cell_without_value_is_left_out_of_the_mean() -> None:
 
 
 def test_a_reflected_interval_holds_its_estimate_and_stays_above_zero() -> None:
-    low, high = intervals.reflected(np.array([0.01, 0.2]), np.stack([np.linspace(0.02, 0.06, 100), np.linspace(0.1, 0.3, 100)]))
+    low, high = intervals.reflected(
+        np.array([0.01, 0.2]), np.stack([np.linspace(0.02, 0.06, 100), np.linspace(0.1, 0.3, 100)])
+    )
     assert low[0] == 0
     assert high[0] == 0.01
     assert low[1] < 0.2 < high[1]

@@ -1,0 +1,244 @@
+import dataclasses
+import io
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+
+from bench.scoring import metrics
+from bench.scoring.calibration import ece_fast
+from bench.scoring.parts import Part, Settings
+from bench.scoring.score import RunScores, score_run
+from reports.tables import SCHEMAS, SCORES
+
+FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
+QUICK = Settings(num_resamples=100)
+
+
+def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> Part:
+    generator = np.random.default_rng(seed)
+    positive = generator.random((num, 3)) < 0.25
+    state = positive.astype(np.int8)
+    draw = generator.random((num, 3))
+    state[draw < 0.05] = -1
+    state[(draw > 0.6) & ~positive] = -2
+    logit = (generator.normal(size=(num, 3)) + (2 - shift) * positive - 1).astype(np.float32)
+    patient = np.array([f"p{i}" for i in generator.integers(0, num // 2, num)], object)
+    return Part(dataset, split, "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
+
+
+def parts() -> list[Part]:
+    unmapped = part("nih", "all", 3, 0.5)
+    unmapped.state[:, 2] = -3
+    return [part("chexpert", "val", 1), part("chexpert", "test", 2), unmapped, part("vindr", "test", 4, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def scored() -> RunScores:
+    return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+
+
+def cell(scores: pd.DataFrame, **where: str) -> pd.Series:
+    where = {"calibrator": "none", "operating_point": "", **where}
+    chosen = scores[np.logical_and.reduce([scores[name] == value for name, value in where.items()])]
+    assert len(chosen) == 1, where
+    return chosen.iloc[0]
+
+
+def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:
+    assert tuple(scored.scores.columns) == SCORES
+    assert tuple(scored.gaps.columns) == SCHEMAS["gaps"]
+    assert tuple(scored.reliability.columns) == SCHEMAS["reliability"]
+    names = [
+        "run_id",
+        "dataset",
+        "split",
+        "mapping",
+        "subgroup",
+        "selection",
+        "calibrator",
+        "operating_point",
+        "finding",
+        "metric",
+    ]
+    assert not scored.scores.duplicated(names).any()
+
+
+def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScores) -> None:
+    there = parts()[3]
+    state = there.state[:, 0]
+    rows = state != -1
+    label, logit = (state[rows] == 1).astype(np.int8), there.logit[rows, 0]
+    found = {
+        m: cell(scored.scores, dataset="vindr", finding="Edema", metric=m).value
+        for m in ("auroc", "auprc", "brier", "ece")
+    }
+    assert found["auroc"] == metrics.auroc(label, logit)
+    assert found["auprc"] == metrics.auprc(label, logit)
+    assert found["brier"] == metrics.brier(label, expit(logit.astype(float)))
+    assert found["ece"] == pytest.approx(ece_fast(label, expit(logit.astype(float))), abs=1e-12)
+    row = cell(scored.scores, dataset="vindr", finding="Edema", metric="auroc")
+    assert (row.n, row.num_positive, row.num_negative) == (len(label), label.sum(), (label == 0).sum())
+    assert row.num_patients == len(set(there.patient_id[rows]))
+
+
+def test_thresholds_of_home_validation_are_applied_unchanged_away(scored: RunScores) -> None:
+    points = scored.operating_points.set_index(["finding", "rule"])
+    there = parts()[2]
+    rows = there.state[:, 1] != -1
+    called = there.logit[rows, 1] >= points.loc[("Pneumonia", "youden"), "threshold"]
+    expected = metrics.sensitivity((there.state[rows, 1] == 1).astype(np.int8), called)
+    row = cell(scored.scores, dataset="nih", finding="Pneumonia", metric="sensitivity", operating_point="youden")
+    assert row.value == expected
+    assert not (scored.scores.query("split == 'val'").operating_point != "").any()
+    assert not (scored.scores.query("split == 'val'").calibrator != "none").any()
+
+
+def test_the_gap_is_taken_over_the_findings_both_sides_have(scored: RunScores) -> None:
+    scores, gaps = scored.scores, scored.gaps.set_index(["dataset", "finding"])
+    at_home = [cell(scores, dataset="chexpert", split="test", finding=f, metric="auroc").value for f in FINDINGS]
+    away = [cell(scores, dataset="nih", finding=f, metric="auroc").value for f in FINDINGS[:2]]
+    row = gaps.loc[("nih", "macro")]
+    assert (row.home, row.away) == pytest.approx((np.mean(at_home[:2]), np.mean(away)))
+    assert row.value == pytest.approx(np.mean(at_home[:2]) - np.mean(away))
+    assert row.num_findings == 2
+    assert np.isnan(gaps.loc[("nih", "Lung Lesion"), "value"])
+    assert gaps.loc[("nih", "Lung Lesion"), "num_findings"] == 0
+    assert gaps.loc[("away", "macro"), "value"] == pytest.approx(
+        (row.value + gaps.loc[("vindr", "macro"), "value"]) / 2
+    )
+    assert gaps.loc[("away", "Lung Lesion"), "value"] == pytest.approx(gaps.loc[("vindr", "Lung Lesion"), "value"])
+    assert (
+        cell(scores, dataset="away", finding="macro", metric="auroc_gap").value == gaps.loc[("away", "macro"), "value"]
+    )
+
+
+def test_the_mean_away_weighs_hospitals_equally_and_states_its_counts(scored: RunScores) -> None:
+    macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "away")]
+    assert macro[2].value == pytest.approx((macro[0].value + macro[1].value) / 2)
+    assert [row.num_findings for row in macro] == [2, 3, 2]
+    assert macro[2].n == macro[0].n + macro[1].n
+    assert macro[2].split == "mixed"
+    assert all(row.low < row.value < row.high for row in macro)
+
+
+def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
+    row = cell(scored.scores, dataset="away", finding="macro", metric="auroc")
+    low, high = np.quantile(scored.replicates["auroc/away"], [0.025, 0.975])
+    assert (row.low, row.high) == pytest.approx((low, high))
+    assert set(scored.replicates) == {
+        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/away", "gap/nih", "gap/vindr", "gap/away", "draws",
+    }  # fmt: skip
+
+
+def test_the_same_images_home_and_away_have_no_gap() -> None:
+    home = part("chexpert", "test", 2)
+    twin = dataclasses.replace(home, dataset="twin", split="all")
+    gaps = score_run("r", FINDINGS, "chexpert", [home, twin], QUICK).gaps.set_index(["dataset", "finding"])
+    assert (gaps["value"] == 0).all()
+    assert gaps.loc[("twin", "macro"), "low"] < 0 < gaps.loc[("twin", "macro"), "high"]
+
+
+def test_an_order_keeping_change_of_logits_keeps_every_rank_number() -> None:
+    bent = [dataclasses.replace(each, logit=np.float32(2) * each.logit + np.float32(1)) for each in parts()]
+    one, two = (score_run("r", FINDINGS, "chexpert", each, QUICK).gaps for each in (parts(), bent))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_the_order_of_images_and_the_number_of_threads_change_nothing(scored: RunScores) -> None:
+    order = np.random.default_rng(0).permutation(300)
+    fields = ("image_id", "patient_id", "logit", "state")
+    mixed = [dataclasses.replace(each, **{name: getattr(each, name)[order] for name in fields}) for each in parts()]
+    again = score_run("abc", FINDINGS, "chexpert", mixed, QUICK, num_threads=2)
+    pd.testing.assert_frame_equal(scored.scores, again.scores, rtol=0, atol=1e-8)  # Platt's line: order of summation
+
+
+def test_the_same_input_gives_the_same_bytes(scored: RunScores) -> None:
+    again = score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+    for name in ("scores", "gaps", "reliability", "operating_points"):
+        files = [io.BytesIO(), io.BytesIO()]
+        for result, file in zip((scored, again), files, strict=True):
+            getattr(result, name).to_parquet(file, index=False)
+        assert files[0].getvalue() == files[1].getvalue(), name
+
+
+def test_a_finding_below_the_least_number_of_patients_is_nan_with_its_counts() -> None:
+    few = part("nih", "all", 3)
+    few.state[few.state[:, 0] == 1, 0] = 0
+    few.state[:30, 0] = 1
+    few.patient_id[:30] = "one patient"  # thirty positive images, one patient
+    scores = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], QUICK).scores
+    edema = scores[(scores["dataset"] == "nih") & (scores["finding"] == "Edema")]
+    assert edema["value"].isna().all()
+    assert edema["low"].isna().all()
+    assert (edema["num_positive"] == 30).all()
+    assert cell(scores, dataset="nih", finding="macro", metric="auroc").num_findings == 2
+    lenient = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], Settings(min_count=1, num_resamples=100)).scores
+    row = cell(lenient, dataset="nih", finding="Edema", metric="auroc")
+    assert np.isfinite(row.value)
+    assert np.isnan(row.low), "the only positive patient is absent from a third of the replicates"
+
+
+def test_not_mentioned_takes_no_part_where_blank_does_not_mean_absent() -> None:
+    silent = dataclasses.replace(part("nih", "all", 3), labeller_blank_is_absent=False)
+    row = cell(
+        score_run("r", FINDINGS, "chexpert", [silent], QUICK).scores, dataset="nih", finding="Edema", metric="auroc"
+    )
+    assert row.n == np.isin(silent.state[:, 0], (0, 1)).sum()
+
+
+def test_without_validation_and_test_at_home_what_needs_them_is_nan_or_absent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = score_run("r", FINDINGS, "chexpert", [part("nih", "all", 3)], QUICK)
+    assert result.gaps.empty
+    assert result.operating_points["threshold"].isna().all()
+    assert np.isfinite(cell(result.scores, dataset="nih", finding="macro", metric="auroc").value)
+    assert np.isnan(cell(result.scores, dataset="nih", finding="macro", metric="f1", operating_point="f1_max").value)
+    assert np.isnan(cell(result.scores, dataset="nih", finding="macro", metric="ece", calibrator="platt").value)
+
+
+def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
+    empty = Part(
+        "nih", "all", "report", *(np.zeros(0, object),) * 2, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int8)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = score_run("r", FINDINGS, "chexpert", [*parts()[:2], empty], QUICK)
+        nothing = score_run("r", FINDINGS, "chexpert", [], QUICK)
+    assert result.scores.query("dataset in ('nih', 'away')")["value"].isna().all()
+    assert tuple(nothing.scores.columns) == SCORES
+    assert nothing.scores.empty
+    assert nothing.scores["value"].dtype == result.scores["value"].dtype == np.float64
+    assert nothing.scores["n"].dtype == np.int64
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    good = part("nih", "all", 3)
+    spoilt = good.logit.copy()
+    spoilt[[0, 7], 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match="2 of 900 logits of nih/all"):
+        dataclasses.replace(good, logit=spoilt)
+    with pytest.raises(ValueError, match="listed twice"):
+        dataclasses.replace(good, image_id=np.full(300, "same", object))
+    with pytest.raises(ValueError, match="unknown label states"):
+        dataclasses.replace(good, state=np.full((300, 3), 7, np.int8))
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        dataclasses.replace(good, state=good.state[:10])
+    with pytest.raises(ValueError, match="more than one part of nih"):
+        score_run("r", FINDINGS, "chexpert", [good, dataclasses.replace(good, split="test")], QUICK)
+    with pytest.raises(ValueError, match="3 logits per image for 2 findings"):
+        score_run("r", FINDINGS[:2], "chexpert", [good], QUICK)
+    with pytest.raises(ValueError, match="min_count"):
+        Settings(min_count=0)
+
+
+def test_reliability_covers_home_test_and_every_hospital_with_and_without_platt(scored: RunScores) -> None:
+    found = scored.reliability
+    assert set(found["dataset"]) == {"chexpert", "nih", "vindr"}
+    assert set(found["calibrator"]) == {"none", "platt"}
+    assert set(found.query("dataset == 'nih'")["finding"]) == {"pooled", "Edema", "Pneumonia"}
+    at = found.query("dataset == 'vindr' and calibrator == 'none'")
+    assert at[at["finding"] == "pooled"]["count"].sum() == at[at["finding"] != "pooled"]["count"].sum()

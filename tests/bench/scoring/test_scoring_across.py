@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.scoring.across import mean_gaps, ranks, tie_groups
+from bench.scoring.compare import benjamini_hochberg, holm, p_value, paired, simultaneous
+from reports.tables import SCHEMAS
+
+NUM = 1000
+
+
+def runs(
+    values: list[float], noise: float = 0.01, shared: float = 0.03
+) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
+    """Return AUROCs away and replicates that share the noise of the patients."""
+    generator = np.random.default_rng(0)
+    common = generator.normal(0, shared, NUM)
+    names = [f"run{i}" for i in range(len(values))]
+    table = pd.DataFrame({"run_id": names, "dataset": "away", "finding": "macro", "metric": "auroc", "value": values})
+    return table, {
+        name: {"auroc/away": value + common + generator.normal(0, noise, NUM), "draws": np.array([7], np.uint32)}
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def test_adjusted_p_values_of_the_worked_example() -> None:
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(benjamini_hochberg(p), [0.02, 0.04, 0.04, 0.02])
+    with_gap = np.insert(p, 2, np.nan)
+    np.testing.assert_allclose(np.delete(holm(with_gap), 2), holm(p))
+    assert np.isnan(holm(with_gap)[2])
+
+
+def test_runs_that_cannot_be_told_apart_share_a_group_and_the_next_opens_another() -> None:
+    scores, replicates = runs([0.80, 0.805, 0.70, 0.702, 0.60])
+    found = ranks(scores, replicates)
+    assert tuple(found.columns) == SCHEMAS["ranks"]
+    assert found["run_id"].tolist() == ["run1", "run0", "run3", "run2", "run4"]
+    assert found["group"].tolist() == [1, 1, 2, 2, 3]
+    assert found["p_anchor"].isna().tolist() == [True, False, True, False, True]
+    assert (found["rank_low"] <= found["mean_rank"]).all()
+    assert (found["mean_rank"] <= found["rank_high"]).all()
+    assert found["p_best"].sum() == pytest.approx(1)
+    assert (found.iloc[4][["rank_low", "rank_high"]] == [5, 5]).all()
+
+
+def test_the_anchor_does_not_move_along_a_chain_of_close_neighbours() -> None:
+    # each is 1 standard error of a difference below the one before
+    scores, replicates = runs([0.80 - 0.0141 * i for i in range(8)])
+    groups = ranks(scores, replicates)["group"].tolist()
+    assert groups[0] == groups[1] == 1
+    assert max(groups) >= 2
+
+
+def test_what_patients_share_does_not_blur_a_paired_comparison() -> None:
+    scores, replicates = runs([0.80, 0.77], noise=0.005, shared=0.2)
+    assert ranks(scores, replicates)["group"].tolist() == [1, 2]
+
+
+def test_many_runs_do_not_use_up_the_resolution_of_the_test() -> None:
+    scores, replicates = runs([0.80] + [0.60] * 200)
+    assert ranks(scores, replicates)["group"].tolist() == [1] + [2] * 200
+
+
+def test_one_run_is_one_group_without_p_and_no_run_is_an_empty_table() -> None:
+    scores, replicates = runs([0.8])
+    [row] = ranks(scores, replicates).to_dict("records")
+    assert (row["group"], row["rank_low"], row["rank_high"], row["p_best"]) == (1, 1, 1, 1.0)
+    assert np.isnan(row["p_anchor"])
+    for found, name in (
+        (ranks(scores[:0], {}), "ranks"),
+        (mean_gaps(pd.DataFrame(columns=SCHEMAS["gaps"]), {}), "mean_gaps"),
+    ):
+        assert found.empty
+        assert tuple(found.columns) == SCHEMAS[name]
+
+
+def test_a_run_without_a_value_is_not_ranked() -> None:
+    scores, replicates = runs([0.8, float("nan"), 0.7])
+    assert ranks(scores, replicates)["run_id"].tolist() == ["run0", "run2"]
+
+
+def test_copies_of_a_run_tie_and_share_the_first_place() -> None:
+    scores, replicates = runs([0.8, 0.8])
+    replicates["run1"] = replicates["run0"]
+    found = ranks(scores, replicates)
+    assert found["group"].tolist() == [1, 1]
+    assert found["p_best"].tolist() == [0.5, 0.5]
+    assert found["p_anchor"].tolist()[1] == 1
+
+
+def test_runs_resampled_differently_are_not_compared() -> None:
+    scores, replicates = runs([0.8, 0.7])
+    replicates["run1"]["draws"] = np.array([8], np.uint32)
+    with pytest.raises(ValueError, match="resampled in 2 different ways"):
+        ranks(scores, replicates)
+
+
+def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> None:
+    generator = np.random.default_rng(1)
+    rows, replicates = [], {}
+    for run, gap in (("a", 0.2), ("b", 0.25), ("c", 0.0), ("d", -0.2)):
+        replicates[run] = {"draws": np.array([1], np.uint32)}
+        for dataset, more in (("nih", 0.0), ("vindr", 0.1), ("away", 0.05)):
+            rows.append(
+                {
+                    **dict.fromkeys(SCHEMAS["gaps"], 0),
+                    "run_id": run,
+                    "dataset": dataset,
+                    "finding": "macro",
+                    "value": gap + more,
+                }
+            )
+            replicates[run][f"gap/{dataset}"] = gap + more + generator.normal(0, 0.02, NUM)
+    found = mean_gaps(pd.DataFrame(rows), replicates)
+    assert tuple(found.columns) == SCHEMAS["mean_gaps"]
+    assert found["dataset"].tolist() == ["vindr", "nih", "away"]
+    nih = found.iloc[1]
+    assert nih.value == pytest.approx(0.0625)
+    assert nih.low < nih.value < nih.high
+    assert (nih.num_runs, nih.num_worse, nih.num_better) == (4, 2, 1)
+
+
+def test_simultaneous_intervals_are_wider_than_single_ones_and_hold_all_at_once() -> None:
+    generator = np.random.default_rng(2)
+    replicates = generator.normal(0, 1, (20, 2000))
+    low, high = simultaneous(np.zeros(20), replicates)
+    assert (high > 2.5).all()
+    inside = ((replicates > low[:, None]) & (replicates < high[:, None])).all(0).mean()
+    assert inside == pytest.approx(0.95, abs=0.01)
+    [single_low], [single_high] = simultaneous(np.zeros(1), replicates[:1])
+    assert (single_low, single_high) == pytest.approx((-1.96, 1.96), abs=0.1)
+
+
+def test_a_paired_difference_of_a_run_with_itself_is_nothing() -> None:
+    replicates = np.random.default_rng(0).normal(0.8, 0.01, NUM)
+    same = paired(0.8, 0.8, replicates, replicates)
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    apart = paired(0.8, 0.7, replicates, replicates - 0.1 + np.random.default_rng(1).normal(0, 0.01, NUM))
+    assert apart.low < apart.value < apart.high
+    assert apart.p < 1e-6
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired(0.8, 0.8, replicates, replicates[:10])
+
+
+def test_too_few_replicates_give_no_p_and_no_group_of_their_own() -> None:
+    replicates = np.full((2, 100), np.nan)
+    assert np.isnan(p_value(np.array([0.1, 0.2]), replicates)).all()
+    group, p = tie_groups(np.array([0.9, 0.1]), replicates)
+    assert group.tolist() == [1, 1]
+    assert np.isnan(p).all()

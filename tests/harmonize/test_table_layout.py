@@ -1,0 +1,105 @@
+"""The layout `table`: any CSV or Parquet file with a mapping."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from harmonize import ConfigError, DatasetError
+from harmonize.datasets.table import read
+
+MAPPING = """
+image: "images/{filename}"
+patient: patientid
+view: {column: view, PA: [PA], AP: [AP, AP Supine]}
+sex: {column: sex, M: [M], F: [F]}
+age: {column: age}
+where: {modality: [X-ray]}
+findings:
+  Pneumonia:  {column: finding, present: "*", absent: [No Finding]}
+  No Finding: {column: finding, present: [No Finding], absent: "*"}
+"""
+ROWS = pd.DataFrame(
+    {
+        "filename": ["a.png", "b.png", "c.png", "d.png", "e.png"],
+        "patientid": [1, 1, 2, 3, 4],
+        "view": ["PA", "AP Supine", "L", "PA", "AP"],
+        "sex": ["M", "M", "F", None, "x"],
+        "age": [70.0, 71.5, None, 3.0, 4.0],
+        "modality": ["X-ray", "X-ray", "X-ray", "CT", "X-ray"],
+        "finding": ["COVID-19", "No Finding", "ARDS", "ARDS", None],
+    }
+)
+
+
+def store(root: Path, mapping: str = MAPPING, name: str = "metadata.csv", rows: pd.DataFrame = ROWS) -> pd.DataFrame:
+    (root / "map.yaml").write_text(mapping)
+    if name.endswith(".csv"):
+        rows.to_csv(root / name, index=False)
+    else:
+        rows.to_parquet(root / name)
+    return read(root, name, "map.yaml")
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
+def test_a_mapping_says_what_the_columns_mean(name: str, tmp_path: Path) -> None:
+    table = store(tmp_path, name=name)
+    assert table["path"].tolist() == ["images/a.png", "images/b.png", "images/c.png", "images/d.png", "images/e.png"]
+    assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4"]
+    assert table["view"].tolist() == ["PA", "AP", "UNKNOWN", "PA", "AP"]
+    assert table["sex"].tolist() == ["M", "M", "F", "", ""]
+    assert table["age"].fillna(-1).tolist() == [70.0, 71.5, -1.0, 3.0, 4.0]
+    assert table["drop"].tolist() == ["", "", "", "not selected", ""]
+    assert table["split"].unique().tolist() == ["test"]
+    assert table["native:Pneumonia"].fillna(-9).tolist() == [1, 0, 1, 1, -9]
+    assert table["native:No Finding"].fillna(-9).tolist() == [0, 1, 0, 0, -9]
+
+
+def test_only_image_patient_and_findings_are_required(tmp_path: Path) -> None:
+    short = 'image: "{filename}"\npatient: patientid\nfindings: {Edema: {column: age, present: [70, 3], absent: [4.0]}}'
+    table = store(tmp_path, short)
+    assert table["view"].unique().tolist() == ["FRONTAL"]
+    assert table["native:Edema"].fillna(-9).tolist() == [1, -9, -9, 1, 0]
+
+
+def test_splits_come_from_a_column_and_unknown_ones_are_dropped(tmp_path: Path) -> None:
+    split = MAPPING + "split: {column: modality, train: [X-ray]}\n"
+    table = store(tmp_path, split.replace("where: {modality: [X-ray]}", ""))
+    assert table["split"].tolist() == ["train", "train", "train", "", "train"]
+    assert table["drop"].tolist() == ["", "", "", "no split", ""]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "hint"),
+    [
+        ("patient: patientid", "patient: patientd", "no column 'patientd'", "did you mean 'patientid'?"),
+        ("{filename}", "{file}", "no column 'file'", "did you mean 'filename'?"),
+        ("patient: patientid", "", "no patient", "patient:"),
+        ("where:", "wher:", "unknown key 'wher'", "did you mean 'where'?"),
+        ("Pneumonia: ", "Pneumona: ", "no finding 'Pneumona'", "did you mean 'Pneumonia'?"),
+        ("present: [No Finding]", 'present: "*"', 'present and absent are both "*"', "list"),
+        ("present: [No Finding]", "presnt: [No Finding]", "unknown key 'presnt'", "did you mean 'present'?"),
+        ("present: [No Finding]", "present: [yes]", "True is no text", "quote"),
+        ("PA: [PA]", "PAA: [PA]", "unknown name 'PAA'", "did you mean 'PA'?"),
+        ("{column: age}", "{colum: age}", "no column", "column:"),
+        ("images/{filename}", "images/a.png", "same image", "braces"),
+        ("modality: [", "modalty: [", "no column 'modalty'", "did you mean 'modality'?"),
+    ],
+)
+def test_a_faulty_mapping_is_named_with_its_mend(old: str, new: str, what: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        store(tmp_path, MAPPING.replace(old, new))
+    assert what in caught.value.what
+    assert hint in caught.value.fix
+    assert "map.yaml" in caught.value.where
+
+
+def test_a_missing_or_unreadable_table_is_named(tmp_path: Path) -> None:
+    store(tmp_path)
+    with pytest.raises(DatasetError, match=r"no other\.csv"):
+        read(tmp_path, "other.csv", "map.yaml")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(DatasetError, match="not a readable Parquet file"):
+        read(tmp_path, "bad.parquet", "map.yaml")
+    with pytest.raises(DatasetError, match="no rows"):
+        store(tmp_path, rows=ROWS.iloc[:0])

@@ -1,0 +1,116 @@
+"""Agreement with scikit-learn, scipy and netcal on any input, ties and single classes included."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+
+from bench.scoring import calibration, metrics
+from bench.scoring.compare import benjamini_hochberg, holm
+from bench.scoring.thresholds import f1_max, sens_90, youden
+
+score = st.one_of(st.integers(-3, 3).map(float), st.floats(-50, 50, width=32))
+labelled = st.lists(st.tuples(st.booleans(), score), min_size=1, max_size=40)
+probability = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 1 / 3, 1 / 15, 0.2, 0.6]), st.floats(0, 1))
+forecasts = st.lists(st.tuples(st.booleans(), probability), min_size=1, max_size=60)
+quick = settings(max_examples=80, deadline=None)
+
+
+def arrays(rows: list[tuple[bool, float]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows], np.int8), np.array([row[1] for row in rows], np.float64)
+
+
+@quick
+@given(labelled)
+def test_rank_metrics_equal_scikit_learn(rows: list[tuple[bool, float]]) -> None:
+    label, logit = arrays(rows)
+    if 0 < label.sum() < len(label):
+        assert metrics.auroc(label, logit) == pytest.approx(roc_auc_score(label, logit), abs=1e-12)
+        assert metrics.auprc(label, logit) == pytest.approx(average_precision_score(label, logit), abs=1e-12)
+    else:
+        assert math.isnan(metrics.auroc(label, logit))
+        assert math.isnan(metrics.auprc(label, logit))
+
+
+@quick
+@given(labelled)
+def test_auroc_depends_on_order_only_and_flips_with_the_sign(rows: list[tuple[bool, float]]) -> None:
+    label, logit = arrays(rows)
+    if 0 < label.sum() < len(label):
+        order = np.unique(logit, return_inverse=True)[1]
+        assert metrics.auroc(label, logit) == metrics.auroc(label, np.exp(order / 10) + 3)
+        assert metrics.auroc(label, logit) + metrics.auroc(label, -logit) == pytest.approx(1)
+
+
+@quick
+@given(labelled, score)
+def test_metrics_of_calls_equal_scikit_learn(rows: list[tuple[bool, float]], threshold: float) -> None:
+    label, logit = arrays(rows)
+    called = logit >= threshold
+    if label.any():
+        assert metrics.f1(label, called) == pytest.approx(f1_score(label, called))
+        assert metrics.sensitivity(label, called) == pytest.approx(recall_score(label, called))
+    if called.any():
+        assert metrics.precision(label, called) == pytest.approx(precision_score(label, called))
+    if not label.all():
+        assert metrics.specificity(label, called) == pytest.approx(recall_score(label, called, pos_label=0))
+
+
+@quick
+@given(labelled)
+def test_no_other_threshold_does_better(rows: list[tuple[bool, float]]) -> None:
+    label, logit = arrays(rows)
+    if not 0 < label.sum() < len(label):
+        return
+    candidates = np.unique(logit)
+    f1 = [metrics.f1(label, logit >= t) for t in candidates]
+    balance = [metrics.sensitivity(label, logit >= t) + metrics.specificity(label, logit >= t) for t in candidates]
+    enough = [t for t in candidates if metrics.sensitivity(label, logit >= t) >= 0.9 - 1e-12]
+    assert f1_max(label, logit) == max(candidates[np.isclose(f1, max(f1), rtol=0, atol=1e-12)])
+    assert youden(label, logit) == max(candidates[np.isclose(balance, max(balance), rtol=0, atol=1e-12)])
+    assert sens_90(label, logit) == max(enough)
+
+
+@quick
+@given(forecasts, st.integers(1, 20))
+def test_calibration_errors_equal_netcal(rows: list[tuple[bool, float]], bins: int) -> None:
+    label, prob = arrays(rows)
+    assert calibration.ece_fast(label, prob, bins) == pytest.approx(calibration.ece(label, prob, bins), abs=1e-12)
+    assert metrics.brier(label, prob) == pytest.approx(brier_score_loss(label, prob, labels=[0, 1]), abs=1e-12)
+
+
+@quick
+@given(labelled)
+def test_platt_is_finite_and_no_worse_than_the_prevalence(rows: list[tuple[bool, float]]) -> None:
+    label, logit = arrays(rows)
+    line = calibration.fit_platt(label, logit)
+    if not 0 < label.sum() < len(label):
+        assert math.isnan(line.a)
+        return
+    num_positive, num_negative = label.sum(), (label == 0).sum()
+    target = np.where(label == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
+    constant = np.full(len(logit), np.log(target.mean() / (1 - target.mean())))
+    fitted, plain = (float(np.mean(np.logaddexp(0, z) - target * z)) for z in (line.a * logit + line.b, constant))
+    assert np.isfinite([line.a, line.b]).all()
+    assert fitted <= plain + 1e-9
+
+
+@quick
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_adjusted_p_values_equal_scipy_and_keep_the_order(values: list[float]) -> None:
+    p = np.array(values)
+    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p), atol=1e-12)
+    assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
+    assert (np.diff(holm(p)[np.argsort(p, kind="stable")]) >= 0).all()
+    assert (holm(p) <= np.minimum(p * len(p), 1) + 1e-12).all()
