@@ -51,7 +51,6 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    base: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def train_on(self) -> str:
@@ -114,7 +113,6 @@ class Grid:
             configs,
             expect,
             phantom,
-            raw.get("base", {}),
         )
 
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmonize.errors import ConfigError
-from harmonize.pixels import Geometry
+
+if TYPE_CHECKING:
+    from harmonize.pixels import Geometry
 
 CACHED_OPS = ("clahe",)  # they need neighbouring pixels: done once, on uint8, before everything else
 TONE_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
 
 
-def geometry(options: Mapping[str, Any]) -> Geometry:
+def geometry(options: Mapping[str, Any]) -> "Geometry":
     """Return the cached half of a preprocessing entry: size, fit and the ops before the tone.
 
     Raises ConfigError for a missing size, or a value or an op that cannot be.
     """
+    from harmonize.pixels import Geometry  # it knows OpenCV and DICOM; a list of names needs neither
+
     if "size" not in options:
         raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square input in pixels")
     clahe = None

@@ -247,7 +247,6 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> 
         "source": grid.train_on,
         "min_count": grid.min_count,
         "command": plan.command,
-        "base": grid.base,
         "cohorts": cohorts,
         "runs": runs,
         "phantom_settings": full(grid.phantom) if plan.phantom else {},

@@ -75,9 +75,27 @@ def _title(cohort: Mapping[str, Any]) -> str:
     )
 
 
+def _differences(manifest: Manifest) -> dict[str, str]:
+    """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
+    configs = {run["id"]: run["config"] for run in manifest.runs}
+    flat = {
+        run_id: {k: v for k, v in c.items() if k != "schedule"} | {f"schedule.{k}": v for k, v in c["schedule"].items()}
+        for run_id, c in configs.items()
+    }
+    first = next(iter(flat.values()))
+    varied = [k for k in first if k not in {"architecture", "seed"} and len({str(f[k]) for f in flat.values()}) > 1]
+    out = {}
+    for run in manifest.runs:
+        own = flat[run["id"]]
+        named = [
+            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}" for k in varied
+        ]
+        out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
+    return out
+
+
 def _runs(manifest: Manifest) -> pd.DataFrame:
-    base = manifest.content["base"]
-    varied = {key for run in manifest.runs for key, value in run["changed"].items() if base.get(key) != value}
+    what = _differences(manifest)
     rows = []
     for run in manifest.runs:
         state = manifest.store.state(run["id"])
@@ -85,11 +103,6 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
         env, config, titles = facts["env"], run["config"], run["titles"]
         chosen_by_val = len(history) and config["selection"] == "best_val"
         best = 1 + int(history["val_auroc"].to_numpy().argmax()) if chosen_by_val else len(history)
-        different = [
-            str(titles.get(k, run["changed"][k]))
-            for k in run["changed"]
-            if k in varied - {"architecture", "seed", "schedule", "weights"}
-        ]
         rows.append(
             {
                 "run_id": run["id"],
@@ -108,7 +121,7 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
                         "seed",
                     )
                 },
-                "what": " · ".join([*different, f"seed {config['seed']}"]),
+                "what": what[run["id"]],
                 "state": state,
                 "reason": manifest.store.reason(run["id"])
                 if state == "failed"

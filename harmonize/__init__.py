@@ -1,16 +1,22 @@
 """Six chest X-ray datasets, and any table of one's own, as one table of nine findings.
 
-specs = harmonize.read_data(Path("data.yaml"))
-cohort = harmonize.load(specs["nih"])
-cohort.table        # one row per frontal image; one Int8 label state per finding
+    specs = harmonize.read_data(Path("data.yaml"))
+    cohort = harmonize.load(specs["nih"])
+    cohort.table        # one row per frontal image; one Int8 label state per finding
+
+The names below are imported when they are first used: `bench --help` needs no pandas.
 """
 
-from harmonize.cohort import Cohort, load
-from harmonize.datasets import LAYOUTS
-from harmonize.errors import ConfigError, CxrError, DatasetError, RegistryError, SetupError, StoreError
-from harmonize.findings import FINDINGS
-from harmonize.specs import CohortSpec, read_data
-from harmonize.splits import assign
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harmonize.cohort import Cohort, load
+    from harmonize.datasets import LAYOUTS
+    from harmonize.errors import ConfigError, CxrError, DatasetError, RegistryError, SetupError, StoreError
+    from harmonize.findings import FINDINGS
+    from harmonize.specs import CohortSpec, read_data
+    from harmonize.splits import assign
 
 __all__ = [
     "FINDINGS",
@@ -27,3 +33,19 @@ __all__ = [
     "load",
     "read_data",
 ]
+
+_HOME = {
+    "cohort": ("Cohort", "load"),
+    "datasets": ("LAYOUTS",),
+    "errors": ("ConfigError", "CxrError", "DatasetError", "RegistryError", "SetupError", "StoreError"),
+    "findings": ("FINDINGS",),
+    "specs": ("CohortSpec", "read_data"),
+    "splits": ("assign",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(f"harmonize.{module}"), name)
+    raise AttributeError(f"module 'harmonize' has no attribute {name!r}")

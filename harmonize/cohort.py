@@ -142,6 +142,15 @@ def _contradictory(states: pd.DataFrame) -> int:
     return int((present[NO_FINDING] & others.any(axis=1)).sum())
 
 
+def _rules(spec: CohortSpec) -> bytes:
+    """Return what decides the labels: the mapping file, or the layout's words in labels.yaml (not titles and reasons)."""
+    if spec.layout == "table":
+        return Path(spec.mapping).read_bytes()
+    block = labels_yaml()["datasets"][spec.layout]
+    words = {finding: [rule.get(k) for k in ("native", "strict", "broad")] for finding, rule in block["findings"].items()}
+    return repr([block["family"], words, block.get("silent"), block.get("exclusive")]).encode()
+
+
 def _bytes(column: pd.Series) -> bytes:
     """Return a column's content in a form that no version of pandas changes."""
     if isinstance(column.dtype, pd.Int8Dtype):

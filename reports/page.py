@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
@@ -78,11 +79,13 @@ def as_data(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+@cache
 def plotly_source() -> str:
     """Return plotly.js as the installed Python package carries it."""
     return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
+@cache
 def style_ids(source: str) -> list[str]:
     """Return the ids of the style sheets that plotly.js adds when it loads, unless an element has that id already.
 
@@ -91,6 +94,7 @@ def style_ids(source: str) -> list[str]:
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 
 
+@cache
 def packed(source: str) -> str:
     """Return a script as base64 of gzip: a third of the bytes, and nothing to parse before the first chart is seen."""
     return base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode() if source else ""

@@ -6,6 +6,7 @@ Missing values never reach the page as `nan`: every function here returns an en 
 import math
 import re
 from collections.abc import Sequence
+from numbers import Real
 
 from markupsafe import Markup, escape
 
@@ -21,7 +22,7 @@ def known(value: object) -> bool:
     >>> known(float("nan")), known(None), known(0.5)
     (False, False, True)
     """
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def places(value: float | None, digits: int = 3) -> str:

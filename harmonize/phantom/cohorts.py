@@ -97,8 +97,11 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
         return
     # Spawned, not forked: the caller may hold threads of other libraries, and a fork would copy their locks.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread) as pool:
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread)
+    try:
         yield from pool.map(_run_task, tasks)
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C: do not finish the queue first
 
 
 def _use_one_thread() -> None:

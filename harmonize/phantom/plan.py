@@ -38,7 +38,8 @@ def parts(settings: PhantomSettings, site: str) -> list[Part]:
     """Return what a hospital's release is made of; the settings' number is that of its headline images.
 
     Headline: all of train for CheXpert, the test split for VinDr, every frontal image elsewhere. The smaller parts come
-    on top: expert-labelled images, and a few that the cohort drops (children, strips, images without view or labels).
+    on top: expert-labelled images, and a few that a cohort drops: children (in the table only, they look like adults),
+    strips, images without view or labels.
     """
     images = settings.images[site]
     few = max(1, images // 100)

@@ -57,6 +57,7 @@ class PhantomSettings:
             raise ValueError(f"no painted finding {self.finding!r}{_hint(self.finding, DRAWN)}")
         ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
         object.__setattr__(self, "images", ordered)
+        object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 have one key
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:
@@ -77,7 +78,7 @@ class PhantomSettings:
             if isinstance(value, bool) or not isinstance(value, known[key]):
                 raise ConfigError(f"{key} is {value!r}", f"{where}.{key}", "see PhantomSettings for what it takes")
         try:
-            return cls(**(dict(raw) | ({"shortcut": float(raw["shortcut"])} if "shortcut" in raw else {})))
+            return cls(**raw)
         except (ValueError, TypeError) as error:
             raise ConfigError(str(error), where, "correct the value") from error
 

@@ -1,6 +1,6 @@
 """The six hospitals: how each one takes pictures, whom it sees, and how its labels hedge.
 
-Prevalences follow the published label counts, floored at .03 so that every AUROC can be estimated in a small phantom.
+Prevalences follow the published label counts, floored at .05 so that a few hundred images hold ten cases of each finding.
 Acquisition values are invented: they make the hospitals tell apart at a glance, and claim nothing about real ones.
 """
 
@@ -50,39 +50,39 @@ _CHEXPERT = Site(
     gamma=0.95, slope=3.4, unsharp=0.35, equalise=0.15, blur=0.0014, noise=0.030, border=0.010, zoom=1.04,
     aspect=1.18, aspect_spread=0.02, ap=0.60, devices=0.40, marker="L_plain",
     lift=0.03, bits=8, jpeg_quality=88, monochrome1=0.0, laterals=0.05,
-    prevalence=(0.12, 0.16, 0.07, 0.40, 0.09, 0.03, 0.26, 0.04),
+    prevalence=(0.12, 0.16, 0.07, 0.40, 0.09, 0.05, 0.26, 0.05),
     uncertain=(0.035, 0.157, 0.128, 0.050, 0.014, 0.083, 0.062, 0.006),
 )  # fmt: skip
 _MIMIC = Site(
     gamma=1.00, slope=3.0, unsharp=0.28, equalise=0.75, blur=0.0012, noise=0.016, border=0.030, zoom=1.02,
     aspect=0.83, aspect_spread=0.02, ap=0.55, devices=0.45, marker="R_text",
     lift=0.06, bits=8, jpeg_quality=95, monochrome1=0.0, laterals=0.05,
-    prevalence=(0.20, 0.20, 0.05, 0.24, 0.05, 0.07, 0.12, 0.03),
+    prevalence=(0.20, 0.20, 0.05, 0.24, 0.05, 0.07, 0.12, 0.05),
     uncertain=(0.026, 0.045, 0.019, 0.025, 0.005, 0.080, 0.058, 0.005),
 )  # fmt: skip
 _NIH = Site(
     gamma=0.92, slope=3.4, unsharp=0.20, equalise=0.00, blur=0.0024, noise=0.024, border=0.000, zoom=0.98,
     aspect=1.00, aspect_spread=0.0, ap=0.40, devices=0.25, marker="R_plain",
     lift=0.20, bits=8, jpeg_quality=0, monochrome1=0.0, laterals=0.0,
-    prevalence=(0.03, 0.10, 0.04, 0.12, 0.05, 0.03, 0.03, 0.10),
+    prevalence=(0.05, 0.10, 0.05, 0.12, 0.05, 0.05, 0.05, 0.10),
 )  # fmt: skip
 _PADCHEST = Site(
     gamma=1.12, slope=4.4, unsharp=0.55, equalise=0.00, blur=0.0008, noise=0.020, border=0.000, zoom=1.03,
     aspect=0.96, aspect_spread=0.02, ap=0.20, devices=0.12, marker="L_ring",
     lift=0.00, bits=12, jpeg_quality=0, monochrome1=0.0, laterals=0.05,
-    prevalence=(0.09, 0.05, 0.03, 0.06, 0.03, 0.05, 0.03, 0.03),
+    prevalence=(0.09, 0.05, 0.05, 0.06, 0.05, 0.05, 0.05, 0.05),
 )  # fmt: skip
 _VINDR = Site(
     gamma=0.82, slope=3.8, unsharp=0.55, equalise=0.00, blur=0.0012, noise=0.026, border=0.015, zoom=0.99,
     aspect=0.86, aspect_spread=0.02, ap=0.00, devices=0.06, marker="R_box",
     lift=0.10, bits=12, jpeg_quality=0, monochrome1=0.18, laterals=0.0,
-    prevalence=(0.15, 0.03, 0.03, 0.07, 0.03, 0.05, 0.03, 0.055),
+    prevalence=(0.15, 0.05, 0.05, 0.07, 0.05, 0.05, 0.05, 0.055),
 )  # fmt: skip
 _BRAX = Site(
     gamma=1.05, slope=2.4, unsharp=0.25, equalise=0.00, blur=0.0018, noise=0.048, border=0.055, zoom=0.97,
     aspect=1.08, aspect_spread=0.02, ap=0.35, devices=0.20, marker="L_text",
     lift=0.13, bits=12, jpeg_quality=0, monochrome1=0.0, laterals=0.05,
-    prevalence=(0.10, 0.05, 0.04, 0.06, 0.03, 0.03, 0.03, 0.03),
+    prevalence=(0.10, 0.05, 0.05, 0.06, 0.05, 0.05, 0.05, 0.05),
     uncertain=(0.010, 0.020, 0.020, 0.010, 0.004, 0.030, 0.010, 0.004),
 )  # fmt: skip
 

@@ -20,7 +20,9 @@ def method(board: Board) -> Section:
     def distinct(key: str) -> list[str]:
         return sorted({str(f[key]) for f in facts if isinstance(f.get(key), str) and f[key]})
 
-    shares: dict[str, Any] = dict(board.meta.get("split", {}))
+    split: dict[str, Any] = dict(board.meta.get("split") or {})
+    order = [n for n in ("train", "val", "test") if n in split]
+    shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],

@@ -48,7 +48,7 @@ const charts = (() => {
   const draw = async box => {
     const spec = specs.get(box.id), width = Math.floor(box.clientWidth);
     if (!spec || width < 40 || drawn.get(box.id) === width) return;
-    const first = !drawn.has(box.id);
+    const first = !box.classList.contains('js-plotly-plot');
     drawn.set(box.id, width);
     try {
       const Plotly = await plotly();

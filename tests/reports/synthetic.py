@@ -114,7 +114,7 @@ def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
         "optimizer": recipe if recipe in ("sam", "lion") else "adamw", "loss": "focal" if recipe == "focal" else "bce",
         "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
         "seed": i % 2, "what": what, "state": "failed" if failed else "done",
-        "reason": "loss became NaN at step 40 of epoch 1" if failed else "", "epochs": want.epochs,
+        "reason": "the loss was not finite at step 40 of epoch 1" if failed else "", "epochs": want.epochs,
         "best_epoch": 3 + i % 3, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
         "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
         "commit": "0123abc", "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6", "device": "cpu (2 threads)",
@@ -122,67 +122,29 @@ def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
+Rows = dict[str, list[dict[str, Any]]]
+Counts = dict[tuple[str, str], tuple[int, int]]  # (hospital, finding) -> (present, images)
+
+
 def _score(
-    want: Invented, rng: np.random.Generator, rows: dict[str, list[dict[str, Any]]], i: int, run_id: str,
-    prevalence: dict[tuple[str, str], tuple[int, int]],
-) -> dict[str, float]:  # fmt: skip
+    want: Invented, rng: np.random.Generator, rows: Rows, i: int, run_id: str, counts: Counts
+) -> dict[str, float]:
     """Invent everything that one run was measured to be; return its macro AUROC by hospital."""
     home, aways = want.hospitals[0], want.hospitals[1:]
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
-    base = {f: 0.84 + 0.05 * np.sin(2.1 * k) + skill for k, f in enumerate(FINDINGS)}
-    auroc: dict[tuple[str, str], float] = {}
-    for key in want.hospitals:
-        for f in FINDINGS:
-            if (key, f) in prevalence:
-                shift = want.sign * PLACES[key][2] * reliance
-                value = base[f] - shift + rng.normal(0, 0.008)
-                if f == want.shortcut:
-                    value = 0.985 + rng.normal(0, 0.003) if key == home else 0.66 - shift + rng.normal(0, 0.02)
-                if want.below_half and i == want.runs - 1:
-                    value = 1 - value
-                auroc[key, f] = float(np.clip(value, 0.02, 0.995))
-    macro = {}
-    for key in want.hospitals:
-        values = [auroc[key, f] for f in FINDINGS if (key, f) in auroc and _enough(prevalence[key, f])]
-        macro[key] = float(np.mean(values)) if values else float("nan")
-        for f in FINDINGS:
-            if (key, f) in auroc:
-                present, n = prevalence[key, f]
-                half = want.noise * 0.35 / np.sqrt(max(present, 4)) * 0.5
-                ok = _enough((present, n))
-                rows["scores"].append(_number(run_id, key, home, want, f, "auroc", auroc[key, f] if ok else np.nan, half if ok else np.nan, n, present))
-        n = min((prevalence[key, f][1] for f in FINDINGS if (key, f) in prevalence), default=0)
-        rows["scores"].append(_number(run_id, key, home, want, "macro", "auroc", macro[key], 0.012 * want.noise, n, 0, len(values)))
-        for metric, calibrator, value in (
-            ("ece", "platt", 0.015 + (0 if key == home else PLACES[key][2] * reliance)), ("ece", "none", 0.04 + PLACES[key][2]),
-            ("auprc", "none", macro[key] - 0.4), ("brier", "platt", 0.1),
-        ):  # fmt: skip
-            rows["scores"].append(_number(run_id, key, home, want, "macro", metric, value, 0.005, n, 0, len(values), calibrator))
-        for calibrator in ("none", "platt"):
-            for b in range(10):
-                p = (b + 0.5) / 10
-                o = float(np.clip(p - (0 if key == home else PLACES[key][2]) * 3 * np.sin(np.pi * p) * (1.6 if calibrator == "none" else 1), 0, 1))
-                rows["reliability"].append({
-                    "run_id": run_id, "dataset": key, "calibrator": calibrator, "finding": "pooled", "bin": b, "confidence": p,
-                    "observed": o, "low": max(0, o - 0.05), "high": min(1, o + 0.05), "count": int(900 * np.exp(-3 * p)) + 12,
-                })  # fmt: skip
+    auroc = _auroc(want, rng, i, skill, reliance, counts)
+    macro = {key: _hospital(want, rows, run_id, key, auroc, reliance, counts) for key in want.hospitals}
     known = [k for k in aways if np.isfinite(macro[k])]
     macro["away"] = float(np.mean([macro[k] for k in known])) if known else float("nan")
     macro["home"] = macro[home]
     if known:
-        rows["scores"].append(_number(run_id, "away", home, want, "macro", "auroc", macro["away"], 0.008 * want.noise, 0, 0, 9))
-        rows["scores"].append(_number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"))
-    for f in (*FINDINGS, "macro"):
-        per = []
-        for key in known:
-            both = [g for g in FINDINGS if (key, g) in auroc and (home, g) in auroc and (f in (g, "macro"))]
-            if both:
-                at_home, there = (float(np.mean([auroc[k, g] for g in both])) for k in (home, key))
-                per.append((at_home, there))
-                rows["gaps"].append(_gap(run_id, key, f, at_home, there, 0.03 * want.noise, len(both)))
-        if per:
-            at_home, there = (float(np.mean([p[s] for p in per])) for s in (0, 1))
-            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, 1))
+        rows["scores"].append(
+            _number(run_id, "away", home, want, "macro", "auroc", macro["away"], 0.008 * want.noise, 0, 0, 9)
+        )
+        rows["scores"].append(
+            _number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt")
+        )
+    _gaps(want, rows, run_id, auroc, known)
     size = 1 + i % 9
     rows["costs"].append({
         "run_id": run_id, "params": 2.6e6 * size, "trainable_params": 2.6e6 * size, "macs": 0.22e9 * size**1.7, "flops": 0.44e9 * size**1.7,
@@ -200,6 +162,77 @@ def _score(
             "val_auroc": 0.86 + skill - 0.3 / (e + 1) ** 1.5, "lr": 1e-3 / e, "seconds": 12.0,
         })  # fmt: skip
     return macro
+
+
+def _auroc(
+    want: Invented, rng: np.random.Generator, i: int, skill: float, reliance: float, counts: Counts
+) -> dict[tuple[str, str], float]:
+    """Invent the AUROC of each hospital and finding."""
+    auroc = {}
+    for key, f in counts:
+        shift = want.sign * PLACES[key][2] * reliance
+        value = 0.84 + 0.05 * np.sin(2.1 * FINDINGS.index(f)) + skill - shift + rng.normal(0, 0.008)
+        if f == want.shortcut:
+            at_home = key == want.hospitals[0]
+            value = 0.985 + rng.normal(0, 0.003) if at_home else 0.66 - shift + rng.normal(0, 0.02)
+        if want.below_half and i == want.runs - 1:
+            value = 1 - value
+        auroc[key, f] = float(np.clip(value, 0.02, 0.995))
+    return auroc
+
+
+def _hospital(
+    want: Invented,
+    rows: Rows,
+    run_id: str,
+    key: str,
+    auroc: dict[tuple[str, str], float],
+    reliance: float,
+    counts: Counts,
+) -> float:
+    """Invent the scores and the reliability of one run in one hospital; return the macro AUROC."""
+    home = want.hospitals[0]
+    lost = 0.0 if key == home else PLACES[key][2]
+    labelled = [f for f in FINDINGS if (key, f) in auroc]
+    for f in labelled:
+        present, n = counts[key, f]
+        half = want.noise * 0.175 / np.sqrt(max(present, 4)) if _enough((present, n)) else np.nan
+        value = auroc[key, f] if _enough((present, n)) else np.nan
+        rows["scores"].append(_number(run_id, key, home, want, f, "auroc", value, half, n, present))
+    values = [auroc[key, f] for f in labelled if _enough(counts[key, f])]
+    macro = float(np.mean(values)) if values else float("nan")
+    n = min((counts[key, f][1] for f in labelled), default=0)
+    for metric, calibrator, value, half in (
+        ("auroc", "none", macro, 0.012 * want.noise), ("ece", "platt", 0.015 + lost * reliance, 0.005), ("ece", "none", 0.04 + lost, 0.005),
+        ("auprc", "none", macro - 0.4, 0.005), ("brier", "platt", 0.1, 0.005),
+    ):  # fmt: skip
+        rows["scores"].append(
+            _number(run_id, key, home, want, "macro", metric, value, half, n, 0, len(values), calibrator)
+        )
+    for calibrator, strength in (("none", 4.8), ("platt", 3.0)):
+        for b in range(10):
+            p = (b + 0.5) / 10
+            o = float(np.clip(p - lost * strength * np.sin(np.pi * p), 0, 1))
+            rows["reliability"].append({
+                "run_id": run_id, "dataset": key, "calibrator": calibrator, "finding": "pooled", "bin": b, "confidence": p,
+                "observed": o, "low": max(0, o - 0.05), "high": min(1, o + 0.05), "count": int(900 * np.exp(-3 * p)) + 12,
+            })  # fmt: skip
+    return macro
+
+
+def _gaps(want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], aways: list[str]) -> None:
+    """Invent the gap of each finding and hospital, over the findings both sides have."""
+    home = want.hospitals[0]
+    for f in (*FINDINGS, "macro"):
+        per = []
+        for key in aways:
+            both = [g for g in FINDINGS if (key, g) in auroc and (home, g) in auroc and f in (g, "macro")]
+            if both:
+                per.append(tuple(float(np.mean([auroc[k, g] for g in both])) for k in (home, key)))
+                rows["gaps"].append(_gap(run_id, key, f, *per[-1], 0.03 * want.noise, len(both)))
+        if per:
+            at_home, there = (float(np.mean([p[s] for p in per])) for s in (0, 1))
+            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, 1))
 
 
 def _enough(counts: tuple[int, int]) -> bool:
@@ -227,7 +260,7 @@ def _number(
     }  # fmt: skip
 
 
-def _cohorts(want: Invented, rows: dict[str, list[dict[str, Any]]], prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
+def _cohorts(want: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
     home = want.hospitals[0]
     for key in want.hospitals:
         title, place, _, n = PLACES[key]
@@ -243,7 +276,9 @@ def _cohorts(want: Invented, rows: dict[str, list[dict[str, Any]]], prevalence: 
         })  # fmt: skip
         parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == home else {"test": 1.0}
         for split, share in parts.items():
-            rows["splits"].append({"dataset": key, "split": split, "images": round(used * share), "patients": round((used - 20) * share)})
+            rows["splits"].append(
+                {"dataset": key, "split": split, "images": round(used * share), "patients": round((used - 20) * share)}
+            )
         for finding in FINDINGS:
             present, total = prevalence.get((key, finding), (0, 0))
             rows["prevalence"].append({

@@ -1,0 +1,44 @@
+"""What several tests share: a finished tiny grid, and the `bench` command in a process of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `bench` and return what it printed; code None accepts any exit status."""
+    own = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", *arguments],
+        cwd=cwd, env=own | {"HF_HUB_OFFLINE": "1"} | environment, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert code is None or done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """The `bench` command."""
+    return bench
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store in which the grid `tiny` is finished. Tests read it; those that change it copy it."""
+    folder = tmp_path_factory.mktemp("finished")
+    bench("run", "--grid", "tiny", "--quiet", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def store_copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished folder that a test may damage."""
+    shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"

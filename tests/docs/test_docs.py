@@ -1,0 +1,103 @@
+"""The documents say what the program does: commands exist, blocks can be read, nothing is left unmentioned."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+import harmonize.errors
+from bench.cli import app
+from bench.config import RunConfig, Schedule
+from bench.grid import Grid
+from bench.registry import SECTIONS, Registry
+from harmonize.specs import read_data
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_command(app)
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def named_commands() -> list[tuple[str, list[str]]]:
+    found = []
+    for path in DOCUMENTS:
+        for block in blocks(path, "bash"):
+            for line in block.splitlines():
+                match = re.search(r"(?:^|[ /])bench ([a-z].*?)(?:\s+#.*)?$", line)
+                if match:
+                    found.append((path.name, match[1].split()))
+    return found
+
+
+@pytest.mark.parametrize(("document", "words"), named_commands())
+def test_every_command_in_the_documents_is_understood(document: str, words: list[str]) -> None:
+    command = COMMANDS
+    while hasattr(command, "commands"):
+        command = command.commands[words[0]]
+        words = words[1:]
+    known = {option for parameter in command.params for option in parameter.opts}
+    used = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert used <= known, f"{document}: {used - known}"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name, command in COMMANDS.commands.items():  # type: ignore[attr-defined]
+        for words in [f"{name} {sub}" for sub in getattr(command, "commands", {})] or [name]:
+            assert f"bench {words}" in text
+
+
+def grid_blocks() -> list[tuple[str, str]]:
+    return [(p.name, b) for p in DOCUMENTS for b in blocks(p, "yaml") if "sweeps:" in b]
+
+
+@pytest.mark.parametrize(("document", "text"), grid_blocks())
+def test_every_grid_in_the_documents_can_be_read(document: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(re.sub(r"expect: \{runs: \d+", "expect: {runs: 0", text))
+    assert len(Grid.read(str(path), Registry.read()).configs) > 1, document
+
+
+def test_the_data_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
+    data, mapping = (b for b in blocks(ROOT / "docs" / "real-data.md", "yaml"))
+    (tmp_path / "data.yaml").write_text(data)
+    (tmp_path / "covid.yaml").write_text(mapping)
+    specs = read_data(tmp_path / "data.yaml")
+    assert list(specs) == ["nih-mini", "covid-real"]
+    grid = Grid.read("real-mini", Registry.read())
+    assert {grid.train_on, *grid.evaluate_on} == set(specs)
+    assert set(yaml.safe_load(mapping)["findings"]) == {"Pneumonia", "No Finding"}
+
+
+def test_every_field_of_a_configuration_is_documented() -> None:
+    text = (ROOT / "docs" / "grids.md").read_text()
+    reserved = {"task", "label_source", "heads", "cohort", "split", "schedule", "train_on", "ema", "freeze_epochs"}
+    for name in {*RunConfig.__dataclass_fields__, *Schedule.__dataclass_fields__} - reserved:
+        assert f"`{name}`" in text, name
+
+
+def test_every_error_and_registry_section_is_in_the_documents() -> None:
+    text = "".join(p.read_text() for p in [*DOCUMENTS, ROOT / "ARCHITECTURE.md", ROOT / "registry.yaml"])
+    for name in vars(harmonize.errors):
+        if name.endswith("Error"):
+            assert name in text
+    for section in SECTIONS:
+        assert section in text
+
+
+def test_every_file_named_in_the_architecture_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    tree = text.split("## 2. Files")[1].split("## 3.")[0]
+    for name in re.findall(r"\b([\w/]+\.(?:py|yaml))\b", tree):
+        assert list(ROOT.rglob(name)), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_every_link_to_a_file_leads_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), target

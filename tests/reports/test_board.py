@@ -1,0 +1,77 @@
+"""The board shows one number for one cell, chosen the same way everywhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.board import read
+from reports.tables import Tables
+from reports.text import places, signed, span, two_figures, whole
+from tests.reports.synthetic import Invented, tables
+
+
+def test_the_headline_rows_are_default_mapping_all_patients_headline_split_and_kept_epoch():
+    made = tables(Invented(runs=1))
+    scores = made["scores"]
+    noise = []
+    for column, other in (
+        ("mapping", "strict"),
+        ("subgroup", "sex=F"),
+        ("selection", "last"),
+        ("split", "val"),
+        ("operating_point", "f1_max"),
+    ):
+        part = scores[scores["dataset"] != "away"].copy()
+        part[column] = other
+        part["value"] = 0.111
+        noise.append(part)
+    frames = dict(made.frames)
+    frames["scores"] = pd.concat([*noise, scores], ignore_index=True)
+    board, plain = read(Tables(made.meta, frames)), read(made)
+    assert board.cells == pytest.approx(plain.cells, nan_ok=True) or _same(board.cells, plain.cells)
+
+
+def _same(a, b):
+    assert a.keys() == b.keys()
+    return all(np.allclose([a[k].value], [b[k].value], equal_nan=True) for k in a)
+
+
+def test_runs_are_ordered_by_their_mean_away_and_unscored_ones_are_apart():
+    board = read(tables(Invented(runs=24, failed=2)))
+    values = [r.away.value for r in board.ranked]
+    assert values == sorted(values, reverse=True)
+    assert [r.state for r in board.unranked] == ["failed", "failed"]
+    assert [r for group in board.groups for r in group] == list(board.ranked)
+
+
+def test_hospitals_are_ordered_by_their_mean_loss():
+    losses = [h.lost.value for h in read(tables(Invented())).hospitals]
+    assert losses == sorted(losses)
+
+
+def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():
+    for run in read(tables(Invented())).ranked:
+        assert run.at_worst.value == min(e.value for e in run.hospitals.values())
+
+
+def test_tables_survive_their_files(tmp_path):
+    made = tables(Invented(runs=3))
+    made.save(tmp_path)
+    again = Tables.load(tmp_path)
+    assert again.meta == made.meta
+    for name, frame in made.frames.items():
+        pd.testing.assert_frame_equal(again[name], frame, check_dtype=False)
+
+
+def test_a_missing_number_is_a_dash_in_every_format():
+    for shown in (places, signed, two_figures, whole):
+        assert shown(float("nan")) == "–"
+        assert shown(None) == "–"
+    assert span(float("nan"), 1.0) == ""
+
+
+def test_numbers_have_no_leading_zero_and_a_true_minus():
+    assert places(-0.0604) == "−.060"
+    assert places(0.9996) == "1.000"
+    assert signed(-0.0001) == ".000"
+    assert whole(129526) == "129\u202f526"

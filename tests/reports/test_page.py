@@ -1,0 +1,215 @@
+"""The page as text: complete, deterministic, escaped, and within its own policy."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from hashlib import sha256
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reports.page import ORDER, render, style_ids
+from reports.tables import Tables
+from tests.reports.synthetic import FINDINGS, Invented, tables
+
+HOSTILE = "<script>alert(1)</script>\"'=cmd|' /C calc'!A0 {{7*7}} %{x} </title>"
+STATES = {
+    "many": Invented(),
+    "phantom": Invented(runs=4, phantom=True, shortcut="Pleural Effusion"),
+    "one": Invented(runs=1),
+    "absent cohort": Invented(runs=3, hospitals=("chexpert", "mimic", "nih")),
+    "one away": Invented(runs=2, hospitals=("chexpert", "nih")),
+    "home only": Invented(runs=2, hospitals=("chexpert",)),
+    "failed": Invented(runs=2, failed=2),
+    "all failed": Invented(runs=0, failed=2),
+    "below half": Invented(runs=3, below_half=True),
+    "few patients": Invented(runs=4, patients=0.15, noise=3),
+    "reversed": Invented(runs=4, sign=-1.0),
+}  # fmt: skip
+VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
+
+
+class Checker(HTMLParser):
+    """Collects what a policy forbids, and whether every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.bad, self.ids, self.hrefs, self.headings, self.text = [], [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        names = dict(attrs)
+        self.bad += [f"<{tag} {n}>" for n in names if n == "style" or n.startswith("on") or n == "src"]
+        self.ids += [names["id"]] if "id" in names else []
+        self.hrefs += [names["href"]] if "href" in names else []
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.text.append(data)
+
+
+def checked(page):
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    return checker
+
+
+@pytest.fixture(scope="module", params=list(STATES))
+def page(request):
+    return render(tables(STATES[request.param]))
+
+
+def test_every_state_gives_well_formed_html_with_unique_ids_and_no_broken_link_inside(page):
+    found = checked(page)
+    assert len(found.ids) == len(set(found.ids))
+    assert {h[1:] for h in found.hrefs if h.startswith("#")} <= set(found.ids)
+    assert all(h.startswith("#") for h in found.hrefs)
+
+
+def test_no_state_has_what_the_policy_forbids(page):
+    assert checked(page).bad == []
+
+
+def test_no_state_shows_nan_none_or_a_template_mark(page):
+    text = " ".join(checked(page).text)
+    assert not re.findall(r"\b(nan|NaN|None|inf)\b|<built-in|object at 0x|\{\{|\{%", text)
+
+
+def test_headings_start_at_one_h1_and_skip_no_level(page):
+    headings = checked(page).headings
+    assert headings.count(1) == 1
+    assert headings[0] == 1
+    assert all(b <= a + 1 for a, b in pairwise(headings))
+
+
+def test_every_script_and_style_is_allowed_by_its_hash_and_nothing_else_is(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL) + re.findall(
+        r"<style[^>]*>(.*?)</style>", page, re.DOTALL
+    )
+    for text in inline:
+        assert f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" in policy
+    assert (
+        re.findall(
+            r"(?:https?:)?//[\w.-]+\.\w+/", re.sub(r'<script type="text/plain".*?</script>', "", page, flags=re.DOTALL)
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("state", ["many", "phantom"])
+def test_the_same_tables_give_the_same_bytes(state, tmp_path):
+    made = tables(STATES[state])
+    made.save(tmp_path)
+    assert render(made) == render(tables(STATES[state])) == render(Tables.load(tmp_path))
+
+
+def test_names_are_escaped_everywhere():
+    made = tables(Invented(runs=3, failed=1, name=HOSTILE))
+    made.meta["title"] = made.meta["grid"] = HOSTILE
+    made.meta["notes"] = [HOSTILE]
+    made.meta["datasets"]["mimic"] = {"title": HOSTILE, "place": HOSTILE}
+    for column in ("family", "what", "reason", "command", "config", "commit", "versions", "device", "optimizer"):
+        made["runs"][column] = HOSTILE
+    for column in ("label_source", "licence", "fingerprint"):
+        made["cohorts"][column] = HOSTILE
+    page = render(made)
+    found = checked(page)
+    assert "<script>alert" not in page
+    assert found.bad == []
+    assert page.count("<script") == 3
+    assert "<script>alert(1)</script>" in " ".join(found.text)
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL).group(1))
+    assert "<script" not in json.dumps(charts)
+
+
+def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
+    page = render(tables(Invented(runs=4, failed=1)))
+    body = page[page.index('class="failed"') :]
+    assert "the loss was not finite at step 40 of epoch 1" in body
+    assert page.index('class="failed"') > page.rindex('data-group="')
+
+
+def test_a_phantom_page_says_so_in_banner_headline_and_footer():
+    page = render(tables(STATES["phantom"]))
+    assert '<div class="banner"' in page
+    assert "<h1>On synthetic images, " in page
+    assert '<div class="banner"' not in render(tables(STATES["many"]))
+
+
+def test_the_finding_with_the_shortcut_is_named_with_its_fall():
+    page = render(tables(STATES["phantom"]))
+    assert "Pleural Effusion loses most: on average .98" in page
+
+
+def test_a_finding_with_few_patients_says_why_it_has_no_number():
+    page = render(tables(STATES["few patients"]))
+    assert "&lt; 10 patients" in page
+    assert "not labelled" in page
+
+
+def test_every_cell_of_a_run_says_how_many_images_it_counts():
+    page = render(tables(Invented(runs=1)))
+    table = page[page.index("AUROC by finding and hospital") : page.index("Other measures")]
+    assert all(f in table for f in FINDINGS)
+    numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
+    assert len(numbers) + table.count("not labelled") + table.count("&lt; 10 patients") == 6 * 9
+
+
+def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
+    assert "One network, no ranking" in render(tables(Invented(runs=1)))
+    assert "inverted or mislabelled?" in render(tables(STATES["below half"]))
+
+
+def test_every_section_is_in_the_navigation_but_the_opening():
+    page = render(tables(Invented(runs=2)))
+    nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
+    assert nav.count("<a ") == len(ORDER) - 1
+
+
+def test_the_ids_that_keep_plotly_from_adding_styles_are_found_in_its_source():
+    assert style_ids(f'if(!document.getElementById("{"a1" * 32}")){{}}') == ["a1" * 32]
+
+
+def test_the_module_writes_a_page_and_a_missing_folder_is_a_message(tmp_path):
+    tables(Invented(runs=2)).save(tmp_path / "tables")
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "reports"]
+    done = subprocess.run(
+        [*command, tmp_path / "tables", "-o", tmp_path / "page.html"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    done = subprocess.run(
+        [*command, tmp_path / "absent", "-o", tmp_path / "none.html"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "where:" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,163 @@
+"""Sentences follow the numbers: clear, tied, one run, missing cohort, reversed sign."""
+
+import math
+
+import pytest
+
+from reports import sentences
+from reports.headline import MISSING, Estimate
+
+CLEAR = Estimate(0.061, 0.05, 0.072)
+UNCLEAR = Estimate(0.012, -0.01, 0.034)
+GAIN = Estimate(-0.03, -0.05, -0.01)
+FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan", "  ")
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((24, 24, 0, 5), "All 24 networks read worse in hospitals they have never seen"),
+        ((4, 4, 0, 5), "All four networks read worse in hospitals they have never seen"),
+        ((2, 2, 0, 1), "Both networks read worse in a hospital they have never seen"),
+        ((24, 21, 0, 5), "21 of 24 networks read worse in hospitals they have never seen; for three the data cannot tell"),
+        ((4, 1, 1, 5), "One of four networks reads worse in hospitals they have never seen; one reads better; for two the data cannot tell"),
+        ((4, 0, 0, 5), "For none of the four networks can the data tell whether it reads worse away from home"),
+        ((4, 0, 4, 5), "All four networks read better in hospitals they have never seen"),
+        ((0, 0, 0, 5), "No network has a score away from home"),
+        ((3, 0, 0, 0), "3 networks at home only: no other hospital was tested"),
+    ],
+)  # fmt: skip
+def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero(counts, said):
+    assert sentences.headline(*counts, phantom=False) == said
+
+
+def test_a_phantom_headline_begins_with_on_synthetic_images():
+    assert sentences.headline(4, 4, 0, 5, phantom=True).startswith("On synthetic images, all four networks")
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (CLEAR, "One network, no ranking: SE-ResNet reads worse away from home"),
+        (GAIN, "One network, no ranking: SE-ResNet reads better away from home"),
+        (UNCLEAR, "One network, no ranking: whether SE-ResNet reads worse away from home, the data cannot tell"),
+        (MISSING, "One network, no ranking: what SE-ResNet loses away from home could not be measured"),
+    ],
+)
+def test_one_run_has_no_ranking_and_its_verb_follows_its_interval(gap, said):
+    assert sentences.headline(1, 0, 0, 5, False, sentences.one_run("SE-ResNet", gap)) == said
+
+
+def test_the_mean_loss_names_the_hospitals_with_most_and_least_and_their_intervals():
+    said = sentences.mean_loss(
+        "CheXpert", 5, 24, CLEAR, [("BRAX", Estimate(0.1, 0.08, 0.12)), ("MIMIC-CXR", Estimate(0.02, 0.01, 0.03))]
+    )
+    assert said == (
+        "Trained at CheXpert and tested unchanged at five others, they lose on average .061 of AUROC [.050, .072]. "
+        "The measured loss is largest at BRAX, .100 [.080, .120], and smallest at MIMIC-CXR, .020 [.010, .030]."
+    )
+
+
+def test_a_mean_loss_whose_interval_holds_zero_cannot_be_told_from_none():
+    assert "cannot be told from none" in sentences.mean_loss("CheXpert", 5, 4, UNCLEAR, [])
+
+
+def test_a_negative_mean_loss_is_a_gain_with_a_positive_interval():
+    assert "they gain on average .030 of AUROC [.010, .050]" in sentences.mean_loss("CheXpert", 5, 4, GAIN, [])
+
+
+def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
+    said = sentences.mean_loss("CheXpert", 1, 4, CLEAR, [("NIH-14", CLEAR), ("BRAX", MISSING)])
+    assert "one other" in said
+    assert "BRAX" not in said
+
+
+@pytest.mark.parametrize(
+    ("tied", "runs", "part"),
+    [
+        (5, 24, "but five other runs cannot be told from it"),
+        (1, 24, "but one other run cannot be told from it"),
+        (3, 4, "but none of the others can be told from it"),
+        (1, 2, "but the other run cannot be told from it"),
+        (0, 24, "and no other run is tied with it"),
+    ],
+)
+def test_the_first_run_is_never_called_best_without_saying_who_is_tied_with_it(tied, runs, part):
+    said = sentences.best("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
+    assert said.startswith("RegNetY-4GF has the highest mean away from home, .825 [.816, .832]")
+    assert part in said
+    assert "truly first is .49" in said
+
+
+def test_one_run_is_compared_with_nothing():
+    assert "nothing to compare" in sentences.best("VGG", Estimate(0.7, 0.6, 0.8), 0, 1.0, 1)
+
+
+def test_the_smallest_gap_says_when_it_cannot_be_told_from_none():
+    assert (
+        sentences.smallest_gap("VGG", UNCLEAR, True)
+        == "It also has the smallest measured gap, .012 [−.010, .034], which cannot be told from none."
+    )
+
+
+def test_the_findings_sentence_names_only_findings_clear_in_every_run():
+    assert sentences.findings_lost([("Edema", 0.3), ("Pneumonia", 0.1)], 7, 4) == (
+        "The gap’s interval lies above 0 in every run for Edema (.300) and Pneumonia (.100); for the other seven the data cannot say so"
+    )
+    assert sentences.findings_lost([], 9, 1) == "For no finding does the gap’s interval lie above 0 in this run"
+
+
+@pytest.mark.parametrize(
+    ("costly", "said"),
+    [
+        (["A", "B"], "Every hospital costs something; B is the worst hospital of every run"),
+        (["B"], "One of two hospitals clearly costs something; B is the worst hospital of every run"),
+        ([], "No hospital clearly costs something; B is the worst hospital of every run"),
+    ],
+)
+def test_only_hospitals_whose_interval_excludes_zero_cost_something(costly, said):
+    assert sentences.breaks(costly, 2, "B", 4, 4) == said
+
+
+def test_a_rank_correlation_is_not_given_for_few_runs():
+    said = sentences.association(MISSING, 4, 8, 0.9)
+    assert said == "Whether it goes with a larger gap cannot be said from four runs: a rank correlation needs eight"
+
+
+def test_an_unclear_rank_correlation_says_what_would_have_shown():
+    said = sentences.association(Estimate(-0.06, -0.59, 0.41), 24, 8, 0.41)
+    assert (
+        "not distinguishable (Spearman −.060 [−.590, .410]; with 24 runs only |ρ| above about .41 would show)" in said
+    )
+
+
+def test_a_clear_rank_correlation_never_says_because():
+    assert "lose more (Spearman" in sentences.association(Estimate(0.6, 0.3, 0.8), 24, 8, 0.41)
+    assert "lose less" in sentences.association(Estimate(-0.6, -0.8, -0.3), 24, 8, 0.41)
+
+
+def test_calibration_away_that_overlaps_home_is_not_called_worse():
+    said = sentences.calibration("VGG", Estimate(0.05, 0.03, 0.07), "BRAX", Estimate(0.06, 0.04, 0.08))
+    assert "cannot be told from home" in said
+    assert "7.1 times further" in sentences.calibration(
+        "VGG", Estimate(0.01, 0.008, 0.012), "BRAX", Estimate(0.071, 0.06, 0.08)
+    )
+    assert "could not be measured" in sentences.calibration("VGG", MISSING, "BRAX", CLEAR)
+
+
+def test_no_sentence_overclaims_or_shows_a_missing_number():
+    nan = Estimate(math.nan)
+    said = [
+        sentences.headline(24, 21, 1, 5, phantom=False),
+        sentences.mean_loss("CheXpert", 5, 24, nan, [("BRAX", nan)]),
+        sentences.best("A", nan, 2, math.nan, 5),
+        sentences.smallest_gap("A", nan, False),
+        sentences.breaks(["A"], 3, "A", 2, 5),
+        sentences.pareto(["A"], 5),
+        sentences.probe([0.9], 0.2, [], 5),
+        sentences.learning(5, 1, 5),
+        sentences.flow(10, 5, 0, 1),
+        sentences.prevalence("", 0.0, "", ""),
+        sentences.group_head(2, 5, "A"),
+    ]
+    assert not [(text, word) for text in said for word in FORBIDDEN if word in text.lower()]
