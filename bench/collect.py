@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from bench.config import RunConfig, from_dict
 from bench.plan import home_split
 from bench.scoring.parts import Part, Settings
-from bench.scoring.score import RunScores, score_run
-from bench.shortcut.source import source_probe
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize.errors import StoreError
 from harmonize.findings import UNMAPPED_CODE, space
+
+if TYPE_CHECKING:
+    from bench.scoring.score import RunScores
 
 SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
 FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut")
@@ -115,6 +116,8 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         key = _key(manifest, run)
         if _stored_key(folder) == key:
             continue
+        from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
+
         config = manifest.config(run)
         parts = _parts(manifest, run, config, labels)
         settings = replace(manifest.settings, selection=config.selection)
@@ -152,7 +155,7 @@ def _stored_key(folder: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _write(folder: Path, key: str, result: RunScores, shortcut: pd.DataFrame) -> None:
+def _write(folder: Path, key: str, result: "RunScores", shortcut: pd.DataFrame) -> None:
     (folder / "KEY").unlink(missing_ok=True)
     frames = {
         "scores": result.scores,
@@ -218,6 +221,8 @@ def _parts(
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:
     """Return the dataset-source classifier's scores on the run's frozen features."""
+    from bench.shortcut.source import source_probe
+
     features: dict[str, NDArray[np.float32]] = {}
     patients: dict[str, NDArray[np.str_]] = {}
     for cohort in manifest.cohorts:

@@ -108,8 +108,7 @@ def phantom_settings(grid: Grid) -> PhantomSettings:
 
 def phantom_root(grid: Grid, store: Store) -> Path:
     """Return where a grid's synthetic cohorts lie in the store."""
-    settings = phantom_settings(grid)
-    return store.root / "phantom" / short_hash(repr(settings).encode())
+    return store.root / "phantom" / phantom_settings(grid).key
 
 
 def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) -> dict[str, CohortSpec]:

@@ -126,7 +126,7 @@ def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     names: list[frozenset[str]] = []
     for folder in folders:
         try:
-            with os.scandir(root / str(folder)) as entries:
+            with os.scandir(f"{root}/{folder}") as entries:
                 names.append(frozenset(entry.name for entry in entries if entry.is_file()))
         except OSError:  # the folder is absent or closed to us: so are its images
             names.append(frozenset())
@@ -147,7 +147,9 @@ def _rules(spec: CohortSpec) -> bytes:
     if spec.layout == "table":
         return Path(spec.mapping).read_bytes()
     block = labels_yaml()["datasets"][spec.layout]
-    words = {finding: [rule.get(k) for k in ("native", "strict", "broad")] for finding, rule in block["findings"].items()}
+    words = {
+        finding: [rule.get(k) for k in ("native", "strict", "broad")] for finding, rule in block["findings"].items()
+    }
     return repr([block["family"], words, block.get("silent"), block.get("exclusive")]).encode()
 
 

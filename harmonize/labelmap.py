@@ -105,13 +105,16 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         wanted = frozenset(words(layout, finding, mapping))
         if not wanted:
             return np.full(len(cells), _NULL, np.int8)
-        if finding in exclusive:
-            states = [_exclusive(row, wanted, silent) for row in rows]
-        else:
-            states = [PRESENT if row & wanted else ABSENT for row in rows]
+        alone = finding in exclusive
+        states = [_exclusive(row, wanted, silent) if alone else _any(row, wanted) for row in rows]
         return np.array(states, np.int8)[codes] if rows else np.zeros(0, np.int8)
 
     return state_of
+
+
+def _any(row: frozenset[str], wanted: frozenset[str]) -> int:
+    """Return the state of a finding that any of its words makes present."""
+    return PRESENT if row & wanted else ABSENT
 
 
 def _exclusive(row: frozenset[str], wanted: frozenset[str], silent: frozenset[str]) -> int:

@@ -17,6 +17,7 @@ from reports.text import known
 
 AWAY = "away"
 MACRO = "macro"
+LONGEST = 18  # characters of a place in a figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,13 @@ class Hospital:
     title: str
     place: str
     lost: Estimate = MISSING  # mean over runs of the macro gap
+
+    @property
+    def where(self) -> str:
+        """The end of the place that fits beside a mark: city and country, or the country."""
+        parts = self.place.split(", ")
+        ends = [", ".join(parts[i:]) for i in range(len(parts))]
+        return next((end for end in ends if len(end) <= LONGEST), f"{parts[-1][: LONGEST - 1]}…")
 
     @property
     def is_costly(self) -> bool:

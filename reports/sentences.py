@@ -27,7 +27,8 @@ def headline(num_runs: int, num_worse: int, num_better: int, num_away: int, phan
     elif num_better == num_runs:
         said = f"{'both' if num_runs == 2 else f'all {_few(num_runs)}'} networks read better in {where}"
     elif num_worse == num_better == 0:
-        said = f"for none of the {_few(num_runs)} networks can the data tell whether it reads worse away from home"
+        whose = "neither network" if num_runs == 2 else f"none of the {_few(num_runs)} networks"
+        said = f"for {whose} can the data tell whether it reads worse away from home"
     else:
         parts = [f"{_few(num_worse)} of {_few(num_runs)} networks {_read(num_worse)} worse in {where}"]
         if num_better:
@@ -74,7 +75,7 @@ def best(label: str, away: Estimate, num_tied: int, p_best: float, num_runs: int
     if num_runs == 1:
         return f"{label} reads {away.with_interval} away from home; with one run there is nothing to compare."
     start = f"{label} has the highest mean away from home, {away.with_interval}"
-    chance = f"the chance that it is truly first is {places(p_best, 2)}"
+    chance = f"the chance that it is truly first is {_chance(p_best)}"
     if num_tied == 0:
         return f"{start}, and no other run is tied with it; {chance}."
     if num_tied == num_runs - 1:
@@ -213,6 +214,11 @@ def prevalence(finding: str, times: float, most: str, least: str) -> str:
 def _few(number: int) -> str:
     """Return a count for a headline: words to nine, figures from ten."""
     return word(number) if 0 < number < 10 else str(number)
+
+
+def _chance(share: float) -> str:
+    """Return a chance with two places, never as certain or impossible: it is counted over resamples."""
+    return "above .99" if share > 0.99 else "below .01" if share < 0.01 else places(share, 2)
 
 
 def _read(number: int) -> str:

@@ -57,7 +57,11 @@ def header(path: Path) -> list[str]:
 
 
 def read_text(
-    path: Path, columns: Sequence[str], labels: Sequence[str] = (), optional: Sequence[str] = ()
+    path: Path,
+    columns: Sequence[str],
+    labels: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    may_be_empty: bool = False,
 ) -> pd.DataFrame:
     """Return the named columns, in this order: text as written ("" for blank), `labels` as Int8 states.
 
@@ -73,7 +77,7 @@ def read_text(
     wanted = [*columns, *(column for column in optional if column in present)]
     dtype: dict[str, str] = dict.fromkeys(wanted, "str") | dict.fromkeys(labels, "category")
     frame = _read_csv(path, usecols=[*wanted, *labels], dtype=dtype)[[*wanted, *labels]]
-    if frame.empty:
+    if frame.empty and not may_be_empty:
         raise DatasetError("the table has no rows", str(path), "download it again: a header alone is no dataset")
     _check_end(path, 1 + max(present.index(column) for column in frame.columns))
     return frame.assign(**{column: _states(frame[column], path) for column in labels})

@@ -135,7 +135,7 @@ def boxes(root: Path) -> pd.DataFrame:
     columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
     if path is None:
         return pd.DataFrame({name: pd.Series(dtype=object if name in columns[:2] else float) for name in columns})
-    raw = read_text(path, _BOX_COLUMNS)
+    raw = read_text(path, _BOX_COLUMNS, may_be_empty=True)
     x, y, width, height = (numbers(raw[name]) for name in _BOX_COLUMNS[2:])
     finding = raw["Finding Label"].replace(_BOX_FINDINGS)
     values = (raw["Image Index"], finding, x, y, x + width, y + height)

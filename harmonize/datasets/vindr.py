@@ -136,7 +136,7 @@ def boxes(root: Path) -> pd.DataFrame:
     for split in ("train", "test"):
         path = find(root, f"annotations/annotations_{split}.csv")
         if path is not None:
-            parts.append(read_text(path, ["image_id", "class_name", *_CORNERS]))
+            parts.append(read_text(path, ["image_id", "class_name", *_CORNERS], may_be_empty=True))
     raw = pd.concat(parts[1:] or parts, ignore_index=True)
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})

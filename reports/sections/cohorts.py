@@ -9,6 +9,7 @@ from reports.board import Board
 from reports.section import Section, write
 from reports.text import known, percent
 
+SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
@@ -22,6 +23,7 @@ def cohorts(board: Board) -> Section:
     for row in rows:
         row["kept"] = _kept(row["used"], row["found"], row["role"] == "home")
         mine = splits[splits["dataset"] == row["dataset"]]
+        mine = mine.sort_values("split", key=lambda names: names.map(_split_order))
         row["splits"] = [
             (str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)
         ]
@@ -39,6 +41,11 @@ def cohorts(board: Board) -> Section:
         "prevalence_title": _most_different(shares),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
+
+
+def _split_order(name: str) -> str:
+    """Return what sorts splits in the order of their use, expert parts last."""
+    return f"{SPLITS.index(name) if name in SPLITS else len(SPLITS)}{name}"
 
 
 def _kept(used: float, found: float, home: bool) -> Markup:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reports.board import Board
+from reports.board import AWAY, Board
 from reports.section import Section, write
 from reports.text import percent
 
@@ -23,13 +23,15 @@ def method(board: Board) -> Section:
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
+    scores = board.tables["scores"]
+    there = scores[scores["dataset"] != AWAY]  # away is a mean over hospitals whose labellers may differ
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
         "versions": distinct("versions"),
         "devices": distinct("device"),
         "commits": distinct("commit"),
-        "references": [WORDS.get(r, r) for r in sorted(set(board.tables["scores"]["reference"].astype(str)))],
+        "references": [WORDS.get(r, r) for r in sorted(set(there["reference"].astype(str)))],
         "fingerprints": [
             (board.title(str(d)), str(f), str(licence))
             for d, f, licence in zip(

@@ -37,7 +37,9 @@ def losses(board: Board, width: float) -> Markup:
     step = grid[1] - grid[0] if len(grid) > 1 else 0.05
     low, high = (grid[0] - step if grid[0] > low else grid[0]) if low < 0 else 0.0, high * 1.02
     grid = svg.ticks(low, high, 6 if width > 400 else 4)
-    scale = svg.Scale(low, high, 100 if width > 400 else 88, width - (44 if width > 400 else 40))
+    words = max(6.6 * max(len(h.title), 0.95 * len(h.where)) for h in shown)
+    left = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
+    scale = svg.Scale(low, high, left, width - (44 if width > 400 else 40))
     row = 47.5
     height = 46 + row * len(shown)
     body = "".join(
@@ -61,9 +63,11 @@ def losses(board: Board, width: float) -> Markup:
         body += svg.circle(scale(lost.value), at, 4, "dot" if lost.clear else "dot o")
         right = scale(max(lost.value, lost.high if lost.has_interval else lost.value))
         body += svg.text(right + 8, at + 4, places(lost.value), "b halo")
-        body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.place, "tk")
+        body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
-    body += svg.text(zero + 6, 11, "as good as at home", "tk") + svg.text(width, 11, "more lost →", "tk", "end")
+    crowded = zero > width - 200  # then the words go to the other side of the line
+    body += svg.text(zero + (-6 if crowded else 6), 11, "as good as at home", "tk", "end" if crowded else "start")
+    body += svg.text(width, 11, "more lost →", "tk", "end")
     label = "AUROC lost by hospital: " + ", ".join(f"{h.title} {h.lost.with_interval}" for h in shown)
     return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
 

@@ -53,7 +53,7 @@ const charts = (() => {
     try {
       const Plotly = await plotly();
       if (first) box.replaceChildren();
-      await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false, doubleClick: false, staticPlot: false });
+      await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false });
       if (first) box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) location.hash = id; });
     } catch (error) {
       drawn.delete(box.id);

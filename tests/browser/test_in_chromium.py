@@ -94,8 +94,7 @@ class Visit:
 
 
 @pytest.mark.parametrize("name", ["many", "phantom", "one", "hostile"])
-@pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (1440, "dark")])
 def test_all_charts_are_drawn_without_a_word_on_the_console_and_without_a_request(browser, pages, name, width, scheme):
     with Visit(browser, pages / f"{name}.html", width, color_scheme=scheme) as visit:
         visit.draw()

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import LABELS, brax, chexpert, mimic, native, vindr
+from harmonize import CohortSpec
+from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, vindr
 
 
 def states(labels: tuple[str, ...], rows: list[dict[str, int]], otherwise: int = -2) -> dict[str, pd.Series]:
@@ -186,3 +187,17 @@ def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
         ours, theirs = ordered[0][column], ordered[1][column]
         assert ours.isna().tolist() == theirs.isna().tolist(), column
         assert ours.dropna().tolist() == theirs.dropna().tolist(), column
+
+
+def written(layout: str, root: Path) -> pd.DataFrame:
+    """Write a small dataset with empty image files and return its table."""
+    table = TABLES[layout]()
+    adapter(layout).write(table, root)
+    touch(table, root)
+    return table
+
+
+def on_disk(layout: str, root: Path) -> CohortSpec:
+    """Write a small dataset with empty image files and return where it is."""
+    written(layout, root)
+    return CohortSpec(layout, layout, root, *(("table.csv", str(root / "mapping.yaml")) if layout == "table" else ()))

@@ -181,7 +181,7 @@ def test_torchxrayvision_reads_the_same_chexpert_from_our_files(xrv: ModuleType,
         theirs = xrv.datasets.CheX_Dataset(
             imgpath=str(tmp_path), csvpath=str(tmp_path / name), views=["*"], unique_patients=False
         )
-        ours = chexpert.read(tmp_path).query("split == @split").reset_index(drop=True)
+        ours = chexpert.read(tmp_path).loc[lambda t, part=split: t["split"] == part].reset_index(drop=True)
         assert theirs.csv["patientid"].tolist() == ours["patient_id"].str.removeprefix("patient").tolist()
         np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ("Support Devices",)))
         assert theirs[0]["img"].shape == (1, 8, 8)
@@ -246,7 +246,7 @@ def test_torchxrayvision_reads_the_same_padchest_from_our_files(xrv: ModuleType,
     ours = padchest.read(tmp_path).set_index("image_id").loc[theirs.csv["ImageID"]]
     assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
     for label in ("Cardiomegaly", "Pneumonia", "Nodule"):
-        expected = ours["native:labels"].str.split("|").map(lambda found, word=label.lower(): float(word in found))
+        expected = [float(label.lower() in text.split("|")) for text in ours["native:labels"]]
         np.testing.assert_array_equal(theirs.labels[:, theirs.pathologies.index(label)], expected)
 
 

@@ -49,7 +49,7 @@ def tables(asked: Invented | None = None) -> Tables:
     """Invent the tables."""
     want = asked or Invented()
     rng = np.random.default_rng(want.seed)
-    home, aways = want.hospitals[0], want.hospitals[1:]
+    home, others = want.hospitals[0], want.hospitals[1:]
     prevalence = _prevalence(want, rng)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
     frames = {}
@@ -67,7 +67,7 @@ def tables(asked: Invented | None = None) -> Tables:
             "run_id": run_id, "mean_rank": k + 1.3, "rank_low": max(1, k - 2), "rank_high": min(len(order), k + 4),
             "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4,
         })  # fmt: skip
-    for key in (*aways, "away") if aways else ():
+    for key in (*others, "away") if others else ():
         losses = [macro[r]["home"] - macro[r][key] for r in order]
         if losses:
             mean = float(np.mean(losses))
@@ -85,10 +85,17 @@ def tables(asked: Invented | None = None) -> Tables:
         "title": "Invented study", "grid": "invented", "source": home, "phantom": want.phantom, "min_count": 10,
         "num_resamples": 2000, "split": {"train": 0.7, "val": 0.1, "test": 0.2}, "shared_patients": 0,
         "command": "bench run --grid invented", "created_from": order, "findings": list(FINDINGS),
-        "notes": [] if len(want.hospitals) == len(PLACES) else ["BRAX is absent: no folder brax/ in the data."],
+        "notes": _notes(want),
         "datasets": {k: {"title": PLACES[k][0], "place": PLACES[k][1]} for k in want.hospitals},
     }  # fmt: skip
     return Tables(meta, frames)
+
+
+def _notes(want: Invented) -> list[str]:
+    """Say what a reader must know before the numbers."""
+    planted = f"The synthetic training hospital prints a tag on images with {want.shortcut}; elsewhere it says nothing."
+    absent = [f"{PLACES[k][0]} is absent: no folder {k}/ in the data." for k in PLACES if k not in want.hospitals]
+    return [planted] * bool(want.shortcut) + absent
 
 
 def _prevalence(want: Invented, rng: np.random.Generator) -> dict[tuple[str, str], tuple[int, int]]:
@@ -130,11 +137,11 @@ def _score(
     want: Invented, rng: np.random.Generator, rows: Rows, i: int, run_id: str, counts: Counts
 ) -> dict[str, float]:
     """Invent everything that one run was measured to be; return its macro AUROC by hospital."""
-    home, aways = want.hospitals[0], want.hospitals[1:]
+    home, others = want.hospitals[0], want.hospitals[1:]
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
     auroc = _auroc(want, rng, i, skill, reliance, counts)
     macro = {key: _hospital(want, rows, run_id, key, auroc, reliance, counts) for key in want.hospitals}
-    known = [k for k in aways if np.isfinite(macro[k])]
+    known = [k for k in others if np.isfinite(macro[k])]
     macro["away"] = float(np.mean([macro[k] for k in known])) if known else float("nan")
     macro["home"] = macro[home]
     if known:
@@ -220,12 +227,12 @@ def _hospital(
     return macro
 
 
-def _gaps(want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], aways: list[str]) -> None:
+def _gaps(want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], others: list[str]) -> None:
     """Invent the gap of each finding and hospital, over the findings both sides have."""
     home = want.hospitals[0]
     for f in (*FINDINGS, "macro"):
         per = []
-        for key in aways:
+        for key in others:
             both = [g for g in FINDINGS if (key, g) in auroc and (home, g) in auroc and f in (g, "macro")]
             if both:
                 per.append(tuple(float(np.mean([auroc[k, g] for g in both])) for k in (home, key)))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.board import read
+from reports.board import Hospital, read
 from reports.tables import Tables
 from reports.text import places, signed, span, two_figures, whole
 from tests.reports.synthetic import Invented, tables
@@ -75,3 +75,17 @@ def test_numbers_have_no_leading_zero_and_a_true_minus():
     assert places(0.9996) == "1.000"
     assert signed(-0.0001) == ".000"
     assert whole(129526) == "129\u202f526"
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("Boston, US", "Boston, US"),
+        ("Beth Israel Deaconess Medical Center, Boston, USA", "Boston, USA"),
+        ("Hospital 108 and Hanoi Medical University Hospital, Vietnam", "Vietnam"),
+        ("Krankenhaus der Barmherzigen Brueder", "Krankenhaus der B…"),
+        ("", ""),
+    ],
+)
+def test_a_figure_shows_the_end_of_a_place_that_fits(place, shown):
+    assert Hospital("key", "Title", place).where == shown

@@ -22,6 +22,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((24, 21, 0, 5), "21 of 24 networks read worse in hospitals they have never seen; for three the data cannot tell"),
         ((4, 1, 1, 5), "One of four networks reads worse in hospitals they have never seen; one reads better; for two the data cannot tell"),
         ((4, 0, 0, 5), "For none of the four networks can the data tell whether it reads worse away from home"),
+        ((2, 0, 0, 5), "For neither network can the data tell whether it reads worse away from home"),
         ((4, 0, 4, 5), "All four networks read better in hospitals they have never seen"),
         ((0, 0, 0, 5), "No network has a score away from home"),
         ((3, 0, 0, 0), "3 networks at home only: no other hospital was tested"),
@@ -87,6 +88,11 @@ def test_the_first_run_is_never_called_best_without_saying_who_is_tied_with_it(t
     assert said.startswith("RegNetY-4GF has the highest mean away from home, .825 [.816, .832]")
     assert part in said
     assert "truly first is .49" in said
+
+
+def test_a_chance_counted_over_resamples_is_never_certain():
+    assert "truly first is above .99" in sentences.best("A", CLEAR, 0, 1.0, 5)
+    assert "truly first is below .01" in sentences.best("A", CLEAR, 3, 0.0, 5)
 
 
 def test_one_run_is_compared_with_nothing():

@@ -1,0 +1,62 @@
+"""What is compared with the committed tables, and how the tables are made anew:
+
+    python tests/regression/golden.py
+
+Do that only when numbers change on purpose, and say why in CHANGELOG.md.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.scoring.parts import Part, Settings
+from bench.scoring.score import RunScores, score_run
+from harmonize.findings import FINDINGS
+
+HERE = Path(__file__).parent
+GRID_CSV, SCORING_CSV = HERE / "tiny_grid.csv", HERE / "scoring.csv"
+KEYS = ["seed", "dataset", "split", "calibrator", "operating_point", "finding", "metric"]
+COUNTS = ["n", "num_positive", "num_negative", "num_patients"]
+
+
+def grid_table(folder: Path) -> pd.DataFrame:
+    """Return the macro scores, and AUROC per finding, of the grid `tiny` that is finished in `folder`."""
+    tables = folder / "runs" / "report" / "tiny" / "tables"
+    scores = pd.read_parquet(tables / "scores.parquet")
+    seeds = pd.read_parquet(tables / "runs.parquet").set_index("run_id")["seed"]
+    scores.insert(0, "seed", scores["run_id"].map(seeds))
+    kept = scores[(scores["finding"] == "macro") | (scores["metric"] == "auroc")]
+    return kept[[*KEYS, *COUNTS, "value"]].sort_values(KEYS).reset_index(drop=True)
+
+
+def fixed_scores() -> RunScores:
+    """Return the scores of drawn logits with ties, uncertain, unmapped and rare labels: they depend on scoring alone."""
+    draw = np.random.default_rng(0)
+    parts = []
+    for dataset, split, n in (("home", "val", 150), ("home", "test", 200), ("first", "all", 180), ("second", "test", 160)):
+        state = draw.choice(np.array([1, 0, -1, -2], np.int8), (n, len(FINDINGS)), p=[0.3, 0.3, 0.1, 0.3])
+        if dataset == "second":
+            state[:, 6] = -3  # a finding it cannot express
+            state[:, 8] = np.where(np.arange(n) < 3, 1, 0)  # too few patients
+        logit = (draw.normal(0, 1, state.shape) + 1.2 * (state == 1)).round(2).astype(np.float32)
+        patients = np.array([f"p{i // 2}" for i in range(n)], object)
+        images = np.array([f"{dataset}-{split}-{i}" for i in range(n)], object)
+        parts.append(Part(dataset, split, "report", images, patients, logit, state))
+    return score_run("run", FINDINGS, "home", parts, Settings(num_resamples=200))
+
+
+def scoring_table() -> pd.DataFrame:
+    """Return all numbers of `fixed_scores`, intervals too."""
+    scores = fixed_scores().scores
+    return scores[[*KEYS[1:], *COUNTS, "value", "low", "high"]].sort_values(KEYS[1:]).reset_index(drop=True)
+
+
+if __name__ == "__main__":
+    scoring_table().to_csv(SCORING_CSV, index=False, float_format="%.12g")
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run([sys.executable, "-m", "bench.cli", "run", "--grid", "tiny"], cwd=name, check=True)
+        grid_table(Path(name)).to_csv(GRID_CSV, index=False, float_format="%.6g")
