@@ -88,7 +88,7 @@ def open_cache(
 ) -> ImageCache:
     """Return the cache of table[image_id, path] below root, made or completed where needed.
 
-    workers > 1 decodes in that many processes; a script that calls this needs `if __name__ == "__main__":`.
+    workers > 1 decodes in up to that many processes; a script that calls this needs `if __name__ == "__main__":`.
     progress gets (name, images done, images in all). Raises SetupError when the disk is too small.
     """
     if table.empty:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -21,6 +22,7 @@ from harmonize.errors import SetupError
 from harmonize.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 
 CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
+POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
 _AHEAD = 3  # chunks per process under way: bounds the memory
 
 Row = tuple[int, str]  # crc32 of the pixels and "", or 0 and why the image is unreadable
@@ -30,11 +32,23 @@ Decoded = tuple[NDArray[np.uint8], list[Row]]
 def decode_rows(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], NDArray[np.uint8], list[Row]]]:
-    """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished."""
-    if workers <= 1 or len(chunks) <= 1:
-        for rows in chunks:
-            yield rows, *decode([paths[row] for row in rows], geometry)
-        return
+    """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished.
+
+    The pixels are the same whoever decodes; processes start only where the chunks so far say that it pays.
+    """
+    started = time.monotonic()
+    for number, rows in enumerate(chunks):
+        remaining_s = (time.monotonic() - started) / max(number, 1) * (len(chunks) - number)
+        if workers > 1 and number > 0 and remaining_s >= POOL_WORTH_S:
+            yield from _decode_in_pool(chunks[number:], paths, geometry, workers)
+            return
+        yield rows, *decode([paths[row] for row in rows], geometry)
+
+
+def _decode_in_pool(
+    chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
+) -> Iterator[tuple[list[int], NDArray[np.uint8], list[Row]]]:
+    """Yield the same from several processes."""
     # Spawned, not forked: the caller may hold threads of torch or a lock of OpenCV.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)

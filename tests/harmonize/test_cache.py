@@ -73,7 +73,7 @@ def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_several_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = cohort(tmp_path)
     one = build(tmp_path, table)
-    monkeypatch.setattr(cachebuild, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(cachebuild, "POOL_WORTH_S", 0.0)
     monkeypatch.setattr("harmonize.cache.CHUNK_BYTES", 1)
     two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
     np.testing.assert_array_equal(one.images, two.images)
@@ -149,6 +149,7 @@ def test_a_killed_build_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
     script = tmp_path / "build.py"
     script.write_text(
         "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache as cache\n"
+        "import harmonize.cachebuild as cachebuild\ncachebuild.POOL_WORTH_S = 0.0\n"
         "from harmonize.pixels import Geometry\ncache.CHUNK_BYTES = 1\n"
         "def slow(*call):\n    print(call, flush=True)\n    time.sleep(0.05)\n"
         "if __name__ == '__main__':\n    root = Path(sys.argv[1])\n"
