@@ -125,6 +125,8 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
 
 def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """Return the split of each row of the training cohort; training patients beyond `cohort.limit` are in "unused"."""
+    if (table["split"] == "test").all():  # a table without splits: at home its patients are divided like any other's
+        table = table.assign(split="")
     split = assign(table, split_of(config))
     if config.cohort.limit:
         patients = sorted(set(table.loc[split == "train", "patient_id"]), key=lambda p: position(f"limit {p}"))
