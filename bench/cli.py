@@ -270,12 +270,11 @@ def phantom(
 def main() -> None:
     """Run the app; show a CxrError without traceback and exit 2, an interrupt as 130."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # a typer.Exit comes back as its code
+        sys.exit(code if isinstance(code, int) else 0)
     except CxrError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except typer.Exit as leave:
-        sys.exit(leave.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted; the same command goes on where it stopped", err=True)
         sys.exit(130)

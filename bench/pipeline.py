@@ -54,7 +54,10 @@ def run_one(job: Job, progress: Progress) -> bool:
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(job.run.config.threads)
-        network, trained = _trained(job, folder, device, progress)
+        trained = not (folder / "model.safetensors").is_file()
+        if trained:
+            _train(job, folder, device, progress)
+        network = _frozen(job, folder, device)
         _predict_all(job, folder, network, device, progress)
         if not (folder / "cost.json").is_file():
             progress("measure cost", 0, 1)
@@ -66,43 +69,44 @@ def run_one(job: Job, progress: Progress) -> bool:
     return True
 
 
-def _trained(job: Job, folder: Path, device: torch.device, progress: Progress) -> tuple[Network, bool]:
-    """Return the run's frozen network and whether it was trained just now."""
-    from safetensors.torch import load_file, save_file
+def _frozen(job: Job, folder: Path, device: torch.device) -> Network:
+    """Return the run's trained network as it is stored: what predicts does not depend on who trained it, and when."""
+    from safetensors.torch import load_file
 
-    run, config = job.run, job.run.config
-    architecture = run.entries["architecture"]
-    weights: Path | Literal["hub"] | None = run.weights_file or ("hub" if config.weights == "imagenet" else None)
-    file, home = folder / "model.safetensors", job.refs[0]
-    findings = space(config.space)
-    if file.is_file():
-        network = build(architecture.use, architecture.options, len(findings), config.channels, None, config.seed)
-        network.load_state_dict(load_file(file))
-        return network.to(device), False
-    network = build(
-        architecture.use,
-        architecture.options,
-        len(findings),
-        config.channels,
-        weights,
-        seed_for(config.seed, "weights"),
-    )
+    network = _network(job, None)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def _network(job: Job, weights: Path | Literal["hub"] | None) -> Network:
+    config, architecture = job.run.config, job.run.entries["architecture"]
+    num_outputs, seed = len(space(config.space)), seed_for(config.seed, "weights")
+    return build(architecture.use, architecture.options, num_outputs, config.channels, weights, seed)
+
+
+def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> None:
+    """Train the run's network and store the chosen epoch's weights and the history."""
+    from safetensors.torch import save_file
+
+    run, config, home = job.run, job.run.config, job.refs[0]
+    network = _network(job, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     cache = open_images(job.store, home, geometry_of(run))
-    table = pd.read_parquet(home.table)
+    table, findings = pd.read_parquet(home.table), space(config.space)
     split = home_split(table, config)
     train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
     unlearnt = findings_without_both_classes(train.state_NK, findings)
     if len(unlearnt) == len(findings):
         raise TrainingError("no finding has both classes in the readable training images")
-    trained = fit(
-        run, network, _tone(run, network), Feed(cache.images, device), train, val, device, folder / "last.pt", progress
-    )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
+    trained = fit(run, network, _tone(run, network), feed, train, val, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    facts = {"best_epoch": str(trained.best_epoch), "unlearnt": json.dumps(unlearnt), "peak_memory_bytes": str(peak)}
-    with replacing(file) as temporary:
-        save_file({k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}, temporary, metadata=facts)
-    return trained.network, True
+    facts = {"best_epoch": trained.best_epoch, "unlearnt": unlearnt, "peak_memory_bytes": peak}
+    state = {k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(state, temporary, metadata={"unseen": json.dumps(facts)})  # one key: several are written in any order
 
 
 def _tone(run: Run, network: Network) -> Tone:
@@ -181,7 +185,7 @@ def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) 
     size = int(job.run.preprocessing["size"])
     size_of = cost.cost(network, size)
     with safe_open(folder / "model.safetensors", "pt") as file:
-        facts = file.metadata() or {}
+        facts = json.loads((file.metadata() or {}).get("unseen", "{}"))
     measured: dict[str, Any] = {
         "params": size_of.params,
         "trainable_params": size_of.trainable_params,
@@ -190,7 +194,7 @@ def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) 
         "not_counted": list(size_of.unsupported),
         "images_per_second": cost.throughput(network, size, device),
         "throughput_device": device_name(device, job.run.config.threads),
-        "peak_memory_bytes": int(facts.get("peak_memory_bytes", 0)) or None,  # of training; unknown on a CPU
+        "peak_memory_bytes": facts.get("peak_memory_bytes") or None,  # of training; unknown on a CPU
         "image_size": size,
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())
