@@ -270,20 +270,13 @@ def phantom(
 def main() -> None:
     """Run the app; show a CxrError without traceback and exit 2, an interrupt as 130."""
     try:
-        code = app(standalone_mode=False)  # a typer.Exit comes back as its code
-        sys.exit(code if isinstance(code, int) else 0)
+        app()
     except CxrError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(130)
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(error.exit_code)
+    except SystemExit as leave:
+        if leave.code == 130:
+            typer.echo("interrupted; the same command goes on where it stopped", err=True)
         raise
 
 

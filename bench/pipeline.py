@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,28 +16,19 @@ from numpy.typing import NDArray
 
 from bench import cost
 from bench.data import Examples, Feed, examples, probe_rows
+from bench.job import Job
 from bench.models import Network, build
 from bench.plan import EVALUATED_AT_HOME, CohortRef, geometry_of, home_split, open_images
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.run import Run
-from bench.store import Progress, Store, canonical_json, lease, replacing, table_facts, write_bytes, write_table
+from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
 from bench.train import TrainingError, findings_without_both_classes, fit
 from harmonize.cache import ImageCache
 from harmonize.findings import space
 from harmonize.seeds import seed_for
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """All that a worker process needs to do one run."""
-
-    run: Run
-    store: Store
-    refs: tuple[CohortRef, ...]  # home first
-    device: str
 
 
 def run_one(job: Job, progress: Progress) -> bool:

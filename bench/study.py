@@ -1,6 +1,7 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.collect import Manifest, load_scores, read_manifest, score_all, scored_ids
+from bench.execute.local import submit, warm_up
 from bench.grid import Grid
+from bench.job import Job
 from bench.plan import Plan, make_plan, missing_predictions, prepare, write_manifest
 from bench.registry import Registry
 from bench.run import Run
@@ -56,6 +59,8 @@ def only(runs: Sequence[Run], pattern: str | None) -> list[Run]:
 
 def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display: Display) -> Result:
     """Train and predict what the runs lack; write the manifest, the scores and the page."""
+    if any(plan.store.state(r.id) != "done" for r in runs):
+        warm_up()
     caches = prepare(plan, workers, display.progress)
     write_manifest(plan, caches)
     todo = [r for r in runs if plan.store.state(r.id) != "done" or missing_predictions(plan, r, caches)]
@@ -63,9 +68,6 @@ def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display:
     failed: dict[str, str] = {}
     trained = held = 0
     if todo:
-        from bench.execute.local import submit
-        from bench.pipeline import Job
-
         devices = choose_devices(device, workers, max(r.config.threads for r in todo))
         jobs = [Job(run, plan.store, plan.refs, devices[0]) for run in todo]
         names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
@@ -146,19 +148,29 @@ def summary(store: Store, grid: str) -> list[str]:
 
 def choose_devices(device: str, workers: int, threads: int) -> list[str]:
     """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
-    import torch
-
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
     if device.startswith("cuda"):
-        if not torch.cuda.is_available():
+        if not _cuda():
             raise SetupError(
                 "no CUDA device can be used",
                 f"--device {device}",
                 "use --device cpu, or install a driver that fits this torch",
             )
-        return [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        return [device] if ":" in device else [f"cuda:{i}" for i in range(_cuda())]
     return ["cpu"] * max(1, workers // threads)
+
+
+def _may_have_gpu() -> bool:
+    """Whether this machine can have a GPU that torch uses: Linux shows each as a device file; elsewhere, ask torch."""
+    return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
+
+
+def _cuda() -> int:
+    """Return the number of CUDA devices that torch can use."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def default_workers() -> int:

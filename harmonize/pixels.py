@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from harmonize.dicom import read_dicom
 from harmonize.imagefile import MAX_PIXELS, UnreadableImage, jpeg_size, png_size
 from harmonize.tone import percentiles_to_uint8
 
@@ -46,6 +45,8 @@ def read_gray(path: Path, at_least: int = 0) -> Gray:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if content[128:132] == b"DICM":
+        from harmonize.dicom import read_dicom  # half a second to import, for one dataset of six
+
         return read_dicom(content)
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 

@@ -45,7 +45,9 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the file: {error}", str(path), "check the name and that it is UTF-8 text") from error
+        raise ConfigError(
+            f"cannot read the file: {error}", str(path), "check the name and that it is UTF-8 text"
+        ) from error
     return parse_yaml(text, str(path))
 
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bench.pipeline import Job, run_one
+from bench.job import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Outcome:
     seconds: float
 
 
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 OnEvent = Callable[[str, str, int, int], None]  # run id, what, done, total
 
 
@@ -39,9 +40,32 @@ class _Worker:
     began: float
 
 
+def warm_up() -> None:
+    """Start the process that workers are forked from: it imports torch once for all, while other things go on."""
+    if _METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        multiprocessing.get_context(_METHOD).set_forkserver_preload(["bench.pipeline"])
+        with _threads(1):
+            forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Set what OpenMP and MKL read once, when torch is imported; a run sets its own number again."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(number)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
 def submit(jobs: Sequence[Job], devices: Sequence[str], on_event: OnEvent) -> Iterator[Outcome]:
     """Do the jobs, one at a time on each device (a device may be named several times), and yield how each ended."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(_METHOD)
     waiting, free = list(jobs), list(devices)
     busy: dict[Connection, _Worker] = {}
     spare: dict[str, list[_Worker]] = {}
@@ -84,15 +108,8 @@ def submit(jobs: Sequence[Job], devices: Sequence[str], on_event: OnEvent) -> It
 def _start(context: Any, job: Job) -> _Worker:
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(there,), daemon=True)
-    threads = str(job.run.config.threads)
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, threads))  # read once, when the worker imports torch
-    try:
+    with _threads(job.run.config.threads):
         process.start()
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
     there.close()
     return _Worker(process, here, job, time.monotonic())
 
@@ -130,6 +147,8 @@ def _attempt(job: Job, progress: Callable[[str, int, int], None]) -> tuple[str, 
     folder = job.store.begin(job.run.id, job.run.document)
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
+            from bench.pipeline import run_one
+
             return ("done", "") if run_one(job, progress) else ("held", "another process is at work on this run")
         except Exception as error:  # noqa: BLE001  (whatever stops one run must not stop the others; it is recorded)
             text = traceback.format_exc()

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bench.scoring.compare import holm, p_value, simultaneous
 from bench.scoring.gap import AWAY, MACRO
@@ -58,7 +57,7 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         return _frame([], SCHEMAS["ranks"])
     group, p_anchor = tie_groups(value, drawn)
     drawn = drawn[:, np.isfinite(drawn).all(0)]
-    place = rankdata(-drawn, axis=0)
+    place = pd.DataFrame(-drawn).rank(axis=0).to_numpy(np.float64)
     low, high = np.quantile(place, 0.025, axis=1), np.quantile(place, 0.975, axis=1)
     best = drawn == drawn.max(0)
     p_best = (best / best.sum(0)).mean(1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from bench.scoring.intervals import LEVEL, enough, percentile
 
@@ -35,7 +35,7 @@ def p_value(value: Array, replicates: Array) -> Array:
     distance = np.abs(value)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where((error == 0) & (distance == 0), 0.0, distance / error)
-    return np.asarray(2 * norm.sf(z), np.float64)
+    return np.asarray(2 * ndtr(-z), np.float64)
 
 
 def paired(value_first: float, value_second: float, first: Array, second: Array) -> Difference:

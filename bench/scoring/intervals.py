@@ -6,7 +6,7 @@ if at least 95 % of its replicates could be.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Array = NDArray[np.float64]
 
@@ -67,7 +67,7 @@ def wilson(share: Array, num: Array) -> tuple[Array, Array]:
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953. Unlike the bootstrap it has a width at 0 and at 1.
     """
-    z = float(norm.ppf((1 + LEVEL) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     scale = 1 + z * z / num
     centre = (share + z * z / (2 * num)) / scale
     half = z / scale * np.sqrt(share * (1 - share) / num + z * z / (4 * num * num))

@@ -6,8 +6,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from harmonize.phantom.drawing import Map
 from harmonize.phantom.scanner import Mask
@@ -50,6 +48,9 @@ def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[in
     """Write a de-identified DICOM whose grey values run over a window of a 16-bit word; `inverted` is MONOCHROME1."""
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
+    from pydicom.dataset import Dataset, FileMetaDataset  # half a second to import, for one hospital
+    from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
     data = Dataset()
     data.file_meta = FileMetaDataset()
     data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

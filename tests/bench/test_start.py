@@ -18,6 +18,10 @@ print(*[m for m in ("torch", "timm", "sklearn", "shap", "pandas", "numba", "plot
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "architectures"], ["list"]])
 def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE.format(arguments=arguments)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", PROBE.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     )
     assert done.stdout.split() == []

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from bench.store import Store, short_hash, table_facts
@@ -81,7 +82,9 @@ def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_
 
 def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
     arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--quiet", "--workers", "1"]
-    return subprocess.Popen(arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[bytes]") -> None:
@@ -135,7 +138,9 @@ def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, c
     bad = pd.read_csv(store_copy / "runs" / "cohorts" / "quarantine-nih.csv")
     assert len(bad) == 3
     assert bad["reason"].str.len().gt(0).all()
-    cohorts = pd.read_parquet(store_copy / "runs" / "report" / "tiny" / "tables" / "cohorts.parquet").set_index("dataset")
+    cohorts = pd.read_parquet(store_copy / "runs" / "report" / "tiny" / "tables" / "cohorts.parquet").set_index(
+        "dataset"
+    )
     assert (cohorts.loc["nih", "absent"], cohorts.loc["nih", "unreadable"]) == (1, 2)
     for run in runs(store_copy):
         assert not pd.read_parquet(run / "predictions" / "nih.parquet")["image_id"].isin(bad["image_id"]).any()
@@ -163,7 +168,9 @@ def test_a_wrong_request_is_answered_in_one_message_before_anything_trains(
         entries.write_text(entries.read_text().replace("Patient ID", "Patient"))
     if damage == "grid":
         grid = "typo.yaml"
-        (tmp_path / grid).write_text(TINY.read_text().replace("architecture: seresnet_tiny", "architecture: seresnet_tny"))
+        (tmp_path / grid).write_text(
+            TINY.read_text().replace("architecture: seresnet_tiny", "architecture: seresnet_tny")
+        )
     done = command("run", "--grid", grid, "--data", "data", "--quiet", cwd=tmp_path, code=2)
     assert "error:" in done.stderr
     assert "where:" in done.stderr
@@ -188,5 +195,64 @@ def test_no_patient_id_is_on_the_page_or_in_its_tables(finished: Path) -> None:
     (table,) = (finished / "runs" / "cohorts").glob("padchest-*.parquet")
     patients = pd.read_parquet(table, columns=["patient_id"])["patient_id"].unique()
     report = finished / "runs" / "report" / "tiny"
-    text = (report / "leaderboard.html").read_text() + "".join(pd.read_parquet(p).to_csv() for p in (report / "tables").glob("*.parquet"))
+    text = (report / "leaderboard.html").read_text() + "".join(
+        pd.read_parquet(p).to_csv() for p in (report / "tables").glob("*.parquet")
+    )
     assert not [p for p in patients if str(p) in text]
+
+
+def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for("*/*/run.json", tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in said
+    assert "Traceback" not in said
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    process = start(tmp_path, "tiny")
+    wait_for("*/*/run.json", tmp_path, process)
+    below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    assert below
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        if not any(alive(pid) for pid in below):
+            return
+        time.sleep(0.1)
+    raise AssertionError("a worker goes on without its parent")
+
+
+@pytest.mark.slow
+def test_the_demo_tells_its_story(tmp_path: Path, command: Command) -> None:
+    """The planted finding loses more than .10 away from home in every run, and its interval lies above 0."""
+    command("run", "--grid", "demo", "--quiet", cwd=tmp_path)
+    tables = tmp_path / "runs" / "report" / "demo" / "tables"
+    gaps, splits = pd.read_parquet(tables / "gaps.parquet"), pd.read_parquet(tables / "splits.parquet")
+    planted = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "Pleural Effusion")]
+    assert len(planted) == 4
+    assert (planted["value"] > 0.10).all()
+    assert (planted["low"] > 0).all()
+    sizes = splits.set_index(["dataset", "split"])["images"]
+    assert sizes["chexpert", "train"] >= 1500
+    assert sizes["chexpert", "test"] >= 300
+    assert sizes.drop("chexpert").min() >= 300
+    shortcut = pd.read_parquet(tables / "shortcut.parquet").set_index(["control", "metric"])["value"]
+    assert shortcut["none", "balanced_accuracy"].min() > 0.8
+    assert shortcut["shuffled", "balanced_accuracy"].between(0.10, 0.24).all()
+    page = (tables.parent / "leaderboard.html").read_text()
+    assert "Pleural Effusion loses most" in page

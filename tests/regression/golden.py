@@ -37,7 +37,12 @@ def fixed_scores() -> RunScores:
     """Return the scores of drawn logits with ties, uncertain, unmapped and rare labels: they depend on scoring alone."""
     draw = np.random.default_rng(0)
     parts = []
-    for dataset, split, n in (("home", "val", 150), ("home", "test", 200), ("first", "all", 180), ("second", "test", 160)):
+    for dataset, split, n in (
+        ("home", "val", 150),
+        ("home", "test", 200),
+        ("first", "all", 180),
+        ("second", "test", 160),
+    ):
         state = draw.choice(np.array([1, 0, -1, -2], np.int8), (n, len(FINDINGS)), p=[0.3, 0.3, 0.1, 0.3])
         if dataset == "second":
             state[:, 6] = -3  # a finding it cannot express

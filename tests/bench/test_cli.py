@@ -1,0 +1,75 @@
+"""The command line: exit codes, messages, lists."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["nonsense"], ["run", "--grid"], ["run", "--grid", "demo", "--nope"]])
+def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
+    arguments: list[str], tmp_path: Path, command: Command
+) -> None:
+    said = command(*arguments, cwd=tmp_path, code=2).stderr
+    assert "Error: " in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
+        (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
+        (["list", "architecture"], "no section", "architectures"),
+        (["score"], "no run store", "--store"),
+        (["report", "--store", "nowhere"], "no run store", "--store"),
+        (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
+        (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
+        (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
+    ],
+)
+def test_a_wrong_request_says_what_where_and_how_to_mend_it(
+    arguments: list[str], what: str, fix: str, tmp_path: Path, command: Command
+) -> None:
+    said = command(*arguments, cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: ")
+    assert what in said
+    assert "where: " in said
+    assert fix in said
+    assert "Traceback" not in said
+
+
+def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:
+    names = json.loads(command("list", "architectures", "resnet*", "--json", cwd=tmp_path).stdout)
+    assert names == ["resnet18", "resnet50", "resnet101"]
+
+
+def test_check_looks_at_environment_and_registry(tmp_path: Path, command: Command) -> None:
+    said = command("check", cwd=tmp_path).stdout
+    assert "ok   registry" in said
+    assert "every shipped grid expands" in said
+
+
+def test_check_names_a_dataset_that_cannot_be_read(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "data" / "nih").mkdir(parents=True)
+    said = command("check", "--data", "data", cwd=tmp_path, code=1).stdout
+    assert "BAD  nih" in said
+    assert "Data_Entry" in said
+
+
+def test_phantoms_are_not_written_over_other_files(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert "other files" in command("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
+
+
+def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, command: Command) -> None:
+    small = ["--source", "30", "--external", "6", "--size", "64", "--quiet"]
+    command("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
+    assert "BAD" not in command("check", "--data", "p", cwd=tmp_path).stdout
+    assert len(list((tmp_path / "p" / "masks").rglob("*.png"))) > 100
