@@ -247,12 +247,12 @@ def test_the_demo_tells_its_story(tmp_path: Path, command: Command) -> None:
     assert len(planted) == 4
     assert (planted["value"] > 0.10).all()
     assert (planted["low"] > 0).all()
-    sizes = splits.set_index(["dataset", "split"])["images"]
-    assert sizes["chexpert", "train"] >= 1500
-    assert sizes["chexpert", "test"] >= 300
-    assert sizes.drop("chexpert").min() >= 300
-    shortcut = pd.read_parquet(tables / "shortcut.parquet").set_index(["control", "metric"])["value"]
-    assert shortcut["none", "balanced_accuracy"].min() > 0.8
-    assert shortcut["shuffled", "balanced_accuracy"].between(0.10, 0.24).all()
+    home = splits[splits["dataset"] == "chexpert"].set_index("split")["images"]
+    assert home["train"] >= 1500
+    assert home["test"] >= 300
+    assert splits.loc[splits["dataset"] != "chexpert", "images"].min() >= 300
+    shortcut = pd.read_parquet(tables / "shortcut.parquet").query("metric == 'balanced_accuracy'")
+    assert shortcut.loc[shortcut["control"] == "none", "value"].min() > 0.8
+    assert shortcut.loc[shortcut["control"] == "shuffled", "value"].between(0.10, 0.24).all()
     page = (tables.parent / "leaderboard.html").read_text()
     assert "Pleural Effusion loses most" in page
