@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 something failed, 2 the request was wrong, 130 interrupted.
 """
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harmonize.errors import ConfigError, CxrError
+from harmonize.errors import ConfigError, CxrError, StoreError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,8 +203,9 @@ def check(
 @app.command(epilog="Example:  bench score --store runs --grid demo")
 def score(grid: StoredGridOption = None, store: StoreOption = Path("runs"), quiet: QuietOption = False) -> None:
     """Score the runs of a grid again from the store: no GPU, no images."""
-    from bench.collect import read_manifest, score_all
+    from bench.collect import score_all
     from bench.display import choose_display
+    from bench.manifest import read_manifest
     from bench.store import Store
     from bench.study import summary
 
@@ -225,8 +227,8 @@ def report(
     quiet: QuietOption = False,
 ) -> None:
     """Write the leaderboard of a grid from the store."""
-    from bench.collect import read_manifest
     from bench.display import choose_display
+    from bench.manifest import read_manifest
     from bench.store import Store
     from bench.study import finish
 
@@ -273,6 +275,15 @@ def main() -> None:
         app()
     except CxrError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or Path.cwd()
+        problem = StoreError(
+            f"cannot write: {error.strerror}", str(where), "make it writable, make room, or choose another --store"
+        )
+        typer.echo(f"error: {problem}", err=True)
         sys.exit(2)
     except SystemExit as leave:
         if leave.code == 130:

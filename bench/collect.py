@@ -4,89 +4,31 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 """
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.config import RunConfig, from_dict
-from bench.plan import home_split
-from bench.scoring.parts import Part, Settings
+from bench.config import RunConfig
+from bench.manifest import Manifest
+from bench.plan import EVALUATED_AT_HOME, home_split, states
+from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize.errors import StoreError
-from harmonize.findings import UNMAPPED_CODE, space
+from harmonize.findings import space
+from harmonize.labelmap import reference
 
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
 SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
 FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What `bench run` planned, read back from the store."""
-
-    store: Store
-    content: Mapping[str, Any]
-
-    @property
-    def settings(self) -> Settings:
-        """Return how this grid is scored."""
-        return Settings(min_count=int(self.content["min_count"]))
-
-    @property
-    def runs(self) -> list[Mapping[str, Any]]:
-        """Return the planned runs, in the order of the grid."""
-        return list(self.content["runs"])
-
-    @property
-    def cohorts(self) -> list[Mapping[str, Any]]:
-        """Return the cohorts, home first."""
-        return list(self.content["cohorts"])
-
-    def config(self, run: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of a planned run."""
-        return from_dict(RunConfig, run["config"], f"run {run['id']}")
-
-    def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
-        """Return the harmonized table of a cohort.
-
-        Raises StoreError when it is missing or damaged.
-        """
-        path = self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
-        if table_facts(path).get("id") != cohort["id"]:
-            raise StoreError(
-                "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
-            )
-        return pd.read_parquet(path)
-
-
-def read_manifest(store: Store, name: str | None) -> Manifest:
-    """Return the manifest of a grid; without a name, of the only grid in the store.
-
-    Raises StoreError when it is not there or the choice is open.
-    """
-    names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name is None or name not in names:
-        what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
-        raise StoreError(
-            what,
-            str(store.root / "grids"),
-            f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
-        )
-    content = store.read_json("grids", f"{name}.json")
-    if content.get("schema") != 1:
-        raise StoreError(
-            "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
-        )
-    return Manifest(store, content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,53 +43,59 @@ class Labels:
 def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) -> Labels:
     """Return states [N, K] and the split of each image: assigned at home, the dataset's own away."""
     table = manifest.table(cohort)
-    columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in space(config.space)]
     split = home_split(table, config) if cohort["role"] == "home" else table["split"]
-    return Labels(table, np.stack(columns, axis=1), split.to_numpy(str))
+    return Labels(table, states(table, space(config.space)), split.to_numpy(str))
 
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run whose scores are not there or out of date; return the ids of all scored runs."""
-    done = [run for run in manifest.runs if manifest.store.state(run["id"]) == "done"]
+    done = [run for run in manifest.runs if not unfinished(manifest, run)]
     labels: dict[tuple[str, str, str], Labels] = {}
     for i, run in enumerate(done):
         progress("score", i, len(done))
         folder = manifest.store.root / "scores" / run["id"]
         key = _key(manifest, run)
-        if _stored_key(folder) == key:
+        if _stored_key(folder) == key and all(
+            table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES
+        ):
             continue
         from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
 
         config = manifest.config(run)
         parts = _parts(manifest, run, config, labels)
         settings = replace(manifest.settings, selection=config.selection)
-        result = score_run(run["id"], space(config.space), manifest.content["source"], parts, settings, threads)
+        home, findings = manifest.content["source"], space(config.space)
+        unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+        result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
         _write(folder, key, result, _probe(manifest, run, config))
     progress("score", len(done), len(done))
     return [run["id"] for run in done]
 
 
+def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return why a run cannot be scored, "" when it can: it is done and has predictions on every cohort of the grid."""
+    state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
+    if state == "failed":
+        return manifest.store.reason(run["id"])
+    for cohort in manifest.cohorts if state == "done" else ():
+        for path in (
+            folder / "predictions" / f"{cohort['name']}.parquet",
+            folder / "features" / f"{cohort['name']}.npz",
+        ):
+            if not path.is_file():
+                return f"no {path.parent.name} on {cohort['name']}"
+    return "" if state == "done" else "not finished"
+
+
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return what the scores of a run depend on, as a hash."""
     folder = manifest.store.run_dir(run["id"])
-    facts = {
-        c["name"]: [c["id"], c["headline_split"], table_facts(folder / "predictions" / f"{c['name']}.parquet")]
-        for c in manifest.cohorts
-    }
-    for facts_of in facts.values():
-        facts_of[2] = {k: v for k, v in facts_of[2].items() if k in {"fingerprint", "weights"}}
-    settings = manifest.settings
-    return short_hash(
-        canonical_json(
-            [
-                SCORING_VERSION,
-                run["id"],
-                facts,
-                [settings.min_count, settings.num_resamples, settings.bins, settings.seed],
-            ]
-        ),
-        32,
-    )
+    facts = []
+    for cohort in manifest.cohorts:
+        stored = table_facts(folder / "predictions" / f"{cohort['name']}.parquet")
+        place = [cohort["name"], cohort["role"], cohort["id"], cohort["headline_split"]]
+        facts.append([*place, stored.get("fingerprint"), stored.get("weights")])
+    return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings)]), 32)
 
 
 def _stored_key(folder: Path) -> str:
@@ -165,7 +113,7 @@ def _write(folder: Path, key: str, result: "RunScores", shortcut: pd.DataFrame) 
         "shortcut": shortcut,
     }
     for name, frame in frames.items():
-        write_table(folder / f"{name}.parquet", frame)
+        write_table(folder / f"{name}.parquet", frame, {"key": key})
     with replacing(folder / "replicates.npz") as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **result.replicates)
     write_bytes(folder / "KEY", key.encode())
@@ -182,13 +130,7 @@ def _parts(
             known[place] = labels_of(manifest, cohort, config)
         labels = known[place]
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
-        if not path.is_file():
-            raise StoreError(
-                f"run {run['id']} has no predictions on {cohort['name']}",
-                str(path),
-                "run the grid again with `bench run --grid`",
-            )
-        predictions = pd.read_parquet(path)
+        predictions = read_table(path)
         at = pd.Index(labels.table["image_id"].to_numpy(str)).get_indexer(
             pd.Index(predictions["image_id"].to_numpy(str))
         )
@@ -200,22 +142,18 @@ def _parts(
             )
         logit_NK = predictions[list(findings)].to_numpy(np.float32)
         split = labels.split[at]
-        stated = str(cohort["facts"].get("reference", "report"))
+        phantom, layout = bool(manifest.content["phantom"]), cohort["layout"]
         if cohort["role"] == "home":
-            wanted = [
-                (name, split == name, "radiologist" if name.startswith("expert") else stated)
-                for name in ("val", "test", "expert_valid", "expert_test")
-            ]
+            wanted = [(name, split == name) for name in EVALUATED_AT_HOME]
         else:
             headline = cohort["headline_split"]
-            wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline, stated)]
-        for name, mask, reference in wanted:
+            wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
+        for name, mask in wanted:
             if mask.any():
+                by = "phantom" if phantom else reference(layout, name)
                 chosen = at[mask]
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
-                parts.append(
-                    Part(cohort["name"], name, reference, ids, patients, logit_NK[mask], labels.state_NK[chosen])
-                )
+                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], labels.state_NK[chosen]))
     return parts
 
 
@@ -238,30 +176,48 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.
 
 def scored_ids(manifest: Manifest) -> list[str]:
     """Return the ids of the finished runs that have scores, in the order of the grid."""
-    store = manifest.store
-    return [
-        r["id"]
-        for r in manifest.runs
-        if store.state(r["id"]) == "done" and (store.root / "scores" / r["id"] / "KEY").is_file()
-    ]
+    scores = manifest.store.root / "scores"
+    return [r["id"] for r in manifest.runs if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a Parquet file of the store.
+
+    Raises StoreError when it is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StoreError(
+            f"cannot read {path.name}: {error}", str(path), "run the grid again: what is missing is made again"
+        ) from error
 
 
 def load_scores(store: Store, run_ids: Sequence[str], name: str) -> pd.DataFrame:
     """Return one derived table of several runs, stacked."""
-    frames = [pd.read_parquet(store.root / "scores" / run_id / f"{name}.parquet") for run_id in run_ids]
+    frames = [read_table(store.root / "scores" / run_id / f"{name}.parquet") for run_id in run_ids]
     return pd.concat([f for f in frames if len(f)] or frames or [pd.DataFrame()], ignore_index=True)
 
 
 def load_replicates(store: Store, run_id: str) -> dict[str, NDArray[np.float64]]:
-    """Return the bootstrap replicates of a run, by name."""
-    with np.load(store.root / "scores" / run_id / "replicates.npz", allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    """Return the bootstrap replicates of a run, by name.
+
+    Raises StoreError when they are missing or damaged.
+    """
+    path = store.root / "scores" / run_id / "replicates.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise StoreError(
+            f"cannot read the replicates: {error}", str(path), "delete this folder and score again: `bench score`"
+        ) from error
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return env.json, cost.json and seal.json of a run as one mapping, {} where they are absent."""
+    """Return env, cost, seal and trained.json of a run as one mapping, {} where they are absent."""
     out: dict[str, Any] = {}
-    for name in ("env", "cost", "seal"):
+    for name in ("env", "cost", "seal", "trained"):
         path = store.run_dir(run_id) / f"{name}.json"
         out[name] = json.loads(path.read_text()) if path.is_file() else {}
     return out

@@ -4,6 +4,7 @@ Every field decides the trained weights, so every field is part of the run id. A
 left out of the id: a field added later does not re-key old runs. A default therefore never changes.
 """
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -160,6 +161,8 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
         expected = hints[key]
         if is_dataclass(expected):
             values[key] = from_dict(typing.cast("type[Any]", expected), value, f"{where}.{key}")
+        elif type(value) is float and not math.isfinite(value):
+            raise ConfigError(f"{key} is {value}", f"{where}.{key}", "give a finite number")
         elif not _fits(value, expected):
             name = getattr(expected, "__name__", str(expected))
             raise ConfigError(f"{key} is {value!r}, not of type {name}", f"{where}.{key}", f"give a plain {name}")

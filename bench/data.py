@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.plan import states
 from harmonize.cache import ImageCache
-from harmonize.findings import UNMAPPED_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,6 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states [N, K] of a cohort table, null as -3."""
-    columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in findings]
-    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
 
 
 def examples(table: pd.DataFrame, cache: ImageCache, findings: Sequence[str]) -> Examples:

@@ -36,6 +36,7 @@ class PhantomChoice:
     seed: int = 0
 
 
+RESERVED = {"away"}
 _KEYS = ("name", "title", "expect", "evaluate_on", "min_count", "split", "phantom", "include", "base", "sweeps", "skip")
 
 
@@ -71,21 +72,11 @@ class Grid:
                 fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
         configs = _expand(raw, registry, str(path))
-        for key in ("train_on", "split", "space"):
+        for key in ("train_on", "split", "space", "mapping"):
             if len({getattr(c, key) for c in configs}) > 1:
                 fix = "runs of one grid are compared on the same images and findings; write one grid each"
                 raise ConfigError(f"runs differ in {key}", f"{path}: {key}", fix)
-        sources = {configs[0].train_on}
-        evaluate_on = raw.get("evaluate_on", [])
-        if not isinstance(evaluate_on, list) or not all(isinstance(n, str) for n in evaluate_on):
-            raise ConfigError("evaluate_on is not a list of cohort names", f"{path}: evaluate_on", "write [mimic, nih]")
-        repeated = [n for n in evaluate_on if evaluate_on.count(n) > 1]
-        if repeated or sources & set(evaluate_on):
-            culprit = repeated[0] if repeated else next(iter(sources))
-            fix = "name each external cohort once; the training cohort is always evaluated"
-            raise ConfigError(
-                f"evaluate_on names {culprit!r} twice or the training cohort", f"{path}: evaluate_on", fix
-            )
+        evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
         min_count = raw.get("min_count", 10)
         if type(min_count) is not int or min_count < 1:
             raise ConfigError(
@@ -108,12 +99,27 @@ class Grid:
             name,
             str(path),
             str(raw.get("title", name)),
-            tuple(evaluate_on),
+            evaluate_on,
             min_count,
             configs,
             expect,
             phantom,
         )
+
+
+def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
+    """Return the external cohorts of a grid, checked."""
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ConfigError("evaluate_on is not a list of cohort names", where, "write [mimic, nih]")
+    for name in (home, *names):
+        if name in RESERVED:
+            raise ConfigError(
+                f"no cohort can be named {name!r}", where, "it has a meaning of its own; rename the cohort"
+            )
+        if [home, *names].count(name) > 1:
+            fix = "name each external cohort once; the training cohort is always evaluated"
+            raise ConfigError(f"evaluate_on names {name!r} twice or the training cohort", where, fix)
+    return tuple(names)
 
 
 def _find(name_or_path: str) -> Path:
@@ -181,6 +187,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
                 "write `- {architecture: [a, b], seed: [0, 1]}`",
             )
     unique: dict[RunConfig, None] = {}
+    idle = set(range(len(skips)))
     for i, sweep in enumerate(sweeps):
         place = f"{where}: sweeps[{i}]"
         axes = [[(key, v) for v in _values(key, value, registry, place)] for key, value in sweep.items()]
@@ -189,8 +196,14 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             for key, value in combination:
                 block = _merge(block, _nested(key, value, place))
             config = _config(block, registry, place if sweep else f"{where}: base")
-            if not any(_skipped(config, skip, f"{where}: skip[{j}]") for j, skip in enumerate(skips)):
+            skipped = [j for j, skip in enumerate(skips) if _skipped(config, skip, registry, f"{where}: skip[{j}]")]
+            idle -= set(skipped)
+            if not skipped:
                 unique[config] = None
+    for j in sorted(idle):
+        raise ConfigError(
+            "this skip takes nothing out", f"{where}: skip[{j}]", "correct its names or values, or remove it"
+        )
     if not unique:
         raise ConfigError("the grid has no runs", where, "remove a `skip`, or give `sweeps` or a full `base`")
     return tuple(unique)
@@ -244,14 +257,16 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     return config
 
 
-def _skipped(config: RunConfig, skip: Mapping[str, Any], place: str) -> bool:
+def _skipped(config: RunConfig, skip: Mapping[str, Any], registry: Registry, place: str) -> bool:
     """Whether all conditions of one `skip` line hold."""
     for key, value in skip.items():
         _nested(key, value, place)
         actual: Any = config
         for part in str(key).split("."):
+            if part not in getattr(actual, "__dataclass_fields__", {}):
+                raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", "see docs/grids.md")
             actual = getattr(actual, part)
-        wanted = value if isinstance(value, list) else [value]
+        wanted = _values(key, value, registry, place)
         if not any(
             fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted
         ):

@@ -1,5 +1,6 @@
 """run_one(): one run from its plan to DONE: train, freeze, predict every cohort once, measure cost."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -16,18 +17,20 @@ from numpy.typing import NDArray
 
 from bench import cost
 from bench.data import Examples, Feed, examples, probe_rows
+from bench.images import geometry_of, open_images
 from bench.job import Job
 from bench.models import Network, build
-from bench.plan import EVALUATED_AT_HOME, CohortRef, geometry_of, home_split, open_images
+from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.run import Run
 from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
-from bench.train import TrainingError, findings_without_both_classes, fit
+from bench.train import TrainingError, fit
 from harmonize.cache import ImageCache
 from harmonize.findings import space
 from harmonize.seeds import seed_for
 
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 
 
@@ -44,7 +47,7 @@ def run_one(job: Job, progress: Progress) -> bool:
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(job.run.config.threads)
-        trained = not (folder / "model.safetensors").is_file()
+        trained = not all((folder / name).is_file() for name in TRAINED)
         if trained:
             _train(job, folder, device, progress)
         network = _frozen(job, folder, device)
@@ -84,19 +87,19 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     table, findings = pd.read_parquet(home.table), space(config.space)
     split = home_split(table, config)
     train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
-    unlearnt = findings_without_both_classes(train.state_NK, findings)
-    if len(unlearnt) == len(findings):
-        raise TrainingError("no finding has both classes in the readable training images")
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
     trained = fit(run, network, _tone(run, network), feed, train, val, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    facts = {"best_epoch": trained.best_epoch, "unlearnt": unlearnt, "peak_memory_bytes": peak}
+    facts = {
+        "best_epoch": trained.best_epoch,
+        "unlearnt": [findings[k] for k in trained.unlearnt],
+        "peak_memory_bytes": peak_memory(device),
+    }
+    write_bytes(folder / "trained.json", canonical_json(facts))
     state = {k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
-        save_file(state, temporary, metadata={"unseen": json.dumps(facts)})  # one key: several are written in any order
+        save_file(state, temporary)
 
 
 def _tone(run: Run, network: Network) -> Tone:
@@ -113,7 +116,8 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
         cache = open_images(job.store, ref, geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": before, "cohort": ref.id}
         stored = table_facts(path)
-        if all(stored.get(k) == facts[k] for k in ("fingerprint", "weights")):
+        kept = (folder / "features" / f"{ref.name}.npz").is_file()
+        if kept and all(stored.get(k) == facts[k] for k in ("fingerprint", "weights")):
             continue
         chosen = evaluated(ref, run, cache)
         sample = probe_sample(ref, run, chosen)
@@ -170,12 +174,9 @@ def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], fea
 
 
 def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
-    from safetensors import safe_open
-
     size = int(job.run.preprocessing["size"])
     size_of = cost.cost(network, size)
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        facts = json.loads((file.metadata() or {}).get("unseen", "{}"))
+    facts = json.loads((folder / "trained.json").read_text())
     measured: dict[str, Any] = {
         "params": size_of.params,
         "trainable_params": size_of.trainable_params,
@@ -184,10 +185,31 @@ def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) 
         "not_counted": list(size_of.unsupported),
         "images_per_second": cost.throughput(network, size, device),
         "throughput_device": device_name(device, job.run.config.threads),
-        "peak_memory_bytes": facts.get("peak_memory_bytes") or None,  # of training; unknown on a CPU
+        "peak_memory_bytes": facts["peak_memory_bytes"],  # of training: of the GPU, else of the process
         "image_size": size,
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure peak memory anew: of the GPU, else, where the system allows it, of this process."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark starts again from now
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the peak bytes since `reset_peak_memory`; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None
 
 
 def device_name(device: torch.device, threads: int) -> str:

@@ -6,22 +6,20 @@ Everything that can be found wrong before anything trains is found here. No torc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from bench.config import RunConfig, differing, full
+from bench.config import RunConfig
 from bench.grid import Grid, split_of
-from bench.ops import geometry
 from bench.registry import Registry
 from bench.run import Run, resolve
-from bench.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
-from harmonize.cache import ImageCache, open_cache
+from bench.store import Progress, Store, table_facts, write_table
 from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.findings import labels_yaml, space
+from harmonize.findings import UNMAPPED_CODE, labels_yaml, space
 from harmonize.phantom import PhantomSettings, write_cohorts
-from harmonize.pixels import Geometry
 from harmonize.specs import CohortSpec, read_data
 from harmonize.splits import assign, position, shared_patients
 
@@ -51,11 +49,18 @@ class Plan:
     refs: tuple[CohortRef, ...]  # home first
     runs: tuple[Run, ...]
     command: str
+    bins: int  # of the calibration error
 
     @property
     def phantom(self) -> bool:
         """Whether the cohorts are synthetic."""
         return next(iter(self.cohorts.values())).phantom
+
+
+def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
+    """Return the label states [N, K] of a cohort table, null as -3."""
+    columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in findings]
+    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
 
 
 def make_plan(
@@ -78,10 +83,12 @@ def make_plan(
         if name not in specs:
             fix = f"add {name!r} to the data, or take it out of the grid; found: {', '.join(specs) or 'nothing'}"
             raise ConfigError(f"the grid needs the cohort {name!r}", str(data), fix)
+    check_apart([specs[name] for name in names], str(data))
+    first = grid.configs[0]
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        cohorts[name] = load(specs[name])
+        cohorts[name] = load(specs[name], first.mapping, space(first.space))
     progress("read cohorts", len(names), len(names))
     if len({c.phantom for c in cohorts.values()}) > 1:
         raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
@@ -89,21 +96,38 @@ def make_plan(
         check_home(cohorts[grid.train_on], config)
     refs = tuple(_ref(store, registry, cohorts[name], "away" if i else "home") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
-    return Plan(grid, store, cohorts, refs, runs, command)
+    bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
+    return Plan(grid, store, cohorts, refs, runs, command, bins)
+
+
+def check_apart(specs: Sequence[CohortSpec], where: str) -> None:
+    """Raise ConfigError when two cohorts are the same files: a hospital would be tested on its own images."""
+    seen: dict[tuple[Path, str], str] = {}
+    for spec in specs:
+        place = (spec.root.resolve(), spec.table)
+        if place in seen:
+            fix = "give each cohort its own root (or table)"
+            raise ConfigError(f"the cohorts {seen[place]!r} and {spec.name!r} are the same files", where, fix)
+        seen[place] = spec.name
 
 
 def phantom_settings(grid: Grid) -> PhantomSettings:
     """Return the synthetic cohorts that a grid asks for."""
     choice = grid.phantom
     images = {grid.train_on: choice.source, **dict.fromkeys(grid.evaluate_on, choice.external)}
-    return PhantomSettings(
-        seed=choice.seed,
-        source=grid.train_on,
-        images=images,
-        size=choice.size,
-        shortcut=choice.shortcut,
-        finding=choice.finding,
-    )
+    try:
+        return PhantomSettings(
+            seed=choice.seed,
+            source=grid.train_on,
+            images=images,
+            size=choice.size,
+            shortcut=choice.shortcut,
+            finding=choice.finding,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            str(error), f"{grid.path}: phantom", "see `bench data phantom --help` for the ranges"
+        ) from error
 
 
 def phantom_root(grid: Grid, store: Store) -> Path:
@@ -147,8 +171,8 @@ def check_home(cohort: Cohort, config: RunConfig) -> None:
             )
     shared_patients(cohort.table, split, where)
     for part in ("train", "val"):
-        states = cohort.table.loc[split == part, list(space(config.space))]
-        both = ((states == 1).any() & ((states == 0) | (states == -2)).any()).any()
+        state_NK = states(cohort.table[split == part], space(config.space))
+        both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, (0, -2)).any(axis=0)).any()
         if not both:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
             raise DatasetError(f"no finding has both classes in the {part} split of {cohort.name}", where, fix)
@@ -162,97 +186,6 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortR
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"
     return CohortRef(cohort.name, cohort.id, role, cohort.layout, cohort.root, path, headline)
-
-
-def geometry_of(run: Run) -> Geometry:
-    """Return the cached half of a run's preprocessing: size, fit and CLAHE."""
-    return geometry(run.preprocessing)
-
-
-def open_images(
-    store: Store, ref: CohortRef, geometry: Geometry, workers: int = 1, progress: Progress | None = None
-) -> ImageCache:
-    """Open the decoded images of a cohort, decoding what is not there yet."""
-    table = pd.read_parquet(ref.table, columns=["image_id", "path"])
-    folder = store.root / "cache" / short_hash(str(ref.root.resolve()).encode())  # two datasets may have one name
-    return open_cache(ref.name, ref.root, table, geometry, folder, workers=workers, progress=progress)
-
-
-def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str], ImageCache]:
-    """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key)."""
-    caches: dict[tuple[str, str], ImageCache] = {}
-    for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
-        for ref in plan.refs:
-            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress)
-    for ref in plan.refs:
-        bad = [
-            plan.cohorts[ref.name].quarantine,
-            *(c.quarantine for (name, _), c in caches.items() if name == ref.name),
-        ]
-        rows = pd.concat(bad).drop_duplicates()
-        path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
-        if len(rows) or path.is_file():
-            write_bytes(path, rows.to_csv(index=False).encode())
-    return caches
-
-
-def missing_predictions(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
-    """Return the cohorts whose predictions a run lacks or whose images have changed since."""
-    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
-    names = []
-    for ref in plan.refs:
-        facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
-        if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
-            names.append(ref.name)
-    return names
-
-
-def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> None:
-    """Write grids/<name>.json: all that scoring and reporting need beside run folders and cohort tables."""
-    cohorts: list[dict[str, Any]] = []
-    for ref in plan.refs:
-        cohort = plan.cohorts[ref.name]
-        own = {key: c for (name, key), c in caches.items() if name == ref.name}
-        facts = labels_yaml()["datasets"].get(ref.layout, {})
-        cohorts.append(
-            {
-                "name": ref.name,
-                "id": ref.id,
-                "role": ref.role,
-                "layout": ref.layout,
-                "headline_split": ref.headline_split,
-                "flow": dict(cohort.flow),
-                "absent": len(cohort.quarantine),
-                "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
-                "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
-                "facts": {k: v for k, v in facts.items() if isinstance(v, str)},
-            }
-        )
-    runs = [
-        {
-            "id": run.id,
-            "config": full(run.config),
-            "changed": differing(run.config),
-            "titles": {key: entry.title for key, entry in run.entries.items()},
-            "family": run.entries["architecture"].facts.get("family", "other"),
-            "size": run.preprocessing.get("size", 0),
-        }
-        for run in plan.runs
-    ]
-    grid = plan.grid
-    manifest = {
-        "schema": 1,
-        "name": grid.name,
-        "title": grid.title,
-        "phantom": plan.phantom,
-        "source": grid.train_on,
-        "min_count": grid.min_count,
-        "command": plan.command,
-        "cohorts": cohorts,
-        "runs": runs,
-        "phantom_settings": full(grid.phantom) if plan.phantom else {},
-    }
-    write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))
 
 
 def describe(runs: Sequence[Run], store: Store) -> list[str]:

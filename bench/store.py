@@ -93,13 +93,14 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
 
     def begin(self, run_id: str, document: bytes) -> Path:
-        """Write run.json and clear an older failure; return the run's folder."""
+        """Write run.json and take older verdicts away; return the run's folder."""
         folder = self.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if short_hash(document) != run_id:
             raise ValueError(f"run.json does not hash to {run_id}")
         write_bytes(folder / "run.json", document)
-        (folder / "FAILED").unlink(missing_ok=True)
+        for verdict in ("FAILED", "DONE"):
+            (folder / verdict).unlink(missing_ok=True)
         return folder
 
     def fail(self, run_id: str, text: str) -> None:

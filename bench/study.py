@@ -2,17 +2,20 @@
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bench.collect import Manifest, load_scores, read_manifest, score_all, scored_ids
+from bench.collect import load_scores, score_all, scored_ids
 from bench.execute.local import submit, warm_up
 from bench.grid import Grid
+from bench.images import check_doubles, lacks, prepare
 from bench.job import Job
-from bench.plan import Plan, make_plan, missing_predictions, prepare, write_manifest
+from bench.manifest import Manifest, read_manifest, write_manifest
+from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.run import Run
 from bench.store import Store, replacing
@@ -62,8 +65,8 @@ def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display:
     if any(plan.store.state(r.id) != "done" for r in runs):
         warm_up()
     caches = prepare(plan, workers, display.progress)
-    write_manifest(plan, caches)
-    todo = [r for r in runs if plan.store.state(r.id) != "done" or missing_predictions(plan, r, caches)]
+    write_manifest(plan, caches, check_doubles(plan, caches))
+    todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     failed: dict[str, str] = {}
     trained = held = 0
@@ -100,7 +103,8 @@ def write_report(manifest: Manifest, output: Path | None, display: Display) -> P
     display.progress("write the leaderboard", 0, 1)
     collected = tables(manifest)
     folder = manifest.store.root / "report" / str(manifest.content["name"])
-    collected.save(folder / "tables")
+    if output is None:
+        collected.save(folder / "tables")
     page = output or folder / "leaderboard.html"
     with replacing(page) as temporary:
         temporary.write_text(render(collected), encoding="utf-8")
@@ -122,8 +126,13 @@ def plan_grid(
     grid = Grid.read(grid_name, registry)
     command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
     command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
+    command += " --registry REGISTRY" if registry_file else ""
     if weights and not weights.is_dir():
         raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    for name in sorted({c.architecture for c in grid.configs if c.architecture.startswith("timm:")}):
+        from bench.models import timm_model  # timm takes seconds to import: only when a grid names its models directly
+
+        timm_model(name.removeprefix("timm:"), 1, 3)
     return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
 
 
@@ -148,6 +157,8 @@ def summary(store: Store, grid: str) -> list[str]:
 
 def choose_devices(device: str, workers: int, threads: int) -> list[str]:
     """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ConfigError(f"no device {device!r}", "--device", "give auto, cpu, cuda or cuda:N")
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
     if device.startswith("cuda"):
@@ -157,6 +168,8 @@ def choose_devices(device: str, workers: int, threads: int) -> list[str]:
                 f"--device {device}",
                 "use --device cpu, or install a driver that fits this torch",
             )
+        if ":" in device and int(device.partition(":")[2]) >= _cuda():
+            raise SetupError(f"no {device}: torch sees {_cuda()}", "--device", "count from cuda:0")
         return [device] if ":" in device else [f"cuda:{i}" for i in range(_cuda())]
     return ["cpu"] * max(1, workers // threads)
 

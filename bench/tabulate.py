@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.collect import Manifest, labels_of, load_replicates, load_scores, run_facts, scored_ids
+from bench.collect import labels_of, load_replicates, load_scores, read_table, run_facts, scored_ids, unfinished
+from bench.manifest import Manifest
 from bench.scoring.across import mean_gaps, ranks
 from harmonize.findings import UNMAPPED_CODE, space
+from harmonize.labelmap import reference
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
@@ -57,6 +59,9 @@ def tables(manifest: Manifest) -> Tables:
         "created_from": scored,
         "findings": list(space(config.space)),
         "notes": _notes(manifest),
+        "unlearnt": {r: u for r in scored if (u := run_facts(store, r)["trained"].get("unlearnt"))},
+        "not_compared": _not_compared(frames["gaps"]) if scored else {},
+        "duplicates": int(manifest.content["doubles"]),
         "datasets": {
             c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", ""))} for c in manifest.cohorts
         },
@@ -98,6 +103,7 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
     what = _differences(manifest)
     rows = []
     for run in manifest.runs:
+        reason = unfinished(manifest, run)
         state = manifest.store.state(run["id"])
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
         env, config, titles = facts["env"], run["config"], run["titles"]
@@ -122,12 +128,8 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
                     )
                 },
                 "what": what[run["id"]],
-                "state": state,
-                "reason": manifest.store.reason(run["id"])
-                if state == "failed"
-                else ""
-                if state == "done"
-                else "not finished",
+                "state": "started" if reason and state == "done" else state,
+                "reason": reason,
                 "epochs": len(history),
                 "best_epoch": best,
                 "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
@@ -142,9 +144,19 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
+    """Return, by hospital, the findings without a gap in any run: one side does not label them, or too few patients."""
+    rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "away")]
+    never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
+    out: dict[str, list[str]] = {}
+    for dataset, finding in never.index[never.to_numpy()]:
+        out.setdefault(str(dataset), []).append(str(finding))
+    return out
+
+
 def _read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     path = manifest.store.run_dir(run_id) / "history.parquet"
-    return pd.read_parquet(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
+    return read_table(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
 
 
 def _history(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
@@ -177,7 +189,7 @@ def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
                 "layout": cohort["layout"],
                 "title": _title(cohort),
                 "place": str(cohort["facts"].get("place", "")),
-                "label_source": str(cohort["facts"].get("reference", "stated")),
+                "label_source": "phantom" if manifest.content["phantom"] else reference(cohort["layout"]),
                 "found": flow.get("found", len(table)),
                 "absent": cohort["absent"],
                 "not_frontal": flow.get("not_frontal", 0),

@@ -7,7 +7,6 @@ Legend: N images, K findings.
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +82,7 @@ class Trained:
     network: Network
     history: pd.DataFrame  # epoch, train_loss, val_loss, val_auroc, lr, seconds
     best_epoch: int  # counted from 1
+    unlearnt: tuple[int, ...]  # findings that training saw one class of, after the label policies
 
 
 def fit(
@@ -103,7 +103,8 @@ def fit(
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
-    step = Step(run, network, tone, teaching(run, feed, train, val, device), device)
+    taught = teaching(run, feed, train, val, device)
+    step = Step(run, network, tone, taught, device)
     size = min(schedule.batch_size, len(train))
     num_steps = len(train) // size  # the few images left over differ from epoch to epoch
     record = Record()
@@ -133,7 +134,7 @@ def fit(
         record.add(row, network, config.selection)
         record.save(checkpoint, run.id, network, step.optimizer)
     network.load_state_dict(record.best)
-    return Trained(network, pd.DataFrame(record.history), record.best_epoch)
+    return Trained(network, pd.DataFrame(record.history), record.best_epoch, unlearnt(taught))
 
 
 def teaching(run: Run, feed: Feed, train: Examples, val: Examples, device: torch.device) -> Teaching:
@@ -147,9 +148,17 @@ def teaching(run: Run, feed: Feed, train: Examples, val: Examples, device: torch
         raise TrainingError(f"the training split has {len(train)} readable images; batch norm needs 2")
     policy = run.entries["uncertainty"].load()
     target_NK, weight_NK = policy(blank(torch.from_numpy(train.state_NK), run.config.blank))
-    if not float(weight_NK.sum()):
-        raise TrainingError("no training label is left after the uncertainty and blank policies")
-    return Teaching(feed, train.rows, target_NK.to(device), weight_NK.to(device))
+    taught = Teaching(feed, train.rows, target_NK.to(device), weight_NK.to(device))
+    if len(unlearnt(taught)) == target_NK.shape[1]:
+        raise TrainingError("after the uncertainty and blank policies no finding has both classes in training")
+    return taught
+
+
+def unlearnt(taught: Teaching) -> tuple[int, ...]:
+    """Return the findings that the labels show one class of, or none: their outputs mean nothing."""
+    counts, target_NK = taught.weight_NK > 0, taught.target_NK
+    both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
+    return tuple(torch.nonzero(~both_K).flatten().tolist())
 
 
 def _mode(optimizer: torch.optim.Optimizer, name: str) -> None:
@@ -189,8 +198,3 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     except Exception:  # noqa: BLE001  (a half-written or foreign file may raise anything; training then starts again)
         return {}
     return content if content.get("run") == run_id else {}
-
-
-def findings_without_both_classes(state_NK: NDArray[np.int8], findings: Sequence[str]) -> list[str]:
-    """Return the findings that training sees only one class of; a network cannot learn them."""
-    return [f for k, f in enumerate(findings) if not has_both_classes(state_NK[:, k : k + 1])]

@@ -44,12 +44,7 @@ class Cohort:
     def id(self) -> str:
         """Return 12 hex digits that change when the label mapping or the table does."""
         digest = hashlib.sha256()
-        rules = (
-            Path(self.spec.mapping).read_bytes()
-            if self.layout == "table"
-            else repr(labels_yaml()["datasets"][self.layout]).encode()
-        )
-        digest.update(rules)
+        digest.update(_rules(self.spec))
         for column in self.table.columns:
             digest.update(b"\x1e" + str(column).encode())
             digest.update(_bytes(self.table[column]))

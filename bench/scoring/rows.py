@@ -49,9 +49,11 @@ class Macro:
     sizes: Sizes  # the least of its findings; of hospitals: summed, with the least num_findings
 
 
-def macro(measured: Measured, key: Key) -> Macro:
-    """Return the mean over the findings that have a value."""
+def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None) -> Macro:
+    """Return the mean over the findings that have a value; `counted` [K] leaves others out."""
     value, counts = measured.value[key], measured.counts
+    if counted is not None:
+        value = np.where(counted, value, np.nan)
     centre, replicates = mean_of(value, measured.replicates[key])
     known = np.isfinite(value)
     if not known.any():

@@ -5,7 +5,7 @@ Shapes: N images, K findings, B replicates.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
 from bench.scoring.measure import AUROC, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
 from bench.scoring.rows import Writer, frame, macro, mean_of_macros
+from harmonize.findings import UNMAPPED_CODE
 from reports.tables import SCHEMAS, SCORES
 
 
@@ -43,23 +44,29 @@ def score_run(
     parts: Sequence[Part],
     settings: Settings | None = None,
     num_threads: int = 1,
+    unlearnt: Sequence[str] = (),
 ) -> RunScores:
     """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
 
+    Findings in `unlearnt` (training saw one class only) get no number anywhere. A macro away is over the findings that
+    the home test split has, too, so that it compares with home; single findings keep their numbers.
     Thresholds and Platt lines need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
     Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
     Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
     """
     settings = settings or Settings()
     _check(findings, home, parts)
+    parts = [_without(part, unlearnt, findings) for part in parts]
     val = next((part for part in parts if (part.dataset, part.split) == (home, "val")), None)
     points = OperatingPoints.choose(val, len(findings))
     measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
-    macros = [{key: macro(each, key) for key in each.value} for each in measured]
+    test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
     away = [each for each in measured if each.part.dataset != home]
+    common = np.isfinite(test.value[AUROC]) if test else None  # away counts what home has, too
+    counted = [common if each.part.dataset != home else None for each in measured]
+    macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
     away_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != home]
     means = {key: mean_of_macros([found[key] for found in away_macros]) for key in (away_macros[0] if away else ())}
-    test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
     found_gaps = gaps(findings, test, away) if test else []
 
     writer = Writer(run_id, settings)
@@ -72,7 +79,9 @@ def score_run(
     curves = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
-        f"auroc/{each.part.dataset}": macro(each, AUROC).replicates for each in shown
+        f"auroc/{each.part.dataset}": found[AUROC].replicates
+        for each, found in zip(measured, macros, strict=True)
+        if any(each is one for one in shown)
     }
     if away:
         replicates["auroc/away"] = means[AUROC].replicates
@@ -85,6 +94,15 @@ def score_run(
         points.frame(run_id, findings),
         replicates,
     )
+
+
+def _without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:
+    """Return a part in which nobody labels the findings that the network was not taught."""
+    if not unlearnt:
+        return part
+    state = part.state.copy()
+    state[:, [k for k, finding in enumerate(findings) if finding in unlearnt]] = UNMAPPED_CODE
+    return replace(part, state=state)
 
 
 def _check(findings: Sequence[str], home: str, parts: Sequence[Part]) -> None:

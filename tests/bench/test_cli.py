@@ -29,6 +29,7 @@ def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
+        (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
         (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
     ],

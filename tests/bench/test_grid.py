@@ -74,6 +74,11 @@ def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: 
         ("sweeps:\n  - {optimizer: sam, precision: fp16}\n", "fp16", "sweeps[0].precision", "bf16"),
         ("sweeps:\n  - {weights: imagenet}\n", "no ImageNet weights", "sweeps[0].weights", "none"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
+        ("sweeps:\n  - {mapping: [default, strict]}\n", "differ in mapping", "mapping", "one grid each"),
+        ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
+        ("skip:\n  - {architecture: seresnet_tinny}\n", "seresnet_tinny", "skip[0].architecture", "seresnet_tiny"),
+        ("skip:\n  - {schedule.epoch: 1}\n", "schedule.epoch", "skip[0]", "docs/grids.md"),
+        ("skip:\n  - {seed: 5}\n", "takes nothing out", "skip[0]", "remove it"),
         ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "differ in train_on", "train_on", "one grid each"),
         ("expect: {runs: 7}\n", "expands to 1 runs, not 7", "expect.runs", "correct"),
         ("min_count: 0\n", "min_count", "min_count", "from 1"),
@@ -94,6 +99,13 @@ def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry:
     path = tmp_path / "grid.yaml"
     path.write_text(BASE.replace("[nih]", "[nih, chexpert]"))
     with pytest.raises(ConfigError, match="chexpert"):
+        Grid.read(str(path), registry)
+
+
+def test_words_with_a_meaning_of_their_own_cannot_name_a_cohort(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE.replace("[nih]", "[away]"))
+    with pytest.raises(ConfigError, match="away"):
         Grid.read(str(path), registry)
 
 

@@ -24,7 +24,7 @@ findings:
 """
 GRID = """
 name: mine
-evaluate_on: [away]
+evaluate_on: [far]
 min_count: 2
 base:
   {train_on: home, architecture: seresnet_tiny, optimizer: adamw, loss: bce, uncertainty: u_ignore,
@@ -55,10 +55,10 @@ def patients(n: int) -> pd.DataFrame:
 
 def plan(tmp_path: Path, home: pd.DataFrame, mapping: str = MAPPING, grid: str = GRID) -> Plan:
     write_cohort(tmp_path / "home", home)
-    write_cohort(tmp_path / "away", patients(6))
+    write_cohort(tmp_path / "far", patients(6))
     (tmp_path / "mapping.yaml").write_text(mapping)
     entry = "{layout: table, root: %s, table: table.csv, mapping: mapping.yaml}\n"
-    (tmp_path / "data.yaml").write_text("".join(f"{name}: {entry % name}" for name in ("home", "away")))
+    (tmp_path / "data.yaml").write_text("".join(f"{name}: {entry % name}" for name in ("home", "far")))
     (tmp_path / "grid.yaml").write_text(grid)
     registry = Registry.read()
     asked = Grid.read(str(tmp_path / "grid.yaml"), registry)
@@ -103,7 +103,7 @@ def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
 
 
 def test_a_cohort_that_the_data_lacks_is_named(tmp_path: Path) -> None:
-    refused(tmp_path, ConfigError, "'elsewhere'", home=patients(60), grid=GRID.replace("[away]", "[away, elsewhere]"))
+    refused(tmp_path, ConfigError, "'elsewhere'", home=patients(60), grid=GRID.replace("[far]", "[far, elsewhere]"))
 
 
 def test_a_limit_keeps_whole_patients_and_leaves_val_and_test_alone(tmp_path: Path) -> None:

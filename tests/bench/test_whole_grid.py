@@ -80,6 +80,38 @@ def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_
     assert {p: p.read_bytes() for p in files} == before
 
 
+@pytest.mark.parametrize(
+    "lost", ["features/nih.npz", "cost.json", "seal.json", "env.json", "predictions/mimic.parquet"]
+)
+def test_what_is_lost_of_a_run_is_made_again_without_training(lost: str, store_copy: Path, command: Command) -> None:
+    run = runs(store_copy)[0]
+    model = (run / "model.safetensors").stat().st_mtime_ns
+    (run / lost).unlink()
+    assert f"{run.name}" in command("run", "--grid", "tiny", cwd=store_copy).stderr
+    assert (run / lost).is_file()
+    assert (run / "model.safetensors").stat().st_mtime_ns == model
+
+
+def test_a_damaged_score_table_is_made_again(store_copy: Path, command: Command) -> None:
+    path = next((store_copy / "runs" / "scores").glob("*/scores.parquet"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    command("score", "--quiet", cwd=store_copy)
+    assert path.read_bytes() == whole
+
+
+def test_a_run_without_predictions_on_a_cohort_is_listed_and_does_not_block_the_page(
+    store_copy: Path, command: Command
+) -> None:
+    run = runs(store_copy)[0]
+    (run / "predictions" / "brax.parquet").unlink()
+    command("report", "--quiet", cwd=store_copy)
+    tables = store_copy / "runs" / "report" / "tiny" / "tables"
+    listed = pd.read_parquet(tables / "runs.parquet").set_index("run_id")
+    assert listed.loc[run.name, "reason"] == "no predictions on brax"
+    assert len(pd.read_parquet(tables / "ranks.parquet")) == 1
+
+
 def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
     arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--quiet", "--workers", "1"]
     return subprocess.Popen(

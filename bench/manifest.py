@@ -1,0 +1,133 @@
+"""grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.config import RunConfig, differing, from_dict, full
+from bench.plan import Plan
+from bench.scoring.parts import Settings
+from bench.store import Store, canonical_json, table_facts, write_bytes
+from harmonize.cache import ImageCache
+from harmonize.errors import StoreError
+from harmonize.findings import labels_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What `bench run` planned, read back from the store."""
+
+    store: Store
+    content: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """Return how this grid is scored."""
+        return Settings(
+            min_count=int(self.content["min_count"]), bins=int(self.content["bins"]), mapping=self.content["mapping"]
+        )
+
+    @property
+    def runs(self) -> list[Mapping[str, Any]]:
+        """Return the planned runs, in the order of the grid."""
+        return list(self.content["runs"])
+
+    @property
+    def cohorts(self) -> list[Mapping[str, Any]]:
+        """Return the cohorts, home first."""
+        return list(self.content["cohorts"])
+
+    def config(self, run: Mapping[str, Any]) -> RunConfig:
+        """Return the configuration of a planned run."""
+        return from_dict(RunConfig, run["config"], f"run {run['id']}")
+
+    def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
+        """Return the harmonized table of a cohort.
+
+        Raises StoreError when it is missing or damaged.
+        """
+        path = self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
+        if table_facts(path).get("id") != cohort["id"]:
+            raise StoreError(
+                "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
+            )
+        return pd.read_parquet(path)
+
+
+def read_manifest(store: Store, name: str | None) -> Manifest:
+    """Return the manifest of a grid; without a name, of the only grid in the store.
+
+    Raises StoreError when it is not there or the choice is open.
+    """
+    names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None or name not in names:
+        what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
+        raise StoreError(
+            what,
+            str(store.root / "grids"),
+            f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
+        )
+    content = store.read_json("grids", f"{name}.json")
+    if content.get("schema") != 1:
+        raise StoreError(
+            "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
+        )
+    return Manifest(store, content)
+
+
+def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> None:
+    """Write grids/<name>.json: all that scoring and reporting need beside run folders and cohort tables.
+
+    doubles: home images that another patient's image in another split repeats.
+    """
+    cohorts: list[dict[str, Any]] = []
+    for ref in plan.refs:
+        cohort = plan.cohorts[ref.name]
+        own = {key: c for (name, key), c in caches.items() if name == ref.name}
+        facts = labels_yaml()["datasets"].get(ref.layout, {})
+        cohorts.append(
+            {
+                "name": ref.name,
+                "id": ref.id,
+                "role": ref.role,
+                "layout": ref.layout,
+                "headline_split": ref.headline_split,
+                "flow": dict(cohort.flow),
+                "absent": len(cohort.quarantine),
+                "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
+                "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
+                "facts": {k: v for k, v in facts.items() if isinstance(v, str)},
+            }
+        )
+    runs = [
+        {
+            "id": run.id,
+            "config": full(run.config),
+            "changed": differing(run.config),
+            "titles": {key: entry.title for key, entry in run.entries.items()},
+            "family": run.entries["architecture"].facts.get("family", "other"),
+            "size": run.preprocessing.get("size", 0),
+        }
+        for run in plan.runs
+    ]
+    grid = plan.grid
+    manifest = {
+        "schema": 1,
+        "name": grid.name,
+        "title": grid.title,
+        "phantom": plan.phantom,
+        "source": grid.train_on,
+        "min_count": grid.min_count,
+        "bins": plan.bins,
+        "mapping": plan.runs[0].config.mapping,
+        "doubles": doubles,
+        "command": plan.command,
+        "cohorts": cohorts,
+        "runs": runs,
+        "phantom_settings": full(grid.phantom) if plan.phantom else {},
+    }
+    write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))

@@ -1,0 +1,105 @@
+"""Images that would make an external test dishonest, and cohorts that cannot be read."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_plan import GRID, MAPPING, patients, plan, silent, write_cohort
+
+from bench.grid import Grid
+from bench.images import check_doubles, prepare
+from bench.plan import Plan, make_plan
+from bench.registry import Registry
+from bench.store import Store
+from harmonize.errors import ConfigError, DatasetError
+
+
+def distinct(root: Path) -> None:
+    """Give every image of a cohort its own pixels."""
+    import cv2
+    import numpy as np
+
+    for i, path in enumerate(sorted(root.glob("*.png"))):
+        draw = np.random.default_rng([i, *root.name.encode()])
+        cv2.imwrite(str(path), draw.integers(0, 255, (70, 80)).astype(np.uint8))
+
+
+def made(tmp_path: Path) -> Plan:
+    planned = plan(tmp_path, patients(60))
+    for name in ("home", "far"):
+        distinct(tmp_path / name)
+    return planned
+
+
+def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    assert check_doubles(planned, prepare(planned, 1, silent)) == 0
+
+
+def test_an_image_of_home_that_lies_in_a_hospital_away_stops_the_grid(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    (tmp_path / "far" / "0.png").write_bytes((tmp_path / "home" / "7.png").read_bytes())
+    with pytest.raises(DatasetError, match="1 images of home are also in far"):
+        check_doubles(planned, prepare(planned, 1, silent))
+
+
+def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    content = (tmp_path / "home" / "0.png").read_bytes()
+    for i in range(1, 20):
+        (tmp_path / "home" / f"{i}.png").write_bytes(content)
+    assert check_doubles(planned, prepare(planned, 1, silent)) == 20
+
+
+def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    for path in (tmp_path / "far").glob("*.png"):
+        path.write_bytes(b"junk")
+    with pytest.raises(DatasetError, match="no image of far can be read"):
+        prepare(planned, 1, silent)
+
+
+def test_a_hospital_cannot_be_its_own_away(tmp_path: Path) -> None:
+    write_cohort(tmp_path / "home", patients(60))
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    (tmp_path / "grid.yaml").write_text(GRID)
+    entry = "{layout: table, root: home, table: table.csv, mapping: mapping.yaml}\n"
+    (tmp_path / "data.yaml").write_text(f"home: {entry}far: {entry}")
+    registry = Registry.read()
+    with pytest.raises(ConfigError, match="the same files"):
+        make_plan(
+            Grid.read(str(tmp_path / "grid.yaml"), registry), registry, Store.open(tmp_path / "runs"),
+            tmp_path / "data.yaml", None, 1, "bench run", silent,
+        )  # fmt: skip
+
+
+def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import copy
+
+    from harmonize import cohort as module
+    from harmonize.findings import labels_yaml
+
+    planned = plan(tmp_path, patients(60))
+    before = planned.cohorts["home"].id
+    nih = module.Cohort(
+        "nih",
+        "nih",
+        tmp_path,
+        pd.DataFrame({"image_id": ["a"]}),
+        pd.DataFrame(),
+        {},
+        False,
+        planned.cohorts["home"].spec,
+    )
+    object.__setattr__(nih, "spec", module.CohortSpec("nih", "nih", tmp_path))
+    first = nih.id
+    changed = copy.deepcopy(labels_yaml())
+    changed["datasets"]["nih"]["title"] = "Another title"
+    changed["datasets"]["nih"]["findings"]["Edema"]["reason"] = "another reason"
+    monkeypatch.setattr(module, "labels_yaml", lambda: changed)
+    again = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
+    assert again.id == first
+    changed["datasets"]["nih"]["findings"]["Edema"]["native"] = ["Oedema"]
+    third = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
+    assert third.id != first
+    assert before
