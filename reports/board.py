@@ -5,93 +5,18 @@ Everything a section shows is looked up here, so that two sections cannot pick t
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from reports import headline
+from reports.entries import Hospital, Run
 from reports.headline import MISSING, Estimate
 from reports.tables import Tables
-from reports.text import known
 
 AWAY = "away"
 MACRO = "macro"
-LONGEST = 18  # characters of a place in a figure
-
-
-@dataclass(frozen=True, slots=True)
-class Hospital:
-    """A cohort: where it is from and, for a hospital away, what the mean run loses there."""
-
-    key: str
-    title: str
-    place: str
-    lost: Estimate = MISSING  # mean over runs of the macro gap
-
-    @property
-    def where(self) -> str:
-        """The end of the place that fits beside a mark: city and country, or the country."""
-        parts = self.place.split(", ")
-        ends = [", ".join(parts[i:]) for i in range(len(parts))]
-        return next((end for end in ends if len(end) <= LONGEST), f"{parts[-1][: LONGEST - 1]}…")
-
-    @property
-    def is_costly(self) -> bool:
-        """Whether the mean run clearly loses there."""
-        return self.lost.known and self.lost.low > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One row of the ranking. Every estimate is a macro AUROC unless its name says otherwise."""
-
-    id: str
-    name: str
-    what: str  # how it differs from the base recipe
-    family: str
-    state: str
-    reason: str
-    facts: Mapping[str, Any]  # its row of the table `runs`
-    cost: Mapping[str, Any]  # its row of the table `costs`, or empty
-    home: Estimate = MISSING
-    away: Estimate = MISSING
-    gap: Estimate = MISSING
-    ece: Estimate = MISSING
-    probe: Estimate = MISSING  # balanced accuracy of the source classifier
-    hospitals: Mapping[str, Estimate] = field(default_factory=dict)  # away hospitals
-    lost: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
-    mean_rank: float = float("nan")
-    rank_low: int = 0
-    rank_high: int = 0
-    p_best: float = float("nan")
-    group: int = -1  # 0 is the first group of ties, -1 is unranked
-
-    @property
-    def label(self) -> str:
-        """Name and what sets it apart, for sentences."""
-        return f"{self.name} ({self.what})" if self.what else self.name
-
-    @property
-    def anchor(self) -> str:
-        """Where the page describes this run."""
-        return f"run-{self.id}"
-
-    @property
-    def worst(self) -> str:
-        """Key of the hospital with the lowest macro AUROC, or ""."""
-        known_at = {key: e.value for key, e in self.hospitals.items() if e.known}
-        return min(known_at, key=lambda key: known_at[key]) if known_at else ""
-
-    @property
-    def at_worst(self) -> Estimate:
-        """Macro AUROC at the worst hospital."""
-        return self.hospitals.get(self.worst, MISSING)
-
-    def quantity(self, key: str) -> float:
-        """Return one cost as a number, NaN where it was not measured."""
-        value: Any = self.cost.get(key)
-        return float(value) if known(value) else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +36,8 @@ class Board:
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
     labelled: frozenset[tuple[str, str]]  # (dataset, finding) that the dataset can express
+    num_away: int  # hospitals away, also those in which no run has a score
+    has_common: bool  # whether any finding is labelled both at home and in a hospital away
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -126,6 +53,41 @@ class Board:
     def min_count(self) -> int:
         """Fewest positive and negative patients with which a finding gets a number."""
         return int(self.meta.get("min_count", 10))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Every run of the grid, those without a rank last."""
+        return (*self.ranked, *self.unranked)
+
+    @property
+    def scored(self) -> tuple[Run, ...]:
+        """The runs with a score anywhere."""
+        return tuple(r for r in self.runs if r.home.known or r.away.known)
+
+    @property
+    def unlearnt(self) -> dict[str, tuple[str, ...]]:
+        """Findings by run id that its training images hold only present or only absent; runs without such are left out."""
+        found = dict(self.meta.get("unlearnt") or {})
+        return {str(run_id): tuple(map(str, names)) for run_id, names in found.items() if names}
+
+    @property
+    def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(hospital, findings) that either it or home does not label, in order of the hospitals."""
+        found = dict(self.meta.get("not_compared") or {})
+        order = [h.key for h in self.everyone]
+        keys = sorted((k for k in found if found[k]), key=lambda k: (order.index(k) if k in order else len(order), k))
+        return [(self.title(key), tuple(map(str, found[key]))) for key in keys]
+
+    @property
+    def num_duplicates(self) -> int:
+        """Home images whose pixels occur again in another split under another patient."""
+        return int(self.meta.get("duplicates") or 0)
+
+    @property
+    def num_common(self) -> tuple[int, int]:
+        """The least and the greatest number of findings that a gap compares, over runs and hospitals; 0 for none."""
+        counts = [e.num_findings for r in self.ranked for e in r.lost.values() if e.known]
+        return min(counts, default=0), max(counts, default=0)
 
     @property
     def everyone(self) -> tuple[Hospital, ...]:
@@ -149,7 +111,7 @@ def read(tables: Tables) -> Board:
     cells = chosen.lookup("auroc", ("none", "platt"))
     ece = chosen.lookup("ece", ("platt", "none"))
     gaps = headline.gap_lookup(tables["gaps"])
-    keys = _away_keys(tables, source, cells)
+    keys = _away_keys(source, cells)
     lost = _mean_gaps(tables["mean_gaps"])
     hospitals = sorted((_hospital(tables, key, lost.get(key, MISSING)) for key in keys), key=_by_loss)
     ranks = {row["run_id"]: row for row in _records(tables["ranks"])}
@@ -159,7 +121,8 @@ def read(tables: Tables) -> Board:
     for facts in _records(tables["runs"]):
         run_id = str(facts["run_id"])
         rank = ranks.get(run_id, {})
-        away = cells.get((run_id, AWAY, MACRO), MISSING)
+        home, away = (cells.get((run_id, key, MACRO), MISSING) for key in (source, AWAY))
+        gap = gaps.get((run_id, AWAY, MACRO), MISSING)
         runs.append(
             Run(
                 id=run_id,
@@ -170,12 +133,14 @@ def read(tables: Tables) -> Board:
                 reason=_text(facts["reason"]),
                 facts=facts,
                 cost=costs.get(run_id, {}),
-                home=cells.get((run_id, source, MACRO), MISSING),
+                home=home,
                 away=away,
-                gap=gaps.get((run_id, AWAY, MACRO), MISSING),
+                gap=gap,
+                home_common=headline.side(gap, gap.home, home),
+                away_common=headline.side(gap, gap.away, away),
                 ece=ece.get((run_id, AWAY, MACRO), MISSING),
                 probe=probes.get((run_id, "none"), MISSING),
-                hospitals={h.key: cells.get((run_id, h.key, MACRO), MISSING) for h in hospitals},
+                hospitals={h.key: _there(cells, gaps, (run_id, h.key, MACRO)) for h in hospitals},
                 lost={h.key: gaps.get((run_id, h.key, MACRO), MISSING) for h in hospitals},
                 mean_rank=float(rank.get("mean_rank", float("nan"))),
                 rank_low=round(rank.get("rank_low", 0)),
@@ -188,6 +153,8 @@ def read(tables: Tables) -> Board:
     unranked = sorted((r for r in runs if not (r.away.known and r.group >= 0)), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     away_row = next((row for row in _records(tables["mean_gaps"]) if row["dataset"] == AWAY), {})
+    labelled = _labelled(tables["prevalence"])
+    away_keys = set(keys) | _listed_away(tables)
     return Board(
         tables=tables,
         home=_hospital(tables, source, MISSING),
@@ -201,7 +168,10 @@ def read(tables: Tables) -> Board:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        labelled=_labelled(tables["prevalence"]) | {(dataset, finding) for _, dataset, finding in cells},
+        labelled=labelled | {(dataset, finding) for _, dataset, finding in cells},
+        num_away=len(away_keys),
+        has_common=any((source, finding) in labelled for key, finding in labelled if key in away_keys)
+        or any(e.known for e in gaps.values()),
     )
 
 
@@ -228,12 +198,25 @@ def _by_loss(hospital: Hospital) -> tuple[float, str]:
     return (hospital.lost.value if hospital.lost.known else float("inf"), hospital.key)
 
 
-def _away_keys(tables: Tables, source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the hospitals away that have a number, or that the cohort table calls away."""
+def _away_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return the hospitals away in which a run was scored."""
+    return sorted({dataset for _, dataset, _ in cells} - {AWAY, source})
+
+
+def _listed_away(tables: Tables) -> set[str]:
+    """Return the hospitals that the cohort table calls away."""
     cohorts = tables["cohorts"]
-    listed = [str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "away"]
-    scored = {dataset for _, dataset, _ in cells} - {AWAY, source}
-    return [key for key in listed if key in scored] + sorted(scored - set(listed))
+    return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "away"}
+
+
+def _there(
+    cells: Mapping[tuple[str, str, str], Estimate],
+    gaps: Mapping[tuple[str, str, str], Estimate],
+    key: tuple[str, str, str],
+) -> Estimate:
+    """Return the macro AUROC away on the findings of the gap; where no gap was computed, on all that are labelled."""
+    found = cells.get(key, MISSING)
+    return headline.side(gaps[key], gaps[key].away, found) if key in gaps else found
 
 
 def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:

@@ -13,7 +13,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports import svg
-from reports.board import Board, Run
+from reports.board import Board
+from reports.entries import Run
 from reports.headline import Estimate
 from reports.text import two_figures
 
@@ -33,16 +34,17 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def home_against_away(board: Board) -> Chart:
-    """Scatter of the mean away against home, with the line on which both would be alike."""
-    runs = [r for r in board.ranked if r.home.known]
-    xs, ys = [r.home.value for r in runs], [r.away.value for r in runs]
+    """Scatter of the mean away against home on the same findings, with the line on which both would be alike."""
+    runs = [r for r in board.ranked if r.home_common.known and r.away_common.known]
+    at_home, there = [r.home_common for r in runs], [r.away_common for r in runs]
+    xs, ys = [e.value for e in at_home], [e.value for e in there]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
     data = [
         {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
          "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
-        *points(runs, xs, ys, [r.home for r in runs], [r.away for r in runs], lambda r: f"home {r.home.with_interval}<br>away {r.away.with_interval}"),
+        *points(runs, xs, ys, at_home, there, lambda r: f"home {r.home_common.with_interval}<br>away {r.away_common.with_interval}"),
     ]  # fmt: skip
-    x_range, y_range = _range(xs, [r.home for r in runs]), _range(ys, [r.away for r in runs])
+    x_range, y_range = _range(xs, at_home), _range(ys, there)
     y_range = (
         min(y_range[0], x_range[1]),
         max(y_range[1], x_range[1]),

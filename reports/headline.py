@@ -14,6 +14,7 @@ from reports.text import interval, known, places, span
 REFERENCES = ("phantom", "report", "radiologist")  # first that exists for a cohort's headline split
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
+SAME = 1e-6  # two means of the same findings differ by rounding alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,18 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
         key = (str(run), str(dataset), str(finding))
         found[key] = Estimate(float(value), float(low), float(high), home=float(home), away=float(away), **counted)
     return found
+
+
+def side(gap: Estimate, value: float, whole: Estimate) -> Estimate:
+    """Return one side of a gap as an estimate of its own; MISSING where there is no gap.
+
+    The table of gaps has no interval for a side: it is that of `whole`, the macro over all that the side labels, where both
+    are the mean of the same findings, and unknown elsewhere.
+    """
+    if not (gap.known and known(value)):
+        return MISSING
+    same = whole.known and abs(whole.value - value) < SAME
+    return whole if same else Estimate(value, n=gap.n, num_positive=gap.num_positive, num_findings=gap.num_findings)
 
 
 def probe_lookup(shortcut: pd.DataFrame) -> dict[tuple[str, str], Estimate]:

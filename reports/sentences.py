@@ -8,18 +8,25 @@ from collections.abc import Sequence
 from reports.headline import Estimate
 from reports.text import interval, listing, places, plural, sentence_case, word
 
+NO_SCORE = "No run has a score away from home"
 
-def headline(num_runs: int, num_worse: int, num_better: int, num_away: int, phantom: bool, only: str = "") -> str:
+
+def headline(
+    num_runs: int, num_worse: int, num_better: int, num_away: int, phantom: bool, only: str = "", common: bool = True
+) -> str:
     """Return the page's first sentence; the counts are of runs whose simultaneous interval excludes 0.
 
-    `only` is the one run's name and loss, used where there is one run.
+    `num_runs` are those with a score away from home, or at home where there is no hospital away. `only` is the one run's
+    name and loss, used where there is one run. `common` is whether home and away label any finding that is the same.
     """
     where = "hospitals they have never seen" if num_away != 1 else "a hospital they have never seen"
     unclear = num_runs - num_worse - num_better
-    if num_runs == 0:
+    if num_away == 0:
+        known_at_home = f"{_few(num_runs)} network{'' if num_runs == 1 else 's'} at home only"
+        said = f"{known_at_home if num_runs else 'no network has a score'}: no other hospital was tested"
+    elif num_runs == 0:
         said = "no network has a score away from home"
-    elif num_away == 0:
-        said = f"{plural(num_runs, 'network')} at home only: no other hospital was tested"
+        said += "" if common else ": no finding is labelled both there and at home"
     elif num_runs == 1:
         said = f"one network, no ranking: {only}"
     elif num_worse == num_runs:
@@ -49,9 +56,20 @@ def one_run(label: str, gap: Estimate) -> str:
 
 
 def mean_loss(
-    home: str, num_away: int, num_runs: int, lost: Estimate, hospitals: Sequence[tuple[str, Estimate]]
+    home: str,
+    num_away: int,
+    num_runs: int,
+    lost: Estimate,
+    hospitals: Sequence[tuple[str, Estimate]],
+    common: bool = True,
 ) -> str:
     """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss)."""
+    if num_away == 0:
+        return "No other hospital was tested, so what is lost away from home is not known."
+    if not common:
+        return f"No finding is labelled both at {home} and at another hospital, so nothing can be compared."
+    if num_runs == 0:
+        return f"{NO_SCORE}; the ranking says why, run by run."
     they = "it" if num_runs == 1 else "they"
     others = f"{word(num_away)} others" if num_away != 1 else "one other"
     start = f"Trained at {home} and tested unchanged at {others}, {they}"
@@ -100,10 +118,68 @@ def group_head(number: int, size: int, anchor: str) -> str:
     return f"{word(size)} runs; the data cannot tell the others from {anchor}"
 
 
-def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_runs: int) -> str:
+def counted(num_runs: int, num_scored: int) -> str:
+    """Return how many runs the grid has, and how many of them have a score.
+
+    >>> counted(4, 4), counted(4, 3), counted(1, 0)
+    ('4 runs', '4 runs, 3 with scores', '1 run, none with scores')
+    """
+    few = "" if num_scored == num_runs else f", {num_scored or 'none'} with scores"
+    return f"{plural(num_runs, 'run')}{few}"
+
+
+def unranked(reason: str, home: Estimate, num_away: int, common: bool) -> str:
+    """Return why a run has no rank; what it has at home is said, the reason that its record gives comes first."""
+    if reason:
+        return reason
+    if num_away == 0:
+        why = "no other hospital was tested"
+    elif not common:
+        why = "no finding is labelled both at home and away"
+    else:
+        why = "no score away from home"
+    return f"{why}; at home {home.with_interval}" if home.known else why
+
+
+def zero(gap: Estimate) -> str:
+    """Return where 0 lies against the interval, "" where there is no interval.
+
+    >>> zero(Estimate(0.1, 0.05, 0.15)), zero(Estimate(0.1, -0.05, 0.25)), zero(Estimate(0.1))
+    ('excludes 0', 'includes 0', '')
+    """
+    return ("excludes 0" if gap.clear else "includes 0") if gap.known and gap.has_interval else ""
+
+
+def over_common(least: int, greatest: int) -> str:
+    """Return over how many findings a gap is taken, where it is `least` to `greatest` by run and hospital; "" for none.
+
+    >>> over_common(2, 2), over_common(1, 1), over_common(2, 9), over_common(0, 0)
+    ('over the 2 findings both have', 'over the 1 finding both have', 'over the 2 to 9 findings both have', '')
+    """
+    if greatest == 0:
+        return ""
+    return (
+        f"over the {plural(greatest, 'finding') if least == greatest else f'{least} to {greatest} findings'} both have"
+    )
+
+
+def below_line(num_below: int, num_runs: int, over: str) -> str:
+    """Return what the scatter of home against away shows, without a claim that four points cannot carry."""
+    if num_below == num_runs:
+        said = f"{'Both' if num_runs == 2 else 'All'} measured means away lie below the dashed line of equal reading"
+    else:
+        said = f"{num_below} of {num_runs} measured means away lie below the dashed line of equal reading"
+    return f"{said}, {over}" if over else said
+
+
+def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_runs: int, common: bool = True) -> str:
     """Return what the heat map shows: which hospitals clearly cost something, and which is worst most often."""
     if num_away == 0:
-        return "No hospital away from home was tested"
+        return "No other hospital was tested"
+    if not common:
+        return "No finding is labelled both at home and away"
+    if num_runs == 0:
+        return NO_SCORE
     if len(costly) == num_away:
         said = "Every hospital costs something" if num_away > 1 else "The other hospital costs something"
     elif costly:
@@ -120,6 +196,8 @@ def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_
 
 def findings_lost(clear: Sequence[tuple[str, float]], unclear: int, num_runs: int) -> str:
     """Return which findings lose in every run: (finding, mean gap), largest first."""
+    if num_runs == 0 or not (clear or unclear):
+        return "No finding has a score both at home and away"
     whose = "in every run" if num_runs > 1 else "in this run"
     if not clear:
         return f"For no finding does the gap’s interval lie above 0 {whose}"
@@ -141,6 +219,8 @@ def one_finding(finding: str, home: float, away: float, num_runs: int, clear: in
 
 def pareto(names: Sequence[str], num_runs: int) -> str:
     """Return which runs no other beats on cost and AUROC at once."""
+    if num_runs == 0:
+        return f"{NO_SCORE} to weigh against its cost"
     if num_runs == 1:
         return "One run: nothing to weigh against its cost"
     verb = "run is" if len(names) == 1 else "runs are"
@@ -161,6 +241,8 @@ def probe(values: Sequence[float], chance: float, shuffled: Sequence[float], num
     """Return how well a linear classifier names the hospital from frozen features."""
     if not values:
         return "The source classifier was not run"
+    if num_sources < 2:
+        return "There is one hospital, so there is no other to tell it from"
     spread = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
     said = f"From frozen features a linear classifier names one of {word(num_sources)} hospitals with a balanced accuracy of {spread} (chance {places(chance)}"
     return said + (f", with shuffled labels {places(sum(shuffled) / len(shuffled))})" if shuffled else ")")
@@ -181,7 +263,7 @@ def association(rho: Estimate, num_runs: int, needed: int, visible: float) -> st
 def learning(num_runs: int, at_end: int, epochs: int) -> str:
     """Return where the chosen epoch lies; the best at the very end may mean too short a training."""
     if num_runs == 0:
-        return "No learning curve was kept"
+        return "No learning curve of a run with a score was kept"
     if at_end == 0:
         return (
             "Every run was best at home before its last epoch"
@@ -192,23 +274,6 @@ def learning(num_runs: int, at_end: int, epochs: int) -> str:
         return f"The run was best at home in the last of {epochs} epochs: more training might help"
     who = f"{sentence_case(_few(at_end))} of {_few(num_runs)} runs {_verb(at_end, 'were', 'was')}"
     return f"{who} best at home in the last of {epochs} epochs: more training might help"
-
-
-def flow(found: int, used: int, shared: int, num_cohorts: int) -> str:
-    """Return the way from files to tested images, and the check that no patient is on two sides."""
-    from_where = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
-    return f"From {plural(found, 'image')} in {from_where} to {plural(used, 'usable frontal one')}; {plural(shared, 'shared patient')} between splits"
-
-
-def prevalence(finding: str, times: float, most: str, least: str) -> str:
-    """Return the finding whose share differs most between hospitals."""
-    if not finding:
-        return "How common each finding is"
-    return (
-        f"{finding} is {times:.0f} times as common at {most} as at {least}"
-        if times >= 1.5
-        else "Findings are about as common in every hospital"
-    )
 
 
 def _few(number: int) -> str:

@@ -6,7 +6,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports import sentences, svg
-from reports.board import AWAY, MACRO, Board, Run
+from reports.board import AWAY, MACRO, Board
+from reports.entries import Run
 from reports.headline import MISSING, Choice, Estimate
 from reports.section import Section, write
 from reports.text import known, places
@@ -27,7 +28,7 @@ def calibration(board: Board) -> Section:
     first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
     context = {
         "board": board,
-        "title": _title(board, first, platt) if first else "No run has a score",
+        "title": _title(board, first, platt) if first else sentences.NO_SCORE,
         "drawn": [{"run": r, "panels": _panels(board, r, by_run[r.id], platt, plain)} for r in drawn],
         "rows": [
             {"run": r, "cells": [_cell(r, key, platt, plain) for key in (*(h.key for h in board.everyone), AWAY)]}

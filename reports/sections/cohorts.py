@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import sentences, svg
+from reports import data_sentences, svg
 from reports.board import Board
 from reports.section import Section, write
 from reports.text import known, percent
@@ -21,6 +21,7 @@ def cohorts(board: Board) -> Section:
     rows.sort(key=lambda row: (order.get(row["dataset"], 99), str(row["dataset"])))
     splits = board.tables["splits"]
     for row in rows:
+        row["labels"] = data_sentences.SOURCES.get(str(row["label_source"]), row["label_source"])
         row["kept"] = _kept(row["used"], row["found"], row["role"] == "home")
         mine = splits[splits["dataset"] == row["dataset"]]
         mine = mine.sort_values("split", key=lambda names: names.map(_split_order))
@@ -36,7 +37,9 @@ def cohorts(board: Board) -> Section:
     context = {
         "board": board,
         "rows": rows,
-        "title": sentences.flow(found, used, int(board.meta.get("shared_patients", 0)), len(rows)),
+        "title": data_sentences.flow(
+            found, used, int(board.meta.get("shared_patients", 0)), len(rows), board.num_duplicates
+        ),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
     }
@@ -97,4 +100,4 @@ def _most_different(rows: list[dict[str, Any]]) -> str:
             best = max(
                 best, (high["share"] / low["share"], row["finding"], high["hospital"].title, low["hospital"].title)
             )
-    return sentences.prevalence(best[1], best[0], best[2], best[3])
+    return data_sentences.prevalence(best[1], best[0], best[2], best[3])

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from reports import charts, sentences
-from reports.board import Board, Run
+from reports.board import Board
+from reports.entries import Run
 from reports.section import Section, write
 
 
@@ -14,7 +15,7 @@ def cost(board: Board) -> Section:
     named = [r.label for r in sorted(front, key=lambda r: r.quantity("macs"))]
     context = {
         "board": board,
-        "title": sentences.pareto(named, len(runs)) if runs else "Operations were not counted",
+        "title": sentences.pareto(named, len(runs)) if runs or not board.ranked else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)),
         "front": {r.id for r in front},
         "legend": charts.families(runs),

@@ -1,11 +1,14 @@
 """Where it breaks: run x hospital as a heat map, and home against away."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from reports import charts, sentences
-from reports.board import Board, Run
+from reports.board import Board
+from reports.entries import Run
 from reports.section import Section, write
+from reports.text import plural
 
 STEP = 0.02  # AUROC lost for each of the eight steps of colour
 SHOWN = 40  # rows of the heat map before the rest is folded away
@@ -17,17 +20,27 @@ def hospitals(board: Board) -> Section:
     most, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
     costly = [h.title for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
+    compared = [r for r in board.ranked if r.home_common.known and r.away_common.known]
     context = {
         "board": board,
-        "title": sentences.breaks(costly, len(board.hospitals), board.title(most), times, len(board.ranked)),
+        "title": sentences.breaks(
+            costly,
+            len(board.hospitals) or board.num_away,
+            board.title(most),
+            times,
+            len(board.ranked),
+            board.has_common,
+        ),
         "heads": [_head(board, key) for key in (h.key for h in board.everyone)],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
-        "scatter": len(board.ranked) > 1,
-        "say": _scatter_words(board),
-        "legend": charts.families(board.ranked),
+        "scatter": len(compared) > 1,
+        "compared": compared,
+        "crosses": all(r.home_common.has_interval for r in compared),
+        "say": _scatter_words(board, compared),
+        "legend": charts.families(compared),
     }
-    drawn = (charts.home_against_away(board),) if len(board.ranked) > 1 else ()
+    drawn = (charts.home_against_away(board),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), drawn)
 
 
@@ -37,13 +50,16 @@ def step(lost: float) -> int:
 
 
 def _head(board: Board, key: str) -> dict[str, Any]:
-    """Return the words over one column."""
+    """Return the words over one column: how many findings it has in common with home, and the fewest images of one."""
     hospital = next(h for h in board.everyone if h.key == key)
-    found = [board.cells[r.id, key, "macro"] for r in board.ranked if (r.id, key, "macro") in board.cells]
+    home = key == board.home.key
+    found = [e for r in board.ranked for e in (r.home if home else r.lost[key],) if e.known]
+    least, greatest = (pick((e.num_findings for e in found), default=0) for pick in (min, max))
+    few = plural(greatest, "finding") if least == greatest else f"{least}–{greatest} findings"
     return {
         "hospital": hospital,
-        "home": key == board.home.key,
-        "findings": max((e.num_findings for e in found), default=0),
+        "home": home,
+        "findings": "the same findings" if home and board.num_common != (least, greatest) else few,
         "n": min((e.n for e in found), default=0),
     }
 
@@ -63,10 +79,7 @@ def _row(board: Board, run: Run) -> dict[str, Any]:
     return {"run": run, "cells": cells}
 
 
-def _scatter_words(board: Board) -> str:
-    """Return what the scatter shows, without a claim that four points cannot carry."""
-    known = [r for r in board.ranked if r.home.known]
-    below = sum(r.away.value < r.home.value for r in known)
-    if below == len(known):
-        return f"{'Both' if len(known) == 2 else 'All'} measured means away lie below the dashed line of equal reading"
-    return f"{below} of {len(known)} measured means away lie below the dashed line of equal reading"
+def _scatter_words(board: Board, compared: Sequence[Run]) -> str:
+    """Return what the scatter of these runs shows."""
+    below = sum(r.away_common.value < r.home_common.value for r in compared)
+    return sentences.below_line(below, len(compared), sentences.over_common(*board.num_common))

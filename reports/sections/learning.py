@@ -14,7 +14,7 @@ def learning(board: Board) -> Section:
     """Write the learning curves."""
     history = board.tables["history"]
     by_run = {str(run_id): part.sort_values("epoch") for run_id, part in history.groupby("run_id")}
-    runs = [r for r in board.ranked if r.id in by_run]
+    runs = [r for r in board.scored if r.id in by_run]  # in order of the ranking
     last = {r.id: int(by_run[r.id]["epoch"].max()) for r in runs}
     at_end = sum(known(r.facts["best_epoch"]) and int(r.facts["best_epoch"]) == last[r.id] for r in runs)
     rows: list[dict[str, Any]] = []

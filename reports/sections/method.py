@@ -2,20 +2,15 @@
 
 from typing import Any
 
+from reports import data_sentences
 from reports.board import AWAY, Board
 from reports.section import Section, write
 from reports.text import percent
 
-WORDS = {
-    "phantom": "the program that drew the images",
-    "report": "radiology reports, read by a labeller",
-    "radiologist": "radiologists",
-}
-
 
 def method(board: Board) -> Section:
     """Write the rules of the protocol and what all runs share."""
-    facts = [r.facts for r in (*board.ranked, *board.unranked)]
+    facts = [r.facts for r in board.runs]
 
     def distinct(key: str) -> list[str]:
         return sorted({str(f[key]) for f in facts if isinstance(f.get(key), str) and f[key]})
@@ -31,13 +26,17 @@ def method(board: Board) -> Section:
         "versions": distinct("versions"),
         "devices": distinct("device"),
         "commits": distinct("commit"),
-        "references": [WORDS.get(r, r) for r in sorted(set(there["reference"].astype(str)))],
+        "labels": data_sentences.label_sources(sorted(set(there["reference"].astype(str))), board.phantom)
+        if len(there)
+        else "",
+        "unlearnt": data_sentences.unlearnt(board.unlearnt, len(board.scored)),
+        "not_compared": data_sentences.not_compared(board.not_compared),
+        "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
         "fingerprints": [
             (board.title(str(d)), str(f), str(licence))
             for d, f, licence in zip(
                 *(board.tables["cohorts"][c] for c in ("dataset", "fingerprint", "licence")), strict=True
             )
         ],
-        "runs": (*board.ranked, *board.unranked),
     }
     return Section("method", "Method", write("method.html.j2", **context))

@@ -3,7 +3,8 @@
 from markupsafe import Markup
 
 from reports import sentences, svg
-from reports.board import Board, Run
+from reports.board import Board
+from reports.entries import Run
 from reports.section import Section, write
 from reports.text import places, plural
 
@@ -20,8 +21,10 @@ def opening(board: Board) -> Section:
 def title(board: Board) -> str:
     """Return the headline."""
     only = sentences.one_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
+    num_away = len(board.hospitals) or board.num_away
+    num_runs = len(board.ranked) if num_away else len(board.scored)
     return sentences.headline(
-        len(board.ranked), board.num_worse, board.num_better, len(board.hospitals), board.phantom, only
+        num_runs, board.num_worse, board.num_better, num_away, board.phantom, only, board.has_common
     )
 
 
@@ -84,8 +87,8 @@ def _kick(board: Board) -> str:
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     parts = [
-        plural(len(board.ranked), "run"),
-        plural(1 + len(board.hospitals), "hospital"),
+        sentences.counted(len(board.runs), len(board.scored)),
+        plural(1 + board.num_away, "hospital"),
         plural(len(board.findings), "finding"),
     ]
     return " · ".join([*parts, plural(images, "test image")] if images else parts)
@@ -95,10 +98,11 @@ def _stand(board: Board) -> str:
     """Return the first sentence with intervals."""
     return sentences.mean_loss(
         board.home.title,
-        len(board.hospitals),
+        len(board.hospitals) or board.num_away,
         len(board.ranked),
         board.lost,
         [(h.title, h.lost) for h in board.hospitals],
+        board.has_common,
     )
 
 

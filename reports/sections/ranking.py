@@ -8,7 +8,8 @@ from typing import Any
 from markupsafe import Markup
 
 from reports import sentences, svg
-from reports.board import Board, Run
+from reports.board import Board
+from reports.entries import Run
 from reports.headline import Estimate
 from reports.section import Section, write
 from reports.text import known, two_figures, whole
@@ -27,6 +28,7 @@ class Column:
     shown: Callable[[Run], str]
     estimate: Callable[[Run], Estimate | None] = lambda _: None
     small: Callable[[Run], str] = lambda _: ""
+    note: Callable[[Run], str] = lambda _: ""  # in words, below everything else
     figure: Callable[[Run], Markup] = lambda _: Markup("")
     css: str = "more"  # `more` is hidden on a phone
 
@@ -53,6 +55,7 @@ def ranking(board: Board) -> Section:
         "keys": KEYS,
         "sort_keys": {r.id: _sort_keys(r, columns) for r in board.ranked},
         "single": len(board.ranked) == 1,
+        "why": {r.id: sentences.unranked(r.reason, r.home, board.num_away, board.has_common) for r in board.unranked},
         "factors": _factors(board),
         "base": _base(board),
     }
@@ -69,6 +72,9 @@ def _columns(board: Board) -> list[Column]:
     def gap_figure(run: Run) -> Markup:
         return svg.micro(run.gap, low, high, 0.0) if run.gap.known else Markup("")
 
+    def gap_note(run: Run) -> str:
+        return sentences.zero(run.gap)
+
     def probe_figure(run: Run) -> Markup:
         return svg.micro(run.probe, 0.0, 1.0, chance) if run.probe.known else Markup("")
 
@@ -81,12 +87,12 @@ def _columns(board: Board) -> list[Column]:
 
     mean = f"mean of {num_away}" if num_away != 1 else "one hospital"
     return [
-        estimated("home", "Home", "AUROC", lambda r: r.home, css="c-int"),
-        estimated("away", "Away", mean, lambda r: r.away, css="c-ext"),
+        estimated("home", "Home", "AUROC", lambda r: r.home_common, css="c-int"),
+        estimated("away", "Away", mean, lambda r: r.away, css="c-ext", note=_other_findings),
         estimated(
             "worst", "Worst", "hospital", lambda r: r.at_worst, css="c-worst", small=lambda r: board.title(r.worst)
         ),
-        estimated("gap", "Gap", "home − away", lambda r: r.gap, css="c-gap mc", figure=gap_figure),
+        estimated("gap", "Gap", "home − away", lambda r: r.gap, css="c-gap mc", figure=gap_figure, note=gap_note),
         estimated("ece", "ECE", "away", lambda r: r.ece),
         estimated("shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", figure=probe_figure),
         costing("params", "Params", "million", "params", 1e6, two_figures),
@@ -98,7 +104,11 @@ def _columns(board: Board) -> list[Column]:
 def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     """Return the dot strip of each run, and the axis they all share."""
     numbers = [
-        b for r in board.ranked for e in (r.home, r.away, r.at_worst) for b in (e.value, e.low, e.high) if known(b)
+        b
+        for r in board.ranked
+        for e in (r.home_common, _compared(r), r.at_worst)
+        for b in (e.value, e.low, e.high)
+        if known(b)
     ] or [0.5, 1.0]
     low, high = min(numbers), max(numbers)
     margin = max(0.02, 0.04 * (high - low))
@@ -106,12 +116,23 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     grid = svg.ticks(scale.low, scale.high, 6)
     strips = {
         r.id: svg.strip(
-            r.at_worst, r.away, r.home, scale,
-            f"at home {r.home.text}, away {r.away.text}, worst hospital {r.at_worst.text}",
+            r.at_worst, _compared(r), r.home_common, scale,
+            f"at home {r.home_common.text}, away {_compared(r).text}, worst hospital {r.at_worst.text}",
         )
         for r in board.ranked
     }  # fmt: skip
     return strips, grid, scale
+
+
+def _compared(run: Run) -> Estimate:
+    """Return the mean away that stands beside home; where nothing is in common, the one that ranks."""
+    return run.away_common if run.away_common.known else run.away
+
+
+def _other_findings(run: Run) -> str:
+    """Return the mean away that the gap compares, where it is not the one that ranks."""
+    other = run.away_common.known and run.away_common.text != run.away.text
+    return f"in the gap {run.away_common.text}" if other else ""
 
 
 def _sort_keys(run: Run, columns: list[Column]) -> str:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from reports.board import MACRO, Board, Run, config_lines
+from reports import data_sentences, sentences
+from reports.board import AWAY, MACRO, Board, config_lines
+from reports.entries import Run
 from reports.headline import MISSING, Choice, Estimate
 from reports.section import Section, write
 
@@ -34,10 +36,13 @@ def runs(board: Board) -> Section:
             "more": _more(board, r, looked_up),
             "facts": _facts(r),
             "config": config_lines(r.facts),
+            "gaps": _gaps(board, r),
+            "unlearnt": data_sentences.unlearnt({r.id: board.unlearnt.get(r.id, ())}, 1),
         }
-        for r in (*board.ranked, *board.unranked)
+        for r in board.runs
     ]
-    context = {"board": board, "entries": entries, "point": POINTS.get(point, point)}
+    context = {"board": board, "entries": entries, "point": POINTS.get(point, point),
+               "not_compared": data_sentences.not_compared(board.not_compared)}  # fmt: skip
     return Section("runs", "Runs", write("runs.html.j2", **context))
 
 
@@ -46,6 +51,7 @@ def _table(board: Board, run: Run) -> list[dict[str, Any]]:
     if not run.away.known and not run.home.known:
         return []
     rows = []
+    unlearnt = board.unlearnt.get(run.id, ())
     for finding in (*board.findings, MACRO):
         cells = []
         for hospital in board.everyone:
@@ -53,13 +59,22 @@ def _table(board: Board, run: Run) -> list[dict[str, Any]]:
             cells.append(
                 {
                     "estimate": estimate,
-                    "reason": board.why_missing(hospital.key, finding),
+                    "reason": "not learnt" if finding in unlearnt else board.why_missing(hospital.key, finding),
                     "inverted": estimate.has_interval and estimate.high < 0.5,
                 }
             )
+        gap = board.gaps.get((run.id, AWAY, finding), MISSING)
         rows.append({"finding": "Macro mean" if finding == MACRO else finding, "macro": finding == MACRO, "cells": cells,
-                     "gap": board.gaps.get((run.id, "away", finding), MISSING)})  # fmt: skip
+                     "gap": gap, "zero": sentences.zero(gap)})  # fmt: skip
     return rows
+
+
+def _gaps(board: Board, run: Run) -> list[dict[str, Any]]:
+    """Return one macro gap for each hospital away, with where 0 lies and over how many findings it is taken."""
+    return [
+        {"estimate": e, "zero": sentences.zero(e), "common": e.num_findings}
+        for e in (run.lost[h.key] for h in board.hospitals)
+    ]
 
 
 def _more(

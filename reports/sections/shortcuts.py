@@ -17,15 +17,16 @@ def shortcuts(board: Board) -> Section:
     """Write the scatter of probe against gap; a correlation only from eight runs on."""
     probes = probe_lookup(board.tables["shortcut"])
     runs = [r for r in board.ranked if r.probe.known and r.gap.known]
-    shuffled = [probes[r.id, "shuffled"].value for r in runs if probes.get((r.id, "shuffled"), MISSING).known]
+    probed = [r for r in board.runs if r.probe.known]  # also those without a gap to set beside it
+    shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).known]
     table = board.tables["shortcut"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= NEEDED else MISSING
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
-    chance = runs[0].probe.chance if runs else float("nan")
+    chance = probed[0].probe.chance if probed else float("nan")
     context = {
         "board": board,
-        "title": sentences.probe([r.probe.value for r in runs], chance, shuffled, num_sources),
+        "title": sentences.probe([r.probe.value for r in probed], chance, shuffled, num_sources),
         "association": sentences.association(rho, len(runs), NEEDED, visible) if runs else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},

@@ -43,6 +43,8 @@ class Invented:
     resources: dict[str, Any] = field(default_factory=dict)
     patients: float = 1.0  # of the usual number; small numbers leave findings under min_count
     epochs: int = 5
+    home_labels: tuple[str, ...] = FINDINGS
+    away_labels: tuple[str, ...] = FINDINGS
 
 
 def tables(asked: Invented | None = None) -> Tables:
@@ -60,7 +62,7 @@ def tables(asked: Invented | None = None) -> Tables:
         rows["runs"].append(_run(want, i, run_id, failed))
         if not failed:
             macro[run_id] = _score(want, rng, rows, i, run_id, prevalence)
-    order = sorted(macro, key=lambda r: -macro[r]["away"])
+    order = sorted((r for r in macro if np.isfinite(macro[r]["away"])), key=lambda r: -macro[r]["away"])
     for k, run_id in enumerate(order):
         group = 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1
         rows["ranks"].append({
@@ -105,7 +107,8 @@ def _prevalence(want: Invented, rng: np.random.Generator) -> dict[tuple[str, str
         n = round(PLACES[key][3] * want.patients)
         for k, finding in enumerate(FINDINGS):
             share = float(np.clip(rng.normal(0.3 if k == 0 else 0.16, 0.07), 0.02, 0.6))
-            if (key, finding) not in UNMAPPED:
+            labels = want.home_labels if key == want.hospitals[0] else want.away_labels
+            if (key, finding) not in UNMAPPED and finding in labels:
                 found[key, finding] = (round(share * n), n)
     return found
 
@@ -141,17 +144,18 @@ def _score(
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
     auroc = _auroc(want, rng, i, skill, reliance, counts)
     macro = {key: _hospital(want, rows, run_id, key, auroc, reliance, counts) for key in want.hospitals}
-    known = [k for k in others if np.isfinite(macro[k])]
-    macro["away"] = float(np.mean([macro[k] for k in known])) if known else float("nan")
+    common = {k: [f for f in FINDINGS if all(_enough(counts.get((c, f), (0, 0))) for c in (home, k))] for k in others}
+    known = [k for k in others if common[k]]
+    means = [float(np.mean([auroc[k, f] for f in common[k]])) for k in known]
+    macro["away"] = float(np.mean(means)) if known else float("nan")
     macro["home"] = macro[home]
     if known:
-        rows["scores"].append(
-            _number(run_id, "away", home, want, "macro", "auroc", macro["away"], 0.008 * want.noise, 0, 0, 9)
-        )
-        rows["scores"].append(
-            _number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt")
-        )
-    _gaps(want, rows, run_id, auroc, known)
+        auroc_half = 0.008 * want.noise
+        rows["scores"] += [
+            _number(run_id, "away", home, want, "macro", "auroc", macro["away"], auroc_half, 0, 0, 9),
+            _number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
+        ]
+    _gaps(want, rows, run_id, auroc, common)
     size = 1 + i % 9
     rows["costs"].append({
         "run_id": run_id, "params": 2.6e6 * size, "trainable_params": 2.6e6 * size, "macs": 0.22e9 * size**1.7, "flops": 0.44e9 * size**1.7,
@@ -189,14 +193,8 @@ def _auroc(
 
 
 def _hospital(
-    want: Invented,
-    rows: Rows,
-    run_id: str,
-    key: str,
-    auroc: dict[tuple[str, str], float],
-    reliance: float,
-    counts: Counts,
-) -> float:
+    want: Invented, rows: Rows, run_id: str, key: str, auroc: dict[tuple[str, str], float], reliance: float, counts: Counts
+) -> float:  # fmt: skip
     """Invent the scores and the reliability of one run in one hospital; return the macro AUROC."""
     home = want.hospitals[0]
     lost = 0.0 if key == home else PLACES[key][2]
@@ -227,19 +225,22 @@ def _hospital(
     return macro
 
 
-def _gaps(want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], others: list[str]) -> None:
+def _gaps(
+    want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], common: dict[str, list[str]]
+) -> None:
     """Invent the gap of each finding and hospital, over the findings both sides have."""
     home = want.hospitals[0]
     for f in (*FINDINGS, "macro"):
-        per = []
-        for key in others:
-            both = [g for g in FINDINGS if (key, g) in auroc and (home, g) in auroc and f in (g, "macro")]
-            if both:
-                per.append(tuple(float(np.mean([auroc[k, g] for g in both])) for k in (home, key)))
-                rows["gaps"].append(_gap(run_id, key, f, *per[-1], 0.03 * want.noise, len(both)))
-        if per:
-            at_home, there = (float(np.mean([p[s] for p in per])) for s in (0, 1))
-            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, 1))
+        per, sizes = [], []
+        for key, findings in common.items():
+            both = [g for g in findings if f in (g, "macro")]
+            here = tuple(float(np.mean([auroc[k, g] for g in both])) if both else np.nan for k in (home, key))
+            per += [here] * bool(both)
+            sizes += [len(both)] * bool(both)
+            rows["gaps"].append(_gap(run_id, key, f, *here, 0.03 * want.noise, len(both)))
+        if common:
+            at_home, there = (float(np.mean([p[s] for p in per])) if per else np.nan for s in (0, 1))
+            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, min(sizes, default=0)))
 
 
 def _enough(counts: tuple[int, int]) -> bool:
@@ -283,9 +284,8 @@ def _cohorts(want: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple
         })  # fmt: skip
         parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == home else {"test": 1.0}
         for split, share in parts.items():
-            rows["splits"].append(
-                {"dataset": key, "split": split, "images": round(used * share), "patients": round((used - 20) * share)}
-            )
+            sizes = {"images": round(used * share), "patients": round((used - 20) * share)}
+            rows["splits"].append({"dataset": key, "split": split, **sizes})
         for finding in FINDINGS:
             present, total = prevalence.get((key, finding), (0, 0))
             rows["prevalence"].append({

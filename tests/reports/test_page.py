@@ -14,6 +14,7 @@ import pytest
 
 from reports.page import ORDER, render, style_ids
 from reports.tables import Tables
+from reports.text import places
 from tests.reports.synthetic import FINDINGS, Invented, tables
 
 HOSTILE = "<script>alert(1)</script>\"'=cmd|' /C calc'!A0 {{7*7}} %{x} </title>"
@@ -29,6 +30,8 @@ STATES = {
     "below half": Invented(runs=3, below_half=True),
     "few patients": Invented(runs=4, patients=0.15, noise=3),
     "reversed": Invented(runs=4, sign=-1.0),
+    "nothing in common": Invented(runs=2, home_labels=FINDINGS[:2], away_labels=FINDINGS[2:]),
+    "two in common": Invented(runs=4, home_labels=FINDINGS[:4], away_labels=FINDINGS[2:]),
 }  # fmt: skip
 VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
 
@@ -159,6 +162,86 @@ def test_a_phantom_page_says_so_in_banner_headline_and_footer():
 def test_the_finding_with_the_shortcut_is_named_with_its_fall():
     page = render(tables(STATES["phantom"]))
     assert "Pleural Effusion loses most: on average .98" in page
+
+
+def _plain(page):
+    """Return the page's words without its marks."""
+    return re.sub(r"\s+", " ", " ".join(checked(page).text))
+
+
+def test_without_a_hospital_away_no_sentence_speaks_of_patients_or_of_no_runs():
+    said = _plain(render(tables(STATES["home only"])))
+    assert "2 runs · 1 hospital" in said
+    assert "Two networks at home only: no other hospital was tested" in said
+    assert "No other hospital was tested, so what is lost" in said
+    assert "no other hospital was tested; at home ." in said
+    assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
+
+
+def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_home():
+    said = _plain(render(tables(STATES["nothing in common"])))
+    assert "2 runs · 6 hospitals" in said
+    assert "no finding is labelled both there and at home" in said
+    assert "No finding is labelled both at CheXpert and at another hospital" in said
+    assert "no finding is labelled both at home and away; at home ." in said
+    assert "too few patients" not in said
+
+
+def test_runs_of_the_grid_are_counted_apart_from_those_with_scores():
+    assert "4 runs, 2 with scores · 6 hospitals" in _plain(render(tables(STATES["failed"])))
+    assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
+
+
+def test_home_against_away_is_drawn_and_listed_on_the_findings_of_the_gap():
+    made = tables(STATES["two in common"])
+    page = render(made)
+    gaps = made["gaps"]
+    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL).group(1))
+    marks = next(c for c in charts if c["id"] == "c-home")["data"][1]
+    assert sorted(marks["x"]) == pytest.approx(sorted(means["home"]))
+    assert sorted(marks["y"]) == pytest.approx(sorted(means["away"]))
+    assert "over the 2 findings both have" in _plain(page)
+    shown = re.findall(r'class="c-int" data-l="Home"[^>]*><span class="v">([^<]+)', page)
+    assert sorted(shown) == sorted(places(v) for v in means["home"])
+
+
+def test_every_gap_says_whether_its_interval_excludes_zero():
+    made = tables(Invented(runs=4, noise=2))
+    page = render(made)
+    gaps = made["gaps"]
+    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    in_ranking = re.findall(r'<span class="s verdict">(\w+ 0)</span>', page)
+    assert in_ranking.count("excludes 0") == int((means["low"] > 0).sum())
+    assert len(in_ranking) == 4
+    in_detail = re.findall(r"<i>(?:excludes|includes) 0</i>", page)
+    per_run = len(made.meta["findings"]) + 1 + 5
+    assert len(in_detail) == 4 * per_run
+
+
+def test_what_is_left_out_is_said_in_the_method_and_in_the_run():
+    made = tables(Invented(runs=2))
+    run_id = str(made["runs"]["run_id"][0])
+    made.meta["unlearnt"] = {run_id: ["Edema"]}
+    made.meta["not_compared"] = {"nih": ["No Finding"], "brax": []}
+    made.meta["duplicates"] = 3
+    page = render(made)
+    method = page[page.index('id="method"') : page.index('id="runs"')]
+    assert "Edema (1 run)" in method
+    assert "NIH-14: No Finding." in method
+    assert "BRAX:" not in method
+    entry = page[page.index(f'id="run-{run_id}"') :]
+    assert "left out of what is compared: Edema." in entry[: entry.index("Make it again")]
+    assert page.count("NIH-14: No Finding.") == 1 + 2
+    cohorts = page[page.index('id="cohorts"') : page.index('id="method"')]
+    assert "0 shared patients between splits, but 3 images whose pixels occur again" in cohorts
+
+
+def test_optional_facts_may_be_empty():
+    made = tables(Invented(runs=2))
+    plain = render(made)
+    made.meta.update(unlearnt={"x": []}, not_compared={"nih": []}, duplicates=0)
+    assert render(made) == plain
 
 
 def test_a_finding_with_few_patients_says_why_it_has_no_number():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from reports import sentences
+from reports import data_sentences, sentences
 from reports.headline import MISSING, Estimate
 
 CLEAR = Estimate(0.061, 0.05, 0.072)
@@ -25,7 +25,9 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((2, 0, 0, 5), "For neither network can the data tell whether it reads worse away from home"),
         ((4, 0, 4, 5), "All four networks read better in hospitals they have never seen"),
         ((0, 0, 0, 5), "No network has a score away from home"),
-        ((3, 0, 0, 0), "3 networks at home only: no other hospital was tested"),
+        ((3, 0, 0, 0), "Three networks at home only: no other hospital was tested"),
+        ((1, 0, 0, 0), "One network at home only: no other hospital was tested"),
+        ((0, 0, 0, 0), "No network has a score: no other hospital was tested"),
     ],
 )  # fmt: skip
 def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero(counts, said):
@@ -65,6 +67,98 @@ def test_a_mean_loss_whose_interval_holds_zero_cannot_be_told_from_none():
 
 def test_a_negative_mean_loss_is_a_gain_with_a_positive_interval():
     assert "they gain on average .030 of AUROC [.010, .050]" in sentences.mean_loss("CheXpert", 5, 4, GAIN, [])
+
+
+def test_no_cohort_away_is_said_before_anything_about_patients_or_scores():
+    for num_runs in (0, 2):
+        said = sentences.mean_loss("CheXpert", 0, num_runs, MISSING, [])
+        assert said == "No other hospital was tested, so what is lost away from home is not known."
+        assert sentences.breaks([], 0, "", 0, num_runs) == "No other hospital was tested"
+
+
+def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
+    headline = sentences.headline(0, 0, 0, 2, phantom=False, common=False)
+    assert headline == "No network has a score away from home: no finding is labelled both there and at home"
+    said = sentences.mean_loss("CheXpert", 2, 0, MISSING, [], common=False)
+    assert said == "No finding is labelled both at CheXpert and at another hospital, so nothing can be compared."
+    assert sentences.breaks([], 2, "", 0, 0, common=False) == "No finding is labelled both at home and away"
+
+
+def test_no_ranked_run_claims_nothing_about_runs_or_hospitals():
+    assert sentences.mean_loss("CheXpert", 5, 0, MISSING, []).startswith("No run has a score away from home")
+    assert sentences.breaks([], 5, "", 0, 0) == "No run has a score away from home"
+    assert sentences.findings_lost([], 0, 0) == "No finding has a score both at home and away"
+    assert sentences.pareto([], 0) == "No run has a score away from home to weigh against its cost"
+
+
+def test_one_hospital_cannot_be_told_from_another():
+    assert sentences.probe([0.9], 1.0, [], 1) == "There is one hospital, so there is no other to tell it from"
+
+
+def test_too_few_patients_are_the_reason_where_there_are_runs_and_findings():
+    assert "too few patients" in sentences.mean_loss("CheXpert", 5, 4, MISSING, [])
+
+
+def test_an_unranked_run_says_why_and_what_it_has_at_home():
+    home = Estimate(0.8, 0.7, 0.9)
+    assert sentences.unranked("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
+    assert sentences.unranked("", home, 0, False) == "no other hospital was tested; at home .800 [.700, .900]"
+    assert sentences.unranked("", home, 2, False).startswith("no finding is labelled both at home and away; at home")
+    assert sentences.unranked("", MISSING, 2, True) == "no score away from home"
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (CLEAR, "excludes 0"),
+        (GAIN, "excludes 0"),
+        (UNCLEAR, "includes 0"),
+        (Estimate(0.1, 0.0, 0.2), "includes 0"),
+        (Estimate(0.1), ""),
+        (MISSING, ""),
+    ],
+)
+def test_where_zero_lies_follows_the_interval(gap, said):
+    assert sentences.zero(gap) == said
+
+
+def test_the_scatter_says_over_how_many_findings_it_compares():
+    over = sentences.over_common(2, 2)
+    assert sentences.below_line(4, 4, over) == (
+        "All measured means away lie below the dashed line of equal reading, over the 2 findings both have"
+    )
+    assert sentences.below_line(1, 4, sentences.over_common(2, 9)).endswith("over the 2 to 9 findings both have")
+    assert sentences.below_line(2, 2, "") == "Both measured means away lie below the dashed line of equal reading"
+
+
+def test_every_label_source_has_its_words_and_synthetic_labels_are_called_so():
+    said = data_sentences.label_sources(["radiologist", "report", "stated"], phantom=False)
+    assert said == (
+        "Where labels come from: radiologists; radiology reports, read by a labeller; labels as the table states them."
+    )
+    assert data_sentences.label_sources(["phantom"], phantom=True) == "Labels are those of the synthetic images."
+    assert data_sentences.label_sources(["phantom"], phantom=False) == (
+        "Where labels come from: labels of the synthetic images."
+    )
+    both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
+    assert both.startswith("Labels are those of the synthetic images, written the way a real cohort has them from")
+
+
+def test_findings_left_out_are_named_with_the_runs_and_hospitals_they_concern():
+    said = data_sentences.unlearnt({"a": ["Edema", "Pneumonia"], "b": ["Edema"]}, 2)
+    assert said.endswith("left out of what is compared: Edema (every run) and Pneumonia (1 run).")
+    assert data_sentences.unlearnt({"a": ["Edema"]}, 1).endswith("compared: Edema.")
+    assert data_sentences.unlearnt({"a": []}, 3) == ""
+    said = data_sentences.not_compared([("NIH-14", ["No Finding"]), ("BRAX", ["Edema", "Lung Lesion"]), ("X", [])])
+    assert said.endswith("label it: NIH-14: No Finding; BRAX: Edema and Lung Lesion.")
+    assert data_sentences.not_compared([]) == ""
+
+
+def test_images_that_recur_under_another_patient_stand_beside_the_shared_patients():
+    assert data_sentences.flow(10, 5, 0, 1).endswith("; 0 shared patients between splits")
+    assert data_sentences.flow(10, 5, 0, 1, 3).endswith(
+        "; 0 shared patients between splits, but 3 images whose pixels occur again in another split under another patient"
+    )
 
 
 def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
@@ -162,8 +256,8 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
         sentences.pareto(["A"], 5),
         sentences.probe([0.9], 0.2, [], 5),
         sentences.learning(5, 1, 5),
-        sentences.flow(10, 5, 0, 1),
-        sentences.prevalence("", 0.0, "", ""),
+        data_sentences.flow(10, 5, 0, 1, 2),
+        data_sentences.prevalence("", 0.0, "", ""),
         sentences.group_head(2, 5, "A"),
     ]
     assert not [(text, word) for text in said for word in FORBIDDEN if word in text.lower()]

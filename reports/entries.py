@@ -1,0 +1,86 @@
+"""A hospital and a run, as every section shows them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reports.headline import MISSING, Estimate
+from reports.text import known
+
+LONGEST = 18  # characters of a place in a figure
+
+
+@dataclass(frozen=True, slots=True)
+class Hospital:
+    """A cohort: where it is from and, for a hospital away, what the mean run loses there."""
+
+    key: str
+    title: str
+    place: str
+    lost: Estimate = MISSING  # mean over runs of the macro gap
+
+    @property
+    def where(self) -> str:
+        """The end of the place that fits beside a mark: city and country, or the country."""
+        parts = self.place.split(", ")
+        ends = [", ".join(parts[i:]) for i in range(len(parts))]
+        return next((end for end in ends if len(end) <= LONGEST), f"{parts[-1][: LONGEST - 1]}…")
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether the mean run clearly loses there."""
+        return self.lost.known and self.lost.low > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of the ranking. Every estimate is a macro AUROC unless its name says otherwise."""
+
+    id: str
+    name: str
+    what: str  # how it differs from the base recipe
+    family: str
+    state: str
+    reason: str
+    facts: Mapping[str, Any]  # its row of the table `runs`
+    cost: Mapping[str, Any]  # its row of the table `costs`, or empty
+    home: Estimate = MISSING  # over every finding that home labels
+    away: Estimate = MISSING  # what the runs are ranked by
+    gap: Estimate = MISSING
+    home_common: Estimate = MISSING  # the two AUROCs whose difference is the gap: on the findings both sides have
+    away_common: Estimate = MISSING
+    ece: Estimate = MISSING
+    probe: Estimate = MISSING  # balanced accuracy of the source classifier
+    hospitals: Mapping[str, Estimate] = field(default_factory=dict)  # away, on the findings it has in common with home
+    lost: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
+    mean_rank: float = float("nan")
+    rank_low: int = 0
+    rank_high: int = 0
+    p_best: float = float("nan")
+    group: int = -1  # 0 is the first group of ties, -1 is unranked
+
+    @property
+    def label(self) -> str:
+        """Name and what sets it apart, for sentences."""
+        return f"{self.name} ({self.what})" if self.what else self.name
+
+    @property
+    def anchor(self) -> str:
+        """Where the page describes this run."""
+        return f"run-{self.id}"
+
+    @property
+    def worst(self) -> str:
+        """Key of the hospital with the lowest macro AUROC, or ""."""
+        known_at = {key: e.value for key, e in self.hospitals.items() if e.known}
+        return min(known_at, key=lambda key: known_at[key]) if known_at else ""
+
+    @property
+    def at_worst(self) -> Estimate:
+        """Macro AUROC at the worst hospital."""
+        return self.hospitals.get(self.worst, MISSING)
+
+    def quantity(self, key: str) -> float:
+        """Return one cost as a number, NaN where it was not measured."""
+        value: Any = self.cost.get(key)
+        return float(value) if known(value) else float("nan")
