@@ -120,7 +120,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 
         config = manifest.config(run)
         parts = _parts(manifest, run, config, labels)
-        settings = replace(manifest.settings, selection=config.selection)
+        settings = replace(manifest.settings, selection=config.selection, mapping=config.mapping)
         result = score_run(run["id"], space(config.space), manifest.content["source"], parts, settings, threads)
         _write(folder, key, result, _probe(manifest, run, config))
     progress("score", len(done), len(done))

@@ -4,7 +4,7 @@ Everything that can be found wrong before anything trains is found here. No torc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from bench.ops import geometry
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
+from harmonize import labelmap
 from harmonize.cache import ImageCache, open_cache
+from harmonize.choose import sampled
 from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import labels_yaml, space
 from harmonize.phantom import PhantomSettings, write_cohorts
 from harmonize.pixels import Geometry
 from harmonize.specs import CohortSpec, read_data
-from harmonize.splits import assign, position, shared_patients
+from harmonize.splits import assign, shared_patients
 
 EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
 
@@ -81,7 +83,7 @@ def make_plan(
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        cohorts[name] = load(specs[name])
+        cohorts[name] = load(cohort_spec(specs[name], grid), grid.configs[0].mapping, space(grid.configs[0].space))
     progress("read cohorts", len(names), len(names))
     if len({c.phantom for c in cohorts.values()}) > 1:
         raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
@@ -90,6 +92,18 @@ def make_plan(
     refs = tuple(_ref(store, registry, cohorts[name], "away" if i else "home") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     return Plan(grid, store, cohorts, refs, runs, command)
+
+
+def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
+    """Return where and how a cohort is read: as the data file says, and at home as the grid says beyond it."""
+    if spec.name != grid.train_on:
+        return spec
+    config = grid.configs[0]
+    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: home_split has it
+    choice = replace(spec.choice, **asked)
+    source = spec.label_source if config.label_source == "default" else config.label_source
+    hybrid = spec.hybrid if source == spec.label_source else ()
+    return replace(spec, choice=choice, label_source=source, hybrid=hybrid)
 
 
 def phantom_settings(grid: Grid) -> PhantomSettings:
@@ -129,9 +143,9 @@ def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
         table = table.assign(split="")
     split = assign(table, split_of(config))
     if config.cohort.limit:
-        patients = sorted(set(table.loc[split == "train", "patient_id"]), key=lambda p: position(f"limit {p}"))
-        kept = table["patient_id"].isin(patients[: config.cohort.limit])
-        split = split.where(kept | (split != "train"), "unused")
+        train = split == "train"
+        kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
+        split = split.where(kept | ~train, "unused")
     return split
 
 
@@ -193,6 +207,10 @@ def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str
         path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
         if len(rows) or path.is_file():
             write_bytes(path, rows.to_csv(index=False).encode())
+        doubts = plan.cohorts[ref.name].doubts
+        path = plan.store.root / "cohorts" / f"doubts-{ref.name}.csv"
+        if len(doubts) or path.is_file():
+            write_bytes(path, doubts.to_csv(index=False).encode())
     return caches
 
 
@@ -213,7 +231,6 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> 
     for ref in plan.refs:
         cohort = plan.cohorts[ref.name]
         own = {key: c for (name, key), c in caches.items() if name == ref.name}
-        facts = labels_yaml()["datasets"].get(ref.layout, {})
         cohorts.append(
             {
                 "name": ref.name,
@@ -225,7 +242,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> 
                 "absent": len(cohort.quarantine),
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
-                "facts": {k: v for k, v in facts.items() if isinstance(v, str)},
+                "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
             }
         )
     runs = [

@@ -58,7 +58,8 @@ def tables(manifest: Manifest) -> Tables:
         "findings": list(space(config.space)),
         "notes": _notes(manifest),
         "datasets": {
-            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", ""))} for c in manifest.cohorts
+            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", "")), "flow": dict(c["flow"])}
+            for c in manifest.cohorts
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})

@@ -152,7 +152,7 @@ class Tables:
 
     meta keys: title, grid, source (name of the home cohort), phantom (bool), min_count, num_resamples, split (dict),
     shared_patients (int), command, created_from (list of run ids), findings (list), notes (list of str),
-    datasets (dict cohort name -> {title, place}).
+    datasets (dict cohort name -> {title, place, and perhaps flow: found -> what each filter took out -> kept -> notes}).
     """
 
     meta: dict[str, Any]
