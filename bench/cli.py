@@ -11,6 +11,20 @@ from typing import Annotated
 
 import typer
 
+from bench.datacli import data_app
+from bench.options import (
+    DataOption,
+    DeviceOption,
+    GridOption,
+    JsonOption,
+    OutputOption,
+    QuietOption,
+    RegistryOption,
+    StoredGridOption,
+    StoreOption,
+    WeightsOption,
+    WorkersOption,
+)
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 app = typer.Typer(
@@ -20,31 +34,7 @@ app = typer.Typer(
     help="Train chest X-ray networks in one hospital, test them unchanged in others, and publish what is lost on the way.",
     epilog="Start with: bench run --grid demo",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts.")
 app.add_typer(data_app, name="data")
-
-GridOption = Annotated[
-    str, typer.Option("--grid", help="A grid file, or the name of a shipped grid (bench list grids).")
-]
-StoredGridOption = Annotated[
-    str | None, typer.Option("--grid", help="Name of a grid in the store; needed when there are several.")
-]
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", envvar="BENCH_DATA", help="Folder of datasets or data.yaml; without it phantom cohorts are made."
-    ),
-]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder of runs.")]
-RegistryOption = Annotated[Path | None, typer.Option("--registry", help="Another registry.yaml.")]
-WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Folder of safetensors files to start training from.")
-]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; 0 = one per core.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
 
 
 @app.command(
@@ -73,6 +63,7 @@ def run(
     from bench.registry import Registry
     from bench.store import Store
 
+    study.check_device(device)
     opened = Store.open(store)
     number = workers or study.default_workers()
     if data is None and not as_json:
@@ -180,23 +171,27 @@ def list_(
         typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
-@app.command(epilog="Example:  bench check --data /data")
+@app.command(epilog="Example:  bench check --data /data --quick")
 def check(
     data: DataOption = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Tables only: open no image.")] = False,
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at environment, registry, data and store; say what to mend; exit 1 on a problem."""
-    from bench.doctor import examine
+    """Look at environment, registry, data and store; say what to mend; exit 1 on a fault, not on a warning."""
+    from dataclasses import asdict
 
-    results = examine(data, store, registry)
-    if as_json:
-        typer.echo(json.dumps([{"what": r.what, "ok": r.ok, "detail": r.detail} for r in results]))
-    else:
-        for result in results:
-            typer.echo(f"{'ok ' if result.ok else 'BAD'}  {result.what}: {result.detail}")
-    if not all(r.ok for r in results):
+    from bench.display import choose_display
+    from bench.doctor import examine, lines
+    from bench.study import default_workers
+
+    with choose_display(quiet) as display:
+        results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+    typer.echo(json.dumps([asdict(r) for r in results]) if as_json else "\n".join(lines(results)))
+    if any(r.level == "fault" for r in results):
         raise typer.Exit(1)
 
 
@@ -236,37 +231,6 @@ def report(
     with choose_display(quiet) as display:
         page = finish(manifest, output, display)
     typer.echo(f"leaderboard: {page}")
-
-
-@data_app.command(epilog="Example:  bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9")
-def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
-    source: Annotated[int, typer.Option(help="Frontal images of the training hospital.")] = 2300,
-    external: Annotated[int, typer.Option(help="Frontal images of each other hospital.")] = 320,
-    size: Annotated[int, typer.Option(help="Long side in pixels.")] = 128,
-    shortcut: Annotated[float, typer.Option(help="Strength of the planted shortcut, 0 to 1.")] = 0.0,
-    finding: Annotated[str, typer.Option(help="The finding it goes with.")] = "Pleural Effusion",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same patients at every strength.")] = 0,
-    masks: Annotated[bool, typer.Option("--masks", help="Write masks of what is drawn, too.")] = False,
-    workers: WorkersOption = 0,
-    quiet: QuietOption = False,
-) -> None:
-    """Write six synthetic hospitals in the layouts of the real datasets."""
-    from bench.display import choose_display
-    from bench.study import default_workers
-    from harmonize.phantom import PhantomSettings, write_cohorts
-
-    names = ("mimic", "nih", "padchest", "vindr", "brax")
-    images = {"chexpert": source, **dict.fromkeys(names, external)}
-    try:
-        settings = PhantomSettings(seed=seed, images=images, size=size, shortcut=shortcut, finding=finding)
-    except ValueError as error:
-        raise ConfigError(str(error), "bench data phantom", "see --help for the ranges") from error
-    if folder.exists() and any(folder.iterdir()) and not (folder / "phantom.json").is_file():
-        raise ConfigError("the folder holds other files", str(folder), "name an empty or a new folder")
-    with choose_display(quiet) as display:
-        write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)
-    typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
 
 
 def main() -> None:

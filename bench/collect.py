@@ -22,7 +22,6 @@ from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize.errors import StoreError
 from harmonize.findings import space
-from harmonize.labelmap import reference
 
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
@@ -45,6 +44,13 @@ def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) 
     table = manifest.table(cohort)
     split = home_split(table, config) if cohort["role"] == "home" else table["split"]
     return Labels(table, states(table, space(config.space)), split.to_numpy(str))
+
+
+def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
+    """Return who labelled a split of a cohort: report, radiologist, stated, or phantom."""
+    if manifest.content["phantom"]:
+        return "phantom"
+    return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
 
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
@@ -142,7 +148,6 @@ def _parts(
             )
         logit_NK = predictions[list(findings)].to_numpy(np.float32)
         split = labels.split[at]
-        phantom, layout = bool(manifest.content["phantom"]), cohort["layout"]
         if cohort["role"] == "home":
             wanted = [(name, split == name) for name in EVALUATED_AT_HOME]
         else:
@@ -150,7 +155,7 @@ def _parts(
             wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
         for name, mask in wanted:
             if mask.any():
-                by = "phantom" if phantom else reference(layout, name)
+                by = reference(manifest, cohort, name)
                 chosen = at[mask]
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
                 parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], labels.state_NK[chosen]))

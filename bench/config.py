@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
+from harmonize.choice import CohortChoice
 from harmonize.errors import ConfigError
 
 T = TypeVar("T")
@@ -59,21 +60,6 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class CohortChoice:
-    """Which images of the training cohort take part."""
-
-    views: str = "frontal"
-    per_study: str = "all"
-    limit: int = 0  # at most so many training patients, drawn by patient hash; 0 = all
-
-    def __post_init__(self) -> None:
-        one_of("views", self.views, ("frontal",))
-        one_of("per_study", self.per_study, ("all",))
-        if self.limit < 0:
-            raise ValueError(f"limit is a number of patients, not {self.limit}")
-
-
-@dataclass(frozen=True, slots=True)
 class Split:
     """Shares of the source's patients, by hash of the patient id."""
 
@@ -98,9 +84,9 @@ class RunConfig:
     preprocessing: str
     train_on: str = "chexpert"
     space: str = "shared-9"  # which findings are learnt
-    mapping: str = "default"  # default, strict or broad label mapping of the training labels
+    mapping: str = "default"  # default, strict or broad label mapping, at home and away
     task: str = "multilabel"
-    label_source: str = "default"
+    label_source: str = "default"  # whose labels are learnt: default, or e.g. chexbert, negbio, physician
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
     weights: str = "none"  # where training starts from
@@ -117,7 +103,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
         one_of("task", self.task, ("multilabel",))
-        one_of("label_source", self.label_source, ("default",))
+        if self.label_source != "default":  # which of them a layout has is known when the data is
+            from harmonize.findings import labels_yaml
+
+            known = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
+            one_of("label_source", self.label_source, ("default", *known))
         one_of("channels", self.channels, (1, 3))
         one_of("heads", self.heads, ("multilabel",))
         one_of("precision", self.precision, ("mixed", "fp32", "bf16", "fp16"))

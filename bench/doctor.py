@@ -4,37 +4,61 @@ import importlib.metadata
 import importlib.util
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.grid import Grid, shipped_grids
 from bench.registry import Registry
 from bench.store import Store
 from harmonize.errors import CxrError
+from harmonize.inspect import Check
+
+Progress = Callable[[str, int, int], None]
+_MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at."""
+def examine(
+    data: Path | None,
+    store: Path,
+    registry_file: Path | None,
+    images: bool = True,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Check]:
+    """Return what was looked at, in the order a user meets it.
 
-    what: str
-    ok: bool
-    detail: str
-
-
-def examine(data: Path | None, store: Path, registry_file: Path | None) -> list[Check]:
-    """Return what was looked at and whether it is well, in the order a user meets it."""
+    With `images` every image of the cohorts is opened; what was seen of it is kept in the store, so that an
+    interrupted check goes on and a second one is quick.
+    """
     checks = [_python(), *_packages(), _registry(registry_file)]
     if data:
-        checks += _data(data)
+        checks += _data(data, store if images else None, workers, progress)
     if store.exists():
         checks.append(_store(store))
     return checks
 
 
+def lines(checks: Sequence[Check]) -> list[str]:
+    """Return one line per check, then the sum of them."""
+    said = []
+    for check in checks:
+        what = f"{check.dataset}: {check.what}" if check.dataset else check.what
+        expected = f"expected {check.expected}, " if check.expected else ""
+        fix = f" -> {check.fix}" if check.fix else ""
+        said.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
+    faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
+    said.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    return said
+
+
+def _check(what: str, ok: bool, found: str) -> Check:
+    """Return a check of the environment, which is well or not."""
+    return Check("", what, "ok" if ok else "fault", "", found)
+
+
 def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    return Check("python", sys.version_info >= (3, 11), version)
+    return _check("python", sys.version_info >= (3, 11), version)
 
 
 def _packages() -> list[Check]:
@@ -42,7 +66,7 @@ def _packages() -> list[Check]:
     for name in ("torch", "torchvision", "timm", "fvcore", "netcal", "plotly", "shap", "numba"):
         found = importlib.util.find_spec(name) is not None
         checks.append(
-            Check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr")
+            _check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr")
         )
     return checks
 
@@ -53,38 +77,40 @@ def _registry(path: Path | None) -> Check:
         for entry in registry:
             module, _, _ = entry.use.partition(":")
             if module and importlib.util.find_spec(module) is None:
-                return Check("registry", False, f"{entry.section}.{entry.name}: no module {module}")
+                return _check("registry", False, f"{entry.section}.{entry.name}: no module {module}")
         for name in shipped_grids():
             Grid.read(name, registry)
     except CxrError as error:
-        return Check("registry", False, str(error).replace("\n", "; "))
-    return Check("registry", True, f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands")
+        return _check("registry", False, str(error).replace("\n", "; "))
+    return _check("registry", True, f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands")
 
 
-def _data(data: Path) -> list[Check]:
-    from harmonize.cohort import load
+def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
+    """Return the checks of every cohort: its tables, and its images where there is a store to remember them in."""
+    from harmonize.duplicates import Looked, check_duplicates, check_images
+    from harmonize.inspect import inspect
+    from harmonize.scan import scan
     from harmonize.specs import read_data
 
     try:
         specs = read_data(data)
     except CxrError as error:
-        return [Check("data", False, str(error).replace("\n", "; "))]
-    checks = []
+        return [_check("data", False, str(error).replace("\n", "; "))]
+    checks, looked = [], []
     for name, spec in specs.items():
-        try:
-            cohort = load(spec)
-        except CxrError as error:
-            checks.append(Check(name, False, str(error).replace("\n", "; ")))
+        cohort, found = inspect(spec)
+        checks += found
+        if cohort is None or store is None:
             continue
-        flow = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in cohort.flow.items())
-        absent = len(cohort.quarantine)
+        folder = Store.open(store).root / "check"
+        seen = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
+        looked.append(Looked(cohort, seen))
+        checks += check_images(looked[-1])
+    if looked:
+        checks += check_duplicates(looked)
+    elif store is None:
         checks.append(
-            Check(
-                name,
-                absent == 0,
-                f"{flow}"
-                + (f"; {absent} listed but not usable, e.g. {cohort.quarantine['image_id'].iloc[0]}" if absent else ""),
-            )
+            Check("", "images", "note", "", "not opened (--quick): unreadable and duplicate ones are not found")
         )
     return checks
 
@@ -93,8 +119,8 @@ def _store(store: Path) -> Check:
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
-        return Check("store", False, str(error).replace("\n", "; "))
+        return _check("store", False, str(error).replace("\n", "; "))
     states = [opened.state(i) for i in opened.run_ids()]
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
-    return Check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free")
+    return _check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free")

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -72,9 +72,12 @@ class Grid:
                 fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
         configs = _expand(raw, registry, str(path))
-        for key in ("train_on", "split", "space", "mapping"):
-            if len({getattr(c, key) for c in configs}) > 1:
-                fix = "runs of one grid are compared on the same images and findings; write one grid each"
+        for key, values in {
+            **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping", "label_source")},
+            "cohort": {replace(c.cohort, limit=0) for c in configs},
+        }.items():
+            if len(values) > 1:
+                fix = "runs of one grid are compared on the same images, labels and findings; write one grid each"
                 raise ConfigError(f"runs differ in {key}", f"{path}: {key}", fix)
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
         min_count = raw.get("min_count", 10)

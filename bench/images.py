@@ -52,6 +52,10 @@ def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str
         path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
         if len(rows) or path.is_file():
             write_bytes(path, rows.to_csv(index=False).encode())
+        doubts = plan.cohorts[ref.name].doubts
+        path = plan.store.root / "cohorts" / f"doubts-{ref.name}.csv"
+        if len(doubts) or path.is_file():
+            write_bytes(path, doubts.to_csv(index=False).encode())
     return caches
 
 

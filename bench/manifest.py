@@ -10,9 +10,9 @@ from bench.config import RunConfig, differing, from_dict, full
 from bench.plan import Plan
 from bench.scoring.parts import Settings
 from bench.store import Store, canonical_json, table_facts, write_bytes
+from harmonize import labelmap
 from harmonize.cache import ImageCache
 from harmonize.errors import StoreError
-from harmonize.findings import labels_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,6 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
     for ref in plan.refs:
         cohort = plan.cohorts[ref.name]
         own = {key: c for (name, key), c in caches.items() if name == ref.name}
-        facts = labels_yaml()["datasets"].get(ref.layout, {})
         cohorts.append(
             {
                 "name": ref.name,
@@ -100,7 +99,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
                 "absent": len(cohort.quarantine),
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
-                "facts": {k: v for k, v in facts.items() if isinstance(v, str)},
+                "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
             }
         )
     runs = [

@@ -4,24 +4,25 @@ Everything that can be found wrong before anything trains is found here. No torc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config import RunConfig
+from bench.config import RunConfig, differing
 from bench.grid import Grid, split_of
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, table_facts, write_table
+from harmonize.choose import sampled
 from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import UNMAPPED_CODE, labels_yaml, space
 from harmonize.phantom import PhantomSettings, write_cohorts
 from harmonize.specs import CohortSpec, read_data
-from harmonize.splits import assign, position, shared_patients
+from harmonize.splits import assign, shared_patients
 
 EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
 
@@ -88,7 +89,7 @@ def make_plan(
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        cohorts[name] = load(specs[name], first.mapping, space(first.space))
+        cohorts[name] = load(cohort_spec(specs[name], grid), first.mapping, space(first.space))
     progress("read cohorts", len(names), len(names))
     if len({c.phantom for c in cohorts.values()}) > 1:
         raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
@@ -101,14 +102,24 @@ def make_plan(
 
 
 def check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when two cohorts are the same files: a hospital would be tested on its own images."""
-    seen: dict[tuple[Path, str], str] = {}
-    for spec in specs:
-        place = (spec.root.resolve(), spec.table)
-        if place in seen:
+    """Raise ConfigError when a cohort away has the files of the home cohort (the first): it would be tested on its own."""
+    home, *away = specs
+    for spec in away:
+        if (spec.root.resolve(), spec.table) == (home.root.resolve(), home.table):
             fix = "give each cohort its own root (or table)"
-            raise ConfigError(f"the cohorts {seen[place]!r} and {spec.name!r} are the same files", where, fix)
-        seen[place] = spec.name
+            raise ConfigError(f"the cohorts {home.name!r} and {spec.name!r} are the same files", where, fix)
+
+
+def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
+    """Return where and how a cohort is read: as the data file says, and at home as the grid says beyond it."""
+    if spec.name != grid.train_on:
+        return spec
+    config = grid.configs[0]
+    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: home_split has it
+    choice = replace(spec.choice, **asked)
+    source = spec.label_source if config.label_source == "default" else config.label_source
+    hybrid = spec.hybrid if source == spec.label_source else ()
+    return replace(spec, choice=choice, label_source=source, hybrid=hybrid)
 
 
 def phantom_settings(grid: Grid) -> PhantomSettings:
@@ -153,9 +164,9 @@ def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
         table = table.assign(split="")
     split = assign(table, split_of(config))
     if config.cohort.limit:
-        patients = sorted(set(table.loc[split == "train", "patient_id"]), key=lambda p: position(f"limit {p}"))
-        kept = table["patient_id"].isin(patients[: config.cohort.limit])
-        split = split.where(kept | (split != "train"), "unused")
+        train = split == "train"
+        kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
+        split = split.where(kept | ~train, "unused")
     return split
 
 

@@ -155,10 +155,14 @@ def summary(store: Store, grid: str) -> list[str]:
     return lines
 
 
-def choose_devices(device: str, workers: int, threads: int) -> list[str]:
-    """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
+def check_device(device: str) -> None:
+    """Raise ConfigError for a word that names no device."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ConfigError(f"no device {device!r}", "--device", "give auto, cpu, cuda or cuda:N")
+
+
+def choose_devices(device: str, workers: int, threads: int) -> list[str]:
+    """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
     if device.startswith("cuda"):

@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.collect import labels_of, load_replicates, load_scores, read_table, run_facts, scored_ids, unfinished
+from bench.collect import (
+    labels_of,
+    load_replicates,
+    load_scores,
+    read_table,
+    reference,
+    run_facts,
+    scored_ids,
+    unfinished,
+)
 from bench.manifest import Manifest
 from bench.scoring.across import mean_gaps, ranks
 from harmonize.findings import UNMAPPED_CODE, space
-from harmonize.labelmap import reference
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
@@ -63,7 +71,8 @@ def tables(manifest: Manifest) -> Tables:
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
-            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", ""))} for c in manifest.cohorts
+            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", "")), "flow": dict(c["flow"])}
+            for c in manifest.cohorts
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
@@ -189,7 +198,7 @@ def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
                 "layout": cohort["layout"],
                 "title": _title(cohort),
                 "place": str(cohort["facts"].get("place", "")),
-                "label_source": "phantom" if manifest.content["phantom"] else reference(cohort["layout"]),
+                "label_source": reference(manifest, cohort),
                 "found": flow.get("found", len(table)),
                 "absent": cohort["absent"],
                 "not_frontal": flow.get("not_frontal", 0),

@@ -12,6 +12,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from harmonize.imagefile import UnreadableImage, check_size
 from harmonize.tone import percentiles_to_uint8, window_to_uint8
 
+_DARKEST = 16  # an 8-bit image in a 12-bit window takes up a sixteenth of it
+
 
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Return the first frame as uint8 [H, W].
@@ -24,13 +26,33 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths, unknown private tags: nothing that changes a pixel
             data = pydicom.dcmread(io.BytesIO(content))
+            _check_pixels(data)
             check_size(int(data.Rows), int(data.Columns) * int(data.get("NumberOfFrames") or 1))
+            _trust_the_pixels(data)
             return _to_gray(data, data.pixel_array)
     except UnreadableImage:
         raise
     except Exception as error:  # pydicom and its decoders raise almost anything on damaged input
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreadableImage(f"damaged DICOM: {text[:200]}") from error
+
+
+def _check_pixels(data: Any) -> None:
+    """Raise UnreadableImage for a report, a presentation state or a header alone."""
+    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UnreadableImage("damaged DICOM: no pixel data")
+
+
+def _trust_the_pixels(data: Any) -> None:
+    """Let every allocated bit count: pydicom would cut off what lies above a BitsStored that is stated too low.
+
+    Left alone: signed values (their sign is at BitsStored), compressed ones (their stream knows), overlays in the same
+    words.
+    """
+    compressed = data.file_meta.TransferSyntaxUID.is_compressed
+    overlaid = any(tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102 and data[tag].value for tag in data.keys())  # noqa: SIM118
+    if not compressed and not overlaid and data.get("PixelRepresentation") == 0 and "BitsAllocated" in data:
+        data.BitsStored, data.HighBit = data.BitsAllocated, data.BitsAllocated - 1
 
 
 def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
@@ -43,7 +65,7 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
     if "VOILUTSequence" in data:
         shown = apply_voi_lut(values, data, index=0)
         gray = window_to_uint8(shown, float(shown.min()), float(shown.max()))
-    elif (window := _window(data)) is not None:
+    elif (window := _window(data)) is not None and _shows(*window, values):
         gray = window_to_uint8(_curve(data, values, *window), 0.0, 1.0)
     else:
         floor = values.min()
@@ -60,6 +82,16 @@ def _window(data: Any) -> tuple[float, float] | None:
     if any(value is None or value == "" for value in first) or not float(first[1]) > 1:
         return None
     return float(first[0]), float(first[1])
+
+
+def _shows(centre: float, width: float, values: NDArray[Any]) -> bool:
+    """Return whether a window shows the image: not where all values share a sixteenth of it, or lie outside it.
+
+    Some files state 12 or more bits and a window to match, and hold 8: such a window would show black.
+    """
+    low, high = float(values.min()), float(values.max())
+    inside = min(high, centre + width / 2) - max(low, centre - width / 2)
+    return low == high or (inside > 0 and (high - low) * _DARKEST > width)
 
 
 def _curve(data: Any, values: NDArray[Any], centre: float, width: float) -> NDArray[np.float32]:

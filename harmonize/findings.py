@@ -37,4 +37,21 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
     return tuple(spaces[name])
 
 
+def label_sources(layout: str) -> dict[str, Any]:
+    """Return the label sources of a layout beside `default`: name -> reference, title, says, source.
+
+    >>> list(label_sources("chexpert"))
+    ['chexbert', 'visualchexbert']
+    """
+    found: dict[str, Any] = labels_yaml()["label_sources"].get(layout, {})
+    return found
+
+
+def check_source(layout: str, source: str, where: str) -> None:
+    """Raise ConfigError for a label source that a layout does not have."""
+    known = ("default", *label_sources(layout))
+    if source not in known:
+        raise ConfigError(f"{layout} has no label source {source!r}", where, f"one of {', '.join(known)}")
+
+
 FINDINGS = space()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from harmonize.imagefile import MAX_PIXELS, UnreadableImage, jpeg_size, png_size
 from harmonize.tone import percentiles_to_uint8
 
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2  # 2: a DICOM window that would show black is not used
 FITS = ("squash", "letterbox", "smallest_crop")
 _REDUCED = {
     1: cv2.IMREAD_GRAYSCALE,

@@ -2,28 +2,40 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from harmonize.choice import CohortChoice
 from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.findings import check_source, labels_yaml
 from harmonize.yamlfile import read_yaml
 
-_KEYS = ("layout", "root", "table", "mapping")
+_TEXTS = ("layout", "root", "table", "mapping")
+_CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
+_KEYS = (*_TEXTS, "label_source", *_CHOICES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become parts of file names
 
 
 @dataclass(frozen=True, slots=True)
 class CohortSpec:
-    """One cohort to read. `table` and `mapping` (both files) belong to the layout `table` alone."""
+    """One cohort to read. `table` and `mapping` (both files) belong to the layout `table` alone.
+
+    label_source  whose labels: `default`, or a name that labels.yaml lists for the layout
+    hybrid        (finding, label source) pairs: these findings come from another source of the same images
+    choice        which of its images take part
+    """
 
     name: str
     layout: str
     root: Path
     table: str = ""  # relative to root
     mapping: str = ""  # a path that exists as given
+    label_source: str = "default"
+    hybrid: tuple[tuple[str, str], ...] = ()
+    choice: CohortChoice = field(default_factory=CohortChoice)
 
 
 def read_data(path: Path) -> dict[str, CohortSpec]:
@@ -73,7 +85,42 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
         )
     root = path.parent / Path(entry["root"]).expanduser()  # an absolute root stays as it is
     mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if own else ""
-    return CohortSpec(name, layout, root, entry.get("table", ""), mapping)
+    source, hybrid = _label_source(entry.get("label_source", "default"), layout, f"{where}.label_source")
+    choice = _choice(entry, where)
+    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice)
+
+
+def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the label source, and the findings that have another: {default: chexbert, Edema: visualchexbert}."""
+    by_finding = {"default": value} if isinstance(value, str) else value
+    if not isinstance(by_finding, Mapping) or not all(isinstance(v, str) for v in by_finding.values()):
+        fix = "write a name, or {default: chexbert, Edema: visualchexbert}"
+        raise ConfigError(f"{value!r} is no label source", where, fix)
+    for source in by_finding.values():
+        check_source(layout, source, where)
+    known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
+    for finding in by_finding:
+        if finding not in known | {"default"}:
+            raise ConfigError(f"no finding {finding!r}", where, _nearest(str(finding), tuple(sorted(known))))
+    usual = by_finding.get("default", "default")
+    return usual, tuple((str(f), s) for f, s in by_finding.items() if f != "default" and s != usual)
+
+
+def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
+    """Return which images take part, as the keys beside the root say."""
+    asked: dict[str, Any] = {}
+    for key, kind in _CHOICES.items():
+        if key in entry:
+            value = entry[key]
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ConfigError(f"{key} is {value!r}, not of type {kind.__name__}", f"{where}.{key}", "correct it")
+            asked[key] = kind(value)
+    try:
+        return CohortChoice(**asked)
+    except ValueError as error:
+        raise ConfigError(
+            str(error), where, "correct the value; docs/real-data.md lists what each key takes"
+        ) from error
 
 
 def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
@@ -81,7 +128,7 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(str(key), _KEYS))
-        if not isinstance(value, str) or not value:
+        if key in _TEXTS and (not isinstance(value, str) or not value):
             raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "quote it")
     for key in ("layout", "root"):
         if key not in entry:

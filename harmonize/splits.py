@@ -61,3 +61,22 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
         fix = "each patient may be in one split only: correct the split column or files"
         raise DatasetError(f"{number} patients are in more than one split", where, fix)
     return 0
+
+
+def rule(shares: Mapping[str, float]) -> str:
+    """Return the rule of `assign` in words: all that is needed to make the same split from the same data.
+
+    >>> rule({"train": 0.8, "val": 0.1, "test": 0.1})[:29]
+    'official parts as they are; t'
+    """
+    parts = ", ".join(f"{name} {share / sum(shares.values()):g}" for name, share in shares.items())
+    return (
+        f"official parts as they are; the parts of ({parts}) that are missing are cut, in this order and in proportion, out of "
+        "train (all images where there are no official parts) at the first 48 bits of SHA-256 of the patient id, over 2^48"
+    )
+
+
+def published(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+    """Return split, images, patients: all of a split that may be published, beside its rule."""
+    grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
+    return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

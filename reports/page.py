@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
-from hashlib import sha256
 from importlib.resources import files
 
 from markupsafe import Markup
@@ -25,13 +24,14 @@ from reports.sections.opening import opening, title
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
+from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
     opening, ranking, hospitals, findings, cost, calibration, shortcuts, learning, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
-SCRIPTS = ("charts.js", "page.js")
+SCRIPTS = ("theme.js", "charts.js", "page.js")
 
 
 def render(tables: Tables) -> str:
@@ -40,7 +40,7 @@ def render(tables: Tables) -> str:
     sections = [section(shared) for section in ORDER]
     charts = [chart for section in sections for chart in section.charts]
     plotly = plotly_source() if charts else ""
-    style, plotly_style, script = _joined(STYLES), _joined(("plotly.css",)), _joined(SCRIPTS)
+    style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)
     headline = title(shared)
     study = str(tables.meta.get("title", ""))
     page = write(
@@ -58,19 +58,6 @@ def render(tables: Tables) -> str:
         charts=Markup(as_data(charts)),  # noqa: S704  (escaped for a data block)
     )
     return str(page) + "\n"
-
-
-def policy(scripts: list[str], styles: list[str]) -> str:
-    """Return the Content-Security-Policy: nothing but these very scripts and style sheets, and images in the file."""
-
-    def hashes(texts: list[str]) -> str:
-        digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
-        return " ".join(f"'sha256-{digest}'" for digest in digests)
-
-    return (
-        f"default-src 'none'; script-src {hashes(scripts)}; style-src {hashes(styles)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def as_data(value: object) -> str:
@@ -98,9 +85,3 @@ def style_ids(source: str) -> list[str]:
 def packed(source: str) -> str:
     """Return a script as base64 of gzip: a third of the bytes, and nothing to parse before the first chart is seen."""
     return base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode() if source else ""
-
-
-def _joined(names: tuple[str, ...]) -> str:
-    """Return template files one after the other."""
-    folder = files("reports") / "templates"
-    return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)

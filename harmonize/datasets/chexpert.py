@@ -3,7 +3,9 @@
 Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; test_labels.csv (one row per image, as in
 CheXlocalize) or groundtruth.csv (one row per study) for test/. Paths in the files start with CheXpert-v1.0[-small]/;
 the root may be that folder or the one above it. CheXlocalize's val_labels.csv and val/ serve where valid.csv is
-missing.
+missing; its folder CheXpert/ may lie beside the release, and may be all there is (then the cohort is the expert sets).
+Label sources: chexbert and visualchexbert read train_cheXbert.csv and train_visualCheXbert.csv (same columns) instead
+of train.csv. The expert sets are the same in all.
 Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. valid and test were labelled by radiologists:
 they are the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
 Views: frontal images are AP or PA; where only "frontal" is known (the test set, 17 rows of train.csv) the view is
@@ -35,6 +37,11 @@ LABELS = (
     "Fracture",
     "Support Devices",
 )
+TRAIN = {  # label source -> file of the training labels
+    "default": "train.csv",
+    "chexbert": "train_cheXbert.csv",
+    "visualchexbert": "train_visualCheXbert.csv",
+}
 PREFIX = "CheXpert-v1.0-small/"
 _PREFIXES = r"^(?:CheXpert-v1\.0(?:-small)?/|CheXpert/)"
 _STUDY = r"(?P<folder>\w+)/(?P<patient>patient\d+)/(?P<study>study\d+)"
@@ -42,31 +49,73 @@ _SEX = {"Female": "F", "Male": "M"}
 _SEX_BACK = {"F": "Female", "M": "Male", "": "Unknown"}
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return one row per image: the base columns and "native:<label>" for 14 labels."""
-    require(root, "chexpert", "train.csv", "CheXpert-v1.0*/train.csv")
-    inner = root
-    if find(root, "train.csv") is None:
-        inner = require(root, "chexpert", "CheXpert-v1.0*/train.csv").parent
-    parts = [read_images(require(inner, "chexpert", "train.csv"), "train")]
-    valid = find(inner, "valid.csv") or find(inner, "val_labels.csv", "val/val_labels.csv")
+def read(root: Path, source: str = "default") -> pd.DataFrame:
+    """Return one row per image: the base columns and "native:<label>" for 14 labels.
+
+    `source` is default, chexbert or visualchexbert: whose labels the training images have.
+    """
+    name = TRAIN[source]
+    release = find(root, name, f"CheXpert-v1.0*/{name}")
+    parts = []
+    if release is not None:
+        images = read_images(release, "train", source != "default")
+        parts.append(_placed(_described(images, release), release.parent, root))
+    inner = root if release is None else release.parent
+    beside = [folder for folder in (inner, root / "CheXpert") if folder.is_dir()]
+    valid = find_in(beside, "valid.csv") or find_in(beside, "val_labels.csv", "val/val_labels.csv")
+    test = find_in(
+        beside, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
+    )
+    if release is None and (source != "default" or (valid is None and test is None)):
+        require(root, "chexpert", name, f"CheXpert-v1.0*/{name}")
     if valid is not None:
-        parts.append(read_images(valid, "expert_valid"))
-    test = find(inner, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv")
+        folder = _home(valid, beside)
+        parts.append(_placed(read_images(valid, "expert_valid"), folder, root))
     if test is not None:
+        folder = _home(test, beside)
         by_study = "Study" in header(test)
-        parts.append(_read_studies(test, inner) if by_study else read_images(test, "expert_test"))
-    table = pd.concat(parts, ignore_index=True)
-    if not (inner / "valid").is_dir() and (inner / "val").is_dir():  # CheXlocalize renamed the folder, not the paths
+        images = _read_studies(test, folder) if by_study else read_images(test, "expert_test")
+        parts.append(_placed(images, folder, root))
+    return pd.concat(parts, ignore_index=True)
+
+
+def find_in(folders: list[Path], *names: str) -> Path | None:
+    """Return the first of these files in the first folder that has one."""
+    return next((path for folder in folders if (path := find(folder, *names)) is not None), None)
+
+
+def _home(path: Path, folders: list[Path]) -> Path:
+    """Return the folder that a label file's paths start from."""
+    return next(folder for folder in folders if path.parent == folder or path.parent.parent == folder)
+
+
+def _placed(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
+    """Return the table with paths relative to the root."""
+    if not (folder / "valid").is_dir() and (folder / "val").is_dir():  # CheXlocalize renamed the folder, not the paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
-    if inner != root:
-        table["path"] = f"{inner.name}/" + table["path"]
+    if folder != root:
+        table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
     return table
 
 
-def read_images(path: Path, split: str) -> pd.DataFrame:
-    """Return the native table of one file with a row per image, without looking for the images."""
-    described = split == "train" or "Frontal/Lateral" in header(path)
+def _described(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the training images with sex, age and view from train.csv where their own file has labels alone."""
+    usual = find(path.parent, TRAIN["default"])
+    if usual is None or "Sex" in header(path):
+        return table
+    people = read_images(usual, "train").set_index("image_id")[["sex", "age", "view"]].reindex(table["image_id"])
+    found = people["view"].notna().to_numpy()
+    for name in people:
+        table[name] = table[name].where(~found, people[name].to_numpy())
+    return table
+
+
+def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
+    """Return the native table of one file with a row per image, without looking for the images.
+
+    A training file has sex, age and view beside the labels, unless it may be bare.
+    """
+    described = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
     columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if described else ["Path"]
     raw = read_text(path, columns, LABELS)
     if not described:

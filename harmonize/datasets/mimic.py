@@ -3,7 +3,8 @@
 Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and beside files/ (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: 687 test studies relabelled by a radiologist. Where it is
-there, the extra columns "expert:<label>" hold its states, null for every other study.
+there, the extra columns "expert:<label>" hold its states, null for every other study; with the label source `expert`
+they are the labels themselves.
 Sex and age are not in the release: they are read from MIMIC-IV's patients.csv.gz when it lies in the root (or in
 hosp/). Images of a study without a row of labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others
 UNKNOWN.
@@ -36,6 +37,13 @@ LABELS = (
     "Pneumothorax",
     "Support Devices",
 )
+EXPERT = "mimic-cxr-*-test-set-labeled.csv"
+_FILES = {  # label source -> the file of labels, or the second where the first is missing
+    "default": ("mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv"),
+    "chexpert": ("mimic-cxr-*-chexpert.csv",),
+    "negbio": ("mimic-cxr-*-negbio.csv",),
+    "expert": (EXPERT,),
+}
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
@@ -43,9 +51,13 @@ _GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}  # without a time the sam
 _YEAR = 2180  # MIMIC shifts every date into the future
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return one row per image: the base columns, "native:<label>" for 14 labels and perhaps "expert:<label>"."""
-    labels = require(root, "mimic", "mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv")
+def read(root: Path, source: str = "default") -> pd.DataFrame:
+    """Return one row per image: the base columns, "native:<label>" for 14 labels and perhaps "expert:<label>".
+
+    `source` is default (chexpert, else negbio), chexpert, negbio, or expert: then the radiologists' states are the
+    native ones, null for every study that they did not label.
+    """
+    labels = require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
     patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
@@ -59,13 +71,19 @@ def read(root: Path) -> pd.DataFrame:
         "device": "",
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
-    columns |= _states_of(labels, read_text(labels, ["study_id"], LABELS), study, LABELS, "native")
-    expert = find(root, "mimic-cxr-*-test-set-labeled.csv")
-    if expert is not None:
-        names = [_EXPERT_NAMES.get(label, label) for label in LABELS]
-        relabelled = read_text(expert, ["study_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
-        columns |= _states_of(expert, relabelled, study, LABELS, "expert")
-    return pd.DataFrame(columns)
+    expert = find(root, EXPERT)
+    relabelled = {} if expert is None else _states_of(expert, _read_expert(expert), study, LABELS, "expert")
+    if source == "expert":
+        columns |= {name.replace("expert:", "native:"): states for name, states in relabelled.items()}
+    else:
+        columns |= _states_of(labels, read_text(labels, ["study_id"], LABELS), study, LABELS, "native")
+    return pd.DataFrame(columns | relabelled)
+
+
+def _read_expert(path: Path) -> pd.DataFrame:
+    """Return study_id and the states of the 14 labels, under the names that the other files have."""
+    names = [_EXPERT_NAMES.get(label, label) for label in LABELS]
+    return read_text(path, ["study_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
 
 
 def _states_of(
@@ -99,6 +117,8 @@ def _splits(root: Path, image: "pd.Series[str]") -> "pd.Series[str]":
         raise DatasetError(
             f"{value!r} in column 'split' is no split", f"{path}:{line}", "a split is train, validate or test"
         )
+    if raw["dicom_id"].equals(image):  # the release's order: nothing to join
+        return recode(raw["split"], _SPLITS)
     named = raw.drop_duplicates("dicom_id").set_index("dicom_id")["split"]
     return recode(named.reindex(image).fillna("").set_axis(image.index), _SPLITS)
 

@@ -5,6 +5,7 @@ or all of them flat, 16-bit PNG. Labels: a Python list of English words; many ca
 and lower-cased. A quarter was set by physicians, the rest by a network.
 Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. Nothing is ever marked
 uncertain.
+Label sources: physician and rnn keep the rows that one of them labelled.
 Extras: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows; "pediatric" for
 children). An empty list ([''], 777 rows) is kept: such a row says nothing, so its "No Finding" is null.
 About 20 published files are broken: they end in the quarantine when they are decoded.
@@ -44,14 +45,21 @@ HEADER = (
     "RelativeXRayExposure_DICOM,ReportID,Report,MethodLabel,Labels,Localizations,LabelsLocalizationsBySentence,"
     "labelCUIS,LocalizationsCUIS"
 )
+METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> MethodLabel
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
 _BLANK = ("", "nan", "None")  # all three are in the published file
 _YEAR = 2014
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return one row per image: the base columns, label_source, drop and "native:labels"."""
+def read(root: Path, source: str = "default") -> pd.DataFrame:
+    """Return one row per image: the base columns, label_source, drop and "native:labels".
+
+    `source` is default, or physician or rnn: then `drop` names the rows that the other one labelled.
+    """
     table = read_labels(require(root, "padchest", FILE, "PADCHEST_*.csv"))
+    if source != "default":
+        others = (table["label_source"] != METHODS[source]) & (table["drop"] == "")
+        table["drop"] = table["drop"].where(~others, f"not by {source}")
     folder = table.pop("folder")
     name = table["image_id"]
     if any((root / "images" / part).is_dir() for part in folder.unique()):

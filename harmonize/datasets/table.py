@@ -27,9 +27,10 @@ import yaml
 from harmonize.datasets import SPLITS, VIEWS, native
 from harmonize.datasets.csvfile import header, numbers, read_text, states_array
 from harmonize.datasets.mapping import Mapped, read_mapping
-from harmonize.errors import DatasetError
+from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import ABSENT, PRESENT
 
+UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")  # words for nothing: "*" does not mean them
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
@@ -64,8 +65,13 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
+    _check_patients(raw.loc[selected, mapped.patient], path)
     for finding, (column, present, absent) in mapped.findings.items():
         columns[native(finding)] = _states(raw[column], present, absent)
+        if columns[native(finding)].isna().all() and not raw[column].isin(UNSTATED).all():
+            common = ", ".join(map(repr, raw[column].value_counts().index[:5]))
+            fix = f"correct the mapping; the commonest values are {common}"
+            raise ConfigError(f"no value of column {column!r} is listed for {finding}", str(path), fix)
     return pd.DataFrame(columns)
 
 
@@ -117,9 +123,17 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
     return result
 
 
+def _check_patients(patient: pd.Series, path: Path) -> None:
+    """Raise DatasetError where a word for "nothing" stands in place of a patient: it would make many patients one."""
+    unknown = patient.isin(UNSTATED[1:])
+    if unknown.any():
+        fix = "name each patient, or take the rows out with `where:`"
+        raise DatasetError(f"{int(unknown.sum())} rows have the patient {patient[unknown].iloc[0]!r}", str(path), fix)
+
+
 def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
-    """Return 1, 0 or null for each cell; None stands for "*": every other non-empty value."""
-    stated = cells != ""
+    """Return 1, 0 or null for each cell; None stands for "*": every other value that says something."""
+    stated = ~cells.isin(UNSTATED)
     is_present = cells.isin(present) if present is not None else stated & ~cells.isin(absent or ())
     is_absent = cells.isin(absent) if absent is not None else stated & ~cells.isin(present or ())
     null = ~(is_present | is_absent)

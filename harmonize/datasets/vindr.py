@@ -7,8 +7,8 @@ No patient id is released: the image is the unit. Every image is PA. Sex and age
 tags).
 Boxes: pixels of the native image; those of all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
-The Kaggle challenge (one train.csv of class names) lacks Edema, Pneumonia and the test split: it is refused with a
-message.
+Label sources: majority (the default), any_reader and all_readers of the train images; the test consensus is one.
+The Kaggle challenge (one train.csv of boxes) lacks Edema, Pneumonia, 11 other labels and the test split: those are null.
 """
 
 import os
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harmonize.datasets import native
 from harmonize.datasets.csvfile import find, header, numbers, read_text, require, states_array
@@ -53,6 +54,23 @@ LABELS = (
     "Other diseases",
     "No finding",
 )
+KAGGLE_LABELS = (
+    "Aortic enlargement",
+    "Atelectasis",
+    "Calcification",
+    "Cardiomegaly",
+    "Consolidation",
+    "ILD",
+    "Infiltration",
+    "Lung Opacity",
+    "Nodule/Mass",
+    "Other lesion",
+    "Pleural effusion",
+    "Pleural thickening",
+    "Pneumothorax",
+    "Pulmonary fibrosis",
+    "No finding",
+)
 _ALIASES = {"Other diseases": "Other disease"}
 _BOX_FINDINGS = {"Pleural effusion": "Pleural Effusion", "Nodule/Mass": "Lung Lesion"}
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
@@ -60,20 +78,30 @@ _SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
 _READERS = 3
 
 
-def read(root: Path) -> pd.DataFrame:
-    """Return one row per image: the base columns and "native:<label>" for 28 labels, each 1 or 0."""
+def read(root: Path, source: str = "default") -> pd.DataFrame:
+    """Return one row per image: the base columns and "native:<label>" for 28 labels, each 1 or 0 (Kaggle: or null).
+
+    `source` says when a train label is present: default or majority, any_reader, all_readers.
+    """
     require_folder(root)
     files = [find(root, f"annotations/image_labels_{split}.csv") for split in ("train", "test")]
     if not any(files):
-        kaggle = find(root, "train.csv")
-        if kaggle is not None and "class_name" in header(kaggle):
-            fix = "download VinDr-CXR 1.0.0 from PhysioNet: it has all labels and the test split"
-            raise DatasetError("this is the Kaggle challenge, not VinDr-CXR", str(kaggle), fix)
+        boxes_file = kaggle(root)
+        if boxes_file is not None:
+            return read_kaggle(boxes_file, root, source)
         require(root, "vindr", "annotations/image_labels_test.csv")
     parts = [
-        read_votes(path, split, root) for path, split in zip(files, ("train", "test"), strict=True) if path is not None
+        read_votes(path, split, root, source)
+        for path, split in zip(files, ("train", "test"), strict=True)
+        if path is not None
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def kaggle(root: Path) -> Path | None:
+    """Return the Kaggle challenge's train.csv, None when the root holds none."""
+    path = find(root, "train.csv")
+    return path if path is not None and "class_name" in header(path) else None
 
 
 def require_folder(root: Path) -> None:
@@ -84,8 +112,8 @@ def require_folder(root: Path) -> None:
         )
 
 
-def read_votes(path: Path, split: str, root: Path) -> pd.DataFrame:
-    """Return the native table of one image_labels file: the majority of its readers."""
+def read_votes(path: Path, split: str, root: Path, source: str = "default") -> pd.DataFrame:
+    """Return the native table of one image_labels file: its readers' verdict."""
     present = header(path)
     names = [_ALIASES[label] if label not in present and label in _ALIASES else label for label in LABELS]
     raw = read_text(path, ["image_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
@@ -98,10 +126,45 @@ def read_votes(path: Path, split: str, root: Path) -> pd.DataFrame:
     if split == "test" and len(images) < len(raw):
         fix = "image_labels_test.csv has one row per image"
         raise DatasetError(f"{len(raw) - len(images)} image ids are repeated", str(path), fix)
-    readers = np.bincount(codes)
     total = np.zeros((len(images), len(LABELS)), np.int32)
     np.add.at(total, codes, votes)
-    state = (2 * total > readers[:, None]).astype(np.int8)
+    state = _verdict(total, np.bincount(codes)[:, None], source if split == "train" else "default")
+    return _table(images, split, root, {label: states_array(state[:, k]) for k, label in enumerate(LABELS)})
+
+
+def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame:
+    """Return the native table of the Kaggle challenge: a reader states a label where it drew a box of it.
+
+    The labels that the challenge left out (13 of 28, Edema and Pneumonia among them) are null for every image.
+    """
+    raw = read_text(path, ["image_id", "rad_id", "class_name"])
+    odd = ~raw["class_name"].isin(KAGGLE_LABELS)
+    if odd.any():
+        line = int(odd.to_numpy().argmax())
+        fix = f"use the file as published; its classes are: {', '.join(KAGGLE_LABELS)}"
+        value = raw["class_name"].iloc[line]
+        raise DatasetError(f"{value!r} in column 'class_name' is no label", f"{path}:{line + 2}", fix)
+    stated = raw.drop_duplicates()
+    codes, images = pd.factorize(stated["image_id"])
+    total = np.zeros((len(images), len(KAGGLE_LABELS)), np.int32)
+    np.add.at(total, (codes, pd.Index(KAGGLE_LABELS).get_indexer(pd.Index(stated["class_name"]))), 1)
+    readers = stated.drop_duplicates(["image_id", "rad_id"])["image_id"]
+    number = np.bincount(pd.Index(images).get_indexer(pd.Index(readers)))
+    state = _verdict(total, number[:, None], source)
+    null = np.ones(len(images), bool)
+    known = {label: states_array(state[:, k]) for k, label in enumerate(KAGGLE_LABELS)}
+    unknown = states_array(np.zeros(len(images), np.int8), null)
+    return _table(images, "train", root, {label: known.get(label, unknown) for label in LABELS})
+
+
+def _verdict(total: NDArray[np.int32], readers: NDArray[np.int64], source: str) -> NDArray[np.int8]:
+    """Return the state of each label from the number of readers who state it."""
+    needed = {"any_reader": np.ones_like(readers), "all_readers": readers}.get(source, readers // 2 + 1)
+    return (total >= needed).astype(np.int8)
+
+
+def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.DataFrame:
+    """Return the native table of images of one split."""
     ids = pd.Series(images).astype(str)
     suffix = _suffixes(root / split)
     columns: dict[str, Any] = {
@@ -115,7 +178,7 @@ def read_votes(path: Path, split: str, root: Path) -> pd.DataFrame:
         "device": "",
         "path": [f"{split}/{image}{suffix.get(image, _SUFFIXES[0])}" for image in ids],
     }
-    return pd.DataFrame(columns | {native(label): states_array(state[:, k]) for k, label in enumerate(LABELS)})
+    return pd.DataFrame(columns | {native(label): states[label] for label in LABELS})
 
 
 def _suffixes(folder: Path) -> dict[str, str]:
@@ -132,12 +195,11 @@ def boxes(root: Path) -> pd.DataFrame:
 
     Boxes of labels outside the shared findings keep the label's own name.
     """
-    parts = [pd.DataFrame({"image_id": [], "class_name": []}).astype(object).assign(**dict.fromkeys(_CORNERS, np.nan))]
-    for split in ("train", "test"):
-        path = find(root, f"annotations/annotations_{split}.csv")
-        if path is not None:
-            parts.append(read_text(path, ["image_id", "class_name", *_CORNERS], may_be_empty=True))
-    raw = pd.concat(parts[1:] or parts, ignore_index=True)
+    files = [find(root, f"annotations/annotations_{split}.csv") for split in ("train", "test")]
+    found = [path for path in (files if any(files) else [kaggle(root)]) if path is not None]
+    none = pd.DataFrame({name: pd.Series(dtype=object) for name in ("image_id", "class_name", *_CORNERS)})
+    parts = [read_text(path, ["image_id", "class_name", *_CORNERS], may_be_empty=True) for path in found]
+    raw = pd.concat(parts, ignore_index=True) if parts else none
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
     return table[table["x_min"].notna()].reset_index(drop=True)  # "No finding" has no box

@@ -4,6 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harmonize.choice import REMARKS
 from reports import data_sentences, svg
 from reports.board import Board
 from reports.section import Section, write
@@ -28,6 +29,7 @@ def cohorts(board: Board) -> Section:
         row["splits"] = [
             (str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)
         ]
+        row["left_out"] = _left_out(board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {}))
         row["women"] = (
             percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
         )
@@ -44,6 +46,12 @@ def cohorts(board: Board) -> Section:
         "prevalence_title": _most_different(shares),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
+
+
+def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
+    """Return (filter, images it took out) for the filters that have no column of their own."""
+    others = {"found", "kept", "not_frontal", "absent", *REMARKS}
+    return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in others]
 
 
 def _split_order(name: str) -> str:

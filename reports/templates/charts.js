@@ -74,5 +74,6 @@ const charts = (() => {
   addEventListener('resize', () => { clearTimeout(timer); timer = setTimeout(() => boxes.filter(b => drawn.has(b.id)).forEach(draw), 150); });
   addEventListener('beforeprint', all);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
-  return { again, all };
+  document.addEventListener('theme', again);
+  return { all };
 })();

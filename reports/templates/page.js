@@ -1,17 +1,8 @@
-/* The page: theme, sort, search, filter, copy, the run's drawer. Text goes in as text, never as HTML. */
+/* The page: sort, search, filter, copy, the run's drawer. Text goes in as text, never as HTML. */
 (() => {
   'use strict';
-  const $ = id => document.getElementById(id), root = document.documentElement;
-  root.classList.add('js');
+  const $ = id => document.getElementById(id);
   const say = text => { const t = $('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 2200); };
-
-  const themes = ['auto', 'light', 'dark'];
-  $('theme').addEventListener('click', () => {
-    const next = themes[(themes.indexOf(root.dataset.theme || 'auto') + 1) % 3];
-    if (next === 'auto') delete root.dataset.theme; else root.dataset.theme = next;
-    $('theme').textContent = 'Theme: ' + next;
-    charts.again();
-  });
 
   const table = $('rank'), groups = [...table.querySelectorAll('tbody[data-group]')];
   const rows = groups.flatMap(body => [...body.querySelectorAll('tr.row')].map(row => ({ row, body, keys: row.dataset.k.split(' ').map(Number),

@@ -85,7 +85,7 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
         "nih",
         "nih",
         tmp_path,
-        pd.DataFrame({"image_id": ["a"]}),
+        pd.DataFrame({"image_id": ["a"], "Edema": [1.0]}),
         pd.DataFrame(),
         {},
         False,

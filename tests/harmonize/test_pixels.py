@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pydicom
 import pytest
 from pictures import ramp, save, save_dicom
 
@@ -94,6 +95,35 @@ def test_dicom_without_a_window_uses_percentiles_also_when_signed(tmp_path: Path
     gray = read_gray(save_dicom(tmp_path / "a.dcm", stored))
     assert (gray.min(), gray.max()) == (0, 255)
     assert read_gray(save_dicom(tmp_path / "b.dcm", ramp(8, 8, 4095), WindowCenter=5, WindowWidth=0)).max() == 255
+
+
+def test_eight_bit_values_under_a_header_that_promises_more_are_not_shown_black(tmp_path: Path) -> None:
+    """Some VinDr-CXR files state 12 bits and a window to match, and hold 8."""
+    stored = ramp(64, 64).astype(np.uint16)
+    lying = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
+    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, **lying))
+    assert (gray.min(), gray.max()) == (0, 255)
+    inverted = read_gray(save_dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1", **lying))
+    np.testing.assert_array_equal(inverted, 255 - gray)
+    outside = save_dicom(tmp_path / "c.dcm", ramp(64, 64, 1000), WindowCenter=30_000, WindowWidth=2000)
+    assert read_gray(outside).max() == 255
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_a_stated_number_of_bits_changes_no_pixel(bits: int, tmp_path: Path) -> None:
+    stored = ramp(32, 32, 4095)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    expected = read_gray(save_dicom(tmp_path / "a.dcm", stored, **window))
+    lying = save_dicom(tmp_path / "b.dcm", stored, BitsStored=bits, HighBit=bits - 1, **window)
+    np.testing.assert_array_equal(read_gray(lying), expected)
+
+
+def test_a_dicom_without_pixel_data_is_refused_with_that_reason(tmp_path: Path) -> None:
+    path = save_dicom(tmp_path / "a.dcm", ramp(8, 8))
+    data = pydicom.dcmread(path)
+    del data.PixelData
+    data.save_as(path)
+    assert reason(path) == "damaged DICOM: no pixel data"
 
 
 def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:

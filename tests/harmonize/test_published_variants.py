@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from native_tables import TABLES, assert_same, touch, written
 
+from harmonize import labelmap
 from harmonize.datasets import adapter, chexpert, mimic, nih, padchest, vindr
 from harmonize.errors import DatasetError
 
@@ -58,6 +59,20 @@ def test_chexlocalize_folders_serve_as_the_expert_splits(tmp_path: Path) -> None
     found = chexpert.read(tmp_path).query("split == 'expert_valid'")
     assert found["path"].tolist() == ["val/patient64541/study1/view1_frontal.jpg"]
     assert found["native:Edema"].tolist() == table.query("split == 'expert_valid'")["native:Edema"].tolist()
+
+
+def test_chexlocalize_may_lie_beside_the_release_or_alone(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path / "CheXpert-v1.0")
+    release = tmp_path / "CheXpert-v1.0"
+    beside = tmp_path / "CheXpert"
+    beside.mkdir()
+    (release / "test").rename(beside / "test")
+    (release / "test_labels.csv").rename(beside / "test_labels.csv")
+    found = chexpert.read(tmp_path).set_index("image_id")["path"]
+    assert found["patient64741_study1_view1_frontal"] == "CheXpert/test/patient64741/study1/view1_frontal.jpg"
+    assert found["patient64541_study1_view1_frontal"] == "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"
+    assert len(found) == len(table)
+    assert chexpert.read(beside)["split"].tolist() == ["expert_test"]
 
 
 def test_mimic_relabels_of_release_2_1_0_stand_beside_the_labels(tmp_path: Path) -> None:
@@ -173,10 +188,42 @@ def test_vindr_test_images_may_not_repeat(tmp_path: Path) -> None:
         vindr.read(tmp_path)
 
 
-def test_the_kaggle_release_of_vindr_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text("image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max\n")
-    with pytest.raises(DatasetError, match="Kaggle"):
+KAGGLE = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
+b1,Cardiomegaly,3,R8,1,2,3,4
+a1,No finding,14,R1,,,,
+b1,Cardiomegaly,3,R9,1,2,3,4
+b1,Cardiomegaly,3,R9,5,6,7,8
+a1,No finding,14,R2,,,,
+b1,Nodule/Mass,8,R10,1,2,3,4
+a1,Infiltration,6,R3,1,2,3,4
+"""
+
+
+def test_the_kaggle_release_of_vindr_has_the_verdict_of_its_readers_and_null_for_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/a1.dicom").touch()
+    (tmp_path / "train/b1.png").touch()
+    (tmp_path / "train.csv").write_text(KAGGLE)
+    found = vindr.read(tmp_path).set_index("image_id").loc[["a1", "b1"]]
+    assert found["path"].tolist() == ["train/a1.dicom", "train/b1.png"]
+    assert found["native:Cardiomegaly"].tolist() == [0, 1]
+    assert found["native:Nodule/Mass"].tolist() == [0, 0]
+    assert found["native:No finding"].tolist() == [1, 0]
+    for label in set(vindr.LABELS) - set(vindr.KAGGLE_LABELS):
+        assert found[f"native:{label}"].isna().all(), label
+    states = labelmap.apply(found, "vindr")
+    assert states[["Edema", "Pneumonia"]].isna().all().all()
+    assert states["Lung Lesion"].tolist() == [0, 0]
+    assert vindr.read(tmp_path, "any_reader").set_index("image_id")["native:Nodule/Mass"]["b1"] == 1
+    assert vindr.read(tmp_path, "all_readers").set_index("image_id")["native:No finding"]["a1"] == 0
+    assert vindr.boxes(tmp_path)["finding"].tolist().count("Cardiomegaly") == 3
+
+
+def test_an_unknown_class_of_the_kaggle_release_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(KAGGLE.replace("Infiltration", "Infiltrate"))
+    with pytest.raises(DatasetError, match="'Infiltrate' in column 'class_name'") as caught:
         vindr.read(tmp_path)
+    assert caught.value.where == f"{tmp_path / 'train.csv'}:8"
 
 
 def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:
@@ -194,6 +241,12 @@ def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:
     path = tmp_path / "annotations/annotations_train.csv"
     path.write_text(path.read_text() + "c,R2,No finding,,,,\n")
     pd.testing.assert_frame_equal(vindr.boxes(tmp_path), boxes, check_dtype=False)
+
+
+def test_the_older_spreadsheet_of_brax_is_read(tmp_path: Path) -> None:
+    table = written("brax", tmp_path)
+    (tmp_path / "master_spreadsheet_update.csv").rename(tmp_path / "master_spreadsheet.csv")
+    assert_same(adapter("brax").read(tmp_path), table)
 
 
 def test_brax_ages_of_85_or_more_are_85(tmp_path: Path) -> None:

@@ -153,6 +153,35 @@ def test_padchest_normal_counts_only_where_it_stands_alone(data: Path) -> None:
     assert 50390 < int((state == 1).sum()) < PADCHEST["normal"]
 
 
+def test_the_kaggle_boxes_of_vindr_are_the_published_ones(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.csv.gz").symlink_to(data / "vinbigdata-train.csv.gz")
+    vindr = adapter("vindr")
+    table, boxes = vindr.read(tmp_path), vindr.boxes(tmp_path)
+    assert (len(table), len(boxes)) == (15000, 67914 - 31818)
+    raw = pd.read_csv(data / "vinbigdata-train.csv.gz")
+    assert raw["class_name"].nunique() == len(vindr.KAGGLE_LABELS) == 15
+    for label in vindr.KAGGLE_LABELS:  # every image has three readers: any, two, all of them
+        readers = raw[raw["class_name"] == label].groupby("image_id")["rad_id"].nunique()
+        for source, least in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
+            found = vindr.read(tmp_path, source) if label == "Atelectasis" or source == "default" else None
+            if found is not None:
+                assert int(found[native(label)].sum()) == int((readers >= least).sum()), (label, source)
+    states = labelmap.apply(table, "vindr")
+    assert states[["Edema", "Pneumonia"]].isna().all().all()
+    assert not states["Lung Lesion"].isna().any()
+
+
+def test_every_word_of_padchest_is_in_the_vocabulary_and_the_other_way_round(data: Path) -> None:
+    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+    assert set(words(table).index) - {""} == labelmap.vocabulary("padchest")
+    assert labelmap.unknown_words(table, "padchest").empty
+
+
+def test_chexpert_says_absent_of_no_finding_nowhere(data: Path) -> None:
+    states = labelmap.apply(chexpert.read_images(data / "chexpert_train.csv.gz", "train"), "chexpert")
+    assert not (states["No Finding"] == 0).any()
+
+
 # Where torchxrayvision reads a dataset too, its labels and patient ids of our files agree cell by cell. Known differences:
 # it turns uncertain into NaN, calls Pleural Effusion Effusion, and with No Finding == 1 it writes 0 over every other label
 # (CheXpert and BRAX: over every other but Support Devices).

@@ -9,7 +9,7 @@ from native_tables import on_disk
 import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.errors import ConfigError
-from harmonize.splits import assign, position, shared_patients
+from harmonize.splits import assign, position, published, rule, shared_patients
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -105,3 +105,15 @@ def test_shared_patients_are_counted() -> None:
     table = pd.DataFrame({"patient_id": ["a", "a", "b", "b", "c"], "split": ["train", "test", "val", "val", ""]})
     with pytest.raises(DatasetError, match="1 patients are in more than one split"):
         shared_patients(table, table["split"], "here.csv")
+
+
+def test_a_split_is_published_as_its_rule_and_counts_without_any_patient() -> None:
+    table = patients(50)
+    split = assign(table, SHARES)
+    counts = published(table, split)
+    assert counts["images"].sum() == len(table)
+    assert counts["patients"].sum() == table["patient_id"].nunique()
+    assert list(counts) == ["split", "images", "patients"]
+    text = rule(SHARES)
+    assert "train 0.8, val 0.1, test 0.1" in text
+    assert "SHA-256" in text

@@ -103,3 +103,30 @@ def test_a_missing_or_unreadable_table_is_named(tmp_path: Path) -> None:
         read(tmp_path, "bad.parquet", "map.yaml")
     with pytest.raises(DatasetError, match="no rows"):
         store(tmp_path, rows=ROWS.iloc[:0])
+
+
+def _small(tmp_path: Path, cells: list[str], patients: list[str], rule: str) -> Path:
+    rows = "\n".join(f"{i}.png,{p},{c}" for i, (p, c) in enumerate(zip(patients, cells, strict=True)))
+    (tmp_path / "t.csv").write_text(f"file,patient,finding\n{rows}\n")
+    findings = f"findings:\n  Pneumonia: {{column: finding, {rule}}}\n"
+    (tmp_path / "m.yaml").write_text('image: "{file}"\npatient: patient\n' + findings)
+    return tmp_path
+
+
+def test_a_mapping_whose_values_match_nothing_is_refused_with_the_commonest_values(tmp_path: Path) -> None:
+    root = _small(tmp_path, ["yes", "no", "yes"], ["a", "b", "c"], "present: [1], absent: [0]")
+    with pytest.raises(ConfigError, match="no value of column 'finding'") as error:
+        read(root, "t.csv", "m.yaml")
+    assert "'yes', 'no'" in error.value.fix
+
+
+def test_words_for_nothing_are_no_finding_of_any_kind(tmp_path: Path) -> None:
+    root = _small(tmp_path, ["Pneumonia", "NA", "clear"], ["a", "b", "c"], 'present: "*", absent: [clear]')
+    states = read(root, "t.csv", "m.yaml")["native:Pneumonia"]
+    assert [None if pd.isna(s) else int(s) for s in states] == [1, None, 0]
+
+
+def test_a_word_for_nothing_is_not_a_patient(tmp_path: Path) -> None:
+    root = _small(tmp_path, ["x", "y", "x"], ["a", "NA", "NA"], "present: [x], absent: [y]")
+    with pytest.raises(DatasetError, match="2 rows have the patient 'NA'"):
+        read(root, "t.csv", "m.yaml")

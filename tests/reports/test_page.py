@@ -130,7 +130,7 @@ def test_names_are_escaped_everywhere():
     made = tables(Invented(runs=3, failed=1, name=HOSTILE))
     made.meta["title"] = made.meta["grid"] = HOSTILE
     made.meta["notes"] = [HOSTILE]
-    made.meta["datasets"]["mimic"] = {"title": HOSTILE, "place": HOSTILE}
+    made.meta["datasets"]["mimic"] = {"title": HOSTILE, "place": HOSTILE, "flow": {HOSTILE: 1}}
     for column in ("family", "what", "reason", "command", "config", "commit", "versions", "device", "optimizer"):
         made["runs"][column] = HOSTILE
     for column in ("label_source", "licence", "fingerprint"):
@@ -143,6 +143,23 @@ def test_names_are_escaped_everywhere():
     assert "<script>alert(1)</script>" in " ".join(found.text)
     charts = json.loads(re.search(r'id="charts">(.*?)</script>', page, re.DOTALL).group(1))
     assert "<script" not in json.dumps(charts)
+
+
+def test_what_each_filter_took_out_of_a_cohort_is_shown_beside_its_columns():
+    made = tables(Invented(runs=2))
+    flow = {
+        "found": 900,
+        "no_labels": 77,
+        "not_frontal": 5,
+        "not_gold": 88,
+        "absent": 0,
+        "kept": 700,
+        "contradictory": 99,
+    }
+    made.meta["datasets"]["padchest"]["flow"] = flow
+    page = render(made)
+    assert "no labels 77<br>not gold 88</td>" in page
+    assert "contradictory 99" not in page
 
 
 def test_failed_runs_come_last_without_a_rank_and_with_their_reason():

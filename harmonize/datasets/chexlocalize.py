@@ -1,0 +1,105 @@
+"""CheXlocalize: what radiologists outlined on the CheXpert validation and test images, as masks.
+
+gt_segmentations_{val,test}.json: {"patient64541_study1_view1_frontal": {"Cardiomegaly": {"size": [H, W], "counts":
+"<COCO run lengths>"}, ...10 findings}}. The keys are our image ids. A finding that is not there has an empty mask, not
+a missing key. "Airspace Opacity" is Lung Opacity.
+Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO API, maskApi.c, rleFrString.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmonize.errors import DatasetError
+from harmonize.imagefile import MAX_PIXELS
+
+FINDINGS = (
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Lesion",
+    "Airspace Opacity",
+    "Edema",
+    "Consolidation",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Support Devices",
+)
+_OURS = {"Airspace Opacity": "Lung Opacity"}
+
+
+def read_masks(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.bool_]]]]:
+    """Yield (image_id, {finding: mask [H, W]}) of gt_segmentations_*.json, findings under our names.
+
+    Only outlined findings are yielded: an empty mask is left out. Raises DatasetError with image and finding.
+    """
+    for image_id, rules in _content(path).items():
+        masks = {}
+        for finding, rle in rules.items():
+            where = f"{path}: {image_id}.{finding}"
+            if finding not in FINDINGS:
+                raise DatasetError(
+                    f"{finding!r} is no finding of CheXlocalize", where, f"they are: {', '.join(FINDINGS)}"
+                )
+            mask = decode_rle(rle, where)
+            if mask.any():
+                masks[_OURS.get(finding, finding)] = mask
+        yield image_id, masks
+
+
+def _content(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Return the file; DatasetError when it is not of that form."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"not a readable JSON file: {error}", str(path), "download it again") from error
+    if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
+        raise DatasetError("not a file of segmentations", str(path), "use gt_segmentations_val.json or ..._test.json")
+    return content
+
+
+def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
+    """Return the mask [H, W] of {"size": [H, W], "counts": text or list of run lengths}.
+
+    Runs go down the columns, the first one outside. Raises DatasetError where they do not fill the image.
+
+    >>> decode_rle({"size": [2, 2], "counts": "121"}).astype(int).tolist()
+    [[0, 1], [1, 0]]
+    """
+    fix = "download the file again"
+    try:
+        height, width = (int(side) for side in rle["size"])
+        counts = rle["counts"]
+        runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DatasetError(f"damaged run lengths: {error}", where, fix) from error
+    if height < 1 or width < 1 or height * width > MAX_PIXELS:
+        raise DatasetError(f"a mask of {height} x {width} pixels", where, fix)
+    if min(runs, default=0) < 0 or sum(runs) != height * width:
+        raise DatasetError(f"run lengths that do not fill {height} x {width} pixels", where, fix)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def _runs(counts: Any) -> list[int]:
+    """Return run lengths; text holds five bits per character, least first; from the fourth on, less the last but one."""
+    if not isinstance(counts, bytes):
+        return [int(run) for run in counts]
+    runs: list[int] = []
+    at = 0
+    while at < len(counts):
+        value, shift, more = 0, 0, True
+        while more:
+            code = counts[at] - 48
+            if not 0 <= code < 64:
+                raise ValueError(f"byte {counts[at]} at {at}")
+            value |= (code & 31) << shift
+            more, shift, at = bool(code & 32), shift + 5, at + 1
+            if not more and code & 16:
+                value -= 1 << shift  # the last character holds the sign
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+    return runs

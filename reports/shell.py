@@ -1,0 +1,24 @@
+"""What every page has around its sections: style sheets, scripts, and the policy that allows nothing else."""
+
+import base64
+from hashlib import sha256
+from importlib.resources import files
+
+
+def policy(scripts: list[str], styles: list[str]) -> str:
+    """Return the Content-Security-Policy: nothing but these very scripts and style sheets, and images in the file."""
+
+    def hashes(texts: list[str]) -> str:
+        digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
+        return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+    return (
+        f"default-src 'none'; script-src {hashes(scripts)}; style-src {hashes(styles)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def joined(names: tuple[str, ...]) -> str:
+    """Return template files one after the other."""
+    folder = files("reports") / "templates"
+    return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)

@@ -1,0 +1,112 @@
+"""COCO run lengths, against an encoder that is written here after the published C code and shares nothing with ours."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+from harmonize.datasets.chexlocalize import FINDINGS, decode_rle, read_masks
+from harmonize.errors import DatasetError
+
+
+def runs_of(mask: NDArray[np.bool_]) -> list[int]:
+    """Count runs down the columns, the first of zeros."""
+    runs, last = [0], False
+    for value in mask.flatten(order="F"):
+        if value != last:
+            runs.append(0)
+            last = value
+        runs[-1] += 1
+    return runs
+
+
+def text_of(runs: list[int]) -> str:
+    """Write run lengths as maskApi.c does: x = cnts[i]; if (i > 2) x -= cnts[i-2]; five bits at a time, 48 added."""
+    text = ""
+    for i, run in enumerate(runs):
+        x = run - runs[i - 2] if i > 2 else run
+        more = True
+        while more:
+            c = x & 0x1F
+            x >>= 5
+            more = x != -1 if c & 0x10 else x != 0
+            text += chr((c | 0x20 if more else c) + 48)
+    return text
+
+
+def rle(mask: NDArray[np.bool_]) -> dict[str, object]:
+    return {"size": list(mask.shape), "counts": text_of(runs_of(mask))}
+
+
+@settings(max_examples=200, deadline=None)
+@given(arrays(bool, array_shapes(min_dims=2, max_dims=2, max_side=40)))
+def test_decoding_undoes_encoding(mask: NDArray[np.bool_]) -> None:
+    np.testing.assert_array_equal(decode_rle(rle(mask)), mask)
+    np.testing.assert_array_equal(decode_rle({"size": list(mask.shape), "counts": runs_of(mask)}), mask)
+
+
+def test_a_mask_of_the_size_of_a_radiograph_comes_back() -> None:
+    y, x = np.mgrid[:2320, :2828]
+    mask = ((y - 1500) / 600) ** 2 + ((x - 1300) / 900) ** 2 < 1
+    np.testing.assert_array_equal(decode_rle(rle(mask)), mask)
+
+
+def test_the_encoder_of_this_test_writes_what_coco_writes() -> None:
+    """Worked out by hand from maskApi.c: 40 takes two characters (8 + more, 1), and 4 and 41 are written as 3 and 1."""
+    assert text_of([6, 1, 40, 4, 41]) == "61X131"
+    assert text_of([0, 4]) == "04"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"size": [2, 2], "counts": "1"}, "do not fill 2 x 2"),
+        ({"size": [2, 2], "counts": "1 2"}, "byte 32"),
+        ({"size": [2, 2], "counts": "X"}, "damaged run lengths"),
+        ({"size": [2, 2]}, "damaged run lengths"),
+        ({"size": [2], "counts": "4"}, "damaged run lengths"),
+        ({"size": [100_000, 100_000], "counts": "4"}, "100000 x 100000"),
+        ({"size": [2, 2], "counts": [5, -1]}, "do not fill"),
+        (None, "damaged run lengths"),
+    ],
+)
+def test_damaged_run_lengths_are_refused_by_place(bad: object, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        decode_rle(bad, "here.json: image.Edema")
+    assert caught.value.where == "here.json: image.Edema"
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=20))
+def test_no_text_does_more_than_raise_the_one_error(text: str) -> None:
+    with contextlib.suppress(DatasetError):
+        assert decode_rle({"size": [3, 4], "counts": text}).shape == (3, 4)
+
+
+def test_a_file_gives_outlined_findings_under_our_names_and_image_ids(tmp_path: Path) -> None:
+    mask = np.zeros((6, 5), bool)
+    mask[2:4, 1:3] = True
+    path = tmp_path / "gt_segmentations_val.json"
+    content = {finding: rle(np.zeros((6, 5), bool)) for finding in FINDINGS} | {"Airspace Opacity": rle(mask)}
+    path.write_text(json.dumps({"patient64541_study1_view1_frontal": content}))
+    ((image_id, masks),) = read_masks(path)
+    assert image_id == "patient64541_study1_view1_frontal"
+    assert list(masks) == ["Lung Opacity"]
+    np.testing.assert_array_equal(masks["Lung Opacity"], mask)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not a readable JSON"), ("[]", "not a file of segmentations"), ('{"a": {"Edma": 1}}', "'Edma' is no")],
+)
+def test_a_file_of_another_form_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DatasetError, match=message) as caught:
+        list(read_masks(tmp_path / "a.json"))
+    assert "a.json" in caught.value.where
