@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config import RunConfig, differing, from_dict, full
+from bench.config import RunConfig, from_dict, full
 from bench.plan import Plan
 from bench.scoring.parts import Settings
 from bench.store import Store, canonical_json, table_facts, write_bytes
@@ -106,10 +106,8 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         {
             "id": run.id,
             "config": full(run.config),
-            "changed": differing(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
-            "size": run.preprocessing.get("size", 0),
         }
         for run in plan.runs
     ]

@@ -23,16 +23,7 @@ from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
-_COST = (
-    "params",
-    "trainable_params",
-    "macs",
-    "flops",
-    "images_per_second",
-    "throughput_device",
-    "peak_memory_bytes",
-    "image_size",
-)
+_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
