@@ -136,8 +136,8 @@ def _in_threads(
             if not pending:
                 break
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield pending.pop(future), future.result()
+            for future in sorted(finished, key=lambda future: future.exception() is not None):
+                yield pending.pop(future), future.result()  # what was read is kept before a failure is raised
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)

@@ -1,7 +1,10 @@
 """Images looked at one by one: unreadable, blank and repeated ones, and a scan that goes on."""
 
 import os
+from collections.abc import Iterable
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -154,6 +157,30 @@ def test_an_interrupted_scan_goes_on_and_a_changed_file_is_read_again(
     assert scan_images("nih", nih.root, paths, tmp_path / "store").reused == 4
     os.utime(nih.root / paths[0], ns=(1, 1))
     assert scan_images("nih", nih.root, paths, tmp_path / "store").reused == 3
+
+
+def test_what_was_read_before_a_failure_is_kept_however_the_threads_end(
+    nih: CohortSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = paths = load(nih).table["path"].tolist()
+    real = scan.read_gray
+
+    def failing(path: Path, at_least: int) -> np.ndarray:
+        if path != nih.root / first:
+            raise KeyboardInterrupt
+        return real(path, at_least)
+
+    def all_at_once(pending: Iterable[Future[Any]], **_: object) -> tuple[list[Future[Any]], list[Future[Any]]]:
+        wait(pending)
+        return list(reversed(list(pending))), []  # the failure comes first
+
+    monkeypatch.setattr(scan, "read_gray", failing)
+    monkeypatch.setattr(scan, "wait", all_at_once)
+    monkeypatch.setattr(scan, "_CHUNK", 1)
+    with pytest.raises(KeyboardInterrupt):
+        scan_images("nih", nih.root, paths, tmp_path / "store")
+    (records,) = (tmp_path / "store").glob("*.records")
+    assert records.stat().st_size == scan._RECORD.itemsize
 
 
 def test_progress_counts_every_image(nih: CohortSpec, tmp_path: Path) -> None:
