@@ -5,9 +5,8 @@ Legend: N images, K findings, C channels, H height, W width.
 
 import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from bench.data import Feed
 from bench.models import Network
+from bench.objective import Objective
 from bench.optim.build import build as build_optimizer
 from bench.predict import autocast_dtype
 from bench.preprocess import Tone, unit
@@ -23,33 +23,31 @@ from bench.run import Run
 from harmonize.seeds import seed_for
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Teaching:
-    """What the network is taught: images in the cache, targets and weights of each finding."""
-
-    feed: Feed
-    rows: NDArray[np.int64]  # [N] places in the cache
-    target_NK: Tensor
-    weight_NK: Tensor
-
-
 class Step:
-    """Takes optimizer steps; the optimizer may ask for loss and gradients more than once (SAM asks twice)."""
+    """Takes optimizer steps on the cached images at `rows`; the optimizer may ask for loss and gradients more than once (SAM asks twice)."""
 
-    def __init__(self, run: Run, network: Network, tone: Tone, teaching: Teaching, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        network: Network,
+        tone: Tone,
+        feed: Feed,
+        rows: NDArray[np.int64],
+        objective: Objective,
+        device: torch.device,
+    ) -> None:
         config, schedule = run.config, run.config.schedule
         chosen = run.entries["optimizer"]
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         self.optimizer = build_optimizer(chosen.use, chosen.options, network, schedule.lr or None, decay)
-        self.network, self.tone, self.teaching, self.device = network, tone, teaching, device
+        self.network, self.tone, self.feed, self.rows, self.device = network, tone, feed, rows, device
+        self.objective = objective.to(device)
         self.seed, self.clip = config.seed, schedule.clip
         self.micro = schedule.micro_batch or schedule.batch_size
         self.dtype = autocast_dtype(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
         self.peak_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
-        loss, augment = run.entries["loss"], run.entries["augmentation"]
-        self.loss: Callable[..., Tensor] = loss.load()
-        self.loss_options = dict(loss.options)
+        augment = run.entries["augmentation"]
         self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
         self.augment_options = dict(augment.options)
 
@@ -86,23 +84,36 @@ class Step:
         self.scaler.update()
         return loss
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on."""
+        return {
+            "network": self.network.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        self.network.load_state_dict(state["network"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
     def _weight(self, places: NDArray[np.int64]) -> Tensor:
-        return self.teaching.weight_NK[torch.from_numpy(places).to(self.device)].sum()
+        return self.objective.weight(torch.from_numpy(places).to(self.device))
 
     def _clip(self) -> None:
         if self.clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
 
     def _loss(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
-        x_N1HW = unit(self.teaching.feed(self.teaching.rows[part]))
+        x_N1HW = unit(self.feed(self.rows[part]))
         if self.augment is not None:
             x_N1HW = self.augment(x_N1HW, augment_seed, **self.augment_options)
         x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)
         place = torch.from_numpy(part).to(self.device)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
             logit_NK = self.network(x_NCHW)
-        target_NK, weight_NK = self.teaching.target_NK[place], self.teaching.weight_NK[place]
-        return self.loss(logit_NK.float(), target_NK, weight_NK, **self.loss_options)
+        return cast("Tensor", self.objective(logit_NK, place))
 
 
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from bench.data import Examples, Feed
 from bench.models import Network
+from bench.objective import Objective, TeachingError, teaching
 from bench.predict import predict
 from bench.preprocess import Tone
 from bench.run import Run
 from bench.scoring.metrics import auroc
-from bench.step import Step, Teaching, lr_factor
+from bench.step import Step, lr_factor
 from bench.store import Progress, replacing
-from bench.uncertainty import blank
 from harmonize.seeds import seed_for
 
 
@@ -53,9 +53,9 @@ class Record:
         """Whether `patience` epochs have gone by without a better one."""
         return bool(patience) and len(self.history) - self.best_epoch >= patience and self.best_epoch > 0
 
-    def save(self, path: Path, run_id: str, network: Network, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, path: Path, run_id: str, step: Step) -> None:
         """Write a checkpoint of tensors and plain values."""
-        now = {"run": run_id, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+        now = {"run": run_id} | step.state_dict()
         mine = {
             "history": self.history,
             "best": self.best,
@@ -65,12 +65,11 @@ class Record:
         with replacing(path) as temporary:
             torch.save(now | mine, temporary)
 
-    def resume(self, path: Path, run_id: str, network: Network, optimizer: torch.optim.Optimizer) -> None:
+    def resume(self, path: Path, run_id: str, step: Step) -> None:
         """Go on from a checkpoint of this run, when there is a whole one."""
         saved = load_checkpoint(path, run_id)
         if saved:
-            network.load_state_dict(saved["network"])
-            optimizer.load_state_dict(saved["optimizer"])
+            step.load_state_dict(saved)
             self.history, self.best = saved["history"], saved["best"]
             self.best_epoch, self.best_auroc = saved["best_epoch"], saved["best_auroc"]
 
@@ -103,12 +102,16 @@ def fit(
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
-    taught = teaching(run, feed, train, val, device)
-    step = Step(run, network, tone, taught, device)
+    check_labels(train, val)
+    try:
+        taught = teaching(run, train, device)
+    except TeachingError as error:
+        raise TrainingError(str(error)) from error
+    step = Step(run, network, tone, feed, train.rows, Objective(run, taught), device)
     size = min(schedule.batch_size, len(train))
     num_steps = len(train) // size  # the few images left over differ from epoch to epoch
     record = Record()
-    record.resume(checkpoint, run.id, network, step.optimizer)
+    record.resume(checkpoint, run.id, step)
     for epoch in range(len(record.history) + 1, schedule.epochs + 1):
         if record.exhausted(schedule.patience):
             break
@@ -132,33 +135,17 @@ def fit(
         row["val_auroc"], row["val_loss"] = validate(logit_NK, val.state_NK)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         record.add(row, network, config.selection)
-        record.save(checkpoint, run.id, network, step.optimizer)
+        record.save(checkpoint, run.id, step)
     network.load_state_dict(record.best)
-    return Trained(network, pd.DataFrame(record.history), record.best_epoch, unlearnt(taught))
+    return Trained(network, pd.DataFrame(record.history), record.best_epoch, taught.unlearnt())
 
 
-def teaching(run: Run, feed: Feed, train: Examples, val: Examples, device: torch.device) -> Teaching:
-    """Return targets and weights after the blank and uncertainty policies.
-
-    Raises TrainingError when nothing can be learnt from the training labels or chosen by the validation labels.
-    """
+def check_labels(train: Examples, val: Examples) -> None:
+    """Raise TrainingError when there is nothing to train on or to choose an epoch by."""
     if not has_both_classes(val.state_NK):
         raise TrainingError("no finding of the validation split has both classes: no epoch can be chosen")
     if len(train) < 2:
         raise TrainingError(f"the training split has {len(train)} readable images; batch norm needs 2")
-    policy = run.entries["uncertainty"].load()
-    target_NK, weight_NK = policy(blank(torch.from_numpy(train.state_NK), run.config.blank))
-    taught = Teaching(feed, train.rows, target_NK.to(device), weight_NK.to(device))
-    if len(unlearnt(taught)) == target_NK.shape[1]:
-        raise TrainingError("after the uncertainty and blank policies no finding has both classes in training")
-    return taught
-
-
-def unlearnt(taught: Teaching) -> tuple[int, ...]:
-    """Return the findings that the labels show one class of, or none: their outputs mean nothing."""
-    counts, target_NK = taught.weight_NK > 0, taught.target_NK
-    both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
-    return tuple(torch.nonzero(~both_K).flatten().tolist())
 
 
 def _mode(optimizer: torch.optim.Optimizer, name: str) -> None:
