@@ -1,0 +1,113 @@
+"""What looks broken rather than hard: outputs that are constant, inverted, in another order, or never learnt.
+
+Shapes: N images, K findings.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from bench.scoring.metrics import auroc
+from bench.scoring.parts import Part
+
+INVERTED = "inverted or mislabelled"
+CONSTANT = "constant output"
+ORDER = "findings in another order"
+UNTRAINED = "no better than chance at home"
+
+_GAIN = 0.05  # mean AUROC that another order of the outputs must add
+_FEWEST = 30  # images of each class before two columns are held against each other
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    """One thing to look into: where it shows, the number behind it, and what it usually means."""
+
+    dataset: str
+    finding: str  # "all" when it is about the run
+    kind: str
+    value: float
+    low: float
+    high: float
+    advice: str
+
+
+def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
+    """Return the findings whose logit is one and the same number in at least `share` of the images."""
+    symptoms = []
+    for k, finding in enumerate(findings):
+        counts = np.unique(part.logit[:, k], return_counts=True)[1]
+        most = float(counts.max()) / len(part.logit) if len(counts) else 0.0
+        if len(part.logit) > 1 and most >= share:
+            advice = "the output layer is dead or was never taught this finding"
+            symptoms.append(Symptom(part.dataset, finding, CONSTANT, most, np.nan, np.nan, advice))
+    return symptoms
+
+
+def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) -> list[Symptom]:
+    """Return the findings whose AUROC (value, low, high) lies below .5 with its whole interval."""
+    advice = "compare the label mapping and the sign of the labels before calling it a failure to generalise"
+    return [
+        Symptom(dataset, finding, INVERTED, value, low, high, advice)
+        for finding, (value, low, high) in intervals.items()
+        if high < 0.5
+    ]
+
+
+def untrained(dataset: str, value: float, low: float, high: float) -> list[Symptom]:
+    """Return a symptom when the macro AUROC of the home test split cannot be told from .5."""
+    if not low <= 0.5 <= high:
+        return []
+    advice = "the checkpoint may not have been loaded, or training may not have begun: look at the learning curve"
+    return [Symptom(dataset, "all", UNTRAINED, value, low, high, advice)]
+
+
+def other_order(part: Part, findings: Sequence[str]) -> list[Symptom]:
+    """Return a symptom when giving the outputs to the findings in another order raises the mean AUROC by .05 or more.
+
+    The gain must also be beyond what chance finds among orders (four standard deviations). Findings that share patients
+    resemble each other, so that a small gain by another order is no fault.
+    """
+    matrix, known = cross_auroc(part)
+    if len(known) < 3:
+        return []
+    rows, columns = linear_sum_assignment(-matrix)
+    own, best = float(np.diag(matrix).mean()), float(matrix[rows, columns].mean())
+    moved = [(k, j) for j, k in zip(rows, columns, strict=True) if j != k]
+    if best - own < max(_GAIN, 4 * _chance(part, known)) or len(moved) < 2:
+        return []
+    pairs = ", ".join(f"{findings[known[k]]} from the output of {findings[known[j]]}" for k, j in sorted(moved)[:3])
+    advice = f"read {pairs}{' ...' if len(moved) > 3 else ''}: mean AUROC {own:.2f} would be {best:.2f}"
+    return [Symptom(part.dataset, "all", ORDER, best - own, np.nan, np.nan, advice)]
+
+
+def _chance(part: Part, known: Sequence[int]) -> float:
+    """Return the standard deviation of a difference of two mean AUROCs of outputs that say nothing (Mann-Whitney)."""
+    label = part.labels()[:, known]
+    present, absent = (label == 1).sum(0), (label == 0).sum(0)
+    variance = (present + absent + 1) / (12 * present * absent)
+    return float(np.sqrt(2 * variance.mean() / len(known)))
+
+
+def cross_auroc(part: Part) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the AUROC of each output (row) for each finding (column), and which findings these are."""
+    label = part.labels()
+    enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= _FEWEST
+    known = [int(k) for k in np.flatnonzero(enough)]
+    matrix = np.empty((len(known), len(known)))
+    for column, k in enumerate(known):
+        rated = label[:, k] >= 0
+        for row, j in enumerate(known):
+            matrix[row, column] = auroc(label[rated, k], part.logit[rated, j])
+    return matrix, known
+
+
+def histogram(part: Part, k: int, bins: int = 20) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
+    label, probability = part.labels()[:, k], 1 / (1 + np.exp(-part.logit[:, k].astype(np.float64)))
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))
+    return edges, present, absent
