@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
 SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
-FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut")
+FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
             table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES
         ):
             continue
+        from bench.scoring.diagnostics import symptoms
         from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
 
         config = manifest.config(run)
@@ -73,7 +74,11 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         home, findings = manifest.content["source"], space(config.space)
         unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
         result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
-        _write(folder, key, result, _probe(manifest, run, config))
+        found, counts = symptoms(parts, findings, home, result.scores)
+        extra = {"shortcut": _probe(manifest, run, config), "diagnostics": found, "histograms": counts}
+        for frame in (found, counts):
+            frame.insert(0, "run_id", run["id"])
+        _write(folder, key, result, extra)
     progress("score", len(done), len(done))
     return [run["id"] for run in done]
 
@@ -109,14 +114,14 @@ def _stored_key(folder: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-def _write(folder: Path, key: str, result: "RunScores", shortcut: pd.DataFrame) -> None:
+def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.DataFrame]) -> None:
     (folder / "KEY").unlink(missing_ok=True)
     frames = {
         "scores": result.scores,
         "gaps": result.gaps,
         "reliability": result.reliability,
         "operating_points": result.operating_points,
-        "shortcut": shortcut,
+        **extra,
     }
     for name, frame in frames.items():
         write_table(folder / f"{name}.parquet", frame, {"key": key})

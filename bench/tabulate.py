@@ -18,12 +18,14 @@ from bench.collect import (
     unfinished,
 )
 from bench.manifest import Manifest
-from bench.scoring.across import mean_gaps, ranks
+from bench.scoring.across import Replicates, mean_gaps, ranks
+from bench.scoring.reading import ablation, flat, frontier, metrics
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
+_STORED = ("scores", "gaps", "reliability", "shortcut", "diagnostics", "histograms")  # per run, as they were scored
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -31,17 +33,14 @@ def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
     scored = scored_ids(manifest)
-    frames = (
-        {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")}
-        if scored
-        else {}
-    )
+    frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
     replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
     frames["runs"] = _runs(manifest)
     if scored:
         plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
         frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
+        frames |= _read(manifest, frames, replicates)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     config = manifest.config(manifest.runs[0])
@@ -67,6 +66,21 @@ def tables(manifest: Manifest) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _read(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
+    """Return the tables that read the runs by what they were made of and by what they cost."""
+    found = metrics(frames["scores"], frames["gaps"], replicates)
+    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in manifest.runs}
+    effects, importance = ablation(configs, found)
+    out = {"ablation": effects, "surrogate": importance}
+    if "auroc" in found:
+        costs = frames["costs"].set_index("run_id")
+        seconds = frames["history"].groupby("run_id")["seconds"].sum()
+        kinds = {"macs": costs["macs"], "params": costs["params"], "train_seconds": seconds}
+        by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
+        out["frontier"] = frontier(by_run, *found["auroc"])
+    return out
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:

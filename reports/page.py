@@ -14,6 +14,7 @@ from reports import board
 from reports.board import Board
 from reports.section import Section, write
 from reports.sections.calibration import calibration
+from reports.sections.choices import choices
 from reports.sections.cohorts import cohorts
 from reports.sections.cost import cost
 from reports.sections.findings import findings
@@ -24,11 +25,12 @@ from reports.sections.opening import opening, title
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
+from reports.sections.symptoms import symptoms
 from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, ranking, hospitals, findings, cost, calibration, shortcuts, learning, cohorts, method, runs,
+    opening, symptoms, ranking, hospitals, findings, choices, cost, calibration, shortcuts, learning, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

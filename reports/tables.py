@@ -115,6 +115,15 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # dataset-source classifier on frozen features; control: none, shuffled
     "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),
+    # what looks broken rather than hard; finding "all" when it is about the run. histograms: of what reads as inverted
+    "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
+    "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
+    # mean difference level - reference over pairs of runs that differ in that factor only; metric auroc (away) or gap
+    "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
+    # which factor moves the metric in a full grid; one row with factor "" where r2_low is not above 0
+    "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
+    # AUROC away against cost (macs, params, train_seconds): who is beaten by nobody cheaper, and what more money buys
+    "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # one row per cohort, role home or away
     "cohorts": (

@@ -30,7 +30,7 @@ class Effect:
     high: float
     p: float
     num_pairs: int
-    seed_sd: float  # of the pairs' differences; NaN for one pair
+    pair_sd: float  # of the pairs' differences; NaN for one pair
 
 
 def factors(configs: Sequence[Config]) -> list[str]:

@@ -4,9 +4,11 @@ Shapes: N images, K findings.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -22,6 +24,9 @@ _GAIN = 0.05  # mean AUROC that another order of the outputs must add
 _FEWEST = 30  # images of each class before two columns are held against each other
 
 
+HISTOGRAM = ("dataset", "finding", "bin_low", "bin_high", "present", "absent")
+
+
 @dataclass(frozen=True, slots=True)
 class Symptom:
     """One thing to look into: where it shows, the number behind it, and what it usually means."""
@@ -33,6 +38,42 @@ class Symptom:
     low: float
     high: float
     advice: str
+
+
+def symptoms(
+    parts: Sequence[Part], findings: Sequence[str], home: str, scores: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the symptoms of a run, one row each, and score histograms of the findings that read as inverted.
+
+    `parts` as scored: those of `home` by split, one of each hospital away; `scores` is their table (reports.tables).
+    """
+    found: list[Symptom] = []
+    counts: list[tuple[object, ...]] = []
+    chosen = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    for part in parts:
+        if part.dataset == home and part.split != "test":
+            continue
+        rows = chosen[(chosen["dataset"] == part.dataset) & (chosen["split"] == part.split)].set_index("finding")
+        interval = {f: _interval(rows.loc[f]) for f in rows.index}
+        below = inverted(part.dataset, {f: interval[f] for f in findings if f in interval})
+        for symptom in below:
+            edges, present, absent = histogram(part, findings.index(symptom.finding))
+            place = (part.dataset, symptom.finding)
+            counts += [(*place, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
+        found += [*constant(part, findings), *below]
+        if part.dataset == home:
+            found += [*other_order(part, findings), *untrained(part.dataset, *interval.get("macro", (np.nan,) * 3))]
+    names = [f.name for f in fields(Symptom)]
+    table = pd.DataFrame([astuple(symptom) for symptom in found], columns=names)
+    table = table.astype({"value": "float64", "low": "float64", "high": "float64"})
+    histograms = pd.DataFrame(counts, columns=list(HISTOGRAM))
+    return table, histograms.astype(
+        {"bin_low": "float64", "bin_high": "float64", "present": "int64", "absent": "int64"}
+    )
+
+
+def _interval(row: "pd.Series[Any]") -> tuple[float, float, float]:
+    return float(row["value"]), float(row["low"]), float(row["high"])
 
 
 def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:

@@ -1,0 +1,54 @@
+"""What looks broken rather than hard, before anyone reads the ranking."""
+
+from markupsafe import Markup
+
+from reports import svg
+from reports.board import Board
+from reports.section import Section, write
+from reports.text import places, plural
+
+WIDTH, HEIGHT = 180, 46
+SHOWN = 12
+
+
+def symptoms(board: Board) -> Section:
+    """Write one line per symptom; nothing where every run looks sound."""
+    table = board.tables["diagnostics"]
+    if not len(table):
+        return Section("symptoms", "", Markup(""))
+    labels = {run.id: run.label for run in board.runs}
+    histograms = dict(iter(board.tables["histograms"].groupby(["run_id", "dataset", "finding"])))
+    rows = []
+    for row in table.to_dict("records"):
+        counts = histograms.get((row["run_id"], row["dataset"], row["finding"]))
+        interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
+        rows.append(
+            {
+                "run": labels.get(row["run_id"], str(row["run_id"])),
+                "hospital": board.title(str(row["dataset"])),
+                "finding": "" if row["finding"] == "all" else str(row["finding"]),
+                "kind": str(row["kind"]),
+                "value": places(row["value"]),
+                "interval": interval,
+                "advice": str(row["advice"]),
+                "histogram": _histogram(counts["present"].tolist(), counts["absent"].tolist())
+                if counts is not None
+                else "",
+            }
+        )
+    number = table["run_id"].nunique()
+    title = f"Look at {plural(number, 'run')} before reading the ranking"
+    return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
+
+
+def _histogram(present: list[int], absent: list[int]) -> Markup:
+    """Return both classes' shares by predicted probability, present above the line and absent below."""
+    width, middle = WIDTH / len(present), HEIGHT / 2
+    body = svg.line(0, middle, WIDTH, middle, "z")
+    for counts, css, up in ((present, "bar1", True), (absent, "bar2", False)):
+        most = max([*counts, 1]) / (middle - 2)
+        for i, count in enumerate(counts):
+            tall = count / most
+            top = middle - tall if up else middle
+            body += f'<rect x="{svg.number(i * width)}" y="{svg.number(top)}" width="{svg.number(width - 1)}" height="{svg.number(tall)}" class="{css}"/>'
+    return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of present images (above) and absent ones (below)")

@@ -1,0 +1,54 @@
+"""The sections about what choices change and about runs that look broken."""
+
+import numpy as np
+import pandas as pd
+import synthetic
+
+from reports.page import render
+from reports.tables import SCHEMAS, Tables
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def frame(name: str, *rows: tuple[object, ...]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(SCHEMAS[name]))
+
+
+def page(**frames: pd.DataFrame) -> str:
+    tables = synthetic.tables(synthetic.Invented(runs=3))
+    return render(Tables(tables.meta, {**tables.frames, **frames}))
+
+
+def test_a_sound_grid_of_one_recipe_has_neither_section() -> None:
+    text = page()
+    assert 'id="symptoms"' not in text
+    assert 'id="choices"' not in text
+
+
+def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> None:
+    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
+    found = (run_id, "nih", "Edema", "inverted or mislabelled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
+    bins = [(run_id, "nih", "Edema", i / 20, (i + 1) / 20, 20 - i, 3 * i) for i in range(20)]
+    text = page(diagnostics=frame("diagnostics", found), histograms=frame("histograms", *bins))
+    assert text.index("Look at 1 run before reading the ranking") < text.index('id="ranking"')
+    assert ".360–.460" in text
+    assert text.count('class="bar1"/>') >= 20
+    assert HOSTILE not in text
+
+
+def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_one_is_not() -> None:
+    rows = [
+        ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 6, 0.004),
+        ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, np.nan),
+    ]
+    text = page(ablation=frame("ablation", *rows))
+    assert "What clearly changes the AUROC away: focal (+.012)" in text
+    assert HOSTILE not in text
+
+
+def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
+    effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004)
+    good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))
+    poor = frame("surrogate", ("auroc", "", np.nan, 0.05, -0.3, 24))
+    assert "size .020; loss .010" in page(ablation=frame("ablation", effect), surrogate=good)
+    assert "nothing is claimed about which choice matters" in page(ablation=frame("ablation", effect), surrogate=poor)
