@@ -20,14 +20,16 @@ from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
+from harmonize import labelmap
 from harmonize.errors import StoreError
 from harmonize.findings import space
+from reports.tables import SCHEMAS
 
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
 SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
-FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms")
+FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms", "mappings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
         found, counts = symptoms(parts, findings, home, result.scores)
         extra = {"shortcut": _probe(manifest, run, config), "diagnostics": found, "histograms": counts}
+        extra["mappings"] = _mappings(manifest, run["id"], parts, labels, config, threads)
         for frame in (found, counts):
             frame.insert(0, "run_id", run["id"])
         _write(folder, key, result, extra)
@@ -165,6 +168,44 @@ def _parts(
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
                 parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], labels.state_NK[chosen]))
     return parts
+
+
+def _mappings(
+    manifest: Manifest, run_id: str, parts: Sequence[Part], known: Mapping[Any, Labels], config: RunConfig, threads: int
+) -> pd.DataFrame:
+    """Return the AUROCs away under the other admissible mappings of each hospital's native labels."""
+    from bench.scoring.mappings import sensitivity
+
+    findings, rows = space(config.space), []
+    layouts = {cohort["name"]: cohort["layout"] for cohort in manifest.cohorts if cohort["role"] != "home"}
+    tables = {place[0]: labels.table for place, labels in known.items()}
+    for part in parts:
+        if part.dataset in layouts:
+            table = tables[part.dataset]
+            readings = _readings(table, layouts[part.dataset], findings, manifest.settings.mapping)
+            at = pd.Index(table["image_id"].to_numpy(str)).get_indexer(pd.Index(part.image_id))
+            chosen = {name: state_NK[at] for name, state_NK in readings.items()}
+            rows += sensitivity(run_id, part, findings, chosen, manifest.settings, threads)
+    return pd.DataFrame(rows, columns=list(SCHEMAS["mappings"]))
+
+
+def _readings(table: pd.DataFrame, layout: str, findings: Sequence[str], own: str) -> dict[str, NDArray[np.int8]]:
+    """Return states [N, K] under each mapping that reads some finding in other words than `own` does.
+
+    Findings whose stored states do not follow from the table's native labels (hybrid labels) stay as they are.
+    """
+    if layout == "table":
+        return {}
+    stored = states(table, findings)
+    usual = states(labelmap.apply(table, layout, own, findings), findings)
+    follows = (usual == stored).all(axis=0)
+    out: dict[str, NDArray[np.int8]] = {}
+    for mapping in labelmap.MAPPINGS:
+        if all(labelmap.words(layout, f, mapping) == labelmap.words(layout, f, own) for f in findings):
+            continue
+        other = states(labelmap.apply(table, layout, mapping, findings), findings)
+        out[mapping] = np.where(follows[None, :], other, stored).astype(np.int8)
+    return out
 
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:

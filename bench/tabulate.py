@@ -19,13 +19,22 @@ from bench.collect import (
 )
 from bench.manifest import Manifest
 from bench.scoring.across import Replicates, mean_gaps, ranks
+from bench.scoring.mappings import reversals
 from bench.scoring.reading import ablation, flat, frontier, metrics
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_STORED = ("scores", "gaps", "reliability", "shortcut", "diagnostics", "histograms")  # per run, as they were scored
+_STORED = (
+    "scores",
+    "gaps",
+    "reliability",
+    "shortcut",
+    "diagnostics",
+    "histograms",
+    "mappings",
+)  # per run, as they were scored
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -41,6 +50,7 @@ def tables(manifest: Manifest) -> Tables:
         frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
         frames |= _read(manifest, frames, replicates)
+        frames["reversals"] = reversals(frames["mappings"], manifest.settings.mapping)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     config = manifest.config(manifest.runs[0])

@@ -20,6 +20,7 @@ from reports.sections.cost import cost
 from reports.sections.findings import findings
 from reports.sections.hospitals import hospitals
 from reports.sections.learning import learning
+from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
 from reports.sections.ranking import ranking
@@ -30,7 +31,7 @@ from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, symptoms, ranking, hospitals, findings, choices, cost, calibration, shortcuts, learning, cohorts, method, runs,
+    opening, symptoms, ranking, hospitals, findings, mappings, choices, cost, calibration, shortcuts, learning, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

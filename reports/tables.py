@@ -118,6 +118,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # what looks broken rather than hard; finding "all" when it is about the run. histograms: of what reads as inverted
     "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
     "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
+    # AUROC away under every admissible label mapping, of the findings that one of them changes and their macro
+    "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
+    # how another mapping than the grid's moves and reorders the runs of a hospital, by macro AUROC
+    "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
     # mean difference level - reference over pairs of runs that differ in that factor only; metric auroc (away) or gap
     "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
     # which factor moves the metric in a full grid; one row with factor "" where r2_low is not above 0

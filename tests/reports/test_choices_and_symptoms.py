@@ -52,3 +52,16 @@ def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
     poor = frame("surrogate", ("auroc", "", np.nan, 0.05, -0.3, 24))
     assert "size .020; loss .010" in page(ablation=frame("ablation", effect), surrogate=good)
     assert "nothing is claimed about which choice matters" in page(ablation=frame("ablation", effect), surrogate=poor)
+
+
+def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
+    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
+    found = frame(
+        "reversals", ("nih", "broad", 3, -0.014, 0.019, 3, 1, 0.33), ("vindr", "strict", 3, 0.0, 0.0, 3, 0, 1.0)
+    )
+    cells = frame("mappings", (run_id, "nih", "broad", HOSTILE, 0.73, 0.7, 0.76, 300, 39))
+    text = page(reversals=found, mappings=cells)
+    assert "Another reading of the labels moves no run by more than .019, and reverses 1 of 6 pairs of runs" in text
+    assert 'href="#mappings"' in text
+    assert HOSTILE not in text
+    assert 'id="mappings"' not in page()
