@@ -122,6 +122,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
     # how another mapping than the grid's moves and reorders the runs of a hospital, by macro AUROC
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
+    # macro AUROC by what the labels taught (policy) and by whose labels judge it; empty when all runs were taught alike
+    "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # mean difference level - reference over pairs of runs that differ in that factor only; metric auroc (away) or gap
     "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
     # which factor moves the metric in a full grid; one row with factor "" where r2_low is not above 0
