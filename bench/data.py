@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.heads import targets
+from bench.headtargets import targets
 from bench.plan import states
 from harmonize.cache import ImageCache
 

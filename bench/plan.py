@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config import RunConfig, differing
 from bench.grid import Grid, split_of
-from bench.heads import check_targets
+from bench.headtargets import check_targets
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, table_facts, write_table
