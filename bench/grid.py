@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config import NAMED, RunConfig, Split, from_dict
-from bench.ops import geometry
+from bench.ops import augment_steps, geometry
 from bench.registry import Registry, shipped
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
@@ -247,6 +247,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    augment_steps(registry.find("augmentation", config.augmentation, place).options.get("steps", ()))
     optimizer = registry.find("optimizers", config.optimizer, place)
     if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
         raise ConfigError(
