@@ -191,7 +191,7 @@ def test_a_run_predicts_with_what_it_learnt_even_when_the_file_was_lost(tmp_path
 
 
 def test_cost_is_measured_at_the_size_that_the_network_sees(tmp_path: Path) -> None:
-    made = planned(tmp_path, "crop_72_64", epochs=1, batch_size=16)
+    made = planned(tmp_path, "crop_72_64, augmentation: chexnet", epochs=1, batch_size=16)
     prepare(made, 1, silent)
     assert run_one(Job(made.runs[0], made.store, made.refs, "cpu"), silent)
     cost = json.loads((made.store.run_dir(made.runs[0].id) / "cost.json").read_text())
