@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.data import Feed
 from bench.models import Network
+from bench.ops import images_per_pass
 from bench.preprocess import Tone
 from bench.store import Progress
 
@@ -39,8 +40,7 @@ def predict(
     network.eval()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
-    side = feed.images.shape[-1]
-    size = max(2, (256 if device.type == "cuda" else 64) * 512**2 // max(512, side) ** 2)  # a pass of bounded memory
+    size = images_per_pass(256 if device.type == "cuda" else 64, feed.images.shape[-1])
     wanted = np.zeros(len(rows), bool)
     wanted[features_of if features_of is not None else []] = True
     logits: list[NDArray[np.float32]] = []
