@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from bench.models import Network
+from bench.ops import images_per_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,12 @@ def throughput(
     """Return images per second of inference: the median over timed passes of one fixed batch.
 
     The network must be on `device`. `precision` is autocast's type, None for float32. A GPU gives a measurement
-    (batch 64, 10 passes to warm up, 30 timed); a CPU a feel for the speed (batch 4, what fits into a second).
+    (batch 64, 10 passes to warm up, 30 timed); a CPU a feel for the speed (batch 4, what fits into a second). Batches
+    are smaller above 512 pixels.
     """
     on_gpu = device.type == "cuda"
     usual_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)
-    images = torch.zeros(batch or usual_batch, network.in_channels, size, size, device=device)
+    images = torch.zeros(batch or images_per_pass(usual_batch, size), network.in_channels, size, size, device=device)
     if on_gpu:
         images = images.contiguous(memory_format=torch.channels_last)
     seconds: list[float] = []

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.heads import check_heads
-from bench.ops import geometry
+from bench.ops import augment_steps, geometry
 from bench.registry import Registry, shipped
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
@@ -249,6 +249,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    augment_steps(registry.find("augmentation", config.augmentation, place).options.get("steps", ()))
     return config
 
 

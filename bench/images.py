@@ -17,7 +17,7 @@ COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json",
 
 
 def geometry_of(run: Run) -> Geometry:
-    """Return the cached half of a run's preprocessing: size, fit and CLAHE."""
+    """Return the cached half of a run's preprocessing: size, fit, region and CLAHE."""
     return geometry(run.preprocessing)
 
 
@@ -57,6 +57,16 @@ def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str
         if len(doubts) or path.is_file():
             write_bytes(path, doubts.to_csv(index=False).encode())
     return caches
+
+
+def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
+    """Return a line for each cohort and adaptive geometry: in how many of its images no lungs were found."""
+    rates = {(name, key): cache.fallback_rate for (name, key), cache in caches.items()}
+    return [
+        f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
+        for (name, key), rate in rates.items()
+        if rate is not None
+    ]
 
 
 def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:

@@ -21,9 +21,11 @@ from bench.heads import own_outputs
 from bench.images import geometry_of, open_images
 from bench.job import Job
 from bench.models import Network, build
+from bench.ops import input_size
 from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
+from bench.reference import reference
 from bench.run import Run
 from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
 from bench.train import TrainingError, fit
@@ -91,7 +93,8 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     train, val = (examples(table[split == part], cache, config, taught=True) for part in ("train", "val"))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
-    trained = fit(run, network, _tone(run, network), feed, train, val, device, checkpoint, progress)
+    tone = _tone(job, folder, network)
+    trained = fit(run, network, tone, feed, train, val, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
@@ -104,15 +107,16 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
         save_file(state, temporary)
 
 
-def _tone(run: Run, network: Network) -> Tone:
-    return Tone(run.preprocessing.get("ops", []), network.mean, network.std, run.config.channels)
+def _tone(job: Job, folder: Path, network: Network) -> Tone:
+    learnt = reference(job.run, job.store, job.refs[0], folder)
+    return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
 
 
 def _predict_all(job: Job, folder: Path, network: Network, device: torch.device, progress: Progress) -> None:
     """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
     run, columns = job.run, [*job.run.config.findings, *(head.column for head in own_outputs(job.run.config))]
     before = weights_sha256(network)
-    tone, geometry = _tone(run, network), geometry_of(run)
+    tone, geometry = _tone(job, folder, network), geometry_of(run)
     for ref in job.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(job.store, ref, geometry)
@@ -177,7 +181,7 @@ def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], fea
 
 
 def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
-    size = int(job.run.preprocessing["size"])
+    size = input_size(job.run.preprocessing)
     size_of = cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())
     measured: dict[str, Any] = {

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.data import Feed
 from bench.models import Network
+from bench.ops import images_per_pass
 from bench.preprocess import Tone
 from bench.store import Progress
 
@@ -41,7 +42,7 @@ def predict(
     network.eval()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
-    size = 256 if device.type == "cuda" else 64
+    size = images_per_pass(256 if device.type == "cuda" else 64, feed.images.shape[-1])
     wanted = np.zeros(len(rows), bool)
     wanted[features_of if features_of is not None else []] = True
     logits: list[NDArray[np.float32]] = []

@@ -12,7 +12,7 @@ from typing import Protocol
 from bench.collect import load_scores, score_all, scored_ids
 from bench.execute.local import submit, warm_up
 from bench.grid import Grid
-from bench.images import check_doubles, lacks, prepare
+from bench.images import check_doubles, fallbacks, lacks, prepare
 from bench.job import Job
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.plan import Plan, make_plan
@@ -65,6 +65,8 @@ def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display:
     if any(plan.store.state(r.id) != "done" for r in runs):
         warm_up()
     caches = prepare(plan, workers, display.progress)
+    for line in fallbacks(caches):
+        display.say(line)
     write_manifest(plan, caches, check_doubles(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")

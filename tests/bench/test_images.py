@@ -1,5 +1,6 @@
 """Images that would make an external test dishonest, and cohorts that cannot be read."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from test_plan import GRID, MAPPING, patients, plan, silent, write_cohort
 
 from bench.grid import Grid
-from bench.images import check_doubles, prepare
+from bench.images import check_doubles, fallbacks, prepare
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.store import Store
@@ -103,3 +104,13 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
     third = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
     assert third.id != first
     assert before
+
+
+def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> None:
+    grid = GRID.replace("imagenet_64", "adaptive_roi_hist_64")
+    planned = plan(tmp_path, patients(60), grid=grid)
+    for name in ("home", "far"):
+        distinct(tmp_path / name)
+    said = fallbacks(prepare(planned, 1, silent))
+    assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("home", "far")]
+    assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.ops import geometry, parse
+from bench.ops import geometry, input_size, parse
 from bench.preprocess import Tone, minmax, unit, zscore
 from harmonize.errors import ConfigError
 from harmonize.pixels import Geometry
@@ -61,6 +61,10 @@ def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
         (["imagnet"], "did you mean 'imagenet'"),
         (["imagenet", "zscore"], "put it last"),
         (["zscore", {"clahe": {}}], "put it first"),
+        (["minmax", "histstd"], "put histstd before minmax"),
+        ([{"clahe": {}}, "roi"], "put roi before clahe"),
+        (["roi", "adaptive_roi"], "choose one of them"),
+        (["histstd", "histmatch"], "choose one of them"),
         ([{"zscore": {"pixls": "all"}}], "pixls"),
         ([{"zscore": {"pixels": "some"}}], "foreground or all"),
         ([{"zscore": {}, "minmax": {}}], "no op"),
@@ -75,9 +79,15 @@ def test_the_cached_half_is_read_from_the_same_entry() -> None:
     options = {"size": 96, "fit": "letterbox", "ops": [{"clahe": {"clip": 3, "tiles": 4}}, "imagenet"]}
     assert geometry(options) == Geometry(96, "letterbox", (3.0, 4))
     assert geometry({"size": 64, "ops": ["zscore"]}) == Geometry(64, "squash", None)
+    assert geometry({"size": 64, "ops": ["adaptive_roi"]}) == Geometry(64, region=("adaptive_roi", 0.1))
+    assert geometry({"size": 64, "ops": [{"roi": {"centre": 0.8}}, "clahe"]}).region == ("roi", 0.8)
     for broken in (
         {"ops": ["zscore"]},
         {"size": 64, "ops": [{"clahe": {"clp": 1}}]},
+        {"size": 64, "ops": [{"histstd": {"bins": 8}}]},
+        {"size": 64, "ops": [{"roi": {"centre": 2}}]},
+        {"size": 64, "input": 65},
+        {"size": 64, "input": 63},
         {"size": 0},
         {"size": 64, "fit": "crop"},
     ):
@@ -91,3 +101,11 @@ def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
         Tone([{"clahe": {"clip": 2.0}}, "zscore"], MEAN, STD)(images), Tone(["zscore"], MEAN, STD)(images)
     )
     assert [name for name, _ in parse([{"clahe": None}, "minmax"])] == ["clahe", "minmax"]
+
+
+def test_the_network_sees_the_centre_where_an_input_is_given() -> None:
+    images = torch.randint(256, (2, 72, 72), dtype=torch.uint8)
+    facts = {"size": 72, "input": 64, "ops": ["minmax"]}
+    seen = Tone.of(facts, MEAN, STD)(images)
+    assert torch.equal(seen, Tone(["minmax"], MEAN, STD)(images[:, 4:68, 4:68]))
+    assert (input_size(facts), input_size({"size": 72})) == (64, 72)

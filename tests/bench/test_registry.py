@@ -57,3 +57,10 @@ def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
     focal = REGISTRY.sections["losses"]["focal"]
     assert focal.identity == {"use": "bench.losses:focal", "with": {"gamma": 2.0}, "version": 1}
     assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
+
+
+def test_the_input_is_part_of_an_identity_only_where_it_is_given() -> None:
+    entries = REGISTRY.sections["preprocessing"]
+    plain = {"use": "", "with": {}, "version": 1, "size": 224, "fit": "squash", "ops": ["imagenet"]}
+    assert entries["imagenet_224"].identity == plain
+    assert entries["crop_256_224"].identity == plain | {"size": 256, "input": 224, "fit": "smallest_crop"}

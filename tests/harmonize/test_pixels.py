@@ -200,6 +200,24 @@ def test_letterbox_centres_the_image_on_black() -> None:
     assert (result[28:196] == 200).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "rows", "columns"),
+    [((300, 400), 224, (28, 28), (0, 0)), ((3056, 2544), 512, (0, 0), (43, 43)), ((2544, 3056), 512, (43, 43), (0, 0))],
+)
+def test_letterbox_leaves_the_margins_of_the_textbook(
+    shape: tuple[int, int], size: int, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    result = to_geometry(np.full(shape, 200, np.uint8), Geometry(size, "letterbox"))
+    for axis, margins in ((1, rows), (0, columns)):
+        lit = np.flatnonzero(result.any(axis=axis))
+        assert (lit[0], size - 1 - lit[-1]) == margins
+
+
+def test_clahe_lightens_a_flat_image_as_opencv_does() -> None:
+    flat = np.full((64, 64), 100, np.uint8)
+    assert (to_geometry(flat, Geometry(64, clahe=(2.0, 8))) == 108).all()
+
+
 def test_smallest_crop_keeps_the_short_side_whole() -> None:
     image = np.zeros((320, 390), np.uint8)
     image[:, 35:355] = 100

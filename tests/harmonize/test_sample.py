@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harmonize.pixels import Geometry
-from harmonize.sample import BINS, THUMB, draw, small
+from harmonize.sample import BINS, THUMB, as_dict, draw, small
 from tests.harmonize.hand import ROWS, cohort
 
 
@@ -26,6 +26,22 @@ def test_sizes_and_gray_values_are_those_of_the_files(made):
     assert sample.histogram.shape == (BINS,)
     assert sample.histogram.sum() == pytest.approx(1)
     assert sample.histogram[0] == pytest.approx(1 / 5)
+
+
+def test_what_geometry_costs_is_counted_over_the_images_that_can_be_read(made):
+    sample = draw(made, 36)
+    assert sample.cropped_away == pytest.approx(np.mean([1 - 20 / height for height in (40, 41, 42, 44, 45)]))
+    assert (sample.enlarged(20), sample.enlarged(21)) == (0, 1)
+    assert sample.no_lungs == 5
+    numbers = as_dict(sample)
+    assert numbers["enlarged"] == {"224": 1, "512": 1, "1024": 1, "2048": 1}
+    assert numbers["no_lungs"] == 5
+
+
+def test_a_320_by_390_image_loses_18_per_cent_to_a_square_crop(tmp_path):
+    for k in range(len(ROWS)):
+        cv2.imwrite(str(tmp_path / f"i{k}.png"), np.full((320, 390), 90, np.uint8))
+    assert draw(cohort(root=tmp_path)).cropped_away == pytest.approx(70 / 390)
 
 
 def test_the_seed_decides_which_images_and_the_order_of_rows_does_not(made):
@@ -53,6 +69,7 @@ def test_a_cohort_of_unreadable_images_has_a_sample_of_nothing(tmp_path):
     assert sample.readable == 0
     assert sample.sizes.empty
     assert sample.histogram.sum() == 0
+    assert as_dict(sample)["cropped_away"] is None
 
 
 def test_a_large_image_becomes_small_and_a_small_one_stays():
