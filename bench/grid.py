@@ -11,6 +11,7 @@ from typing import Any, Self
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.ops import geometry
 from bench.registry import Registry, shipped
+from bench.trainable import trainable
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
 
@@ -248,12 +249,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
     optimizer = registry.find("optimizers", config.optimizer, place)
-    if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
-        raise ConfigError(
-            f"{config.optimizer} cannot train in fp16",
-            f"{place}.precision",
-            "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
-        )
+    config = trainable(config, optimizer, "kind" in block.get("schedule", {}), place)
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
