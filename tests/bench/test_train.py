@@ -26,9 +26,10 @@ def a_run(optimizer: str = "adamw", **changes: object) -> Run:
     schedule = changes.pop("schedule", Schedule(epochs=3, batch_size=8, lr=1e-3))
     if REGISTRY.sections["optimizers"][optimizer].facts.get("schedule"):
         schedule = replace(schedule, kind="constant")
+    changes = {"loss": "bce", "uncertainty": "u_ignore", "augmentation": "light"} | changes
     config = RunConfig(
-        architecture="seresnet_tiny", optimizer=optimizer, loss="bce", uncertainty="u_ignore",
-        preprocessing="imagenet_64", channels=1, augmentation="light", schedule=schedule, **changes,
+        architecture="seresnet_tiny", optimizer=optimizer,
+        preprocessing="imagenet_64", channels=1, schedule=schedule, **changes,
     )  # fmt: skip
     return resolve(config, REGISTRY, "home", None)
 
