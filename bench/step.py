@@ -1,6 +1,6 @@
 """One optimizer step on one batch, with all that the next step depends on.
 
-Legend: N images, K findings, C channels, H height, W width.
+Legend: N images, O outputs, C channels, H height, W width.
 """
 
 import contextlib
@@ -129,7 +129,7 @@ class Step:
             self._clip()
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        getattr(self.objective, "after_step", lambda: None)()
+        self.objective.after_step()
         if self.average:
             self.average.update(self.network)
         return loss
@@ -172,7 +172,7 @@ class Step:
             x_N1HW = self.augment(x_N1HW, augment_seed, **self.augment_options)
         x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            return cast("Tensor", self.network(x_NCHW))
+            return self.network.outputs(x_NCHW)
 
     def _loss(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
         place = torch.from_numpy(part).to(self.device)
