@@ -11,7 +11,7 @@ from typing import Any, Self
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.ops import geometry
 from bench.registry import Registry, shipped
-from bench.trainable import trainable
+from bench.trainable import check_trainable, with_its_kind
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
 
@@ -249,7 +249,9 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
     optimizer = registry.find("optimizers", config.optimizer, place)
-    config = trainable(config, optimizer, "kind" in block.get("schedule", {}), place)
+    if "kind" not in block.get("schedule", {}):
+        config = with_its_kind(config, optimizer)
+    check_trainable(config, optimizer, place)
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
