@@ -138,16 +138,22 @@ def plan_grid(
 
 def summary(store: Store, grid: str) -> list[str]:
     """Return the two lines everyone wants to know: best away from home, smallest gap."""
+    from bench.tabulate import comparable
+
     manifest = read_manifest(store, grid)
     ids = scored_ids(manifest)
     if not ids:
         return ["  no run has a score yet"]
     titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.runs}
+    alike = comparable(manifest, ids)
     scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    if len({manifest.config(r).findings for r in manifest.runs if r["id"] in alike}) > 1:
+        return ["  the runs learn different findings: the page compares them finding by finding"]
     lines = []
     for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
-        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro")].dropna(subset=["value"])
+        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro") & table["run_id"].isin(alike)]
+        rows = rows.dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             name = titles[str(top["run_id"])]

@@ -1,7 +1,7 @@
 """tables(): everything the report shows, gathered from the store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,13 @@ def tables(manifest: Manifest) -> Tables:
     )
     replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
     frames["runs"] = _runs(manifest)
+    findings = _findings(manifest)
     if scored:
         plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
-        frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
+        alike = {r: replicates[r] for r in comparable(manifest, scored)}
+        gaps = frames["gaps"][frames["gaps"]["run_id"].isin(list(alike))]
+        frames["ranks"], frames["mean_gaps"] = ranks(plain, alike), mean_gaps(gaps, alike)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
-    findings = _findings(manifest)
     cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     meta = {
@@ -77,6 +79,13 @@ def _findings(manifest: Manifest) -> list[str]:
     configs = [manifest.config(run) for run in manifest.runs]
     learnt = {finding for config in configs for finding in config.findings}
     return [finding for finding in space(configs[0].space) if finding in learnt]
+
+
+def comparable(manifest: Manifest, run_ids: Sequence[str]) -> list[str]:
+    """Return the runs that are ranked: those that learn all that any run of the grid learns, or all where none does."""
+    findings = _findings(manifest)
+    whole = {run["id"] for run in manifest.runs if list(manifest.config(run).findings) == findings}
+    return [run_id for run_id in run_ids if run_id in whole or not whole]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -258,9 +267,14 @@ def _notes(manifest: Manifest) -> list[str]:
             f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
             f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
         )
-    if len({manifest.config(run).findings for run in manifest.runs}) > 1:
+    learnt = {manifest.config(run).findings for run in manifest.runs}
+    if len(learnt) > 1:
+        how = (
+            "Only runs that learn all of them are ranked and enter means over runs; compare the others finding by finding."
+            if tuple(_findings(manifest)) in learnt
+            else "Ranks, and means over runs, then compare findings and not networks: read this page finding by finding."
+        )
         notes.append(
-            "The runs of this grid learn different findings. A macro counts what its own run has learnt, so macros, their "
-            "gaps and ranks do not compare between such runs: compare them finding by finding."
+            f"The runs of this grid learn different findings, and a macro counts what its own run has learnt. {how}"
         )
     return notes

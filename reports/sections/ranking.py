@@ -55,11 +55,23 @@ def ranking(board: Board) -> Section:
         "keys": KEYS,
         "sort_keys": {r.id: _sort_keys(r, columns) for r in board.ranked},
         "single": len(board.ranked) == 1,
-        "why": {r.id: sentences.unranked(r.reason, r.home, board.num_away, board.has_common) for r in board.unranked},
+        "why": {
+            r.id: sentences.unranked(r.reason or _fewer(board, r), r.home, board.num_away, board.has_common)
+            for r in board.unranked
+        },
         "factors": _factors(board),
         "base": _base(board),
     }
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
+
+
+def _fewer(board: Board, run: Run) -> str:
+    """Return what a run learns that learns fewer findings than others, with its AUROC; "" for the rest."""
+    own = board.meta.get("learns", {}).get(run.id)
+    if own is None or not run.away.known:
+        return ""
+    home = f", at home {run.home.with_interval}" if run.home.known else ""
+    return f"learns {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'} only: away {run.away.with_interval}{home}"
 
 
 def _columns(board: Board) -> list[Column]:
