@@ -12,6 +12,7 @@ from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.heads import check_heads
 from bench.ops import augment_steps, geometry
 from bench.registry import Registry, shipped
+from bench.trainable import check_trainable, with_its_kind
 from harmonize.errors import ConfigError
 from harmonize.yamlfile import read_yaml
 
@@ -250,18 +251,15 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
     augment_steps(registry.find("augmentation", config.augmentation, place).options.get("steps", ()))
+    if "kind" not in block.get("schedule", {}):
+        config = with_its_kind(config, registry.find("optimizers", config.optimizer, place))
     return config
 
 
 def _possible(config: RunConfig, registry: Registry, place: str) -> None:
     """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
     optimizer = registry.find("optimizers", config.optimizer, place)
-    if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
-        raise ConfigError(
-            f"{config.optimizer} cannot train in fp16",
-            f"{place}.precision",
-            "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
-        )
+    check_trainable(config, optimizer, place)
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")

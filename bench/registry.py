@@ -26,6 +26,7 @@ _COMMON = {"use", "with", "paper", "version", "title", "timm"}
 _FACTS = {  # further keys an entry of that section may have
     "architectures": {"family", "imagenet", "corpus", "licence", "pretrained"},
     "weights": set(),
+    "optimizers": {"schedule"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
     "metrics": {"better", "headline"},

@@ -1,5 +1,7 @@
 """How training went: loss and home AUROC by epoch, and which epoch was kept."""
 
+import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from reports import charts, sentences
@@ -35,6 +37,7 @@ def learning(board: Board) -> Section:
     context = {
         "board": board,
         "title": sentences.learning(len(runs), at_end, max(last.values(), default=0)),
+        "kept": kept({chosen_by(r.facts) for r in runs}),
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
     }
@@ -47,3 +50,25 @@ def learning(board: Board) -> Section:
             drawn.append(charts.learning(runs[:DRAWN], by_run, key, element, top, share))
     context["elements"] = [(c["id"], c["top"]) for c in drawn]
     return Section("training", "Training", write("learning.html.j2", **context), tuple(drawn))
+
+
+def chosen_by(facts: Mapping[str, Any]) -> str:
+    """Return what chose a run's epoch: val, expert_valid, or last for the last one."""
+    try:
+        config = json.loads(facts["config"])
+        return "last" if config.get("selection") == "last" else str(config["schedule"]["select_on"])
+    except (TypeError, ValueError, KeyError):
+        return "val"
+
+
+_KEPT = {
+    "val": "the best at home, on the validation split",
+    "expert_valid": "the best at home, on the split that radiologists labelled, where its score is therefore optimistic",
+    "last": "the last",
+}
+
+
+def kept(by: Collection[str]) -> str:
+    """Return which epoch the dots mark, by what chose it: val, expert_valid, last."""
+    words = [word for key, word in _KEPT.items() if key in (by or {"val"})]
+    return f"The dot is the epoch that was kept: {'; or, as the run says, '.join(words)}."

@@ -102,6 +102,12 @@ class Probe(torch.nn.Module):
         self.seen.append(x_NCHW.detach().clone())
         return x_NCHW.mean((1, 2, 3))[:, None] * self.scale
 
+    def outputs(self, x_NCHW: Tensor) -> Tensor:
+        return self(x_NCHW)
+
+    def findings(self, output_NO: Tensor) -> Tensor:
+        return output_NO
+
     def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         logit_NK = self(x_NCHW)
         return logit_NK, logit_NK

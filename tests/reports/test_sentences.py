@@ -6,6 +6,7 @@ import pytest
 
 from reports import data_sentences, sentences
 from reports.headline import MISSING, Estimate
+from reports.sections.learning import chosen_by, kept
 
 CLEAR = Estimate(0.061, 0.05, 0.072)
 UNCLEAR = Estimate(0.012, -0.01, 0.034)
@@ -261,3 +262,23 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
         sentences.group_head(2, 5, "A"),
     ]
     assert not [(text, word) for text in said for word in FORBIDDEN if word in text.lower()]
+
+
+def test_the_kept_epoch_names_the_set_that_chose_it() -> None:
+    assert kept({"val"}) == "The dot is the epoch that was kept: the best at home, on the validation split."
+    assert kept(set()) == kept({"val"})
+    assert "radiologists labelled" in kept({"expert_valid"})
+    assert kept({"val", "last"}).endswith("validation split; or, as the run says, the last.")
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ('{"schedule": {"select_on": "expert_valid"}}', "expert_valid"),
+        ('{"schedule": {"select_on": "val"}, "selection": "last"}', "last"),
+        ('{"architecture": "a table of before"}', "val"),
+        (None, "val"),
+    ],
+)
+def test_what_chose_the_epoch_is_read_from_the_configuration(config: str | None, said: str) -> None:
+    assert chosen_by({"config": config}) == said

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
@@ -65,6 +66,24 @@ def test_sam_over_momentum_equals_its_twin_written_from_the_paper(adaptive: bool
         velocity = 0.9 * velocity + slope(w + climb) + decay * w
         w = w - 0.02 * velocity
     torch.testing.assert_close(torch.cat([first, second]).detach(), w, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_sam_over_adamw_equals_an_independent_implementation(adaptive: bool) -> None:
+    """Theirs measures the adaptive climb relative to |w| alone: eta 0."""
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    options = {"lr": 0.01, "weight_decay": 0.1}
+    one = SAM(ours.parameters(), base="torch.optim:AdamW", rho=0.2, adaptive=adaptive, eta=0.0, **options)
+    two = pytorch_optimizer.SAM(theirs.parameters(), torch.optim.AdamW, rho=0.2, adaptive=adaptive, **options)
+    for _ in range(20):
+        one.step(learn(ours, one))
+        learn(theirs, two)()
+        two.first_step(zero_grad=True)
+        learn(theirs, two)()
+        two.second_step(zero_grad=True)
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_the_weights_come_back_exactly_when_the_base_stands_still() -> None:
