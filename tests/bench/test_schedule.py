@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.config import RunConfig, Schedule
+from bench.optim.build import build
+from bench.registry import Registry
 from bench.schedule import exhausted, lr_factor, lr_share, plateau
 
 losses = st.lists(st.floats(0.01, 2.0), max_size=30)
@@ -96,3 +98,21 @@ def test_a_schedule_that_means_nothing_is_refused(wrong: dict[str, object]) -> N
 def test_a_set_to_select_on_needs_a_best_epoch() -> None:
     with pytest.raises(ValueError, match="select_on"):
         RunConfig("a", "b", "c", "d", "e", schedule=Schedule(select_on="expert_valid"), selection="last")
+
+
+def test_the_warm_up_of_the_loop_is_the_one_schedule_free_would_do_itself() -> None:
+    ends = []
+    for own in (0, 5):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(4, 2)
+        entry = Registry.read().sections["optimizers"]["schedulefree"]
+        optimizer = build(entry.use, {**entry.options, "warmup_steps": own}, layer)
+        optimizer.train()  # type: ignore[attr-defined]
+        for i in range(12):
+            optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 1e-3 * (1 if own else lr_factor(i, 100, 0.05, "constant"))  # fmt: skip
+            optimizer.zero_grad()
+            layer(torch.randn(8, 4)).square().mean().backward()
+            optimizer.step()
+        optimizer.eval()  # type: ignore[attr-defined]
+        ends.append(layer.weight.detach().clone())
+    torch.testing.assert_close(ends[0], ends[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_train import CPU, REGISTRY, K, a_cohort, a_run, train
+from test_train import CPU, K, a_cohort, a_run, train
 from torch import Tensor, nn
 
 from bench.config import Schedule
@@ -16,13 +16,11 @@ from bench.data import Examples
 from bench.models import Network, build
 from bench.modes import learn_only_the_head, recalibrate, train_mode
 from bench.objective import Objective, teaching
-from bench.optim.build import build as build_optimizer
 from bench.predict import weights_sha256
 from bench.preprocess import Tone
 from bench.record import load_checkpoint
 from bench.run import Run
 from bench.sampling import shuffled
-from bench.schedule import lr_factor
 from bench.step import Step
 from bench.train import TrainingError, fit, order_of
 
@@ -288,21 +286,3 @@ def test_sam_takes_all_parts_of_a_batch_at_both_places() -> None:
         step(shuffled(0, 1, 28)[:8], 1, 0)
         gradients.append(torch.cat([weight.grad.flatten() for weight in step.network.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-6)
-
-
-def test_the_warm_up_of_the_loop_is_the_one_schedule_free_would_do_itself() -> None:
-    ends = []
-    for own in (0, 5):
-        torch.manual_seed(0)
-        layer = nn.Linear(4, 2)
-        entry = REGISTRY.sections["optimizers"]["schedulefree"]
-        optimizer = build_optimizer(entry.use, {**entry.options, "warmup_steps": own}, layer)
-        optimizer.train()  # type: ignore[attr-defined]
-        for i in range(12):
-            optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 1e-3 * (1 if own else lr_factor(i, 100, 0.05, "constant"))  # fmt: skip
-            optimizer.zero_grad()
-            layer(torch.randn(8, 4)).square().mean().backward()
-            optimizer.step()
-        optimizer.eval()  # type: ignore[attr-defined]
-        ends.append(layer.weight.detach().clone())
-    torch.testing.assert_close(ends[0], ends[1])
