@@ -26,8 +26,8 @@ from harmonize.findings import space
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
-SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
-FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut")
+SCORING_VERSION = 2  # raise it when the same predictions may give other numbers
+FRAMES = ("scores", "gaps", "reliability", "confusion", "delong", "operating_points", "shortcut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def _write(folder: Path, key: str, result: "RunScores", shortcut: pd.DataFrame) 
         "scores": result.scores,
         "gaps": result.gaps,
         "reliability": result.reliability,
+        "confusion": result.confusion,
+        "delong": result.delong,
         "operating_points": result.operating_points,
         "shortcut": shortcut,
     }

@@ -32,7 +32,10 @@ def tables(manifest: Manifest) -> Tables:
     store = manifest.store
     scored = scored_ids(manifest)
     frames = (
-        {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")}
+        {
+            name: load_scores(store, scored, name)
+            for name in ("scores", "gaps", "reliability", "confusion", "delong", "shortcut")
+        }
         if scored
         else {}
     )

@@ -25,10 +25,10 @@ SCORES = (
     "mapping",  # default, strict, broad
     "subgroup",  # all, or e.g. sex=F
     "selection",  # which epoch: best_val, last
-    "calibrator",  # none, platt
-    "operating_point",  # "" for threshold-free metrics, else f1_max, youden, sens_90
-    "finding",  # one finding, "macro"
-    "metric",  # auroc, auprc, f1, precision, sensitivity, specificity, brier, ece, auroc_gap
+    "calibrator",  # none, platt, temperature, isotonic
+    "operating_point",  # "" for threshold-free metrics, else f1_max, youden, sens_90, f1_grid
+    "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort has
+    "metric",  # those of registry.yaml; away also auroc_gap (home - away), ece_drift and brier_drift (away - home)
     "value",  # float?; NaN when min_count is not met
     "low",
     "high",
@@ -100,7 +100,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "seconds_per_epoch",
         "image_size",
     ),
-    # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator none or platt
+    # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator as in the scores
     "reliability": (
         "run_id",
         "dataset",
@@ -112,6 +112,32 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "low",
         "high",
         "count",
+    ),
+    # images by truth and call at the thresholds of home validation; findings without a score or a threshold have no row
+    "confusion": (
+        "run_id",
+        "dataset",
+        "split",
+        "operating_point",
+        "finding",
+        "threshold",  # on the logit
+        "true_positive",
+        "false_positive",
+        "false_negative",
+        "true_negative",
+    ),
+    # AUROC without resampling: DeLong's interval and standard error over images, Obuchowski's over patients, the bootstrap's
+    "delong": (
+        "run_id",
+        "dataset",
+        "split",
+        "finding",
+        "value",
+        "low",
+        "high",
+        "se_image",
+        "se_patient",
+        "se_bootstrap",
     ),
     # dataset-source classifier on frozen features; control: none, shuffled
     "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),
