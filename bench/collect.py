@@ -68,7 +68,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
 
         config = manifest.config(run)
-        parts = _parts(manifest, run, config, labels)
+        parts = parts_of(manifest, run, config, labels)
         settings = replace(manifest.settings, selection=config.selection)
         home, findings = manifest.content["source"], space(config.space)
         unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
@@ -127,9 +127,10 @@ def _write(folder: Path, key: str, result: "RunScores", shortcut: pd.DataFrame) 
     write_bytes(folder / "KEY", key.encode())
 
 
-def _parts(
+def parts_of(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]
 ) -> list[Part]:
+    """Return what is scored of a run: home's evaluated splits, each cohort away. `known` keeps labels between runs."""
     parts: list[Part] = []
     findings = space(config.space)
     for cohort in manifest.cohorts:

@@ -30,6 +30,7 @@ class Key(NamedTuple):
 
 
 AUROC = Key("auroc")
+RANKED = (AUROC, Key("auprc"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +85,13 @@ class Measured:
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
 
 
-def measure(part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1) -> Measured:
-    """Measure a part; without operating points (on the split they come from) only what needs no fit."""
+def measure(
+    part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1, only: Key | None = None
+) -> Measured:
+    """Measure a part; without operating points (on the split they come from) only what needs no fit.
+
+    `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
+    """
     resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
     label = part.labels()
     counts = count(label, resamples.patient, settings.min_count)
@@ -94,22 +100,28 @@ def measure(part: Part, points: OperatingPoints | None, settings: Settings, num_
     replicates: dict[Key, Array] = {}
     prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
 
-    replicates[AUROC], replicates[Key("auprc")] = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
-    value[AUROC] = _per_finding(metrics.auroc, label, part.logit)
-    value[Key("auprc")] = _per_finding(metrics.auprc, label, part.logit)
+    if only is None or only in RANKED:
+        found = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
+        for key, plain, resampled in zip(RANKED, (metrics.auroc, metrics.auprc), found, strict=True):
+            value[key], replicates[key] = _per_finding(plain, label, part.logit), resampled
     threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
     if points is not None:
         for name, fits in points.fits.items():
             columns = [fit.apply(part.logit[:, k]) for k, fit in enumerate(fits)]
             prob[name] = np.stack(columns, axis=1) if columns else np.empty(part.logit.shape)
-        _measure_calls(value, replicates, part, label, resamples, threshold, num_threads)
+        if only is None or only.operating_point:
+            _measure_calls(value, replicates, part, label, resamples, threshold, num_threads)
     for calibrator, each in prob.items():
+        if only is not None and (calibrator != only.calibrator or only.metric not in calibration.ERRORS):
+            continue
         fitted = np.where(np.isnan(each).any(0), np.int8(DROPPED), label)  # not fitted, no value
-        resampled = bootstrap.calibration_metrics(resamples, fitted, each, settings.bins, num_threads)
-        found = _errors(fitted, each, settings.bins)
+        drawn = bootstrap.calibration_metrics(resamples, fitted, each, settings.bins, num_threads)
+        errors = _errors(fitted, each, settings.bins)
         for name in calibration.ERRORS:
             key = Key(name, calibrator)
-            value[key], replicates[key] = found[name], resampled[name]
+            value[key], replicates[key] = errors[name], drawn[name]
+    if only is not None and only not in value:
+        raise KeyError(f"no metric {only}")
     return Measured(part, label, resamples, counts, value, replicates, prob, threshold)
 
 
