@@ -19,6 +19,7 @@ from bench.collect import (
 )
 from bench.manifest import Manifest
 from bench.scoring.across import mean_gaps, ranks
+from bench.scoring.agreement import agreement, seed_groups, seed_variance
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
@@ -44,6 +45,10 @@ def tables(manifest: Manifest) -> Tables:
     if scored:
         plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
         frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
+        home = str(manifest.content["source"])
+        groups = seed_groups({run["id"]: run["config"] for run in manifest.runs if run["id"] in replicates})
+        frames["agreement"] = agreement(plain, replicates, home)
+        frames["seeds"] = seed_variance(groups, plain, replicates, home)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}

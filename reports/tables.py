@@ -70,6 +70,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # ranking by mean AUROC away; computed once over all runs with a score
     "ranks": ("run_id", "mean_rank", "rank_low", "rank_high", "p_best", "group", "p_anchor"),
+    # Kendall's tau-b of the runs' macro AUROC between two cohorts, with the interval over resampled patients
+    "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
+    # runs that differ in their seed alone (run_id: the first of them), macro AUROC per cohort and "away": seed_sd between
+    # seeds on the same patients, patient_sd of one run between resampled patients; low, high of the mean over both?
+    "seeds": ("run_id", "dataset", "num_seeds", "mean", "low", "high", "seed_sd", "patient_sd"),
     # gap = home test - away over the findings both have; dataset "away" = mean; finding "macro" or a finding.
     # num_findings = size of the common set; home and away are the two AUROCs on that set
     "gaps": (
