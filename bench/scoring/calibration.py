@@ -64,7 +64,11 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
     """
     value = np.asarray(prob, np.float64)
-    lower = np.searchsorted(np.sort(value), value, side="left").astype(np.int64)
+    order = np.argsort(value)
+    ranked, place = value[order], np.arange(len(value))
+    new = np.append(True, ranked[1:] != ranked[:-1])[: len(value)]
+    lower = np.empty(len(value), np.int64)
+    lower[order] = np.maximum.accumulate(np.where(new, place, 0))
     return lower * bins // max(len(value), 1)
 
 
@@ -128,9 +132,10 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
     binned, whole = parts_of_sums(label, value)
-    wide, mass = np.zeros((bins, 2)), np.zeros((bins, 2))
-    np.add.at(wide, bin_of(value, bins), binned)
-    np.add.at(mass, equal_mass_bin_of(value, bins), binned)
+    wide, mass = (
+        np.asarray([np.bincount(where, each, minlength=bins) for each in binned.T], np.float64).T
+        for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
+    )
     found = errors_of(Sums(wide[..., None], mass[..., None], whole.sum(0)[:, None]))
     return {name: float(each[0]) for name, each in found.items()}
 

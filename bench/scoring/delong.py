@@ -59,18 +59,18 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
     over, under = _placements(positive, score)
     value = over.mean(0)
     codes = np.arange(len(label)) if patient is None else patient
-    with_positive, with_negative = np.unique(codes[positive]), np.unique(codes[~positive])
-    if min(len(with_positive), len(with_negative)) < 2:
-        return Areas(value, np.full((num_scores, num_scores), np.nan))
     num = int(codes.max()) + 1
+    with_positive, with_negative = (np.bincount(codes[chosen], minlength=num) > 0 for chosen in (positive, ~positive))
+    if min(with_positive.sum(), with_negative.sum()) < 2:
+        return Areas(value, np.full((num_scores, num_scores), np.nan))
     of_positives = _totals(codes[positive], over - value, num)
     of_negatives = _totals(codes[~positive], under - value, num)
     within_positives, within_negatives, cross = (
-        len(own) / (len(own) - 1) * first.T @ second
+        own.sum() / (own.sum() - 1) * first.T @ second
         for own, first, second in (
             (with_positive, of_positives, of_positives),
             (with_negative, of_negatives, of_negatives),
-            (np.union1d(with_positive, with_negative), of_positives, of_negatives),
+            (with_positive | with_negative, of_positives, of_negatives),
         )
     )
     pairs = num_positive * num_negative
