@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
 from bench.options import (
     DataOption,
@@ -35,6 +36,7 @@ app = typer.Typer(
     epilog="Start with: bench run --grid demo",
 )
 app.add_typer(data_app, name="data")
+app.command("compare", epilog=EXAMPLES)(compare)
 
 
 @app.command(

@@ -27,8 +27,11 @@ from reports.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
-SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
-FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms", "mappings")
+SCORING_VERSION = 2  # raise it when the same predictions may give other numbers
+FRAMES = (
+    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "shortcut", "diagnostics", "histograms",
+    "mappings",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
 
         config = manifest.config(run)
-        parts = _parts(manifest, run, config, labels)
+        parts = parts_of(manifest, run, config, labels)
         settings = replace(manifest.settings, selection=config.selection)
         home, findings = manifest.content["source"], config.findings
         unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
@@ -127,6 +130,8 @@ def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.D
         "scores": result.scores,
         "gaps": result.gaps,
         "reliability": result.reliability,
+        "confusion": result.confusion,
+        "delong": result.delong,
         "operating_points": result.operating_points,
         **extra,
     }
@@ -137,9 +142,10 @@ def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.D
     write_bytes(folder / "KEY", key.encode())
 
 
-def _parts(
+def parts_of(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]
 ) -> list[Part]:
+    """Return what is scored of a run: home's evaluated splits, each cohort away. `known` keeps labels between runs."""
     parts: list[Part] = []
     findings = config.findings
     for cohort in manifest.cohorts:

@@ -19,6 +19,7 @@ from bench.collect import (
 )
 from bench.manifest import Manifest
 from bench.scoring.across import Replicates, mean_gaps, ranks
+from bench.scoring.agreement import agreement, seed_groups, seed_variance
 from bench.scoring.mappings import reversals
 from bench.scoring.reading import ablation, flat, frontier, metrics
 from harmonize.findings import UNMAPPED_CODE, space
@@ -51,6 +52,10 @@ def tables(manifest: Manifest) -> Tables:
         alike = {r: replicates[r] for r in comparable(manifest, scored)}
         gaps = frames["gaps"][frames["gaps"]["run_id"].isin(list(alike))]
         frames["ranks"], frames["mean_gaps"] = ranks(plain, alike), mean_gaps(gaps, alike)
+        home = str(manifest.content["source"])
+        groups = seed_groups({run["id"]: run["config"] for run in manifest.runs if run["id"] in alike})
+        frames["agreement"] = agreement(plain, alike, home)
+        frames["seeds"] = seed_variance(groups, plain, alike, home)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
         frames |= _read(manifest, frames, alike)
         frames["reversals"] = reversals(frames["mappings"], manifest.settings.mapping)

@@ -25,10 +25,10 @@ SCORES = (
     "mapping",  # default, strict, broad
     "subgroup",  # all, or e.g. sex=F
     "selection",  # which epoch: best_val, last
-    "calibrator",  # none, platt
-    "operating_point",  # "" for threshold-free metrics, else f1_max, youden, sens_90
-    "finding",  # one finding, "macro"
-    "metric",  # auroc, auprc, f1, precision, sensitivity, specificity, brier, ece, auroc_gap
+    "calibrator",  # none, platt, temperature, isotonic
+    "operating_point",  # "" for threshold-free metrics, else f1_max, youden, sens_90, f1_grid
+    "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort has
+    "metric",  # those of registry.yaml; away also auroc_gap (home - away), ece_drift and brier_drift (away - home)
     "value",  # float?; NaN when min_count is not met
     "low",
     "high",
@@ -71,6 +71,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # ranking by mean AUROC away; computed once over all runs with a score
     "ranks": ("run_id", "mean_rank", "rank_low", "rank_high", "p_best", "group", "p_anchor"),
+    # Kendall's tau-b of the runs' macro AUROC between two cohorts, with the interval over resampled patients
+    "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
+    # runs that differ in their seed alone (run_id: the first of them), macro AUROC per cohort and "away": seed_sd between
+    # seeds on the same patients, patient_sd of one run between resampled patients; low, high of the mean over both?
+    "seeds": ("run_id", "dataset", "num_seeds", "mean", "low", "high", "seed_sd", "patient_sd"),
     # gap = home test - away over the findings both have; dataset "away" = mean; finding "macro" or a finding.
     # num_findings = size of the common set; home and away are the two AUROCs on that set
     "gaps": (
@@ -101,7 +106,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "seconds_per_epoch",
         "image_size",
     ),
-    # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator none or platt
+    # reliability curve, all findings pooled per hospital ("pooled") and per finding; calibrator as in the scores
     "reliability": (
         "run_id",
         "dataset",
@@ -113,6 +118,32 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "low",
         "high",
         "count",
+    ),
+    # images by truth and call at the thresholds of home validation; findings without a score or a threshold have no row
+    "confusion": (
+        "run_id",
+        "dataset",
+        "split",
+        "operating_point",
+        "finding",
+        "threshold",  # on the logit
+        "true_positive",
+        "false_positive",
+        "false_negative",
+        "true_negative",
+    ),
+    # AUROC without resampling: DeLong's interval and standard error over images, Obuchowski's over patients, the bootstrap's
+    "delong": (
+        "run_id",
+        "dataset",
+        "split",
+        "finding",
+        "value",
+        "low",
+        "high",
+        "se_image",
+        "se_patient",
+        "se_bootstrap",
     ),
     # dataset-source classifier on frozen features; control: none, shuffled
     "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import bin_of
+from bench.scoring.calibration import ERRORS, Sums, bin_of, equal_mass_bin_of, errors_of, parts_of_sums
 from bench.scoring.compiled import compiled
 from bench.scoring.metrics import require_finite
 from bench.scoring.resamples import LANES, Resamples
@@ -23,7 +23,7 @@ Labels = NDArray[np.int8]
 Scores = NDArray[np.floating]
 
 POSITIVE, LAST_OF_TIE = 1, 2  # bits
-CALL_METRICS = ("f1", "precision", "sensitivity", "specificity")
+CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
 @compiled
@@ -81,12 +81,13 @@ def _walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hi
 def _sum_groups(
     patient: NDArray[np.int32], group: NDArray[np.int32], value: Array, weight: NDArray[np.uint8], out: Array
 ) -> None:
-    """Add weight x value of each cell to its group: out [num_groups, LANES]."""
+    """Add weight x value [n, V] of each cell to its group: out [num_groups, V, LANES]."""
     for i in range(patient.shape[0]):
         w = weight[patient[i]]
         total = out[group[i]]
-        for j in range(LANES):
-            total[j] += np.float64(w[j]) * value[i]
+        for v in range(value.shape[1]):
+            for j in range(LANES):
+                total[v, j] += np.float64(w[j]) * value[i, v]
 
 
 def taking_part(label_NC: Labels, column: int) -> NDArray[np.intp]:
@@ -140,20 +141,21 @@ def _flat(tiles: Array, num: int) -> Array:
 def grouped_sums(
     resamples: Resamples, rows: NDArray[np.intp], group: NDArray[np.integer], value: Array, num_groups: int
 ) -> Array:
-    """Return the sum of value over the images of each group, per replicate: [num_groups, B].
+    """Return the sums of V values over the images of each group, per replicate: [num_groups, V, B].
 
-    rows, group, value [n] describe the images that take part. Images of one patient and group are added up first.
+    rows, group [n] and value [n, V] describe the images that take part. Images of one patient and group are added first.
     """
-    num_tiles = resamples.weight.shape[0]
-    out = np.zeros((num_tiles, num_groups, LANES))
+    num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
+    out = np.zeros((num_tiles, num_groups, num_values, LANES))
     cell = resamples.patient[rows].astype(np.int64) * num_groups + group
     size = resamples.num_patients * num_groups
     used = np.flatnonzero(np.bincount(cell, minlength=size))
-    total = np.bincount(cell, value, minlength=size)[used]
+    total = np.stack([np.bincount(cell, each, minlength=size)[used] for each in value.T], axis=1)
     patient, which = (used // num_groups).astype(np.int32), (used % num_groups).astype(np.int32)
     for tile in range(num_tiles):
         _sum_groups(patient, which, total.astype(np.float64), resamples.weight[tile], out[tile])
-    return _flat(out.transpose(1, 0, 2), resamples.num)
+    flat = _flat(out.reshape(num_tiles, num_groups * num_values, LANES).transpose(1, 0, 2), resamples.num)
+    return flat.reshape(num_groups, num_values, resamples.num)
 
 
 def _over(part: Array, whole: Array) -> Array:
@@ -164,34 +166,33 @@ def _over(part: Array, whole: Array) -> Array:
 
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
-) -> tuple[Array, Array]:
-    """Return the expected calibration error (as `calibration.ece_fast`) and the Brier score, [C, B] each."""
+) -> dict[str, Array]:
+    """Return every error of `calibration.errors_of`, [C, B] each. Equal-mass bins are those of the images, not redrawn."""
     num_columns = label_NC.shape[1]
-    ece = np.full((num_columns, resamples.num), np.nan)
-    brier = np.full((num_columns, resamples.num), np.nan)
+    out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
 
     def work(column: int) -> None:
         rows = taking_part(label_NC, column)
         prob = np.asarray(prob_NC[rows, column], np.float64)
         require_finite(prob, "probabilities")
-        distance = label_NC[rows, column] - prob
-        excess = grouped_sums(resamples, rows, bin_of(prob, bins), distance, bins)
-        squares_and_ones = np.concatenate([distance**2, np.ones(len(rows))])
-        squared, count = grouped_sums(resamples, np.tile(rows, 2), np.repeat([0, 1], len(rows)), squares_and_ones, 2)
-        ece[column] = _over(np.abs(excess).sum(0), count)
-        brier[column] = _over(squared, count)
+        binned, whole = parts_of_sums(label_NC[rows, column], prob)
+        wide = grouped_sums(resamples, rows, bin_of(prob, bins), binned, bins)
+        mass = grouped_sums(resamples, rows, equal_mass_bin_of(prob, bins), binned, bins)
+        [total] = grouped_sums(resamples, rows, np.zeros(len(rows), np.int64), whole, 1)
+        for name, found in errors_of(Sums(wide, mass, total)).items():
+            out[name][column] = found
 
     _each(work, num_columns, num_threads)
-    return ece, brier
+    return out
 
 
 def calls(
     resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Return f1, precision, sensitivity and specificity, [R, C, B] each, of R thresholds per column.
+    """Return the CALL_METRICS, [R, C, B] each, of R thresholds per column.
 
     An image is called when score >= threshold. A NaN threshold gives NaN; so does a replicate without the class, or for
-    precision without a call.
+    precision without a call, or for npv with calls alone.
     """
     num_rules, num_columns = threshold_RC.shape
     out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
@@ -204,7 +205,8 @@ def calls(
         require_finite(score, "scores")
         passed = np.searchsorted(threshold_RC[rules, column], score, side="right")  # how many thresholds it reaches
         levels = len(rules) + 1
-        sums = grouped_sums(resamples, rows, 2 * passed + (label_NC[rows, column] == 1), np.ones(len(rows)), 2 * levels)
+        group = 2 * passed + (label_NC[rows, column] == 1)
+        sums = grouped_sums(resamples, rows, group, np.ones((len(rows), 1)), 2 * levels)
         reached = np.cumsum(sums.reshape(levels, 2, -1)[::-1], axis=0)[::-1]  # [levels, negative/positive, B], exact
         all_negative, all_positive = reached[0]
         for level, rule in enumerate(rules, start=1):
@@ -212,6 +214,8 @@ def calls(
             out["sensitivity"][rule, column] = _over(hit, all_positive)
             out["specificity"][rule, column] = _over(all_negative - false, all_negative)
             out["precision"][rule, column] = _over(hit, hit + false)
+            missed, cleared = all_positive - hit, all_negative - false
+            out["npv"][rule, column] = _over(cleared, cleared + missed)
             f1 = _over(2 * hit, hit + false + all_positive)
             out["f1"][rule, column] = np.where(all_positive > 0, f1, np.nan)
 

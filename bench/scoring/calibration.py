@@ -1,41 +1,54 @@
-"""How far probabilities are from frequencies, and Platt's correction of them.
+"""How far probabilities are from frequencies.
 
-Shapes: label [N] of 0 and 1, prob [N] in [0, 1], logit [N].
+Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that of the finding, not of the
+likelier class. Every error is NaN without images, and refuses probabilities that are NaN or infinite.
 """
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
+LEAST = 1e-7  # of a probability under a logarithm
+
 
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
     """Return netcal's expected calibration error: mean distance of probability and frequency over equal-width bins.
 
-    Range: 0 (calibrated) to 1, NaN without images. The probability is that of the finding, not of the likelier class.
+    Range: 0 (calibrated) to 1.
     Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
     """
     require_finite(prob, "probabilities")
     if not len(label):
         return float("nan")
-    return float(_netcal_ece(bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
+    return float(_netcal("ECE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
 
 
 @cache
-def _netcal_ece(bins: int) -> Any:
-    """Return netcal's measure; it brings torch with it, so it is imported by those who need it."""
+def _netcal(name: str, bins: int) -> Any:
+    """Return a measure of netcal; it brings torch with it, so it is imported by those who need it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # old escape sequences in its sources, seen when they are first compiled
-        from netcal.metrics import ECE
-    return ECE(bins=bins)
+        from netcal import metrics
+    return getattr(metrics, name)(bins=bins)
+
+
+def mce(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return netcal's maximum calibration error: the largest distance over the equal-width bins that hold an image.
+
+    Range: 0 to 1. One image alone in its bin may decide it: it says little without the counts.
+    Source: Naeini et al. 2015; netcal's MCE.
+    """
+    require_finite(prob, "probabilities")
+    if not len(label):
+        return float("nan")
+    return float(_netcal("MCE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
@@ -44,75 +57,120 @@ def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     return np.digitize(inside, np.linspace(0.0, 1.0, bins + 1)) - 1
 
 
-def ece_fast(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the value of `ece` (within 1e-12) without netcal: sum over bins of |sum of (label - prob)|, over N."""
-    require_finite(prob, "probabilities")
-    if not len(label):
-        return float("nan")
-    excess = np.bincount(bin_of(prob, bins), label - np.asarray(prob, np.float64), minlength=bins)
-    return float(np.abs(excess).sum() / len(label))
+def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
+    """Return the bin [N] of each probability, from 0, of bins that hold equally many images.
 
-
-@dataclass(frozen=True, slots=True)
-class Platt:
-    """prob = sigmoid(a * logit + b); NaN when it could not be fitted."""
-
-    a: float
-    b: float
-
-    def apply(self, logit: Score) -> Array:
-        """Return calibrated probabilities [N]."""
-        return np.asarray(expit(self.a * np.asarray(logit, np.float64) + self.b), np.float64)
-
-
-def fit_platt(label: Label, logit: Score) -> Platt:
-    """Return the logistic line through validation logits; NaN when a class is absent.
-
-    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that data a threshold separates has
-    a finite optimum. A constant logit gets slope 0: the prevalence for all.
-    Source: Platt 1999, section 2.2; Newton steps that are halved until the loss falls, as Lin et al. 2007.
+    The bin is G x (images with a lower probability) / N, rounded down: equal probabilities share a bin, so neither the
+    order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
     """
-    require_finite(logit, "logits")
-    positive = label == 1
-    num_positive = int(positive.sum())
-    num_negative = len(label) - num_positive
-    if num_positive == 0 or num_negative == 0:
-        return Platt(float("nan"), float("nan"))
-    target = np.where(positive, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
-    raw = np.asarray(logit, np.float64)
-    centre, spread = float(raw.mean()), float(raw.std())
-    if spread <= 1e-12 * max(1.0, abs(centre)):
-        share = float(target.mean())
-        return Platt(0.0, float(np.log(share / (1 - share))))
-    z = (raw - centre) / spread  # unit scale: the Newton system stays well conditioned
-    slope, offset = _newton(z, target)
-    return Platt(slope / spread, offset - slope * centre / spread)
+    value = np.asarray(prob, np.float64)
+    order = np.argsort(value)
+    ranked, place = value[order], np.arange(len(value))
+    new = np.append(True, ranked[1:] != ranked[:-1])[: len(value)]
+    lower = np.empty(len(value), np.int64)
+    lower[order] = np.maximum.accumulate(np.where(new, place, 0))
+    return lower * bins // max(len(value), 1)
 
 
-def _newton(z: Array, target: Array) -> tuple[float, float]:
-    """Minimise the cross-entropy of sigmoid(slope * z + offset); convex, at most 100 steps."""
+class Sums(NamedTuple):
+    """What all errors are made of: sums over images, of one sample or of B replicates along the last axis.
 
-    def loss(line: Array) -> float:
-        value = line[0] * z + line[1]
-        return float((np.logaddexp(0.0, value) - target * value).sum())
+    wide, mass [G, 2, B]: images, and sum of label - probability, per equal-width and per equal-mass bin.
+    total [3, B]: positive images, squared distance, log loss.
+    """
 
-    share = float(target.mean())
-    line = np.array([0.0, np.log(share / (1 - share))])
-    best = loss(line)
-    for _ in range(100):
-        prob = expit(line[0] * z + line[1])
-        residual, weight = prob - target, np.maximum(prob * (1 - prob), 1e-12)
-        gradient = np.array([residual @ z, residual.sum()])
-        if np.abs(gradient).max() <= 1e-11 * len(z):
-            break
-        cross = weight @ z
-        hessian = np.array([[weight @ (z * z), cross], [cross, weight.sum()]])
-        step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
-        size = 1.0
-        while size > 1e-10 and not loss(line - size * step) < best:
-            size /= 2
-        if size <= 1e-10:
-            break
-        line = line - size * step
-        best = loss(line)
-    return float(line[0]), float(line[1])
+    wide: Array
+    mass: Array
+    total: Array
+
+
+def parts_of_sums(label: Label, prob: Array) -> tuple[Array, Array]:
+    """Return what each image adds to the bins [N, 2] and to the totals [N, 3] of `Sums`."""
+    kept = np.clip(prob, LEAST, 1 - LEAST)
+    loss = -np.where(label == 1, np.log(kept), np.log1p(-kept))
+    excess = label - prob
+    positive = np.asarray(label == 1, np.float64)
+    return np.stack([np.ones(len(prob)), excess], 1), np.stack([positive, excess**2, loss], 1)
+
+
+def errors_of(sums: Sums) -> dict[str, Array]:
+    """Return every error [B] by name, NaN in a replicate without images.
+
+    ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest
+    (netcal's MCE). ace: unweighted mean over equal-mass bins that hold an image (Nixon et al. 2019, arXiv:1904.01685;
+    netcal's ACE is the same mean over equal-WIDTH bins). nll: log loss, as scikit-learn's with p kept 1e-7 from 0 and 1.
+    brier = brier_reliability - brier_resolution + brier_uncertainty: miscalibration over equal-width bins, what forecasts
+    tell apart, prevalence x (1 - prevalence). What varies inside a bin counts as resolution, so that the parts add up;
+    on forecasts that are equal inside each bin they are Murphy's own.
+    Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalised resolution of Stephenson et al. 2008,
+    doi:10.1175/2007WAF2006116.1.
+    """
+    num = sums.wide[:, 0].sum(0)
+    distance, at_mass = (_over(np.abs(each[:, 1]), each[:, 0]) for each in (sums.wide, sums.mass))
+    used = np.isfinite(at_mass).sum(0).astype(np.float64)
+    share = _over(sums.total[0], num)
+    brier, uncertainty = _over(sums.total[1], num), share * (1 - share)
+    reliability = _over(np.nansum(distance * np.abs(sums.wide[:, 1]), axis=0), num)
+    return {
+        "brier": brier,
+        "ece": _over(np.abs(sums.wide[:, 1]).sum(0), num),
+        "mce": np.where(num > 0, np.max(np.nan_to_num(distance), axis=0), np.nan),
+        "ace": _over(np.nansum(at_mass, axis=0), used),
+        "nll": _over(sums.total[2], num),
+        "brier_reliability": reliability,
+        "brier_resolution": reliability + uncertainty - brier,
+        "brier_uncertainty": uncertainty,
+    }
+
+
+ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
+BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: noise makes them grow
+
+
+def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
+    """Return every error of one sample by name (see `errors_of`)."""
+    require_finite(prob, "probabilities")
+    value = np.asarray(prob, np.float64)
+    binned, whole = parts_of_sums(label, value)
+    wide, mass = (
+        np.asarray([np.bincount(where, each, minlength=bins) for each in binned.T], np.float64).T
+        for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
+    )
+    found = errors_of(Sums(wide[..., None], mass[..., None], whole.sum(0)[:, None]))
+    return {name: float(each[0]) for name, each in found.items()}
+
+
+def ece_fast(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the value of `ece` without netcal."""
+    return errors(label, prob, bins)["ece"]
+
+
+def ace(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the adaptive calibration error, of equal-mass bins; range 0 to 1."""
+    return errors(label, prob, bins)["ace"]
+
+
+def nll(label: Label, prob: Score) -> float:
+    """Return the mean negative log likelihood; range 0 to 16.1."""
+    return errors(label, prob)["nll"]
+
+
+def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the part of the Brier score that a recalibration of each bin would take away."""
+    return errors(label, prob, bins)["brier_reliability"]
+
+
+def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return how far calibrated forecasts take the Brier score below that of the prevalence for all."""
+    return errors(label, prob, bins)["brier_resolution"]
+
+
+def brier_uncertainty(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the Brier score of the prevalence for all, whatever the forecasts."""
+    return errors(label, prob, bins)["brier_uncertainty"]
+
+
+def _over(part: Array, whole: Array) -> Array:
+    """Return part / whole, NaN where whole is 0."""
+    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratio

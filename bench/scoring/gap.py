@@ -1,4 +1,4 @@
-"""What is lost away from home: AUROC on the home test split minus AUROC in a hospital never seen.
+"""What is lost away from home: AUROC (or another metric) on the home test split minus that in a hospital never seen.
 
 Both are taken over the findings that both have. Home and away are different patients and resampled independently.
 Shapes: K findings, B replicates, H hospitals.
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.intervals import mean_of, percentile
-from bench.scoring.measure import AUROC, Measured
+from bench.scoring.measure import AUROC, Key, Measured
 
 Array = NDArray[np.float64]
-AWAY, MACRO = "away", "macro"
+AWAY, MACRO, CORE = "away", "macro", "core"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gap:
-    """One gap with its interval; home and away are the two AUROCs on the same findings; counts are of the away side."""
+    """One gap with its interval; home and away are the two values on the same findings; counts are of the away side."""
 
     dataset: str
     finding: str
@@ -36,7 +36,7 @@ class Gap:
     replicates: Array
 
 
-def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured]) -> list[Gap]:
+def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured], key: Key = AUROC) -> list[Gap]:
     """Return macro and per-finding gaps of each hospital, then their unweighted means as dataset "away".
 
     A finding that one side lacks has a NaN gap and is left out of both macros. For "away" the counts are summed over
@@ -44,23 +44,23 @@ def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured]) -> l
     """
     out: list[Gap] = []
     for other in away:
-        out += _of_hospital(findings, home, other)
+        out += _of_hospital(findings, home, other, key)
     if away:
         out += [_mean([gap for gap in out if gap.finding == finding]) for finding in (MACRO, *findings)]
     return out
 
 
-def _of_hospital(findings: Sequence[str], home: Measured, other: Measured) -> list[Gap]:
-    at_home, there, counts = home.value[AUROC], other.value[AUROC], other.counts
+def _of_hospital(findings: Sequence[str], home: Measured, other: Measured, key: Key) -> list[Gap]:
+    at_home, there, counts = home.value[key], other.value[key], other.counts
     both = np.isfinite(at_home) & np.isfinite(there)
-    value_home, replicates_home = mean_of(np.where(both, at_home, np.nan), home.replicates[AUROC])
-    value_away, replicates_away = mean_of(np.where(both, there, np.nan), other.replicates[AUROC])
+    value_home, replicates_home = mean_of(np.where(both, at_home, np.nan), home.replicates[key])
+    value_away, replicates_away = mean_of(np.where(both, there, np.nan), other.replicates[key])
     sizes = [counts.n, counts.num_positive, counts.num_negative, counts.num_patients]
     least = [int(size[both].min()) if both.any() else 0 for size in sizes]
     dataset = other.part.dataset
     out = [_gap(dataset, MACRO, value_home, value_away, int(both.sum()), least, replicates_home - replicates_away)]
     for k, finding in enumerate(findings):
-        replicates = home.replicates[AUROC][k] - other.replicates[AUROC][k]
+        replicates = home.replicates[key][k] - other.replicates[key][k]
         size = [int(each[k]) for each in sizes]
         out.append(_gap(dataset, finding, float(at_home[k]), float(there[k]), int(both[k]), size, replicates))
     return out

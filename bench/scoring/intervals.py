@@ -33,14 +33,20 @@ def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def reflected(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the percentile interval mirrored at the value, not below 0, and stretched to hold the value.
+    """Return the mirrored interval of what is never below 0."""
+    low, high = mirrored(value, replicates)
+    return np.maximum(low, 0.0), high
+
+
+def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the percentile interval mirrored at the value and stretched to hold it.
 
     For the calibration error: a distance grows when noise is added, so its replicates lie above the estimate just as
     the estimate lies above the truth. Mirroring takes that bias out instead of doubling it (the "basic" bootstrap).
     Source: Davison and Hinkley 1997, equation 5.6.
     """
     low, high = percentile(value, replicates)
-    return np.maximum(np.minimum(2 * value - high, value), 0.0), np.maximum(2 * value - low, value)
+    return np.minimum(2 * value - high, value), np.maximum(2 * value - low, value)
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:

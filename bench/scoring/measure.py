@@ -3,7 +3,7 @@
 Shapes: N images, K findings, B replicates, R operating points.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.scoring import bootstrap, calibration, metrics
-from bench.scoring.calibration import Platt, fit_platt
+from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.resamples import Resamples
 from bench.scoring.thresholds import RULES
@@ -25,51 +25,50 @@ class Key(NamedTuple):
     """Names one metric of a finding."""
 
     metric: str
-    calibrator: str = "none"  # none, platt
+    calibrator: str = "none"  # none, platt, temperature, isotonic
     operating_point: str = ""  # "" for threshold-free metrics
 
 
 AUROC = Key("auroc")
+RANKED = (AUROC, Key("auprc"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatingPoints:
-    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), one Platt line per finding."""
+    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), and a fit per finding by FITS."""
 
     threshold: Array
-    platt: Sequence[Platt]
+    fits: Mapping[str, Sequence[Calibrator]]
 
     @classmethod
     def choose(cls, part: Part | None, num_findings: int) -> Self:
         """Return what this part gives; NaN for all without a part, and for a finding that lacks a class."""
-        if part is None:
-            nothing = Platt(float("nan"), float("nan"))
-            return cls(np.full((len(RULES), num_findings), np.nan), (nothing,) * num_findings)
-        threshold, platt = np.full((len(RULES), num_findings), np.nan), []
-        for k, label in enumerate(part.labels().T):
+        threshold = np.full((len(RULES), num_findings), np.nan)
+        fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
+        for k in range(num_findings):
+            label = part.labels()[:, k] if part else np.empty(0, np.int8)
+            logit = part.logit[:, k] if part else np.empty(0, np.float32)
             known = label != DROPPED
-            threshold[:, k] = [rule(label[known], part.logit[known, k]) for rule in RULES.values()]
-            platt.append(fit_platt(label[known], part.logit[known, k]))
-        return cls(threshold, tuple(platt))
+            threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
+            for name, fit in FITS.items():
+                fits[name].append(fit(label[known], logit[known]))
+        return cls(threshold, fits)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
-        """Return one row per finding and rule: threshold (logit), probability (its sigmoid), platt_a and platt_b."""
-        rows = [
-            (
-                run_id,
-                finding,
-                rule,
-                self.threshold[r, k],
-                float(expit(self.threshold[r, k])),
-                self.platt[k].a,
-                self.platt[k].b,
-            )
-            for k, finding in enumerate(findings)
-            for r, rule in enumerate(RULES)
-        ]
-        return pd.DataFrame(
-            rows, columns=["run_id", "finding", "rule", "threshold", "probability", "platt_a", "platt_b"]
-        )
+        """Return one row per finding and rule: threshold (logit), probability (its sigmoid), and the fits of few numbers.
+
+        These are platt_a, platt_b and temperature; an isotonic curve is fitted again from the stored logits.
+        """
+        rows = []
+        for k, finding in enumerate(findings):
+            platt, temperature = self.fits["platt"][k], self.fits["temperature"][k]
+            assert isinstance(platt, Platt)
+            assert isinstance(temperature, Temperature)
+            for r, rule in enumerate(RULES):
+                at = self.threshold[r, k]
+                rows.append((run_id, finding, rule, at, float(expit(at)), platt.a, platt.b, temperature.t))
+        columns = ["run_id", "finding", "rule", "threshold", "probability", "platt_a", "platt_b", "temperature"]
+        return pd.DataFrame(rows, columns=columns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,10 +82,16 @@ class Measured:
     value: dict[Key, Array]
     replicates: dict[Key, Array]
     prob: dict[str, Array]  # calibrator -> [N, K]
+    threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
 
 
-def measure(part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1) -> Measured:
-    """Measure a part; without operating points (on the split they come from) only what needs neither them nor Platt."""
+def measure(
+    part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1, only: Key | None = None
+) -> Measured:
+    """Measure a part; without operating points (on the split they come from) only what needs no fit.
+
+    `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
+    """
     resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
     label = part.labels()
     counts = count(label, resamples.patient, settings.min_count)
@@ -95,20 +100,29 @@ def measure(part: Part, points: OperatingPoints | None, settings: Settings, num_
     replicates: dict[Key, Array] = {}
     prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
 
-    replicates[AUROC], replicates[Key("auprc")] = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
-    value[AUROC] = _per_finding(metrics.auroc, label, part.logit)
-    value[Key("auprc")] = _per_finding(metrics.auprc, label, part.logit)
+    if only is None or only in RANKED:
+        found = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
+        for key, plain, resampled in zip(RANKED, (metrics.auroc, metrics.auprc), found, strict=True):
+            value[key], replicates[key] = _per_finding(plain, label, part.logit), resampled
+    threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
     if points is not None:
-        platt = [line.apply(part.logit[:, k]) for k, line in enumerate(points.platt)]
-        prob["platt"] = np.stack(platt, axis=1) if platt else np.empty(part.logit.shape)
-        _measure_calls(value, replicates, part, label, resamples, points.threshold, num_threads)
+        for name, fits in points.fits.items():
+            columns = [fit.apply(part.logit[:, k]) for k, fit in enumerate(fits)]
+            prob[name] = np.stack(columns, axis=1) if columns else np.empty(part.logit.shape)
+        if only is None or only.operating_point:
+            _measure_calls(value, replicates, part, label, resamples, threshold, num_threads)
     for calibrator, each in prob.items():
-        fitted = np.where(np.isnan(each).any(0), np.int8(DROPPED), label)  # no Platt line, no value
-        ece, brier = bootstrap.calibration_metrics(resamples, fitted, each, settings.bins, num_threads)
-        replicates[Key("brier", calibrator)], replicates[Key("ece", calibrator)] = brier, ece
-        value[Key("brier", calibrator)] = _per_finding(metrics.brier, fitted, each)
-        value[Key("ece", calibrator)] = _per_finding(calibration.ece, fitted, each, settings.bins)
-    return Measured(part, label, resamples, counts, value, replicates, prob)
+        if only is not None and (calibrator != only.calibrator or only.metric not in calibration.ERRORS):
+            continue
+        fitted = np.where(np.isnan(each).any(0), np.int8(DROPPED), label)  # not fitted, no value
+        drawn = bootstrap.calibration_metrics(resamples, fitted, each, settings.bins, num_threads)
+        errors = _errors(fitted, each, settings.bins)
+        for name in calibration.ERRORS:
+            key = Key(name, calibrator)
+            value[key], replicates[key] = errors[name], drawn[name]
+    if only is not None and only not in value:
+        raise KeyError(f"no metric {only}")
+    return Measured(part, label, resamples, counts, value, replicates, prob, threshold)
 
 
 def _measure_calls(
@@ -131,13 +145,21 @@ def _measure_calls(
             replicates[key] = resampled[name][r]
 
 
-def _per_finding(
-    metric: Callable[..., float], label_NK: NDArray[np.int8], score_NK: NDArray[Any], *settings: int
-) -> Array:
+def _errors(label_NK: NDArray[np.int8], prob_NK: Array, bins: int) -> dict[str, Array]:
+    """Return each calibration error of each finding [K]; NaN where no image takes part."""
+    out = {name: np.full(label_NK.shape[1], np.nan) for name in calibration.ERRORS}
+    for k in range(label_NK.shape[1]):
+        rows = bootstrap.taking_part(label_NK, k)
+        for name, value in calibration.errors(label_NK[rows, k], prob_NK[rows, k], bins).items():
+            out[name][k] = value
+    return out
+
+
+def _per_finding(metric: Callable[..., float], label_NK: NDArray[np.int8], score_NK: NDArray[Any]) -> Array:
     """Return the metric of each finding over the images that take part; NaN where none does."""
     out = np.full(label_NK.shape[1], np.nan)
     for k in range(len(out)):
         rows = bootstrap.taking_part(label_NK, k)
         if len(rows):
-            out[k] = metric(label_NK[rows, k], score_NK[rows, k], *settings)
+            out[k] = metric(label_NK[rows, k], score_NK[rows, k])
     return out

@@ -124,3 +124,9 @@ def specificity(label: Label, called: NDArray[np.bool_]) -> float:
     """Return the share of negative images that are not called; NaN without negatives."""
     count = confusion(label, called)
     return _ratio(count.true_negative, count.true_negative + count.false_positive)
+
+
+def npv(label: Label, called: NDArray[np.bool_]) -> float:
+    """Return the negative predictive value: the share of images not called that are negative; NaN when all are called."""
+    count = confusion(label, called)
+    return _ratio(count.true_negative, count.true_negative + count.false_negative)

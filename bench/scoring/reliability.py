@@ -30,7 +30,7 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     """
     where = bin_of(prob, bins)
     rows = []
-    for b in np.unique(where).tolist():
+    for b in np.flatnonzero(np.bincount(where)).tolist():
         chosen = where == b
         y, num = label[chosen].astype(np.float64), int(chosen.sum())
         share = float(y.mean())

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.gap import AWAY, MACRO, Gap
+from bench.scoring.calibration import BIASED
+from bench.scoring.gap import AWAY, CORE, MACRO, Gap
 from bench.scoring.intervals import mean_of, percentile, reflected
 from bench.scoring.measure import Key, Measured
 from bench.scoring.parts import Counts, Settings
@@ -19,8 +20,10 @@ from bench.scoring.parts import Counts, Settings
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
-FLOATS = ("value", "low", "high", "home", "away", "confidence", "observed")
-WHOLE = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
+FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
+FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap")
+WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
+WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative")
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
@@ -87,9 +90,9 @@ class Writer:
         names = (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point, finding, key.metric)
         self.rows.append((*names, *numbers, *sizes))
 
-    def _add_macro(self, place: Sequence[str], key: Key, mean: Macro) -> None:
+    def _add_macro(self, place: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
         low, high = _interval(key, np.array([mean.value]), mean.replicates[None])
-        self._add(place, key, MACRO, (mean.value, float(low[0]), float(high[0])), mean.sizes)
+        self._add(place, key, name, (mean.value, float(low[0]), float(high[0])), mean.sizes)
 
     def add_part(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
         """Add each metric of one split of one cohort: per finding, then macro."""
@@ -106,13 +109,21 @@ class Writer:
         for key, mean in means.items():
             self._add_macro((AWAY, *_place(away)[1:]), key, mean)
 
-    def add_gaps(self, gaps: Sequence[Gap], away: Sequence[Measured]) -> None:
-        """Add each gap as metric auroc_gap of the hospital away."""
-        for gap in gaps:
+    def add_core(self, test: Measured, away: Sequence[Measured], core: NDArray[np.bool_]) -> None:
+        """Add the mean over the findings that all cohorts have: of home test, each hospital, and their mean."""
+        for key in test.value:
+            means = [macro(each, key, core) for each in (test, *away)]
+            for each, mean in zip((test, *away), means, strict=True):
+                self._add_macro(_place([each]), key, mean, CORE)
+            self._add_macro((AWAY, *_place(away)[1:]), key, mean_of_macros(means[1:]), CORE)
+
+    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], away: Sequence[Measured]) -> None:
+        """Add each gap of the hospital away under its metric, such as auroc_gap."""
+        for key, gap in gaps:
             there = [each for each in away if gap.dataset in (AWAY, each.part.dataset)]
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
             place = (gap.dataset, *_place(there)[1:])
-            self._add(place, Key("auroc_gap"), gap.finding, (gap.value, gap.low, gap.high), sizes)
+            self._add(place, key, gap.finding, (gap.value, gap.low, gap.high), sizes)
 
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
@@ -123,7 +134,7 @@ def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings:
 
 
 def _interval(key: Key, value: Array, replicates: Array) -> tuple[Array, Array]:
-    return reflected(value, replicates) if key.metric == "ece" else percentile(value, replicates)
+    return reflected(value, replicates) if key.metric in BIASED else percentile(value, replicates)
 
 
 def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:

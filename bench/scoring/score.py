@@ -1,6 +1,6 @@
 """Scores of one run: a pure function of its logits and the labels.
 
-Thresholds and Platt lines come from the home validation split; everything else is judged with them as they are.
+Thresholds and calibrators come from the home validation split; everything else is judged with them as they are.
 Shapes: N images, K findings, B replicates.
 """
 
@@ -13,10 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring import reliability
+from bench.scoring.drift import drifts
 from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
-from bench.scoring.measure import AUROC, OperatingPoints, measure
+from bench.scoring.measure import AUROC, Key, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
 from bench.scoring.rows import Writer, frame, macro, mean_of_macros
+from bench.scoring.tallies import confusion_rows, delong_rows
 from harmonize.findings import UNMAPPED_CODE
 from reports.tables import SCHEMAS, SCORES
 
@@ -25,7 +27,7 @@ from reports.tables import SCHEMAS, SCORES
 class RunScores:
     """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
 
-    operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b.
+    operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b, temperature.
     replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/away", "gap/<dataset>",
     "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
     """
@@ -33,6 +35,8 @@ class RunScores:
     scores: pd.DataFrame
     gaps: pd.DataFrame
     reliability: pd.DataFrame
+    confusion: pd.DataFrame
+    delong: pd.DataFrame
     operating_points: pd.DataFrame
     replicates: dict[str, NDArray[Any]]
 
@@ -49,8 +53,9 @@ def score_run(
     """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
 
     Findings in `unlearnt` (training saw one class only) get no number anywhere. A macro away is over the findings that
-    the home test split has, too, so that it compares with home; single findings keep their numbers.
-    Thresholds and Platt lines need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
+    the home test split has, too, so that it compares with home; single findings keep their numbers. Finding "core" is the
+    mean over the findings that home test and every hospital have.
+    Thresholds and calibrators need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
     Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
     Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
     """
@@ -73,7 +78,10 @@ def score_run(
     for each, found in zip(measured, macros, strict=True):
         writer.add_part(findings, each, found)
     writer.add_away(away, means)
-    writer.add_gaps(found_gaps, away)
+    writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], away)
+    if test and away:
+        writer.add_core(test, away, np.all([np.isfinite(each.value[AUROC]) for each in (test, *away)], axis=0))
+        writer.add_gaps(drifts(findings, test, away), away)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
     shown = [each for each in (test, *away) if each is not None]
     curves = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
@@ -91,6 +99,8 @@ def score_run(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
         frame(curves, SCHEMAS["reliability"]),
+        frame([row for each in measured for row in confusion_rows(run_id, findings, each)], SCHEMAS["confusion"]),
+        frame([row for each in measured for row in delong_rows(run_id, findings, each)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
         replicates,
     )

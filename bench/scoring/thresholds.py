@@ -2,8 +2,8 @@
 
 Chosen on the validation split of the training hospital, applied unchanged everywhere. An image is called when score >=
 threshold.
-Shapes: label [N] of 0 and 1, score [N]. Each rule looks at every distinct score, prefers the higher of equally good
-ones, and gives NaN when a class is absent.
+Shapes: label [N] of 0 and 1, score [N]. Each rule looks at every distinct score (f1_grid: at fixed probabilities),
+prefers the higher of equally good ones, and gives NaN when a class is absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,6 +16,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Counts = NDArray[np.int64]
 SENSITIVITY = 0.90  # of the rule sens_90
+GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
 
 
 def _walk(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
@@ -36,6 +37,20 @@ def f1_max(label: Label, score: Score) -> float:
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     return float(candidate[np.argmax(2 * hit / (hit + false + num_positive))])
+
+
+def f1_grid(label: Label, score: Score) -> float:
+    """Return the threshold of the highest F1 among the logits of probabilities .05, .06 ... .95; score is a logit.
+
+    Coarser than f1_max, and blind where all probabilities lie below .05: kept to compare with studies that tuned so.
+    """
+    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    grid = np.log(GRID / (1 - GRID))[::-1]
+    called = len(candidate) - np.searchsorted(candidate[::-1], grid, side="left")  # distinct scores at or above
+    hit, false = (np.append(0, each)[called] for each in (hit, false))
+    return float(grid[np.argmax(2 * hit / (hit + false + num_positive))])
 
 
 def youden(label: Label, score: Score) -> float:
@@ -59,5 +74,5 @@ def sens_90(label: Label, score: Score) -> float:
 
 
 RULES: Mapping[str, Callable[[Label, Score], float]] = MappingProxyType(
-    {"f1_max": f1_max, "youden": youden, "sens_90": sens_90}
+    {"f1_max": f1_max, "youden": youden, "sens_90": sens_90, "f1_grid": f1_grid}
 )

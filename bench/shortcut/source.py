@@ -126,8 +126,8 @@ def _judge(prob: Array, source: Codes, resamples: Resamples) -> dict[str, tuple[
     num_sources = prob.shape[1]
     hit = (prob.argmax(1) == source).astype(np.float64)
     rows = np.arange(len(source))
-    right = bootstrap.grouped_sums(resamples, rows, source, hit, num_sources)
-    drawn = bootstrap.grouped_sums(resamples, rows, source, np.ones(len(source)), num_sources)
+    sums = bootstrap.grouped_sums(resamples, rows, source, np.stack([hit, np.ones(len(source))], axis=1), num_sources)
+    right, drawn = sums[:, 0], sums[:, 1]
     with np.errstate(invalid="ignore"):
         accuracy = (right / drawn).mean(0)  # NaN where a source was not drawn
     own = (source[:, None] == np.arange(num_sources)).astype(np.int8)

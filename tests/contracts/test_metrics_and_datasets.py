@@ -24,7 +24,7 @@ def test_the_scores_hold_the_metrics_of_the_registry_and_no_others() -> None:
     assert set(scores["metric"]) == set(METRICS)
 
 
-@pytest.mark.parametrize("name", ["auroc", "auprc", "brier", "ece"])
+@pytest.mark.parametrize("name", ["auroc", "auprc", "brier", "ece", "mce", "ace", "nll", "brier_resolution"])
 def test_the_function_of_a_metric_gives_the_value_that_is_scored(name: str) -> None:
     part = drawn("test")
     scores = score_run("r", ["A"], "home", [drawn("val"), part], Settings(num_resamples=20)).scores

@@ -11,12 +11,14 @@ from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
     f1_score,
+    log_loss,
     precision_score,
     recall_score,
     roc_auc_score,
 )
 
 from bench.scoring import calibration, metrics
+from bench.scoring.calibrators import fit_platt
 from bench.scoring.compare import benjamini_hochberg, holm
 from bench.scoring.thresholds import f1_max, sens_90, youden
 
@@ -87,6 +89,11 @@ def test_no_other_threshold_does_better(rows: list[tuple[bool, float]]) -> None:
 def test_calibration_errors_equal_netcal(rows: list[tuple[bool, float]], bins: int) -> None:
     label, prob = arrays(rows)
     assert calibration.ece_fast(label, prob, bins) == pytest.approx(calibration.ece(label, prob, bins), abs=1e-12)
+    found = calibration.errors(label, prob, bins)
+    assert found["mce"] == pytest.approx(calibration.mce(label, prob, bins), abs=1e-12)
+    assert found["nll"] == pytest.approx(log_loss(label, np.clip(prob, 1e-7, 1 - 1e-7), labels=[0, 1]), abs=1e-9)
+    assert found["brier"] == pytest.approx(metrics.brier(label, prob), abs=1e-12)
+    assert 0 <= found["ace"] <= 1
     assert metrics.brier(label, prob) == pytest.approx(brier_score_loss(label, prob, labels=[0, 1]), abs=1e-12)
 
 
@@ -94,7 +101,7 @@ def test_calibration_errors_equal_netcal(rows: list[tuple[bool, float]], bins: i
 @given(labelled)
 def test_platt_is_finite_and_no_worse_than_the_prevalence(rows: list[tuple[bool, float]]) -> None:
     label, logit = arrays(rows)
-    line = calibration.fit_platt(label, logit)
+    line = fit_platt(label, logit)
     if not 0 < label.sum() < len(label):
         assert math.isnan(line.a)
         return
@@ -114,3 +121,23 @@ def test_adjusted_p_values_equal_scipy_and_keep_the_order(values: list[float]) -
     assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
     assert (np.diff(holm(p)[np.argsort(p, kind="stable")]) >= 0).all()
     assert (holm(p) <= np.minimum(p * len(p), 1) + 1e-12).all()
+
+
+@quick
+@given(forecasts, st.integers(1, 4), st.randoms())
+def test_errors_depend_neither_on_the_order_nor_on_copies_of_all_images(
+    rows: list[tuple[bool, float]], copies: int, mixer: object
+) -> None:
+    label, prob = arrays(rows)
+    order = list(range(len(rows))) * copies
+    mixer.shuffle(order)  # type: ignore[attr-defined]
+    one, many = calibration.errors(label, prob), calibration.errors(label[order], prob[order])
+    assert one == pytest.approx(many, abs=1e-9)
+
+
+@quick
+@given(forecasts)
+def test_equal_mass_bins_do_not_see_an_increasing_transform(rows: list[tuple[bool, float]]) -> None:
+    _, prob = arrays(rows)
+    order = np.unique(prob, return_inverse=True)[1]
+    np.testing.assert_array_equal(calibration.equal_mass_bin_of(prob), calibration.equal_mass_bin_of(np.exp(order)))

@@ -20,15 +20,21 @@ from harmonize.findings import FINDINGS
 HERE = Path(__file__).parent
 GRID_CSV, SCORING_CSV = HERE / "tiny_grid.csv", HERE / "scoring.csv"
 KEYS = ["seed", "dataset", "split", "calibrator", "operating_point", "finding", "metric"]
+GRID_METRICS = ("auroc", "auprc", "f1", "precision", "sensitivity", "specificity", "brier", "ece", "auroc_gap")
 COUNTS = ["n", "num_positive", "num_negative", "num_patients"]
 
 
 def grid_table(folder: Path) -> pd.DataFrame:
-    """Return the macro scores, and AUROC per finding, of the grid `tiny` that is finished in `folder`."""
+    """Return macro scores, and AUROC per finding, of the grid `tiny` that is finished in `folder`.
+
+    Of the scores that need training, these are enough: `scoring_table` holds every metric, calibrator and threshold rule.
+    """
     tables = folder / "runs" / "report" / "tiny" / "tables"
     scores = pd.read_parquet(tables / "scores.parquet")
     seeds = pd.read_parquet(tables / "runs.parquet").set_index("run_id")["seed"]
     scores.insert(0, "seed", scores["run_id"].map(seeds))
+    scores = scores[scores["metric"].isin(GRID_METRICS) & scores["calibrator"].isin(["none", "platt"])]
+    scores = scores[(scores["finding"] != "core") & (scores["operating_point"] != "f1_grid")]
     kept = scores[(scores["finding"] == "macro") | (scores["metric"] == "auroc")]
     return kept[[*KEYS, *COUNTS, "value"]].sort_values(KEYS).reset_index(drop=True)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import bootstrap, metrics
-from bench.scoring.calibration import ece_fast
+from bench.scoring import bootstrap, calibration, metrics
+from bench.scoring.calibration import ERRORS
 from bench.scoring.resamples import Resamples
 
 
@@ -69,9 +69,33 @@ def test_calibration_metrics_equal_the_loop() -> None:
     patient, label, score = cohort(2)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    ece, brier = bootstrap.calibration_metrics(resamples, label, prob)
-    np.testing.assert_allclose(ece, slowly(ece_fast, resamples, label, prob), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(brier, slowly(metrics.brier, resamples, label, prob), rtol=0, atol=1e-12)
+    found = bootstrap.calibration_metrics(resamples, label, prob)
+    assert set(found) == set(ERRORS)
+    for name in ("ece", "mce", "nll", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty"):
+        metric = getattr(metrics if name == "brier" else calibration, name)
+        np.testing.assert_allclose(found[name], slowly(metric, resamples, label, prob), rtol=0, atol=1e-12)
+
+
+def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() -> None:
+    patient, label, score = cohort(5, distinct=10)
+    prob = 1 / (1 + np.exp(-score.astype(np.float64)))
+    resamples = Resamples.draw(patient, 70, "twin")
+    found = bootstrap.calibration_metrics(resamples, label, prob)["ace"]
+    for column in range(3):
+        rows = np.flatnonzero(label[:, column] >= 0)
+        where = calibration.equal_mass_bin_of(prob[rows, column])
+        for replicate in range(70):
+            weight = resamples.counts(replicate)[rows].astype(float)
+            gaps = [
+                abs(
+                    np.average(
+                        label[rows, column][where == b] - prob[rows, column][where == b], weights=weight[where == b]
+                    )
+                )
+                for b in np.unique(where)
+                if weight[where == b].any()
+            ]
+            assert found[column, replicate] == pytest.approx(np.mean(gaps), abs=1e-12)
 
 
 def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:

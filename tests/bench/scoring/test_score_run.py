@@ -77,7 +77,7 @@ def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScor
     }
     assert found["auroc"] == metrics.auroc(label, logit)
     assert found["auprc"] == metrics.auprc(label, logit)
-    assert found["brier"] == metrics.brier(label, expit(logit.astype(float)))
+    assert found["brier"] == pytest.approx(metrics.brier(label, expit(logit.astype(float))), abs=1e-12)
     assert found["ece"] == pytest.approx(ece_fast(label, expit(logit.astype(float))), abs=1e-12)
     row = cell(scored.scores, dataset="vindr", finding="Edema", metric="auroc")
     assert (row.n, row.num_positive, row.num_negative) == (len(label), label.sum(), (label == 0).sum())
@@ -235,10 +235,77 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         Settings(min_count=0)
 
 
-def test_reliability_covers_home_test_and_every_hospital_with_and_without_platt(scored: RunScores) -> None:
+def test_reliability_covers_home_test_and_every_hospital_as_given_and_calibrated(scored: RunScores) -> None:
     found = scored.reliability
     assert set(found["dataset"]) == {"chexpert", "nih", "vindr"}
-    assert set(found["calibrator"]) == {"none", "platt"}
+    assert set(found["calibrator"]) == {"none", "platt", "temperature", "isotonic"}
     assert set(found.query("dataset == 'nih'")["finding"]) == {"pooled", "Edema", "Pneumonia"}
     at = found.query("dataset == 'vindr' and calibrator == 'none'")
     assert at[at["finding"] == "pooled"]["count"].sum() == at[at["finding"] != "pooled"]["count"].sum()
+
+
+def test_the_core_mean_is_over_the_findings_of_every_cohort(scored: RunScores) -> None:
+    for dataset, split in (("chexpert", "test"), ("nih", "all"), ("vindr", "test")):
+        rows = [cell(scored.scores, dataset=dataset, split=split, finding=f, metric="auroc") for f in FINDINGS[:2]]
+        core = cell(scored.scores, dataset=dataset, split=split, finding="core", metric="auroc")
+        assert core.value == pytest.approx(np.mean([row.value for row in rows]))
+        assert core.num_findings == 2, "nih does not label the third"
+    away = cell(scored.scores, dataset="away", finding="core", metric="auroc")
+    hospitals = [cell(scored.scores, dataset=d, finding="core", metric="auroc").value for d in ("nih", "vindr")]
+    assert away.value == pytest.approx(np.mean(hospitals))
+
+
+def test_drift_is_the_error_away_minus_the_error_at_home(scored: RunScores) -> None:
+    where = {"finding": "Edema", "calibrator": "temperature"}
+    there = cell(scored.scores, dataset="vindr", metric="ece", **where)
+    here = cell(scored.scores, dataset="chexpert", split="test", metric="ece", **where)
+    drift = cell(scored.scores, dataset="vindr", metric="ece_drift", **where)
+    assert drift.value == pytest.approx(there.value - here.value)
+    assert drift.low <= drift.value <= drift.high
+    assert np.isfinite(cell(scored.scores, dataset="away", finding="macro", metric="brier_drift").value)
+    assert np.isnan(cell(scored.scores, dataset="nih", finding="Lung Lesion", metric="ece_drift").value)
+
+
+def test_counts_of_calls_add_up_and_give_the_scored_ratios(scored: RunScores) -> None:
+    counts = scored.confusion.set_index(["dataset", "split", "finding", "operating_point"])
+    assert set(scored.confusion["operating_point"]) == {"f1_max", "youden", "sens_90", "f1_grid"}
+    row = counts.loc[("vindr", "test", "Edema", "f1_grid")]
+    n = row[["true_positive", "false_positive", "false_negative", "true_negative"]].sum()
+    found = {
+        m: cell(scored.scores, dataset="vindr", finding="Edema", metric=m, operating_point="f1_grid")
+        for m in ("npv", "precision", "sensitivity")
+    }
+    assert n == found["npv"].n
+    assert found["npv"].value == pytest.approx(row.true_negative / (row.true_negative + row.false_negative))
+    assert found["sensitivity"].value == pytest.approx(row.true_positive / (row.true_positive + row.false_negative))
+    assert ("nih", "all", "Lung Lesion", "f1_max") not in counts.index
+    assert ("chexpert", "val", "Edema", "f1_max") not in counts.index
+
+
+def test_the_standard_errors_of_auroc_agree_where_patients_are_one_image_each() -> None:
+    alone = dataclasses.replace(part("nih", "all", 3), patient_id=np.array([f"q{i}" for i in range(300)], object))
+    found = score_run("r", FINDINGS, "chexpert", [alone], Settings(num_resamples=1000)).delong
+    assert found["se_image"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=1e-9)
+    assert found["se_bootstrap"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=0.1)
+
+
+@pytest.mark.parametrize("spoilt", ["constant", "one class", "one patient"])
+def test_hopeless_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: str) -> None:
+    bad = part("nih", "all", 3)
+    if spoilt == "constant":
+        bad.logit[:] = 0.25
+    elif spoilt == "one class":
+        bad.state[:] = 1
+    else:
+        bad.patient_id[:] = "p"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score_run("r", FINDINGS, "chexpert", [*parts()[:2], bad], QUICK).scores
+    there = found[(found["dataset"] == "nih") & (found["metric"] == "auroc") & (found["finding"] != "core")]
+    single = there[there["finding"] != "macro"]
+    assert (single["n"] > 200).all()
+    if spoilt == "constant":
+        assert (there[["value", "low", "high"]] == 0.5).all(axis=None), "an interval without width gives it away"
+    else:
+        assert there["value"].isna().all()
+        assert there["low"].isna().all()

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
 
-from bench.scoring.calibration import ece, ece_fast, fit_platt
+from bench.scoring.calibration import ace, ece, ece_fast, equal_mass_bin_of, errors, mce, nll
+from bench.scoring.calibrators import FITS, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.intervals import wilson
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
@@ -108,3 +110,75 @@ def test_wilson_interval_of_the_textbook_example() -> None:
     low, high = wilson(np.array([0.0, 0.5]), np.array([10.0, 10.0]))
     assert low == pytest.approx([0.0, 0.2366], abs=1e-4)
     assert high == pytest.approx([0.2775, 0.7634], abs=1e-4)
+
+
+def test_errors_of_the_worked_example() -> None:
+    assert mce(LABEL, PROB, 5) == pytest.approx(0.30)
+    assert mce(LABEL, PROB, 10) == pytest.approx(0.65)
+    assert nll(LABEL, PROB) == pytest.approx(0.4263233, abs=1e-7)
+    found = errors(LABEL, PROB, 10)
+    assert found["brier"] == pytest.approx(0.1355)
+    assert found["mce"] == pytest.approx(0.65)
+    assert found["ece"] == pytest.approx(0.22)
+
+
+def test_equal_mass_bins_hold_equally_many_and_never_part_equal_probabilities() -> None:
+    prob = np.random.default_rng(0).random(1000)
+    assert set(np.bincount(equal_mass_bin_of(prob))) == {66, 67}
+    tied = prob.round(1)
+    assert all(len(set(equal_mass_bin_of(tied)[tied == value])) == 1 for value in np.unique(tied))
+    label = (np.random.default_rng(1).random(1000) < prob).astype(np.int8)
+    pieces = np.array_split(np.argsort(prob), 15)
+    by_rank = np.mean([abs(label[rows].mean() - prob[rows].mean()) for rows in pieces])
+    assert ace(label, prob) == pytest.approx(by_rank, abs=0.01)  # they split 1,000 at other places, by one image
+    assert ace(label[:990], prob[:990]) == pytest.approx(
+        np.mean([abs((label[r] - prob[r]).mean()) for r in np.array_split(np.argsort(prob[:990]), 15)]), abs=1e-12
+    )
+
+
+def test_murphys_parts_add_up_and_are_his_own_on_forecasts_equal_in_each_bin() -> None:
+    label, prob = cohort(0.3)
+    found = errors(label, prob)
+    whole = found["brier_reliability"] - found["brier_resolution"] + found["brier_uncertainty"]
+    assert whole == pytest.approx(found["brier"], abs=1e-12)
+    coarse = (np.floor(prob * 15) + 0.5) / 15
+    share = np.array([label[coarse == value].mean() for value in coarse])
+    found = errors(label, coarse)
+    assert found["brier_reliability"] == pytest.approx(np.mean((coarse - share) ** 2), abs=1e-12)
+    assert found["brier_resolution"] == pytest.approx(np.mean((share - label.mean()) ** 2), abs=1e-12)
+
+
+def test_temperature_undoes_scale_but_not_bias() -> None:
+    label, logit = simulated()
+    found = fit_temperature(label, logit)
+    best = minimize(
+        lambda t: float(np.mean(np.logaddexp(0, logit / t[0]) - label * logit / t[0])), [2.0], method="Nelder-Mead"
+    )
+    assert found.t == pytest.approx(best.x[0], abs=1e-3)
+    assert ece_fast(label, expit(logit)) == pytest.approx(0.149, abs=0.002)
+    assert ece_fast(label, found.apply(logit)) == pytest.approx(0.067, abs=0.002)
+    assert auroc(label, found.apply(logit)) == auroc(label, logit)
+    plain = np.random.default_rng(2).random(len(logit)) < expit(logit)
+    assert fit_temperature(plain.astype(np.int8), logit).t == pytest.approx(1, abs=0.1)
+
+
+def test_isotonic_is_scikit_learns() -> None:
+    label, logit = simulated()
+    for score in (logit, logit.round(0)):
+        theirs = IsotonicRegression(out_of_bounds="clip").fit(score, label)
+        points = np.linspace(-20, 20, 999)
+        np.testing.assert_allclose(fit_isotonic(label, score).apply(points), theirs.predict(points), atol=1e-9)
+
+
+def test_fits_bear_what_cannot_be_fitted() -> None:
+    label = np.array([0, 0, 1, 1], np.int8)
+    for fit in FITS.values():
+        for y, score in ((np.ones(4, np.int8), np.arange(4.0)), (np.zeros(0, np.int8), np.zeros(0))):
+            assert np.isnan(fit(y, score).apply(np.arange(3.0))).all()
+        for score in (np.zeros(4), np.full(4, 7.0), np.array([-1e6, -1, 1, 1e6]), np.array([3.0, 2, -2, -3])):
+            prob = fit(label, score).apply(score)
+            assert ((prob >= 0) & (prob <= 1)).all()
+        with pytest.raises(ValueError, match="1 of 4"):
+            fit(label, np.array([0, 1, np.nan, 2]))
+    assert fit_temperature(label, np.array([3.0, 2, -2, -3])).t == pytest.approx(np.exp(5))
+    assert fit_temperature(label, np.array([-3.0, -2, 2, 3])).t == pytest.approx(np.exp(-5))

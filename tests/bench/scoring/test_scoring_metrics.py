@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.scoring import metrics
-from bench.scoring.thresholds import RULES, f1_max, sens_90, youden
+from bench.scoring.thresholds import GRID, RULES, f1_grid, f1_max, sens_90, youden
 
 LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
 PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
@@ -64,3 +64,24 @@ def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
     for function in (metrics.auroc, metrics.auprc, metrics.brier, *RULES.values()):
         with pytest.raises(ValueError, match="2 of 10"):
             function(LABEL, bad)
+
+
+def test_npv_of_the_worked_example() -> None:
+    called = PROB >= 0.45
+    assert metrics.npv(LABEL, called) == pytest.approx(5 / 6)
+    assert math.isnan(metrics.npv(LABEL, np.ones(10, bool)))
+
+
+def test_the_grid_rule_is_the_best_of_91_probabilities_and_the_higher_of_equals() -> None:
+    generator = np.random.default_rng(0)
+    for scale in (0.2, 1.0, 4.0):
+        label = (generator.random(200) < 0.3).astype(np.int8)
+        logit = (scale * (generator.normal(size=200) + 2 * label - 1)).round(2)
+        candidates = np.log(GRID / (1 - GRID))
+        scores = [metrics.f1(label, logit >= t) for t in candidates]
+        assert (
+            f1_grid(label, logit) == candidates[np.flatnonzero(np.isclose(scores, max(scores), rtol=0, atol=1e-12))[-1]]
+        )
+    assert len(GRID) == 91
+    assert (GRID[0], GRID[-1]) == (0.05, 0.95)
+    assert f1_grid(LABEL, np.log(PROB / (1 - PROB))) == pytest.approx(np.log(0.35 / 0.65))

@@ -1,0 +1,108 @@
+"""Whether hospitals rank the runs alike, and how much of a score is luck of the seed or of the patients.
+
+Shapes: D cohorts, R runs, B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.across import Replicates, together
+from bench.scoring.gap import AWAY, MACRO
+from bench.scoring.intervals import enough, percentile
+from harmonize.seeds import stream
+from reports.tables import SCHEMAS
+
+Array = NDArray[np.float64]
+
+LEAST_RUNS = 3  # of a rank correlation
+LEAST_SEEDS = 3  # of an interval over seeds
+
+
+def taus(value: Array) -> Array:
+    """Return Kendall's tau-b [D, D] of the rankings that D cohorts give to R runs, from value [D, R].
+
+    NaN where a cohort ranks all runs alike. Source: Kendall 1945; O(D R^2).
+    """
+    sign = np.sign(value[:, :, None] - value[:, None, :]).reshape(len(value), -1)
+    agree = sign @ sign.T
+    whole = np.sqrt(np.outer(np.diag(agree), np.diag(agree)))
+    tau: Array = np.divide(agree, whole, out=np.full(agree.shape, np.nan), where=whole > 0)
+    return tau
+
+
+def agreement(scores: pd.DataFrame, replicates: Replicates, home: str) -> pd.DataFrame:
+    """Return the `agreement` table: Kendall's tau-b of the runs' macro AUROC, for each two cohorts.
+
+    Over the runs that every compared cohort has a value for; NaN below three. Patients of each cohort are resampled
+    independently. Resampling adds noise to the noise there is, which pulls tau towards 0: the interval is cautious.
+    """
+    value, run_ids = _macros(scores, replicates, home)
+    rows = []
+    datasets = [dataset for dataset in value if dataset != AWAY]
+    drawn = {d: together(run_ids, f"auroc/{d}", replicates) for d in datasets} if run_ids else {}
+    fine = np.all([enough(each) for each in drawn.values()], axis=0) if drawn else np.zeros(0, bool)
+    enough_runs = int(fine.sum()) >= LEAST_RUNS
+    if enough_runs:
+        tau = taus(np.stack([value[d][fine] for d in datasets]))
+        stacked = np.stack([drawn[d][fine] for d in datasets])
+        resampled = np.stack([taus(stacked[:, :, b]) for b in range(stacked.shape[2])], axis=2)
+    for (i, first), (j, second) in combinations(enumerate(datasets), 2):
+        centre = low = high = float("nan")
+        if enough_runs:
+            centre = float(tau[i, j])
+            low, high = (float(bound[0]) for bound in percentile(np.array([centre]), resampled[i, j][None]))
+        rows.append((first, second, centre, low, high, int(fine.sum())))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["agreement"]))
+
+
+def seed_variance(
+    groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, home: str
+) -> pd.DataFrame:
+    """Return the `seeds` table: for runs that differ in their seed alone, macro AUROC by cohort and away.
+
+    seed_sd: between seeds, on the same patients. patient_sd: of one run, between resampled patients (root mean square
+    over seeds). low and high bound the mean over seeds: seeds are drawn again, then patients; NaN below three seeds.
+    Groups of one run are left out.
+    """
+    rows = []
+    for group in groups:
+        value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, home)
+        for dataset, found in value.items() if len(run_ids) > 1 else ():
+            drawn = together(run_ids, f"auroc/{dataset}", replicates)
+            num, times = drawn.shape
+            patient_sd = (
+                float(np.sqrt(np.nanvar(drawn, axis=1, ddof=1).mean())) if enough(drawn).all() else float("nan")
+            )
+            low = high = np.full(1, np.nan)
+            if num >= LEAST_SEEDS:
+                chosen = stream(0, "seeds", dataset).integers(0, num, (num, times))
+                low, high = percentile(found.mean(keepdims=True), np.take_along_axis(drawn, chosen, 0).mean(0)[None])
+            mean, seed_sd = float(found.mean()), float(found.std(ddof=1))
+            rows.append((group[0], dataset, num, mean, float(low[0]), float(high[0]), seed_sd, patient_sd))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))
+
+
+def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return the run ids that share everything but the seed, in the order given; `configs` by run id."""
+    groups: dict[str, list[str]] = {}
+    for run_id, config in configs.items():
+        groups.setdefault(repr(sorted((k, repr(v)) for k, v in config.items() if k != "seed")), []).append(run_id)
+    return list(groups.values())
+
+
+def _macros(scores: pd.DataFrame, replicates: Replicates, home: str) -> tuple[dict[str, Array], list[str]]:
+    """Return macro AUROC [R] by cohort, home first and away last, and the runs that have it in all of them.
+
+    A cohort in which no run has a value is left out.
+    """
+    chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    chosen = chosen[(chosen["dataset"] != home) | (chosen["split"] == "test")]
+    chosen = chosen[chosen["run_id"].isin(list(replicates)) & np.isfinite(chosen["value"].to_numpy(np.float64))]
+    table = chosen.pivot_table("value", "run_id", "dataset", aggfunc="first").dropna()
+    ordered = sorted(table.columns, key=lambda d: (d == AWAY, d != home, d))
+    return {str(d): table[d].to_numpy(np.float64) for d in ordered}, [str(run) for run in table.index]

@@ -1,0 +1,35 @@
+"""How much further from calibrated a run is in a hospital away than at home, as given and after each fit of home.
+
+Shapes: K findings, B replicates.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bench.scoring.calibration import BIASED
+from bench.scoring.gap import Gap, gaps
+from bench.scoring.intervals import mirrored, percentile
+from bench.scoring.measure import Key, Measured
+
+DRIFTING = ("ece", "brier")  # the Brier score follows the prevalence, too
+
+
+def drifts(findings: Sequence[str], home: Measured, away: Sequence[Measured]) -> list[tuple[Key, Gap]]:
+    """Return ece_drift and brier_drift by calibrator: away minus home on the findings both have (positive: worse away).
+
+    As gaps of AUROC: per finding and macro, per hospital and as their mean. Home and away are resampled independently.
+    The interval of a distance that noise makes grow is mirrored at the value, which takes out what of that growth does
+    not cancel between the two.
+    """
+    out = []
+    for calibrator in home.prob:
+        for metric in DRIFTING:
+            interval = mirrored if metric in BIASED else percentile
+            for gap in gaps(findings, home, away, Key(metric, calibrator)):
+                value, replicates = np.array([-gap.value]), -gap.replicates[None]
+                low, high = (float(bound[0]) for bound in interval(value, replicates))
+                turned = replace(gap, value=-gap.value, low=low, high=high, replicates=replicates[0])
+                out.append((Key(f"{metric}_drift", calibrator), turned))
+    return out
