@@ -17,7 +17,7 @@ from harmonize.datasets import LABELS, adapter, native
 from harmonize.datasets.csvfile import find, header, numbers, read_text
 from harmonize.errors import CxrError
 from harmonize.findings import STATES
-from harmonize.specs import CohortSpec
+from harmonize.specs import GOLD, CohortSpec
 from harmonize.splits import shared_patients
 from harmonize.yamlfile import parse_yaml
 
@@ -239,6 +239,13 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
         found = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both"
         checks.append(Check(name, "sex", "warning", "one sex per patient", found, "leave these out of subgroups"))
     checks += check_rows(cohort)
+    relabelled = [column for column in cohort.table if str(column).startswith("expert:")]
+    if relabelled and cohort.spec.label_source == "default":
+        gold = cohort.table.loc[cohort.table[relabelled].notna().any(axis=1), "study_id"]
+        found = (
+            f"{gold.nunique():,} studies ({len(gold):,} images): {name}{GOLD} under `evaluate_on` of a grid scores them"
+        )
+        checks.append(Check(name, "labelled by radiologists, too", "note", "", found))
     gone = cohort.quarantine[cohort.quarantine["reason"] == ABSENT]
     absent = len(gone)
     if absent:

@@ -68,7 +68,13 @@ def images(page: DataPage) -> Section:
         lost = dict(_losses(stats))
         sample = page.samples.get(stats.name)
         blocks.append(
-            {"stats": stats, "rows": rows, "sample": sample, "say": say.loss(found, page.flow(stats, "used"), lost)}
+            {
+                "stats": stats,
+                "rows": rows,
+                "sample": sample,
+                "unread": page.flow(stats, NOT_READ),
+                "say": say.loss(found, page.flow(stats, "used"), lost),
+            }
         )
     unread = any(page.flow(stats, NOT_READ) for stats in page.cohorts)
     title = say.kept({page.title(s): (page.flow(s, "used"), page.flow(s, "found")) for s in page.cohorts})
