@@ -56,6 +56,30 @@ def phantom(
     typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
 
 
+@data_app.command(epilog="Example:  bench data people /data/vindr -o /data/vindr/people.csv")
+def people(
+    root: Annotated[Path, typer.Argument(help="The folder of VinDr-CXR, with train/ and test/.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write image_id, sex, age.")],
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Read sex and age from VinDr's DICOM headers, once; as people.csv in its folder they are part of the cohort."""
+    from bench.display import choose_display
+    from bench.store import write_bytes
+    from bench.study import default_workers
+    from harmonize.datasets.vindr import images
+    from harmonize.people import read_people
+
+    files = images(root)
+    if not files:
+        raise ConfigError("no DICOM file in train/ or test/", str(root), "name the folder of VinDr-CXR as published")
+    with choose_display(quiet) as display:
+        table = read_people(files, workers or default_workers(), display.progress)
+    write_bytes(output, table.to_csv(index=False).encode())
+    sexes, ages = int((table["sex"] != "").sum()), int(table["age"].notna().sum())
+    typer.echo(f"{output}: {len(table):,} images, {sexes:,} with a sex, {ages:,} with an age")
+
+
 @data_app.command(
     epilog="Examples:  bench data stats --html data.html   |   bench data stats --data data.yaml --no-images"
 )

@@ -3,8 +3,8 @@
 Layout: train/<image_id>.dicom, test/<image_id>.dicom (.dcm, .png and .jpg are taken too) and annotations/
 {image_labels,annotations}_{train,test}.csv. train has three rows per image, one per reader: a label is present where
 most readers say so. test has one row per image, the consensus of five, and spells "Other disease" without s.
-No patient id is released: the image is the unit. Every image is PA. Sex and age are not read (some files have DICOM
-tags).
+No patient id is released: the image is the unit. Every image is PA. The tables state no sex and no age; people.csv in
+the root or in annotations/ does, where `bench data people` has read it from the DICOM headers.
 Boxes: pixels of the native image; those of all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers of the train images; the test consensus is one.
@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, require, states_array
+from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, recode, require, states_array
 from harmonize.errors import DatasetError
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -77,6 +77,7 @@ _BOX_FINDINGS = {"Pleural effusion": "Pleural Effusion", "Nodule/Mass": "Lung Le
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 _SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
 _READERS = 3
+PEOPLE = "people.csv"
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
@@ -187,12 +188,29 @@ def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.Da
         "study_id": ids,
         "split": split,
         "view": "PA",
-        "sex": "",
-        "age": np.nan,
+        **_people(root, ids),
         "device": "",
         "path": [f"{split}/{image}{suffix.get(image, _SUFFIXES[0])}" for image in ids],
     }
     return pd.DataFrame(columns | {native(label): states[label] for label in LABELS})
+
+
+def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
+    """Return sex and age from people.csv, not stated where the file or a row of it is missing."""
+    path = find(root, PEOPLE, f"annotations/{PEOPLE}")
+    if path is None:
+        return {"sex": "", "age": np.nan}
+    stated = read_text(path, ["image_id", "sex", "age"]).drop_duplicates("image_id").set_index("image_id")
+    stated = stated.reindex(images).set_axis(images.index).fillna("")
+    return {"sex": recode(stated["sex"], {"F": "F", "M": "M"}), "age": numbers(stated["age"])}
+
+
+def images(root: Path) -> list[Path]:
+    """Return the DICOM files of the train and the test folder."""
+    files = [
+        path for split in ("train", "test") for suffix in _SUFFIXES[:2] for path in (root / split).glob(f"*{suffix}")
+    ]
+    return sorted(files)
 
 
 def _suffixes(folder: Path) -> dict[str, str]:
