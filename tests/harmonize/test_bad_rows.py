@@ -1,19 +1,27 @@
 """Bad input: each odd row is named and left out, and what cannot be trusted as a whole is refused."""
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from native_tables import TABLES, touch, written
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.datasets import FAULT, nih, padchest
 from harmonize.datasets import mimic as mimic_layout
+from harmonize.duplicates import Looked, check_images
 from harmonize.inspect import inspect
 from harmonize.rows import FEW, usable
+from harmonize.scan import scan
+from harmonize.seen import seen
+from harmonize.stats import describe
 
 ENTRIES = nih.ENTRIES[0]
 MIMIC_LABELS = "mimic-cxr-2.0.0-chexpert.csv.gz"
@@ -166,3 +174,26 @@ def test_rows_that_can_all_be_used_stay_as_they_are() -> None:
     assert kept.equals(native(4))
     assert left_out.empty
     assert flow == {}
+
+
+def test_a_dicom_without_pixels_and_a_bomb_are_named_and_the_other_images_are_read(tmp_path: Path) -> None:
+    written("vindr", tmp_path / "vindr")
+    empty, bomb, *others = sorted((tmp_path / "vindr").rglob("*.dicom"))
+    data = FileDataset(str(empty), {}, file_meta=FileMetaDataset(), preamble=b"\0" * 128)
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.Rows = data.Columns = 64
+    data.save_as(empty, enforce_file_format=False)
+    whole = cv2.imencode(".png", np.arange(4096, dtype=np.uint8).reshape(64, 64))[1].tobytes()
+    for other in others:
+        other.write_bytes(whole)
+    size = b"IHDR" + (40_000).to_bytes(4, "big") * 2 + whole[24:29]
+    bomb.write_bytes(whole[:12] + size + zlib.crc32(size).to_bytes(4, "big") + whole[33:])
+    cohort = harmonize.load(CohortSpec("vindr", "vindr", tmp_path / "vindr"))
+    looked = Looked(cohort, scan("vindr", cohort.root, cohort.table["path"].tolist(), tmp_path / "store"))
+    (found,) = [check for check in check_images(looked) if check.level == "fault"]
+    assert "2 cannot" in found.found
+    assert f"{empty.stem} (damaged DICOM: no pixel data)" in found.found
+    assert f"{bomb.stem} (40000 x 40000 pixels, more than 100,000,000)" in found.found
+    known = seen(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
+    flow = describe(cohort, seen=known).flow.set_index("step")["images"]
+    assert (flow["kept"], flow["unreadable"], flow["used"]) == (5, 2, 3)
