@@ -11,6 +11,7 @@ from bench.options import DataOption, JsonOption, QuietOption, RegistryOption, S
 from harmonize.errors import ConfigError, CxrError
 
 if TYPE_CHECKING:
+    from bench.grid import Grid
     from bench.study import Display
     from harmonize.cohort import Cohort
     from harmonize.sample import Sample
@@ -55,11 +56,38 @@ def phantom(
     typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
 
 
+@data_app.command(epilog="Example:  bench data people /data/vindr -o /data/vindr/people.csv")
+def people(
+    root: Annotated[Path, typer.Argument(help="The folder of VinDr-CXR, with train/ and test/.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write image_id, sex, age.")],
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Read sex and age from VinDr's DICOM headers, once; as people.csv in its folder they are part of the cohort."""
+    from bench.display import choose_display
+    from bench.store import write_bytes
+    from bench.study import default_workers
+    from harmonize.datasets.vindr import images
+    from harmonize.people import read_people
+
+    files = images(root)
+    if not files:
+        raise ConfigError("no DICOM file in train/ or test/", str(root), "name the folder of VinDr-CXR as published")
+    with choose_display(quiet) as display:
+        table = read_people(files, workers or default_workers(), display.progress)
+    write_bytes(output, table.to_csv(index=False).encode())
+    sexes, ages = int((table["sex"] != "").sum()), int(table["age"].notna().sum())
+    typer.echo(f"{output}: {len(table):,} images, {sexes:,} with a sex, {ages:,} with an age")
+
+
 @data_app.command(
     epilog="Examples:  bench data stats --html data.html   |   bench data stats --data data.yaml --no-images"
 )
 def stats(
     data: DataOption = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="A grid whose split and label space are used, and whose phantoms.")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write one page with figures, too.")] = None,
     no_images: Annotated[bool, typer.Option("--no-images", help="From the tables alone; open no image.")] = False,
     with_images: Annotated[
@@ -79,13 +107,16 @@ def stats(
     """Describe cohorts: images found and used, labels, patients, splits, pixels."""
     from bench.datatext import lines
     from bench.display import choose_display
+    from bench.grid import Grid
+    from bench.registry import Registry
 
     if no_images and with_images:
         raise ConfigError("--no-images and --with-images", "bench data stats", "give one of them")
     with choose_display(quiet or as_json) as display:
-        specs = _specs(data, store, registry, workers, display)
-        cohorts, failed = _read(specs, no_images, display)
-        described = _describe(cohorts, not no_images, display)
+        asked = Grid.read(grid or DEMO, Registry.read(registry))
+        specs = _specs(data, asked, store, workers, display)
+        cohorts, failed = _read(specs, asked, no_images, display)
+        described = _describe(cohorts, asked, None if no_images else store, display)
         samples = {} if no_images else _samples(cohorts, sample, seed, bool(html), with_images, registry, display)
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
@@ -101,40 +132,38 @@ def stats(
 
 
 def _specs(
-    data: Path | None, store: Path, registry: Path | None, workers: int, display: "Display"
+    data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
 ) -> "Mapping[str, CohortSpec]":
-    """Return the cohorts of --data, else the phantoms of the demo grid, made where they are not there yet."""
+    """Return the cohorts of --data, else the phantoms of a grid, made where they are not there yet."""
     from harmonize.specs import read_data
 
     if data is not None:
         return read_data(data)
-    from bench.grid import Grid
     from bench.plan import phantom_root, phantom_specs
-    from bench.registry import Registry
     from bench.store import Store
     from bench.study import default_workers
 
     opened = Store.open(store)
-    grid = Grid.read(DEMO, Registry.read(registry))
     typer.echo(
-        f"no --data: phantom cohorts (synthetic images) of the grid {DEMO}, under {phantom_root(grid, opened)}",
+        f"no --data: phantom cohorts (synthetic images) of the grid {grid.name}, under {phantom_root(grid, opened)}",
         err=True,
     )
     return phantom_specs(grid, opened, workers or default_workers(), display.progress)
 
 
 def _read(
-    specs: "Mapping[str, CohortSpec]", no_images: bool, display: "Display"
+    specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
     """Return the cohorts that can be read, and why others cannot; raise the reason when none can."""
     from harmonize.cohort import load
+    from harmonize.findings import space
 
     cohorts: dict[str, Cohort] = {}
     failed: dict[str, CxrError] = {}
     for done, (name, spec) in enumerate(specs.items()):
         display.progress("read cohorts", done, len(specs))
         try:
-            cohorts[name] = load(spec, images=not no_images)
+            cohorts[name] = load(spec, findings=space(grid.configs[0].space), images=not no_images)
         except CxrError as error:
             failed[name] = error
     display.progress("read cohorts", len(specs), len(specs))
@@ -143,13 +172,25 @@ def _read(
     return cohorts, failed
 
 
-def _describe(cohorts: "Mapping[str, Cohort]", looked: bool, display: "Display") -> "dict[str, Stats]":
+def _describe(
+    cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
+) -> "dict[str, Stats]":
+    """Return the tables of each cohort; of its images what earlier checks and runs of the store have seen, if given."""
+    from bench.grid import split_of
+    from bench.store import short_hash
+    from harmonize.findings import space
+    from harmonize.seen import seen
     from harmonize.stats import describe
 
+    shares, findings = split_of(grid.configs[0]), space(grid.configs[0].space)
     described = {}
     for done, (name, cohort) in enumerate(cohorts.items()):
         display.progress("count", done, len(cohorts))
-        described[name] = describe(cohort, looked=looked)
+        known = None
+        if store is not None:
+            decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
+            known = seen(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=known)
     display.progress("count", len(cohorts), len(cohorts))
     return described
 

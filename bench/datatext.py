@@ -7,7 +7,7 @@ import pandas as pd
 
 from harmonize.sample import SIDES, Sample
 from harmonize.splits import rule
-from harmonize.stats import SHARES, STATE_NAMES, Stats
+from harmonize.stats import NOT_READ, SHARES, STATE_NAMES, Stats
 
 _LONGEST = 24
 
@@ -61,7 +61,10 @@ def _flow(described: Sequence[Stats]) -> list[str]:
         mark = {"loss": "- ", "note": "  of these "}.get(kinds[step], "")
         rows.append([mark + step.replace("_", " "), *(_number(_images(stats, step)) for stats in described)])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
-    return ["Images: from found to used", *aligned(["", *(s.name for s in described)], rows)]
+    text = ["Images: from found to used", *aligned(["", *(s.name for s in described)], rows)]
+    if any(_images(stats, NOT_READ) for stats in described):
+        text.append("not yet read: may turn out unreadable; `bench check` opens every image once")
+    return text
 
 
 def _images(stats: Stats, step: str) -> int | None:
@@ -181,7 +184,9 @@ def _splits(described: Sequence[Stats]) -> list[str]:
         text.append(
             f"{stats.name}: {shared} shared patients ({total - shared:,} / {total:,} in one split); {stats.split_rule}"
         )
-    return [*text, f"the rule: {rule(SHARES)}"]
+    shares = described[0].shares
+    whose = "the default of a grid; --grid takes another" if shares == SHARES else "of this grid"
+    return [*text, f"the rule: {rule(shares)}", f"its shares: {whose}"]
 
 
 def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:

@@ -95,7 +95,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
     try:
         specs = read_data(data)
     except CxrError as error:
-        return [_check("data", False, str(error).replace("\n", "; "))]
+        return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
     checks, looked = [], []
     for name, spec in specs.items():
         cohort, found = inspect(spec)

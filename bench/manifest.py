@@ -96,7 +96,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
                 "layout": ref.layout,
                 "headline_split": ref.headline_split,
                 "flow": dict(cohort.flow),
-                "absent": len(cohort.quarantine),
+                "absent": cohort.flow["absent"],
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),

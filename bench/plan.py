@@ -22,7 +22,7 @@ from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import UNMAPPED_CODE, labels_yaml, space
 from harmonize.phantom import PhantomSettings, write_cohorts
-from harmonize.specs import CohortSpec, read_data
+from harmonize.specs import GOLD, CohortSpec, read_data, with_gold
 from harmonize.splits import assign, shared_patients
 
 EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
@@ -81,6 +81,7 @@ def make_plan(
     """
     specs = read_data(data) if data else phantom_specs(grid, store, workers, progress)
     names = (grid.train_on, *grid.evaluate_on)
+    specs = with_gold(specs, names)
     for name in names:
         if name not in specs:
             fix = f"add {name!r} to the data, or take it out of the grid; found: {', '.join(specs) or 'nothing'}"
@@ -126,7 +127,8 @@ def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
 def phantom_settings(grid: Grid) -> PhantomSettings:
     """Return the synthetic cohorts that a grid asks for."""
     choice = grid.phantom
-    images = {grid.train_on: choice.source, **dict.fromkeys(grid.evaluate_on, choice.external)}
+    away = (name.removesuffix(GOLD) for name in grid.evaluate_on)
+    images = {grid.train_on: choice.source, **dict.fromkeys(away, choice.external)}
     try:
         return PhantomSettings(
             seed=choice.seed,
@@ -151,7 +153,7 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
     """Make the phantom cohorts of a grid in the store, once, and return where they are."""
     known = labels_yaml()["datasets"]
     for name in (grid.train_on, *grid.evaluate_on):
-        if name not in known or name == "table":
+        if name.removesuffix(GOLD) not in known or name == "table":
             fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
             raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
     root = phantom_root(grid, store)

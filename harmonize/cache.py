@@ -102,7 +102,7 @@ def open_cache(
         raise ValueError("a cache of no images")
     home = folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
     home.mkdir(parents=True, exist_ok=True)
-    wanted = _stat(root, table)
+    wanted = file_states(root, table)
     with lock(home / "lock"):
         current = _open(home, geometry)
         if current is not None and current.index[_COLUMNS[:4]].equals(wanted):
@@ -114,7 +114,7 @@ def open_cache(
     return opened
 
 
-def _stat(root: Path, table: pd.DataFrame) -> pd.DataFrame:
+def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return image_id, path, size and mtime_ns of every row; size -1 for a file that is absent."""
     sizes, times = [], []
     for path in table["path"]:

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from harmonize import labelmap
 from harmonize.choose import by_group, by_row
-from harmonize.datasets import BASE, adapter
+from harmonize.datasets import FAULT, adapter
 from harmonize.errors import DatasetError
 from harmonize.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
+from harmonize.rows import usable
 from harmonize.specs import CohortSpec
 from harmonize.splits import shared_patients
 
 QUARANTINE = ("image_id", "path", "reason")
+UNKNOWN_LABEL = "unknown label "  # begins the reason of a doubt
+ABSENT = "listed but absent"  # the reason of an image whose file is not there
 
 
 @dataclass(frozen=True, eq=False)  # no slots: the id is computed once and kept
@@ -28,8 +31,8 @@ class Cohort:
     """The images of one dataset after harmonisation: the frontal ones, or those that its spec chooses.
 
     table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
-    quarantine  image_id, path, reason of images that are listed but absent
-    flow        images found -> dropped by reason -> not_frontal -> other filters -> absent -> kept. Of those kept, and
+    quarantine  image_id, path, reason of images that are listed but absent, and of rows that cannot be used
+    flow        images found -> dropped by reason -> repeated_row, bad_row (where any) -> not_frontal -> other filters -> absent -> kept. Of those kept, and
                 left as they are: `contradictory` ("No Finding" together with another finding), and where there are any
                 `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
     doubts      image_id, path, reason of kept images whose patient is stated as F and as M, or whose label is no word of
@@ -63,9 +66,10 @@ def load(
     """Read one cohort: native table -> checks -> the images that are chosen and on disk -> findings.
 
     With `images=False` nothing is looked for on disk: every listed image counts as there.
-    Raises DatasetError for whatever would make numbers wrong: missing files and columns, repeated image ids, blank
-    patient ids, a patient in two official splits, paths that leave the root, or no image left; ConfigError for a label
-    source or gold subset that the layout does not have.
+    A row that cannot be used (a cell that is no label, no patient, a path that leaves the root, an image id whose rows
+    differ) goes to the quarantine. Raises DatasetError for whatever would make numbers wrong: missing files and
+    columns, more such rows than a few, a patient in two official splits, or no image left; ConfigError for a label source
+    or gold subset that the layout does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
     native = _read(spec, spec.label_source)
@@ -74,10 +78,11 @@ def load(
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
         native = native[native["drop"] == ""].drop(columns="drop")
-    _check(native, where)
+    native, unusable = usable(native, where, flow)
+    shared_patients(native, native["split"], where)
     native = by_row(native, spec.choice, spec.layout, flow, where)
     on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
-    absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason="listed but absent")
+    absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
     flow["absent"] = len(absent)
     native = by_group(native[on_disk], spec.choice, flow).reset_index(drop=True)
     flow["kept"] = len(native)
@@ -93,14 +98,14 @@ def load(
     flow["contradictory"] = _contradictory(states)
     odd = labelmap.unknown_words(native, spec.layout)
     two_sexes = native.loc[_two_sexes(native), ["image_id", "path"]].assign(reason="contradictory sex")
-    strange = native.loc[odd.index, ["image_id", "path"]].assign(reason="unknown label " + odd.map(repr))
+    strange = native.loc[odd.index, ["image_id", "path"]].assign(reason=UNKNOWN_LABEL + odd.map(repr))
     remarks = {"unlabelled": int(states.isna().all(axis=1).sum())}
     remarks |= {"contradictory_sex": len(two_sexes), "unknown_label": len(strange)}
     flow |= {name: number for name, number in remarks.items() if number}
     doubts = pd.concat([two_sexes, strange])
     phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
-    absent, doubts = absent.reset_index(drop=True), doubts.reset_index(drop=True)
-    return Cohort(spec.name, spec.layout, spec.root, table, absent, flow, phantom, spec, doubts)
+    left_out, doubts = pd.concat([unusable, absent], ignore_index=True), doubts.reset_index(drop=True)
+    return Cohort(spec.name, spec.layout, spec.root, table, left_out, flow, phantom, spec, doubts)
 
 
 def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
@@ -123,38 +128,13 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         if not borrowed:
             continue
         other = _read(replace(spec, label_source=source), source)
+        if FAULT in other:
+            other = other[other[FAULT] == ""]
+        other = other.drop_duplicates("image_id")
         found = labelmap.apply(other, spec.layout, mapping, borrowed).set_axis(other["image_id"])
         aligned = found.reindex(native["image_id"]).set_axis(native.index)  # an image that the source lacks is null
         states[borrowed] = aligned[borrowed]
     return states
-
-
-def _check(native: pd.DataFrame, where: str) -> None:
-    """Raise DatasetError for a native table that is not what every layout promises."""
-    missing = [column for column in BASE if column not in native]
-    if missing:
-        raise ValueError(f"the adapter left out {missing}")  # a bug, not bad input
-    for column in ("image_id", "patient_id"):
-        blank = int((native[column] == "").sum())
-        if blank:
-            raise DatasetError(
-                f"{blank} rows have no {column}", where, "fill it in or remove the rows: patients must not mix"
-            )
-    shared_patients(native, native["split"], where)
-    repeated = native["image_id"].duplicated()
-    if repeated.any():
-        example = native.loc[repeated, "image_id"].iloc[0]
-        raise DatasetError(
-            f"{int(repeated.sum())} image ids are repeated, e.g. {example!r}", where, "keep one row per image"
-        )
-    path = native["path"]
-    escapes = path.str.contains(r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00", regex=True)
-    if escapes.any():
-        raise DatasetError(
-            f"{int(escapes.sum())} paths leave the root, e.g. {path[escapes].iloc[0]!r}",
-            where,
-            "use paths below the root",
-        )
 
 
 def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:

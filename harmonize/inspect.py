@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
-from harmonize.cohort import Cohort, load
+from harmonize.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load
 from harmonize.datasets import LABELS, adapter, native
 from harmonize.datasets.csvfile import find, header, numbers, read_text
 from harmonize.errors import CxrError
 from harmonize.findings import STATES
-from harmonize.specs import CohortSpec
+from harmonize.specs import GOLD, CohortSpec
 from harmonize.splits import shared_patients
 from harmonize.yamlfile import parse_yaml
 
@@ -238,13 +238,45 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     if (sexes > 1).any():
         found = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both"
         checks.append(Check(name, "sex", "warning", "one sex per patient", found, "leave these out of subgroups"))
-    absent = len(cohort.quarantine)
+    checks += check_rows(cohort)
+    relabelled = [column for column in cohort.table if str(column).startswith("expert:")]
+    if relabelled and cohort.spec.label_source == "default":
+        gold = cohort.table.loc[cohort.table[relabelled].notna().any(axis=1), "study_id"]
+        found = (
+            f"{gold.nunique():,} studies ({len(gold):,} images): {name}{GOLD} under `evaluate_on` of a grid scores them"
+        )
+        checks.append(Check(name, "labelled by radiologists, too", "note", "", found))
+    gone = cohort.quarantine[cohort.quarantine["reason"] == ABSENT]
+    absent = len(gone)
     if absent:
-        found = f"{absent:,} are not, e.g. {cohort.quarantine['image_id'].iloc[0]}"
+        found = f"{absent:,} are not, e.g. {gone['image_id'].iloc[0]}"
         level, fix = broken(cohort, absent, "complete the download, or take their rows out of the table")
         checks.append(Check(name, "absent images", level, "all listed images are on disk", found, fix))
     flow = ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in cohort.flow.items())
     checks.append(Check(name, "images used", "ok", "", flow))
+    return checks
+
+
+def check_rows(cohort: Cohort) -> list[Check]:
+    """Return the checks of rows by themselves: those left out, repeated ones, and labels that are no word of theirs."""
+    name, flow = cohort.name, cohort.flow
+    checks = []
+    left_out = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
+    if len(left_out):
+        of = flow["found"]
+        shown = "; ".join(f"{reason} ({number:,})" for reason, number in left_out.value_counts().head(3).items())
+        fix = "correct the table; a run leaves these rows out and counts them"
+        found = f"{len(left_out):,} of {of:,} cannot: {shown}"
+        checks.append(Check(name, "rows left out", "fault", "every row can be used", found, fix))
+    if "repeated_row" in flow:
+        found = f"{flow['repeated_row']:,} rows repeat another in every cell"
+        checks.append(Check(name, "repeated rows", "warning", "one row per image", found, "each is read once"))
+    words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
+    if len(words):
+        common = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)
+        found = f"{len(words):,} rows have others: " + ", ".join(f"{word} ({n:,})" for word, n in common.items())
+        fix = "such a word counts as none of the findings: correct it if it is one"
+        checks.append(Check(name, "words", "warning", "words of the release", found, fix))
     return checks
 
 

@@ -57,8 +57,7 @@ def scan(
 
     progress gets (name, images done, images in all). Raises SetupError when the folder cannot be written.
     """
-    mark = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]
-    path = folder / f"{name}-{mark}-v{PIXELS_VERSION}.{HASH_VERSION}.records"
+    path = folder / f"{name}-{_mark(root)}.records"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{path.stem}.lock"):
@@ -69,9 +68,9 @@ def scan(
 
 def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int, progress: Progress | None) -> Scan:
     """Return the scan, with the records file locked."""
-    keys = [_key(root, image) for image in paths]
+    keys = [key_of(image, *_state(root, image)) for image in paths]
     records = np.zeros(len(paths), _RECORD)
-    known = _read_records(path)
+    known = _whole_records(path)
     place = {record.tobytes(): number for number, record in enumerate(known["key"])}
     todo = []
     for row, key in enumerate(keys):
@@ -99,23 +98,43 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
     return Scan(records["content"], records["hash"], records["flat"], records["small"], reasons, reused)
 
 
-def _key(root: Path, image: str) -> bytes:
-    """Return 16 bytes that stand for a path and the state of its file."""
+def _mark(root: Path) -> str:
+    """Return what the records of a folder of images are known by, and of which versions they are."""
+    return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
+
+
+def records_of(folder: Path, root: Path) -> list[Path]:
+    """Return the records of every scan of images below root, whatever the cohort was called."""
+    return sorted(folder.glob(f"*-{_mark(root)}.records"))
+
+
+def _state(root: Path, image: str) -> tuple[int, int]:
+    """Return size and time of change of a file, (-1, 0) where there is none."""
     try:
         status = os.stat(os.path.join(root, image))  # noqa: PTH116, PTH118  (a million times)
-        state = f"{status.st_size}/{status.st_mtime_ns}"
     except OSError:
-        state = "absent"
+        return -1, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def key_of(image: str, size: int, mtime_ns: int) -> bytes:
+    """Return 16 bytes that stand for a path and the state of its file; size -1: there is none."""
+    state = "absent" if size < 0 else f"{size}/{mtime_ns}"
     return hashlib.blake2b(f"{image}\x00{state}".encode(), digest_size=16).digest()
 
 
-def _read_records(path: Path) -> NDArray[np.void]:
-    """Return the whole records of earlier scans; cut off what an interruption left of the last one."""
+def _whole_records(path: Path) -> NDArray[np.void]:
+    """Return the records of earlier scans; cut off what an interruption left of the last one."""
+    if path.exists():
+        os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
+    return read_records(path)
+
+
+def read_records(path: Path) -> NDArray[np.void]:
+    """Return key, content, hash, flat, reason and small of whole records, in the order in which they were made."""
     if not path.exists():
         return np.zeros(0, _RECORD)
-    whole = path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize
-    os.truncate(path, whole)
-    return np.fromfile(path, _RECORD)
+    return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)
 
 
 def _in_threads(

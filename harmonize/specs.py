@@ -1,8 +1,8 @@
 """Where cohorts are: a folder with chexpert/ mimic/ nih/ padchest/ vindr/ brax/, or a YAML file that names each."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,15 @@ from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import check_source, labels_yaml
 from harmonize.yamlfile import read_yaml
 
+_SIGNS = {  # layout -> files that only it has
+    "chexpert": ("CheXpert-v1.0*", "valid.csv", "CheXpert"),
+    "mimic": ("mimic-cxr-*",),
+    "nih": ("Data_Entry_2017*",),
+    "padchest": ("PADCHEST_*",),
+    "vindr": ("annotations/image_labels_*",),
+    "brax": ("master_spreadsheet*",),
+}
+GOLD = "-gold"  # of a name: the gold subset of the cohort named before it
 _TEXTS = ("layout", "root", "table", "mapping")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", *_CHOICES)
@@ -49,9 +58,13 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
         }
         if not found:
             names = "/ ".join(name for name in LAYOUTS if name != "table")
-            raise DatasetError(
-                "no cohort in this folder", str(path), f"it should hold at least one of {names}/, or give a YAML file"
-            )
+            layout = _layout_of(path)
+            fix = f"it should hold at least one of {names}/, or give a YAML file"
+            if layout:
+                fix = f"this looks like {layout} itself: give a YAML file with `{layout}: {{layout: {layout}, root: ...}}`"
+                if path.resolve().name == layout:
+                    fix = f"this looks like {layout} itself: give the folder above it"
+            raise DatasetError("no cohort in this folder", str(path), fix)
         return found
     if not path.exists():
         raise DatasetError("no such file or folder", str(path), "correct --data")
@@ -59,6 +72,27 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
     if not isinstance(content, Mapping) or not content:
         raise ConfigError("no cohorts in the file", str(path), "write e.g. nih: {layout: nih, root: /data/nih}")
     return {str(name): _spec(str(name), entry, path) for name, entry in content.items()}
+
+
+def _layout_of(path: Path) -> str:
+    """Return the published layout whose files lie in the folder itself, "" for none."""
+    return next((layout for layout, names in _SIGNS.items() if any(any(path.glob(name)) for name in names)), "")
+
+
+def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
+    """Return the cohorts and, for each of `names` that is none of them, the gold subset of the cohort before "-gold".
+
+    Of MIMIC it has the labels of its radiologists. Names that say nothing of the kind are left out.
+    """
+    found = dict(specs)
+    for name in names:
+        base = specs.get(name.removesuffix(GOLD))
+        if name not in specs and base is not None:
+            expert = base.layout == "mimic"
+            source, hybrid = ("expert", ()) if expert else (base.label_source, base.hybrid)
+            choice = replace(base.choice, gold=True)
+            found[name] = replace(base, name=name, choice=choice, label_source=source, hybrid=hybrid)
+    return found
 
 
 def _spec(name: str, entry: Any, path: Path) -> CohortSpec:

@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 
 from harmonize.cohort import Cohort
 from harmonize.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
+from harmonize.groups import distinct, groups
 from harmonize.labelmap import grade
+from harmonize.seen import Seen
 from harmonize.splits import assign
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-NOT_STATED = "not stated"
+NOT_READ = "not_yet_read"  # images that nobody has opened: some of those used may turn out unreadable
 _STOCKS = ("found", "kept")  # how many are there; what lies between is lost, what comes after is a remark on those kept
-_OLDEST = 90
-_DEVICES = 8  # named at most; the rest is one group
-_PER_PATIENT = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 10**9))
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +34,7 @@ class Stats:
     groups    what (view, sex, age, device, images per patient, images per study), group, images, owners (patients, or
               studies for images per study)
     splits    split, origin (official or rule), images, patients
+    shares    of the splits that the rule cuts
     facts     title, place, licence, reference, counts, quartiles of age, patients in more than one split
     """
 
@@ -47,22 +47,30 @@ class Stats:
     groups: pd.DataFrame
     splits: pd.DataFrame
     split_rule: str
+    shares: Mapping[str, float]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def describe(
-    cohort: Cohort, findings: Sequence[str] = FINDINGS, shares: Mapping[str, float] = SHARES, *, looked: bool = True
+    cohort: Cohort,
+    findings: Sequence[str] = FINDINGS,
+    shares: Mapping[str, float] = SHARES,
+    *,
+    looked: bool = True,
+    seen: Seen | None = None,
 ) -> Stats:
     """Return the tables of one cohort. Images on which no finding of `findings` has a state are lost, as unlabelled.
 
     looked  whether images were looked for on disk: without it the flow says nothing of absent ones
+    seen    what is known of the images from earlier looks: those that cannot be read are lost, those never read counted
     """
     named = [finding for finding in findings if finding in cohort.table]
     state_NK = _states(cohort.table, named)
     labelled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    flow = _flow(cohort, int(labelled.sum()), looked)
-    table = cohort.table if labelled.all() else cohort.table[labelled].reset_index(drop=True)
-    state_NK = state_NK if labelled.all() else state_NK[labelled]
+    used = labelled if seen is None else labelled & ~seen.unreadable
+    flow = _flow(cohort, labelled, used, looked, seen)
+    table = cohort.table if used.all() else cohort.table[used].reset_index(drop=True)
+    state_NK = state_NK if used.all() else state_NK[used]
     patients = _codes(table, ["patient_id"])
     studies = _codes(table, ["patient_id", "study_id"])
     split = assign(table, shares) if len(table) else pd.Series("", index=table.index)
@@ -73,9 +81,10 @@ def describe(
         flow,
         _findings(cohort.layout, named, state_NK, patients),
         _together(named, state_NK),
-        _groups(table, patients, studies),
+        groups(table, patients, studies),
         _splits(table, split, patients),
         split_rule(table, shares),
+        dict(shares),
         _facts(cohort, table, patients, studies, split),
     )
 
@@ -85,7 +94,7 @@ def as_dict(stats: Stats) -> dict[str, Any]:
     frames = ("flow", "findings", "together", "groups", "splits")
     tables = {name: [_plain(row) for row in getattr(stats, name).to_dict("records")] for name in frames}
     head = {"name": stats.name, "layout": stats.layout, "phantom": stats.phantom, **_plain(dict(stats.facts))}
-    return {**head, **tables, "split_rule": stats.split_rule}
+    return {**head, **tables, "split_rule": stats.split_rule, "shares": dict(stats.shares)}
 
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
@@ -119,8 +128,10 @@ def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
-def _flow(cohort: Cohort, labelled: int, looked: bool) -> pd.DataFrame:
-    """Return what the reader of the cohort counted, then images without any label, then those used."""
+def _flow(
+    cohort: Cohort, labelled: NDArray[np.bool_], used: NDArray[np.bool_], looked: bool, seen: Seen | None
+) -> pd.DataFrame:
+    """Return what the reader of the cohort counted, then images that cannot be read or have no label, then those used."""
     rows: list[tuple[str, str, int]] = []
     notes: list[tuple[str, str, int]] = []
     ended = False
@@ -130,7 +141,13 @@ def _flow(cohort: Cohort, labelled: int, looked: bool) -> pd.DataFrame:
         kind = "stock" if step in _STOCKS else "note" if ended else "loss"
         ended |= step == "kept"
         (notes if kind == "note" else rows).append((step, kind, int(images)))
-    rows += [("unlabelled", "loss", len(cohort.table) - labelled), ("used", "stock", labelled)]
+    number = int(used.sum())
+    if seen is not None and seen.looked.any():
+        rows.append(("unreadable", "loss", int(seen.unreadable.sum())))
+        labelled = labelled[~seen.unreadable]
+    rows += [("unlabelled", "loss", int((~labelled).sum())), ("used", "stock", number)]
+    if seen is not None and not seen.looked.all():
+        notes.insert(0, (NOT_READ, "note", int((used & ~seen.looked).sum())))
     return pd.DataFrame([*rows, *notes], columns=["step", "kind", "images"])
 
 
@@ -144,7 +161,7 @@ def _findings(
             name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
         }
         stated = "stated" if layout == "table" else grade(layout, finding)
-        sick = _distinct(patients[state == PRESENT])
+        sick = distinct(patients[state == PRESENT])
         rows.append({"finding": finding, "grade": stated, **counts, "patients_present": sick})
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
 
@@ -163,62 +180,6 @@ def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["finding", "other", "stated", "has", "both"])
 
 
-def _groups(table: pd.DataFrame, patients: NDArray[np.int64], studies: NDArray[np.int64]) -> pd.DataFrame:
-    frames = [
-        _count("view", table["view"], patients),
-        _count("sex", table["sex"].where(table["sex"] != "", NOT_STATED), patients),
-        _count("age", _decades(table["age"]), patients),
-        _count("device", _few(table["device"]), patients),
-        _per("images per patient", patients),
-        _per("images per study", studies),
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _distinct(codes: NDArray[np.int64]) -> int:
-    """Return how many different codes there are."""
-    return int(np.count_nonzero(np.bincount(codes))) if len(codes) else 0
-
-
-def _count(what: str, values: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
-    """Return images and patients of each value, in the order of the values, "not stated" last."""
-    codes, names = pd.factorize(values.astype(object), sort=True)
-    images = np.bincount(codes, minlength=len(names))
-    order = sorted(range(len(names)), key=lambda i: (names[i] == NOT_STATED, i))
-    rows = [(what, str(names[i]), int(images[i]), _distinct(patients[codes == i])) for i in order]
-    return pd.DataFrame(rows, columns=["what", "group", "images", "owners"])
-
-
-def _decades(age: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return the decade of each age, e.g. "40-49", "90+" from 90 on."""
-    years = age.to_numpy(np.float64, na_value=np.nan)
-    known = np.isfinite(years)
-    decade = np.where(known, np.clip(np.nan_to_num(years), 0, _OLDEST) // 10, -1).astype(int)
-    names = [NOT_STATED, *(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(_OLDEST // 10)), f"{_OLDEST}+"]
-    return pd.Series(np.array(names, object)[decade + 1], index=age.index)
-
-
-def _few(device: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return the devices with the rare ones joined."""
-    named = device.where(device != "", NOT_STATED).astype(str)
-    counts = named[named != NOT_STATED].value_counts()
-    if len(counts) <= _DEVICES:
-        return named
-    rest = set(counts.index[_DEVICES - 1 :])
-    return named.where(~named.isin(rest), f"{len(rest)} others")
-
-
-def _per(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:
-    """Return how many images belong to owners (patients or studies) with so many images, and how many owners."""
-    number = np.bincount(owners) if len(owners) else np.zeros(0, np.int64)
-    rows = []
-    for low, high in _PER_PATIENT:
-        mine = number[(number >= low) & (number <= high)]
-        name = str(low) if low == high else f"{low}+" if high >= 10**9 else f"{low}-{high}"
-        rows.append((what, name, int(mine.sum()), len(mine)))
-    return pd.DataFrame(rows, columns=["what", "group", "images", "owners"])
-
-
 def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
     """Return the size of each split; "official" where the dataset itself names exactly those rows."""
     given, chosen = table["split"].to_numpy(object), split.to_numpy(object)
@@ -226,7 +187,7 @@ def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.i
     for name in sorted(set(chosen), key=lambda part: (_place(part), part)):
         mine = chosen == name
         origin = "official" if np.array_equal(mine, given == name) else "rule"
-        rows.append((str(name), origin, int(mine.sum()), _distinct(patients[mine])))
+        rows.append((str(name), origin, int(mine.sum()), distinct(patients[mine])))
     return pd.DataFrame(rows, columns=["split", "origin", "images", "patients"])
 
 
@@ -273,7 +234,7 @@ def _torn(patients: NDArray[np.int64], values: NDArray[Any], stated: NDArray[np.
     mine = patients[stated]
     first = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
     first[mine] = codes  # some row of each patient speaks for it
-    return _distinct(mine[first[mine] != codes])
+    return distinct(mine[first[mine] != codes])
 
 
 def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from harmonize.groups import NOT_STATED
 from harmonize.sample import Sample
-from harmonize.stats import NOT_STATED, Stats
+from harmonize.stats import Stats
 from reports import datafigures as draw
 from reports import datasentences as say
 from reports.described import DataPage

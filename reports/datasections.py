@@ -5,7 +5,7 @@ from typing import Any
 from markupsafe import Markup
 
 from harmonize.splits import rule as split_rule
-from harmonize.stats import SHARES, STATE_NAMES, Stats
+from harmonize.stats import NOT_READ, SHARES, STATE_NAMES, Stats
 from reports import data_sentences
 from reports import datafigures as draw
 from reports import datasentences as say
@@ -68,10 +68,19 @@ def images(page: DataPage) -> Section:
         lost = dict(_losses(stats))
         sample = page.samples.get(stats.name)
         blocks.append(
-            {"stats": stats, "rows": rows, "sample": sample, "say": say.loss(found, page.flow(stats, "used"), lost)}
+            {
+                "stats": stats,
+                "rows": rows,
+                "sample": sample,
+                "unread": page.flow(stats, NOT_READ),
+                "say": say.loss(found, page.flow(stats, "used"), lost),
+            }
         )
+    unread = any(page.flow(stats, NOT_READ) for stats in page.cohorts)
     title = say.kept({page.title(s): (page.flow(s, "used"), page.flow(s, "found")) for s in page.cohorts})
-    return Section("images", "Images", write("data_images.html.j2", page=page, blocks=blocks, title=title))
+    return Section(
+        "images", "Images", write("data_images.html.j2", page=page, blocks=blocks, title=title, unread=unread)
+    )
 
 
 def findings(page: DataPage) -> Section:
@@ -121,9 +130,9 @@ def splits(page: DataPage) -> Section:
         )
     shared, people = sum(r["shared"] for r in rows), sum(s.facts["patients"] for s in page.cohorts)
     title = say.splits(shared, people, len(page.cohorts))
-    return Section(
-        "splits", "Splits", write("data_splits.html.j2", page=page, rows=rows, title=title, rule=split_rule(SHARES))
-    )
+    shares = page.cohorts[0].shares
+    context = {"rows": rows, "title": title, "rule": split_rule(shares), "usual": shares == SHARES}
+    return Section("splits", "Splits", write("data_splits.html.j2", page=page, **context))
 
 
 def method(page: DataPage) -> Section:
@@ -146,6 +155,11 @@ def _step(step: str) -> str:
         "contradictory": "“No Finding” beside a finding",
         "contradictory_sex": "of patients of two sexes",
         "absent": "listed, but no file",
+        "unreadable": "that cannot be read",
+        "bad_row": "rows that cannot be used",
+        "repeated_row": "rows that repeat another",
+        "unknown_label": "with a word that is no label",
+        NOT_READ: "not yet read",
     }
     return words.get(step, step.replace("_", " "))
 

@@ -6,7 +6,8 @@ table has one row per image and the columns of `BASE`; then dataset extras; then
     column families   chexpert, mimic, brax, vindr: one Int8 column "native:<label>" with a label state each
     token families    nih, padchest: one text column "native:labels", the labels that were seen, joined with "|"
 
-Text is never null: "" means not stated. `drop`, where an adapter has it, names why an image is no member of the cohort.
+Text is never null: "" means not stated. `drop`, where an adapter has it, names why an image is no member of the cohort;
+`fault`, only there when some row has one, why a row cannot be used ("" where it can).
 """
 
 from importlib import import_module
@@ -30,6 +31,7 @@ FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: known to be frontal, PA or A
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
 LABELS = "native:labels"  # the one native column of a token family
+FAULT = "fault"  # of a row: a cell that is no label, ids that say nothing. `harmonize.rows` says what comes of it
 
 
 def adapter(layout: str) -> ModuleType:

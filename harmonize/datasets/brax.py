@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import native
+from harmonize.datasets import FAULT, native
 from harmonize.datasets.csvfile import cells, numbers, read_text, recode, require
 
 FILES = ("master_spreadsheet_update.csv", "master_spreadsheet.csv")
@@ -58,7 +58,8 @@ def read(root: Path) -> pd.DataFrame:
         "path": where,
         "drop": np.where(_is_strip(raw), "strip", ""),
     }
-    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS})
+    faults = {FAULT: raw[FAULT]} if FAULT in raw else {}
+    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS} | faults)
 
 
 def _is_strip(raw: pd.DataFrame) -> pd.Series:

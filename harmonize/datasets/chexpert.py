@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from harmonize.datasets import native
-from harmonize.datasets.csvfile import cells, find, header, numbers, read_text, recode, require
+from harmonize.datasets import FAULT, native
+from harmonize.datasets.csvfile import cells, faults, find, first_of, header, numbers, read_text, recode, require
 from harmonize.errors import DatasetError
 
 LABELS = (
@@ -45,6 +45,7 @@ TRAIN = {  # label source -> file of the training labels
 PREFIX = "CheXpert-v1.0-small/"
 _PREFIXES = r"^(?:CheXpert-v1\.0(?:-small)?/|CheXpert/)"
 _STUDY = r"(?P<folder>\w+)/(?P<patient>patient\d+)/(?P<study>study\d+)"
+_PATH = "of the form train/patient00001/study1/view1_frontal.jpg"
 _SEX = {"Female": "F", "Male": "M"}
 _SEX_BACK = {"F": "Female", "M": "Male", "": "Unknown"}
 
@@ -76,7 +77,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         by_study = "Study" in header(test)
         images = _read_studies(test, folder) if by_study else read_images(test, "expert_test")
         parts.append(_placed(images, folder, root))
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table.fillna({FAULT: ""}) if FAULT in table else table
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
@@ -147,18 +149,16 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
     where = raw["Path"].str.replace(_PREFIXES, "", regex=True)
     names = where.str.extract(_STUDY)
-    if names["patient"].isna().any():
-        line = int(names["patient"].isna().to_numpy().argmax()) + 2
-        fix = "a path reads train/patient00001/study1/view1_frontal.jpg"
-        raise DatasetError("a path without patient and study", f"{path}:{line}", fix)
+    fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
+    fault = first_of(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
     age = numbers(raw["Age"])
     base = {
         "image_id": where.str.replace(r"^\w+/", "", regex=True)
         .str.replace(r"\.\w+$", "", regex=True)
         .str.replace("/", "_"),
-        "patient_id": names["patient"],
-        "study_id": names["patient"] + "/" + names["study"],
+        "patient_id": names["patient"].fillna(""),
+        "study_id": (names["patient"] + "/" + names["study"]).fillna(""),
         "split": split,
         "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL").where(~lateral, "LATERAL"),
         "sex": recode(raw["Sex"], _SEX),
@@ -166,7 +166,8 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "device": "",
         "path": where,
     }
-    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS})
+    marked = {FAULT: fault} if (fault != "").any() else {}
+    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS} | marked)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harmonize.datasets import FAULT
 from harmonize.errors import DatasetError
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -23,6 +24,7 @@ STATES = {
     "-1.0": UNCERTAIN,
     "": NOT_MENTIONED,
 }
+_SHOWN = 60  # characters of a cell in a message
 _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
 
 
@@ -65,8 +67,9 @@ def read_text(
 ) -> pd.DataFrame:
     """Return the named columns, in this order: text as written ("" for blank), `labels` as Int8 states.
 
-    Columns in `optional` are left out when the file has none. DatasetError names the file and
-    the column that is missing, or the line whose label cell is no state, or that the file is empty or cut off.
+    Columns in `optional` are left out when the file has none. A label cell that is no state is null, and the column
+    FAULT, there where some row has one, names it with its line. DatasetError names the file and the column that is
+    missing, or says that the file is empty or cut off.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -80,7 +83,9 @@ def read_text(
     if frame.empty and not may_be_empty:
         raise DatasetError("the table has no rows", str(path), "download it again: a header alone is no dataset")
     _check_end(path, 1 + max(present.index(column) for column in frame.columns))
-    return frame.assign(**{column: _states(frame[column], path) for column in labels})
+    fault = np.full(len(frame), "", object)
+    states = {column: _states(frame[column], path, fault) for column in labels}
+    return frame.assign(**states, **({FAULT: fault} if (fault != "").any() else {}))
 
 
 def _check_end(path: Path, num_fields: int) -> None:
@@ -115,17 +120,39 @@ def _read_csv(path: Path, **options: object) -> pd.DataFrame:
     return frame
 
 
-def _states(cells: "pd.Series[str]", path: Path) -> pd.Series:
-    """Return the states of a categorical column of label cells."""
-    table = np.zeros(len(cells.cat.categories) + 1, np.int8)
-    for code, text in enumerate(cells.cat.categories):
-        state = STATES.get(str(text).strip())
-        if state is None:
-            line = int(np.flatnonzero(cells.cat.codes == code)[0]) + 2
-            fix = "a label cell is 1, 0, -1 or blank"
-            raise DatasetError(f"{text!r} in column {cells.name!r} is no label state", f"{path}:{line}", fix)
-        table[code] = state
-    return pd.Series(states_array(table[cells.cat.codes.to_numpy()]), index=cells.index)
+def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:
+    """Return the states of a categorical column of label cells; null and a word in `fault` where a cell is none."""
+    known = [STATES.get(str(text).strip()) for text in cells.cat.categories]
+    table = np.array([0 if state is None else state for state in known], np.int8)
+    odd = np.array([state is None for state in known], bool)
+    codes = cells.cat.codes.to_numpy()
+    null = odd[codes]
+    for row in np.flatnonzero(null):
+        text = str(cells.cat.categories[codes[row]])
+        fault[row] = fault[row] or odd_cell(text, str(cells.name), "a label state", path, int(row))
+    return pd.Series(states_array(table[codes], null), index=cells.index)
+
+
+def faults(odd: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: str, path: Path) -> "pd.Series[str]":
+    """Return what is wrong with the odd cells of a column, "" elsewhere; the rows are those of the file."""
+    found = np.full(len(text), "", object)
+    for row in np.flatnonzero(odd):
+        found[row] = odd_cell(str(text.iloc[row]), column, kind, path, int(row))
+    return pd.Series(found, index=text.index)
+
+
+def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the first reason of each row, "" where there is none."""
+    joined, *others = faults
+    for other in others:
+        joined = joined.where(joined != "", other)
+    return joined
+
+
+def odd_cell(text: str, column: str, kind: str, path: Path, row: int) -> str:
+    """Return what is wrong with a cell and where it is; `row` counts from 0 below the header."""
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
 
 
 def states_array(values: NDArray[np.int8], null: NDArray[np.bool_] | None = None) -> pd.arrays.IntegerArray:

@@ -17,9 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import native
-from harmonize.datasets.csvfile import cells, find, numbers, read_text, recode, require, states_array
-from harmonize.errors import DatasetError
+from harmonize.datasets import FAULT, native
+from harmonize.datasets.csvfile import (
+    cells,
+    faults,
+    find,
+    first_of,
+    numbers,
+    read_text,
+    recode,
+    require,
+    states_array,
+)
 
 LABELS = (
     "Atelectasis",
@@ -61,23 +70,29 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
     patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
+    split, unknown_split = _splits(root, image)
     columns: dict[str, Any] = {
         "image_id": image,
         "patient_id": patient,
         "study_id": study,
-        "split": _splits(root, image),
+        "split": split,
         "view": recode(raw["ViewPosition"], _VIEWS, "UNKNOWN"),
         **_people(root, raw),
         "device": "",
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
     expert = find(root, EXPERT)
-    relabelled = {} if expert is None else _states_of(expert, _read_expert(expert), study, LABELS, "expert")
+    relabelled: dict[str, Any] = {}
+    fault = unknown_split
+    if expert is not None:
+        relabelled, odd = _states_of(expert, _read_expert(expert), study, "expert")
+        fault = first_of(fault, odd)
     if source == "expert":
         columns |= {name.replace("expert:", "native:"): states for name, states in relabelled.items()}
     else:
-        columns |= _states_of(labels, read_text(labels, ["study_id"], LABELS), study, LABELS, "native")
-    return pd.DataFrame(columns | relabelled)
+        states, odd = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
+        columns, fault = columns | states, first_of(fault, odd)
+    return pd.DataFrame(columns | relabelled | ({FAULT: fault} if (fault != "").any() else {}))
 
 
 def _read_expert(path: Path) -> pd.DataFrame:
@@ -87,40 +102,41 @@ def _read_expert(path: Path) -> pd.DataFrame:
 
 
 def _states_of(
-    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", labels: tuple[str, ...], prefix: str
-) -> dict[str, Any]:
-    """Return the study's states for each image, null where the study has no row."""
-    index = pd.Index(rows["study_id"])
-    if index.has_duplicates:
-        number = int(index.duplicated().sum())
-        raise DatasetError(f"{number} studies have more than one row", str(path), "use the file as published")
-    place = index.get_indexer(pd.Index(study))
-    unknown = place < 0
-    return {
-        f"{prefix}:{label}": states_array(
-            np.where(unknown, 0, rows[label].to_numpy(np.int8)[place]).astype(np.int8), unknown
-        )
-        for label in labels
-    }
+    path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
+) -> tuple[dict[str, Any], "pd.Series[str]"]:
+    """Return the study's states for each image, null where the study has no row; and what is wrong with its row."""
+    fault = rows[FAULT] if FAULT in rows else pd.Series("", index=rows.index, dtype=object)
+    if rows["study_id"].duplicated().any():
+        rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # a row that is repeated says it once
+        differing = rows["study_id"].duplicated(keep=False)
+        fault = first_of(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
+        rows = rows[~rows["study_id"].duplicated()]
+        fault = fault[rows.index]
+    place = pd.Index(rows["study_id"]).get_indexer(pd.Index(study))
+    null = place < 0
+    states = {}
+    for label in LABELS:
+        values = rows[label].to_numpy(np.int8, na_value=0)[place]
+        states[f"{prefix}:{label}"] = states_array(np.where(null, 0, values).astype(np.int8), null)
+    if not (fault != "").any():
+        return states, pd.Series("", index=study.index, dtype=object)
+    return states, pd.Series(np.where(null, "", fault.to_numpy(object)[place]), index=study.index, dtype=object)
 
 
-def _splits(root: Path, image: "pd.Series[str]") -> "pd.Series[str]":
-    """Return the official split of each image, "" where the release's split file is missing or silent."""
+def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]"]:
+    """Return the official split of each image, "" where the release's file is missing or silent; and what is odd in it."""
+    none = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
-        return pd.Series("", index=image.index)
+        return none, none
     raw = read_text(path, ["dicom_id", "split"])
     odd = ~raw["split"].isin(list(_SPLITS))
-    if odd.any():
-        line = int(odd.to_numpy().argmax()) + 2
-        value = raw["split"].iloc[line - 2]
-        raise DatasetError(
-            f"{value!r} in column 'split' is no split", f"{path}:{line}", "a split is train, validate or test"
-        )
+    fault = faults(odd, raw["split"], "split", "train, validate or test", path)
     if raw["dicom_id"].equals(image):  # the release's order: nothing to join
-        return recode(raw["split"], _SPLITS)
-    named = raw.drop_duplicates("dicom_id").set_index("dicom_id")["split"]
-    return recode(named.reindex(image).fillna("").set_axis(image.index), _SPLITS)
+        return recode(raw["split"], _SPLITS), fault
+    first = ~raw["dicom_id"].duplicated()
+    named = raw[first].assign(fault=fault[first]).set_index("dicom_id").reindex(image).fillna("").set_axis(image.index)
+    return recode(named["split"], _SPLITS), named["fault"].astype(object)
 
 
 def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import LABELS
-from harmonize.datasets.csvfile import find, header, numbers, read_text, recode, require
+from harmonize.datasets import FAULT, LABELS
+from harmonize.datasets.csvfile import faults, find, header, numbers, read_text, recode, require
 from harmonize.errors import DatasetError
 
 ENTRIES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
@@ -65,7 +65,9 @@ def read_entries(path: Path) -> pd.DataFrame:
     raw = read_text(
         path, ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", sex, "View Position"]
     )
-    _check(raw["Finding Labels"], path)
+    known = {text for text in raw["Finding Labels"].unique() if all(token in TOKENS for token in str(text).split("|"))}
+    odd = ~raw["Finding Labels"].isin(list(known))
+    fault = faults(odd, raw["Finding Labels"], "Finding Labels", f"of {', '.join(TOKENS)}, joined with |,", path)
     unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
     age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
     return pd.DataFrame(
@@ -81,19 +83,8 @@ def read_entries(path: Path) -> pd.DataFrame:
             "path": "",
             LABELS: raw["Finding Labels"],
         }
+        | ({FAULT: fault} if odd.any() else {})
     )
-
-
-def _check(labels: "pd.Series[str]", path: Path) -> None:
-    """Raise DatasetError for a cell with a word that is no label of the dataset."""
-    known = {text for text in labels.unique() if all(token in TOKENS for token in str(text).split("|"))}
-    odd = ~labels.isin(list(known))
-    if odd.any():
-        line = int(odd.to_numpy().argmax())
-        fix = f"labels are joined with | and are of: {', '.join(TOKENS)}"
-        raise DatasetError(
-            f"{labels.iloc[line]!r} in column 'Finding Labels' is no list of labels", f"{path}:{line + 2}", fix
-        )
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> Any:

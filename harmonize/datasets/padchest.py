@@ -14,13 +14,13 @@ Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-pr
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import LABELS
-from harmonize.datasets.csvfile import numbers, read_text, recode, require
-from harmonize.errors import DatasetError
+from harmonize.datasets import FAULT, LABELS
+from harmonize.datasets.csvfile import faults, numbers, read_text, recode, require
 
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 NATIVE = {
@@ -74,7 +74,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 def read_labels(path: Path) -> pd.DataFrame:
     """Return the native table of the CSV alone, with its column `folder`; path is empty."""
     raw = read_text(path, list(NATIVE.values())).rename(columns={theirs: ours for ours, theirs in NATIVE.items()})
-    labels = _labels(raw["labels"], path)
+    labels = _labels(raw["labels"])
+    fault = faults(labels.isna(), raw["labels"], "Labels", "a list of words", path)
     year = numbers(raw["date"].str[:4])
     age = year - numbers(raw["birth"])
     drop = np.select([raw["pediatric"] == "PED", raw["labels"].isin(_BLANK)], ["pediatric", "no labels"], "")
@@ -92,25 +93,28 @@ def read_labels(path: Path) -> pd.DataFrame:
             "folder": raw["folder"],
             "label_source": raw["label_source"],
             "drop": drop,
-            LABELS: labels,
+            LABELS: labels.fillna("").astype(str),
         }
+        | ({FAULT: fault} if labels.isna().any() else {})
     )
 
 
-def _labels(cells: "pd.Series[str]", path: Path) -> "pd.Series[str]":
-    """Return the words of each cell, stripped, lower-cased and joined with "|"."""
-    meaning: dict[str, str] = dict.fromkeys(_BLANK, "")
+def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
+    """Return the words of each cell, stripped, lower-cased and joined with "|"; null where it is no list of words."""
+    meaning: dict[str, str | None] = dict.fromkeys(_BLANK, "")
     for text in cells.unique():
         if text in meaning:
             continue
         try:
-            clean = [str(word).strip().lower() for word in ast.literal_eval(text)]
-        except (ValueError, SyntaxError, TypeError) as error:
-            line = int((cells == text).to_numpy().argmax()) + 2
-            fix = "a cell reads ['normal'] or ['nodule', ' pleural effusion']"
-            raise DatasetError(f"{text!r} in column 'Labels' is no list of words", f"{path}:{line}", fix) from error
+            listed = ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            listed = None
+        if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
+            meaning[text] = None
+            continue
+        clean = [word.strip().lower() for word in listed]
         meaning[text] = "|".join(word for word in clean if word)
-    return cells.map(meaning).astype(str)
+    return cells.map(meaning).astype(object)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

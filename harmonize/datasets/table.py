@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harmonize.datasets import SPLITS, VIEWS, native
-from harmonize.datasets.csvfile import header, numbers, read_text, states_array
+from harmonize.datasets import FAULT, SPLITS, VIEWS, native
+from harmonize.datasets.csvfile import faults, header, numbers, read_text, states_array
 from harmonize.datasets.mapping import Mapped, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import ABSENT, PRESENT
@@ -65,7 +65,9 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
-    _check_patients(raw.loc[selected, mapped.patient], path)
+    nobody = raw[mapped.patient].isin(UNSTATED[1:]) & selected
+    if nobody.any():  # a word for "nothing" would make many patients one
+        columns[FAULT] = faults(nobody, raw[mapped.patient], mapped.patient, "a patient", path)
     for finding, (column, present, absent) in mapped.findings.items():
         columns[native(finding)] = _states(raw[column], present, absent)
         if columns[native(finding)].isna().all() and not raw[column].isin(UNSTATED).all():
@@ -121,14 +123,6 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
         if name != "column":
             result = result.where(~raw[rule["column"]].isin(values), name)
     return result
-
-
-def _check_patients(patient: pd.Series, path: Path) -> None:
-    """Raise DatasetError where a word for "nothing" stands in place of a patient: it would make many patients one."""
-    unknown = patient.isin(UNSTATED[1:])
-    if unknown.any():
-        fix = "name each patient, or take the rows out with `where:`"
-        raise DatasetError(f"{int(unknown.sum())} rows have the patient {patient[unknown].iloc[0]!r}", str(path), fix)
 
 
 def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:

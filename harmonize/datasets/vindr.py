@@ -3,8 +3,8 @@
 Layout: train/<image_id>.dicom, test/<image_id>.dicom (.dcm, .png and .jpg are taken too) and annotations/
 {image_labels,annotations}_{train,test}.csv. train has three rows per image, one per reader: a label is present where
 most readers say so. test has one row per image, the consensus of five, and spells "Other disease" without s.
-No patient id is released: the image is the unit. Every image is PA. Sex and age are not read (some files have DICOM
-tags).
+No patient id is released: the image is the unit. Every image is PA. The tables state no sex and no age; people.csv in
+the root or in annotations/ does, where `bench data people` has read it from the DICOM headers.
 Boxes: pixels of the native image; those of all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers of the train images; the test consensus is one.
@@ -20,9 +20,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.datasets import native
-from harmonize.datasets.csvfile import find, header, numbers, read_text, require, states_array
+from harmonize.datasets import FAULT, native
+from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, recode, require, states_array
 from harmonize.errors import DatasetError
+from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 LABELS = (
     "Aortic enlargement",
@@ -76,6 +77,7 @@ _BOX_FINDINGS = {"Pleural effusion": "Pleural Effusion", "Nodule/Mass": "Lung Le
 _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 _SUFFIXES = (".dicom", ".dcm", ".png", ".jpg")
 _READERS = 3
+PEOPLE = "people.csv"
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
@@ -95,7 +97,8 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         for path, split in zip(files, ("train", "test"), strict=True)
         if path is not None
     ]
-    return pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True)
+    return table.fillna({FAULT: ""}) if FAULT in table else table
 
 
 def kaggle(root: Path) -> Path | None:
@@ -116,20 +119,24 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     """Return the native table of one image_labels file: its readers' verdict."""
     present = header(path)
     names = [_ALIASES[label] if label not in present and label in _ALIASES else label for label in LABELS]
-    raw = read_text(path, ["image_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
-    votes = raw[list(LABELS)].to_numpy(np.int8)
-    if ((votes != 0) & (votes != 1)).any():
-        line, column = (int(place[0]) for place in np.nonzero((votes != 0) & (votes != 1)))
-        fix = "every label cell of VinDr is 0 or 1"
-        raise DatasetError(f"a blank or uncertain cell in column {LABELS[column]!r}", f"{path}:{line + 2}", fix)
+    raw = read_text(path, ["image_id"], names, optional=["rad_id"]).rename(
+        columns=dict(zip(names, LABELS, strict=True))
+    )
+    states = raw[list(LABELS)].to_numpy(np.int8, na_value=NOT_MENTIONED)
+    neither = pd.Series(((states != PRESENT) & (states != ABSENT)).any(axis=1), index=raw.index)
+    unsaid = faults(neither, raw["image_id"], "image_id", "0 or 1 in every label", path)
+    fault = first_of(raw[FAULT], unsaid) if FAULT in raw else unsaid
+    if split == "test" or "rad_id" in raw:  # else nobody can tell a reader who agrees from a row that is repeated
+        fault = fault[~raw.duplicated()]
+        raw = raw.drop_duplicates()
+        again = raw.duplicated(["image_id", *(["rad_id"] if "rad_id" in raw else [])])
+        fault = first_of(fault, faults(again, raw["image_id"], "image_id", "in one row for each reader", path))
     codes, images = pd.factorize(raw["image_id"])
-    if split == "test" and len(images) < len(raw):
-        fix = "image_labels_test.csv has one row per image"
-        raise DatasetError(f"{len(raw) - len(images)} image ids are repeated", str(path), fix)
     total = np.zeros((len(images), len(LABELS)), np.int32)
-    np.add.at(total, codes, votes)
+    np.add.at(total, codes, raw[list(LABELS)].eq(PRESENT).to_numpy(bool, na_value=False))
     state = _verdict(total, np.bincount(codes)[:, None], source if split == "train" else "default")
-    return _table(images, split, root, {label: states_array(state[:, k]) for k, label in enumerate(LABELS)})
+    found = {label: states_array(state[:, k]) for k, label in enumerate(LABELS)}
+    return _marked(_table(images, split, root, found), fault, raw["image_id"])
 
 
 def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame:
@@ -139,22 +146,30 @@ def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame
     """
     raw = read_text(path, ["image_id", "rad_id", "class_name"])
     odd = ~raw["class_name"].isin(KAGGLE_LABELS)
-    if odd.any():
-        line = int(odd.to_numpy().argmax())
-        fix = f"use the file as published; its classes are: {', '.join(KAGGLE_LABELS)}"
-        value = raw["class_name"].iloc[line]
-        raise DatasetError(f"{value!r} in column 'class_name' is no label", f"{path}:{line + 2}", fix)
+    fault = faults(odd, raw["class_name"], "class_name", f"of {', '.join(KAGGLE_LABELS)},", path)
     stated = raw.drop_duplicates()
     codes, images = pd.factorize(stated["image_id"])
     total = np.zeros((len(images), len(KAGGLE_LABELS)), np.int32)
-    np.add.at(total, (codes, pd.Index(KAGGLE_LABELS).get_indexer(pd.Index(stated["class_name"]))), 1)
+    place = pd.Index(KAGGLE_LABELS).get_indexer(pd.Index(stated["class_name"]))
+    np.add.at(total, (codes[place >= 0], place[place >= 0]), 1)
     readers = stated.drop_duplicates(["image_id", "rad_id"])["image_id"]
     number = np.bincount(pd.Index(images).get_indexer(pd.Index(readers)))
     state = _verdict(total, number[:, None], source)
     null = np.ones(len(images), bool)
     known = {label: states_array(state[:, k]) for k, label in enumerate(KAGGLE_LABELS)}
     unknown = states_array(np.zeros(len(images), np.int8), null)
-    return _table(images, "train", root, {label: known.get(label, unknown) for label in LABELS})
+    table = _table(images, "train", root, {label: known.get(label, unknown) for label in LABELS})
+    return _marked(table, fault, raw["image_id"])
+
+
+def _marked(table: pd.DataFrame, fault: "pd.Series[str]", image: "pd.Series[str]") -> pd.DataFrame:
+    """Return the table with the first fault of any of an image's rows, where there is one."""
+    rows = fault != ""
+    if not rows.any():
+        return table
+    of_image = pd.Series(fault[rows].to_numpy(), index=image[rows].to_numpy())
+    of_image = of_image[~of_image.index.duplicated()]
+    return table.assign(**{FAULT: table["image_id"].map(of_image).fillna("").astype(object)})
 
 
 def _verdict(total: NDArray[np.int32], readers: NDArray[np.int64], source: str) -> NDArray[np.int8]:
@@ -173,12 +188,29 @@ def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.Da
         "study_id": ids,
         "split": split,
         "view": "PA",
-        "sex": "",
-        "age": np.nan,
+        **_people(root, ids),
         "device": "",
         "path": [f"{split}/{image}{suffix.get(image, _SUFFIXES[0])}" for image in ids],
     }
     return pd.DataFrame(columns | {native(label): states[label] for label in LABELS})
+
+
+def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
+    """Return sex and age from people.csv, not stated where the file or a row of it is missing."""
+    path = find(root, PEOPLE, f"annotations/{PEOPLE}")
+    if path is None:
+        return {"sex": "", "age": np.nan}
+    stated = read_text(path, ["image_id", "sex", "age"]).drop_duplicates("image_id").set_index("image_id")
+    stated = stated.reindex(images).set_axis(images.index).fillna("")
+    return {"sex": recode(stated["sex"], {"F": "F", "M": "M"}), "age": numbers(stated["age"])}
+
+
+def images(root: Path) -> list[Path]:
+    """Return the DICOM files of the train and the test folder."""
+    files = [
+        path for split in ("train", "test") for suffix in _SUFFIXES[:2] for path in (root / split).glob(f"*{suffix}")
+    ]
+    return sorted(files)
 
 
 def _suffixes(folder: Path) -> dict[str, str]:

@@ -29,7 +29,8 @@ def cohorts(board: Board) -> Section:
         row["splits"] = [
             (str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)
         ]
-        row["left_out"] = _left_out(board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {}))
+        flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
+        row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (
             percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
         )

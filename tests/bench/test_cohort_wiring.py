@@ -4,14 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_plan import GRID, MAPPING, patients, plan
+from test_plan import GRID, MAPPING, patients, plan, silent
 
 from bench.config import CohortChoice, RunConfig, differing, full
 from bench.grid import Grid
-from bench.plan import cohort_spec, home_split
+from bench.plan import cohort_spec, home_split, make_plan, phantom_settings
 from bench.registry import Registry
+from bench.store import Store
 from harmonize.errors import ConfigError
-from harmonize.specs import CohortSpec
+from harmonize.specs import CohortSpec, with_gold
 
 NAMES = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "x")
 
@@ -91,3 +92,35 @@ def test_a_choice_at_its_defaults_stays_out_of_the_identity_and_comes_back_from_
 def test_a_label_source_that_nobody_has_is_refused(bad: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="label_source is one of default, chexbert"):
         RunConfig(**NAMES, **bad)
+
+
+def test_a_gold_subset_is_tested_on_by_its_name_alone(tmp_path: Path) -> None:
+    specs = {
+        "mimic": CohortSpec("mimic", "mimic", tmp_path, hybrid=(("Edema", "negbio"),)),
+        "mine": CohortSpec("mine", "padchest", tmp_path, choice=CohortChoice(min_age=18.0)),
+        "own-gold": CohortSpec("own-gold", "vindr", tmp_path),
+    }
+    found = with_gold(specs, ["mimic-gold", "mine-gold", "own-gold", "nobody-gold"])
+    assert list(found) == ["mimic", "mine", "own-gold", "mimic-gold", "mine-gold"]
+    assert found["mimic-gold"] == CohortSpec(
+        "mimic-gold", "mimic", tmp_path, label_source="expert", choice=CohortChoice(gold=True)
+    )
+    assert found["mine-gold"].choice == CohortChoice(min_age=18.0, gold=True)
+    assert {name: found[name] for name in specs} == specs
+
+
+def test_a_grid_on_phantoms_may_test_on_the_relabelled_studies(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    form = GRID.replace("train_on: home", "train_on: chexpert").replace(
+        "min_count: 2", "phantom: {source: 40, external: 40}"
+    )
+    path.write_text(form.replace("[far]", "[mimic, mimic-gold]"))
+    grid = Grid.read(str(path), Registry.read())
+    assert phantom_settings(grid).images == {"chexpert": 40, "mimic": 40}
+    plain = replace(grid, evaluate_on=("mimic",))
+    assert phantom_settings(grid).key == phantom_settings(plain).key
+    made = make_plan(grid, Registry.read(), Store.open(tmp_path / "runs"), None, None, 1, "", silent)
+    gold = made.cohorts["mimic-gold"].table
+    assert 0 < len(gold) < len(made.cohorts["mimic"].table)
+    relabelled = gold["expert:Edema"].map({1: 1, 0: 0, -1: -1, -2: -2})
+    assert gold["Edema"].tolist() == relabelled.tolist()

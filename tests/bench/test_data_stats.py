@@ -116,3 +116,15 @@ def test_the_words_below_a_picture_are_what_is_present_or_uncertain_and_unmapped
     row: int, words: str
 ) -> None:
     assert caption(cohort(), row) == words
+
+
+def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(
+        "evaluate_on: [mimic]\nsplit: {train: 0.6, val: 0.2, test: 0.2}\nbase: {train_on: chexpert, architecture: resnet18, "
+        "optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64, space: chexpert-5}\n"
+    )
+    asked = ("--data", str(phantoms), "--no-images", "--quiet", "--grid", "grid.yaml")
+    said = command("data", "stats", *asked, cwd=tmp_path).stdout
+    assert "(train 0.6, val 0.2, test 0.2)" in said
+    assert "its shares: of this grid" in said
+    assert "Pneumonia" not in said

@@ -72,7 +72,7 @@ def test_the_other_spelling_of_a_column_is_none_missing(tmp_path: Path) -> None:
 def test_a_label_that_is_no_state_is_a_fault(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
     change(tmp_path / "train.csv", lambda text: text.replace(",-1.0,", ",2.0,", 1))
-    assert "'2.0'" in of_level(spec, "fault")["refused"]
+    assert "'2.0'" in of_level(spec, "fault")["rows left out"]
 
 
 def test_an_age_and_a_view_outside_the_published_ones_are_warnings(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 from native_tables import TABLES, assert_same, touch, written
 
 from harmonize import labelmap
-from harmonize.datasets import adapter, chexpert, mimic, nih, padchest, vindr
-from harmonize.errors import DatasetError
+from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
 
 
 def test_plain_files_are_read_where_the_release_has_gzipped_ones(tmp_path: Path) -> None:
@@ -183,9 +182,14 @@ def test_vindr_test_images_may_not_repeat(tmp_path: Path) -> None:
     written("vindr", tmp_path)
     path = tmp_path / "annotations/image_labels_test.csv"
     raw = pd.read_csv(path)
-    pd.concat([raw, raw]).to_csv(path, index=False)
-    with pytest.raises(DatasetError, match="2 image ids are repeated"):
-        vindr.read(tmp_path)
+    pd.concat([raw, raw.iloc[:1]]).to_csv(path, index=False)
+    assert FAULT not in vindr.read(tmp_path)  # a row that is repeated says the same once
+    pd.concat([raw, raw.iloc[:1].assign(Edema=1 - raw["Edema"].iloc[0])]).to_csv(path, index=False)
+    fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
+    assert fault[fault != ""].to_dict() == {
+        raw["image_id"][0]: f"{raw['image_id'][0]!r} in column 'image_id' is not in one row for each reader at "
+        f"{path.name}:4"
+    }
 
 
 KAGGLE = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
@@ -221,9 +225,10 @@ def test_the_kaggle_release_of_vindr_has_the_verdict_of_its_readers_and_null_for
 
 def test_an_unknown_class_of_the_kaggle_release_is_named(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(KAGGLE.replace("Infiltration", "Infiltrate"))
-    with pytest.raises(DatasetError, match="'Infiltrate' in column 'class_name'") as caught:
-        vindr.read(tmp_path)
-    assert caught.value.where == f"{tmp_path / 'train.csv'}:8"
+    fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
+    assert fault["b1"] == ""
+    assert fault["a1"].startswith("'Infiltrate' in column 'class_name' is not of ")
+    assert fault["a1"].endswith("at train.csv:8")
 
 
 def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from native_tables import on_disk
+from native_tables import on_disk, written
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
+from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 from harmonize.splits import assign, position, published, rule, shared_patients
 
@@ -117,3 +118,17 @@ def test_a_split_is_published_as_its_rule_and_counts_without_any_patient() -> No
     text = rule(SHARES)
     assert "train 0.8, val 0.1, test 0.1" in text
     assert "SHA-256" in text
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "table"])
+def test_a_folder_that_is_a_dataset_itself_is_told_apart_from_one_that_holds_datasets(
+    layout: str, tmp_path: Path
+) -> None:
+    written(layout, tmp_path / layout)
+    with pytest.raises(DatasetError) as caught:
+        harmonize.read_data(tmp_path / layout)
+    assert caught.value.fix == f"this looks like {layout} itself: give the folder above it"
+    (tmp_path / layout).rename(tmp_path / "other")
+    with pytest.raises(DatasetError) as caught:
+        harmonize.read_data(tmp_path / "other")
+    assert f"`{layout}: {{layout: {layout}, root: ...}}`" in caught.value.fix
