@@ -6,7 +6,7 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from bench.config import RunConfig
 from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
+from bench.scoring.background import Background
 from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
+from harmonize import labelmap
 from harmonize.errors import StoreError
 from harmonize.findings import space
 
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
+DETAIL = ("decomposition", "references", "subgroups")
 SCORING_VERSION = 1  # raise it when the same predictions may give other numbers
-FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms")
+FRAMES = ("scores", "gaps", "reliability", "operating_points", "shortcut", "diagnostics", "histograms", *DETAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Labels:
     table: pd.DataFrame
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
 
 
 def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) -> Labels:
@@ -44,6 +48,25 @@ def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) 
     table = manifest.table(cohort)
     split = home_split(table, config) if cohort["role"] == "home" else table["split"]
     return Labels(table, states(table, space(config.space)), split.to_numpy(str))
+
+
+def _mapped(table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
+    """Return the label states of a published layout under the other mappings that change any, by their names.
+
+    A finding whose own mapping does not give the states of the table (they are of another label source) stays as it is.
+    """
+    if layout == "table":
+        return {}
+    stored = states(table, findings)
+    own = states(labelmap.apply(table, layout, mapping, findings), findings)
+    differs = {found["mapping"] for found in labelmap.differences(layout, findings)}
+    out = {}
+    for other in (name for name in labelmap.MAPPINGS if name != mapping and name in {*differs, "default"}):
+        again = states(labelmap.apply(table, layout, other, findings), findings)
+        state_NK = np.where((own == stored).all(0), again, stored)
+        if (state_NK != stored).any():
+            out[other] = state_NK
+    return out
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
@@ -121,6 +144,7 @@ def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.D
         "gaps": result.gaps,
         "reliability": result.reliability,
         "operating_points": result.operating_points,
+        **result.detail,
         **extra,
     }
     for name, frame in frames.items():
@@ -138,7 +162,10 @@ def _parts(
     for cohort in manifest.cohorts:
         place = (cohort["name"], config.space, repr(config.cohort) if cohort["role"] == "home" else "")
         if place not in known:
-            known[place] = labels_of(manifest, cohort, config)
+            found = labels_of(manifest, cohort, config)
+            away = cohort["role"] == "away"
+            mapped = _mapped(found.table, str(cohort["layout"]), config.mapping, findings) if away else {}
+            known[place] = replace(found, mapped=mapped)
         labels = known[place]
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
         predictions = read_table(path)
@@ -163,7 +190,11 @@ def _parts(
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
-                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], labels.state_NK[chosen]))
+                who = Background.of(
+                    labels.table.iloc[chosen], {key: state[chosen] for key, state in labels.mapped.items()}
+                )
+                state_NK = labels.state_NK[chosen]
+                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], state_NK, background=who))
     return parts
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.collect import (
+    DETAIL,
     labels_of,
     load_replicates,
     load_scores,
@@ -20,12 +21,22 @@ from bench.collect import (
 from bench.manifest import Manifest
 from bench.scoring.across import Replicates, mean_gaps, ranks
 from bench.scoring.reading import ablation, flat, frontier, metrics
+from bench.scoring.robustness import robustness
+from bench.scoring.selection import selection
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_STORED = ("scores", "gaps", "reliability", "shortcut", "diagnostics", "histograms")  # per run, as they were scored
+_STORED = (
+    "scores",
+    "gaps",
+    "reliability",
+    "shortcut",
+    "diagnostics",
+    "histograms",
+    *DETAIL,
+)  # per run, as they were scored
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -41,6 +52,8 @@ def tables(manifest: Manifest) -> Tables:
         frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
         frames |= _read(manifest, frames, replicates)
+        frames["robustness"] = robustness(frames["gaps"], replicates)
+        frames["selection"] = selection(plain, manifest.content["source"], replicates)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     config = manifest.config(manifest.runs[0])

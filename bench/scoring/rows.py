@@ -19,7 +19,18 @@ from bench.scoring.parts import Counts, Settings
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
-FLOATS = ("value", "low", "high", "home", "away", "confidence", "observed")
+FLOATS = (
+    "value",
+    "low",
+    "high",
+    "home",
+    "away",
+    "confidence",
+    "observed",
+    "effective_positive",
+    "effective_negative",
+    "covered",
+)
 WHOLE = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 
 

@@ -4,19 +4,20 @@ Thresholds and Platt lines come from the home validation split; everything else 
 Shapes: N images, K findings, B replicates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import reliability
+from bench.scoring import decompose, references, reliability, subgroups
 from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
 from bench.scoring.measure import AUROC, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
 from bench.scoring.rows import Writer, frame, macro, mean_of_macros
+from bench.scoring.thresholds import RULES
 from harmonize.findings import UNMAPPED_CODE
 from reports.tables import SCHEMAS, SCORES
 
@@ -28,6 +29,7 @@ class RunScores:
     operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b.
     replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/away", "gap/<dataset>",
     "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    detail: by name, decomposition, references, subgroups.
     """
 
     scores: pd.DataFrame
@@ -35,6 +37,7 @@ class RunScores:
     reliability: pd.DataFrame
     operating_points: pd.DataFrame
     replicates: dict[str, NDArray[Any]]
+    detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def score_run(
@@ -86,6 +89,11 @@ def score_run(
     if away:
         replicates["auroc/away"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
+    experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
+    made_of = decompose.rows(run_id, findings, test, experts, away, settings, num_threads) if test else []
+    against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
+    fixed = points.threshold[list(RULES).index(subgroups.RULE)]
+    who = [row for each in shown for row in subgroups.rows(run_id, findings, each, fixed, settings, num_threads)]
     replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -93,6 +101,11 @@ def score_run(
         frame(curves, SCHEMAS["reliability"]),
         points.frame(run_id, findings),
         replicates,
+        {
+            "decomposition": frame(made_of, SCHEMAS["decomposition"]),
+            "references": frame(against, SCHEMAS["references"]),
+            "subgroups": frame(who, SCORES),
+        },
     )
 
 
