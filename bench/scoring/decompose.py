@@ -94,11 +94,11 @@ def rows(
             for k, pieces in single.items():
                 out += _rows(run_id, other.part.dataset, name, findings[k], pieces)
             if single:
-                macros[name].append(_mean(list(single.values()), sum))
+                macros[name].append(_mean(list(single.values()), sum, "findings"))
                 out += _rows(run_id, other.part.dataset, name, MACRO, macros[name][-1])
     for name, each in macros.items():
         if each:
-            out += _rows(run_id, AWAY, name, MACRO, _mean(each, min))
+            out += _rows(run_id, AWAY, name, MACRO, _mean(each, min, "hospitals"))
     return out
 
 
@@ -148,7 +148,8 @@ def _cells(home: Measured, other: Measured) -> tuple[tuple[Cell, Cell], str]:
         known = side.part.background
         missing = known.missing() if known else ["sex", "age", "view"]
         if known is None or missing:
-            what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded in {side.part.dataset}"
+            where = "at home" if side is home else "there"
+            what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
             return (np.zeros(len(home.label), np.int64), np.zeros(len(other.label), np.int64)), what
         found.append(known.cells())
     return (found[0], found[1]), ""
@@ -227,7 +228,7 @@ def _labels(
     return found
 
 
-def _mean(of: Sequence[Pieces], total: Callable[[Iterable[int]], int]) -> Pieces:
+def _mean(of: Sequence[Pieces], total: Callable[[Iterable[int]], int], noun: str) -> Pieces:
     """Return the mean of each part, one that is unknown somewhere counted as 0 there; `total` adds up num_findings."""
     found: Pieces = {}
     for part in ("gap", *MEASURED):
@@ -241,7 +242,7 @@ def _mean(of: Sequence[Pieces], total: Callable[[Iterable[int]], int]) -> Pieces
         )
         share = len(known) / len(each)
         how = known[0].reason if len({piece.reason for piece in known}) == 1 else ""
-        left_out = f"unknown for {len(each) - len(known)} of {len(each)}" if len(known) < len(each) else how
+        left_out = f"unknown for {len(each) - len(known)} of {len(each)} {noun}" if len(known) < len(each) else how
         effective = tuple(min(piece.effective[side] for piece in known) for side in (0, 1))
         covered = min(piece.covered for piece in known)
         num_findings = total(piece.num_findings for piece in known)

@@ -45,7 +45,8 @@ def spread(value: Array, replicates: Array) -> Extreme:
     """Return the distance from the least to the largest of value [H]; `at` is unused.
 
     It is the largest difference of any two, so its interval is made like that of `largest`, from the standard errors of
-    all pairs, and does not go below 0. NONE for fewer than two numbers that have replicates.
+    all pairs, and does not go below 0. Without bounds where a number is the same in all replicates (0 of 14 images: its error
+    is unknown, not 0). NONE for fewer than two numbers that have replicates.
     """
     fine = np.flatnonzero(np.isfinite(value) & enough(replicates))
     if len(fine) < 2:
@@ -53,7 +54,9 @@ def spread(value: Array, replicates: Array) -> Extreme:
     chosen = replicates[fine][:, np.isfinite(replicates[fine]).all(0)]
     first, second = np.triu_indices(len(fine), 1)
     difference = value[fine][first] - value[fine][second]
-    if chosen.shape[1] < 2:
+    if (
+        chosen.shape[1] < 2 or (chosen.std(-1) == 0).any()
+    ):  # a share that is 0 or 1 in every replicate has no known error
         return Extreme(-1, float(np.abs(difference).max()), float("nan"), float("nan"))
     drawn = chosen[first] - chosen[second]
     error = drawn.std(-1, ddof=1)

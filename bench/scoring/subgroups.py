@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.scoring import bootstrap, metrics
 from bench.scoring.extremes import spread
 from bench.scoring.gap import MACRO
-from bench.scoring.intervals import mean_of, percentile
+from bench.scoring.intervals import mean_of, percentile, wilson
 from bench.scoring.measure import AUROC, Measured
 from bench.scoring.parts import DROPPED, Settings, count
 from bench.scoring.rows import Row, Sizes
@@ -72,7 +72,7 @@ def rows(
             whole = _with_macro(table) if table.columns == names else table
             fixed = (settings.selection, "none", table.rule)
             for g, group in enumerate(groups):
-                low, high = percentile(whole.value[g], whole.replicates[g])
+                low, high = _interval(whole, g)
                 out += [
                     (
                         *place,
@@ -92,6 +92,17 @@ def rows(
                 sizes = _sizes(whole, int(np.argmin(whole.counts[0, :, c])), c)
                 out.append((*place, attribute, *fixed, column, f"{table.metric}_spread", *numbers, *sizes))
     return out
+
+
+def _interval(table: _Table, g: int) -> tuple[Array, Array]:
+    """Return the percentile interval of each column; Wilson's where a share is 0 or 1 in every replicate."""
+    low, high = percentile(table.value[g], table.replicates[g])
+    n, num_positive, num_negative, num_patients = table.counts[:, g].astype(np.float64)
+    out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
+    flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(len(low), bool)
+    if flat.any():  # patients, not images, are the independent draws
+        low[flat], high[flat] = wilson(table.value[g, flat], (out_of * num_patients / np.maximum(n, 1))[flat])
+    return low, high
 
 
 def _sizes(table: _Table, g: int, c: int) -> Sizes:

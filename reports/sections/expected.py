@@ -1,5 +1,6 @@
 """Who reads better away than home lets expect, and what choosing a run by the answers would have flattered."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -80,11 +81,17 @@ def _audit(board: Board) -> list[dict[str, Any]]:
             "oracle": bool(row["oracle"]),
             "run": labels.get(str(row["run_id"]), str(row["run_id"])),
             "value": float(row["value"]),
-            "regret": Estimate(float(row["regret"]), float(row["low"]), float(row["high"])),
+            "regret": _regret(row),
             "optimism": float(row["optimism"]),
         }
         for row in table[table["dataset"] == AWAY].to_dict("records")
     ]
+
+
+def _regret(row: Mapping[Any, Any]) -> Estimate:
+    """Return the regret; without an interval where the chosen run is the best one itself."""
+    same = row["run_id"] == row["best_run"]
+    return Estimate(0.0) if same else Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
 def _rule(board: Board, rule: str) -> str:

@@ -12,7 +12,8 @@ from reports.headline import MISSING, Estimate, count
 from reports.section import Section, write
 
 HEALTHY = "No Finding"
-ATTRIBUTES = ("sex", "age", "view", "device")
+ATTRIBUTES = ("sex", "age", "view")
+FOLDED = ("device",)
 METRICS = (("auroc", MACRO, "AUROC"), ("underdiagnosis", HEALTHY, "Sick, called healthy"))
 SHOWN = 40
 
@@ -35,36 +36,46 @@ def groups(board: Board) -> Section:
     if not runs or not hospitals:
         return Section("groups", "", Markup(""))
     first = runs[0]
-    figures = []
-    for metric, finding, word in METRICS:
-        rows = [
-            _row(cells, first, name, metric, finding, hospitals)
-            for attribute in ATTRIBUTES
-            for name in _members(named, attribute)
-        ]
-        figures.append({"name": word, "rows": [row for row in rows if row["known"]]})
+    figures = [_figure(cells, first, named, metric, hospitals, ATTRIBUTES) for metric in METRICS]
+    folded = [_figure(cells, first, named, metric, hospitals, FOLDED) for metric in METRICS]
     clear = [
         (h.title, attribute, cells[key])
         for h in hospitals
-        for attribute in ATTRIBUTES
+        for attribute in (*ATTRIBUTES, *FOLDED)
         if (key := (first.id, h.key, attribute, "auroc_spread", MACRO)) in cells and cells[key].clear
     ]
     context: dict[str, Any] = {
         "title": gap_sentences.group_spreads(first.label, clear),
         "run": first,
         "hospitals": hospitals,
-        "figures": figures,
+        "figures": [f for f in figures if f["rows"]],
+        "folded": [f for f in folded if f["rows"]],
         "spreads": [
             {
                 "run": run,
-                "cells": [_spread(cells, run, h, attribute) for attribute in ATTRIBUTES[:3] for h in hospitals],
+                "cells": [_spread(cells, run, h, attribute) for attribute in ATTRIBUTES for h in hospitals],
             }
             for run in runs[:SHOWN]
         ],
-        "attributes": ATTRIBUTES[:3],
+        "attributes": ATTRIBUTES,
         "min_count": board.min_count,
     }
     return Section("groups", "Groups", write("groups.html.j2", **context))
+
+
+def _figure(
+    cells: Cells,
+    run: Run,
+    named: Sequence[str],
+    what: tuple[str, str, str],
+    hospitals: Sequence[Hospital],
+    attributes: Sequence[str],
+) -> dict[str, Any]:
+    """Return one metric's rows of these attributes, without groups that have a number nowhere."""
+    metric, finding, word = what
+    names = [name for attribute in attributes for name in _members(named, attribute)]
+    rows = [_row(cells, run, name, metric, finding, hospitals) for name in names]
+    return {"name": word, "rows": [row for row in rows if row["known"]]}
 
 
 def _members(named: Sequence[str], attribute: str) -> list[str]:

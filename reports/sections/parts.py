@@ -13,8 +13,10 @@ from reports.section import Section, write
 from reports.text import known
 
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
+USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
-WIDTH, HEIGHT = 330.0, 26.0
+SAID = PARTS | {"labels": "the reading of labels"}
+WIDTH, HEIGHT = 300.0, 26.0
 SHOWN = 40  # runs in the table below
 
 Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
@@ -33,14 +35,13 @@ def parts(board: Board) -> Section:
     first = runs[0]
     context = {
         "title": gap_sentences.gap_parts(
-            first.label, {PARTS[p]: estimate(cells, first, AWAY, "auroc", p) for p in PARTS if p != "prevalence"}
+            first.label, {SAID[p]: estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
         ),
         "run": first,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
         "legend": [
             (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
         ],
-        "words": list(PARTS.values()),
         "all": [_numbers(board, cells, run) for run in runs[:SHOWN]],
     }
     return Section("parts", "Gap in parts", write("parts.html.j2", **context))
@@ -59,7 +60,7 @@ def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]
     ends = [0.0]
     for key, title in places_:
         gap = estimate(cells, run, key, metric, "gap")
-        found = {part: estimate(cells, run, key, metric, part) for part in PARTS}
+        found = {part: estimate(cells, run, key, metric, part) for part in USED[metric]}
         values = [e.value for e in found.values() if e.known]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
         ends += [v for v in (gap.value, gap.low, gap.high) if known(v)]
@@ -72,7 +73,12 @@ def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]
     for row in rows:
         row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].known else ""
     axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
-    return {"name": METRICS[metric], "rows": rows, "axis": svg.svg(WIDTH, 14, axis)}
+    return {
+        "name": METRICS[metric],
+        "words": [PARTS[p] for p in USED[metric]],
+        "rows": rows,
+        "axis": svg.svg(WIDTH, 14, axis),
+    }
 
 
 def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
@@ -95,9 +101,9 @@ def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: l
 def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
     """Return what the table says of the parts that were not, or not wholly, measured, and how the labels were."""
     said = []
-    for part in ("case_mix", "labels"):
+    for part in USED[metric]:
         reason = str(cells.get((run.id, key, metric, part), {}).get("reason") or "")
-        if reason and not (part == "labels" and metric != "auroc"):
+        if reason:
             said.append(f"{PARTS[part]}: {reason}")
     return "; ".join(said)
 
@@ -106,6 +112,6 @@ def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
     """Return the mean over hospitals of each part, AUROC then AUPRC."""
     return {
         "run": run,
-        "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *PARTS)],
+        "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *USED[metric])],
         "hospitals": len(board.hospitals),
     }

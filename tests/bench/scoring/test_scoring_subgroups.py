@@ -133,6 +133,24 @@ def test_the_interval_of_a_largest_number_holds_the_truth_also_where_all_are_ali
     assert min(held.values()) >= 0.93 * 300
 
 
+def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> None:
+    quiet = [
+        Part(
+            p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit.copy(), p.state, background=p.background
+        )
+        for p in PARTS[:3]
+    ]
+    assert quiet[2].background is not None
+    women = quiet[2].background.sex == "F"
+    quiet[2].logit[women, 0] = -9
+    table = score_run("r", FINDINGS, "home", quiet, Settings(num_resamples=100)).detail["subgroups"]
+    rows = table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
+    none = rows.loc[("sex=F", "underdiagnosis", "No Finding")]
+    assert none["value"] == none["low"] == 0
+    assert none["high"] == pytest.approx(3.8416 / (none["num_patients"] + 3.8416), rel=1e-3)
+    assert np.isnan(rows.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"])
+
+
 def test_extremes_of_nothing_are_nothing() -> None:
     nothing = np.full(2, np.nan)
     assert np.isnan(largest(nothing, np.full((2, 9), np.nan)).value)
