@@ -124,7 +124,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "covered",
         "num_findings",
     ),
-    # scores of subgroups: subgroup "all", "sex=F", "sex=F age=<40", ...; "sex" etc. hold *_spread, largest less least
+    # scores of subgroups: subgroup "all" (without AUROC: see `scores`), "sex=F", "sex=F age=<40", ...; "sex" etc. hold *_spread, largest less least
     "subgroups": SCORES,
     # line of logit AUROC away on logit AUROC at home over the other runs, and how far above it a run reads
     "robustness": (

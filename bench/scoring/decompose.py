@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bench.scoring import bootstrap, metrics
 from bench.scoring.alike import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.background import NUM_CELLS
-from bench.scoring.gap import AWAY, MACRO
+from bench.scoring.gap import AWAY, MACRO, Gap
 from bench.scoring.intervals import mean_of, percentile
 from bench.scoring.measure import AUROC, Key, Measured
 from bench.scoring.parts import Settings, count
@@ -78,11 +78,13 @@ def rows(
     home: Measured,
     experts: Sequence[Measured],
     away: Sequence[Measured],
+    gaps: Sequence[Gap],
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
     """Return the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "away".
 
+    The AUROC gaps are those of `gaps`, whose intervals may come from more replicates than the parts'.
     home is the test split, experts the splits of home that radiologists labelled. The macro and the mean over hospitals
     count a part that cannot be measured somewhere as 0 there, so it stays in the remainder: the parts still sum.
     """
@@ -99,7 +101,14 @@ def rows(
     for name, each in macros.items():
         if each:
             out += _rows(run_id, AWAY, name, MACRO, _mean(each, min, "hospitals"))
-    return out
+    bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
+    return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in out]
+
+
+def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
+    """Return a row of a gap with the interval that the table of gaps has."""
+    dataset, finding = row[1], row[3]
+    return (*row[:6], *bounds[dataset, finding], *row[8:])
 
 
 def _of_hospital(

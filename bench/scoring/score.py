@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from bench.scoring import decompose, references, reliability, subgroups
 from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
-from bench.scoring.measure import AUROC, OperatingPoints, measure
+from bench.scoring.measure import AUROC, Measured, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
+from bench.scoring.resamples import FOR_DETAIL
 from bench.scoring.rows import Writer, frame, macro, mean_of_macros
 from bench.scoring.thresholds import RULES
 from harmonize.findings import UNMAPPED_CODE
@@ -90,10 +91,18 @@ def score_run(
         replicates["auroc/away"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
     experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
-    made_of = decompose.rows(run_id, findings, test, experts, away, settings, num_threads) if test else []
+    brief = {id(each): _first(each) for each in measured}
+    others, read = ([brief[id(each)] for each in side] for side in (away, experts))
+    made_of = (
+        decompose.rows(run_id, findings, brief[id(test)], read, others, found_gaps, settings, num_threads)
+        if test
+        else []
+    )
     against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
     fixed = points.threshold[list(RULES).index(subgroups.RULE)]
-    who = [row for each in shown for row in subgroups.rows(run_id, findings, each, fixed, settings, num_threads)]
+    who = [
+        row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
+    ]
     replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -107,6 +116,13 @@ def score_run(
             "subgroups": frame(who, SCORES),
         },
     )
+
+
+def _first(measured: Measured) -> Measured:
+    """Return the same part with its first replicates only, for what is read beside the main numbers."""
+    resamples = measured.resamples.first(FOR_DETAIL)
+    drawn = {key: each[:, : resamples.num] for key, each in measured.replicates.items()}
+    return replace(measured, resamples=resamples, replicates=drawn)
 
 
 def _without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:

@@ -16,7 +16,7 @@ from bench.scoring import bootstrap, metrics
 from bench.scoring.extremes import spread
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, percentile, wilson
-from bench.scoring.measure import AUROC, Measured
+from bench.scoring.measure import Measured
 from bench.scoring.parts import DROPPED, Settings, count
 from bench.scoring.rows import Row, Sizes
 
@@ -50,7 +50,7 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Return rows as of the table `scores`: subgroup "all", "sex=F", ...; of an attribute ("sex") the distances *_spread.
+    """Return rows as of the table `scores`: subgroup "all", "sex=F", ...; of an attribute ("sex") the distances *_spread. Everyone's AUROC is in `scores`.
 
     threshold [K] is on the logit. A group below `min_count` patients with or without a finding has no number for it. The
     macro of a group is over the findings that every group of its attribute has; groups with fewer than half of the
@@ -158,14 +158,6 @@ def _findings(
     counts = count(label, measured.resamples.patient, settings.min_count)
     label[:, ~counts.available] = DROPPED
     shape = (len(groups), len(kept))
-    if ALL in groups:
-        drawn = measured.replicates[AUROC][kept]
-    else:
-        drawn, _ = bootstrap.rank_metrics(measured.resamples, label, logit, num_threads)
-    value = np.full(label.shape[1], np.nan)
-    for column in np.flatnonzero(counts.available).tolist():
-        chosen = bootstrap.taking_part(label, column)
-        value[column] = metrics.auroc(label[chosen, column], logit[chosen, column])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients]).reshape(4, *shape)
     fixed = np.tile(threshold[kept], len(groups))[None]
     calls = bootstrap.calls(measured.resamples, label, logit, fixed, num_threads)
@@ -173,7 +165,14 @@ def _findings(
     hit = np.where(label == 1, called, np.nan)
     false = np.where(label == 0, called, np.nan)
     no_call = np.isnan(fixed[0])
-    tables = [_Table("auroc", "", names, value.reshape(shape), drawn.reshape(*shape, -1), sizes)]
+    tables = []
+    if ALL not in groups:  # everyone's is in the table `scores`
+        value = np.full(label.shape[1], np.nan)
+        for column in np.flatnonzero(counts.available).tolist():
+            chosen = bootstrap.taking_part(label, column)
+            value[column] = metrics.auroc(label[chosen, column], logit[chosen, column])
+        drawn, _ = bootstrap.rank_metrics(measured.resamples, label, logit, num_threads)
+        tables.append(_Table("auroc", "", names, value.reshape(shape), drawn.reshape(*shape, -1), sizes))
     for metric, share, resampled in (
         ("fnr", 1 - _mean(hit), calls["sensitivity"]),
         ("fpr", _mean(false), calls["specificity"]),

@@ -93,7 +93,8 @@ def test_the_parts_sum_to_the_gap_in_every_row() -> None:
 
 
 def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
-    found = scored(part("first", "all", 3, shift=0.5), part("second", "all", 4))
+    more = Settings(num_resamples=400)  # the parts have fewer
+    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
     gaps = found.gaps.set_index(["dataset", "finding"])
     for dataset in ("first", "second", "away"):
         row = parts_of(found, dataset=dataset).loc["gap"]
