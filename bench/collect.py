@@ -6,7 +6,7 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bench.config import RunConfig
 from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
+from bench.scoring.background import Background
 from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize import labelmap
@@ -27,10 +28,11 @@ from reports.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
 
+DETAIL = ("decomposition", "references", "subgroups")
 SCORING_VERSION = 2  # raise it when the same predictions may give other numbers
 FRAMES = (
     "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "shortcut", "diagnostics", "histograms",
-    "mappings",
+    "mappings", *DETAIL,
 )  # fmt: skip
 
 
@@ -41,6 +43,7 @@ class Labels:
     table: pd.DataFrame
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
 
 
 def labels_of(
@@ -53,6 +56,25 @@ def labels_of(
     table = manifest.table(cohort)
     split = home_split(table, config) if cohort["role"] == "home" else table["split"]
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
+
+
+def _mapped(table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
+    """Return the label states of a published layout under the other mappings that change any, by their names.
+
+    A finding whose own mapping does not give the states of the table (they are of another label source) stays as it is.
+    """
+    if layout == "table":
+        return {}
+    stored = states(table, findings)
+    own = states(labelmap.apply(table, layout, mapping, findings), findings)
+    differs = {found["mapping"] for found in labelmap.differences(layout, findings)}
+    out = {}
+    for other in (name for name in labelmap.MAPPINGS if name != mapping and name in {*differs, "default"}):
+        again = states(labelmap.apply(table, layout, other, findings), findings)
+        state_NK = np.where((own == stored).all(0), again, stored)
+        if (state_NK != stored).any():
+            out[other] = state_NK
+    return out
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
@@ -75,6 +97,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         ):
             continue
         from bench.scoring.diagnostics import symptoms
+        from bench.scoring.mappings import sensitivity
         from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
 
         config = manifest.config(run)
@@ -85,7 +108,9 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
         found, counts = symptoms(parts, findings, home, result.scores)
         extra = {"shortcut": _probe(manifest, run, config), "diagnostics": found, "histograms": counts}
-        extra["mappings"] = _mappings(manifest, run["id"], parts, labels, config, threads)
+        away = [part for part in parts if part.dataset != home and part.background]
+        readings = [row for part in away for row in sensitivity(run["id"], part, findings, settings, threads)]
+        extra["mappings"] = pd.DataFrame(readings, columns=list(SCHEMAS["mappings"]))
         for frame in (found, counts):
             frame.insert(0, "run_id", run["id"])
         _write(folder, key, result, extra)
@@ -133,6 +158,7 @@ def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.D
         "confusion": result.confusion,
         "delong": result.delong,
         "operating_points": result.operating_points,
+        **result.detail,
         **extra,
     }
     for name, frame in frames.items():
@@ -151,7 +177,10 @@ def parts_of(
     for cohort in manifest.cohorts:
         place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "home" else "")
         if place not in known:
-            known[place] = labels_of(manifest, cohort, config)
+            found = labels_of(manifest, cohort, config)
+            away = cohort["role"] == "away"
+            mapped = _mapped(found.table, str(cohort["layout"]), config.mapping, findings) if away else {}
+            known[place] = replace(found, mapped=mapped)
         labels = known[place]
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
         predictions = read_table(path)
@@ -176,46 +205,12 @@ def parts_of(
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
                 ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
-                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], labels.state_NK[chosen]))
+                who = Background.of(
+                    labels.table.iloc[chosen], {key: state[chosen] for key, state in labels.mapped.items()}
+                )
+                state_NK = labels.state_NK[chosen]
+                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], state_NK, background=who))
     return parts
-
-
-def _mappings(
-    manifest: Manifest, run_id: str, parts: Sequence[Part], known: Mapping[Any, Labels], config: RunConfig, threads: int
-) -> pd.DataFrame:
-    """Return the AUROCs away under the other admissible mappings of each hospital's native labels."""
-    from bench.scoring.mappings import sensitivity
-
-    findings, rows = config.findings, []
-    layouts = {cohort["name"]: cohort["layout"] for cohort in manifest.cohorts if cohort["role"] != "home"}
-    tables = {place[0]: labels.table for place, labels in known.items()}
-    for part in parts:
-        if part.dataset in layouts:
-            table = tables[part.dataset]
-            readings = _readings(table, layouts[part.dataset], findings, manifest.settings.mapping)
-            at = pd.Index(table["image_id"].to_numpy(str)).get_indexer(pd.Index(part.image_id))
-            chosen = {name: state_NK[at] for name, state_NK in readings.items()}
-            rows += sensitivity(run_id, part, findings, chosen, manifest.settings, threads)
-    return pd.DataFrame(rows, columns=list(SCHEMAS["mappings"]))
-
-
-def _readings(table: pd.DataFrame, layout: str, findings: Sequence[str], own: str) -> dict[str, NDArray[np.int8]]:
-    """Return states [N, K] under each mapping that reads some finding in other words than `own` does.
-
-    Findings whose stored states do not follow from the table's native labels (hybrid labels) stay as they are.
-    """
-    if layout == "table":
-        return {}
-    stored = states(table, findings)
-    usual = states(labelmap.apply(table, layout, own, findings), findings)
-    follows = (usual == stored).all(axis=0)
-    out: dict[str, NDArray[np.int8]] = {}
-    for mapping in labelmap.MAPPINGS:
-        if all(labelmap.words(layout, f, mapping) == labelmap.words(layout, f, own) for f in findings):
-            continue
-        other = states(labelmap.apply(table, layout, mapping, findings), findings)
-        out[mapping] = np.where(follows[None, :], other, stored).astype(np.int8)
-    return out
 
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.collect import (
+    DETAIL,
     labels_of,
     load_replicates,
     load_scores,
@@ -22,6 +23,8 @@ from bench.scoring.across import Replicates, mean_gaps, ranks
 from bench.scoring.agreement import agreement, seed_groups, seed_variance
 from bench.scoring.mappings import reversals
 from bench.scoring.reading import ablation, flat, frontier, metrics
+from bench.scoring.robustness import robustness
+from bench.scoring.selection import selection
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
@@ -35,6 +38,7 @@ _STORED = (
     "diagnostics",
     "histograms",
     "mappings",
+    *DETAIL,
 )  # per run, as they were scored
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
@@ -59,6 +63,8 @@ def tables(manifest: Manifest) -> Tables:
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
         frames |= _read(manifest, frames, alike)
         frames["reversals"] = reversals(frames["mappings"], manifest.settings.mapping)
+        frames["robustness"] = robustness(gaps, alike)
+        frames["selection"] = selection(plain, manifest.content["source"], alike)
     cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     meta = {

@@ -42,6 +42,7 @@ def home_against_away(board: Board) -> Chart:
     data = [
         {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
          "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
+        *_fitted(board, min(xs), max(xs)),
         *points(runs, xs, ys, at_home, there, lambda r: f"home {r.home_common.with_interval}<br>away {r.away_common.with_interval}"),
     ]  # fmt: skip
     x_range, y_range = _range(xs, at_home), _range(ys, there)
@@ -58,6 +59,27 @@ def home_against_away(board: Board) -> Chart:
         "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
     }
     return {"id": "c-home", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ AUROC away"}
+
+
+def _fitted(board: Board, low: float, high: float) -> list[Chart]:
+    """Return the line of AUROC away on AUROC at home over runs, straight on the logit scale; nothing where there is none."""
+    table = board.tables["robustness"]
+    line = table[table["dataset"] == "away"]
+    if not len(line) or not 0 < low < high < 1:
+        return []
+    slope, intercept = float(line["slope"].iloc[0]), float(line["intercept"].iloc[0])
+    xs = [low + (high - low) * k / 20 for k in range(21)]
+    ys = [1 / (1 + math.exp(-(slope * math.log(x / (1 - x)) + intercept))) for x in xs]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": xs,
+            "y": ys,
+            "hoverinfo": "skip",
+            "line": {"color": "var(--ink2)", "width": 1.2},
+        }
+    ]
 
 
 def cost(board: Board, front: set[str]) -> Chart:

@@ -17,12 +17,15 @@ from reports.sections.calibration import calibration
 from reports.sections.choices import choices
 from reports.sections.cohorts import cohorts
 from reports.sections.cost import cost
+from reports.sections.expected import expected
 from reports.sections.findings import findings
+from reports.sections.groups import groups
 from reports.sections.hospitals import hospitals
 from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
+from reports.sections.parts import parts
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
@@ -31,7 +34,8 @@ from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, symptoms, ranking, hospitals, findings, mappings, choices, cost, calibration, shortcuts, learning, cohorts, method, runs,
+    opening, symptoms, ranking, hospitals, findings, parts, groups, mappings, expected, choices, cost, calibration,
+    shortcuts, learning, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

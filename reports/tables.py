@@ -92,6 +92,77 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "num_positive",
         "num_patients",
     ),
+    # as `gaps`, against each labelled part of home apart: the test split, and what radiologists read (expert_*). dataset
+    # "worst" = the hospital with the largest gap, named in `hospital`; away_reference = who labelled away
+    "references": (
+        "run_id",
+        "split",
+        "reference",
+        "dataset",
+        "away_reference",
+        "hospital",
+        "finding",
+        "value",
+        "low",
+        "high",
+        "home",
+        "away",
+        "num_findings",
+        "n",
+        "num_positive",
+        "num_patients",
+    ),
+    # what the gap of a metric (auroc, auprc, ece: home test - away) is made of; gap = prevalence + case_mix + labels +
+    # remainder in every row and replicate, an unknown part counting 0. reason: why it is unknown, or how it was measured.
+    # effective_*: Kish's effective number of images under the weights; covered: share of home images with a like away
+    "decomposition": (
+        "run_id",
+        "dataset",
+        "metric",
+        "finding",
+        "part",
+        "value",
+        "low",
+        "high",
+        "reason",
+        "effective_positive",
+        "effective_negative",
+        "covered",
+        "num_findings",
+    ),
+    # scores of subgroups: subgroup "all" (without AUROC: see `scores`), "sex=F", "sex=F age=<40", ...; "sex" etc. hold *_spread, largest less least
+    "subgroups": SCORES,
+    # line of logit AUROC away on logit AUROC at home over the other runs, and how far above it a run reads
+    "robustness": (
+        "run_id",
+        "dataset",
+        "value",
+        "low",
+        "high",
+        "home",
+        "away",
+        "expected",
+        "slope",
+        "intercept",
+        "num_runs",
+    ),
+    # which run each rule of choosing picks, and what that costs on each hospital against the best run there.
+    # rule: home val, home test, or a hospital (an oracle: it looks at the answers); optimism: how much the number by which
+    # the rule chose flatters the run it chose
+    "selection": (
+        "rule",
+        "oracle",
+        "run_id",
+        "dataset",
+        "value",
+        "best_run",
+        "best",
+        "regret",
+        "low",
+        "high",
+        "optimism",
+        "num_runs",
+    ),
     # mean over runs of the macro gap, per hospital, and over hospitals ("away"); simultaneous = all runs' intervals at once
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better"),
     "costs": (

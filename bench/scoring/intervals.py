@@ -28,7 +28,10 @@ def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
     fine = enough(replicates) & np.isfinite(value)
     if fine.any():
         share = (1 - LEVEL) / 2
-        low[fine], high[fine] = np.nanquantile(replicates[fine], [share, 1 - share], axis=-1)
+        whole = fine & np.isfinite(replicates).all(-1)  # nearly all: without NaN the same quantiles come much faster
+        for chosen, quantile in ((whole, np.quantile), (fine & ~whole, np.nanquantile)):
+            if chosen.any():
+                low[chosen], high[chosen] = quantile(replicates[chosen], [share, 1 - share], axis=-1)
     return low, high
 
 

@@ -3,7 +3,7 @@
 Shapes: N images, K findings, R runs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,19 +22,15 @@ Array = NDArray[np.float64]
 
 
 def sensitivity(
-    run_id: str,
-    part: Part,
-    findings: Sequence[str],
-    readings: Mapping[str, NDArray[np.int8]],
-    settings: Settings,
-    num_threads: int = 1,
+    run_id: str, part: Part, findings: Sequence[str], settings: Settings, num_threads: int = 1
 ) -> list[tuple[object, ...]]:
     """Return rows of the `mappings` table: the AUROC of each finding that some mapping changes, and the macro.
 
-    `readings` maps the name of a mapping to its states [N, K]; that of the grid is the part's own. The macro is over
-    the findings with a value under every mapping, so that only the reading differs. Patients are resampled as ever.
+    The part's background holds its states under the other mappings. The macro is over the findings with a value under
+    every mapping, so that only the reading differs. Patients are resampled as ever.
     """
-    readings = {name: state for name, state in readings.items() if (state != part.state).any()}
+    mapped = part.background.mapped if part.background else {}
+    readings = {name: state for name, state in mapped.items() if (state != part.state).any()}
     if not readings:
         return []
     changed = np.any([(state != part.state).any(0) for state in readings.values()], axis=0)

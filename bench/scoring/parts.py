@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.background import Background
 from bench.scoring.metrics import require_finite
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
 
@@ -50,6 +51,7 @@ class Part:
     logit: NDArray[np.float32]
     state: NDArray[np.int8]
     labeller_blank_is_absent: bool = True  # -2 reads as 0; else it takes no part
+    background: Background | None = None  # who the images are of, aligned with them
 
     def __post_init__(self) -> None:
         num = len(self.image_id)
@@ -63,6 +65,8 @@ class Part:
                 f"{num} images, {len(self.patient_id)} patients, logits {self.logit.shape}, states {self.state.shape}"
             )
             raise ValueError(f"{self.name}: shapes do not fit: {shapes}")
+        if self.background is not None and len(self.background.sex) != num:
+            raise ValueError(f"{self.name}: a background of {len(self.background.sex)} images for {num}")
         if len(set(self.image_id)) != num:
             raise ValueError(f"{self.name}: {num - len(set(self.image_id))} images are listed twice")
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
 FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
-FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap")
+FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative")
 

@@ -4,21 +4,23 @@ Thresholds and calibrators come from the home validation split; everything else 
 Shapes: N images, K findings, B replicates.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import reliability
+from bench.scoring import decompose, references, reliability, subgroups
 from bench.scoring.drift import drifts
 from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
-from bench.scoring.measure import AUROC, Key, OperatingPoints, measure
+from bench.scoring.measure import AUROC, Key, Measured, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
+from bench.scoring.resamples import FOR_DETAIL
 from bench.scoring.rows import Writer, frame, macro, mean_of_macros
 from bench.scoring.tallies import confusion_rows, delong_rows
+from bench.scoring.thresholds import RULES
 from harmonize.findings import UNMAPPED_CODE
 from reports.tables import SCHEMAS, SCORES
 
@@ -30,6 +32,7 @@ class RunScores:
     operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b, temperature.
     replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/away", "gap/<dataset>",
     "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    detail: by name, decomposition, references, subgroups.
     """
 
     scores: pd.DataFrame
@@ -39,6 +42,7 @@ class RunScores:
     delong: pd.DataFrame
     operating_points: pd.DataFrame
     replicates: dict[str, NDArray[Any]]
+    detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 def score_run(
@@ -94,6 +98,19 @@ def score_run(
     if away:
         replicates["auroc/away"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
+    experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
+    brief = {id(each): _first(each) for each in measured}
+    others, read = ([brief[id(each)] for each in side] for side in (away, experts))
+    made_of = (
+        decompose.rows(run_id, findings, brief[id(test)], read, others, found_gaps, settings, num_threads)
+        if test
+        else []
+    )
+    against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
+    fixed = points.threshold[list(RULES).index(subgroups.RULE)]
+    who = [
+        row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
+    ]
     replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
@@ -103,7 +120,19 @@ def score_run(
         frame([row for each in measured for row in delong_rows(run_id, findings, each)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
         replicates,
+        {
+            "decomposition": frame(made_of, SCHEMAS["decomposition"]),
+            "references": frame(against, SCHEMAS["references"]),
+            "subgroups": frame(who, SCORES),
+        },
     )
+
+
+def _first(measured: Measured) -> Measured:
+    """Return the same part with its first replicates only, for what is read beside the main numbers."""
+    resamples = measured.resamples.first(FOR_DETAIL)
+    drawn = {key: each[:, : resamples.num] for key, each in measured.replicates.items()}
+    return replace(measured, resamples=resamples, replicates=drawn)
 
 
 def _without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:

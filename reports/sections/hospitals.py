@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from reports import charts, sentences
-from reports.board import Board
+from reports.board import AWAY, Board
 from reports.entries import Run
 from reports.section import Section, write
 from reports.text import plural
@@ -35,6 +35,7 @@ def hospitals(board: Board) -> Section:
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "scatter": len(compared) > 1,
+        "fitted": (board.tables["robustness"]["dataset"] == AWAY).any(),
         "compared": compared,
         "crosses": all(r.home_common.has_interval for r in compared),
         "say": _scatter_words(board, compared),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from bench.scoring.background import Background
 from bench.scoring.mappings import reversals, sensitivity
 from bench.scoring.parts import Part, Settings
 
@@ -12,11 +13,14 @@ FINDINGS = ("Consolidation", "Edema")
 SETTINGS = Settings(min_count=5, num_resamples=200)
 
 
-def part() -> Part:
+def part(**mapped: np.ndarray) -> Part:
     draw = np.random.default_rng(0)
     state = draw.integers(0, 2, (300, 2)).astype(np.int8)
     ids = np.arange(300).astype(str).astype(object)
-    return Part("nih", "all", "report", ids, ids, (draw.normal(size=(300, 2)) + state).astype(np.float32), state)
+    unknown = np.full(300, "", object)
+    background = Background(unknown, np.full(300, np.nan), unknown, unknown, mapped)
+    logit = (draw.normal(size=(300, 2)) + state).astype(np.float32)
+    return Part("nih", "all", "report", ids, ids, logit, state, background=background)
 
 
 def broader(state: np.ndarray) -> np.ndarray:
@@ -28,7 +32,7 @@ def broader(state: np.ndarray) -> np.ndarray:
 def test_each_reading_is_scored_against_its_own_states_on_the_findings_that_it_changes() -> None:
     whole = part()
     other = broader(whole.state)
-    rows = sensitivity("run", whole, FINDINGS, {"broad": other, "strict": whole.state.copy()}, SETTINGS)
+    rows = sensitivity("run", part(broad=other, strict=whole.state.copy()), FINDINGS, SETTINGS)
     value = {(mapping, finding): v for _, _, mapping, finding, v, *_ in rows}
     assert set(value) == {(m, f) for m in ("default", "broad") for f in ("Consolidation", "macro")}
     for mapping, state in (("default", whole.state), ("broad", other)):
@@ -42,13 +46,13 @@ def test_a_macro_is_over_the_findings_that_every_reading_can_score() -> None:
     whole = part()
     other = whole.state.copy()
     other[:, 0] = 0
-    rows = sensitivity("run", whole, FINDINGS, {"strict": other}, SETTINGS)
+    rows = sensitivity("run", part(strict=other), FINDINGS, SETTINGS)
     macro = {mapping: v for _, _, mapping, finding, v, *_ in rows if finding == "macro"}
     assert macro["default"] == macro["strict"] == pytest.approx(roc_auc_score(whole.state[:, 1], whole.logit[:, 1]))
 
 
 def test_no_other_reading_is_no_row() -> None:
-    assert sensitivity("run", part(), FINDINGS, {}, SETTINGS) == []
+    assert sensitivity("run", part(), FINDINGS, SETTINGS) == []
 
 
 def test_a_pair_is_reversed_when_it_stands_the_other_way_round() -> None:

@@ -1,0 +1,91 @@
+"""Who the images of a part are of, and how their labels could have been read: what tells one gap from another.
+
+Shapes: N images, K findings.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+AGES = ("<40", "40-60", "60-80", ">80")  # below 40, 40 up to below 60, 60 up to below 80, from 80 on
+ATTRIBUTES = ("sex", "age", "view", "device")
+UNKNOWN = ""
+SEXES, VIEWS = ("F", "M"), ("AP", "PA")
+MOST_UNKNOWN = 0.2  # share of images without an attribute from which a cohort counts as one that does not record it
+
+Text = NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """Attributes of each image, and its label states under other mappings.
+
+    sex, view, device [N] text, "" where unknown; age [N] years, NaN where unknown.
+    mapped: mapping -> state [N, K], only of mappings that change a label.
+    """
+
+    sex: Text
+    age: NDArray[np.float64]
+    view: Text
+    device: Text
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, mapped: Mapping[str, NDArray[np.int8]] | None = None) -> "Background":
+        """Return the background of the rows of a cohort table."""
+        sex, view, device = (table[name].fillna(UNKNOWN).to_numpy(object) for name in ("sex", "view", "device"))
+        return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})
+
+    def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
+        """Return the subgroups: attribute -> group ("sex=F", "sex=F age=40-60") -> which images [N] are in it.
+
+        An image whose attribute is unknown is in no group of that attribute; an attribute nobody has is left out.
+        """
+        band = self._age_bands()
+        columns = {
+            "sex": np.where(np.isin(self.sex, SEXES), self.sex, UNKNOWN),
+            "age": band,
+            "view": np.where(np.isin(self.view, VIEWS), self.view, UNKNOWN),
+            "device": self.device,
+        }
+        orders = {"sex": SEXES, "age": AGES, "view": VIEWS, "device": tuple(sorted(set(self.device) - {UNKNOWN}))}
+        found = {
+            name: {
+                f"{name}={value}": columns[name] == value for value in orders[name] if (columns[name] == value).any()
+            }
+            for name in ATTRIBUTES
+        }
+        found["sex age"] = {
+            f"{sex} {age}": here & there
+            for sex, here in found["sex"].items()
+            for age, there in found["age"].items()
+            if (here & there).any()
+        }
+        return {name: groups for name, groups in found.items() if groups}
+
+    def _age_bands(self) -> Text:
+        at = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
+        return np.where(np.isfinite(self.age), np.array(AGES, object)[at], UNKNOWN)
+
+    def missing(self) -> list[str]:
+        """Return which of sex, age and view more than a fifth of the images lack."""
+        unknown = {
+            "sex": ~np.isin(self.sex, SEXES),
+            "age": ~np.isfinite(self.age),
+            "view": ~np.isin(self.view, VIEWS),
+        }
+        return [name for name, absent in unknown.items() if not len(absent) or absent.mean() > MOST_UNKNOWN]
+
+    def cells(self) -> NDArray[np.int64]:
+        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown is a value, too."""
+        sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
+        view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))
+        known = np.isfinite(self.age)
+        decade = np.where(known, np.clip(np.nan_to_num(self.age) // 10, 0, 9), 10)
+        return ((sex * 11 + decade) * 3 + view).astype(np.int64)
+
+
+NUM_CELLS = 3 * 11 * 3

@@ -1,0 +1,85 @@
+"""Effective robustness: how much better a run reads away than its AUROC at home lets expect.
+
+Better networks are better everywhere; on the logit scale AUROC away lies near a line over AUROC at home. What counts is the
+distance from that line. The line of a run is fitted to the others, or a run that stands apart would pull it to itself.
+Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649. With noisy AUROCs at home the line is
+too flat; the interval refits it in every replicate, so patients vary in it, the choice of runs does not.
+Shapes: R runs, B replicates.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from bench.scoring.across import Replicates, together
+from bench.scoring.gap import MACRO
+from bench.scoring.intervals import percentile
+from reports.tables import SCHEMAS
+
+Array = NDArray[np.float64]
+LEAST_RUNS = 4  # three points for a line, and one to hold against it
+
+
+class Line(NamedTuple):
+    """A line on the logit scale: logit(away) = slope * logit(home) + intercept."""
+
+    slope: Array
+    intercept: Array
+
+    def expected(self, home: Array) -> Array:
+        """Return the AUROC away that belongs to one at home."""
+        return np.asarray(expit(self.slope * logit(home) + self.intercept), np.float64)
+
+
+def fit(home: Array, away: Array) -> Line:
+    """Return the least-squares line of logit(away) on logit(home) over runs, from [R] or, for each replicate, [R, B].
+
+    NaN where home does not vary, or an AUROC is 0, 1 or NaN.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (np.where((each > 0) & (each < 1), logit(each), np.nan) for each in (home, away))
+        dx = x - x.mean(0)
+        square = (dx * dx).sum(0)
+        slope = np.where(square > 1e-12, (dx * (y - y.mean(0))).sum(0) / square, np.nan)
+    return Line(slope, y.mean(0) - slope * x.mean(0))
+
+
+def left_out(home: Array, away: Array) -> tuple[Array, Array]:
+    """Return away less what the line over the other runs expects [R] or [R, B], and the expected AUROC."""
+    expected = np.full(home.shape, np.nan)
+    for r in range(len(home)):
+        others = np.arange(len(home)) != r
+        expected[r] = fit(home[others], away[others]).expected(home[r])
+    return away - expected, expected
+
+
+def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
+    """Return the table `robustness`: one row per run and hospital, and for the mean over hospitals ("away").
+
+    AUROCs are macros over the findings that both sides have. Fewer than four runs, or runs that are alike at home, make
+    no line: no rows.
+    """
+    rows = []
+    macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
+    macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
+    for dataset, found in macro.groupby("dataset", sort=True):
+        if len(found) < LEAST_RUNS:
+            continue
+        run_ids = found["run_id"].tolist()
+        home, away = (found[side].to_numpy(np.float64) for side in ("home", "away"))
+        line = fit(home, away)
+        if not np.isfinite(line.slope):
+            continue
+        drawn_away = together(run_ids, f"auroc/{dataset}", replicates)
+        drawn_home = together(run_ids, f"gap/{dataset}", replicates) + drawn_away
+        value, expected = left_out(home, away)
+        low, high = percentile(value, left_out(drawn_home, drawn_away)[0])
+        for r, run_id in enumerate(run_ids):
+            numbers = (value[r], low[r], high[r], home[r], away[r], expected[r])
+            rows.append((run_id, dataset, *numbers, float(line.slope), float(line.intercept), len(run_ids)))
+    columns = SCHEMAS["robustness"]
+    kinds = dict.fromkeys(columns[2:-1], "float64") | {"num_runs": "int64"}
+    return pd.DataFrame(rows, columns=list(columns)).astype(kinds)

@@ -1,0 +1,117 @@
+"""What the gap is made of: prevalence, case mix, labels and the remainder, hospital by hospital."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import gap_sentences, svg
+from reports.board import AWAY, MACRO, Board
+from reports.entries import Run
+from reports.headline import MISSING, Estimate
+from reports.section import Section, write
+from reports.text import known
+
+METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
+USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
+PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
+SAID = PARTS | {"labels": "the reading of labels"}
+WIDTH, HEIGHT = 300.0, 26.0
+SHOWN = 40  # runs in the table below
+
+Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
+
+
+def parts(board: Board) -> Section:
+    """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
+    table = board.tables["decomposition"]
+    macro = table[table["finding"] == MACRO]
+    cells: Cells = {
+        (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in macro.to_dict("records")
+    }
+    runs = [r for r in board.ranked if (r.id, AWAY, "auroc", "gap") in cells]
+    if not runs:
+        return Section("parts", "", Markup(""))
+    first = runs[0]
+    context = {
+        "title": gap_sentences.gap_parts(
+            first.label, {SAID[p]: estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
+        ),
+        "run": first,
+        "figures": [_figure(board, cells, first, metric) for metric in METRICS],
+        "legend": [
+            (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
+        ],
+        "all": [_numbers(board, cells, run) for run in runs[:SHOWN]],
+    }
+    return Section("parts", "Gap in parts", write("parts.html.j2", **context))
+
+
+def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
+    """Return one part, MISSING where it was not measured."""
+    row = cells.get((run.id, dataset, metric, part))
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+
+
+def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
+    """Return one metric's bars, all on one axis that starts at 0 on both sides."""
+    places_ = [(h.key, h.title) for h in board.hospitals] + ([(AWAY, "Mean away")] if len(board.hospitals) > 1 else [])
+    rows: list[dict[str, Any]] = []
+    ends = [0.0]
+    for key, title in places_:
+        gap = estimate(cells, run, key, metric, "gap")
+        found = {part: estimate(cells, run, key, metric, part) for part in USED[metric]}
+        values = [e.value for e in found.values() if e.known]
+        ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
+        ends += [v for v in (gap.value, gap.low, gap.high) if known(v)]
+        rows.append(
+            {"title": title, "mean": key == AWAY, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
+        )
+    margin = 0.03 * (max(ends) - min(ends)) + 0.004
+    scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
+    grid = svg.ticks(scale.low, scale.high, 6)
+    for row in rows:
+        row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].known else ""
+    axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
+    return {
+        "name": METRICS[metric],
+        "words": [PARTS[p] for p in USED[metric]],
+        "rows": rows,
+        "axis": svg.svg(WIDTH, 14, axis),
+    }
+
+
+def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
+    """Draw the parts end to end, gains left of 0 and losses right of it, and the gap with its interval below them."""
+    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    ends = {1: 0.0, -1: 0.0}
+    for part, each in found.items():
+        if each.known and each.value:
+            side = 1 if each.value > 0 else -1
+            start, end = sorted((ends[side], ends[side] + each.value))
+            body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{part}")
+            ends[side] += each.value
+    if gap.has_interval:
+        body += svg.line(scale(gap.low), 20, scale(gap.high), 20, "iv")
+    body += svg.circle(scale(gap.value), 20, 3.2, "dot" if gap.clear else "dot o")
+    said = ", ".join(f"{PARTS[part]} {each.text}" for part, each in found.items() if each.known)
+    return svg.svg(WIDTH, HEIGHT, body, f"gap {gap.with_interval}: {said}", "st")
+
+
+def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
+    """Return what the table says of the parts that were not, or not wholly, measured, and how the labels were."""
+    said = []
+    for part in USED[metric]:
+        reason = str(cells.get((run.id, key, metric, part), {}).get("reason") or "")
+        if reason:
+            said.append(f"{PARTS[part]}: {reason}")
+    return "; ".join(said)
+
+
+def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
+    """Return the mean over hospitals of each part, AUROC then AUPRC."""
+    return {
+        "run": run,
+        "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *USED[metric])],
+        "hospitals": len(board.hospitals),
+    }

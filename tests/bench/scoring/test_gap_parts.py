@@ -1,0 +1,233 @@
+"""What a gap is made of, against causes that were planted."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from bench.scoring.alike import case_mix_factor, effective_numbers, prevalence_factor
+from bench.scoring.background import Background
+from bench.scoring.calibration import bin_of
+from bench.scoring.parts import Part, Settings
+from bench.scoring.resamples import Resamples
+from bench.scoring.score import RunScores, score_run
+from bench.scoring.weighted import Binned, Ranked
+
+QUICK = Settings(num_resamples=100)
+
+
+def background(female: np.ndarray, age: np.ndarray) -> Background:
+    """Return who the images are of, all PA."""
+    sex = np.where(female, "F", "M").astype(object)
+    return Background(sex, age.astype(float), np.full(len(sex), "PA", object), np.full(len(sex), "", object))
+
+
+def part(
+    dataset: str, split: str, seed: int, prevalence: float = 0.3, women: float = 0.5, harder: float = 0.0,
+    num: int = 2500, reference: str = "report", shift: float = 0.0,
+) -> Part:  # fmt: skip
+    """Return one finding; in women its logit is lower by `harder`, everywhere by `shift`; nothing else differs."""
+    draw = np.random.default_rng(seed)
+    female = draw.random(num) < women
+    positive = draw.random(num) < prevalence
+    logit = draw.normal(size=num) + positive * (1.8 - harder * female - shift)
+    ids = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
+    patient = np.array([f"{dataset}{split}p{i // 2}" for i in range(num)], object)
+    known = background(female, draw.integers(40, 60, num))
+    return Part(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
+                background=known)  # fmt: skip
+
+
+def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
+    test = home or part("home", "test", 1, num=4000)
+    return score_run("r", ("Edema",), "home", [part("home", "val", 2, num=600), test, *more.values(), *away], settings)
+
+
+def parts_of(found: RunScores, metric: str = "auroc", dataset: str = "away", finding: str = "macro") -> pd.DataFrame:
+    table = found.detail["decomposition"]
+    rows = table[(table["metric"] == metric) & (table["dataset"] == dataset) & (table["finding"] == finding)]
+    return rows.set_index("part")
+
+
+def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() -> None:
+    home = part("home", "test", 1, women=0.2, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.8, harder=1.5, num=6000), home=home))
+    truth = found.loc["gap", "value"]
+    assert truth > 0.08
+    assert found.loc["case_mix", "low"] > 0
+    assert found.loc["case_mix", "value"] == pytest.approx(truth, abs=0.03)
+    assert abs(found.loc["remainder", "value"]) < 0.03
+    assert found.loc["remainder", "low"] < 0 < found.loc["remainder", "high"]
+
+
+def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
+    home = part("home", "test", 1, women=0.5, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.5, harder=1.5, shift=0.8, num=6000), home=home))
+    assert found.loc["gap", "value"] > 0.08
+    assert abs(found.loc["case_mix", "value"]) < 0.01
+    assert found.loc["case_mix", "low"] < 0 < found.loc["case_mix", "high"]
+    assert found.loc["remainder", "value"] == pytest.approx(found.loc["gap", "value"], abs=0.01)
+
+
+def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
+    found = scored(part("there", "all", 3, prevalence=0.05, num=12000), home=part("home", "test", 1, num=12000))
+    ranked, precise, calibrated = (parts_of(found, metric) for metric in ("auroc", "auprc", "ece"))
+    assert ranked.loc["prevalence", "value"] == ranked.loc["prevalence", "low"] == 0
+    assert abs(ranked.loc["gap", "value"]) < 0.02
+    assert precise.loc["gap", "value"] > 0.2
+    assert precise.loc["prevalence", "value"] == pytest.approx(precise.loc["gap", "value"], abs=0.03)
+    assert calibrated.loc["prevalence", "value"] == pytest.approx(calibrated.loc["gap", "value"], abs=0.03)
+
+
+def test_the_parts_sum_to_the_gap_in_every_row() -> None:
+    away = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
+    expert = part("home", "expert_test", 5, num=700, reference="radiologist", shift=0.4)
+    strange = part("third", "all", 6, reference="radiologist")
+    table = scored(*away, strange, expert=expert).detail["decomposition"]
+    wide = table.set_index(["dataset", "metric", "finding", "part"])["value"].unstack()
+    total = wide[["prevalence", "case_mix", "labels", "remainder"]].fillna(0).sum(axis=1)
+    np.testing.assert_allclose(total, wide["gap"], rtol=0, atol=1e-12)
+    assert len(wide) == 3 * 7
+
+
+def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
+    more = Settings(num_resamples=400)  # the parts have fewer
+    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
+    gaps = found.gaps.set_index(["dataset", "finding"])
+    for dataset in ("first", "second", "away"):
+        row = parts_of(found, dataset=dataset).loc["gap"]
+        assert row[["value", "low", "high"]].tolist() == pytest.approx(
+            gaps.loc[(dataset, "macro"), ["value", "low", "high"]].tolist(), abs=1e-9
+        )
+
+
+def test_radiologists_at_home_stand_for_the_labels_only_where_radiologists_labelled_away() -> None:
+    expert = part("home", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
+    read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
+    found = scored(part("mined", "all", 3), read, expert=expert)
+    labels = parts_of(found, dataset="read").loc["labels"]
+    assert labels["reason"] == "home judged on expert_test"
+    assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
+    assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
+    rows = found.detail["references"]
+    against = rows[rows["finding"] == "macro"].set_index(["split", "dataset"])
+    assert set(against.index.get_level_values("split")) == {"test", "expert_test"}
+    assert abs(against.loc[("expert_test", "read"), "value"]) < 0.04
+    assert against.loc[("test", "read"), "away_reference"] == "radiologist"
+
+
+def test_another_mapping_of_the_labels_away_is_a_part_of_the_gap() -> None:
+    there = part("there", "all", 3)
+    state = there.state.copy()
+    state[:300] = 1 - state[:300]
+    known = there.background
+    assert known is not None
+    wrong = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
+                 background=Background(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
+    labels = parts_of(scored(wrong)).loc["labels"]
+    right = parts_of(scored(there)).loc["gap", "value"]
+    assert labels["reason"] == "strict mapping away"
+    assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
+
+
+def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
+    there = part("there", "all", 3)
+    nobody = np.full(len(there.image_id), "", object)
+    there = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
+                 background=Background(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
+    found = parts_of(scored(there), dataset="there", finding="Edema")
+    assert np.isnan(found.loc["case_mix", "value"])
+    assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded there"
+    assert found.loc["remainder", "value"] == found.loc["gap", "value"]
+
+
+def test_too_few_images_like_those_at_home_are_said() -> None:
+    found = parts_of(
+        scored(part("there", "all", 3, women=0.998, num=3000), home=part("home", "test", 1, women=0.0)),
+        dataset="there", finding="Edema",
+    )  # fmt: skip
+    assert found.loc["case_mix", "reason"].startswith("too few images like those at home")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([-1.0, 0.0, 0.5, 2.0]), st.integers(0, 2)),
+        min_size=2,
+        max_size=30,
+    ),
+    st.lists(st.floats(0.1, 10), min_size=6, max_size=6),
+)
+def test_weighted_ranks_equal_scikit_learn(rows: list[tuple[int, bool, float, int]], factor: list[float]) -> None:
+    patient = np.array([row[0] for row in rows], object)
+    label = np.array([row[1] for row in rows], np.int8)
+    score = np.array([row[2] for row in rows], np.float32)
+    group = np.array([2 * row[3] + row[1] for row in rows])
+    if not 0 < label.sum() < len(label):
+        return
+    weights = np.array(factor)
+    resamples = Resamples.draw(patient, 5, "weighted")
+    ranked = Ranked.of(resamples.patient, label, score, group)
+    assert ranked.metrics(weights) == pytest.approx(
+        (
+            roc_auc_score(label, score, sample_weight=weights[group]),
+            average_precision_score(label, score, sample_weight=weights[group]),
+        )
+    )
+    auroc, auprc = ranked.replicates(resamples, np.repeat(weights[:, None], 5, axis=1))
+    for replicate in range(5):
+        times = resamples.counts(replicate) * weights[group]
+        if times[label == 1].sum() > 0 and times[label == 0].sum() > 0:
+            assert auroc[replicate] == pytest.approx(roc_auc_score(label, score, sample_weight=times))
+            assert auprc[replicate] == pytest.approx(average_precision_score(label, score, sample_weight=times))
+        else:
+            assert np.isnan(auroc[replicate])
+
+
+def test_a_weighted_calibration_error_equals_the_loop_over_bins() -> None:
+    draw = np.random.default_rng(0)
+    prob, label, group = draw.random(200), draw.integers(0, 2, 200), draw.integers(0, 4, 200)
+    resamples = Resamples.draw(np.arange(200).astype(str).astype(object), 3, "ece")
+    binned = Binned.of(resamples, np.arange(200), label, prob, group, 4, 15)
+    factor = np.array([0.5, 1.0, 2.0, 3.0])
+    factor /= factor[group].sum()
+    weight = factor[group]
+    expected = sum(abs((weight * (label - prob))[bin_of(prob, 15) == b].sum()) for b in range(15))
+    value, replicates = binned.ece(factor, np.repeat(factor[:, None], 3, axis=1))
+    assert value == pytest.approx(expected)
+    again = weight * resamples.counts(1) * (label - prob)
+    assert replicates[1] == pytest.approx(sum(abs(again[bin_of(prob, 15) == b].sum()) for b in range(15)))
+
+
+def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> None:
+    """Equal class-conditionals at prevalence .30 and .05: AUPRC .735 and .337, .738 when reweighted."""
+
+    def sample(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+        draw = np.random.default_rng(1)
+        label = (draw.random(40000) < prevalence).astype(np.int8)
+        return label, draw.normal(1.5 * label, 1)
+
+    (home, score_home), (away, score) = sample(0.3), sample(0.05)
+    totals = [np.bincount(label, minlength=2).astype(float) for label in (home, away)]
+    factor = prevalence_factor(*totals)
+    patient = np.arange(40000, dtype=np.int32)
+    _, plain = Ranked.of(patient, away, score, away).metrics(np.ones(2))
+    auroc, weighted = Ranked.of(patient, away, score, away).metrics(factor)
+    assert plain == pytest.approx(0.337, abs=0.01)
+    assert weighted == pytest.approx(0.738, abs=0.01)
+    assert weighted == pytest.approx(average_precision_score(home, score_home), abs=0.01)
+    assert auroc == pytest.approx(roc_auc_score(away, score), abs=1e-9)
+
+
+def test_case_mix_weights_give_each_label_the_cells_of_home_and_stop_at_ten() -> None:
+    home = np.array([10.0, 30.0, 30.0, 10.0])  # cells 0 and 1, negatives and positives in turn
+    away = np.array([50.0, 10.0, 50.0, 10.0])
+    factor = case_mix_factor(home, away)
+    assert (factor * away).sum() == pytest.approx(1)
+    assert (factor * away).tolist() == pytest.approx([0.125, 0.375, 0.375, 0.125])
+    assert effective_numbers(np.ones(4), away) == pytest.approx((20, 100))
+    rare = case_mix_factor(np.array([1.0, 50.0, 99.0, 50.0]), np.array([99.0, 50.0, 1.0, 50.0]))
+    assert rare[2] / rare[0] == pytest.approx(10 / (1 / 99))
+    assert prevalence_factor(home, away)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
