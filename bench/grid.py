@@ -246,7 +246,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     config = from_dict(RunConfig, block, place)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
-    geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    size = geometry(registry.find("preprocessing", config.preprocessing, place).facts).size
     optimizer = registry.find("optimizers", config.optimizer, place)
     if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
         raise ConfigError(
@@ -255,6 +255,9 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
             "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
         )
     architecture = registry.find("architectures", config.architecture, place)
+    if size < (smallest := architecture.facts.get("min_px", 1)):
+        fix = f"choose a preprocessing of {smallest} pixels or more"
+        raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{place}.preprocessing", fix)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
     return config

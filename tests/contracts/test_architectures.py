@@ -1,4 +1,4 @@
-"""What every architecture of the registry promises."""
+"""What every architecture of the registry promises, at the smallest input that its entry allows."""
 
 import torch
 
@@ -6,9 +6,10 @@ from bench.models import build
 from bench.registry import Entry
 
 
-def test_a_network_learns_from_small_images_and_shows_its_features(architecture: Entry) -> None:
+def test_a_network_learns_from_its_smallest_images_and_shows_its_features(architecture: Entry) -> None:
+    size = architecture.facts["min_px"]
     network = build(architecture.use, architecture.options, num_outputs=9)
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     logit = network(images)
     assert logit.shape == (2, 9)
     logit.square().mean().backward()
@@ -24,3 +25,13 @@ def test_a_network_learns_from_small_images_and_shows_its_features(architecture:
         torch.testing.assert_close(logit[:1], network(images[:1]), atol=1e-4, rtol=1e-4)
     assert feature.ndim == 2
     assert len(feature) == 2
+
+
+def test_a_network_of_one_channel_is_its_state(architecture: Entry) -> None:
+    size = architecture.facts["min_px"]
+    images = torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0))
+    network, other = (build(architecture.use, architecture.options, 2, 1, seed=seed) for seed in (0, 1))
+    network(images)  # in training mode: batch statistics are part of the state, too
+    other.load_state_dict(network.state_dict())
+    with torch.inference_mode():
+        assert torch.equal(network.eval()(images), other.eval()(images))
