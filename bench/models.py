@@ -151,8 +151,8 @@ def _imagenet_state(
     tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """Return the state of the whole ImageNet model, loaded strictly by timm, which knows its older key layouts."""
-    overlay = {"state_dict": tensors, "custom_load": False}
-    others = {key: value for key, value in options.items() if key != "name"}
+    others = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
+    overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
     try:
         with torch.random.fork_rng(devices=[]):
             donor = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **others)
@@ -195,10 +195,18 @@ def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
     try:
         if repository:
             return _read(Path(hf_hub_download(repository, "model.safetensors"))), source
-        return load_state_dict_from_url(source, map_location="cpu", check_hash=True, weights_only=True), source
+        return _release(source), source
     except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
         fix = "check the network, or put the file under --weights DIR"
         raise SetupError(f"cannot download {source}: {error}", where, fix) from error
+
+
+def _release(url: str) -> dict[str, Tensor]:
+    """Return the tensors of a file of timm's releases."""
+    tensors: dict[str, Tensor] = load_state_dict_from_url(
+        url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+    )
+    return tensors
 
 
 def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ _FACTS = {  # further keys an entry of that section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": set(),
     "preprocessing": {"size", "fit", "ops"},
-    "metrics": {"better", "headline"},
+    "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
 
@@ -98,7 +98,8 @@ class Registry:
                     contested |= dict.fromkeys(clashes, plugin.name)
                     raise _clash(clashes, where)
             except CxrError as error:
-                refused[plugin.name] = RegistryError(error.what, error.where, error.fix)
+                place = error.where if error.where.startswith(where) else f"{where}: {error.where}"
+                refused[plugin.name] = RegistryError(error.what, place, error.fix)
                 continue
             for section, entries in theirs.items():
                 sections[section] |= entries
@@ -204,6 +205,10 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     for key in ("min_px", "params", "gmacs"):
         if key in facts and type(facts[key]) not in (int, float):
             raise RegistryError(f"{key} is {facts[key]!r}, not a number", where, f"give a plain number: `{key}: 8`")
+    given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
+    if given not in {"logit", "probability"}:
+        fix = "add `given: logit` or `given: probability`: what the function gets beside the labels"
+        raise RegistryError("the metric does not say what it is computed on", where, fix)
     version = block.get("version", 1)
     if type(version) is not int:
         raise RegistryError(f"version is {version!r}, not a whole number", where, "give 1, 2, 3 ...")

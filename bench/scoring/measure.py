@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring import bootstrap, calibration, metrics
+from bench.scoring import bootstrap, calibration, further, metrics
 from bench.scoring.calibration import Platt, fit_platt
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.resamples import Resamples
@@ -94,6 +94,11 @@ def measure(part: Part, points: OperatingPoints | None, settings: Settings, num_
     value: dict[Key, Array] = {}
     replicates: dict[Key, Array] = {}
     prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
+    for entry in settings.further:
+        found = further.measure(
+            entry, label, part.logit if entry.facts["given"] == "logit" else prob["none"], resamples
+        )
+        value[Key(entry.name)], replicates[Key(entry.name)] = found
 
     replicates[AUROC], replicates[Key("auprc")] = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
     value[AUROC] = _per_finding(metrics.auroc, label, part.logit)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.registry import SECTIONS, Registry
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,7 +27,7 @@ def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
     [
         (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
         (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
-        (["list", "architecture"], "no section", "architectures"),
+        (["list", "architecture"], "no section", "did you mean 'architectures'"),
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
@@ -48,6 +50,30 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
 def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:
     names = json.loads(command("list", "architectures", "resnet*", "--json", cwd=tmp_path).stdout)
     assert names == ["resnet18", "resnet50", "resnet101"]
+
+
+def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs(tmp_path: Path, command: Command) -> None:
+    header, line = command("list", "architectures", "xception", cwd=tmp_path).stdout.splitlines()
+    for word in ("title", "million params", "GMACs at 224", "licence", "source", "about"):
+        assert word in header
+    for word in ("Xception", "legacy_xception.tf_in1k", "20.825", "4.574", "apache-2.0", "arXiv:1610.02357", "2017"):
+        assert word in line
+    for section in SECTIONS:
+        lines = command("list", section, cwd=tmp_path).stdout.splitlines()
+        assert [line.split()[0] for line in lines[1:]] == list(Registry.read().sections[section])
+
+
+def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path, command: Command) -> None:
+    tiny = "use: 'bench.seresnet:se_resnet', with: {depths: [1, 1], widths: [8, 16]}"
+    (tmp_path / "mine.yaml").write_text(
+        f"schema: 1\narchitectures:\n  good: {{{tiny}, params: 0.0069}}\n  bad: {{{tiny}, params: 0.5}}\n"
+    )
+    done = command("list", "architectures", "--check", "--registry", "mine.yaml", cwd=tmp_path, code=1)
+    good, bad = done.stdout.splitlines()[1:]
+    assert "params stated 0.5" in bad, done.stdout
+    assert good.split()[0] == "good"
+    said = command("list", "losses", "--check", cwd=tmp_path, code=2).stderr
+    assert "--check is for architectures" in said
 
 
 def test_check_looks_at_environment_and_registry(tmp_path: Path, command: Command) -> None:
