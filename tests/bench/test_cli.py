@@ -6,9 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from bench.registry import SECTIONS, Registry
+from bench.cli import app
+from bench.registry import Registry
+from harmonize.errors import ConfigError
 
+OURS = Path(__file__).parents[2] / "registry.yaml"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -52,28 +56,36 @@ def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> Non
     assert names == ["resnet18", "resnet50", "resnet101"]
 
 
-def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs(tmp_path: Path, command: Command) -> None:
-    header, line = command("list", "architectures", "xception", cwd=tmp_path).stdout.splitlines()
+def said(*arguments: str, code: int = 0) -> str:
+    """Return what a quick command prints, in this process."""
+    done = CliRunner().invoke(app, [*arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() -> None:
+    header, line = said("list", "architectures", "xception", "--registry", str(OURS)).splitlines()
     for word in ("title", "million params", "GMACs at 224", "licence", "source", "about"):
         assert word in header
     for word in ("Xception", "legacy_xception.tf_in1k", "20.825", "4.574", "apache-2.0", "arXiv:1610.02357", "2017"):
         assert word in line
-    for section in SECTIONS:
-        lines = command("list", section, cwd=tmp_path).stdout.splitlines()
-        assert [line.split()[0] for line in lines[1:]] == list(Registry.read().sections[section])
+    for section, entries in Registry.read(OURS).sections.items():
+        lines = said("list", section, "--registry", str(OURS)).splitlines()
+        assert [line.split()[0] for line in lines[1:]] == list(entries)
 
 
-def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path, command: Command) -> None:
-    tiny = "use: 'bench.seresnet:se_resnet', with: {depths: [1, 1], widths: [8, 16]}"
-    (tmp_path / "mine.yaml").write_text(
-        f"schema: 1\narchitectures:\n  good: {{{tiny}, params: 0.0069}}\n  bad: {{{tiny}, params: 0.5}}\n"
-    )
-    done = command("list", "architectures", "--check", "--registry", "mine.yaml", cwd=tmp_path, code=1)
-    good, bad = done.stdout.splitlines()[1:]
-    assert "params stated 0.5" in bad, done.stdout
-    assert good.split()[0] == "good"
-    said = command("list", "losses", "--check", cwd=tmp_path, code=2).stderr
-    assert "--check is for architectures" in said
+def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> None:
+    tiny = "use: 'bench.seresnet:se_resnet', with: {depths: [1, 1, 1, 1], widths: [16, 32, 64, 128]}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"schema: 1\narchitectures:\n  good: {{{tiny}, params: 0.3136}}\n  bad: {{{tiny}, params: 0.5}}\n")
+    measuring = ("list", "architectures", "--check", "--quiet", "--registry", str(path))
+    good, bad = said(*measuring, code=1).splitlines()[1:]
+    assert good.split() == ["good", "0.314", "0.079", "ok"]
+    assert bad.split()[-3:] == ["params", "stated", "0.5"]
+    (only,) = json.loads(said(*measuring, "good", "--json"))
+    assert only["verdict"] == "ok"
+    with pytest.raises(ConfigError, match="--check is for architectures"):
+        CliRunner().invoke(app, ["list", "losses", "--check"], catch_exceptions=False)
 
 
 def test_check_looks_at_environment_and_registry(tmp_path: Path, command: Command) -> None:
