@@ -60,7 +60,7 @@ def _target(entry: Entry) -> str:
         return str(entry.options["name"])
     if entry.section == "preprocessing":
         ops = ", ".join(
-            f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts["ops"])
+            f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts.get("ops", ()))
         )
         return f"{entry.facts.get('size')} px, {entry.facts.get('fit', 'squash')}: {ops}"
     return f"{entry.use} ({_plain(entry.options)})" if entry.options else entry.use
