@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed, 2 the request was wrong, 130 interrupted
 import errno
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -128,49 +129,75 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command("list", epilog='Examples:  bench list architectures "resnet*"   |   bench list runs')
+@app.command(
+    "list",
+    epilog='Examples:  bench list architectures "resnet*"   |   bench list architectures --check   |   bench list runs',
+)
 def list_(
     section: Annotated[str, typer.Argument(help="A registry section, grids, or runs.")] = "",
     glob: Annotated[str, typer.Argument(help="Only names that match.")] = "*",
+    compare: Annotated[
+        bool, typer.Option("--check", help="Build each architecture, count, and compare with what is stated.")
+    ] = False,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what can be named in a grid, or what the store holds."""
-    from fnmatch import fnmatch
+    from fnmatch import fnmatchcase
 
+    from bench import listing
     from bench.grid import shipped_grids
     from bench.registry import SECTIONS, Registry
     from bench.store import Store
 
+    if compare:
+        if section != "architectures":
+            raise ConfigError("--check is for architectures", "bench list", "bench list architectures --check")
+        _check_architectures(glob, registry, quiet, as_json)
+        return
     if section == "runs":
         opened = Store.open(store, create=False)
-        rows = [[i, opened.state(i), opened.reason(i)] for i in opened.run_ids() if fnmatch(i, glob)]
+        rows = [[i, opened.state(i), opened.reason(i)] for i in opened.run_ids() if fnmatchcase(i, glob)]
+        names = [row[0] for row in rows]
     elif section == "grids":
-        rows = [[name] for name in shipped_grids() if fnmatch(name, glob)]
-    elif section in SECTIONS:
-        entries = Registry.read(registry).sections[section].values()
-        rows = [
-            [e.name, str(e.options.get("name") or e.use or e.facts.get("size", "")), e.title, e.paper]
-            for e in entries
-            if fnmatch(e.name, glob)
-        ]
-    elif not section:
-        sections = Registry.read(registry).sections
-        rows = [[name, str(len(sections[name]))] for name in SECTIONS] + [
-            ["grids", str(len(shipped_grids()))],
-            ["runs", "what the store holds"],
-        ]
+        names = [name for name in shipped_grids() if fnmatchcase(name, glob)]
+        rows = [[name] for name in names]
+    elif section in SECTIONS or not section:
+        known = Registry.read(registry)
+        for error in known.refused.values():
+            typer.echo(f"warning: {error}", err=True)
+        if section:
+            chosen = listing.entries(known, section, glob)
+            names, rows = [entry.name for entry in chosen], listing.described(section, chosen)
+        else:
+            rows = [*listing.overview(known), ["grids", str(len(shipped_grids()))], ["runs", "what the store holds"]]
+            names = [row[0] for row in rows]
     else:
-        raise ConfigError(
-            f"no section {section!r}", "bench list", f"sections: {', '.join((*SECTIONS, 'grids', 'runs'))}"
-        )
+        known_words = (*SECTIONS, "grids", "runs")
+        close = get_close_matches(section, known_words, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"no section {section!r}", "bench list", f"{hint}sections: {', '.join(known_words)}")
+    typer.echo(json.dumps(names) if as_json else "\n".join(listing.aligned(rows)))
+
+
+def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
+    """Print what each architecture measures; exit 1 when one is not what the registry states."""
+    from bench.display import choose_display
+    from bench.figures import HEADER, check
+    from bench.listing import aligned, entries
+    from bench.registry import Registry
+
+    chosen = entries(Registry.read(registry), "architectures", glob)
+    with choose_display(quiet) as display:
+        found = check(chosen, display.progress)
     if as_json:
-        typer.echo(json.dumps([row[0] for row in rows]))
-        return
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    for row in rows:
-        typer.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        typer.echo(json.dumps([dict(zip(HEADER, figures.row(), strict=True)) for figures in found]))
+    else:
+        typer.echo("\n".join(aligned([HEADER, *(figures.row() for figures in found)])))
+    if any(figures.deviates for figures in found):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example:  bench check --data /data --quick")

@@ -1,6 +1,7 @@
 """What a network costs: parameters, multiply-accumulates, images per second, peak memory.
 
-Every number is measured at the resolution that is actually used, without data loading.
+Every number is measured at the resolution that is actually used, without data loading. Networks with two forms
+(RepVGG: Ding et al. 2021, arXiv:2101.03697) are trained in one and deployed in the other: `deployed` gives it.
 """
 
 import logging
@@ -10,8 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import cast
 
 import torch
+from timm.utils.model import reparameterize_model
 from torch import nn
 
 from bench.models import Network
@@ -49,6 +52,20 @@ def cost(network: Network, size: int) -> Cost:
         macs=macs,
         unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
     )
+
+
+def deployed(network: Network) -> Network:
+    """Return the network as it is deployed: parallel branches and batch norms folded into plain convolutions.
+
+    It computes the same function in evaluation mode, up to rounding. A network that timm cannot re-parameterise is
+    returned as it is; else the fused one is a copy, and the network stays as it was.
+    """
+    if not any(hasattr(module, name) for module in network.backbone.modules() for name in _FUSING):
+        return network
+    return cast("Network", reparameterize_model(network).eval())
+
+
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # what timm's reparameterize_model looks for
 
 
 def throughput(

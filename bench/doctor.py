@@ -30,7 +30,7 @@ def examine(
     With `images` every image of the cohorts is opened; what was seen of it is kept in the store, so that an
     interrupted check goes on and a second one is quick.
     """
-    checks = [_python(), *_packages(), _registry(registry_file)]
+    checks = [_python(), *_packages(), *_registry(registry_file)]
     if data:
         checks += _data(data, store if images else None, workers, progress)
     if store.exists():
@@ -71,18 +71,21 @@ def _packages() -> list[Check]:
     return checks
 
 
-def _registry(path: Path | None) -> Check:
+def _registry(path: Path | None) -> list[Check]:
+    """Return the check of the registry, and a fault for each plug-in that was refused."""
     try:
         registry = Registry.read(path)
         for entry in registry:
             module, _, _ = entry.use.partition(":")
             if module and importlib.util.find_spec(module) is None:
-                return _check("registry", False, f"{entry.section}.{entry.name}: no module {module}")
+                return [_check("registry", False, f"{entry.section}.{entry.name}: no module {module}")]
         for name in shipped_grids():
             Grid.read(name, registry)
-    except CxrError as error:
-        return _check("registry", False, str(error).replace("\n", "; "))
-    return _check("registry", True, f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands")
+    except (CxrError, ModuleNotFoundError) as error:
+        return [_check("registry", False, str(error).replace("\n", "; "))]
+    found = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
+    refused = [Check("", f"plug-in {n}", "fault", "", e.what, e.fix) for n, e in registry.refused.items()]
+    return [_check("registry", True, found), *refused]
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.heads import check_heads
-from bench.ops import augment_steps, geometry
+from bench.ops import augment_steps, geometry, input_size
 from bench.registry import Registry, shipped
 from bench.trainable import check_trainable, with_its_kind
 from harmonize.errors import ConfigError
@@ -261,6 +261,10 @@ def _possible(config: RunConfig, registry: Registry, place: str) -> None:
     optimizer = registry.find("optimizers", config.optimizer, place)
     check_trainable(config, optimizer, place)
     architecture = registry.find("architectures", config.architecture, place)
+    size = input_size(registry.find("preprocessing", config.preprocessing, place).facts)
+    if size < (smallest := architecture.facts.get("min_px", 1)):
+        fix = f"choose a preprocessing of {smallest} pixels or more"
+        raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{place}.preprocessing", fix)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
     check_heads(config, place)

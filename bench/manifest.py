@@ -1,13 +1,14 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
 
 from bench.config import RunConfig, from_dict, full
 from bench.plan import Plan
+from bench.registry import Entry
 from bench.scoring.parts import Settings
 from bench.store import Store, canonical_json, table_facts, write_bytes
 from harmonize import labelmap
@@ -26,7 +27,10 @@ class Manifest:
     def settings(self) -> Settings:
         """Return how this grid is scored."""
         return Settings(
-            min_count=int(self.content["min_count"]), bins=int(self.content["bins"]), mapping=self.content["mapping"]
+            min_count=int(self.content["min_count"]),
+            bins=int(self.content["bins"]),
+            mapping=self.content["mapping"],
+            further=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
         )
 
     @property
@@ -121,6 +125,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "min_count": grid.min_count,
         "bins": plan.bins,
         "mapping": plan.runs[0].config.mapping,
+        "metrics": [asdict(entry) for entry in plan.metrics],
         "doubles": doubles,
         "command": plan.command,
         "cohorts": cohorts,

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+from torch.hub import load_state_dict_from_url
 
 from bench.registry import Entry
 from harmonize.errors import ConfigError, SetupError
@@ -106,8 +107,8 @@ def build(
     if weights is not None:
         if factory is not timm_model:
             raise SetupError("it has no pretrained weights", where, "train it with `weights: none`")
-        file = _download(backbone, where) if weights == "hub" else weights
-        _start_from(file, backbone, in_channels, options)
+        tensors, source = _download(backbone, where) if weights == "hub" else (_read(weights), str(weights))
+        _start_from(tensors, source, backbone, in_channels, options)
     scale = getattr(backbone, "pretrained_cfg", {})
     mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
     return Network(backbone, mean, std, in_channels, num_findings, states)
@@ -143,6 +144,20 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
     return model
 
 
+def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
+    """Raise ConfigError when timm lacks the model or the model cannot take images of size x size pixels.
+
+    It is made on torch's meta device: shapes without numbers, in a moment.
+    """
+    with torch.device("meta"):
+        config: Any = timm_model(num_outputs=1, in_channels=channels, **options).pretrained_cfg
+    native = config["input_size"][-1]
+    resized = {"img_size", "dynamic_img_size"} & set(options)
+    if config.get("fixed_input_size") and native != size and not resized:
+        fix = f"choose a preprocessing of {native}, or write an entry `with: {{img_size: {size}}}`"
+        raise ConfigError(f"{options['name']} takes images of {native} pixels only, not {size}", where, fix)
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Seed the CPU generator for a while. Not torch.manual_seed: it would also reseed every GPU, for good."""
@@ -151,10 +166,12 @@ def _seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def _start_from(file: Path, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]) -> None:
-    """Copy everything but the classifier from the ImageNet model of `file`; every key must be there and fit."""
+def _start_from(
+    tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]
+) -> None:
+    """Copy everything but the classifier from the ImageNet model of `source`; every key must be there and fit."""
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
-    state = _imagenet_state(file, config, options)
+    state = _imagenet_state(tensors, source, config, options)
     classifier = tuple(f"{name}." for name in _names(config.get("classifier")))
     state = {key: value for key, value in state.items() if not key.startswith(classifier)}
     for conv in _names(config.get("first_conv")) if in_channels != 3 else ():
@@ -162,48 +179,69 @@ def _start_from(file: Path, backbone: nn.Module, in_channels: int, options: Mapp
     wrong = backbone.load_state_dict(state, strict=False)
     missing = [key for key in wrong.missing_keys if not key.startswith(classifier)]
     if missing or wrong.unexpected_keys:
-        raise _misfit(file, config, f"missing {missing}, unexpected {wrong.unexpected_keys}")
+        raise _misfit(source, config, f"missing {missing}, unexpected {wrong.unexpected_keys}")
 
 
-def _imagenet_state(file: Path, config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Tensor]:
+def _imagenet_state(
+    tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Tensor]:
     """Return the state of the whole ImageNet model, loaded strictly by timm, which knows its older key layouts."""
-    if file.suffix != ".safetensors":
-        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
-        raise SetupError(f"starting weights are read from .safetensors files only, not {file.suffix!r}", str(file), fix)
-    try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        fix = "give a readable safetensors file, or download it again"
-        raise SetupError(f"cannot read the starting weights: {error}", str(file), fix) from error
-    overlay = {"state_dict": tensors, "custom_load": False}
-    others = {key: value for key, value in options.items() if key != "name"}
+    others = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
+    overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
     try:
         with torch.random.fork_rng(devices=[]):
             donor = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **others)
     except (RuntimeError, KeyError) as error:
-        raise _misfit(file, config, str(error)) from error
+        raise _misfit(source, config, str(error)) from error
     state: dict[str, Tensor] = donor.state_dict()
     return state
 
 
-def _misfit(file: Path, config: Mapping[str, Any], detail: str) -> SetupError:
+def _misfit(source: str, config: Mapping[str, Any], detail: str) -> SetupError:
     detail = " ".join(detail.split())
     shown = detail if len(detail) < 600 else f"{detail[:600]} ..."
     fix = f"give the ImageNet weights of timm's {config['architecture']}, with timm's keys"
-    return SetupError(f"the weights do not fit {config['architecture']}: {shown}", str(file), fix)
+    return SetupError(f"the weights do not fit {config['architecture']}: {shown}", source, fix)
 
 
-def _download(backbone: nn.Module, where: str) -> Path:
-    """Return the file of the pinned tag from timm's hub; a failure raises, random weights never stand in."""
-    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
-    repository = config.get("hf_hub_id")
-    if not repository:
-        raise SetupError("timm's hub has no weights for it", where, "name a tag that has them, or `weights: none`")
+def _read(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file."""
+    if file.suffix != ".safetensors":
+        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
+        raise SetupError(f"starting weights are read from .safetensors files only, not {file.suffix!r}", str(file), fix)
     try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        fix = "give a readable safetensors file, or download it again"
+        raise SetupError(f"cannot read the starting weights: {error}", str(file), fix) from error
+
+
+def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of the pinned tag from timm's hub, and what they came from.
+
+    A failure raises, random weights never stand in. Few tags (legacy_xception) are not on the hub but a file of timm's
+    releases: its name holds its hash, which is checked, and only its tensors are unpickled.
+    """
+    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    repository, url = config.get("hf_hub_id"), config.get("url")
+    if not repository and not url:
+        raise SetupError("timm's hub has no weights for it", where, "name a tag that has them, or `weights: none`")
+    source = f"{repository}/model.safetensors" if repository else str(url)
+    try:
+        if repository:
+            return _read(Path(hf_hub_download(repository, "model.safetensors"))), source
+        return _release(source), source
     except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
         fix = "check the network, or put the file under --weights DIR"
-        raise SetupError(f"cannot download {repository}/model.safetensors: {error}", where, fix) from error
+        raise SetupError(f"cannot download {source}: {error}", where, fix) from error
+
+
+def _release(url: str) -> dict[str, Tensor]:
+    """Return the tensors of a file of timm's releases."""
+    tensors: dict[str, Tensor] = load_state_dict_from_url(
+        url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+    )
+    return tensors
 
 
 def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -186,15 +186,18 @@ def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], fea
 
 def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
     size = input_size(job.run.preprocessing)
-    size_of = cost.cost(network, size)
+    plain = cost.deployed(network)  # predictions come from the form that was trained, operations and speed from this
+    in_use = cost.cost(plain, size)
+    size_of = in_use if plain is network else cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())
     measured: dict[str, Any] = {
         "params": size_of.params,
         "trainable_params": size_of.trainable_params,
-        "macs": size_of.macs,
-        "flops": size_of.flops,
-        "not_counted": list(size_of.unsupported),
-        "images_per_second": cost.throughput(network, size, device),
+        "deployed_params": in_use.params,
+        "macs": in_use.macs,
+        "flops": in_use.flops,
+        "not_counted": list(in_use.unsupported),
+        "images_per_second": cost.throughput(plain, size, device),
         "throughput_device": device_name(device, job.run.config.threads),
         "peak_memory_bytes": facts["peak_memory_bytes"],  # of training: of the GPU, else of the process
         "image_size": size,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bench.config import RunConfig, differing
 from bench.grid import Grid, split_of
 from bench.headtargets import check_targets
-from bench.registry import Registry
+from bench.registry import Entry, Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, table_facts, write_table
 from harmonize.choose import sampled
@@ -52,6 +52,7 @@ class Plan:
     runs: tuple[Run, ...]
     command: str
     bins: int  # of the calibration error
+    metrics: tuple[Entry, ...] = ()  # those of the registry that are scored beside the built-in ones
 
     @property
     def phantom(self) -> bool:
@@ -100,7 +101,8 @@ def make_plan(
     refs = tuple(_ref(store, registry, cohorts[name], "away" if i else "home") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
-    return Plan(grid, store, cohorts, refs, runs, command, bins)
+    further = tuple(entry for entry in registry.sections["metrics"].values() if "given" in entry.facts)
+    return Plan(grid, store, cohorts, refs, runs, command, bins, further)
 
 
 def check_apart(specs: Sequence[CohortSpec], where: str) -> None:

@@ -15,6 +15,7 @@ from bench.grid import Grid
 from bench.images import check_doubles, fallbacks, lacks, prepare
 from bench.job import Job
 from bench.manifest import Manifest, read_manifest, write_manifest
+from bench.ops import input_size
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.run import Run
@@ -131,11 +132,19 @@ def plan_grid(
     command += " --registry REGISTRY" if registry_file else ""
     if weights and not weights.is_dir():
         raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
-    for name in sorted({c.architecture for c in grid.configs if c.architecture.startswith("timm:")}):
-        from bench.models import timm_model  # timm takes seconds to import: only when a grid names its models directly
-
-        timm_model(name.removeprefix("timm:"), 1, 3)
+    _check_unmeasured(grid, registry)
     return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
+
+
+def _check_unmeasured(grid: Grid, registry: Registry) -> None:
+    """Raise ConfigError for timm models that do not exist or do not take the images: those that no one has measured."""
+    for config in grid.configs:
+        entry = registry.find("architectures", config.architecture, grid.path)
+        if entry.use == "bench.models:timm_model" and "params" not in entry.facts:
+            from bench.models import check_timm  # timm takes seconds to import: only for models that need a look
+
+            size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
+            check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
 
 
 def summary(store: Store, grid: str) -> list[str]:

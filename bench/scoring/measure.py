@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring import bootstrap, calibration, metrics
+from bench.scoring import bootstrap, calibration, further, metrics
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.resamples import Resamples
@@ -99,7 +99,6 @@ def measure(
     value: dict[Key, Array] = {}
     replicates: dict[Key, Array] = {}
     prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
-
     if only is None or only in RANKED:
         found = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
         for key, plain, resampled in zip(RANKED, (metrics.auroc, metrics.auprc), found, strict=True):
@@ -112,14 +111,11 @@ def measure(
         if only is None or only.operating_point:
             _measure_calls(value, replicates, part, label, resamples, threshold, num_threads)
     for calibrator, each in prob.items():
-        if only is not None and (calibrator != only.calibrator or only.metric not in calibration.ERRORS):
-            continue
-        fitted = np.where(np.isnan(each).any(0), np.int8(DROPPED), label)  # not fitted, no value
-        drawn = bootstrap.calibration_metrics(resamples, fitted, each, settings.bins, num_threads)
-        errors = _errors(fitted, each, settings.bins)
-        for name in calibration.ERRORS:
-            key = Key(name, calibrator)
-            value[key], replicates[key] = errors[name], drawn[name]
+        if only is None or (calibrator == only.calibrator and only.metric in calibration.ERRORS):
+            _measure_errors(value, replicates, calibrator, each, label, resamples, settings.bins, num_threads)
+    for entry in settings.further if only is None else ():
+        given = part.logit if entry.facts["given"] == "logit" else prob["none"]
+        value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     return Measured(part, label, resamples, counts, value, replicates, prob, threshold)
@@ -143,6 +139,24 @@ def _measure_calls(
             key = Key(name, operating_point=rule)
             value[key] = _per_finding(getattr(metrics, name), fixed, called)
             replicates[key] = resampled[name][r]
+
+
+def _measure_errors(
+    value: dict[Key, Array],
+    replicates: dict[Key, Array],
+    calibrator: str,
+    prob_NK: Array,
+    label: NDArray[np.int8],
+    resamples: Resamples,
+    bins: int,
+    num_threads: int,
+) -> None:
+    """Add the calibration errors of the probabilities that one calibrator gives."""
+    fitted = np.where(np.isnan(prob_NK).any(0), np.int8(DROPPED), label)  # not fitted, no value
+    drawn = bootstrap.calibration_metrics(resamples, fitted, prob_NK, bins, num_threads)
+    errors = _errors(fitted, prob_NK, bins)
+    for name in calibration.ERRORS:
+        value[Key(name, calibrator)], replicates[Key(name, calibrator)] = errors[name], drawn[name]
 
 
 def _errors(label_NK: NDArray[np.int8], prob_NK: Array, bins: int) -> dict[str, Array]:

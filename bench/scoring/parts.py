@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.registry import Entry
 from bench.scoring.background import Background
 from bench.scoring.metrics import require_finite
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
@@ -26,6 +27,7 @@ class Settings:
     mapping: str = "default"
     subgroup: str = "all"
     selection: str = "best_val"
+    further: tuple[Entry, ...] = ()  # metrics beside the built-in ones: scored by their own functions
 
     def __post_init__(self) -> None:
         if self.min_count < 1:

@@ -6,7 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bench.cli import app
+from bench.registry import Registry
+from harmonize.errors import ConfigError
+
+OURS = Path(__file__).parents[2] / "registry.yaml"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -25,7 +31,7 @@ def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
     [
         (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
         (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
-        (["list", "architecture"], "no section", "architectures"),
+        (["list", "architecture"], "no section", "did you mean 'architectures'"),
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
@@ -48,6 +54,38 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
 def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:
     names = json.loads(command("list", "architectures", "resnet*", "--json", cwd=tmp_path).stdout)
     assert names == ["resnet18", "resnet50", "resnet101"]
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """Return what a quick command prints, in this process."""
+    done = CliRunner().invoke(app, [*arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() -> None:
+    header, line = said("list", "architectures", "xception", "--registry", str(OURS)).splitlines()
+    for word in ("title", "million params", "GMACs at 224", "licence", "source", "about"):
+        assert word in header
+    for word in ("Xception", "legacy_xception.tf_in1k", "20.825", "4.574", "apache-2.0", "arXiv:1610.02357", "2017"):
+        assert word in line
+    for section, entries in Registry.read(OURS).sections.items():
+        lines = said("list", section, "--registry", str(OURS)).splitlines()
+        assert [line.split()[0] for line in lines[1:]] == list(entries)
+
+
+def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> None:
+    tiny = "use: 'bench.seresnet:se_resnet', with: {depths: [1, 1, 1, 1], widths: [16, 32, 64, 128]}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"schema: 1\narchitectures:\n  good: {{{tiny}, params: 0.3136}}\n  bad: {{{tiny}, params: 0.5}}\n")
+    measuring = ("list", "architectures", "--check", "--quiet", "--registry", str(path))
+    good, bad = said(*measuring, code=1).splitlines()[1:]
+    assert good.split() == ["good", "0.314", "0.079", "ok"]
+    assert bad.split()[-3:] == ["params", "stated", "0.5"]
+    (only,) = json.loads(said(*measuring, "good", "--json"))
+    assert only["verdict"] == "ok"
+    with pytest.raises(ConfigError, match="--check is for architectures"):
+        CliRunner().invoke(app, ["list", "losses", "--check"], catch_exceptions=False)
 
 
 def test_check_looks_at_environment_and_registry(tmp_path: Path, command: Command) -> None:

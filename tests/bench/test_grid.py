@@ -32,6 +32,19 @@ def read(tmp_path: Path, text: str, registry: Registry) -> Grid:
     return Grid.read(str(path), registry)
 
 
+def test_images_that_a_network_cannot_take_are_refused_before_anything_trains(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("schema: 1\ninclude: shipped\npreprocessing: {small: {size: 24, ops: [imagenet]}}\n")
+    mine = Registry.read(path)
+    assert (
+        len(read(tmp_path, "sweeps: [{preprocessing: small, architecture: [resnet18, tresnet_m]}]\n", mine).configs)
+        == 2
+    )
+    with pytest.raises(ConfigError, match="densenet121 cannot take images of 24 pixels") as error:
+        read(tmp_path, "sweeps: [{preprocessing: small, architecture: densenet121}]\n", mine)
+    assert "32 pixels or more" in error.value.fix
+
+
 @pytest.mark.parametrize("name", shipped_grids())
 def test_every_shipped_grid_expands_to_the_runs_it_promises(name: str, registry: Registry) -> None:
     grid = Grid.read(name, registry)

@@ -1,6 +1,8 @@
 """Networks: what they cost, that seeds decide them, and that starting weights are all there or refused."""
 
+import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench import models
-from bench.models import build
+from bench.models import build, check_timm
 from harmonize.errors import ConfigError, SetupError
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
@@ -140,6 +142,55 @@ def test_scaling_is_that_of_the_pretraining() -> None:
     assert build(TIMM, {"name": "resnet10t"}, 9).mean == (0.485, 0.456, 0.406)
     assert build(TIMM, {"name": "tf_efficientnet_lite0"}, 9).mean == (0.5, 0.5, 0.5)
     assert build(SCRATCH, TINY, 9).std == (0.229, 0.224, 0.225)
+
+
+@pytest.mark.parametrize("name", ["legacy_xception", "dpn68b", "repvgg_b0", "tresnet_m"])
+def test_networks_of_other_stems_and_heads_start_from_their_file(tmp_path: Path, name: str) -> None:
+    torch.manual_seed(3)
+    original = timm.create_model(name).eval()
+    save_file(original.state_dict(), tmp_path / "w.safetensors")
+    gray = torch.rand(1, 1, 32, 32)
+    with torch.inference_mode():
+        maps = original.forward_features(gray.expand(-1, 3, -1, -1))
+        expected = original.forward_head(maps, pre_logits=True).flatten(1)
+        for channels in (1, 3):
+            network = build(TIMM, {"name": name}, 9, channels, weights=tmp_path / "w.safetensors").eval()
+            feature = network.embed(gray.expand(-1, channels, -1, -1))
+            torch.testing.assert_close(feature, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_weights_of_a_release_are_checked_by_their_hash_and_loaded_without_running_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "cache"))
+    state = load_file(imagenet_file(tmp_path))
+    torch.save(state, tmp_path / "w.pth")
+    sha = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:8]
+
+    def start(file: Path) -> models.Network:
+        overlay = {"hf_hub_id": None, "url": file.as_uri()}
+        return build(TIMM, SMALL | {"pretrained_cfg_overlay": overlay}, 9, weights="hub")
+
+    good, wrong = tmp_path / f"w-{sha}.pth", tmp_path / "w-00000000.pth"
+    for path in (good, wrong):
+        shutil.copy(tmp_path / "w.pth", path)
+    assert torch.equal(start(good).state_dict()["backbone.conv1.0.weight"], state["conv1.0.weight"])
+    torch.save(state | {"evil": print}, tmp_path / "evil.pth")
+    sha = hashlib.sha256((tmp_path / "evil.pth").read_bytes()).hexdigest()[:8]
+    evil = (tmp_path / "evil.pth").rename(tmp_path / f"evil-{sha}.pth")
+    for path in (wrong, evil, tmp_path / "absent-00000000.pth"):
+        with pytest.raises(SetupError, match=f"cannot download .*{path.name}"):
+            start(path)
+
+
+def test_a_timm_model_is_looked_at_before_anything_trains() -> None:
+    check_timm({"name": "resnet18"}, 1, 64, "here")
+    check_timm({"name": "vit_tiny_patch16_224"}, 3, 224, "here")
+    check_timm({"name": "vit_tiny_patch16_224", "img_size": 64}, 3, 64, "here")
+    with pytest.raises(ConfigError, match="takes images of 224 pixels only, not 64"):
+        check_timm({"name": "vit_tiny_patch16_224"}, 3, 64, "here")
+    with pytest.raises(ConfigError, match="did you mean 'resnet18"):
+        check_timm({"name": "resnet_18"}, 3, 64, "here")
 
 
 @pytest.mark.skipif("UNSEEN_WEIGHTS" not in os.environ, reason="set UNSEEN_WEIGHTS to a folder of real weights")

@@ -1,4 +1,4 @@
-"""What every architecture of the registry promises."""
+"""What every architecture of the registry promises, at the smallest input that its entry allows."""
 
 import torch
 
@@ -6,9 +6,10 @@ from bench.models import build
 from bench.registry import Entry
 
 
-def test_a_network_learns_from_small_images_and_shows_its_features(architecture: Entry) -> None:
+def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry) -> None:
+    size = architecture.facts["min_px"]
     network = build(architecture.use, architecture.options, num_outputs=9)
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     logit = network(images)
     assert logit.shape == (2, 9)
     logit.square().mean().backward()
@@ -22,5 +23,19 @@ def test_a_network_learns_from_small_images_and_shows_its_features(architecture:
         torch.testing.assert_close(logit, network(images), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(feature, network.embed(images))
         torch.testing.assert_close(logit[:1], network(images[:1]), atol=1e-4, rtol=1e-4)
-    assert feature.ndim == 2
-    assert len(feature) == 2
+        assert feature.ndim == 2
+        assert len(feature) == 2
+
+        state = {key: value.clone() for key, value in network.state_dict().items()}
+        for value in network.state_dict().values():
+            value.zero_()
+        network.load_state_dict(state)
+        assert torch.equal(network.both(images)[0], logit)
+
+
+def test_a_network_takes_one_channel(architecture: Entry) -> None:
+    size = architecture.facts["min_px"]
+    with torch.device("meta"):
+        network = build(architecture.use, architecture.options, 2, in_channels=1)
+    assert network.in_channels == 1
+    assert network(torch.empty(2, 1, size, size, device="meta")).shape == (2, 2)

@@ -1,0 +1,100 @@
+"""What `bench list` shows of the registry: tables of text, made without torch."""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, metadata
+
+from bench.ops import parse
+from bench.registry import SECTIONS, Entry, Registry
+from harmonize.findings import labels_yaml
+
+Table = list[list[str]]
+
+
+def overview(registry: Registry) -> Table:
+    """Return one row per section: its name and how many entries it has."""
+    return [[name, str(len(registry.sections[name]))] for name in SECTIONS]
+
+
+def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
+    """Return the entries of a section whose names match."""
+    return [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
+
+
+def described(section: str, chosen: Sequence[Entry]) -> Table:
+    """Return a header and one row per entry; columns that no entry fills are left out."""
+    columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
+    columns.append(("points at", [_target(e) for e in chosen]))
+    if section == "architectures":
+        columns += [(word, [str(e.facts.get(word, "")) for e in chosen]) for word in ("family", "corpus")]
+        columns += [
+            ("million params", [_number(e, "params") for e in chosen]),
+            ("GMACs at 224", [_number(e, "gmacs") for e in chosen]),
+            ("min px", [str(e.facts.get("min_px", "")) for e in chosen]),
+        ]
+    columns += [
+        ("licence", [_licence(section, e) for e in chosen]),
+        ("source", [e.paper for e in chosen]),
+        ("plug-in", [e.plugin for e in chosen]),
+        ("about", [e.about for e in chosen]),
+    ]
+    filled = [(word, cells) for word, cells in columns if any(cells)]
+    return [[word for word, _ in filled], *([cells[i] for _, cells in filled] for i in range(len(chosen)))]
+
+
+def aligned(table: Table) -> list[str]:
+    """Return one line per row, columns two spaces apart; columns of numbers end at one edge."""
+    if not table:
+        return []
+    lines = [""] * len(table)
+    for column in zip(*table, strict=True):
+        width, numbers = max(map(len, column)), all(_is_number(cell) for cell in column[1:] if cell)
+        for i, cell in enumerate(column):
+            lines[i] += (cell.rjust(width) if numbers and len(column) > 1 else cell.ljust(width)) + "  "
+    return [line.rstrip() for line in lines]
+
+
+def _target(entry: Entry) -> str:
+    """Return what an entry stands for: the timm model and tag, the code and its options, or the preprocessing."""
+    if entry.use.endswith(":timm_model"):
+        return str(entry.options["name"])
+    if entry.section == "preprocessing":
+        ops = ", ".join(
+            f"{name} ({_plain(options)})" if options else name for name, options in parse(entry.facts.get("ops", ()))
+        )
+        return f"{entry.facts.get('size')} px, {entry.facts.get('fit', 'squash')}: {ops}"
+    return f"{entry.use} ({_plain(entry.options)})" if entry.options else entry.use
+
+
+def _plain(options: Mapping[str, object]) -> str:
+    """Return options as they are read aloud.
+
+    >>> _plain({"lr": 0.1, "nesterov": True})
+    'lr 0.1, nesterov True'
+    """
+    return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _number(entry: Entry, fact: str) -> str:
+    return f"{entry.facts[fact]:.3f}" if fact in entry.facts else ""
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit()
+
+
+def _licence(section: str, entry: Entry) -> str:
+    """Return the licence of an entry: stated, or of the dataset, or of the package that its code comes from."""
+    if section == "datasets":
+        return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", ""))
+    if entry.licence or not entry.use:
+        return entry.licence
+    package = entry.use.split(".")[0].partition(":")[0]
+    if package == "bench":
+        return "apache-2.0"
+    try:
+        facts = metadata(package)
+    except PackageNotFoundError:
+        return ""
+    said = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), ""))
+    return said.lower() if 0 < len(said) < 20 else f"as {package}"  # torch names eight, some packages print the text
