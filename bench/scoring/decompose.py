@@ -67,9 +67,10 @@ class _Side:
         rows = bootstrap.taking_part(measured.label, k)
         label = measured.label[rows, k]
         group = 2 * cell[rows] + (label == 1)
-        size, ones = 2 * num_cells, np.ones(len(rows))
+        size, ones = 2 * num_cells, np.ones((len(rows), 1))
         total = np.bincount(group, minlength=size).astype(np.float64)
-        return cls(rows, label, group, total, bootstrap.grouped_sums(measured.resamples, rows, group, ones, size))
+        resampled = bootstrap.grouped_sums(measured.resamples, rows, group, ones, size)[:, 0]
+        return cls(rows, label, group, total, resampled)
 
 
 def rows(

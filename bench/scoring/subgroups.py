@@ -213,9 +213,10 @@ def _rates(
             num_wrong = int(wrong[rows_].sum())
             sizes[:, g, 0] = len(rows_), num_wrong, len(rows_) - num_wrong, num_patients
             if num_patients >= settings.min_count and np.isfinite(threshold[at]):
+                ones = np.ones((len(rows_), 1))
                 right, failed = bootstrap.grouped_sums(
-                    measured.resamples, rows_, wrong[rows_].astype(np.int64), np.ones(len(rows_)), 2
-                )
+                    measured.resamples, rows_, wrong[rows_].astype(np.int64), ones, 2
+                )[:, 0]
                 value[g] = num_wrong / len(rows_)
                 total = right + failed
                 drawn[g, 0] = np.divide(failed, total, out=np.full(total.shape, np.nan), where=total > 0)

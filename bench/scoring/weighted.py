@@ -125,7 +125,7 @@ class Binned:
         cell = bin_of(prob, bins) * num_groups + group
         distance = label - prob
         excess: Array = np.bincount(cell, distance, bins * num_groups).astype(np.float64).reshape(bins, num_groups)
-        resampled = grouped_sums(resamples, rows, cell, distance, bins * num_groups)
+        resampled = grouped_sums(resamples, rows, cell, distance[:, None], bins * num_groups)
         return cls(excess, resampled.reshape(bins, num_groups, resamples.num))
 
     def ece(self, factor_G: Array, factor_GB: Array) -> tuple[float, Array]:

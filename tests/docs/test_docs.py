@@ -101,7 +101,9 @@ def test_every_file_named_in_the_architecture_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     tree = text.split("## 2. Files")[1].split("## 3.")[0]
     there = [
-        path.as_posix() for part in ("bench", "harmonize", "reports", "grids") for path in (ROOT / part).rglob("*")
+        path.as_posix()
+        for part in ("bench", "harmonize", "reports", "grids", "benchmarks")
+        for path in (ROOT / part).rglob("*")
     ]
     there += [path.as_posix() for path in ROOT.iterdir()]
     for name in re.findall(r"\b([\w/]+\.(?:py|yaml))\b", tree):
