@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.config import RunConfig
+from bench.derive import waits_for
 from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.parts import Part
@@ -81,15 +82,15 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return why a run cannot be scored, "" when it can: it is done and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
+    if "kind" in run and (reason := waits_for(manifest.store, run["sources"])):
+        return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
+    kept = {"predictions": "parquet"} if "kind" in run else {"predictions": "parquet", "features": "npz"}
     for cohort in manifest.cohorts if state == "done" else ():
-        for path in (
-            folder / "predictions" / f"{cohort['name']}.parquet",
-            folder / "features" / f"{cohort['name']}.npz",
-        ):
-            if not path.is_file():
-                return f"no {path.parent.name} on {cohort['name']}"
+        for what, ending in kept.items():
+            if not (folder / what / f"{cohort['name']}.{ending}").is_file():
+                return f"no {what} on {cohort['name']}"
     return "" if state == "done" else "not finished"
 
 
@@ -163,7 +164,7 @@ def _parts(
 
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:
-    """Return the dataset-source classifier's scores on the run's frozen features."""
+    """Return the dataset-source classifier's scores on the run's frozen features; no rows for a derived run, which has none."""
     from bench.shortcut.source import source_probe
 
     features: dict[str, NDArray[np.float32]] = {}

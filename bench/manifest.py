@@ -1,7 +1,7 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -31,8 +31,18 @@ class Manifest:
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
-        """Return the planned runs, in the order of the grid."""
+        """Return the planned runs, in the order of the grid; those derived from others come last and carry a `kind`."""
         return list(self.content["runs"])
+
+    @property
+    def trained(self) -> list[Mapping[str, Any]]:
+        """Return the runs that train a network: what is ranked and what the headline is about."""
+        return [run for run in self.runs if "kind" not in run]
+
+    @property
+    def derived(self) -> list[Mapping[str, Any]]:
+        """Return the runs that are made of others."""
+        return [run for run in self.runs if "kind" in run]
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:
@@ -111,6 +121,17 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         }
         for run in plan.runs
     ]
+    made = [
+        {
+            "id": each.id,
+            "kind": each.kind,
+            "name": each.name,
+            "sources": list(each.sources),
+            "of": [run.id for run in each.runs],
+            "config": full(each.config),
+        }
+        for each in plan.derived
+    ]
     grid = plan.grid
     manifest = {
         "schema": 1,
@@ -124,7 +145,8 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "doubles": doubles,
         "command": plan.command,
         "cohorts": cohorts,
-        "runs": runs,
+        "runs": [*runs, *made],
+        "references": [asdict(row) for row in grid.references],
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
     }
     write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))

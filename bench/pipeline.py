@@ -50,7 +50,7 @@ def run_one(job: Job, progress: Progress) -> bool:
         trained = not all((folder / name).is_file() for name in TRAINED)
         if trained:
             _train(job, folder, device, progress)
-        network = _frozen(job, folder, device)
+        network = frozen(job, folder, device)
         _predict_all(job, folder, network, device, progress)
         if not (folder / "cost.json").is_file():
             progress("measure cost", 0, 1)
@@ -62,7 +62,7 @@ def run_one(job: Job, progress: Progress) -> bool:
     return True
 
 
-def _frozen(job: Job, folder: Path, device: torch.device) -> Network:
+def frozen(job: Job, folder: Path, device: torch.device) -> Network:
     """Return the run's trained network as it is stored: what predicts does not depend on who trained it, and when."""
     from safetensors.torch import load_file
 
@@ -89,7 +89,7 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
-    trained = fit(run, network, _tone(run, network), feed, train, val, device, checkpoint, progress)
+    trained = fit(run, network, tone_of(run, network), feed, train, val, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
@@ -102,7 +102,8 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
         save_file(state, temporary)
 
 
-def _tone(run: Run, network: Network) -> Tone:
+def tone_of(run: Run, network: Network) -> Tone:
+    """Return the second half of a run's preprocessing."""
     return Tone(run.preprocessing.get("ops", []), network.mean, network.std, run.config.channels)
 
 
@@ -110,7 +111,7 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
     """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
     run, findings = job.run, space(job.run.config.space)
     before = weights_sha256(network)
-    tone, geometry = _tone(run, network), geometry_of(run)
+    tone, geometry = tone_of(run, network), geometry_of(run)
     for ref in job.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(job.store, ref, geometry)

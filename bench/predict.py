@@ -2,14 +2,15 @@
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.data import Feed
 from bench.models import Network
-from bench.preprocess import Tone
 from bench.store import Progress
 
 
@@ -23,7 +24,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 @torch.inference_mode()
 def predict(
     network: Network,
-    tone: Tone,
+    tone: Callable[[Tensor], Tensor],
     feed: Feed,
     rows: NDArray[np.int64],
     device: torch.device,

@@ -24,6 +24,7 @@ from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
+_TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -36,15 +37,18 @@ def tables(manifest: Manifest) -> Tables:
         if scored
         else {}
     )
-    replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
-    frames["runs"] = _runs(manifest)
+    ranked = [run["id"] for run in manifest.trained if run["id"] in scored]  # what is derived is never ranked
+    replicates = {run_id: load_replicates(store, run_id) for run_id in ranked}
+    frames["runs"], frames["references"] = _runs(manifest), _references(manifest)
     if scored:
-        plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
-        frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
-        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
+        frames["costs"] = _costs(manifest, scored)
+    if ranked:
+        scores, gaps = (frames[name][frames[name]["run_id"].isin(ranked)] for name in ("scores", "gaps"))
+        frames["ranks"] = ranks(scores[scores["calibrator"] == "none"], replicates)
+        frames["mean_gaps"], frames["history"] = mean_gaps(gaps, replicates), _history(manifest, ranked)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
-    config = manifest.config(manifest.runs[0])
+    config = manifest.config(manifest.trained[0])
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -82,7 +86,7 @@ def _title(cohort: Mapping[str, Any]) -> str:
 
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.runs}
+    configs = {run["id"]: run["config"] for run in manifest.trained}
     flat = {
         run_id: {k: v for k, v in c.items() if k != "schedule"} | {f"schedule.{k}": v for k, v in c["schedule"].items()}
         for run_id, c in configs.items()
@@ -90,7 +94,7 @@ def _differences(manifest: Manifest) -> dict[str, str]:
     first = next(iter(flat.values()))
     varied = [k for k in first if k not in {"architecture", "seed"} and len({str(f[k]) for f in flat.values()}) > 1]
     out = {}
-    for run in manifest.runs:
+    for run in manifest.trained:
         own = flat[run["id"]]
         named = [
             str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}" for k in varied
@@ -102,7 +106,7 @@ def _differences(manifest: Manifest) -> dict[str, str]:
 def _runs(manifest: Manifest) -> pd.DataFrame:
     what = _differences(manifest)
     rows = []
-    for run in manifest.runs:
+    for run in manifest.trained:
         reason = unfinished(manifest, run)
         state = manifest.store.state(run["id"])
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
@@ -112,6 +116,8 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
         rows.append(
             {
                 "run_id": run["id"],
+                "kind": "run",
+                "of": "",
                 "name": titles["architecture"],
                 "family": run["family"],
                 **{
@@ -141,7 +147,47 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
                 "weights_sha256": facts["seal"].get("weights_after", ""),
             }
         )
-    return pd.DataFrame(rows)
+    trained = {row["run_id"]: row for row in rows}
+    return pd.DataFrame(
+        rows + [_derived_row(manifest, run, [trained[i] for i in run["of"]]) for run in manifest.derived]
+    )
+
+
+def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of a run that is made of others: what these share, "several" where they differ."""
+    shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
+    reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
+    env = run_facts(manifest.store, run["id"])["env"]
+    title, alike = _TTA_TITLES.get(run["name"], run["name"]), f"mean of {len(of)} run{'s' if len(of) > 1 else ''}"
+    return {
+        **of[0],
+        **shared,
+        "run_id": run["id"],
+        "kind": run["kind"],
+        "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),
+        "name": of[0]["name"] if run["kind"] == "tta" else run["name"],
+        "what": f"{of[0]['what']} · {title}" if run["kind"] == "tta" else alike,
+        "state": "started" if reason and state == "done" else state,
+        "reason": reason,
+        "epochs": 0,
+        "best_epoch": 0,
+        "seconds": np.nan,
+        "command": f"{manifest.content['command']} --only {run['id']}",
+        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")}, sort_keys=True),
+        "commit": env.get("commit", ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+        "device": env.get("device", ""),
+    }
+
+
+def _references(manifest: Manifest) -> pd.DataFrame:
+    """Return one row per published number that the grid names."""
+    rows = [
+        (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
+        for row in manifest.content["references"]
+        for dataset, split, finding, value in row["numbers"]
+    ]
+    return pd.DataFrame(rows, columns=list(SCHEMAS["references"]))
 
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:

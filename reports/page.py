@@ -21,6 +21,7 @@ from reports.sections.hospitals import hospitals
 from reports.sections.learning import learning
 from reports.sections.method import method
 from reports.sections.opening import opening, title
+from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
@@ -28,7 +29,7 @@ from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, ranking, hospitals, findings, cost, calibration, shortcuts, learning, cohorts, method, runs,
+    opening, ranking, hospitals, findings, cost, calibration, shortcuts, learning, published, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

@@ -45,7 +45,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # one row per run of the grid, also failed ones
     "runs": (
         "run_id",
-        "name",  # display name of the architecture, e.g. "DenseNet-121"
+        "kind",  # run; tta or ensemble: made of other runs, listed apart and never ranked
+        "of",  # which runs it is made of, in words?
+        "name",  # display name of the architecture, e.g. "DenseNet-121"; of an ensemble its own
         "architecture",
         "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
         "optimizer",
@@ -116,6 +118,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # dataset-source classifier on frozen features; control: none, shuffled
     "shortcut": ("run_id", "control", "metric", "value", "low", "high", "chance", "num_sources", "n"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
+    # published numbers, not measured here: without interval, never ranked. split "" = not stated; finding or "macro"
+    "references": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
     # one row per cohort, role home or away
     "cohorts": (
         "dataset",
