@@ -22,7 +22,6 @@ from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.parts import Part
 from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
 from harmonize.errors import StoreError
-from harmonize.findings import space
 
 if TYPE_CHECKING:
     from bench.scoring.score import RunScores
@@ -40,11 +39,16 @@ class Labels:
     split: NDArray[np.str_]
 
 
-def labels_of(manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig) -> Labels:
-    """Return states [N, K] and the split of each image: assigned at home, the dataset's own away."""
+def labels_of(
+    manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
+) -> Labels:
+    """Return states [N, K] and the split of each image: assigned at home, the dataset's own away.
+
+    K counts `findings`, by default those that the run learns.
+    """
     table = manifest.table(cohort)
     split = home_split(table, config) if cohort["role"] == "home" else table["split"]
-    return Labels(table, states(table, space(config.space)), split.to_numpy(str))
+    return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
@@ -71,7 +75,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
         config = manifest.config(run)
         parts = _parts(manifest, run, config, labels)
         settings = replace(manifest.settings, selection=config.selection)
-        home, findings = manifest.content["source"], space(config.space)
+        home, findings = manifest.content["source"], config.findings
         unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
         result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
         _write(folder, key, result, _probe(manifest, run, config))
@@ -130,9 +134,9 @@ def _parts(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]
 ) -> list[Part]:
     parts: list[Part] = []
-    findings = space(config.space)
+    findings = config.findings
     for cohort in manifest.cohorts:
-        place = (cohort["name"], config.space, repr(config.cohort) if cohort["role"] == "home" else "")
+        place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "home" else "")
         if place not in known:
             known[place] = labels_of(manifest, cohort, config)
         labels = known[place]

@@ -74,6 +74,29 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadWeights:
+    """What each head's loss counts; 0 leaves a further head out. Used by the heads that the run has, see `heads`."""
+
+    findings: float = 1.0
+    abnormal: float = 0.5
+    device: float = 0.3
+    projection: float = 0.005
+    sex: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.findings <= 0 or min(self.abnormal, self.device, self.projection, self.sex) < 0:
+            raise ValueError("the weight of the findings is above 0, those of further heads are not negative")
+
+
+HEADS = {  # choice of heads -> what is learnt beside the findings
+    "multilabel": (),
+    "dual": ("abnormal",),
+    "auxiliary": ("device", "projection", "sex"),
+    "dual_auxiliary": ("abnormal", "device", "projection", "sex"),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
     """One trained model, fully named: registry names, numbers and nothing else."""
 
@@ -85,13 +108,15 @@ class RunConfig:
     train_on: str = "chexpert"
     space: str = "shared-9"  # which findings are learnt
     mapping: str = "default"  # default, strict or broad label mapping, at home and away
-    task: str = "multilabel"
+    task: str = "multilabel"  # binary: one finding alone, named by `finding`
+    finding: str = ""  # of a binary task
     label_source: str = "default"  # whose labels are learnt: default, or e.g. chexbert, negbio, physician
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
     weights: str = "none"  # where training starts from
     channels: int = 3
-    heads: str = "multilabel"
+    heads: str = "multilabel"  # what the network learns beside the findings, see HEADS
+    head_weights: HeadWeights = field(default_factory=HeadWeights)
     schedule: Schedule = field(default_factory=Schedule)
     precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
     blank: str = "zero"  # what "not mentioned" teaches: zero (absent) or ignore
@@ -102,19 +127,31 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
-        one_of("task", self.task, ("multilabel",))
+        one_of("task", self.task, ("multilabel", "binary"))
+        if (self.task == "binary") != bool(self.finding):
+            raise ValueError("`task: binary` and `finding: NAME` go together")
         if self.label_source != "default":  # which of them a layout has is known when the data is
             from harmonize.findings import labels_yaml
 
             known = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
             one_of("label_source", self.label_source, ("default", *known))
         one_of("channels", self.channels, (1, 3))
-        one_of("heads", self.heads, ("multilabel",))
+        one_of("heads", self.heads, tuple(HEADS))
+        for name in differing(self.head_weights):
+            if name not in HEADS[self.heads] and (name != "findings" or self.heads == "multilabel"):
+                raise ValueError(f"head_weights.{name} weighs nothing with `heads: {self.heads}`")
         one_of("precision", self.precision, ("mixed", "fp32", "bf16", "fp16"))
         one_of("blank", self.blank, ("zero", "ignore"))
         one_of("selection", self.selection, ("best_val", "last"))
         if self.threads < 1 or self.seed < 0:
             raise ValueError("threads is at least 1 and seed at least 0")
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Return what the run learns to find, in the order of its outputs: the label space, or one finding of it."""
+        from harmonize.findings import space
+
+        return (self.finding,) if self.task == "binary" else space(self.space)
 
 
 # fields of RunConfig that name an entry of the registry -> its section

@@ -1,10 +1,9 @@
 """A cohort and its image cache, as arrays that training and prediction index.
 
-Legend: N images, K findings, H height, W width.
+Legend: N images, K findings, T further heads, H height, W width.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.config import RunConfig
+from bench.heads import targets
 from bench.plan import states
 from harmonize.cache import ImageCache
 
@@ -25,17 +26,19 @@ class Examples:
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N] places in the cache
     state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
+    head_NT: NDArray[np.float32] | None = None  # what further heads are taught: 1, 0, NaN; None = there are none
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def examples(table: pd.DataFrame, cache: ImageCache, findings: Sequence[str]) -> Examples:
-    """Return the rows of a cohort table whose images can be read, in the order of the table."""
+def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, taught: bool = False) -> Examples:
+    """Return the rows of a cohort table whose images can be read, in its order; `taught`: with targets for all heads."""
     rows = cache.rows(table["image_id"])
     table = table[rows >= 0]
+    further = targets(table, config) if taught else None
     ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
-    return Examples(ids, patients, rows[rows >= 0], states(table, findings))
+    return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), further)
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = 2000) -> NDArray[np.int64]:

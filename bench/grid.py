@@ -11,6 +11,7 @@ from typing import Any, Self
 from bench.combine import Ensemble, read_ensembles, read_tta
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.gridfile import find, load, merge
+from bench.heads import check_heads
 from bench.ops import geometry
 from bench.published import Published, read_published
 from bench.registry import Registry
@@ -185,6 +186,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
             idle -= set(skipped)
             if not skipped:
+                _possible(config, registry, place if sweep else f"{where}: base")
                 unique[config] = None
     for j in sorted(idle):
         raise ConfigError(
@@ -230,6 +232,11 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    return config
+
+
+def _possible(config: RunConfig, registry: Registry, place: str) -> None:
+    """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
     optimizer = registry.find("optimizers", config.optimizer, place)
     if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
         raise ConfigError(
@@ -240,7 +247,15 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
-    return config
+    check_heads(config, place)
+    policy = registry.find("uncertainty", config.uncertainty, place)
+    needed = policy.facts.get("blank", config.blank)
+    if needed != config.blank:
+        what = f"{config.uncertainty} leaves out what is not mentioned, `blank: {config.blank}` does not"
+        raise ConfigError(what, f"{place}.blank", f"write `blank: {needed}` beside it")
+    if policy.facts.get("states", 1) != 1 and registry.find("losses", config.loss, place).use != "bench.losses:bce":
+        fix = "use `loss: bce`, which becomes the cross-entropy over three states"
+        raise ConfigError(f"{config.uncertainty} cannot be learnt with {config.loss}", f"{place}.loss", fix)
 
 
 def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, place: str) -> bool:

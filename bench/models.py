@@ -1,6 +1,7 @@
 """Networks with one face: logits for training, features for the shortcut analysis, from timm or from this project.
 
-N images, C input channels, K findings, D features.
+N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D features.
+The first K x S outputs are the findings', what follows are those of further heads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,18 +28,41 @@ Triple = tuple[float, float, float]
 class Network(nn.Module):
     """A backbone (anything with `forward_features` and `forward_head(maps, pre_logits)`) and how its input is scaled.
 
-    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1].
+    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1]. `num_findings` None: every output is one.
     """
 
-    def __init__(self, backbone: nn.Module, mean: Triple, std: Triple, in_channels: int) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: Triple,
+        std: Triple,
+        in_channels: int,
+        num_findings: int | None = None,
+        states: int = 1,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.mean, self.std, self.in_channels = mean, std, in_channels
+        self.num_findings, self.states = num_findings, states
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return logit_NK."""
-        logit_NK: Tensor = self.backbone(x_NCHW)
-        return logit_NK
+        """Return logit_NK of the findings."""
+        return self.findings(self.outputs(x_NCHW))
+
+    def outputs(self, x_NCHW: Tensor) -> Tensor:
+        """Return output_NO: all that the last linear layer gives."""
+        output_NO: Tensor = self.backbone(x_NCHW)
+        return output_NO
+
+    def findings(self, output_NO: Tensor) -> Tensor:
+        """Return logit_NK of the findings; of three states, the logit of present against absent."""
+        if self.num_findings is None:
+            return output_NO
+        return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
+
+    def further(self, output_NO: Tensor) -> Tensor:
+        """Return the logits of the further heads, one column each."""
+        return output_NO[:, output_NO.shape[1] if self.num_findings is None else self.num_findings * self.states :]
 
     def embed(self, x_NCHW: Tensor) -> Tensor:
         """Return the penultimate features, feature_ND: what the last linear layer sees."""
@@ -46,10 +70,10 @@ class Network(nn.Module):
         return self._features(maps)
 
     def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logit_NK and feature_ND of one pass; in evaluation mode they equal `forward` and `embed`."""
+        """Return output_NO and feature_ND of one pass; in evaluation mode they equal `outputs` and `embed`."""
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
-        logit_NK: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
-        return logit_NK, self._features(maps)
+        output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
+        return output_NO, self._features(maps)
 
     def _features(self, maps: Tensor) -> Tensor:
         feature: Tensor = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
@@ -63,6 +87,8 @@ def build(
     in_channels: int = 3,
     weights: Path | Literal["hub"] | None = None,
     seed: int = 0,
+    num_findings: int | None = None,
+    states: int = 1,
 ) -> Network:
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
@@ -84,7 +110,16 @@ def build(
         _start_from(file, backbone, in_channels, options)
     scale = getattr(backbone, "pretrained_cfg", {})
     mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
-    return Network(backbone, mean, std, in_channels)
+    return Network(backbone, mean, std, in_channels, num_findings, states)
+
+
+def finding_logits(output_NX: Tensor, states: int) -> Tensor:
+    """Return logit_NK of outputs in K groups of `states`: as they are, or present minus absent of three states.
+
+    The sigmoid of that difference is the softmax over present and absent alone.
+    Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
+    """
+    return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
 
 
 _IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}

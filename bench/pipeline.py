@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench import cost
 from bench.data import Examples, Feed, examples, probe_rows
+from bench.heads import own_outputs
 from bench.images import geometry_of, open_images
 from bench.job import Job
 from bench.models import Network, build
@@ -27,7 +28,6 @@ from bench.run import Run
 from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
 from bench.train import TrainingError, fit
 from harmonize.cache import ImageCache
-from harmonize.findings import space
 from harmonize.seeds import seed_for
 
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")
@@ -73,8 +73,10 @@ def frozen(job: Job, folder: Path, device: torch.device) -> Network:
 
 def _network(job: Job, weights: Path | Literal["hub"] | None) -> Network:
     config, architecture = job.run.config, job.run.entries["architecture"]
-    num_outputs, seed = len(space(config.space)), seed_for(config.seed, "weights")
-    return build(architecture.use, architecture.options, num_outputs, config.channels, weights, seed)
+    num_findings, states, seed = len(config.findings), job.run.states, seed_for(config.seed, "weights")
+    num_outputs = num_findings * states + len(own_outputs(config))
+    channels, options = config.channels, architecture.options
+    return build(architecture.use, options, num_outputs, channels, weights, seed, num_findings, states)
 
 
 def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> None:
@@ -84,16 +86,16 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     run, config, home = job.run, job.run.config, job.refs[0]
     network = _network(job, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     cache = open_images(job.store, home, geometry_of(run))
-    table, findings = pd.read_parquet(home.table), space(config.space)
+    table = pd.read_parquet(home.table)
     split = home_split(table, config)
-    train, val = (examples(table[split == part], cache, findings) for part in ("train", "val"))
+    train, val = (examples(table[split == part], cache, config, taught=True) for part in ("train", "val"))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
     trained = fit(run, network, tone_of(run, network), feed, train, val, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
-        "unlearnt": [findings[k] for k in trained.unlearnt],
+        "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": peak_memory(device),
     }
     write_bytes(folder / "trained.json", canonical_json(facts))
@@ -109,7 +111,7 @@ def tone_of(run: Run, network: Network) -> Tone:
 
 def _predict_all(job: Job, folder: Path, network: Network, device: torch.device, progress: Progress) -> None:
     """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
-    run, findings = job.run, space(job.run.config.space)
+    run, columns = job.run, [*job.run.config.findings, *(head.column for head in own_outputs(job.run.config))]
     before = weights_sha256(network)
     tone, geometry = tone_of(run, network), geometry_of(run)
     for ref in job.refs:
@@ -132,11 +134,12 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
             sample,
             progress,
             f"predict {ref.name}",
+            further=True,
         )
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         _write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
-        frame = pd.DataFrame(logit_NK, columns=list(findings))
+        frame = pd.DataFrame(logit_NK, columns=columns)
         frame.insert(0, "image_id", chosen.image_id.astype(str))
         if weights_sha256(network) != before:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
@@ -151,7 +154,7 @@ def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
     table = pd.read_parquet(ref.table)
     if ref.role == "home":
         table = table[home_split(table, run.config).isin(EVALUATED_AT_HOME)]
-    return examples(table, cache, space(run.config.space))
+    return examples(table, cache, run.config)
 
 
 def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:

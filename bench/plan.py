@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.config import RunConfig, differing
 from bench.derive import Derived, derived_runs, waits_for
 from bench.grid import Grid, split_of
+from bench.heads import check_targets
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.store import Progress, Store, table_facts, write_table
@@ -187,11 +188,12 @@ def check_home(cohort: Cohort, config: RunConfig) -> None:
             )
     shared_patients(cohort.table, split, where)
     for part in ("train", "val"):
-        state_NK = states(cohort.table[split == part], space(config.space))
+        state_NK = states(cohort.table[split == part], config.findings)
         both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, (0, -2)).any(axis=0)).any()
         if not both:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
             raise DatasetError(f"no finding has both classes in the {part} split of {cohort.name}", where, fix)
+    check_targets(cohort.table[split == "train"], config, where)
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortRef:
@@ -206,9 +208,11 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortR
 
 def describe(runs: Sequence[Run], store: Store) -> list[str]:
     """Return one line per run: id, names, seed, state."""
+    single = any(r.config.finding for r in runs)
     columns = [
         [
             r.id,
+            *([r.config.finding] if single else []),
             r.config.architecture,
             r.config.optimizer,
             r.config.loss,

@@ -32,9 +32,11 @@ def predict(
     features_of: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
     what: str = "predict",
+    further: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
+    With `further`, one column for each further head follows the findings.
     features_of holds places in `rows`. The network is in eval mode while it predicts: batch norm is frozen.
     """
     network.eval()
@@ -49,8 +51,11 @@ def predict(
         for start in range(0, len(rows), size):
             part = slice(start, start + size)
             x_NCHW = tone(feed(rows[part])).contiguous(memory_format=torch.channels_last)
-            logit_NK, feature_ND = network.both(x_NCHW)
-            logits.append(logit_NK.float().cpu().numpy())
+            output_NO, feature_ND = network.both(x_NCHW)
+            logit_NK = network.findings(output_NO.float())
+            if further:
+                logit_NK = torch.cat([logit_NK, network.further(output_NO.float())], 1)
+            logits.append(logit_NK.cpu().numpy())
             if wanted[part].any():
                 features.append(feature_ND.float().cpu().numpy()[wanted[part]].astype(np.float16))
             if progress:

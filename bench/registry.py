@@ -26,6 +26,7 @@ _COMMON = {"use", "with", "paper", "version", "title", "timm"}
 _FACTS = {  # further keys an entry of that section may have
     "architectures": {"family", "imagenet", "corpus", "licence", "pretrained"},
     "weights": set(),
+    "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "ops"},
     "metrics": {"better", "headline"},
     "datasets": {"headline_split"},

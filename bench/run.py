@@ -28,6 +28,11 @@ class Run:
         """Return size, fit and ops of the preprocessing entry."""
         return self.entries["preprocessing"].facts
 
+    @property
+    def states(self) -> int:
+        """Return how many outputs the network has per finding: 3 where "uncertain" is a class of its own, else 1."""
+        return int(self.entries["uncertainty"].facts.get("states", 1))
+
 
 def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Path | None) -> Run:
     """Return the run of a configuration: full entries, starting weights, id.

@@ -1,6 +1,6 @@
 """One optimizer step on one batch, and the learning rate at a step.
 
-Legend: N images, K findings, C channels, H height, W width.
+Legend: N images, O outputs, C channels, H height, W width.
 """
 
 import contextlib
@@ -40,6 +40,8 @@ class Step:
         chosen = run.entries["optimizer"]
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         self.optimizer = build_optimizer(chosen.use, chosen.options, network, schedule.lr or None, decay)
+        if own := list(objective.parameters()):
+            self.optimizer.add_param_group({"params": own, "weight_decay": 0.0})
         self.network, self.tone, self.feed, self.rows, self.device = network, tone, feed, rows, device
         self.objective = objective.to(device)
         self.seed, self.clip = config.seed, schedule.clip
@@ -76,12 +78,14 @@ class Step:
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronised
-        loss = closure()
-        self.scaler.unscale_(self.optimizer)
-        self._clip()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+            loss = cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronised
+        else:
+            loss = closure()
+            self.scaler.unscale_(self.optimizer)
+            self._clip()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.objective.after_step()
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,8 +116,8 @@ class Step:
         x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)
         place = torch.from_numpy(part).to(self.device)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            logit_NK = self.network(x_NCHW)
-        return cast("Tensor", self.objective(logit_NK, place))
+            output_NO = self.network.outputs(x_NCHW)
+        return cast("Tensor", self.objective(output_NO, place))
 
 
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:

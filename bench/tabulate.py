@@ -46,9 +46,9 @@ def tables(manifest: Manifest) -> Tables:
         scores, gaps = (frames[name][frames[name]["run_id"].isin(ranked)] for name in ("scores", "gaps"))
         frames["ranks"] = ranks(scores[scores["calibrator"] == "none"], replicates)
         frames["mean_gaps"], frames["history"] = mean_gaps(gaps, replicates), _history(manifest, ranked)
-    cohorts, splits, prevalence, shared = _cohorts(manifest)
+    findings = _findings(manifest)
+    cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
-    config = manifest.config(manifest.trained[0])
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -60,9 +60,12 @@ def tables(manifest: Manifest) -> Tables:
         "shared_patients": shared,
         "command": manifest.content["command"],
         "created_from": scored,
-        "findings": list(space(config.space)),
+        "findings": findings,
         "notes": _notes(manifest),
         "unlearnt": {r: u for r in scored if (u := run_facts(store, r)["trained"].get("unlearnt"))},
+        "learns": {
+            run["id"]: list(own) for run in manifest.runs if len(own := manifest.config(run).findings) < len(findings)
+        },
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
@@ -71,6 +74,13 @@ def tables(manifest: Manifest) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _findings(manifest: Manifest) -> list[str]:
+    """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
+    configs = [manifest.config(run) for run in manifest.runs]
+    learnt = {finding for config in configs for finding in config.findings}
+    return [finding for finding in space(configs[0].space) if finding in learnt]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,20 +97,28 @@ def _title(cohort: Mapping[str, Any]) -> str:
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
     configs = {run["id"]: run["config"] for run in manifest.trained}
-    flat = {
-        run_id: {k: v for k, v in c.items() if k != "schedule"} | {f"schedule.{k}": v for k, v in c["schedule"].items()}
-        for run_id, c in configs.items()
-    }
+    flat = {run_id: _flat(c) for run_id, c in configs.items()}
     first = next(iter(flat.values()))
-    varied = [k for k in first if k not in {"architecture", "seed"} and len({str(f[k]) for f in flat.values()}) > 1]
+    varied = [
+        k for k in first if k not in {"architecture", "seed", "task"} and len({str(f[k]) for f in flat.values()}) > 1
+    ]
     out = {}
     for run in manifest.trained:
         own = flat[run["id"]]
         named = [
-            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}" for k in varied
+            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
+            for k in varied
+            if own[k] != ""
         ]
         out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
     return out
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with dotted keys in place of blocks."""
+    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    blocks = {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    return plain | {f"{key}.{name}": value for key, block in blocks.items() for name, value in block.items()}
 
 
 def _runs(manifest: Manifest) -> pd.DataFrame:
@@ -218,11 +236,11 @@ def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
 
-def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, int]:
+def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, int]:
     config = manifest.config(manifest.runs[0])
     rows, splits, prevalence, shared = [], [], [], 0
     for cohort in manifest.cohorts:
-        labels = labels_of(manifest, cohort, config)
+        labels = labels_of(manifest, cohort, config, findings)
         table, flow, home = labels.table, cohort["flow"], cohort["role"] == "home"
         split = pd.Series(labels.split, index=table.index)
         if home:
@@ -266,7 +284,7 @@ def _cohorts(manifest: Manifest) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
                     "patients": table.loc[mask, "patient_id"].nunique(),
                 }
             )
-            for k, finding in enumerate(space(config.space)):
+            for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
                 prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
@@ -286,5 +304,10 @@ def _notes(manifest: Manifest) -> list[str]:
         notes.append(
             f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
             f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
+        )
+    if len({manifest.config(run).findings for run in manifest.runs}) > 1:
+        notes.append(
+            "The runs of this grid learn different findings. A macro counts what its own run has learnt, so macros, their "
+            "gaps and ranks do not compare between such runs: compare them finding by finding."
         )
     return notes

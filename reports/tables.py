@@ -157,7 +157,8 @@ class Tables:
     meta keys: title, grid, source (name of the home cohort), phantom (bool), min_count, num_resamples, split (dict),
     shared_patients (int), command, created_from (list of run ids), findings (list), notes (list of str),
     datasets (dict cohort name -> {title, place, and perhaps flow: found -> what each filter took out -> kept -> notes}).
-    Optional: unlearnt (dict run id -> list of findings without both classes in training), not_compared (dict cohort name ->
+    Optional: learns (dict run id -> the findings of a run that learns fewer than `findings`), unlearnt (dict run id ->
+    list of findings without both classes in training), not_compared (dict cohort name ->
     list of findings that not both it and home label), duplicates (int: home images whose pixels occur again in another home
     split under another patient).
     """

@@ -52,7 +52,7 @@ def _table(board: Board, run: Run) -> list[dict[str, Any]]:
         return []
     rows = []
     unlearnt = board.unlearnt.get(run.id, ())
-    for finding in (*board.findings, MACRO):
+    for finding in (*board.meta.get("learns", {}).get(run.id, board.findings), MACRO):
         cells = []
         for hospital in board.everyone:
             estimate = board.cells.get((run.id, hospital.key, finding), MISSING)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import RunConfig, Schedule, differing, from_dict
+from bench.config import HeadWeights, RunConfig, Schedule, differing, from_dict
 from bench.grid import Grid
 from bench.gridfile import shipped_grids
 from bench.registry import Registry
@@ -52,7 +52,8 @@ def test_sweeps_are_a_union_of_products_and_equal_runs_are_run_once(tmp_path: Pa
 
 
 def test_globs_match_registry_names_and_dotted_keys_reach_into_blocks(tmp_path: Path, registry: Registry) -> None:
-    grid = read(tmp_path, 'sweeps:\n  - {uncertainty: "u_*", schedule.lr: [1e-3, 1e-4]}\n', registry)
+    grid = read(tmp_path, 'sweeps:\n  - {uncertainty: "u_?*s", schedule.lr: [1e-3, 1e-4]}\n', registry)
+    assert {c.uncertainty for c in grid.configs} == {"u_ones", "u_zeros", "u_multiclass"}
     assert len(grid.configs) == 6
     assert {c.schedule.lr for c in grid.configs} == {1e-3, 1e-4}
 
@@ -61,6 +62,17 @@ def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: 
     text = 'sweeps:\n  - {architecture: ["resnet*", seresnet_tiny], seed: [0, 1]}\nskip:\n  - {architecture: "resnet*", seed: 1}\n'
     grid = read(tmp_path, text, registry)
     assert {(c.architecture, c.seed) for c in grid.configs if c.seed == 1} == {("seresnet_tiny", 1)}
+
+
+def test_skip_takes_out_what_cannot_be_combined_before_it_is_refused(tmp_path: Path, registry: Registry) -> None:
+    text = "sweeps:\n  - {uncertainty: [u_ones, u_multiclass], loss: [bce, focal]}\nskip:\n  - {uncertainty: u_multiclass, loss: focal}\n"
+    assert len(read(tmp_path, text, registry).configs) == 3
+
+
+def test_a_grid_of_one_model_per_disease_is_legal(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, "sweeps:\n  - {task: binary, finding: [Edema, Pneumonia]}\n  - {}\n", registry)
+    assert [c.findings for c in grid.configs[:2]] == [("Edema",), ("Pneumonia",)]
+    assert len(grid.configs[2].findings) == 9
 
 
 @pytest.mark.parametrize(
@@ -74,6 +86,16 @@ def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: 
         ("sweeps:\n  - {schedule.epochs: 0}\n", "epochs must be at least 1", "sweeps[0]", "docs/grids.md"),
         ("sweeps:\n  - {optimizer: sam, precision: fp16}\n", "fp16", "sweeps[0].precision", "bf16"),
         ("sweeps:\n  - {weights: imagenet}\n", "no ImageNet weights", "sweeps[0].weights", "none"),
+        ("sweeps:\n  - {task: binary}\n", "go together", "sweeps[0]", ""),
+        ("sweeps:\n  - {finding: Edema}\n", "go together", "sweeps[0]", ""),
+        ("sweeps:\n  - {task: binary, finding: Hernia}\n", "no finding 'Hernia'", "sweeps[0].finding", "Edema"),
+        ("sweeps:\n  - {heads: dual, space: chexpert-5}\n", "normal", "sweeps[0].heads", "No Finding"),
+        ("sweeps:\n  - {heads: dual, task: binary, finding: Edema}\n", "no dual", "sweeps[0].heads", "multilabel"),
+        ("sweeps:\n  - {head_weights: {sex: 0.1}}\n", "weighs nothing", "sweeps[0]", ""),
+        ("sweeps:\n  - {heads: dual, head_weights.sex: 0.1}\n", "weighs nothing", "sweeps[0]", ""),
+        ("sweeps:\n  - {heads: dual, head_weights.abnormal: -1}\n", "not negative", "sweeps[0]", ""),
+        ("sweeps:\n  - {uncertainty: explicit_only}\n", "not mentioned", "sweeps[0].blank", "blank: ignore"),
+        ("sweeps:\n  - {uncertainty: u_multiclass, loss: focal}\n", "cannot be learnt", "sweeps[0].loss", "bce"),
         ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
         ("sweeps:\n  - {mapping: [default, strict]}\n", "differ in mapping", "mapping", "one grid each"),
         ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
@@ -152,5 +174,6 @@ def test_defaults_of_the_configuration_never_change() -> None:
         "multilabel",
         "multilabel",
     )
+    assert (config.finding, config.head_weights) == ("", HeadWeights(1.0, 0.5, 0.3, 0.005, 0.01))
     assert config.schedule == Schedule(5, 64, 0, "cosine", 0.05, 0.0, -1.0, 0.0, 0, 0.0, 0)
     assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)

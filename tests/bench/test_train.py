@@ -22,8 +22,9 @@ K = 9
 
 def a_run(optimizer: str = "adamw", **changes: object) -> Run:
     schedule = changes.pop("schedule", Schedule(epochs=3, batch_size=8, lr=1e-3))
+    changes = {"loss": "bce", "uncertainty": "u_ignore"} | changes
     config = RunConfig(
-        architecture="seresnet_tiny", optimizer=optimizer, loss="bce", uncertainty="u_ignore",
+        architecture="seresnet_tiny", optimizer=optimizer,
         preprocessing="imagenet_64", channels=1, augmentation="light", schedule=schedule, **changes,
     )  # fmt: skip
     return resolve(config, REGISTRY, "home", None)

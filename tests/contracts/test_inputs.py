@@ -6,11 +6,17 @@ import torch
 from bench.ops import geometry
 from bench.preprocess import Tone
 from bench.registry import Entry
+from bench.uncertainty import Labels
+
+FINDINGS = ("Edema", "Atelectasis", "Pneumonia")
+
+
+def labels(state: list[list[int]], seed: int = 0) -> Labels:
+    return Labels(torch.tensor(state, dtype=torch.int8), [f"i{n}" for n in range(len(state))], FINDINGS, seed)
 
 
 def test_a_policy_keeps_what_is_known_and_drops_what_is_unmapped(policy: Entry) -> None:
-    state = torch.tensor([[1, 0, -3], [-1, 1, 0]], dtype=torch.int8)
-    target, weight = policy.load()(state, **policy.options)
+    target, weight = policy.load()(labels([[1, 0, -3], [-1, 1, 0]]), **policy.options)
     assert target.dtype == weight.dtype == torch.float32
     assert weight[0].tolist() == [1, 1, 0]
     assert target[0, :2].tolist() == [1, 0]
@@ -19,7 +25,18 @@ def test_a_policy_keeps_what_is_known_and_drops_what_is_unmapped(policy: Entry) 
 
 def test_a_policy_wants_blanks_resolved_first(policy: Entry) -> None:
     with pytest.raises(ValueError, match="blank"):
-        policy.load()(torch.tensor([[-2]], dtype=torch.int8), **policy.options)
+        policy.load()(labels([[-2, 0, 0]]), **policy.options)
+
+
+def test_a_policy_reads_each_row_by_itself_and_the_same_each_time(policy: Entry) -> None:
+    states = [[-1, -1, 0], [1, -1, -3], [-1, 0, -1]]
+    whole = labels(states)
+    target, weight = policy.load()(whole, **policy.options)
+    turned = Labels(whole.state_NK.flip(0), whole.image_id[::-1], FINDINGS)
+    for ours, theirs in zip((target, weight), policy.load()(turned, **policy.options), strict=True):
+        assert torch.equal(ours, theirs.flip(0))
+    alone, _ = policy.load()(Labels(whole.state_NK[1:2], ["i1"], FINDINGS), **policy.options)
+    assert torch.equal(alone[0], target[1])
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -76,8 +76,15 @@ def test_the_data_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
 
 def test_every_field_of_a_configuration_is_documented() -> None:
     text = (ROOT / "docs" / "grids.md").read_text()
-    reserved = {"task", "label_source", "heads", "cohort", "split", "schedule", "train_on", "ema", "freeze_epochs"}
+    reserved = {"label_source", "head_weights", "cohort", "split", "schedule", "train_on", "ema", "freeze_epochs"}
     for name in {*RunConfig.__dataclass_fields__, *Schedule.__dataclass_fields__} - reserved:
+        assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize("section", ["losses", "uncertainty"])
+def test_every_loss_and_policy_is_documented(section: str) -> None:
+    text = (ROOT / "docs" / "grids.md").read_text()
+    for name in Registry.read().sections[section]:
         assert f"`{name}`" in text, name
 
 
