@@ -30,17 +30,23 @@ class Schedule:
     epochs: int = 5
     batch_size: int = 64  # images per optimizer step
     micro_batch: int = 0  # images per forward pass; 0 = batch_size. It changes batch norm
-    kind: str = "cosine"  # cosine: linear warm-up, then decay to zero; constant: linear warm-up, then flat
-    warmup: float = 0.05  # share of all steps
+    kind: str = "cosine"  # after a linear warm-up. cosine: to zero; constant; plateau: cut when val loss stands still
+    warmup: float = 0.05  # share of the steps of a phase
     lr: float = 0.0  # 0 = the optimizer entry's own
     weight_decay: float = -1.0  # below 0 = the optimizer entry's own
     clip: float = 0.0  # largest global gradient norm; 0 = off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0 = off
     ema: float = 0.0  # decay of the averaged weights; 0 = off
     freeze_epochs: int = 0  # epochs in which only the head learns
+    lr_scale: float = 1.0  # factor on the learning rate: 1/3, 1 and 3 are an equal budget for all optimizers
+    plateau_factor: float = 0.1  # of kind plateau: what the learning rate is multiplied by
+    plateau_patience: int = 2  # of kind plateau: epochs without a lower validation loss that are waited for
+    stop_on: str = "val"  # whose AUROC `patience` watches: val, or expert_valid (labelled by radiologists)
+    select_on: str = "val"  # whose AUROC chooses the epoch
+    sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, ("cosine", "constant"))
+        one_of("kind", self.kind, ("cosine", "constant", "plateau"))
         if self.epochs < 1:
             raise ValueError(f"epochs must be at least 1, not {self.epochs}")
         if self.batch_size < 2:
@@ -55,8 +61,27 @@ class Schedule:
             raise ValueError("lr, clip, patience and freeze_epochs are not negative")
         if not 0 <= self.ema < 1:
             raise ValueError(f"ema is a decay in [0, 1), not {self.ema}")
-        if self.ema or self.freeze_epochs:
-            raise ValueError("ema and freeze_epochs are reserved: this version trains without them")
+        self._check_policies()
+
+    def _check_policies(self) -> None:
+        one_of("stop_on", self.stop_on, ("val", "expert_valid"))
+        one_of("select_on", self.select_on, ("val", "expert_valid"))
+        one_of("sampling", self.sampling, ("shuffled", "balanced"))
+        if self.freeze_epochs >= self.epochs:
+            raise ValueError(f"freeze_epochs must be below epochs {self.epochs}, not {self.freeze_epochs}")
+        if self.lr_scale <= 0:
+            raise ValueError(f"lr_scale is a positive factor, not {self.lr_scale}")
+        if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:
+            raise ValueError("plateau_factor lies between 0 and 1, plateau_patience is not negative")
+        if self.kind != "plateau" and (self.plateau_factor, self.plateau_patience) != (0.1, 2):
+            raise ValueError("plateau_factor and plateau_patience belong to `kind: plateau`")
+        if self.stop_on != "val" and not self.patience:
+            raise ValueError("stop_on says what `patience` watches: give patience, or leave stop_on out")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Return the parts of the home cohort that are predicted after each epoch: val always."""
+        return tuple(dict.fromkeys(("val", self.stop_on, self.select_on)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +168,8 @@ class RunConfig:
         one_of("precision", self.precision, ("mixed", "fp32", "bf16", "fp16"))
         one_of("blank", self.blank, ("zero", "ignore"))
         one_of("selection", self.selection, ("best_val", "last"))
+        if self.selection == "last" and self.schedule.select_on != "val":
+            raise ValueError("schedule.select_on chooses the best epoch, but `selection: last` keeps the last")
         if self.threads < 1 or self.seed < 0:
             raise ValueError("threads is at least 1 and seed at least 0")
 

@@ -15,6 +15,7 @@ from bench.heads import check_heads
 from bench.ops import geometry
 from bench.published import Published, read_published
 from bench.registry import Registry
+from bench.trainable import trainable
 from harmonize.errors import ConfigError
 from harmonize.findings import labels_yaml
 
@@ -232,18 +233,12 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
-    return config
+    optimizer = registry.find("optimizers", config.optimizer, place)
+    return trainable(config, optimizer, "kind" in block.get("schedule", {}), place)
 
 
 def _possible(config: RunConfig, registry: Registry, place: str) -> None:
     """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
-    optimizer = registry.find("optimizers", config.optimizer, place)
-    if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
-        raise ConfigError(
-            f"{config.optimizer} cannot train in fp16",
-            f"{place}.precision",
-            "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
-        )
     architecture = registry.find("architectures", config.architecture, place)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
         raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")

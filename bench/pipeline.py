@@ -88,13 +88,17 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     cache = open_images(job.store, home, geometry_of(run))
     table = pd.read_parquet(home.table)
     split = home_split(table, config)
-    train, val = (examples(table[split == part], cache, config, taught=True) for part in ("train", "val"))
+    train, *others = (
+        examples(table[split == part], cache, config, taught=True) for part in ("train", *config.schedule.watched)
+    )
+    watched = dict(zip(config.schedule.watched, others, strict=True))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
-    trained = fit(run, network, tone_of(run, network), feed, train, val, device, checkpoint, progress)
+    trained = fit(run, network, tone_of(run, network), feed, train, watched, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
+        "gradient_evaluations": trained.gradient_evaluations,
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": peak_memory(device),
     }

@@ -187,7 +187,11 @@ def check_home(cohort: Cohort, config: RunConfig) -> None:
                 f"the {part} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix
             )
     shared_patients(cohort.table, split, where)
-    for part in ("train", "val"):
+    for part in config.schedule.watched:
+        if not (split == part).any():
+            fix = "choose on val: leave schedule.stop_on and schedule.select_on out"
+            raise DatasetError(f"{cohort.name} has no {part} split to stop or select on", where, fix)
+    for part in ("train", *config.schedule.watched):
         state_NK = states(cohort.table[split == part], config.findings)
         both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, (0, -2)).any(axis=0)).any()
         if not both:

@@ -27,6 +27,7 @@ _FACTS = {  # further keys an entry of that section may have
     "architectures": {"family", "imagenet", "corpus", "licence", "pretrained"},
     "weights": set(),
     "uncertainty": {"states", "blank"},
+    "optimizers": {"schedule"},
     "preprocessing": {"size", "fit", "ops"},
     "metrics": {"better", "headline"},
     "datasets": {"headline_split"},

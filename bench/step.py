@@ -1,26 +1,30 @@
-"""One optimizer step on one batch, and the learning rate at a step.
+"""One optimizer step on one batch, with all that the next step depends on.
 
 Legend: N images, O outputs, C channels, H height, W width.
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from bench.data import Feed
 from bench.models import Network
+from bench.modes import learn_only_the_head, recalibrate, train_mode
 from bench.objective import Objective
 from bench.optim.build import build as build_optimizer
 from bench.predict import autocast_dtype
 from bench.preprocess import Tone, unit
 from bench.run import Run
+from bench.sampling import passes
 from harmonize.seeds import seed_for
+
+RECALIBRATION = 50  # batches that batch norm is measured on after a schedule-free epoch
 
 
 class Step:
@@ -37,21 +41,60 @@ class Step:
         device: torch.device,
     ) -> None:
         config, schedule = run.config, run.config.schedule
-        chosen = run.entries["optimizer"]
-        decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
-        self.optimizer = build_optimizer(chosen.use, chosen.options, network, schedule.lr or None, decay)
-        if own := list(objective.parameters()):
-            self.optimizer.add_param_group({"params": own, "weight_decay": 0.0})
+        self.run, self.schedule = run, schedule
         self.network, self.tone, self.feed, self.rows, self.device = network, tone, feed, rows, device
         self.objective = objective.to(device)
-        self.seed, self.clip = config.seed, schedule.clip
+        self.seed = config.seed
         self.micro = schedule.micro_batch or schedule.batch_size
         self.dtype = autocast_dtype(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
-        self.peak_lr = [float(group["lr"]) for group in self.optimizer.param_groups]
         augment = run.entries["augmentation"]
         self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
         self.augment_options = dict(augment.options)
+        self.average = ModelEmaV3(network, schedule.ema) if schedule.ema else None
+        self.gradient_evaluations = 0  # forward and backward passes over a batch
+        self._begin(frozen=schedule.freeze_epochs > 0)
+
+    def _begin(self, frozen: bool) -> None:
+        """Begin a phase: the weights that learn in it get an optimizer of their own."""
+        chosen, schedule = self.run.entries["optimizer"], self.schedule
+        decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
+        learn_only_the_head(self.network, frozen)
+        own = list(self.objective.parameters())
+        self.optimizer = build_optimizer(chosen.use, chosen.options, self.network, schedule.lr or None, decay, own)
+        self.frozen = frozen
+        self.peak_lr = [float(group["lr"]) * schedule.lr_scale for group in self.optimizer.param_groups]
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Get ready to train: in the phase of `epoch`, in training mode."""
+        frozen = epoch <= self.schedule.freeze_epochs
+        if frozen != self.frozen:
+            self._begin(frozen)
+        train_mode(self.network)
+        if self._has_modes:
+            self.optimizer.train()  # type: ignore[attr-defined]
+
+    def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
+        """Get ready to be measured and stored; return the network that stands for the epoch.
+
+        It is the averaged one with `ema`. A schedule-free optimizer switches to the weights it answers for, and batch
+        norm is measured for them on the first batches of the epoch, augmented as in training.
+        """
+        if self._has_modes:
+            self.optimizer.eval()  # type: ignore[attr-defined]
+            torch.manual_seed(seed_for(self.seed, "recalibrate", epoch))
+            parts = list(passes(min(len(order), RECALIBRATION * size), size, self.micro))
+            seeds = [seed_for(self.seed, "recalibrate", epoch, part.start) for part in parts]
+            recalibrate(
+                self.network,
+                (lambda p=p, s=s: self._outputs(order[p], s) for p, s in zip(parts, seeds, strict=True)),  # type: ignore[misc]
+            )
+        return cast("Network", self.average.module) if self.average else self.network
+
+    @property
+    def _has_modes(self) -> bool:
+        """Whether the optimizer trains other weights than it answers for (schedule-free)."""
+        return hasattr(self.optimizer, "eval")
 
     def set_lr(self, factor: float) -> None:
         """Set each group's learning rate to a share of its peak."""
@@ -65,6 +108,7 @@ class Step:
         whole = self._weight(places).clamp(min=1e-8)
 
         def closure() -> Tensor:
+            self.gradient_evaluations += 1
             self.optimizer.zero_grad(set_to_none=True)
             total = torch.zeros((), device=self.device)
             for start in range(0, len(places), self.micro):
@@ -85,7 +129,9 @@ class Step:
             self._clip()
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        self.objective.after_step()
+        getattr(self.objective, "after_step", lambda: None)()
+        if self.average:
+            self.average.update(self.network)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
@@ -94,41 +140,40 @@ class Step:
             "network": self.network.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "frozen": self.frozen,
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "average": self.average.module.state_dict() if self.average else {},
+            "gradient_evaluations": self.gradient_evaluations,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        if state["frozen"] != self.frozen:
+            self._begin(state["frozen"])
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.module.load_state_dict(state["average"])
+        self.gradient_evaluations = state["gradient_evaluations"]
 
     def _weight(self, places: NDArray[np.int64]) -> Tensor:
         return self.objective.weight(torch.from_numpy(places).to(self.device))
 
     def _clip(self) -> None:
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.clip)
+        if self.schedule.clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
 
-    def _loss(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
+    def _outputs(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
         x_N1HW = unit(self.feed(self.rows[part]))
         if self.augment is not None:
             x_N1HW = self.augment(x_N1HW, augment_seed, **self.augment_options)
         x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)
-        place = torch.from_numpy(part).to(self.device)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            output_NO = self.network.outputs(x_NCHW)
-        return cast("Tensor", self.objective(output_NO, place))
+            return self.network.outputs(x_NCHW)
 
-
-def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
-    """Return the share of the peak learning rate at a step: linear warm-up, then cosine to zero or constant.
-
-    >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
-    [0.5, 1.0, 1.0, 0.04]
-    """
-    first = round(warmup * steps)
-    if step < first:
-        return (step + 1) / first
-    if kind == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
+    def _loss(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
+        place = torch.from_numpy(part).to(self.device)
+        return cast("Tensor", self.objective(self._outputs(part, augment_seed), place))

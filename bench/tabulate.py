@@ -129,8 +129,6 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
         state = manifest.store.state(run["id"])
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
         env, config, titles = facts["env"], run["config"], run["titles"]
-        chosen_by_val = len(history) and config["selection"] == "best_val"
-        best = 1 + int(history["val_auroc"].to_numpy().argmax()) if chosen_by_val else len(history)
         rows.append(
             {
                 "run_id": run["id"],
@@ -155,7 +153,8 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason,
                 "epochs": len(history),
-                "best_epoch": best,
+                "best_epoch": facts["trained"].get("best_epoch", len(history)),
+                "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
                 "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
                 "command": f"{manifest.content['command']} --only {run['id']}",
                 "config": json.dumps(config, sort_keys=True),

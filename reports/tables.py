@@ -62,6 +62,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "reason",  # why it has no score?
         "epochs",
         "best_epoch",
+        "gradient_evaluations",  # forward and backward passes over a batch, in training?
         "seconds",  # training wall clock?
         "command",  # reproduces this row
         "config",  # canonical JSON

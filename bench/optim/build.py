@@ -1,6 +1,6 @@
 """From a registry entry to an optimizer over a network's weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -17,8 +17,11 @@ def build(
     network: nn.Module,
     lr: float | None = None,
     weight_decay: float | None = None,
+    others: Sequence[nn.Parameter] = (),
 ) -> Optimizer:
     """Return the optimizer of an entry; `lr` and `weight_decay` override its own options.
+
+    `others` are parameters of the loss: they learn with the network's, in a group of their own, and never decay.
 
     Every optimizer is driven by `step(closure)`, where the closure does zero_grad, forward, backward, clipping, and
     returns the loss. An optimizer that asks for `network` gets it. Raises ConfigError for options it does not take.
@@ -31,8 +34,11 @@ def build(
         given["weight_decay"] = weight_decay
     if "network" in signature(kind).parameters:
         given["network"] = network
+    groups = decay_groups(network, given.get("weight_decay"))
+    if others:
+        groups.append({"params": list(others), "weight_decay": 0.0})
     try:
-        return kind(decay_groups(network, given.get("weight_decay")), **given)
+        return kind(groups, **given)
     except (TypeError, ValueError) as error:
         name = getattr(kind, "__name__", str(use))
         raise ConfigError(f"cannot build the optimizer: {error}", name, "correct its `with:` options") from error

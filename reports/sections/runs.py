@@ -89,7 +89,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     """Return what the run is, as pairs of words."""
     words = (("architecture", "Architecture"), ("family", "Family"), ("weights", "Starting weights"), ("optimizer", "Optimizer"), ("loss", "Loss"),
              ("uncertainty", "Uncertain labels"), ("preprocessing", "Preprocessing"), ("augmentation", "Augmentation"), ("seed", "Seed"),
-             ("epochs", "Epochs"), ("best_epoch", "Epoch kept"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
+             ("epochs", "Epochs"), ("best_epoch", "Epoch kept"),
+             ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
              ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
     own = [("Mean of", _shown(run.facts["of"]))] if run.is_derived else []
     left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()

@@ -177,3 +177,32 @@ def test_defaults_of_the_configuration_never_change() -> None:
     assert (config.finding, config.head_weights) == ("", HeadWeights(1.0, 0.5, 0.3, 0.005, 0.01))
     assert config.schedule == Schedule(5, 64, 0, "cosine", 0.05, 0.0, -1.0, 0.0, 0, 0.0, 0)
     assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)
+
+
+def test_schedule_free_gets_a_level_schedule_and_says_so_when_it_is_given_another(
+    tmp_path: Path, registry: Registry
+) -> None:
+    """The default is cosine: a grid that sweeps all optimizers trains this one as it must be, under one name."""
+    grid = read(tmp_path, "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n", registry)  # fmt: skip
+    assert [c.schedule.kind for c in grid.configs] == ["cosine", "constant"]
+    for wrong, said in (("kind: cosine", "kind"), ("kind: plateau", "kind"), ("ema: 0.9", "ema")):
+        with pytest.raises(ConfigError, match=said):
+            read(tmp_path, f"sweeps: [{{optimizer: schedulefree, schedule.{wrong}}}]\n", registry)
+
+
+def test_a_balanced_pass_holds_two_images_a_finding(tmp_path: Path, registry: Registry) -> None:
+    line = "sweeps: [{schedule.sampling: balanced, schedule.batch_size: 36, schedule.micro_batch: %d}]\n"
+    assert read(tmp_path, line % 18, registry).configs[0].schedule.sampling == "balanced"
+    with pytest.raises(ConfigError, match="at least 18 images"):
+        read(tmp_path, line % 12, registry)
+
+
+@pytest.mark.parametrize("optimizer", ["sam", "asam"])
+def test_sharpness_aware_optimizers_refuse_scaled_gradients(optimizer: str, tmp_path: Path, registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="fp16"):
+        read(tmp_path, f"sweeps: [{{optimizer: {optimizer}, precision: fp16}}]\n", registry)
+
+
+def test_the_tuning_budget_of_an_optimizer_is_three_rates_around_its_own(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, "sweeps: [{optimizer: '*', schedule.lr_scale: [0.3333, 1, 3]}]\n", registry)
+    assert len(grid.configs) == 3 * len(registry.sections["optimizers"])

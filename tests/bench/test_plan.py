@@ -132,3 +132,10 @@ def test_labels_of_the_home_cohort_are_part_of_the_run_id(tmp_path: Path) -> Non
     changed.loc[0, "finding"] = "No Finding"
     second = plan(tmp_path / "b", changed)
     assert first.runs[0].id != second.runs[0].id
+
+
+@pytest.mark.parametrize("key", ["select_on: expert_valid", "{stop_on: expert_valid, patience: 2}"])
+def test_a_home_without_radiologists_cannot_choose_by_them(key: str, tmp_path: Path) -> None:
+    line = f"\n   schedule: {key if key.startswith('{') else '{' + key + '}'}}}\n"
+    with pytest.raises(DatasetError, match="no expert_valid split"):
+        plan(tmp_path, patients(60), grid=GRID.rstrip().removesuffix("}") + "," + line)

@@ -1,5 +1,6 @@
 """Training: epochs chosen at home, and a run that was stopped ends as one that was not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from bench.data import Examples, Feed, probe_rows
 from bench.models import build
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
+from bench.record import FORMAT, load_checkpoint
 from bench.registry import Registry
 from bench.run import Run, resolve
-from bench.train import Trained, TrainingError, fit, has_both_classes, load_checkpoint, validate
+from bench.train import Trained, TrainingError, fit, has_both_classes, validate
 
 REGISTRY = Registry.read()
 CPU = torch.device("cpu")
@@ -22,10 +24,12 @@ K = 9
 
 def a_run(optimizer: str = "adamw", **changes: object) -> Run:
     schedule = changes.pop("schedule", Schedule(epochs=3, batch_size=8, lr=1e-3))
-    changes = {"loss": "bce", "uncertainty": "u_ignore"} | changes
+    if REGISTRY.sections["optimizers"][optimizer].facts.get("schedule"):
+        schedule = replace(schedule, kind="constant")
+    changes = {"loss": "bce", "uncertainty": "u_ignore", "augmentation": "light"} | changes
     config = RunConfig(
         architecture="seresnet_tiny", optimizer=optimizer,
-        preprocessing="imagenet_64", channels=1, augmentation="light", schedule=schedule, **changes,
+        preprocessing="imagenet_64", channels=1, schedule=schedule, **changes,
     )  # fmt: skip
     return resolve(config, REGISTRY, "home", None)
 
@@ -47,6 +51,7 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[Feed, Examples, Examples]:
 def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
     torch.set_num_threads(1)
     feed, home, val = a_cohort()
+    watched = dict.fromkeys(run.config.schedule.watched, val)
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
     def progress(what: str, done: int, total: int) -> None:
@@ -54,7 +59,7 @@ def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
             raise KeyboardInterrupt
 
     return fit(
-        run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, home, val, CPU, checkpoint, progress
+        run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, home, watched, CPU, checkpoint, progress
     )
 
 
@@ -98,8 +103,11 @@ def test_best_val_keeps_the_best_epoch_and_last_keeps_the_last(tmp_path: Path) -
 def test_a_damaged_or_foreign_checkpoint_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     assert load_checkpoint(path, "a") == {}
-    torch.save({"run": "b"}, path)
+    torch.save({"run": "b", "format": FORMAT}, path)
     assert load_checkpoint(path, "a") == {}
+    assert load_checkpoint(path, "b") != {}
+    torch.save({"run": "b", "format": FORMAT - 1}, path)
+    assert load_checkpoint(path, "b") == {}
     path.write_bytes(path.read_bytes()[:100])
     assert load_checkpoint(path, "b") == {}
 

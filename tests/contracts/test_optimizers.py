@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from io import BytesIO
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -16,6 +17,8 @@ def small_network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 8, 3, 2, 1, bias=False),
         nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 2, 1),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(2),
         nn.Flatten(),
@@ -37,9 +40,17 @@ def closure(network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[]
     return loss
 
 
+def made(optimizer: Entry, network: nn.Module, **changes: float) -> torch.optim.Optimizer:
+    """Build an optimizer of the registry, ready to train as `bench.step` makes it."""
+    built = build(optimizer.use, optimizer.options, network, **changes)
+    if hasattr(built, "train"):
+        built.train()
+    return built
+
+
 def test_the_loss_falls_on_a_learnable_batch(optimizer: Entry) -> None:
     network = small_network()
-    built = build(optimizer.use, optimizer.options, network, lr=optimizer.options["lr"] * 100)
+    built = made(optimizer, network, lr=optimizer.options["lr"] * 100)
     step = closure(network, built)
     losses = [float(built.step(step).detach()) for _ in range(60)]
     assert losses[-1] < 0.8 * losses[0]
@@ -47,19 +58,25 @@ def test_the_loss_falls_on_a_learnable_batch(optimizer: Entry) -> None:
 
 def test_a_resumed_optimizer_takes_the_same_next_step(optimizer: Entry) -> None:
     network = small_network()
-    built = build(optimizer.use, optimizer.options, network)
+    built = made(optimizer, network)
     for _ in range(3):
         built.step(closure(network, built))
+    if hasattr(built, "eval"):
+        built.eval()
     file = BytesIO()
     torch.save({"network": network.state_dict(), "optimizer": built.state_dict()}, file)
     file.seek(0)
+    if hasattr(built, "train"):
+        built.train()
     built.step(closure(network, built))
 
     saved = torch.load(file, weights_only=True)
     again = small_network()
     again.load_state_dict(saved["network"])
-    resumed = build(optimizer.use, optimizer.options, again)
+    resumed = made(optimizer, again)
     resumed.load_state_dict(saved["optimizer"])
+    if hasattr(resumed, "train"):
+        resumed.train()
     resumed.step(closure(again, resumed))
     for ours, theirs in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
@@ -68,15 +85,19 @@ def test_a_resumed_optimizer_takes_the_same_next_step(optimizer: Entry) -> None:
 def test_learning_rate_and_decay_of_zero_change_no_weight(optimizer: Entry) -> None:
     network = small_network()
     before = [p.clone() for p in network.parameters()]
-    built = build(optimizer.use, optimizer.options, network, lr=0.0, weight_decay=0.0)
-    for _ in range(2):
+    built = made(optimizer, network, lr=0.0, weight_decay=0.0)
+    for _ in range(3):
         built.step(closure(network, built))
+    if hasattr(built, "eval"):
+        built.eval()
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
 
 
 def test_a_scheduler_drives_the_learning_rate_also_after_a_resume(optimizer: Entry) -> None:
+    if optimizer.facts.get("schedule"):
+        pytest.skip("it takes no schedule")
     network = small_network()
-    built = build(optimizer.use, optimizer.options, network)
+    built = made(optimizer, network)
     built.load_state_dict(built.state_dict())
     schedule = torch.optim.lr_scheduler.LambdaLR(built, lambda step: 1.0 if step == 0 else 0.0)
     built.step(closure(network, built))
@@ -88,6 +109,33 @@ def test_a_scheduler_drives_the_learning_rate_also_after_a_resume(optimizer: Ent
 
 def test_norms_and_biases_never_decay(optimizer: Entry) -> None:
     network = small_network()
-    built = build(optimizer.use, optimizer.options, network, weight_decay=0.3)
+    built = made(optimizer, network, weight_decay=0.3)
     decay = {id(p): group["weight_decay"] for group in built.param_groups for p in group["params"]}
     assert all(decay[id(p)] == (0.3 if p.ndim > 1 else 0.0) for p in network.parameters())
+
+
+def test_parameters_of_the_loss_learn_with_the_networks_and_never_decay(optimizer: Entry) -> None:
+    network, own = small_network(), nn.Parameter(torch.ones(3, 2))
+    built = build(optimizer.use, optimizer.options, network, weight_decay=0.3, others=[own])
+    if hasattr(built, "train"):
+        built.train()
+    for _ in range(2):  # the first step of SOAP prepares the second
+        built.step(closure_with(network, own, built))
+    assert not torch.equal(own, torch.ones(3, 2))
+    group = next(group for group in built.param_groups if any(p is own for p in group["params"]))
+    assert group["weight_decay"] == 0.0
+
+
+def closure_with(network: nn.Module, own: nn.Parameter, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
+    plain = closure(network, optimizer)
+
+    def both() -> Tensor:
+        loss = plain()
+        (own.square().sum()).backward()
+        return loss
+
+    return both
+
+
+def test_every_optimizer_names_its_source(optimizer: Entry) -> None:
+    assert optimizer.paper.startswith(("arXiv:", "https://"))

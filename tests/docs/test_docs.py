@@ -76,7 +76,7 @@ def test_the_data_file_of_the_documents_can_be_read(tmp_path: Path) -> None:
 
 def test_every_field_of_a_configuration_is_documented() -> None:
     text = (ROOT / "docs" / "grids.md").read_text()
-    reserved = {"label_source", "head_weights", "cohort", "split", "schedule", "train_on", "ema", "freeze_epochs"}
+    reserved = {"task", "label_source", "heads", "cohort", "split", "schedule", "train_on"}
     for name in {*RunConfig.__dataclass_fields__, *Schedule.__dataclass_fields__} - reserved:
         assert f"`{name}`" in text, name
 

@@ -125,7 +125,7 @@ def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
         "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
         "seed": i % 2, "what": what, "state": "failed" if failed else "done",
         "reason": "the loss was not finite at step 40 of epoch 1" if failed else "", "epochs": want.epochs,
-        "best_epoch": 3 + i % 3, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
+        "best_epoch": 3 + i % 3, "gradient_evaluations": 600.0, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
         "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
         "commit": "0123abc", "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6", "device": "cpu (2 threads)",
         "weights_sha256": run_id * 5 + "0000",

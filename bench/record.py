@@ -1,0 +1,63 @@
+"""What training has seen so far, and its checkpoint: tensors and plain values, never unpickled."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.step import Step
+from bench.store import replacing
+
+FORMAT = 2  # of the checkpoint; one of another format is not used, and training starts again
+
+
+@dataclass(slots=True)
+class Record:
+    """The epochs so far, and the weights of the chosen one."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0  # counted from 1
+    best_auroc: float = -math.inf
+
+    def add(self, row: dict[str, float], network: nn.Module, selection: str, select_on: str) -> None:
+        """Note an epoch; keep its weights when it is the best so far, or the last."""
+        self.history.append(row)
+        value = row[f"{select_on}_auroc"]
+        if selection == "last" or value > self.best_auroc:
+            self.best_epoch, self.best_auroc = int(row["epoch"]), value
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+    def save(self, path: Path, run_id: str, step: Step) -> None:
+        """Write a checkpoint of tensors and plain values."""
+        now = {"run": run_id, "format": FORMAT} | step.state_dict()
+        mine = {
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_auroc": self.best_auroc,
+        }
+        with replacing(path) as temporary:
+            torch.save(now | mine, temporary)
+
+    def resume(self, path: Path, run_id: str, step: Step) -> None:
+        """Go on from a checkpoint of this run, when there is a whole one."""
+        saved = load_checkpoint(path, run_id)
+        if saved:
+            step.load_state_dict(saved)
+            self.history, self.best = saved["history"], saved["best"]
+            self.best_epoch, self.best_auroc = saved["best_epoch"], saved["best_auroc"]
+
+
+def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
+    """Return the checkpoint of this run, {} when there is none or it is damaged, another run's or of another format."""
+    if not path.is_file():
+        return {}
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  (a half-written or foreign file may raise anything; training then starts again)
+        return {}
+    return content if (content.get("run"), content.get("format")) == (run_id, FORMAT) else {}
