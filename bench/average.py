@@ -119,7 +119,8 @@ def _views(
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of the mean over views."""
     (run,) = job.run.runs
-    cache, tone = open_images(job.store, ref, geometry_of(run)), tone_of(run, network)
+    cache = open_images(job.store, ref, geometry_of(run))
+    tone = tone_of(Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id), network)
     chosen, feed = evaluated(ref, run, cache), Feed(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):

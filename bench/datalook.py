@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.ops import geometry, parse
+from bench.ops import geometry, input_size, learnt_op, parse
 from bench.registry import Registry
 from harmonize.cohort import Cohort
 from harmonize.findings import FINDINGS, PRESENT, UNCERTAIN
@@ -29,7 +29,7 @@ class Variant:
 
     names: tuple[str, ...]
     form: Geometry
-    ops: Sequence[str | Mapping[str, Any]]
+    facts: Mapping[str, Any]  # of that entry
 
 
 def variants(registry: Registry) -> tuple[Variant, ...]:
@@ -38,28 +38,33 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
     entries = registry.sections["preprocessing"]
     for name, entry in entries.items():
         form = geometry(entry.facts)
-        key = f"{min(form.size, THUMB // 2 + 32)} {form.fit} {parse(entry.facts.get('ops', ()))}"
+        seen = input_size(entry.facts) / form.size
+        key = f"{min(form.size, THUMB // 2 + 32)} {seen} {form.fit} {parse(entry.facts.get('ops', ()))}"
         groups.setdefault(key, []).append(name)
     return tuple(
-        Variant(tuple(names), geometry(entries[names[0]].facts), entries[names[0]].facts.get("ops", ()))
-        for names in groups.values()
+        Variant(tuple(names), geometry(entries[names[0]].facts), entries[names[0]].facts) for names in groups.values()
     )
 
 
 def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]) -> dict[str, Look]:
-    """Return the pictures by cohort. One gray scale per variant, over all cohorts: what differs there differs here."""
+    """Return the pictures by cohort. One gray scale per variant, over all cohorts: what differs there differs here.
+
+    What histstd and histmatch learn from training images is learnt here from the pictures of the first cohort.
+    """
+    home = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
         name: [[] for _ in sample.shown if _.forms] for name, sample in samples.items()
     }
     for variant in chosen:
-        made = {
-            (name, k): _toned(shown.forms[variant.form.key], variant)
+        formed = {
+            (name, k): shown.forms[variant.form.key]
             for name, sample in samples.items()
             for k, shown in enumerate(sample.shown)
             if variant.form.key in shown.forms
         }
-        if not made:
+        if not formed:
             continue
+        made = _toned(formed, home, variant)
         low, high = np.percentile(np.concatenate([x.ravel() for x in made.values()]), [_TAIL, 100 - _TAIL])
         for (name, k), x in made.items():
             gray = np.clip((x - low) / max(high - low, 1e-9) * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -87,15 +92,20 @@ def caption(cohort: Cohort, row: int) -> str:
     return ", ".join(words) or "none of the findings"
 
 
-def _toned(image: NDArray[np.uint8], variant: Variant) -> NDArray[np.float32]:
-    """Return one channel of what a network gets; of ImageNet's three, their mean."""
+def _toned(
+    formed: Mapping[tuple[str, int], NDArray[np.uint8]], home: str, variant: Variant
+) -> dict[tuple[str, int], NDArray[np.float32]]:
+    """Return one channel of what a network gets of each picture; of ImageNet's three, their mean."""
     import torch
 
+    from bench.intensity import learn
     from bench.preprocess import Tone
 
-    tone = Tone(variant.ops, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), in_channels=1)
-    array: NDArray[np.float32] = tone(torch.from_numpy(image[None].copy()))[0, 0].numpy()
-    return array
+    op = learnt_op(variant.facts.get("ops", ()))
+    teaching = [image for (name, _), image in formed.items() if name == home] or list(formed.values())
+    learnt = {op: learn(op, [torch.from_numpy(np.stack(teaching))])} if op else {}
+    tone = Tone.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
+    return {place: tone(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}
 
 
 def _uri(image: NDArray[np.uint8]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonize.sample import Sample
+from harmonize.sample import SIDES, Sample
 from harmonize.splits import rule
 from harmonize.stats import SHARES, STATE_NAMES, Stats
 
@@ -192,7 +192,7 @@ def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[s
         sample = samples[stats.name]
         sizes = sample.sizes
         if sizes.empty:
-            rows.append([stats.name, f"0 of {sample.drawn}", "-", "-", "-"])
+            rows.append([stats.name, f"0 of {sample.drawn}", *"-----"])
             continue
         size = f"{sizes['width'].median():.0f} x {sizes['height'].median():.0f}"
         aspect = sizes["width"] / sizes["height"]
@@ -203,7 +203,11 @@ def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[s
                 size,
                 f"{aspect.min():.2f}-{aspect.max():.2f}",
                 f"{pd.Series(sample.medians).median():.0f}",
+                f"{100 * sample.cropped_away:.0f} %",
+                " ".join(f"{100 * sample.enlarged(side):.0f}" for side in SIDES) + " %",
+                f"{100 * sample.no_lungs / sample.readable:.0f} %",
             ]
         )
-    head = ["", "readable", "median w x h, px", "w / h", "median gray of 255"]
+    head = ["", "readable", "median w x h, px", "w / h", "median gray of 255", "lost by a square crop",
+            "enlarged at " + " ".join(map(str, SIDES)), "no lungs found"]  # fmt: skip
     return ["Pixels: a seeded sample of each cohort", *aligned(head, rows)]

@@ -12,7 +12,7 @@ from bench.combine import Ensemble, read_ensembles, read_tta
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.gridfile import find, load, merge
 from bench.heads import check_heads
-from bench.ops import geometry
+from bench.ops import augment_steps, geometry
 from bench.published import Published, read_published
 from bench.registry import Registry
 from bench.trainable import trainable
@@ -233,6 +233,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    augment_steps(registry.find("augmentation", config.augmentation, place).options.get("steps", ()))
     optimizer = registry.find("optimizers", config.optimizer, place)
     return trainable(config, optimizer, "kind" in block.get("schedule", {}), place)
 

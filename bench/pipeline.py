@@ -21,9 +21,11 @@ from bench.heads import own_outputs
 from bench.images import geometry_of, open_images
 from bench.job import Job
 from bench.models import Network, build
+from bench.ops import input_size
 from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
+from bench.reference import reference
 from bench.run import Run
 from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
 from bench.train import TrainingError, fit
@@ -94,7 +96,8 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     watched = dict(zip(config.schedule.watched, others, strict=True))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
-    trained = fit(run, network, tone_of(run, network), feed, train, watched, device, checkpoint, progress)
+    tone = tone_of(job, folder, network)
+    trained = fit(run, network, tone, feed, train, watched, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
@@ -108,16 +111,17 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
         save_file(state, temporary)
 
 
-def tone_of(run: Run, network: Network) -> Tone:
-    """Return the second half of a run's preprocessing."""
-    return Tone(run.preprocessing.get("ops", []), network.mean, network.std, run.config.channels)
+def tone_of(job: Job, folder: Path, network: Network) -> Tone:
+    """Return the second half of a run's preprocessing, with what it has learnt at home."""
+    learnt = reference(job.run, job.store, job.refs[0], folder)
+    return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
 
 
 def _predict_all(job: Job, folder: Path, network: Network, device: torch.device, progress: Progress) -> None:
     """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
     run, columns = job.run, [*job.run.config.findings, *(head.column for head in own_outputs(job.run.config))]
     before = weights_sha256(network)
-    tone, geometry = tone_of(run, network), geometry_of(run)
+    tone, geometry = tone_of(job, folder, network), geometry_of(run)
     for ref in job.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(job.store, ref, geometry)
@@ -182,7 +186,7 @@ def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], fea
 
 
 def _write_cost(job: Job, folder: Path, network: Network, device: torch.device) -> None:
-    size = int(job.run.preprocessing["size"])
+    size = input_size(job.run.preprocessing)
     size_of = cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())
     measured: dict[str, Any] = {

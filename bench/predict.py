@@ -42,7 +42,8 @@ def predict(
     network.eval()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
-    size = 256 if device.type == "cuda" else 64
+    side = feed.images.shape[-1]
+    size = max(2, (256 if device.type == "cuda" else 64) * 512**2 // max(512, side) ** 2)  # a pass of bounded memory
     wanted = np.zeros(len(rows), bool)
     wanted[features_of if features_of is not None else []] = True
     logits: list[NDArray[np.float32]] = []

@@ -1,20 +1,21 @@
 """Preprocessing, second half: gray values to network input, batched on the device.
 
-A preprocessing entry is `size`, `fit` and a list of ops. Ops that need neighbouring pixels (CLAHE) come first in the
-list and live in the uint8 cache, see `bench.ops`; the tone ops after them run here, after augmentation:
-uint8 -> [0, 1] -> augmentation (training only) -> tone ops -> input channels.
+A preprocessing entry is `size`, `fit`, perhaps `input`, and a list of ops, see `bench.ops`. Region and CLAHE live in the
+uint8 cache. The rest runs here, and training differs from evaluation in nothing but the augmentation:
+uint8 -> table of the whole image, or / 255 -> [0, 1] -> augmentation -> centre of `input` pixels -> tone ops -> channels.
 
 N images, C channels, H and W pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from bench.ops import CACHED_OPS, parse
+from bench.intensity import TABLES, Reference, histograms, look_up
+from bench.ops import TONE_OPS, input_size, learnt_op, parse
 from harmonize.errors import ConfigError
 
 FOREGROUND = 0.02  # darker is border or collimator: statistics of the image do not count it
@@ -47,35 +48,61 @@ _TONE_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zs
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """The tone ops of a preprocessing entry, for a network's own mean and std.
+    """What a preprocessing entry does after the cache, for a network's own mean and std.
 
-    One input channel gets the average of the three means and of the three stds.
-    Raises ConfigError for an op or an option that does not exist, or an order that cannot be.
+    One input channel gets the average of the three means and of the three stds. `input` is the side of the centre that
+    the network sees, 0 for all. `reference` holds what histstd and histmatch have learnt.
+    Raises ConfigError for an op or an option that does not exist, an order that cannot be, or a reference not learnt.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     in_channels: int = 3
+    input: int = 0
+    reference: Reference = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = [name for name, _ in parse(self.ops)]
-        if "imagenet" in names[:-1]:
-            raise ConfigError("imagenet is not the last op", "preprocessing.ops", "put it last: it makes the channels")
+        learnt = learnt_op(self.ops)
+        if learnt is not None and learnt not in self.reference:
+            raise ConfigError(f"{learnt} has no reference", "preprocessing.ops", "learn it on training images first")
         try:
             self.normalise(torch.zeros(1, 1, 2, 2))
         except TypeError as error:
             raise ConfigError(str(error), "preprocessing.ops", "correct the op's options") from error
 
+    @classmethod
+    def of(
+        cls,
+        preprocessing: Mapping[str, Any],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        in_channels: int = 3,
+        reference: Reference | None = None,
+    ) -> Self:
+        """Return the tone of a registry entry's facts."""
+        seen = input_size(preprocessing) if "input" in preprocessing else 0
+        return cls(preprocessing.get("ops", []), mean, std, in_channels, seen, reference or {})
+
     def __call__(self, image_NHW: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], of uint8 images; `augment` maps [N, 1, H, W] in [0, 1]."""
-        x_N1HW = unit(image_NHW)
+        x_N1HW = self.gray(image_NHW)
         return self.normalise(x_N1HW if augment is None else augment(x_N1HW))
+
+    def gray(self, image_NHW: Tensor) -> Tensor:
+        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], each through its table where there is one."""
+        learnt = learnt_op(self.ops)
+        if learnt is None:
+            return unit(image_NHW)
+        return look_up(image_NHW, TABLES[learnt](histograms(image_NHW), self.reference[learnt]))
 
     def normalise(self, x_N1HW: Tensor) -> Tensor:
         """Return the network's input of gray values in [0, 1], each image by itself."""
+        if self.input:
+            top, left = ((side - self.input) // 2 for side in x_N1HW.shape[2:])
+            x_N1HW = x_N1HW[:, :, top : top + self.input, left : left + self.input]
         for name, options in parse(self.ops):
-            if name in CACHED_OPS:
+            if name not in TONE_OPS:
                 continue
             scale = {"mean": self._channels(self.mean, x_N1HW), "std": self._channels(self.std, x_N1HW)}
             given = options | scale if name == "imagenet" else options

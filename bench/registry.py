@@ -28,7 +28,7 @@ _FACTS = {  # further keys an entry of that section may have
     "weights": set(),
     "uncertainty": {"states", "blank"},
     "optimizers": {"schedule"},
-    "preprocessing": {"size", "fit", "ops"},
+    "preprocessing": {"size", "fit", "input", "ops"},
     "metrics": {"better", "headline"},
     "datasets": {"headline_split"},
 }
@@ -62,7 +62,7 @@ class Entry:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the entry decides numbers: it is hashed into the run id."""
-        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "ops"}}
+        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops"}}
         return {"use": self.use, "with": dict(self.options), "version": self.version, **facts}
 
 

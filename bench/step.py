@@ -19,7 +19,7 @@ from bench.modes import learn_only_the_head, recalibrate, train_mode
 from bench.objective import Objective
 from bench.optim.build import build as build_optimizer
 from bench.predict import autocast_dtype
-from bench.preprocess import Tone, unit
+from bench.preprocess import Tone
 from bench.run import Run
 from bench.sampling import passes
 from harmonize.seeds import seed_for
@@ -167,7 +167,7 @@ class Step:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.schedule.clip)
 
     def _outputs(self, part: NDArray[np.int64], augment_seed: int) -> Tensor:
-        x_N1HW = unit(self.feed(self.rows[part]))
+        x_N1HW = self.tone.gray(self.feed(self.rows[part]))
         if self.augment is not None:
             x_N1HW = self.augment(x_N1HW, augment_seed, **self.augment_options)
         x_NCHW = self.tone.normalise(x_N1HW).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,8 @@
 """Every image of a cohort decoded once: one uint8 file [N, S, S] per cohort and geometry, mapped into memory.
 
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
-        index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable)
+        index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
+                                   of an adaptive region also fell_back
         images-<plan>.u8           the pixels, in the order of the index
         images-<plan>.u8.part      while it is being made, with
         images-<plan>.journal      one line per finished chunk; a killed build goes on after the last whole line
@@ -61,6 +62,12 @@ class ImageCache:
         for image, crc in sorted(zip(good["image_id"], good["crc32"], strict=True)):
             digest.update(f"{image}\x1f{crc}\x1e".encode())
         return digest.hexdigest()[:16]
+
+    @property
+    def fallback_rate(self) -> float | None:
+        """Return the share of readable images whose lungs were not found; None when they were not looked for."""
+        good = self.index[self.index["reason"] == ""]
+        return float(good["fell_back"].mean()) if "fell_back" in good and len(good) else None
 
     @property
     def num_bytes(self) -> int:
@@ -134,12 +141,17 @@ def _plan(index: pd.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
+def _columns(geometry: Geometry) -> list[str]:
+    """Return the columns of the index."""
+    return [*_COLUMNS, "fell_back"] if geometry.adaptive else _COLUMNS
+
+
 def _open(home: Path, geometry: Geometry) -> ImageCache | None:
     """Return the finished cache, None when there is none or when it is damaged."""
     try:
         index = pd.read_parquet(home / "index.parquet")
         text = {column: index[column].astype(object) for column in ("image_id", "path", "reason")}
-        index = index.assign(**text)[_COLUMNS]
+        index = index.assign(**text)[_columns(geometry)]
         shape = (len(index), geometry.size, geometry.size)
         path = _pixels(home, _plan(index))
         if path.stat().st_size != planned_bytes(len(index), geometry):
@@ -185,8 +197,7 @@ def _build(
     with journal.open("a", encoding="utf-8") as log:
         for rows, pixels, entries in decode_rows(chunks, paths, geometry, workers):
             images[rows] = pixels
-            for row, (crc, reason) in zip(rows, entries, strict=True):
-                done[row] = (crc, reason)
+            done |= zip(rows, entries, strict=True)
             log.write(journal_line(rows, entries))
             log.flush()
             if progress is not None:
@@ -196,8 +207,10 @@ def _build(
     part.replace(_pixels(home, plan))
     entries = [done[row] for row in range(total)]
     index = wanted.assign(
-        crc32=np.array([crc for crc, _ in entries], np.int64), reason=[reason for _, reason in entries]
-    )
+        crc32=np.array([crc for crc, *_ in entries], np.int64),
+        reason=[reason for _, reason, _ in entries],
+        fell_back=[fell_back for *_, fell_back in entries],
+    )[_columns(geometry)]
     index.to_parquet(home / "index.parquet.part")
     (home / "index.parquet.part").replace(home / "index.parquet")
     for old in home.glob("images-*"):
@@ -213,13 +226,14 @@ def _reuse(
     good = current.index[current.index["reason"] == ""]
     source = {key: row for row, *key_ in good[keys].itertuples() for key in [tuple(key_)]}
     crcs = current.index["crc32"].to_numpy()
+    fell_back = current.index["fell_back"].tolist() if "fell_back" in current.index else [False] * len(crcs)
     reused: dict[int, Row] = {}
     for row, key in enumerate(wanted[keys].itertuples(index=False, name=None)):
         if key in source and row not in done:
             images[row] = current.images[source[key]]
             crc = zlib.crc32(images[row].tobytes())
             if crc == crcs[source[key]]:
-                reused[row] = (crc, "")
+                reused[row] = (crc, "", fell_back[source[key]])
     return reused
 
 

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.errors import SetupError
-from harmonize.pixels import Geometry, UnreadableImage, read_gray, to_geometry
+from harmonize.pixels import Geometry, UnreadableImage, fitted, read_gray, region
 
 CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
 POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
 _AHEAD = 3  # chunks per process under way: bounds the memory
 
-Row = tuple[int, str]  # crc32 of the pixels and "", or 0 and why the image is unreadable
+# crc32 of the pixels, or 0; why the image is unreadable, or ""; whether its lungs were looked for and not found
+Row = tuple[int, str, bool]
 Decoded = tuple[NDArray[np.uint8], list[Row]]
 
 
@@ -78,18 +79,19 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
     entries: list[Row] = []
     for image, path in zip(pixels, paths, strict=True):
         try:
-            image[:] = _decode_one(path, geometry)
-            entries.append((zlib.crc32(image.tobytes()), ""))
+            image[:], fell_back = _decode_one(path, geometry)
+            entries.append((zlib.crc32(image.tobytes()), "", fell_back))
         except UnreadableImage as error:
-            entries.append((0, str(error)))
+            entries.append((0, str(error), False))
     return pixels, entries
 
 
-def _decode_one(path: str, geometry: Geometry) -> NDArray[np.uint8]:
-    """Return the pixels of one file; "" stands for a file that is not there."""
+def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
+    """Return the pixels of one file and whether its lungs were not found; "" stands for a file that is not there."""
     if not path:
         raise UnreadableImage("listed but absent")
-    return to_geometry(read_gray(Path(path), geometry.size), geometry)
+    part, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
+    return fitted(part, geometry), fell_back
 
 
 def _start_worker() -> None:
@@ -109,20 +111,21 @@ def _end_with_parent() -> None:
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
     """Return the line that says that these rows are written."""
-    return json.dumps([[row, crc, reason] for row, (crc, reason) in zip(rows, entries, strict=True)]) + "\n"
+    return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 
 def read_journal(path: Path, total: int) -> dict[int, Row]:
-    """Return the rows that an interrupted build finished; a line that was cut off is passed over."""
+    """Return the rows that an interrupted build finished; a line that was cut off or is of another form is passed over."""
     rows: dict[int, Row] = {}
     if not path.exists():
         return rows
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entries = json.loads(line)
+            known = {row: (crc, reason, fell_back) for row, crc, reason, fell_back in entries if row < total}
         except ValueError:
             continue
-        rows |= {row: (crc, reason) for row, crc, reason in entries if row < total}
+        rows |= known
     return rows
 
 

@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from harmonize import roi
 from harmonize.imagefile import MAX_PIXELS, UnreadableImage, jpeg_size, png_size
 from harmonize.tone import percentiles_to_uint8
 
 PIXELS_VERSION = 2  # 2: a DICOM window that would show black is not used
 FITS = ("squash", "letterbox", "smallest_crop")
+REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {
     1: cv2.IMREAD_GRAYSCALE,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -90,14 +92,16 @@ class Geometry:
     """The shape that every cached image gets.
 
     fit    squash: both sides to `size`; letterbox: long side to `size`, black around; smallest_crop: short side to
-    `size`,
-           centre crop (a 320 x 390 image loses 18 % of its width)
+           `size`, centre crop (a 320 x 390 image loses 18 % of its width)
     clahe  clip limit and tiles per side of a contrast-limited equalisation of the resized image, or None
+    region what is cut out before all that: (roi, share of the sides kept inside the black border), (adaptive_roi,
+           margin around the lungs), or None. Where no lungs are found, adaptive_roi keeps what roi keeps by default
     """
 
     size: int
     fit: str = "squash"
     clahe: tuple[float, int] | None = None
+    region: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
@@ -106,6 +110,21 @@ class Geometry:
             raise ValueError(f"fit is one of {', '.join(FITS)}, not {self.fit!r}")
         if self.clahe is not None and (self.clahe[0] <= 0 or self.clahe[1] < 1):
             raise ValueError(f"clahe is (clip limit > 0, tiles >= 1), not {self.clahe}")
+        if self.region is not None and (
+            self.region[0] not in REGIONS
+            or not (0 < self.region[1] <= 1 if self.region[0] == "roi" else 0 <= self.region[1] <= 1)
+        ):
+            raise ValueError(f"region is (roi, share in (0, 1]) or (adaptive_roi, margin in [0, 1]), not {self.region}")
+
+    @property
+    def decode_at(self) -> int:
+        """Return the sides that an image needs at least where it is decoded: a region is a half of them, or more."""
+        return self.size if self.region is None else 2 * self.size
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the region depends on where the lungs are found."""
+        return self.region is not None and self.region[0] == "adaptive_roi"
 
     @property
     def key(self) -> str:
@@ -115,10 +134,25 @@ class Geometry:
         '224-letterbox-clahe2x8'
         """
         equalised = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
-        return f"{self.size}-{self.fit}{equalised}"
+        region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
+        return f"{self.size}-{self.fit}{equalised}{region}"
+
+
+def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
+    """Return the part of an image that a geometry keeps, and whether its lungs were looked for and not found."""
+    if geometry.region is None:
+        return image, False
+    name, amount = geometry.region
+    found = roi.adaptive(image, amount) if name == "adaptive_roi" else roi.fixed(image, amount)
+    return (image[found], False) if found is not None else (image[roi.fixed(image)], True)
 
 
 def to_geometry(image: Gray, geometry: Geometry) -> Gray:
+    """Return uint8 [S, S] of an image: its region, fitted."""
+    return fitted(region(image, geometry)[0], geometry)
+
+
+def fitted(image: Gray, geometry: Geometry) -> Gray:
     """Return uint8 [S, S]: INTER_AREA along sides that shrink, INTER_LINEAR along sides that grow."""
     height, width = image.shape
     size = geometry.size
@@ -155,4 +189,15 @@ def _gray(image: Any) -> Gray:
     return np.asarray(image, np.uint8)
 
 
-__all__ = ["FITS", "MAX_PIXELS", "PIXELS_VERSION", "Geometry", "UnreadableImage", "read_gray", "to_geometry"]
+__all__ = [
+    "FITS",
+    "MAX_PIXELS",
+    "PIXELS_VERSION",
+    "REGIONS",
+    "Geometry",
+    "UnreadableImage",
+    "fitted",
+    "read_gray",
+    "region",
+    "to_geometry",
+]

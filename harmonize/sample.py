@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from harmonize.cohort import Cohort
 from harmonize.pixels import Geometry, Gray, UnreadableImage, read_gray, to_geometry
+from harmonize.roi import adaptive
 from harmonize.seeds import seed_for
 
 BINS = 64
+SIDES = (224, 512, 1024, 2048)  # px, of network inputs
 THUMB = 176  # px, the long side of a picture on a page
 
 Progress = Callable[[str, int, int], None]
@@ -35,6 +37,7 @@ class Sample:
     sizes      height and width in pixels of every readable one
     histogram  [BINS], the mean over images of the share of pixels by gray value
     medians    the median gray value (0 to 255) of every readable one
+    no_lungs   how many readable ones the adaptive region of interest finds no lungs in
     """
 
     drawn: int
@@ -43,6 +46,17 @@ class Sample:
     histogram: NDArray[np.float64]
     medians: NDArray[np.float64]
     shown: tuple[Shown, ...] = ()
+    no_lungs: int = 0
+
+    @property
+    def cropped_away(self) -> float:
+        """Return the mean share of an image that a centre crop to a square loses."""
+        short, long = self.sizes.min(axis=1), self.sizes.max(axis=1)
+        return float((1 - short / long).mean())
+
+    def enlarged(self, size: int) -> float:
+        """Return the share of images with a side of fewer than `size` pixels: at that size they are up-sampled."""
+        return float((self.sizes.min(axis=1) < size).mean())
 
     @property
     def readable(self) -> int:
@@ -70,6 +84,7 @@ def draw(
     shares: list[NDArray[np.float64]] = []
     shown: list[Shown] = []
     unreadable: list[str] = []
+    no_lungs = 0
     for done, row in enumerate(rows):
         path = cohort.root / str(cohort.table["path"].iloc[row])
         try:
@@ -80,6 +95,7 @@ def draw(
             unreadable.append(str(error))
         else:
             sizes.append((image.shape[0], image.shape[1]))
+            no_lungs += adaptive(image) is None
             shares.append(np.bincount(image.ravel(), minlength=256) / image.size)
         if progress is not None:
             progress(f"sample {cohort.name}", done + 1, len(rows))
@@ -87,7 +103,7 @@ def draw(
     histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
     medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
     frame = pd.DataFrame(sizes, columns=["height", "width"])
-    return Sample(len(rows), tuple(unreadable), frame, histogram, medians, tuple(shown))
+    return Sample(len(rows), tuple(unreadable), frame, histogram, medians, tuple(shown), no_lungs)
 
 
 def as_dict(sample: Sample) -> dict[str, Any]:
@@ -98,6 +114,9 @@ def as_dict(sample: Sample) -> dict[str, Any]:
         "sizes": sample.sizes.to_dict("list"),
         "histogram": [round(float(share), 6) for share in sample.histogram],
         "median_gray": [float(value) for value in sample.medians],
+        "no_lungs": sample.no_lungs,
+        "cropped_away": round(sample.cropped_away, 6) if sample.readable else None,
+        "enlarged": {str(size): round(sample.enlarged(size), 6) for size in SIDES} if sample.readable else {},
     }
 
 
@@ -114,5 +133,5 @@ def small(image: Gray, side: int = THUMB) -> Gray:
 
 
 def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> Shown:
-    made = {form.key: to_geometry(read_gray(path, form.size), form) for form in forms}
+    made = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
     return Shown(row, small(image), made)

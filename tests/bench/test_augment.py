@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench.augment import Warp, affine, draw, none
+from bench.augment import affine, none
+from bench.augment.warp import Warp, draw
 
 STILL: dict[str, Any] = {
     "rotate": 0,

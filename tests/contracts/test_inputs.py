@@ -1,18 +1,23 @@
 """What every uncertainty policy, preprocessing variant and augmentation of the registry promises."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from bench.ops import geometry
+from bench.config import RunConfig
+from bench.data import Examples, Feed
+from bench.intensity import learn
+from bench.objective import Objective, teaching
+from bench.ops import geometry, input_size, learnt_op
+from bench.predict import predict
 from bench.preprocess import Tone
-from bench.registry import Entry
-from bench.uncertainty import Labels
-
-FINDINGS = ("Edema", "Atelectasis", "Pneumonia")
-
-
-def labels(state: list[list[int]], seed: int = 0) -> Labels:
-    return Labels(torch.tensor(state, dtype=torch.int8), [f"i{n}" for n in range(len(state))], FINDINGS, seed)
+from bench.registry import Entry, Registry
+from bench.run import resolve
+from bench.step import Step
+from harmonize.pixels import to_geometry
 
 
 def test_a_policy_keeps_what_is_known_and_drops_what_is_unmapped(policy: Entry) -> None:
@@ -39,23 +44,77 @@ def test_a_policy_reads_each_row_by_itself_and_the_same_each_time(policy: Entry)
     assert torch.equal(alone[0], target[1])
 
 
+def small(preprocessing: Entry) -> dict[str, Any]:
+    """Return the entry's facts at 64 pixels, what the network sees of them in proportion."""
+    facts = dict(preprocessing.facts)
+    seen = {"input": 2 * round(32 * facts["input"] / facts["size"])} if "input" in facts else {}
+    return facts | seen | {"size": 64}
+
+
+def tone(facts: dict[str, Any], channels: int) -> Tone:
+    """Return the tone of an entry; what it must learn is learnt from drawn images."""
+    op = learnt_op(facts["ops"])
+    draw = torch.Generator().manual_seed(3)
+    learnt = {op: learn(op, [torch.randint(256, (4, 64, 64), dtype=torch.uint8, generator=draw)])} if op else {}
+    return Tone.of(facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels, learnt)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_preprocessing_treats_each_image_by_itself(preprocessing: Entry, channels: int) -> None:
-    tone = Tone(preprocessing.facts["ops"], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels)
-    images = torch.randint(256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    facts = small(preprocessing)
+    prepare = tone(facts, channels)
+    images = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[1] = 0  # black
     images[2] = 100  # constant
-    x = tone(images)
-    assert x.shape == (3, channels, 32, 32)
+    x = prepare(images)
+    seen = input_size(facts)
+    assert x.shape == (3, channels, seen, seen)
     assert x.dtype == torch.float32
     assert bool(torch.isfinite(x).all())
     assert float(x.abs().max()) < 20
     for i in range(3):
-        torch.testing.assert_close(tone(images[i : i + 1]), x[i : i + 1])
+        torch.testing.assert_close(prepare(images[i : i + 1]), x[i : i + 1])
 
 
 def test_preprocessing_has_a_cached_geometry(preprocessing: Entry) -> None:
-    assert geometry(preprocessing.facts).size == preprocessing.facts["size"]
+    form = geometry(preprocessing.facts)
+    assert form.size == preprocessing.facts["size"]
+    image = np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint8)
+    assert to_geometry(image, geometry(small(preprocessing))).shape == (64, 64)
+
+
+class Probe(torch.nn.Module):
+    """A network that keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(9))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        self.seen.append(x_NCHW.detach().clone())
+        return x_NCHW.mean((1, 2, 3))[:, None] * self.scale
+
+    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        logit_NK = self(x_NCHW)
+        return logit_NK, logit_NK
+
+
+def test_training_without_augmentation_shows_the_bits_that_evaluation_shows(preprocessing: Entry) -> None:
+    """So nothing but the augmentation can differ between them."""
+    config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", preprocessing.name)
+    run = resolve(config, Registry.read(), "home", None)
+    rows, cpu = np.arange(12), torch.device("cpu")
+    ids = rows.astype(str).astype(object)
+    state = np.tile(np.arange(12)[:, None] % 2, (1, 9)).astype(np.int8)
+    home = Examples(ids, ids, rows, state)
+    pixels = np.random.default_rng(1).integers(0, 256, (12, 64, 64)).astype(np.uint8)
+    prepare, feed, network = tone(small(preprocessing), 3), Feed(pixels, cpu), Probe()
+    step = Step(run, network, prepare, feed, rows, Objective(run, teaching(run, home, cpu)), cpu)
+    step(rows, 1, 0)
+    predict(network, prepare, feed, rows, cpu)
+    trained, evaluated = network.seen
+    assert torch.equal(trained, evaluated)
 
 
 def test_an_augmentation_is_decided_by_its_seed_and_stays_an_image(augmentation: Entry) -> None:

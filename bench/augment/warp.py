@@ -1,4 +1,4 @@
-"""Training augmentation: batched on the device, drawn for each image apart, decided by an integer seed alone.
+"""Turning, shifting, zooming, mirroring and the light of images, in one resampling.
 
 N images, H and W pixels. Images are float32 [N, 1, H, W] in [0, 1], before the tone ops; so are the results.
 """
@@ -40,7 +40,7 @@ class Warp:
         origin = turn @ (-2 * self.shift)[:, :, None]
         return torch.cat([turn, origin], 2)
 
-    def __getitem__(self, rows: slice) -> Self:
+    def __getitem__(self, rows: slice | Tensor) -> Self:
         """Return the same decisions for some of the images."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 

@@ -1,0 +1,52 @@
+"""What histogram standardisation and matching learn: from the home cohort's training images alone, stored with the run."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.images import geometry_of, open_images
+from bench.intensity import Reference, learn
+from bench.ops import learnt_op
+from bench.plan import CohortRef, home_split
+from bench.run import Run
+from bench.store import Store, canonical_json, write_bytes
+from harmonize.cache import ImageCache
+from harmonize.errors import DatasetError
+
+FILE = "reference.json"
+_BATCH = 64
+
+
+def reference(run: Run, store: Store, home: CohortRef, folder: Path) -> Reference:
+    """Return the reference of the run's preprocessing, {} where it needs none.
+
+    It is read from the run's folder, else learnt on the training split and written there: the same numbers each time,
+    because the split follows from the run. Raises DatasetError when no training image has any contrast.
+    """
+    op = learnt_op(run.preprocessing.get("ops", ()))
+    if op is None:
+        return {}
+    path = folder / FILE
+    if path.is_file():
+        stored: list[float] = json.loads(path.read_text())[op]
+        return {op: stored}
+    table, cache = pd.read_parquet(home.table), open_images(store, home, geometry_of(run))
+    rows = cache.rows(table.loc[home_split(table, run.config) == "train", "image_id"])
+    try:
+        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]))}
+    except ValueError as error:
+        fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
+        raise DatasetError(f"{op} cannot learn from {home.name}: {error}", str(home.root), fix) from error
+    write_bytes(path, canonical_json(learnt))
+    return learnt
+
+
+def _batches(cache: ImageCache, rows: NDArray[np.int64]) -> Iterator[Tensor]:
+    for start in range(0, len(rows), _BATCH):
+        yield torch.from_numpy(cache.images[rows[start : start + _BATCH]])
