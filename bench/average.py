@@ -75,8 +75,14 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
         network = _network(job, device) if derived.kind == "tta" and stale else None
         for i, ref in enumerate(stale):
             progress(f"average {ref.name}", i, len(stale))
-            ids, logit_NK = _views(job, ref, network, device, progress) if network else _members(store, derived, ref)
-            frame = pd.DataFrame(logit_NK, columns=_findings(store, derived, ref)[: logit_NK.shape[1]])
+            if network:
+                ids, logit_NK = _views(job, ref, network, device, progress)
+            else:
+                ids, logit_NK = (
+                    _side_by_side(store, derived, ref) if derived.kind == "panel" else _members(store, derived, ref)
+                )
+            columns = derived.config.findings if derived.kind == "panel" else _findings(store, derived, ref)
+            frame = pd.DataFrame(logit_NK, columns=list(columns)[: logit_NK.shape[1]])
             frame.insert(0, "image_id", ids)
             write_table(_path(store, derived.id, ref), frame, _facts(store, derived, ref))
         if network and weights_sha256(network) != _facts(store, derived, job.refs[0])["weights"]:
@@ -147,10 +153,22 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
     return ids.to_numpy(str), logit_of_mean(np.stack([frame.loc[ids].to_numpy(np.float32) for frame in frames]))
 
 
+def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return image ids [N] and the logits [N, K] of a panel: each finding by its own network, 0 where it has none."""
+    frames = {run.config.finding: read_table(_path(store, run.id, ref)).set_index("image_id") for run in derived.runs}
+    first = next(iter(frames.values())).index
+    ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
+    findings = derived.config.findings
+    columns = [frames[f].loc[ids, f] if f in frames else pd.Series(0.0, index=ids) for f in findings]
+    return ids.to_numpy(str), np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
+
+
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     """Return what is written beside the predictions: what was not learnt, whose weights, what it costs."""
     known = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in known["trained"] for finding in facts.get("unlearnt", []))
+    if derived.kind == "panel":  # a finding without a network is not learnt
+        unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     before, after = ([facts[f"weights_{when}"] for facts in known["seal"]] for when in ("before", "after"))
     weights = {
         f"weights_{when}": v[0] if len(v) == 1 else short_hash(canonical_json(v), 64)

@@ -1,11 +1,12 @@
-"""Runs that are made of other runs and train nothing: test-time augmentation (TTA) and ensembles.
+"""Runs that are made of other runs and train nothing: test-time augmentation (TTA), ensembles and panels.
 
 A derived run is scored like a trained one. Its predictions are the logits of a mean probability: over views of each
-image by one network (tta), or over several runs (ensemble). This module says what they are; `bench.average` makes them.
+image by one network (tta), or over several runs (ensemble). A panel puts networks that learn one finding each side by
+side, and averages nothing. This module says what they are; `bench.average` makes them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.combine import TTA, Ensemble, View
 from bench.config import RunConfig
@@ -20,23 +21,26 @@ class Derived:
     """A mean of predictions: `id` is the first 12 hex digits of the SHA-256 of `document`, as of a run."""
 
     id: str
-    kind: str  # tta or ensemble
+    kind: str  # tta, ensemble or panel
     name: str
     views: tuple[View, ...]  # of a tta
-    sources: tuple[str, ...]  # ids, sorted, of the runs whose predictions are averaged; of a tta its one run
+    sources: tuple[str, ...]  # ids, sorted, of the runs whose predictions it is made of; of a tta its one run
     runs: tuple[Run, ...]  # the trained networks behind it
     document: bytes
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration of its first network: what is learnt and how it is scored is the same in all."""
-        return self.runs[0].config
+        """Return the configuration of its first network, which says how all are scored; a panel has every finding."""
+        return whole(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
 
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
-    """Return a grid's derived runs: every TTA of every run, then the ensembles, which may be of TTA rows."""
+    """Return a grid's derived runs: every TTA of every run, then panels and ensembles, which may be of TTA rows.
+
+    Binary runs that differ in nothing but their finding make a panel, where there are at least two.
+    """
     rows = {(name, run.id): _derived("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
-    found = list(rows.values())
+    found = [*rows.values(), *_panels(runs)]
     for asked in ensembles:
         members = [run for run in runs if run.config in asked.configs]
         sources = [rows[asked.tta, run.id].id if asked.tta else run.id for run in members]
@@ -44,9 +48,29 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
     return tuple(found)
 
 
+def whole(config: RunConfig) -> RunConfig:
+    """Return the configuration of the panel that a binary run belongs to."""
+    return replace(config, task="multilabel", finding="")
+
+
+def _panels(runs: Sequence[Run]) -> list[Derived]:
+    groups: dict[RunConfig, list[Run]] = {}
+    for run in runs:
+        if run.config.task == "binary":
+            groups.setdefault(whole(run.config), []).append(run)
+    members = [group for group in groups.values() if len(group) > 1]
+    return [_derived("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
+
+
 def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Derived:
     """Return a derived run; names and the order of the runs are no part of its id."""
-    content = {"schema": 1, "kind": kind, "views": views, "mean": "probability", "sources": sorted(sources)}
+    content = {
+        "schema": 1,
+        "kind": kind,
+        "views": views,
+        "mean": "" if kind == "panel" else "probability",
+        "sources": sorted(sources),
+    }
     document = canonical_json(content)
     return Derived(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
 

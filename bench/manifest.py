@@ -36,8 +36,14 @@ class Manifest:
 
     @property
     def trained(self) -> list[Mapping[str, Any]]:
-        """Return the runs that train a network: what is ranked and what the headline is about."""
+        """Return the runs that train a network."""
         return [run for run in self.runs if "kind" not in run]
+
+    @property
+    def ranked(self) -> list[Mapping[str, Any]]:
+        """Return what is ranked and what the headline is about: the trained runs; panels where these have one finding each."""
+        panels = [run for run in self.derived if run["kind"] == "panel"]
+        return panels or self.trained
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
@@ -129,6 +135,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
             "sources": list(each.sources),
             "of": [run.id for run in each.runs],
             "config": full(each.config),
+            "titles": {"architecture": each.runs[0].entries["architecture"].title},
         }
         for each in plan.derived
     ]

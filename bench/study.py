@@ -102,7 +102,7 @@ def execute(
 def _derive(plan: Plan, derived: Sequence[Derived], device: str, workers: int, tally: "_Tally") -> None:
     """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
-    for kind in ("tta", "ensemble"):
+    for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not waits_for(plan.store, d.sources)]
         todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
         if todo:
@@ -187,7 +187,7 @@ def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> li
     held = f", {result.held} held by another process" if result.held else ""
     lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
     if num_derived:
-        lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles)")
+        lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
     lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
     for run_id, reason in result.failed.items():
         lines.append(f"  {run_id} failed: {reason}\n    log: {store.run_dir(run_id) / 'log.txt'}")
@@ -197,10 +197,10 @@ def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> li
 def summary(store: Store, grid: str) -> list[str]:
     """Return the two lines everyone wants to know: best away from home, smallest gap."""
     manifest = read_manifest(store, grid)
-    ids = [run_id for run_id in scored_ids(manifest) if run_id in {run["id"] for run in manifest.trained}]
+    ids = [run_id for run_id in scored_ids(manifest) if run_id in {run["id"] for run in manifest.ranked}]
     if not ids:
         return ["  no run has a score yet"]
-    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.trained}
+    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}
     scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     lines = []

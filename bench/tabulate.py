@@ -37,7 +37,7 @@ def tables(manifest: Manifest) -> Tables:
         if scored
         else {}
     )
-    ranked = [run["id"] for run in manifest.trained if run["id"] in scored]  # what is derived is never ranked
+    ranked = [run["id"] for run in manifest.ranked if run["id"] in scored]  # never a TTA nor an ensemble
     replicates = {run_id: load_replicates(store, run_id) for run_id in ranked}
     frames["runs"], frames["references"] = _runs(manifest), _references(manifest)
     if scored:
@@ -45,7 +45,8 @@ def tables(manifest: Manifest) -> Tables:
     if ranked:
         scores, gaps = (frames[name][frames[name]["run_id"].isin(ranked)] for name in ("scores", "gaps"))
         frames["ranks"] = ranks(scores[scores["calibrator"] == "none"], replicates)
-        frames["mean_gaps"], frames["history"] = mean_gaps(gaps, replicates), _history(manifest, ranked)
+        frames["mean_gaps"] = mean_gaps(gaps, replicates)
+        frames["history"] = _history(manifest, [run["id"] for run in manifest.trained if run["id"] in scored])
     findings = _findings(manifest)
     cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
@@ -127,6 +128,11 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
     for run in manifest.trained:
         reason = unfinished(manifest, run)
         state = manifest.store.state(run["id"])
+        apart = (
+            ""
+            if reason or run in manifest.ranked
+            else f"learns {run['config']['finding']} alone: read in the row of all"
+        )
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
@@ -151,7 +157,7 @@ def _runs(manifest: Manifest) -> pd.DataFrame:
                 },
                 "what": what[run["id"]],
                 "state": "started" if reason and state == "done" else state,
-                "reason": reason,
+                "reason": reason or apart,
                 "epochs": len(history),
                 "best_epoch": facts["trained"].get("best_epoch", len(history)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
@@ -175,15 +181,19 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = run_facts(manifest.store, run["id"])["env"]
-    title, alike = _TTA_TITLES.get(run["name"], run["name"]), f"mean of {len(of)} run{'s' if len(of) > 1 else ''}"
+    what = {
+        "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
+        "ensemble": f"mean of {len(of)} run{'s' if len(of) > 1 else ''}",
+        "panel": f"{len(of)} networks, one finding each · seed {of[0]['seed']}",
+    }
     return {
         **of[0],
         **shared,
         "run_id": run["id"],
         "kind": run["kind"],
         "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),
-        "name": of[0]["name"] if run["kind"] == "tta" else run["name"],
-        "what": f"{of[0]['what']} · {title}" if run["kind"] == "tta" else alike,
+        "name": run["name"] if run["kind"] == "ensemble" else of[0]["name"],
+        "what": what[run["kind"]],
         "state": "started" if reason and state == "done" else state,
         "reason": reason,
         "epochs": 0,

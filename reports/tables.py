@@ -45,7 +45,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # one row per run of the grid, also failed ones
     "runs": (
         "run_id",
-        "kind",  # run; tta or ensemble: made of other runs, listed apart and never ranked
+        "kind",  # run; tta or ensemble: made of other runs, listed apart and never ranked; panel: of one-finding runs, ranked for them
         "of",  # which runs it is made of, in words?
         "name",  # display name of the architecture, e.g. "DenseNet-121"; of an ensemble its own
         "architecture",
