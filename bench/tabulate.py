@@ -24,6 +24,7 @@ from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
+_STORED = ("scores", "gaps", "reliability", "shortcut")
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
@@ -32,23 +33,20 @@ def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
     scored = scored_ids(manifest)
-    frames = (
-        {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")}
-        if scored
-        else {}
-    )
-    ranked = [run["id"] for run in manifest.trained if run["id"] in scored]  # what is derived is never ranked
-    replicates = {run_id: load_replicates(store, run_id) for run_id in ranked}
+    frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
+    replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
     frames["runs"], frames["references"] = _runs(manifest), _references(manifest)
     if scored:
-        frames["costs"] = _costs(manifest, scored)
-    if ranked:
-        scores, gaps = (frames[name][frames[name]["run_id"].isin(ranked)] for name in ("scores", "gaps"))
-        frames["ranks"] = ranks(scores[scores["calibrator"] == "none"], replicates)
-        frames["mean_gaps"], frames["history"] = mean_gaps(gaps, replicates), _history(manifest, ranked)
+        plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
+        frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
+        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
+    everyone = [*scored, *scored_ids(manifest, manifest.derived)]
+    if len(everyone) > len(scored):  # last: nothing above compares or ranks what is derived
+        frames |= {name: load_scores(store, everyone, name) for name in _STORED}
+        frames["costs"] = _costs(manifest, everyone)
     cohorts, splits, prevalence, shared = _cohorts(manifest)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
-    config = manifest.config(manifest.trained[0])
+    config = manifest.config(manifest.runs[0])
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -59,10 +57,10 @@ def tables(manifest: Manifest) -> Tables:
         "split": manifest.runs[0]["config"]["split"],
         "shared_patients": shared,
         "command": manifest.content["command"],
-        "created_from": scored,
+        "created_from": everyone,
         "findings": list(space(config.space)),
         "notes": _notes(manifest),
-        "unlearnt": {r: u for r in scored if (u := run_facts(store, r)["trained"].get("unlearnt"))},
+        "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
@@ -86,7 +84,7 @@ def _title(cohort: Mapping[str, Any]) -> str:
 
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.trained}
+    configs = {run["id"]: run["config"] for run in manifest.runs}
     flat = {
         run_id: {k: v for k, v in c.items() if k != "schedule"} | {f"schedule.{k}": v for k, v in c["schedule"].items()}
         for run_id, c in configs.items()
@@ -94,7 +92,7 @@ def _differences(manifest: Manifest) -> dict[str, str]:
     first = next(iter(flat.values()))
     varied = [k for k in first if k not in {"architecture", "seed"} and len({str(f[k]) for f in flat.values()}) > 1]
     out = {}
-    for run in manifest.trained:
+    for run in manifest.runs:
         own = flat[run["id"]]
         named = [
             str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}" for k in varied
@@ -106,7 +104,7 @@ def _differences(manifest: Manifest) -> dict[str, str]:
 def _runs(manifest: Manifest) -> pd.DataFrame:
     what = _differences(manifest)
     rows = []
-    for run in manifest.trained:
+    for run in manifest.runs:
         reason = unfinished(manifest, run)
         state = manifest.store.state(run["id"])
         facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
