@@ -60,7 +60,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run whose scores are not there or out of date; return the ids of all scored runs."""
-    done = [run for run in manifest.runs if not unfinished(manifest, run)]
+    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     labels: dict[tuple[str, str, str], Labels] = {}
     for i, run in enumerate(done):
         progress("score", i, len(done))
@@ -184,10 +184,14 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.
     return frame
 
 
-def scored_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the finished runs that have scores, in the order of the grid."""
+def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+    """Return the ids of the finished runs that have scores, in the order of the grid; by default of those that train."""
     scores = manifest.store.root / "scores"
-    return [r["id"] for r in manifest.runs if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()]
+    return [
+        r["id"]
+        for r in (manifest.runs if runs is None else runs)
+        if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()
+    ]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -31,24 +31,18 @@ class Manifest:
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
-        """Return the planned runs, in the order of the grid; those derived from others come last and carry a `kind`."""
+        """Return the runs that train, in the order of the grid: what is ranked, and what every sentence is about."""
         return list(self.content["runs"])
 
     @property
-    def trained(self) -> list[Mapping[str, Any]]:
-        """Return the runs that train a network."""
-        return [run for run in self.runs if "kind" not in run]
-
-    @property
     def ranked(self) -> list[Mapping[str, Any]]:
-        """Return what is ranked and what the headline is about: the trained runs; panels where these have one finding each."""
-        panels = [run for run in self.derived if run["kind"] == "panel"]
-        return panels or self.trained
+        """Return what is ranked and what sentences are about: the runs; where these learn one finding each, their panels."""
+        return [run for run in self.derived if run["kind"] == "panel"] or self.runs
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
-        """Return the runs that are made of others."""
-        return [run for run in self.runs if "kind" in run]
+        """Return the runs that are made of others; each carries its `kind`."""
+        return list(self.content["derived"])
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:
@@ -152,7 +146,8 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "doubles": doubles,
         "command": plan.command,
         "cohorts": cohorts,
-        "runs": [*runs, *made],
+        "runs": runs,
+        "derived": made,
         "references": [asdict(row) for row in grid.references],
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
     }

@@ -197,7 +197,7 @@ def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> li
 def summary(store: Store, grid: str) -> list[str]:
     """Return the two lines everyone wants to know: best away from home, smallest gap."""
     manifest = read_manifest(store, grid)
-    ids = [run_id for run_id in scored_ids(manifest) if run_id in {run["id"] for run in manifest.ranked}]
+    ids = scored_ids(manifest, manifest.ranked)
     if not ids:
         return ["  no run has a score yet"]
     titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}

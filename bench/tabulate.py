@@ -1,6 +1,5 @@
 """tables(): everything the report shows, gathered from the store."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,42 +10,38 @@ from bench.collect import (
     labels_of,
     load_replicates,
     load_scores,
-    read_table,
     reference,
     run_facts,
     scored_ids,
-    unfinished,
 )
 from bench.manifest import Manifest
+from bench.runtable import read_history, runs_table
 from bench.scoring.across import mean_gaps, ranks
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
+_STORED = ("scores", "gaps", "reliability", "shortcut")
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
 def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
-    scored = scored_ids(manifest)
-    frames = (
-        {name: load_scores(store, scored, name) for name in ("scores", "gaps", "reliability", "shortcut")}
-        if scored
-        else {}
-    )
-    ranked = [run["id"] for run in manifest.ranked if run["id"] in scored]  # never a TTA nor an ensemble
-    replicates = {run_id: load_replicates(store, run_id) for run_id in ranked}
-    frames["runs"], frames["references"] = _runs(manifest), _references(manifest)
+    scored = scored_ids(manifest, manifest.ranked)
+    frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
+    replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
+    frames["runs"], frames["references"] = runs_table(manifest), _references(manifest)
     if scored:
-        frames["costs"] = _costs(manifest, scored)
-    if ranked:
-        scores, gaps = (frames[name][frames[name]["run_id"].isin(ranked)] for name in ("scores", "gaps"))
-        frames["ranks"] = ranks(scores[scores["calibrator"] == "none"], replicates)
-        frames["mean_gaps"] = mean_gaps(gaps, replicates)
-        frames["history"] = _history(manifest, [run["id"] for run in manifest.trained if run["id"] in scored])
+        plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
+        frames["ranks"], frames["mean_gaps"] = ranks(plain, replicates), mean_gaps(frames["gaps"], replicates)
+        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored_ids(manifest))
+    all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
+    everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
+    if len(everyone) > len(scored):  # last: nothing above compares or ranks them
+        frames |= {name: load_scores(store, everyone, name) for name in _STORED}
+        frames["costs"] = _costs(manifest, everyone)
     findings = _findings(manifest)
     cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
@@ -60,10 +55,10 @@ def tables(manifest: Manifest) -> Tables:
         "split": manifest.runs[0]["config"]["split"],
         "shared_patients": shared,
         "command": manifest.content["command"],
-        "created_from": scored,
+        "created_from": everyone,
         "findings": findings,
         "notes": _notes(manifest),
-        "unlearnt": {r: u for r in scored if (u := run_facts(store, r)["trained"].get("unlearnt"))},
+        "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
         "learns": {
             run["id"]: list(own) for run in manifest.runs if len(own := manifest.config(run).findings) < len(findings)
         },
@@ -95,118 +90,6 @@ def _title(cohort: Mapping[str, Any]) -> str:
     )
 
 
-def _differences(manifest: Manifest) -> dict[str, str]:
-    """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.trained}
-    flat = {run_id: _flat(c) for run_id, c in configs.items()}
-    first = next(iter(flat.values()))
-    varied = [
-        k for k in first if k not in {"architecture", "seed", "task"} and len({str(f[k]) for f in flat.values()}) > 1
-    ]
-    out = {}
-    for run in manifest.trained:
-        own = flat[run["id"]]
-        named = [
-            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
-            for k in varied
-            if own[k] != ""
-        ]
-        out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
-    return out
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with dotted keys in place of blocks."""
-    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    blocks = {key: value for key, value in config.items() if isinstance(value, Mapping)}
-    return plain | {f"{key}.{name}": value for key, block in blocks.items() for name, value in block.items()}
-
-
-def _runs(manifest: Manifest) -> pd.DataFrame:
-    what = _differences(manifest)
-    rows = []
-    for run in manifest.trained:
-        reason = unfinished(manifest, run)
-        state = manifest.store.state(run["id"])
-        apart = (
-            ""
-            if reason or run in manifest.ranked
-            else f"learns {run['config']['finding']} alone: read in the row of all"
-        )
-        facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
-        env, config, titles = facts["env"], run["config"], run["titles"]
-        rows.append(
-            {
-                "run_id": run["id"],
-                "kind": "run",
-                "of": "",
-                "name": titles["architecture"],
-                "family": run["family"],
-                **{
-                    k: config[k]
-                    for k in (
-                        "architecture",
-                        "optimizer",
-                        "loss",
-                        "uncertainty",
-                        "preprocessing",
-                        "augmentation",
-                        "weights",
-                        "seed",
-                    )
-                },
-                "what": what[run["id"]],
-                "state": "started" if reason and state == "done" else state,
-                "reason": reason or apart,
-                "epochs": len(history),
-                "best_epoch": facts["trained"].get("best_epoch", len(history)),
-                "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
-                "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
-                "command": f"{manifest.content['command']} --only {run['id']}",
-                "config": json.dumps(config, sort_keys=True),
-                "commit": env.get("commit", ""),
-                "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-                "device": env.get("device", ""),
-                "weights_sha256": facts["seal"].get("weights_after", ""),
-            }
-        )
-    trained = {row["run_id"]: row for row in rows}
-    return pd.DataFrame(
-        rows + [_derived_row(manifest, run, [trained[i] for i in run["of"]]) for run in manifest.derived]
-    )
-
-
-def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a run that is made of others: what these share, "several" where they differ."""
-    shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
-    reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
-    env = run_facts(manifest.store, run["id"])["env"]
-    what = {
-        "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
-        "ensemble": f"mean of {len(of)} run{'s' if len(of) > 1 else ''}",
-        "panel": f"{len(of)} networks, one finding each · seed {of[0]['seed']}",
-    }
-    return {
-        **of[0],
-        **shared,
-        "run_id": run["id"],
-        "kind": run["kind"],
-        "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),
-        "name": run["name"] if run["kind"] == "ensemble" else of[0]["name"],
-        "what": what[run["kind"]],
-        "state": "started" if reason and state == "done" else state,
-        "reason": reason,
-        "epochs": 0,
-        "best_epoch": 0,
-        "seconds": np.nan,
-        "command": f"{manifest.content['command']} --only {run['id']}",
-        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")}, sort_keys=True),
-        "commit": env.get("commit", ""),
-        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-        "device": env.get("device", ""),
-    }
-
-
 def _references(manifest: Manifest) -> pd.DataFrame:
     """Return one row per published number that the grid names."""
     rows = [
@@ -227,19 +110,14 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    path = manifest.store.run_dir(run_id) / "history.parquet"
-    return read_table(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
-
-
 def _history(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
-    return pd.concat([_read_history(manifest, r).assign(run_id=r) for r in scored], ignore_index=True)
+    return pd.concat([read_history(manifest, r).assign(run_id=r) for r in scored], ignore_index=True)
 
 
 def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, history = run_facts(manifest.store, run_id)["cost"], _read_history(manifest, run_id)
+        cost, history = run_facts(manifest.store, run_id)["cost"], read_history(manifest, run_id)
         seconds = float(history["seconds"].median()) if len(history) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     return pd.DataFrame(rows).astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})

@@ -17,7 +17,14 @@ from bench.preprocess import Tone
 from bench.registry import Entry, Registry
 from bench.run import resolve
 from bench.step import Step
+from bench.uncertainty import Labels
 from harmonize.pixels import to_geometry
+
+FINDINGS = ("Edema", "Atelectasis", "Pneumonia")
+
+
+def labels(state: list[list[int]], seed: int = 0) -> Labels:
+    return Labels(torch.tensor(state, dtype=torch.int8), [f"i{n}" for n in range(len(state))], FINDINGS, seed)
 
 
 def test_a_policy_keeps_what_is_known_and_drops_what_is_unmapped(policy: Entry) -> None:
