@@ -40,7 +40,7 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     (panel,) = manifest.derived
     assert manifest.ranked == [panel]
     whole = pd.read_parquet(store.run_dir(panel["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
-    for run in manifest.trained:
+    for run in manifest.runs:
         alone = pd.read_parquet(store.run_dir(run["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
         finding = run["config"]["finding"]
         np.testing.assert_array_equal(whole[finding], alone.loc[whole.index, finding])
@@ -57,4 +57,4 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
     assert runs.loc[panel["id"], "what"] == "2 networks, one finding each · seed 0"
-    assert all("read in the row of all" in runs.loc[run["id"], "reason"] for run in manifest.trained)
+    assert all("read in the row of all" in runs.loc[run["id"], "reason"] for run in manifest.runs)
