@@ -32,6 +32,12 @@ def test_binary_runs_that_differ_in_their_finding_alone_make_one_panel_for_each_
         assert (panel.config.task, len(panel.config.findings)) == ("multilabel", 9)
 
 
+def home_scores(store: Store, run_id: str, finding: str) -> pd.DataFrame:
+    scores = pd.read_parquet(store.root / "scores" / run_id / "scores.parquet")
+    chosen = scores[(scores["finding"] == finding) & (scores["split"] == "test")]
+    return chosen.drop(columns="run_id").reset_index(drop=True)
+
+
 @pytest.mark.grid
 def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small: Callable[[str], Path]) -> None:
     folder = small("xand-ray")
@@ -44,15 +50,8 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
         alone = pd.read_parquet(store.run_dir(run["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
         finding = run["config"]["finding"]
         np.testing.assert_array_equal(whole[finding], alone.loc[whole.index, finding])
-        ours, theirs = (
-            pd.read_parquet(store.root / "scores" / i / "scores.parquet").query(
-                "finding == @finding and split == 'test'"
-            )
-            for i in (panel["id"], run["id"])
-        )
-        pd.testing.assert_frame_equal(
-            ours.drop(columns="run_id").reset_index(drop=True), theirs.drop(columns="run_id").reset_index(drop=True)
-        )
+        ours, theirs = (home_scores(store, run_id, finding) for run_id in (panel["id"], run["id"]))
+        pd.testing.assert_frame_equal(ours, theirs)
     report = folder / "runs" / "report" / "xand-ray-smoke"
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
