@@ -14,6 +14,8 @@ from harmonize import labelmap
 from harmonize.cache import ImageCache
 from harmonize.errors import StoreError
 
+SCHEMA = 2  # 2: derived runs and references
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -82,7 +84,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
         )
     content = store.read_json("grids", f"{name}.json")
-    if content.get("schema") != 1:
+    if content.get("schema") != SCHEMA:
         raise StoreError(
             "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
@@ -135,7 +137,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
     ]
     grid = plan.grid
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": grid.name,
         "title": grid.title,
         "phantom": plan.phantom,

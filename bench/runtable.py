@@ -114,6 +114,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     return {
         **of[0],
         **shared,
+        "family": of[0]["family"] if shared["family"] != "several" else "",
         "run_id": run["id"],
         "kind": run["kind"],
         "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),

@@ -253,7 +253,7 @@ def registry() -> Registry:
         ("ensembles: [{of: {seed: 0}}]\n", "does not name", "ensembles[0].name"),
         ("ensembles: [{name: x, of: {seed: 7}}]\n", "no run meets", "ensembles[0].of"),
         ("ensembles: [{name: x, of: {sed: 0}}]\n", "unknown key 'sed'", "ensembles[0].of"),
-        ("ensembles: [{name: x, fo: {seed: 0}}]\n", "unknown key 'fo'", "ensembles[0]"),
+        ("ensembles: [{name: x, whom: {seed: 0}}]\n", "unknown key 'whom'", "ensembles[0]"),
         ("ensembles: [{name: x, mean: logit}]\n", "probabilities", "ensembles[0].mean"),
         ("ensembles: [{name: x, tta: three_views}]\n", "makes no 'three_views'", "ensembles[0].tta"),
         ("ensembles: [{name: x}, {name: x, of: {seed: 0}}]\n", "two ensembles", "ensembles[1].name"),
