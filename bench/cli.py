@@ -62,7 +62,7 @@ def run(
     from bench import study
     from bench.display import choose_display
     from bench.grid import Grid
-    from bench.plan import describe, phantom_root
+    from bench.plan import describe, describe_derived, phantom_root
     from bench.registry import Registry
     from bench.store import Store
 
@@ -81,7 +81,7 @@ def run(
             return
     with choose_display(quiet) as display:
         plan = study.plan_grid(grid, registry, opened, data, weights, number, display)
-        chosen = study.only(plan.runs, only)
+        chosen, derived = study.only(plan, only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
             counts = ", ".join(
@@ -91,7 +91,8 @@ def run(
             )
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
             if dry_run:
-                typer.echo("\n".join([*describe(chosen, opened), "nothing was run (--dry-run)"]))
+                lines = [*describe(chosen, opened), *describe_derived(derived, opened), "nothing was run (--dry-run)"]
+                typer.echo("\n".join(lines))
         if dry_run:
             if as_json:
                 typer.echo(
@@ -100,10 +101,11 @@ def run(
                             {"id": r.id, "state": s, "architecture": r.config.architecture, "seed": r.config.seed}
                             for r, s in zip(chosen, states, strict=True)
                         ]
+                        + [{"id": d.id, "state": opened.state(d.id), "kind": d.kind, "name": d.name} for d in derived]
                     )
                 )
             return
-        result = study.execute(plan, chosen, device, number, display)
+        result = study.execute(plan, chosen, derived, device, number, display)
     if as_json:
         typer.echo(
             json.dumps(
@@ -112,17 +114,14 @@ def run(
                     "trained": result.trained,
                     "failed": result.failed,
                     "held": result.held,
+                    "derived": result.derived,
+                    "waiting": dict(result.waiting),
                     "page": str(result.page),
                 }
             )
         )
     else:
-        typer.echo(
-            f"{result.done} of {len(chosen)} runs done ({result.trained} now), {len(result.failed)} failed"
-            + (f", {result.held} held by another process" if result.held else "")
-        )
-        for run_id, reason in result.failed.items():
-            typer.echo(f"  {run_id} failed: {reason}\n    log: {opened.run_dir(run_id) / 'log.txt'}")
+        typer.echo("\n".join(study.outcome(result, len(chosen), len(derived), opened)))
         typer.echo("\n".join(study.summary(opened, plan.grid.name)))
         typer.echo(f"leaderboard: {result.page}")
     if result.failed or result.held:
@@ -148,7 +147,7 @@ def list_(
     from fnmatch import fnmatchcase
 
     from bench import listing
-    from bench.grid import shipped_grids
+    from bench.gridfile import described, shipped_grids
     from bench.registry import SECTIONS, Registry
     from bench.store import Store
 
@@ -162,8 +161,8 @@ def list_(
         rows = [[i, opened.state(i), opened.reason(i)] for i in opened.run_ids() if fnmatchcase(i, glob)]
         names = [row[0] for row in rows]
     elif section == "grids":
-        names = [name for name in shipped_grids() if fnmatchcase(name, glob)]
-        rows = [[name] for name in names]
+        rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
+        names = [row[0] for row in rows]
     elif section in SECTIONS or not section:
         known = Registry.read(registry)
         for error in known.refused.values():

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.config import RunConfig
+from bench.derive import waits_for
 from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.background import Background
@@ -86,7 +87,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run whose scores are not there or out of date; return the ids of all scored runs."""
-    done = [run for run in manifest.runs if not unfinished(manifest, run)]
+    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     labels: dict[tuple[str, str, str], Labels] = {}
     for i, run in enumerate(done):
         progress("score", i, len(done))
@@ -121,15 +122,15 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return why a run cannot be scored, "" when it can: it is done and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
+    if "kind" in run and (reason := waits_for(manifest.store, run["sources"])):
+        return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
+    kept = {"predictions": "parquet"} if "kind" in run else {"predictions": "parquet", "features": "npz"}
     for cohort in manifest.cohorts if state == "done" else ():
-        for path in (
-            folder / "predictions" / f"{cohort['name']}.parquet",
-            folder / "features" / f"{cohort['name']}.npz",
-        ):
-            if not path.is_file():
-                return f"no {path.parent.name} on {cohort['name']}"
+        for what, ending in kept.items():
+            if not (folder / what / f"{cohort['name']}.{ending}").is_file():
+                return f"no {what} on {cohort['name']}"
     return "" if state == "done" else "not finished"
 
 
@@ -214,7 +215,7 @@ def parts_of(
 
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:
-    """Return the dataset-source classifier's scores on the run's frozen features."""
+    """Return the dataset-source classifier's scores on the run's frozen features; no rows for a derived run, which has none."""
     from bench.shortcut.source import source_probe
 
     features: dict[str, NDArray[np.float32]] = {}
@@ -230,10 +231,14 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.
     return frame
 
 
-def scored_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the finished runs that have scores, in the order of the grid."""
+def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
+    """Return the ids of the finished runs that have scores, in the order of the grid; by default of those that train."""
     scores = manifest.store.root / "scores"
-    return [r["id"] for r in manifest.runs if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()]
+    return [
+        r["id"]
+        for r in (manifest.runs if runs is None else runs)
+        if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()
+    ]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.grid import Grid, shipped_grids
+from bench.grid import Grid
+from bench.gridfile import shipped_grids
 from bench.registry import Registry
 from bench.store import Store
 from harmonize.errors import CxrError

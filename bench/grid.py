@@ -8,13 +8,16 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
+from bench.combine import Ensemble, read_ensembles, read_tta
 from bench.config import NAMED, RunConfig, Split, from_dict
+from bench.gridfile import find, load, merge
 from bench.heads import check_heads
 from bench.ops import augment_steps, geometry, input_size
-from bench.registry import Registry, shipped
+from bench.published import Published, read_published
+from bench.registry import Registry
 from bench.trainable import check_trainable, with_its_kind
 from harmonize.errors import ConfigError
-from harmonize.yamlfile import read_yaml
+from harmonize.findings import labels_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class PhantomChoice:
 
 
 RESERVED = {"away"}
-_KEYS = ("name", "title", "expect", "evaluate_on", "min_count", "split", "phantom", "include", "base", "sweeps", "skip")
+_KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "phantom", "include", "base", "sweeps",
+         "skip", "label_sources", "tta", "ensembles", "references")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, whose labels of it) at home, where not `label_source`
+    tta: tuple[str, ...] = ()
+    ensembles: tuple[Ensemble, ...] = ()
+    references: tuple[Published, ...] = ()
 
     @property
     def train_on(self) -> str:
@@ -66,8 +74,8 @@ class Grid:
 
         Raises ConfigError for anything unknown, misspelt, repeated or impossible, with file and place.
         """
-        path = _find(name_or_path)
-        raw = _load(path)
+        path = find(name_or_path)
+        raw = load(path)
         for key in raw:
             if key not in _KEYS:
                 close = get_close_matches(str(key), _KEYS, n=1)
@@ -100,6 +108,15 @@ class Grid:
                 f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _"
             )
         phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
+        tta = read_tta(raw.get("tta", []), configs, registry, f"{path}: tta")
+
+        def meets(config: RunConfig, conditions: Mapping[str, Any], place: str) -> bool:
+            return _meets(config, conditions, registry, place)
+
+        ensembles = read_ensembles(raw.get("ensembles", []), configs, tta, meets, f"{path}: ensembles")
+        references = raw.get("references", [])
+        if not isinstance(references, list):
+            raise ConfigError("references is not a list of files", f"{path}: references", "write [published/mine.yaml]")
         return cls(
             name,
             str(path),
@@ -109,7 +126,24 @@ class Grid:
             configs,
             expect,
             phantom,
+            _label_sources(raw.get("label_sources", {}), f"{path}: label_sources"),
+            tta,
+            ensembles,
+            read_published([Path(name) for name in references]),
         )
+
+
+def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
+    """Return (finding, label source) pairs; whether the home cohort has the source is known when the data is."""
+    if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
+        raise ConfigError(f"{raw!r} is not a block of label sources", where, "write {Edema: chexbert}")
+    known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
+    for finding in raw:
+        if finding not in known:
+            close = get_close_matches(str(finding), known, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels.yaml"
+            raise ConfigError(f"no finding {finding!r}", where, fix)
+    return tuple((str(finding), source) for finding, source in raw.items())
 
 
 def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
@@ -125,57 +159,6 @@ def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
             fix = "name each external cohort once; the training cohort is always evaluated"
             raise ConfigError(f"evaluate_on names {name!r} twice or the training cohort", where, fix)
     return tuple(names)
-
-
-def _find(name_or_path: str) -> Path:
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
-        raise ConfigError(
-            "no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
-        )
-    names = shipped_grids()
-    if name_or_path in names:
-        return shipped(f"grids/{name_or_path}.yaml")
-    close = get_close_matches(name_or_path, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"no grid {name_or_path!r}", "--grid", f"{hint}shipped grids: {', '.join(names)}; or give a file")
-
-
-def shipped_grids() -> list[str]:
-    """Return the names of the grids that come with the project."""
-    return sorted(p.stem for p in shipped("grids/demo.yaml").parent.glob("*.yaml"))
-
-
-def _load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    raw = read_yaml(path)
-    if not isinstance(raw, dict):
-        raise ConfigError("not a grid: no keys", str(path), "see grids/demo.yaml for the form")
-    if "include" not in raw:
-        return raw
-    parent = path.parent / str(raw["include"])
-    if parent.resolve() in seen or not parent.is_file():
-        raise ConfigError(
-            f"cannot include {raw['include']!r}",
-            f"{path}: include",
-            "name another grid file beside this one, without a circle",
-        )
-    inherited = _load(parent, (*seen, path.resolve()))
-    merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
-    if "base" in inherited and "base" in raw:
-        merged["base"] = _merge(inherited["base"], raw["base"])
-    return merged
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `under` with `over` on top, blocks merged key by key."""
-    out = dict(under)
-    for key, value in over.items():
-        out[key] = (
-            _merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
-        )
-    return out
 
 
 def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
@@ -199,9 +182,9 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
         for combination in itertools.product(*axes):
             block = dict(base)
             for key, value in combination:
-                block = _merge(block, _nested(key, value, place))
+                block = merge(block, _nested(key, value, place))
             config = _config(block, registry, place if sweep else f"{where}: base")
-            skipped = [j for j, skip in enumerate(skips) if _skipped(config, skip, registry, f"{where}: skip[{j}]")]
+            skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
             idle -= set(skipped)
             if not skipped:
                 _possible(config, registry, place if sweep else f"{where}: base")
@@ -278,9 +261,9 @@ def _possible(config: RunConfig, registry: Registry, place: str) -> None:
         raise ConfigError(f"{config.uncertainty} cannot be learnt with {config.loss}", f"{place}.loss", fix)
 
 
-def _skipped(config: RunConfig, skip: Mapping[str, Any], registry: Registry, place: str) -> bool:
-    """Whether all conditions of one `skip` line hold."""
-    for key, value in skip.items():
+def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, place: str) -> bool:
+    """Whether a run meets all conditions of one line of `skip`, or of one `of` of `ensembles`."""
+    for key, value in conditions.items():
         _nested(key, value, place)
         actual: Any = config
         for part in str(key).split("."):

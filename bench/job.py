@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from bench.derive import Derived
 from bench.plan import CohortRef
 from bench.run import Run
 from bench.store import Store
@@ -12,6 +13,16 @@ class Job:
     """All that a worker needs to do one run."""
 
     run: Run
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedJob:
+    """All that a worker needs to make one derived run of finished ones."""
+
+    run: Derived
     store: Store
     refs: tuple[CohortRef, ...]  # home first
     device: str

@@ -15,6 +15,8 @@ from harmonize import labelmap
 from harmonize.cache import ImageCache
 from harmonize.errors import StoreError
 
+SCHEMA = 2  # 2: derived runs and references
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -35,8 +37,25 @@ class Manifest:
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
-        """Return the planned runs, in the order of the grid."""
+        """Return the runs that train, in the order of the grid: what is ranked, and what every sentence is about."""
         return list(self.content["runs"])
+
+    @property
+    def ranked(self) -> list[Mapping[str, Any]]:
+        """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
+
+        Where the runs learn one finding each, that is their panels; where nothing learns all, every run.
+        """
+        learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
+        panels = [run for run in self.derived if run["kind"] == "panel"]
+        learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
+        everything = set().union(*learns.values())
+        return [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+
+    @property
+    def derived(self) -> list[Mapping[str, Any]]:
+        """Return the runs that are made of others; each carries its `kind`."""
+        return list(self.content["derived"])
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:
@@ -76,7 +95,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
         )
     content = store.read_json("grids", f"{name}.json")
-    if content.get("schema") != 1:
+    if content.get("schema") != SCHEMA:
         raise StoreError(
             "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
@@ -115,9 +134,21 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         }
         for run in plan.runs
     ]
+    made = [
+        {
+            "id": each.id,
+            "kind": each.kind,
+            "name": each.name,
+            "sources": list(each.sources),
+            "of": [run.id for run in each.runs],
+            "config": full(each.config),
+            "titles": {"architecture": each.runs[0].entries["architecture"].title},
+        }
+        for each in plan.derived
+    ]
     grid = plan.grid
     manifest = {
-        "schema": 1,
+        "schema": SCHEMA,
         "name": grid.name,
         "title": grid.title,
         "phantom": plan.phantom,
@@ -130,6 +161,8 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "command": plan.command,
         "cohorts": cohorts,
         "runs": runs,
+        "derived": made,
+        "references": [asdict(row) for row in grid.references],
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
     }
     write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))

@@ -52,7 +52,7 @@ def run_one(job: Job, progress: Progress) -> bool:
         trained = not all((folder / name).is_file() for name in TRAINED)
         if trained:
             _train(job, folder, device, progress)
-        network = _frozen(job, folder, device)
+        network = frozen(job, folder, device)
         _predict_all(job, folder, network, device, progress)
         if not (folder / "cost.json").is_file():
             progress("measure cost", 0, 1)
@@ -64,7 +64,7 @@ def run_one(job: Job, progress: Progress) -> bool:
     return True
 
 
-def _frozen(job: Job, folder: Path, device: torch.device) -> Network:
+def frozen(job: Job, folder: Path, device: torch.device) -> Network:
     """Return the run's trained network as it is stored: what predicts does not depend on who trained it, and when."""
     from safetensors.torch import load_file
 
@@ -96,7 +96,7 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     watched = dict(zip(config.schedule.watched, others, strict=True))
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
-    tone = _tone(job, folder, network)
+    tone = tone_of(job, folder, network)
     trained = fit(run, network, tone, feed, train, watched, device, checkpoint, progress)
     write_table(folder / "history.parquet", trained.history)
     facts = {
@@ -111,7 +111,8 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
         save_file(state, temporary)
 
 
-def _tone(job: Job, folder: Path, network: Network) -> Tone:
+def tone_of(job: Job, folder: Path, network: Network) -> Tone:
+    """Return the second half of a run's preprocessing, with what it has learnt at home."""
     learnt = reference(job.run, job.store, job.refs[0], folder)
     return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
 
@@ -120,7 +121,7 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
     """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
     run, columns = job.run, [*job.run.config.findings, *(head.column for head in own_outputs(job.run.config))]
     before = weights_sha256(network)
-    tone, geometry = _tone(job, folder, network), geometry_of(run)
+    tone, geometry = tone_of(job, folder, network), geometry_of(run)
     for ref in job.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(job.store, ref, geometry)

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config import RunConfig, differing
+from bench.derive import Derived, derived_runs, waits_for
 from bench.grid import Grid, split_of
 from bench.headtargets import check_targets
 from bench.registry import Entry, Registry
@@ -20,7 +21,7 @@ from bench.store import Progress, Store, table_facts, write_table
 from harmonize.choose import sampled
 from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.findings import UNMAPPED_CODE, labels_yaml, space
+from harmonize.findings import UNMAPPED_CODE, check_source, labels_yaml, space
 from harmonize.phantom import PhantomSettings, write_cohorts
 from harmonize.specs import GOLD, CohortSpec, read_data, with_gold
 from harmonize.splits import assign, shared_patients
@@ -53,6 +54,7 @@ class Plan:
     command: str
     bins: int  # of the calibration error
     metrics: tuple[Entry, ...] = ()  # those of the registry that are scored beside the built-in ones
+    derived: tuple[Derived, ...] = ()  # made of the runs: TTA first, then ensembles, which may be of TTA rows
 
     @property
     def phantom(self) -> bool:
@@ -101,8 +103,9 @@ def make_plan(
     refs = tuple(_ref(store, registry, cohorts[name], "away" if i else "home") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
+    derived = derived_runs(runs, grid.tta, grid.ensembles)
     further = tuple(entry for entry in registry.sections["metrics"].values() if "given" in entry.facts)
-    return Plan(grid, store, cohorts, refs, runs, command, bins, further)
+    return Plan(grid, store, cohorts, refs, runs, command, bins, further, derived)
 
 
 def check_apart(specs: Sequence[CohortSpec], where: str) -> None:
@@ -122,7 +125,9 @@ def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
     asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: home_split has it
     choice = replace(spec.choice, **asked)
     source = spec.label_source if config.label_source == "default" else config.label_source
-    hybrid = spec.hybrid if source == spec.label_source else ()
+    hybrid = grid.label_sources or (spec.hybrid if source == spec.label_source else ())
+    for _, other in grid.label_sources:
+        check_source(spec.layout, other, f"{grid.path}: label_sources")
     return replace(spec, choice=choice, label_source=source, hybrid=hybrid)
 
 
@@ -226,5 +231,19 @@ def describe(runs: Sequence[Run], store: Store) -> list[str]:
         ]
         for r in runs
     ]
-    widths = [max(len(row[i]) for row in columns) for i in range(len(columns[0]))]
-    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in columns]
+    return _aligned(columns)
+
+
+def describe_derived(derived: Sequence[Derived], store: Store) -> list[str]:
+    """Return one line per derived run: id, kind, name, how many runs it is made of, state or what it waits for."""
+    rows = []
+    for each in derived:
+        state = store.state(each.id)
+        said = state if state != "absent" else waits_for(store, each.sources) or "to do"
+        rows.append([each.id, each.kind, each.name, f"of {', '.join(each.sources)}", said])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -2,15 +2,16 @@
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bench.data import Feed
 from bench.models import Network
 from bench.ops import images_per_pass
-from bench.preprocess import Tone
 from bench.store import Progress
 
 
@@ -24,7 +25,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 @torch.inference_mode()
 def predict(
     network: Network,
-    tone: Tone,
+    tone: Callable[[Tensor], Tensor],
     feed: Feed,
     rows: NDArray[np.int64],
     device: torch.device,

@@ -3,17 +3,19 @@
 import os
 import platform
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
 from bench.collect import load_scores, score_all, scored_ids
+from bench.derive import Derived, waits_for
+from bench.derive import lacks as lacks_derived
 from bench.execute.local import submit, warm_up
 from bench.grid import Grid
 from bench.images import check_doubles, fallbacks, lacks, prepare
-from bench.job import Job
+from bench.job import DerivedJob, Job
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.ops import input_size
 from bench.plan import Plan, make_plan
@@ -45,24 +47,39 @@ class Result:
     failed: dict[str, str]  # run id -> reason
     held: int
     page: Path | None
+    derived: int = 0  # finished ones among those asked for
+    waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
 
 
-def only(runs: Sequence[Run], pattern: str | None) -> list[Run]:
-    """Return the runs whose id begins with, or whose architecture matches, the pattern; all without one."""
+def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
+    """Return the runs whose id begins with, or whose architecture matches, the pattern, with what derives from them.
+
+    A derived run takes part when its own id or name fits, with all runs it needs, or when all of these take part.
+    Without a pattern, all take part.
+    """
     if not pattern:
-        return list(runs)
-    chosen = [r for r in runs if r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)]
+        return list(plan.runs), list(plan.derived)
+    named = [d for d in plan.derived if d.id.startswith(pattern) or fnmatchcase(d.name, pattern)]
+    needed = {run.id for each in named for run in each.runs}
+    chosen = [
+        r
+        for r in plan.runs
+        if r.id in needed or r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)
+    ]
     if not chosen:
         raise ConfigError(
             f"no run matches {pattern!r}",
             "--only",
             "give the first digits of a run id or an architecture; see --dry-run",
         )
-    return chosen
+    ids = {run.id for run in chosen}
+    return chosen, [d for d in plan.derived if ids.issuperset(run.id for run in d.runs)]
 
 
-def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display: Display) -> Result:
-    """Train and predict what the runs lack; write the manifest, the scores and the page."""
+def execute(
+    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device: str, workers: int, display: Display
+) -> Result:
+    """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page."""
     if any(plan.store.state(r.id) != "done" for r in runs):
         warm_up()
     caches = prepare(plan, workers, display.progress)
@@ -71,25 +88,54 @@ def execute(plan: Plan, runs: Sequence[Run], device: str, workers: int, display:
     write_manifest(plan, caches, check_doubles(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
-    failed: dict[str, str] = {}
-    trained = held = 0
+    tally = _Tally(display)
     if todo:
         devices = choose_devices(device, workers, max(r.config.threads for r in todo))
-        jobs = [Job(run, plan.store, plan.refs, devices[0]) for run in todo]
         names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
-        for outcome in submit(jobs, devices, display.run_progress):
-            if outcome.state == "failed":
-                failed[outcome.run_id] = outcome.reason
-                display.say(f"{outcome.run_id} {names[outcome.run_id]} failed: {outcome.reason}")
-            elif outcome.state == "held":
-                held += 1
-                display.say(f"{outcome.run_id} {names[outcome.run_id]}: {outcome.reason}")
-            else:
-                trained += 1
-                display.say(f"{outcome.run_id} {names[outcome.run_id]} done in {outcome.seconds:.0f} s")
+        tally.work([Job(run, plan.store, plan.refs, devices[0]) for run in todo], devices, names)
+    trained = tally.done
+    _derive(plan, derived, device, workers, tally)
     page = finish(read_manifest(plan.store, plan.grid.name), None, display)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
-    return Result(done, trained, failed, held, page)
+    waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
+    finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
+    return Result(done, trained, tally.failed, tally.held, page, finished, waiting)
+
+
+def _derive(plan: Plan, derived: Sequence[Derived], device: str, workers: int, tally: "_Tally") -> None:
+    """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
+    cohorts = {ref.name: ref.id for ref in plan.refs}
+    for kind in ("tta", "panel", "ensemble"):
+        ready = [d for d in derived if d.kind == kind and not waits_for(plan.store, d.sources)]
+        todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
+        if todo:
+            devices = choose_devices(device, workers, max(d.config.threads for d in todo))
+            names = {d.id: f"{d.kind} {d.name}" for d in todo}
+            tally.work([DerivedJob(each, plan.store, plan.refs, devices[0]) for each in todo], devices, names)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the jobs so far."""
+
+    display: Display
+    done: int = 0
+    held: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def work(self, jobs: Sequence[Job | DerivedJob], devices: Sequence[str], names: Mapping[str, str]) -> None:
+        """Do the jobs and say how each ended."""
+        for outcome in submit(jobs, devices, self.display.run_progress):
+            name = f"{outcome.run_id} {names[outcome.run_id]}"
+            if outcome.state == "failed":
+                self.failed[outcome.run_id] = outcome.reason
+                self.display.say(f"{name} failed: {outcome.reason}")
+            elif outcome.state == "held":
+                self.held += 1
+                self.display.say(f"{name}: {outcome.reason}")
+            else:
+                self.done += 1
+                self.display.say(f"{name} done in {outcome.seconds:.0f} s")
 
 
 def finish(manifest: Manifest, output: Path | None, display: Display) -> Path:
@@ -147,23 +193,32 @@ def _check_unmeasured(grid: Grid, registry: Registry) -> None:
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
 
 
+def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> list[str]:
+    """Return how a grid ended: counts, what waits for a run, and what failed with its reason and log."""
+    held = f", {result.held} held by another process" if result.held else ""
+    lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
+    if num_derived:
+        lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
+    lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
+    for run_id, reason in result.failed.items():
+        lines.append(f"  {run_id} failed: {reason}\n    log: {store.run_dir(run_id) / 'log.txt'}")
+    return lines
+
+
 def summary(store: Store, grid: str) -> list[str]:
     """Return the two lines everyone wants to know: best away from home, smallest gap."""
-    from bench.tabulate import comparable
-
     manifest = read_manifest(store, grid)
-    ids = scored_ids(manifest)
+    ids = scored_ids(manifest, manifest.ranked)
     if not ids:
         return ["  no run has a score yet"]
-    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.runs}
-    alike = comparable(manifest, ids)
+    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}
     scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    if len({manifest.config(r).findings for r in manifest.runs if r["id"] in alike}) > 1:
+    if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     lines = []
     for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
-        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro") & table["run_id"].isin(alike)]
+        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro")]
         rows = rows.dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]

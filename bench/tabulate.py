@@ -1,70 +1,49 @@
 """tables(): everything the report shows, gathered from the store."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.between import across
 from bench.collect import (
     DETAIL,
     labels_of,
     load_replicates,
     load_scores,
-    read_table,
     reference,
     run_facts,
     scored_ids,
-    unfinished,
 )
 from bench.manifest import Manifest
-from bench.scoring.across import Replicates, mean_gaps, ranks
-from bench.scoring.agreement import agreement, seed_groups, seed_variance
-from bench.scoring.mappings import reversals
-from bench.scoring.reading import ablation, flat, frontier, metrics
-from bench.scoring.robustness import robustness
-from bench.scoring.selection import selection
+from bench.runtable import read_history, runs_table
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_STORED = (
-    "scores",
-    "gaps",
-    "reliability",
-    "shortcut",
-    "diagnostics",
-    "histograms",
-    "mappings",
-    *DETAIL,
-)  # per run, as they were scored
+_STORED = (  # per run, as they were scored
+    "scores", "gaps", "reliability", "confusion", "delong", "shortcut", "diagnostics", "histograms", "mappings", *DETAIL,
+)  # fmt: skip
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
 def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
-    scored = scored_ids(manifest)
+    scored = scored_ids(manifest, manifest.ranked)
     frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
-    replicates = {run_id: load_replicates(store, run_id) for run_id in scored}
-    frames["runs"] = _runs(manifest)
-    findings = _findings(manifest)
+    frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
     if scored:
-        plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
-        alike = {r: replicates[r] for r in comparable(manifest, scored)}
-        gaps = frames["gaps"][frames["gaps"]["run_id"].isin(list(alike))]
-        frames["ranks"], frames["mean_gaps"] = ranks(plain, alike), mean_gaps(gaps, alike)
-        home = str(manifest.content["source"])
-        groups = seed_groups({run["id"]: run["config"] for run in manifest.runs if run["id"] in alike})
-        frames["agreement"] = agreement(plain, alike, home)
-        frames["seeds"] = seed_variance(groups, plain, alike, home)
-        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored)
-        frames |= _read(manifest, frames, alike)
-        frames["reversals"] = reversals(frames["mappings"], manifest.settings.mapping)
-        frames["robustness"] = robustness(gaps, alike)
-        frames["selection"] = selection(plain, manifest.content["source"], alike)
+        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored_ids(manifest))
+        frames |= across(manifest, frames, {run_id: load_replicates(store, run_id) for run_id in scored})
+    all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
+    everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
+    if len(everyone) > len(scored):  # last: nothing above compares or ranks them
+        frames |= {name: load_scores(store, everyone, name) for name in _STORED}
+        frames["costs"] = _costs(manifest, everyone)
+    findings = _findings(manifest)
     cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
     frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
     meta = {
@@ -77,10 +56,10 @@ def tables(manifest: Manifest) -> Tables:
         "split": manifest.runs[0]["config"]["split"],
         "shared_patients": shared,
         "command": manifest.content["command"],
-        "created_from": scored,
+        "created_from": everyone,
         "findings": findings,
         "notes": _notes(manifest),
-        "unlearnt": {r: u for r in scored if (u := run_facts(store, r)["trained"].get("unlearnt"))},
+        "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
         "learns": {
             run["id"]: list(own) for run in manifest.runs if len(own := manifest.config(run).findings) < len(findings)
         },
@@ -94,33 +73,11 @@ def tables(manifest: Manifest) -> Tables:
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
 
 
-def _read(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Return the tables that read the runs by what they were made of and by what they cost."""
-    found = metrics(frames["scores"], frames["gaps"], replicates)
-    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in manifest.runs}
-    effects, importance = ablation(configs, found)
-    out = {"ablation": effects, "surrogate": importance}
-    if "auroc" in found:
-        costs = frames["costs"].set_index("run_id")
-        seconds = frames["history"].groupby("run_id")["seconds"].sum()
-        kinds = {"macs": costs["macs"], "params": costs["params"], "train_seconds": seconds}
-        by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
-        out["frontier"] = frontier(by_run, *found["auroc"])
-    return out
-
-
 def _findings(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
     configs = [manifest.config(run) for run in manifest.runs]
     learnt = {finding for config in configs for finding in config.findings}
     return [finding for finding in space(configs[0].space) if finding in learnt]
-
-
-def comparable(manifest: Manifest, run_ids: Sequence[str]) -> list[str]:
-    """Return the runs that are ranked: those that learn all that any run of the grid learns, or all where none does."""
-    findings = _findings(manifest)
-    whole = {run["id"] for run in manifest.runs if list(manifest.config(run).findings) == findings}
-    return [run_id for run_id in run_ids if run_id in whole or not whole]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -134,75 +91,14 @@ def _title(cohort: Mapping[str, Any]) -> str:
     )
 
 
-def _differences(manifest: Manifest) -> dict[str, str]:
-    """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.runs}
-    flat = {run_id: _flat(c) for run_id, c in configs.items()}
-    first = next(iter(flat.values()))
-    varied = [
-        k for k in first if k not in {"architecture", "seed", "task"} and len({str(f[k]) for f in flat.values()}) > 1
+def _published(manifest: Manifest) -> pd.DataFrame:
+    """Return one row per published number that the grid names."""
+    rows = [
+        (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
+        for row in manifest.content["references"]
+        for dataset, split, finding, value in row["numbers"]
     ]
-    out = {}
-    for run in manifest.runs:
-        own = flat[run["id"]]
-        named = [
-            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
-            for k in varied
-            if own[k] != ""
-        ]
-        out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
-    return out
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with dotted keys in place of blocks."""
-    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    blocks = {key: value for key, value in config.items() if isinstance(value, Mapping)}
-    return plain | {f"{key}.{name}": value for key, block in blocks.items() for name, value in block.items()}
-
-
-def _runs(manifest: Manifest) -> pd.DataFrame:
-    what = _differences(manifest)
-    rows = []
-    for run in manifest.runs:
-        reason = unfinished(manifest, run)
-        state = manifest.store.state(run["id"])
-        facts, history = run_facts(manifest.store, run["id"]), _read_history(manifest, run["id"])
-        env, config, titles = facts["env"], run["config"], run["titles"]
-        rows.append(
-            {
-                "run_id": run["id"],
-                "name": titles["architecture"],
-                "family": run["family"],
-                **{
-                    k: config[k]
-                    for k in (
-                        "architecture",
-                        "optimizer",
-                        "loss",
-                        "uncertainty",
-                        "preprocessing",
-                        "augmentation",
-                        "weights",
-                        "seed",
-                    )
-                },
-                "what": what[run["id"]],
-                "state": "started" if reason and state == "done" else state,
-                "reason": reason,
-                "epochs": len(history),
-                "best_epoch": facts["trained"].get("best_epoch", len(history)),
-                "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
-                "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
-                "command": f"{manifest.content['command']} --only {run['id']}",
-                "config": json.dumps(config, sort_keys=True),
-                "commit": env.get("commit", ""),
-                "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
-                "device": env.get("device", ""),
-                "weights_sha256": facts["seal"].get("weights_after", ""),
-            }
-        )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(SCHEMAS["published"]))
 
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
@@ -215,19 +111,14 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    path = manifest.store.run_dir(run_id) / "history.parquet"
-    return read_table(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
-
-
 def _history(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
-    return pd.concat([_read_history(manifest, r).assign(run_id=r) for r in scored], ignore_index=True)
+    return pd.concat([read_history(manifest, r).assign(run_id=r) for r in scored], ignore_index=True)
 
 
 def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, history = run_facts(manifest.store, run_id)["cost"], _read_history(manifest, run_id)
+        cost, history = run_facts(manifest.store, run_id)["cost"], read_history(manifest, run_id)
         seconds = float(history["seconds"].median()) if len(history) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     return pd.DataFrame(rows).astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})

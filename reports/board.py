@@ -27,6 +27,7 @@ class Board:
     home: Hospital
     hospitals: tuple[Hospital, ...]  # away, least lost first
     ranked: tuple[Run, ...]
+    derived: tuple[Run, ...]  # TTA and ensembles with a score away: beside the ranking, never in it nor in the headline
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     lost: Estimate  # mean over runs and hospitals
@@ -56,8 +57,13 @@ class Board:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Every run of the grid, those without a rank last."""
-        return (*self.ranked, *self.unranked)
+        """Every run of the grid that trains, those without a rank last."""
+        return (*self.ranked, *(r for r in self.unranked if not r.is_derived))
+
+    @property
+    def entries(self) -> tuple[Run, ...]:
+        """Everything that has numbers or should have: the runs, and what is made of them."""
+        return (*self.ranked, *self.derived, *self.unranked)
 
     @property
     def scored(self) -> tuple[Run, ...]:
@@ -147,10 +153,13 @@ def read(tables: Tables) -> Board:
                 rank_high=round(rank.get("rank_high", 0)),
                 p_best=float(rank.get("p_best", float("nan"))),
                 group=int(rank["group"]) if rank else -1,
+                kind=_text(facts["kind"]),
             )
         )
     ranked = sorted((r for r in runs if r.away.known and r.group >= 0), key=lambda r: (-r.away.value, r.label, r.id))
-    unranked = sorted((r for r in runs if not (r.away.known and r.group >= 0)), key=lambda r: (r.label, r.id))
+    derived = sorted((r for r in runs if r.is_derived and r.away.known), key=lambda r: (-r.away.value, r.label, r.id))
+    shown = {r.id for r in (*ranked, *derived)}
+    unranked = sorted((r for r in runs if r.id not in shown), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     away_row = next((row for row in _records(tables["mean_gaps"]) if row["dataset"] == AWAY), {})
     labelled = _labelled(tables["prevalence"])
@@ -160,6 +169,7 @@ def read(tables: Tables) -> Board:
         home=_hospital(tables, source, MISSING),
         hospitals=tuple(hospitals),
         ranked=tuple(ranked),
+        derived=tuple(derived),
         unranked=tuple(unranked),
         groups=tuple(tuple(r for r in ranked if r.group == number) for number in numbers),
         lost=lost.get(AWAY, MISSING),

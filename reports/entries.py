@@ -58,11 +58,17 @@ class Run:
     rank_high: int = 0
     p_best: float = float("nan")
     group: int = -1  # 0 is the first group of ties, -1 is unranked
+    kind: str = "run"  # tta, ensemble: made of other runs, never ranked; panel: networks of one finding each, ranked
 
     @property
     def label(self) -> str:
         """Name and what sets it apart, for sentences."""
         return f"{self.name} ({self.what})" if self.what else self.name
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether it is a mean over what others are: a TTA or an ensemble."""
+        return self.kind in ("tta", "ensemble")
 
     @property
     def anchor(self) -> str:

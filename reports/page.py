@@ -26,6 +26,7 @@ from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
 from reports.sections.parts import parts
+from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
@@ -35,7 +36,7 @@ from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
     opening, symptoms, ranking, hospitals, findings, parts, groups, mappings, expected, choices, cost, calibration,
-    shortcuts, learning, cohorts, method, runs,
+    shortcuts, learning, published, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

@@ -45,7 +45,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # one row per run of the grid, also failed ones
     "runs": (
         "run_id",
-        "name",  # display name of the architecture, e.g. "DenseNet-121"
+        "kind",  # run; tta or ensemble: made of other runs, listed apart and never ranked; panel: of one-finding runs, ranked for them
+        "of",  # which runs it is made of, in words?
+        "name",  # display name of the architecture, e.g. "DenseNet-121"; of an ensemble its own
         "architecture",
         "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
         "optimizer",
@@ -234,6 +236,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # AUROC away against cost (macs, params, train_seconds): who is beaten by nobody cheaper, and what more money buys
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
+    # published numbers, not measured here: without interval, never ranked. split "" = not stated; finding or "macro"
+    "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
     # one row per cohort, role home or away
     "cohorts": (
         "dataset",

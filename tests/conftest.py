@@ -37,6 +37,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder in which a recipe's twin in small is finished, by the recipe's name. Tests only read it."""
+    done: dict[str, Path] = {}
+
+    def run(recipe: str) -> Path:
+        if recipe not in done:
+            done[recipe] = tmp_path_factory.mktemp(recipe)
+            bench("run", "--grid", f"{recipe}-smoke", "--quiet", cwd=done[recipe])
+        return done[recipe]
+
+    return run
+
+
 @pytest.fixture
 def store_copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished folder that a test may damage."""

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bench.job import Job
+from bench.job import DerivedJob, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ OnEvent = Callable[[str, str, int, int], None]  # run id, what, done, total
 class _Worker:
     process: BaseProcess
     connection: Connection
-    job: Job
+    job: Job | DerivedJob
     began: float
 
 
@@ -63,7 +63,7 @@ def _threads(number: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def submit(jobs: Sequence[Job], devices: Sequence[str], on_event: OnEvent) -> Iterator[Outcome]:
+def submit(jobs: Sequence[Job | DerivedJob], devices: Sequence[str], on_event: OnEvent) -> Iterator[Outcome]:
     """Do the jobs, one at a time on each device (a device may be named several times), and yield how each ended."""
     context = multiprocessing.get_context(_METHOD)
     waiting, free = list(jobs), list(devices)
@@ -105,7 +105,7 @@ def submit(jobs: Sequence[Job], devices: Sequence[str], on_event: OnEvent) -> It
             worker.process.join()
 
 
-def _start(context: Any, job: Job) -> _Worker:
+def _start(context: Any, job: Job | DerivedJob) -> _Worker:
     here, there = context.Pipe()
     process = context.Process(target=_work, args=(there,), daemon=True)
     with _threads(job.run.config.threads):
@@ -120,7 +120,7 @@ def _work(connection: Connection) -> None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     while True:
         try:
-            job: Job = connection.recv()
+            job: Job | DerivedJob = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
         last = 0.0
@@ -143,15 +143,24 @@ def _end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def _attempt(job: Job, progress: Callable[[str, int, int], None]) -> tuple[str, str]:
+def _attempt(job: Job | DerivedJob, progress: Callable[[str, int, int], None]) -> tuple[str, str]:
     folder = job.store.begin(job.run.id, job.run.document)
     with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
-            from bench.pipeline import run_one
-
-            return ("done", "") if run_one(job, progress) else ("held", "another process is at work on this run")
+            return ("done", "") if _do(job, progress) else ("held", "another process is at work on this run")
         except Exception as error:  # noqa: BLE001  (whatever stops one run must not stop the others; it is recorded)
             text = traceback.format_exc()
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             job.store.fail(job.run.id, f"{text}\n{reason}")
             return "failed", reason
+
+
+def _do(job: Job | DerivedJob, progress: Callable[[str, int, int], None]) -> bool:
+    """Do a job; False when another process holds its run. The work imports torch, so it is named here alone."""
+    if isinstance(job, DerivedJob):
+        from bench.average import derive_one
+
+        return derive_one(job, progress)
+    from bench.pipeline import run_one
+
+    return run_one(job, progress)

@@ -30,8 +30,8 @@ class RunScores:
     """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
 
     operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b, temperature.
-    replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/away", "gap/<dataset>",
-    "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/<home>/expert_*",
+    "auroc/away", "gap/<dataset>", "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
     detail: by name, decomposition, references, subgroups.
     """
 
@@ -98,6 +98,9 @@ def score_run(
     if away:
         replicates["auroc/away"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
+    for each, found in zip(measured, macros, strict=True):
+        if each.part.dataset == home and each.part.split.startswith("expert_"):
+            replicates[f"auroc/{each.part.name}"] = found[AUROC].replicates
     experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
     brief = {id(each): _first(each) for each in measured}
     others, read = ([brief[id(each)] for each in side] for side in (away, experts))

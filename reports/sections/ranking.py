@@ -117,7 +117,7 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     """Return the dot strip of each run, and the axis they all share."""
     numbers = [
         b
-        for r in board.ranked
+        for r in (*board.ranked, *board.derived)
         for e in (r.home_common, _compared(r), r.at_worst)
         for b in (e.value, e.low, e.high)
         if known(b)
@@ -131,7 +131,7 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
             r.at_worst, _compared(r), r.home_common, scale,
             f"at home {r.home_common.text}, away {_compared(r).text}, worst hospital {r.at_worst.text}",
         )
-        for r in board.ranked
+        for r in (*board.ranked, *board.derived)
     }  # fmt: skip
     return strips, grid, scale
 

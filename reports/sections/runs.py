@@ -39,7 +39,7 @@ def runs(board: Board) -> Section:
             "gaps": _gaps(board, r),
             "unlearnt": data_sentences.unlearnt({r.id: board.unlearnt.get(r.id, ())}, 1),
         }
-        for r in board.runs
+        for r in board.entries
     ]
     context = {"board": board, "entries": entries, "point": POINTS.get(point, point),
                "not_compared": data_sentences.not_compared(board.not_compared)}  # fmt: skip
@@ -92,7 +92,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
              ("epochs", "Epochs"), ("best_epoch", "Epoch kept"),
              ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
              ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
-    return [(word, _shown(run.facts.get(key))) for key, word in words if _shown(run.facts.get(key))]
+    own = [("Mean of" if run.is_derived else "Made of", _shown(run.facts["of"]))] if run.kind != "run" else []
+    left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
+    shown = [(word, _shown(run.facts.get(key))) for key, word in words if key not in left]
+    return own + [(word, said) for word, said in shown if said]
 
 
 def _shown(value: object) -> str:

@@ -40,8 +40,8 @@
     if (flat) for (const r of sorted) groups[0].append(r.row);
     else for (const r of sorted) r.body.append(r.row);
     const parent = table, bodies = sign < 0 && !flat ? [...groups].reverse() : groups;
-    const failed = table.querySelector('tbody.failed');
-    for (const body of bodies) parent.insertBefore(body, failed);
+    const apart = table.querySelector('tbody.apart, tbody.failed');
+    for (const body of bodies) parent.insertBefore(body, apart);
     for (const h of heads) {
       const th = h.closest('th');
       if (+h.dataset.sort === column) th.setAttribute('aria-sort', sign > 0 ? 'ascending' : 'descending'); else th.removeAttribute('aria-sort');

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.config import HeadWeights, RunConfig, Schedule, differing, from_dict
-from bench.grid import Grid, shipped_grids
+from bench.grid import Grid
+from bench.gridfile import shipped_grids
 from bench.registry import Registry
 from harmonize.errors import ConfigError
 

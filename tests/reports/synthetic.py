@@ -120,7 +120,7 @@ def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
     if want.runs <= 4:
         name, what = want.name or NAMES[i // 2], f"seed {i % 2}" if want.runs > 1 else ""
     return {
-        "run_id": run_id, "name": name, "architecture": name.lower(), "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
+        "run_id": run_id, "kind": "run", "of": "", "name": name, "architecture": name.lower(), "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
         "optimizer": recipe if recipe in ("sam", "lion") else "adamw", "loss": "focal" if recipe == "focal" else "bce",
         "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
         "seed": i % 2, "what": what, "state": "failed" if failed else "done",

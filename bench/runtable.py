@@ -1,0 +1,132 @@
+"""The table of runs: what each is, how it differs from the others, and how far it is."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.collect import read_table, run_facts, unfinished
+from bench.manifest import Manifest
+
+_TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
+
+
+def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
+    """Return the history of a run's training, without rows where it has none yet."""
+    path = manifest.store.run_dir(run_id) / "history.parquet"
+    return read_table(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
+
+
+def _differences(manifest: Manifest) -> dict[str, str]:
+    """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
+    configs = {run["id"]: run["config"] for run in manifest.runs}
+    flat = {run_id: _flat(c) for run_id, c in configs.items()}
+    first = next(iter(flat.values()))
+    varied = [
+        k for k in first if k not in {"architecture", "seed", "task"} and len({str(f[k]) for f in flat.values()}) > 1
+    ]
+    out = {}
+    for run in manifest.runs:
+        own = flat[run["id"]]
+        named = [
+            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
+            for k in varied
+            if own[k] != ""
+        ]
+        out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
+    return out
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with dotted keys in place of blocks."""
+    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
+    blocks = {key: value for key, value in config.items() if isinstance(value, Mapping)}
+    return plain | {f"{key}.{name}": value for key, block in blocks.items() for name, value in block.items()}
+
+
+def runs_table(manifest: Manifest) -> pd.DataFrame:
+    """Return one row per run of the grid, also failed ones; those that train first."""
+    what = _differences(manifest)
+    ranked = {run["id"] for run in manifest.ranked}
+    in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
+    rows = []
+    for run in manifest.runs:
+        reason = unfinished(manifest, run)
+        state = manifest.store.state(run["id"])
+        beside = run["id"] in in_panels and run["id"] not in ranked
+        apart = f"learns {run['config']['finding']} alone: read in the row of all" if beside and not reason else ""
+        facts, history = run_facts(manifest.store, run["id"]), read_history(manifest, run["id"])
+        env, config, titles = facts["env"], run["config"], run["titles"]
+        rows.append(
+            {
+                "run_id": run["id"],
+                "kind": "run",
+                "of": "",
+                "name": titles["architecture"],
+                "family": run["family"],
+                **{
+                    k: config[k]
+                    for k in (
+                        "architecture",
+                        "optimizer",
+                        "loss",
+                        "uncertainty",
+                        "preprocessing",
+                        "augmentation",
+                        "weights",
+                        "seed",
+                    )
+                },
+                "what": what[run["id"]],
+                "state": "started" if reason and state == "done" else state,
+                "reason": reason or apart,
+                "epochs": len(history),
+                "best_epoch": facts["trained"].get("best_epoch", len(history)),
+                "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
+                "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
+                "command": f"{manifest.content['command']} --only {run['id']}",
+                "config": json.dumps(config, sort_keys=True),
+                "commit": env.get("commit", ""),
+                "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+                "device": env.get("device", ""),
+                "weights_sha256": facts["seal"].get("weights_after", ""),
+            }
+        )
+    trained = {row["run_id"]: row for row in rows}
+    return pd.DataFrame(
+        rows + [_derived_row(manifest, run, [trained[i] for i in run["of"]]) for run in manifest.derived]
+    )
+
+
+def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the row of a run that is made of others: what these share, "several" where they differ."""
+    shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
+    reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
+    env = run_facts(manifest.store, run["id"])["env"]
+    what = {
+        "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
+        "ensemble": f"mean of {len(of)} run{'s' if len(of) > 1 else ''}",
+        "panel": f"{len(of)} networks, one finding each · seed {of[0]['seed']}",
+    }
+    return {
+        **of[0],
+        **shared,
+        "family": of[0]["family"] if shared["family"] != "several" else "",
+        "run_id": run["id"],
+        "kind": run["kind"],
+        "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),
+        "name": run["name"] if run["kind"] == "ensemble" else of[0]["name"],
+        "what": what[run["kind"]],
+        "state": "started" if reason and state == "done" else state,
+        "reason": reason,
+        "epochs": 0,
+        "best_epoch": 0,
+        "seconds": np.nan,
+        "command": f"{manifest.content['command']} --only {run['id']}",
+        "config": json.dumps({k: run[k] for k in ("kind", "name", "sources", "of")}, sort_keys=True),
+        "commit": env.get("commit", ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+        "device": env.get("device", ""),
+    }

@@ -1,0 +1,50 @@
+"""What others published for the same set-up: numbers beside ours, not measured here."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.board import MACRO, Board
+from reports.section import Section, write
+from reports.text import places
+
+SPLITS = {"expert_valid": "radiologists, validation", "expert_test": "radiologists, test", "val": "validation"}
+METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
+
+
+def published(board: Board) -> Section:
+    """Write the published numbers, those of one metric in one table; nothing where the grid names none."""
+    rows = board.tables["published"]
+    if not len(rows):
+        return Section("published", "", Markup(""))
+    tables = [
+        _table(board, metric, rows[rows["metric"] == metric]) for metric in METRICS if (rows["metric"] == metric).any()
+    ]
+    sources = list(dict.fromkeys(zip(rows["name"], rows["source"], strict=True)))
+    html = write("published.html.j2", board=board, tables=tables, sources=sources)
+    return Section("published", "Published", html)
+
+
+def _table(board: Board, metric: str, rows: Any) -> dict[str, Any]:
+    """Return the findings (macro last) and a line for each published row and dataset."""
+    said = list(dict.fromkeys(rows["finding"]))
+    order = [f for f in board.findings if f in said] + [f for f in said if f not in board.findings and f != MACRO]
+    columns = order + [MACRO] * (MACRO in said)
+    lines = []
+    for (name, setting, dataset, split), part in rows.groupby(["name", "setting", "dataset", "split"], sort=False):
+        values = dict(zip(part["finding"], part["value"], strict=True))
+        where = f"{board.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
+        cells = [_as_printed(values[f]) if f in values else "" for f in columns]
+        lines.append({"name": name, "setting": setting, "where": where, "cells": cells})
+    heads = ["Mean" if column == MACRO else column for column in columns]
+    return {"metric": METRICS[metric], "heads": heads, "lines": lines}
+
+
+def _as_printed(value: float) -> str:
+    """Return a published number with the digits it was given with, two to four.
+
+    >>> _as_printed(0.8791), _as_printed(0.93)
+    ('.8791', '.93')
+    """
+    digits = len(f"{value:.4f}".rstrip("0").partition(".")[2])
+    return places(value, max(2, digits))

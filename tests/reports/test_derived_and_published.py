@@ -1,0 +1,86 @@
+"""What is made of other runs, and what others published: on the page, and out of every ranking and sentence."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from reports import board
+from reports.page import render
+from reports.tables import SCHEMAS, Tables
+from tests.reports.synthetic import Invented, tables
+
+
+def with_derived(invented: Tables, kind: str = "tta") -> Tables:
+    """Add a row for each scored run that repeats its scores under another id, better by .05 everywhere."""
+    frames = dict(invented.frames)
+    for name in ("runs", "scores", "gaps", "costs"):
+        again = frames[name].copy()
+        again["run_id"] = "d" + again["run_id"].str[1:]
+        if name == "runs":
+            again[["kind", "of", "what"]] = [kind, "the run above", "TTA, four views"]
+        if name == "scores":
+            again[["value", "low", "high"]] += 0.05
+        frames[name] = pd.concat([frames[name], again], ignore_index=True)
+    return Tables(dict(invented.meta), frames)
+
+
+def with_published(invented: Tables, *rows: tuple[object, ...]) -> Tables:
+    frames = {**invented.frames, "published": pd.DataFrame(rows, columns=list(SCHEMAS["published"]))}
+    return Tables(dict(invented.meta), frames)
+
+
+ROW = ("XAND-Ray", "selected", "its tables", "chexpert", "expert_test", "Edema", "auroc", 0.9165)
+
+
+def first_screen(page: str) -> str:
+    return page[page.index('id="top"') : page.index('id="ranking"')]
+
+
+def test_rows_made_of_others_change_no_rank_and_no_word_of_the_first_screen() -> None:
+    plain = tables(Invented(runs=6))
+    both = with_derived(plain)
+    assert first_screen(render(both)) == first_screen(render(plain))
+    assert board.read(both).groups == board.read(plain).groups
+    assert [r.id for r in board.read(both).runs] == [r.id for r in board.read(plain).runs]
+
+
+def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> None:
+    page = render(with_derived(tables(Invented(runs=3)), "ensemble"))
+    below = page[page.rindex('data-group="') :]
+    apart = below[below.index('class="apart"') : below.index("</table>")]
+    assert apart.count('<span class="tag">ensemble</span>') == 3
+    assert "not ranked, not in the headline" in apart
+    assert len(re.findall(r'data-l="Away"', apart)) == 3
+
+
+def test_an_entry_made_of_others_says_of_which() -> None:
+    page = render(with_derived(tables(Invented(runs=2))))
+    assert page.count("<dt>Mean of</dt><dd>the run above</dd>") == 2
+
+
+def test_a_page_without_published_numbers_has_no_such_section() -> None:
+    assert 'id="published"' not in render(tables(Invented(runs=2)))
+
+
+def test_published_numbers_are_shown_as_printed_with_their_source_and_nothing_invented() -> None:
+    page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
+    section = page[page.index('id="published"') : page.index('id="cohorts"')]
+    assert "Published, not re-run" in section
+    assert ".9165" in section
+    assert ">.93<" in section
+    assert "its tables" in section
+    assert "[" not in re.sub(r"<[^>]*>", "", section)  # no interval
+
+
+def test_published_numbers_change_no_other_section() -> None:
+    plain = tables(Invented(runs=3))
+    page = render(with_published(plain, ROW)).replace('<a href="#published">Published</a>', "")
+    without = page[: page.index('<section id="published"')] + page[page.index('<section id="cohorts"') :]
+    assert without.split() == render(plain).split()
+
+
+@pytest.mark.parametrize("phantom", [True, False])
+def test_only_a_page_of_synthetic_images_says_that_published_numbers_do_not_compare(phantom: bool) -> None:
+    page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
+    assert ("nothing here compares with them" in page) == phantom
