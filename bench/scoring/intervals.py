@@ -6,7 +6,7 @@ if at least 95 % of its replicates could be.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import expit, logit, ndtri
 
 Array = NDArray[np.float64]
 
@@ -32,6 +32,24 @@ def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
         for chosen, quantile in ((whole, np.quantile), (fine & ~whole, np.nanquantile)):
             if chosen.any():
                 low[chosen], high[chosen] = quantile(replicates[chosen], [share, 1 - share], axis=-1)
+    return low, high
+
+
+def of_area(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
+
+    Near 1 an area's estimates lie skewed, and percentiles miss the truth above too often: in `benchmarks/coverage.py` they
+    hold it in 92 % of cases at AUROC .95. Where a replicate is 0 or 1 the logit has no value and percentiles are given.
+    Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4; Boyd et al. 2013,
+    doi:10.1007/978-3-642-40994-3_29, for precision and recall.
+    """
+    low, high = percentile(value, replicates)
+    inside = np.isfinite(low) & (value > 0) & (value < 1)
+    inside &= ~((replicates <= 0) | (replicates >= 1)).any(-1)
+    if inside.any():
+        half = float(ndtri((1 + LEVEL) / 2)) * np.nanstd(logit(replicates[inside]), axis=-1, ddof=1)
+        centre = logit(value[inside])
+        low[inside], high[inside] = expit(centre - half), expit(centre + half)
     return low, high
 
 

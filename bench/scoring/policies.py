@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.intervals import percentile
+from bench.scoring.intervals import of_area
 from reports.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -53,7 +53,7 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
             if not len(runs):
                 continue
             mean, drawn = each.value[runs].mean(keepdims=True), each.replicates[runs].mean(0, keepdims=True)
-            (low,), (high,) = percentile(mean, drawn)
+            (low,), (high,) = of_area(mean, drawn)
             place = (name, each.dataset, each.split, each.reference)
             rows.append((*place, float(mean[0]), float(low), float(high), len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))

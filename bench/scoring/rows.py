@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bench.scoring.calibration import BIASED
 from bench.scoring.gap import AWAY, CORE, MACRO, Gap
-from bench.scoring.intervals import mean_of, percentile, reflected
-from bench.scoring.measure import Key, Measured
+from bench.scoring.intervals import mean_of, of_area, percentile, reflected
+from bench.scoring.measure import RANKED, Key, Measured
 from bench.scoring.parts import Counts, Settings
 
 Array = NDArray[np.float64]
@@ -134,6 +134,8 @@ def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings:
 
 
 def _interval(key: Key, value: Array, replicates: Array) -> tuple[Array, Array]:
+    if key in RANKED:
+        return of_area(value, replicates)
     return reflected(value, replicates) if key.metric in BIASED else percentile(value, replicates)
 
 
