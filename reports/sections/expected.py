@@ -31,7 +31,7 @@ def expected(board: Board) -> Section:
         "audit": audit,
         "said": _audit_words(audit),
     }
-    return Section("expected", "Beyond home", write("expected.html.j2", **context))
+    return Section("expected", "Expected", write("expected.html.j2", **context))
 
 
 def _line(board: Board) -> list[dict[str, Any]]:

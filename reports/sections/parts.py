@@ -44,7 +44,7 @@ def parts(board: Board) -> Section:
         ],
         "all": [_numbers(board, cells, run) for run in runs[:SHOWN]],
     }
-    return Section("parts", "Gap in parts", write("parts.html.j2", **context))
+    return Section("parts", "Parts", write("parts.html.j2", **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
