@@ -43,6 +43,9 @@ class Schedule:
     plateau_patience: int = 2  # of kind plateau: epochs without a lower validation loss that are waited for
     stop_on: str = "val"  # whose AUROC `patience` watches: val, or expert_valid (labelled by radiologists)
     select_on: str = "val"  # whose AUROC chooses the epoch
+    audit: bool = (
+        False  # note the home test AUROC of each epoch, so that what choosing by it would flatter can be shown
+    )
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
 
     def __post_init__(self) -> None:
@@ -80,8 +83,8 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the parts of the home cohort that are predicted after each epoch: val always."""
-        return tuple(dict.fromkeys(("val", self.stop_on, self.select_on)))
+        """Return the parts of the home cohort that are predicted after each epoch: val always, test only to be noted."""
+        return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from bench.collect import (
 )
 from bench.manifest import Manifest
 from bench.runtable import read_history, runs_table
+from bench.scoring.epochs import audit
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
 from reports.tables import SCHEMAS, Tables
@@ -37,6 +38,8 @@ def tables(manifest: Manifest) -> Tables:
     frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
     if scored:
         frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored_ids(manifest))
+        audits = [_audit(manifest, run) for run in manifest.runs if run["id"] in set(frames["history"]["run_id"])]
+        frames["epochs"] = pd.concat(audits, ignore_index=True)
         frames |= across(manifest, frames, {run_id: load_replicates(store, run_id) for run_id in scored})
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
@@ -71,6 +74,10 @@ def tables(manifest: Manifest) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _audit(manifest: Manifest, run: Mapping[str, Any]) -> pd.DataFrame:
+    return audit(run["id"], read_history(manifest, run["id"]), str(run["config"]["schedule"]["select_on"]))
 
 
 def _findings(manifest: Manifest) -> list[str]:

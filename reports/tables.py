@@ -165,6 +165,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "optimism",
         "num_runs",
     ),
+    # home test AUROC (without interval) of the epoch that each rule picks: best_val (or best_expert_valid), last, oracle
+    # (the best on the test split itself); over_honest = what it adds to the honest rule. Of runs with schedule.audit
+    "epochs": ("run_id", "rule", "epoch", "test_auroc", "over_honest"),
     # mean over runs of the macro gap, per hospital, and over hospitals ("away"); simultaneous = all runs' intervals at once
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better"),
     "costs": (

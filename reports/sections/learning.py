@@ -40,6 +40,7 @@ def learning(board: Board) -> Section:
         "kept": kept({chosen_by(r.facts) for r in runs}),
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
+        "audit": _audit(board),
     }
     drawn: list[dict[str, Any]] = []
     for key, element, top, share in (
@@ -50,6 +51,26 @@ def learning(board: Board) -> Section:
             drawn.append(charts.learning(runs[:DRAWN], by_run, key, element, top, share))
     context["elements"] = [(c["id"], c["top"]) for c in drawn]
     return Section("training", "Training", write("learning.html.j2", **context), tuple(drawn))
+
+
+def _audit(board: Board) -> list[dict[str, Any]]:
+    """Return, per run whose test AUROC was noted, what each rule of choosing the epoch would have shown."""
+    table = board.tables["epochs"]
+    labels = {run.id: run.label for run in board.runs}
+    rows = []
+    for run_id, part in table.groupby("run_id", sort=False):
+        by = {str(row["rule"]): row for row in part.to_dict("records")}
+        honest = next(rule for rule in by if rule.startswith("best_"))
+        rows.append(
+            {
+                "run": labels.get(str(run_id), str(run_id)),
+                "cells": [
+                    (int(by.loc[rule, "epoch"]), by.loc[rule, "test_auroc"]) for rule in (honest, "last", "oracle")
+                ],
+                "over": by["oracle"]["over_honest"],
+            }
+        )
+    return rows
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:
