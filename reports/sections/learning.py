@@ -64,9 +64,7 @@ def _audit(board: Board) -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": labels.get(str(run_id), str(run_id)),
-                "cells": [
-                    (int(by.loc[rule, "epoch"]), by.loc[rule, "test_auroc"]) for rule in (honest, "last", "oracle")
-                ],
+                "cells": [(int(by[rule]["epoch"]), by[rule]["test_auroc"]) for rule in (honest, "last", "oracle")],
                 "over": by["oracle"]["over_honest"],
             }
         )

@@ -65,3 +65,12 @@ def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
     assert 'href="#mappings"' in text
     assert HOSTILE not in text
     assert 'id="mappings"' not in page()
+
+
+def test_an_audit_says_what_choosing_the_epoch_by_the_test_split_would_add() -> None:
+    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
+    rows = [(run_id, "best_val", 2, 0.71, 0.0), (run_id, "last", 3, 0.72, 0.01), (run_id, "oracle", 1, 0.74, 0.03)]
+    text = page(epochs=frame("epochs", *rows))
+    assert "Had the test split chosen the epoch" in text
+    assert "+.030" in text
+    assert "Had the test split chosen the epoch" not in page()
