@@ -70,7 +70,9 @@ def run(
     opened = Store.open(store)
     number = workers or study.default_workers()
     if data is None and not as_json:
-        asked = Grid.read(grid, Registry.read(registry))
+        known = Registry.read(registry)
+        asked = Grid.read(grid, known)
+        study.check_unmeasured(asked, known)
         root = phantom_root(asked, opened)
         made = "found" if (root / "phantom.json").is_file() else "not made yet" if dry_run else "made once"
         typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")

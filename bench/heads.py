@@ -7,6 +7,7 @@ finding's, and it is scored like any other.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from bench.config import HEADS, RunConfig
 from harmonize.errors import ConfigError
@@ -47,7 +48,9 @@ def check_heads(config: RunConfig, where: str) -> None:
     """Raise ConfigError for a task or heads that the label space cannot have."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
-        fix = f"choose one of {', '.join(findings)}, or another `space`"
+        close = get_close_matches(config.finding, findings, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        fix = f"{hint}choose one of {', '.join(findings)}, or another `space`"
         raise ConfigError(f"{config.space} has no finding {config.finding!r}", f"{where}.finding", fix)
     if "abnormal" not in HEADS[config.heads]:
         return

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 from bench.ops import parse
 from bench.registry import SECTIONS, Entry, Registry
+from harmonize.errors import ConfigError
 from harmonize.findings import labels_yaml
 
 Table = list[list[str]]
@@ -17,8 +18,15 @@ def overview(registry: Registry) -> Table:
 
 
 def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
-    """Return the entries of a section whose names match."""
-    return [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
+    """Return the entries of a section whose names match.
+
+    Raises ConfigError when none does: an empty list would read as if all were well.
+    """
+    found = [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
+    if not found and glob != "*":
+        registry.match(section, glob, "bench list")
+        raise ConfigError(f"{glob!r} is no entry of {section}", "bench list", f"`bench list {section}` shows all")
+    return found
 
 
 def described(section: str, chosen: Sequence[Entry]) -> Table:

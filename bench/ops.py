@@ -29,6 +29,9 @@ _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
     "clahe": {"clip", "tiles"},
     "histstd": set(),
     "histmatch": set(),
+    "minmax": {"pixels"},
+    "zscore": {"pixels"},
+    "imagenet": set(),
 }
 
 
@@ -41,18 +44,20 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
     clahe, region = None, None
     input_size(options)
-    for name, given in parse(options.get("ops", ())):
-        if unknown := set(given) - _OPTIONS.get(name, set(given)):
-            known = " and ".join(sorted(_OPTIONS[name])) or "no option"
-            raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {known}")
-        if name == "clahe":
-            clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
-        if name in REGION_OPS:
-            ((option, usual),) = REGION_OPS[name].items()
-            region = (name, float(given.get(option, usual)))
     try:
+        for name, given in parse(options.get("ops", ())):
+            if unknown := set(given) - _OPTIONS[name]:
+                known = " and ".join(sorted(_OPTIONS[name])) or "no option"
+                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {known}")
+            if given.get("pixels", "all") not in ("foreground", "all"):
+                raise ConfigError(f"pixels is {given['pixels']!r}", "preprocessing.ops", "choose foreground or all")
+            if name == "clahe":
+                clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
+            if name in REGION_OPS:
+                ((option, usual),) = REGION_OPS[name].items()
+                region = (name, float(given.get(option, usual)))
         return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe, region)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(str(error), "preprocessing", "correct the entry") from error
 
 

@@ -197,9 +197,12 @@ def check_home(cohort: Cohort, config: RunConfig) -> None:
             raise DatasetError(f"{cohort.name} has no {part} split to stop or select on", where, fix)
     for part in ("train", *config.schedule.watched):
         state_NK = states(cohort.table[split == part], config.findings)
-        both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, (0, -2)).any(axis=0)).any()
+        silent = part == "train" and config.blank == "ignore"  # what is not mentioned teaches nothing; uncertain may
+        absent = (0, -1) if silent else (0, -2)
+        both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)).any()
         if not both:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
+            fix += ", or `blank: zero`" if silent else ""
             raise DatasetError(f"no finding has both classes in the {part} split of {cohort.name}", where, fix)
     check_targets(cohort.table[split == "train"], config, where)
 

@@ -33,6 +33,13 @@ _FACTS = {  # further keys an entry of that section may have
     "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
+_VALUES: Mapping[str, tuple[Any, ...]] = {  # facts with few values
+    "schedule": ("cosine", "constant", "plateau"),
+    "states": (1, 3),
+    "blank": ("zero", "ignore"),
+    "better": ("higher", "lower"),
+}
+_WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that need no `use`
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Entry:
     @property
     def identity(self) -> dict[str, Any]:
         """What of the entry decides numbers: it is hashed into the run id."""
-        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops"}}
+        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states"}}
         return {"use": self.use, "with": dict(self.options), "version": self.version, **facts}
 
 
@@ -200,13 +207,16 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     for key in block:
         if key not in allowed:
             raise RegistryError(f"unknown key {key!r}", where, _hint(key, allowed))
-    use, options = str(block.get("use", "")), dict(block.get("with") or {})
+    given_options = block.get("with") or {}
+    if not isinstance(given_options, Mapping):
+        raise RegistryError(
+            f"with is {given_options!r}, not a block of options", where, "write `with: {option: value}`"
+        )
+    use, options = str(block.get("use", "")), dict(given_options)
     if "timm" in block:
         use, options = "bench.models:timm_model", {"name": str(block["timm"]), **options}
     facts = {k: v for k, v in block.items() if k in _FACTS.get(section, set()) - {"timm"}}
-    for key in ("min_px", "params", "gmacs"):
-        if key in facts and type(facts[key]) not in (int, float):
-            raise RegistryError(f"{key} is {facts[key]!r}, not a number", where, f"give a plain number: `{key}: 8`")
+    _check_facts(facts, where)
     given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
     if given not in {"logit", "probability"}:
         fix = "add `given: logit` or `given: probability`: what the function gets beside the labels"
@@ -214,10 +224,25 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     version = block.get("version", 1)
     if type(version) is not int:
         raise RegistryError(f"version is {version!r}, not a whole number", where, "give 1, 2, 3 ...")
+    if not use and section not in _WITHOUT_CODE:
+        raise RegistryError("it points at no code", where, 'add `use: "module:attribute"`')
     said = {key: str(block.get(key, "")) for key in ("paper", "about", "licence")}
     return Entry(
         section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **said
     )
+
+
+def _check_facts(facts: Mapping[str, Any], where: str) -> None:
+    """Raise RegistryError for a fact that is no number where one is needed, or none of the few values it may have."""
+    for key in ("min_px", "params", "gmacs", "size", "input"):
+        whole = key in {"size", "input"}
+        if key in facts and type(facts[key]) not in ((int,) if whole else (int, float)):
+            kind = "a whole number" if whole else "a number"
+            raise RegistryError(f"{key} is {facts[key]!r}, not {kind}", where, f"give a plain number: `{key}: 8`")
+    for key, allowed_values in _VALUES.items():
+        if key in facts and facts[key] not in allowed_values:
+            choice = ", ".join(map(str, allowed_values))
+            raise RegistryError(f"{key} is {facts[key]!r}", where, f"choose one of {choice}")
 
 
 def shipped(name: str) -> Path:

@@ -38,7 +38,7 @@ def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Pa
     """Return the run of a configuration: full entries, starting weights, id.
 
     home_id is the id of the training cohort: phantom and real data never share a run.
-    Raises SetupError when a weights folder lacks the architecture's file.
+    Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
     """
     entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
     weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
@@ -60,6 +60,9 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
         return None, "none"
     name = str(architecture.options.get("name", architecture.name))
     if folder is None:
+        if "." not in name:  # which weights that means is for each version of timm to say
+            fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
+            raise SetupError(f"{architecture.name} names no tag of its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"
     file = folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
     if not file.is_file():

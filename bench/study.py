@@ -178,11 +178,11 @@ def plan_grid(
     command += " --registry REGISTRY" if registry_file else ""
     if weights and not weights.is_dir():
         raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
-    _check_unmeasured(grid, registry)
+    check_unmeasured(grid, registry)
     return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
 
 
-def _check_unmeasured(grid: Grid, registry: Registry) -> None:
+def check_unmeasured(grid: Grid, registry: Registry) -> None:
     """Raise ConfigError for timm models that do not exist or do not take the images: those that no one has measured."""
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)

@@ -3,6 +3,7 @@
 One state per image and finding, an Int8 that may be null (null = the dataset cannot express this finding: unmapped).
 """
 
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -33,7 +34,9 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
     """
     spaces = labels_yaml()["spaces"]
     if name not in spaces:
-        raise ConfigError(f"no label space {name!r}", "space", f"known spaces: {', '.join(spaces)}")
+        close = get_close_matches(name, spaces, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ConfigError(f"no label space {name!r}", "space", f"{hint}known spaces: {', '.join(spaces)}")
     return tuple(spaces[name])
 
 

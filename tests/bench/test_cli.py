@@ -32,6 +32,8 @@ def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
         (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
         (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
         (["list", "architecture"], "no section", "did you mean 'architectures'"),
+        (["list", "architectures", "resnet181", "--check"], "no 'resnet181'", "did you mean 'resnet18'"),
+        (["list", "losses", "auk*"], "'auk*' matches nothing", "bench list losses"),
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
@@ -49,6 +51,13 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
     assert "where: " in said
     assert fix in said
     assert "Traceback" not in said
+
+
+def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, command: Command) -> None:
+    grid = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+    (tmp_path / "mine.yaml").write_text(f"include: {grid}\nbase: {{architecture: 'timm:resnet999'}}\n")
+    said = command("run", "--grid", "mine.yaml", "--dry-run", cwd=tmp_path, code=2).stderr
+    assert "no model 'resnet999'" in said
 
 
 def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:

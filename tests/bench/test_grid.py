@@ -102,6 +102,8 @@ def test_a_grid_of_one_model_per_disease_is_legal(tmp_path: Path, registry: Regi
         ("sweeps:\n  - {task: binary}\n", "go together", "sweeps[0]", ""),
         ("sweeps:\n  - {finding: Edema}\n", "go together", "sweeps[0]", ""),
         ("sweeps:\n  - {task: binary, finding: Hernia}\n", "no finding 'Hernia'", "sweeps[0].finding", "Edema"),
+        ("sweeps:\n  - {task: binary, finding: Edemma}\n", "'Edemma'", "sweeps[0].finding", "did you mean 'Edema'"),
+        ("sweeps:\n  - {space: shared9}\n", "'shared9'", "space", "did you mean 'shared-9'"),
         ("sweeps:\n  - {heads: dual, space: chexpert-5}\n", "normal", "sweeps[0].heads", "No Finding"),
         ("sweeps:\n  - {heads: dual, task: binary, finding: Edema}\n", "no dual", "sweeps[0].heads", "multilabel"),
         ("sweeps:\n  - {head_weights: {sex: 0.1}}\n", "weighs nothing", "sweeps[0]", ""),

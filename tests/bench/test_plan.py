@@ -90,6 +90,13 @@ def test_one_class_only_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, DatasetError, "no finding has both classes", home=patients(60).assign(finding="Pneumonia"))
 
 
+def test_a_finding_that_is_never_stated_absent_is_refused_where_silence_teaches_nothing(tmp_path: Path) -> None:
+    mapping = MAPPING.replace("present: [Pneumonia], absent: [No Finding]", "present: [Pneumonia]")
+    grid = GRID.replace("imagenet_64,", "imagenet_64, task: binary, finding: Pneumonia, blank: ignore,")
+    error = refused(tmp_path, DatasetError, "no finding has both", home=patients(60), mapping=mapping, grid=grid)
+    assert "blank: zero" in error.fix
+
+
 def test_a_patient_in_two_splits_is_refused_without_naming_the_patient(tmp_path: Path) -> None:
     table = patients(60).assign(split=["train", "test"] * 30, patient=[f"secret{i // 2}" for i in range(60)])
     mapping = MAPPING + "split: {column: split, train: [train], test: [test]}\n"

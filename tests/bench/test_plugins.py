@@ -71,6 +71,7 @@ def test_a_mapping_or_a_function_of_a_package_adds_entries(install: Install, cod
         ("bad:registry.yaml", {"registry": "losses: [a]"}, "not a block of names"),
         ("bad:registry.yaml", {"registry": "losses: {a: {uze: b}}"}, "unknown key 'uze'"),
         ("bad:registry.yaml", {"registry": "lossen: {}"}, "unknown section 'lossen'"),
+        ("bad:registry.yaml", {"registry": "losses: {a: {use: 'a:b', with: gamma}}"}, "not a block of options"),
         ("bad:registry.yaml", {"registry": "metrics: {m: {use: 'a:b'}}"}, "what it is computed on"),
         ("bad:registry.yaml", {"registry": "datasets: {m: {use: 'a.b'}}"}, "cannot add datasets"),
         ("bad:registry.yaml", {"registry": "weights: {radimagenet: {}}"}, "cannot add weights"),

@@ -84,7 +84,11 @@ def test_the_cached_half_is_read_from_the_same_entry() -> None:
     for broken in (
         {"ops": ["zscore"]},
         {"size": 64, "ops": [{"clahe": {"clp": 1}}]},
+        {"size": 64, "ops": [{"clahe": {"clip": "high"}}]},
         {"size": 64, "ops": [{"histstd": {"bins": 8}}]},
+        {"size": 64, "ops": [{"zscore": {"pixls": "all"}}]},
+        {"size": 64, "ops": [{"minmax": {"pixels": "some"}}]},
+        {"size": 64, "ops": [{"imagenet": {"mean": 0.5}}]},
         {"size": 64, "ops": [{"roi": {"centre": 2}}]},
         {"size": 64, "input": 65},
         {"size": 64, "input": 63},

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.registry import Registry
-from harmonize.errors import ConfigError, RegistryError
+from bench.run import starting_weights
+from harmonize.errors import ConfigError, RegistryError, SetupError
 
 REGISTRY = Registry.read()
 CODE = [entry for entry in REGISTRY if entry.use and entry.section != "datasets"]
@@ -27,6 +28,14 @@ def test_any_timm_model_can_be_named_without_an_entry() -> None:
     assert entry.options == {"name": "resnet10t.c3_in1k"}
 
 
+def test_weights_of_the_hub_need_a_tag_because_timm_may_change_what_none_means() -> None:
+    pinned, free = (REGISTRY.find("architectures", f"timm:{name}", "here") for name in ("resnet18.a1_in1k", "resnet18"))
+    assert starting_weights(pinned, "imagenet", None) == (None, "hub:resnet18.a1_in1k")
+    assert starting_weights(free, "none", None) == (None, "none")
+    with pytest.raises(SetupError, match="no tag"):
+        starting_weights(free, "imagenet", None)
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
@@ -35,6 +44,13 @@ def test_any_timm_model_can_be_named_without_an_entry() -> None:
         ("schema: 1\nlosses: {bce: {uze: x}}\n", "uze"),
         ("schema: 1\nlosses: {bce: {version: one}}\n", "version"),
         ("schema: 1\nlosses:\n  bce: {use: a}\n  bce: {use: b}\n", "repeated"),
+        ("schema: 1\nlosses: {mine: {use: 'a:b', with: gamma}}\n", "with is 'gamma'"),
+        ("schema: 1\nlosses: {mine: {use: 'a:b', with: [gamma]}}\n", "with is ['gamma']"),
+        ("schema: 1\nlosses: {mine: {title: Mine}}\n", "points at no code"),
+        ("schema: 1\noptimizers: {mine: {use: 'a:b', schedule: cosinee}}\n", "schedule is 'cosinee'"),
+        ("schema: 1\nuncertainty: {mine: {use: 'a:b', states: 2}}\n", "states is 2"),
+        ("schema: 1\nuncertainty: {mine: {use: 'a:b', blank: ignored}}\n", "blank is 'ignored'"),
+        ("schema: 1\npreprocessing: {mine: {size: big}}\n", "size is 'big'"),
     ],
 )
 def test_a_wrong_registry_is_refused(tmp_path: Path, text: str, what: str) -> None:
@@ -57,6 +73,12 @@ def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
     focal = REGISTRY.sections["losses"]["focal"]
     assert focal.identity == {"use": "bench.losses:focal", "with": {"gamma": 2.0}, "version": 1}
     assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
+
+
+def test_the_number_of_states_is_part_of_an_identity_because_it_decides_the_loss() -> None:
+    entries = REGISTRY.sections["uncertainty"]
+    assert entries["u_multiclass"].identity["states"] == 3
+    assert "states" not in entries["u_ignore"].identity
 
 
 def test_the_input_is_part_of_an_identity_only_where_it_is_given() -> None:
