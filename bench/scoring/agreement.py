@@ -96,10 +96,9 @@ def _half_width(seed_sd: float, drawn: Array) -> float:
         return float("nan")
     num, patients = len(drawn), float(np.nanvar(drawn.mean(0), ddof=1))
     seeds = seed_sd**2 / num
-    if seeds == 0:
-        return float(ndtri((1 + LEVEL) / 2)) * patients**0.5
-    freedom = (seeds + patients) ** 2 * (num - 1) / seeds**2
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * (seeds + patients) ** 0.5
+    freedom = (seeds + patients) ** 2 * (num - 1) / seeds**2 if seeds else np.inf
+    times = stdtrit(freedom, (1 + LEVEL) / 2) if np.isfinite(freedom) else ndtri((1 + LEVEL) / 2)
+    return float(times * np.sqrt(seeds + patients))
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:

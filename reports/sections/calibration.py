@@ -20,7 +20,10 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 def calibration(board: Board) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
     choice = Choice.of(board.tables, board.home.key)
-    platt, plain = choice.lookup("ece", ("platt",)), choice.lookup("ece", ("none",))
+    platt, plain, drift = (
+        choice.lookup(metric, (calibrator,))
+        for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
+    )
     curves = board.tables["reliability"]
     pooled = curves[curves["finding"] == "pooled"]
     by_run = dict(tuple(pooled.groupby("run_id")))
@@ -28,10 +31,16 @@ def calibration(board: Board) -> Section:
     first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
     context = {
         "board": board,
-        "title": _title(board, first, platt) if first else sentences.NO_SCORE,
+        "title": _title(board, first, drift) if first else sentences.NO_SCORE,
         "drawn": [{"run": r, "panels": _panels(board, r, by_run[r.id], platt, plain)} for r in drawn],
         "rows": [
-            {"run": r, "cells": [_cell(r, key, platt, plain) for key in (*(h.key for h in board.everyone), AWAY)]}
+            {
+                "run": r,
+                "cells": [
+                    _cell(r, key, platt, plain) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
+                    for key in (*(h.key for h in board.everyone), AWAY)
+                ],
+            }
             for r in board.ranked
         ],
         "left_out": max(0, len(board.ranked) - DRAWN),
@@ -39,13 +48,10 @@ def calibration(board: Board) -> Section:
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 
 
-def _title(board: Board, run: Run, ece: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence for one run: its worst hospital against home."""
-    there = {h: ece.get((run.id, h.key, MACRO), MISSING) for h in board.hospitals}
-    measured = [h for h in board.hospitals if there[h].known]
-    worst = max(measured, key=lambda h: there[h].value) if measured else None
-    at_home = ece.get((run.id, board.home.key, MACRO), MISSING)
-    return sentences.calibration(run.label, at_home, worst.title if worst else "", there[worst] if worst else MISSING)
+def _title(board: Board, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
+    """Return the sentence for one run: the hospital where its probabilities drift most."""
+    there = [(h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).known]
+    return sentences.calibration(run.label, *max(there, key=lambda pair: pair[1].value, default=("", MISSING)))
 
 
 def _cell(
