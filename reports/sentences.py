@@ -112,7 +112,7 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
 def group_head(number: int, size: int, anchor: str) -> str:
     """Return the words after `Group n` in the ranking."""
     if size == 1:
-        return "one run" if number == 1 else "one run, clearly below the first run of every group above"
+        return "one run" if number == 1 else "one run, clearly below the first run of the group above"
     if size == 2:
         return f"two runs: the data cannot tell the second from {anchor}"
     return f"{word(size)} runs; the data cannot tell the others from {anchor}"
