@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -13,6 +14,7 @@ from reports.section import Section, write
 from reports.text import known, places
 
 DRAWN = 12  # runs whose curves are in the file; the numbers of all runs are in the table
+USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -114,8 +116,18 @@ def _counts(rows: pd.DataFrame) -> str:
     """Draw how often each probability is given, the tallest bar 14 px."""
     if not len(rows) or not max(rows["count"]):
         return ""
-    width, most = SIDE / max(10, len(rows)), max(rows["count"])
+    width, most = SIDE / _num_bins(rows), max(rows["count"])
     return "".join(
         svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / most, width - 1, 14 * n / most, "bar2")
         for k, n in zip(rows["bin"], rows["count"], strict=True)
     )
+
+
+def _num_bins(rows: pd.DataFrame) -> int:
+    """Return how many bins of equal width there are, also empty ones: the usual number in which each mean lies in its bin."""
+    place, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
+    least = int(place.max()) + 1
+    fits = (
+        num for num in (*USUAL_BINS, *range(least, MOST_BINS)) if (np.abs(mean * num - place - 0.5) <= 0.5 + 1e-6).all()
+    )
+    return next(fits, max(least, 10))

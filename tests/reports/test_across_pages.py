@@ -1,10 +1,13 @@
 """What many runs and many readings say together: references, policies, agreement, seeds, standard errors, calls, budgets."""
 
+import re
+
 import pandas as pd
 import synthetic
 from test_gap_pages import RUNS, SMALL, decomposition, page
 
 from reports.page import render
+from reports.sections.calibration import LEFT, SIDE, _counts
 from reports.tables import SCHEMAS, Tables
 
 HOSTILE = "<script>alert(1)</script>"
@@ -51,6 +54,13 @@ def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> N
     few = page(agreement=[(a, b, NAN, NAN, NAN, 2) for a, b, *_ in pairs])
     assert "rank the runs alike" not in few
     assert "How far seeds" not in few
+
+
+def test_the_bars_below_a_reliability_curve_stand_at_their_probabilities_though_bins_are_empty() -> None:
+    bins = [0, 3, 9, 13]
+    rows = pd.DataFrame({"bin": bins, "confidence": [(b + 0.4) / 15 for b in bins], "count": [40, 20, 10, 5]})
+    left = [float(x) for x in re.findall(r'x="([\d.]+)"', _counts(rows))]
+    assert left == [round(LEFT + b * SIDE / 15 + 0.5, 1) for b in bins]
 
 
 def test_standard_errors_calls_and_other_budgets_are_on_the_page() -> None:
