@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bench.collect import load_scores, score_all, scored_ids
+from bench.collect import load_scores, ranked_ids, score_all
 from bench.derive import Derived, waits_for
 from bench.derive import lacks as lacks_derived
 from bench.execute.local import submit, warm_up
@@ -208,7 +208,7 @@ def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> li
 def summary(store: Store, grid: str) -> list[str]:
     """Return the two lines everyone wants to know: best away from home, smallest gap."""
     manifest = read_manifest(store, grid)
-    ids = scored_ids(manifest, manifest.ranked)
+    ids = ranked_ids(manifest)
     if not ids:
         return ["  no run has a score yet"]
     titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}

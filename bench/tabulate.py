@@ -12,6 +12,7 @@ from bench.collect import (
     labels_of,
     load_replicates,
     load_scores,
+    ranked_ids,
     reference,
     run_facts,
     scored_ids,
@@ -33,7 +34,7 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 def tables(manifest: Manifest) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
     store = manifest.store
-    scored = scored_ids(manifest, manifest.ranked)
+    scored = ranked_ids(manifest)
     frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
     frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
     if scored:
@@ -63,9 +64,7 @@ def tables(manifest: Manifest) -> Tables:
         "findings": findings,
         "notes": _notes(manifest),
         "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
-        "learns": {
-            run["id"]: list(own) for run in manifest.runs if len(own := manifest.config(run).findings) < len(findings)
-        },
+        "learns": _learns(manifest, findings, everyone, scored),
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
@@ -78,6 +77,19 @@ def tables(manifest: Manifest) -> Tables:
 
 def _audit(manifest: Manifest, run: Mapping[str, Any]) -> pd.DataFrame:
     return audit(run["id"], read_history(manifest, run["id"]), str(run["config"]["schedule"]["select_on"]))
+
+
+def _learns(manifest: Manifest, findings: list[str], everyone: list[str], scored: list[str]) -> dict[str, list[str]]:
+    """Return what a run learns that learns fewer findings than others: by its configuration, or as its images allowed."""
+    out = {}
+    for run in manifest.runs:
+        own = manifest.config(run).findings
+        if run["id"] in everyone and run["id"] not in scored:
+            unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+            own = tuple(finding for finding in own if finding not in unlearnt)
+        if len(own) < len(findings):
+            out[run["id"]] = list(own)
+    return out
 
 
 def _findings(manifest: Manifest) -> list[str]:

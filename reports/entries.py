@@ -77,9 +77,14 @@ class Run:
 
     @property
     def worst(self) -> str:
-        """Key of the hospital with the lowest macro AUROC, or ""."""
-        known_at = {key: e.value for key, e in self.hospitals.items() if e.known}
-        return min(known_at, key=lambda key: known_at[key]) if known_at else ""
+        """Key of the hospital where most is lost against home, or "".
+
+        The lowest AUROC would be a matter of findings, too: hospitals differ in what they label. It is named only where
+        nothing could be compared with home.
+        """
+        lost = {key: e.value for key, e in self.lost.items() if e.known}
+        low = {key: -e.value for key, e in self.hospitals.items() if e.known}
+        return max(lost, key=lambda key: lost[key]) if lost else max(low, key=lambda key: low[key], default="")
 
     @property
     def at_worst(self) -> Estimate:

@@ -26,6 +26,7 @@ from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
 from reports.sections.parts import parts
+from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
@@ -35,8 +36,8 @@ from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, symptoms, ranking, hospitals, findings, parts, groups, mappings, expected, choices, cost, calibration,
-    shortcuts, learning, published, cohorts, method, runs,
+    opening, symptoms, ranking, hospitals, findings, parts, groups, mappings, policies, expected, choices, cost,
+    calibration, shortcuts, learning, published, cohorts, method, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = ("theme.js", "charts.js", "page.js")

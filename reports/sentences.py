@@ -6,7 +6,7 @@ Words that no function here may write: significant, outperforms, robust, no diff
 from collections.abc import Sequence
 
 from reports.headline import Estimate
-from reports.text import interval, listing, places, plural, sentence_case, word
+from reports.text import interval, listing, percent, places, plural, sentence_case, signed, word
 
 NO_SCORE = "No run has a score away from home"
 
@@ -93,7 +93,7 @@ def best(label: str, away: Estimate, num_tied: int, p_best: float, num_runs: int
     if num_runs == 1:
         return f"{label} reads {away.with_interval} away from home; with one run there is nothing to compare."
     start = f"{label} has the highest mean away from home, {away.with_interval}"
-    chance = f"the chance that it is truly first is {_chance(p_best)}"
+    chance = f"it comes first in {_chance(p_best)} of the resamples"
     if num_tied == 0:
         return f"{start}, and no other run is tied with it; {chance}."
     if num_tied == num_runs - 1:
@@ -112,7 +112,7 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
 def group_head(number: int, size: int, anchor: str) -> str:
     """Return the words after `Group n` in the ranking."""
     if size == 1:
-        return "one run" if number == 1 else "one run, clearly below the first run of every group above"
+        return "one run" if number == 1 else "one run, clearly below the first run of the group above"
     if size == 2:
         return f"two runs: the data cannot tell the second from {anchor}"
     return f"{word(size)} runs; the data cannot tell the others from {anchor}"
@@ -227,14 +227,19 @@ def pareto(names: Sequence[str], num_runs: int) -> str:
     return f"{sentence_case(word(len(names)))} {verb} not beaten on both axes: {listing(names)}"
 
 
-def calibration(label: str, home: Estimate, worst: str, at_worst: Estimate) -> str:
-    """Return how far a run's probabilities are from their word away, against home."""
-    if not (home.known and at_worst.known):
-        return f"The calibration of {label} could not be measured in every hospital"
-    if at_worst.has_interval and home.has_interval and at_worst.low <= home.high:
-        return f"{label} is off by {at_worst.with_interval} at {worst} (ECE), which cannot be told from home, {home.with_interval}"
-    times = at_worst.value / home.value if home.value > 0 else float("inf")
-    return f"{label} is {times:.1f} times further from its word at {worst} (ECE {places(at_worst.value)}) than at home ({places(home.value)})"
+def calibration(label: str, worst: str, drift: Estimate) -> str:
+    """Return whether a run's probabilities are further from their word away than at home, on the findings both have.
+
+    `drift` is the error at `worst`, the hospital where it is largest, less that at home.
+    """
+    if not drift.known:
+        return f"The calibration of {label} could not be compared between home and away"
+    moved = f"ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
+    if not drift.clear:
+        return f"Whether {label} is further from its word away than at home, the data cannot tell (largest at {worst}, {moved})"
+    side = "further from" if drift.value > 0 else "nearer to"
+    where = worst if drift.value > 0 else f"every hospital away, even {worst},"
+    return f"{label} is {side} its word at {where} than at home: {moved}"
 
 
 def probe(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
@@ -282,8 +287,8 @@ def _few(number: int) -> str:
 
 
 def _chance(share: float) -> str:
-    """Return a chance with two places, never as certain or impossible: it is counted over resamples."""
-    return "above .99" if share > 0.99 else "below .01" if share < 0.01 else places(share, 2)
+    """Return a share of the resamples, never as all or none of them: of other resamples it might not be."""
+    return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 
 def _read(number: int) -> str:

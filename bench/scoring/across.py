@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.compare import holm, p_value, simultaneous
+from bench.scoring.compare import between_all, simultaneous
 from bench.scoring.gap import AWAY, MACRO
 from bench.scoring.intervals import enough, percentile
 from reports.tables import SCHEMAS
@@ -40,8 +40,8 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
     Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and
     p_best (ties shared) are over replicates. A group is opened by its anchor, the best run not yet in one; runs below
-    join, in order, until one differs from the anchor at .05, Holm-adjusted over all runs below the anchor; that one
-    opens the next. p_anchor: adjusted p against the run's own anchor, NaN for anchors.
+    join, in order, until one differs from the anchor at .05, Holm-adjusted over all pairs of runs (the anchor was picked
+    by its value); that one opens the next. p_anchor: adjusted p against the run's own anchor, NaN for anchors.
     """
     chosen = scores[(scores["dataset"] == AWAY) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if chosen["run_id"].duplicated().any():
@@ -74,13 +74,12 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
     """
     group = np.ones(len(value), np.int64)
     p_anchor = np.full(len(value), np.nan)
+    p = between_all(value, replicates)
     anchor = 0
     while anchor < len(value):
-        below = np.arange(anchor + 1, len(value))
-        p = holm(p_value(value[anchor] - value[below], replicates[anchor] - replicates[below]))
-        apart = np.flatnonzero(p < SIGNIFICANT)
-        end = int(below[apart[0]]) if len(apart) else len(value)
-        p_anchor[anchor + 1 : end] = p[: end - anchor - 1]
+        apart = np.flatnonzero(p[anchor, anchor + 1 :] < SIGNIFICANT)
+        end = anchor + 1 + int(apart[0]) if len(apart) else len(value)
+        p_anchor[anchor + 1 : end] = p[anchor, anchor + 1 : end]
         group[end:] += 1
         anchor = end
     return group, p_anchor

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across import Replicates, together
-from bench.scoring.compare import paired
+from bench.scoring.extremes import largest
 from bench.scoring.gap import AWAY, MACRO
 from reports.tables import SCHEMAS
 
@@ -48,8 +48,9 @@ def selection(scores: pd.DataFrame, home: str, replicates: Replicates) -> pd.Dat
     """Return the table `selection`: each rule's run, judged on every hospital and on their mean ("away").
 
     Rules: the macro AUROC of home val and home test, of each hospital, and of the mean over hospitals. Only runs that
-    have all of them take part; fewer than two make no table. regret = best run there - chosen run, with the interval of
-    that paired difference; optimism belongs to the rule (NaN for home val, whose replicates are not kept).
+    have all of them take part; fewer than two make no table. regret = best run there - chosen run, paired, with an interval
+    that allows for the best having been picked among all (`extremes`); of the best run itself it begins at 0. optimism
+    belongs to the rule (NaN for home val, whose replicates are not kept).
     """
     values = _values(scores, home)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {home, AWAY})
@@ -72,7 +73,7 @@ def selection(scores: pd.DataFrame, home: str, replicates: Replicates) -> pd.Dat
         for name in (*hospitals, AWAY):
             there = column[name, ""]
             best = int(there.argmax())
-            lost = paired(float(there[best]), float(there[at]), drawn[name][best], drawn[name][at])
+            lost = largest(there - there[at], drawn[name] - drawn[name][at])
             chosen = (rule.name, rule.oracle, run_ids[at], name, there[at], run_ids[best], there[best])
             rows.append((*chosen, lost.value, lost.low, lost.high, flatters, len(run_ids)))
     return _frame(rows)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -13,6 +14,7 @@ from reports.section import Section, write
 from reports.text import known, places
 
 DRAWN = 12  # runs whose curves are in the file; the numbers of all runs are in the table
+USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -20,7 +22,10 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 def calibration(board: Board) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
     choice = Choice.of(board.tables, board.home.key)
-    platt, plain = choice.lookup("ece", ("platt",)), choice.lookup("ece", ("none",))
+    platt, plain, drift = (
+        choice.lookup(metric, (calibrator,))
+        for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
+    )
     curves = board.tables["reliability"]
     pooled = curves[curves["finding"] == "pooled"]
     by_run = dict(tuple(pooled.groupby("run_id")))
@@ -28,10 +33,16 @@ def calibration(board: Board) -> Section:
     first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
     context = {
         "board": board,
-        "title": _title(board, first, platt) if first else sentences.NO_SCORE,
+        "title": _title(board, first, drift) if first else sentences.NO_SCORE,
         "drawn": [{"run": r, "panels": _panels(board, r, by_run[r.id], platt, plain)} for r in drawn],
         "rows": [
-            {"run": r, "cells": [_cell(r, key, platt, plain) for key in (*(h.key for h in board.everyone), AWAY)]}
+            {
+                "run": r,
+                "cells": [
+                    _cell(r, key, platt, plain) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
+                    for key in (*(h.key for h in board.everyone), AWAY)
+                ],
+            }
             for r in board.ranked
         ],
         "left_out": max(0, len(board.ranked) - DRAWN),
@@ -39,13 +50,10 @@ def calibration(board: Board) -> Section:
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 
 
-def _title(board: Board, run: Run, ece: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence for one run: its worst hospital against home."""
-    there = {h: ece.get((run.id, h.key, MACRO), MISSING) for h in board.hospitals}
-    measured = [h for h in board.hospitals if there[h].known]
-    worst = max(measured, key=lambda h: there[h].value) if measured else None
-    at_home = ece.get((run.id, board.home.key, MACRO), MISSING)
-    return sentences.calibration(run.label, at_home, worst.title if worst else "", there[worst] if worst else MISSING)
+def _title(board: Board, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
+    """Return the sentence for one run: the hospital where its probabilities drift most."""
+    there = [(h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).known]
+    return sentences.calibration(run.label, *max(there, key=lambda pair: pair[1].value, default=("", MISSING)))
 
 
 def _cell(
@@ -108,8 +116,18 @@ def _counts(rows: pd.DataFrame) -> str:
     """Draw how often each probability is given, the tallest bar 14 px."""
     if not len(rows) or not max(rows["count"]):
         return ""
-    width, most = SIDE / max(10, len(rows)), max(rows["count"])
+    width, most = SIDE / _num_bins(rows), max(rows["count"])
     return "".join(
         svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / most, width - 1, 14 * n / most, "bar2")
         for k, n in zip(rows["bin"], rows["count"], strict=True)
     )
+
+
+def _num_bins(rows: pd.DataFrame) -> int:
+    """Return how many bins of equal width there are, also empty ones: the usual number in which each mean lies in its bin."""
+    place, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
+    least = int(place.max()) + 1
+    fits = (
+        num for num in (*USUAL_BINS, *range(least, MOST_BINS)) if (np.abs(mean * num - place - 0.5) <= 0.5 + 1e-6).all()
+    )
+    return next(fits, max(least, 10))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
+from scipy.special import stdtrit
 
 from reports import svg
 from reports.board import Board
@@ -15,6 +16,7 @@ from reports.text import known, listing, places
 
 METRICS = {"auroc": "AUROC away", "gap": "gap"}
 WIDTH, HEIGHT = 220, 22
+LEAST_PAIRS = 3  # before a choice is named in the title
 
 
 def choices(board: Board) -> Section:
@@ -32,14 +34,23 @@ def choices(board: Board) -> Section:
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Say which choices clearly change the AUROC away."""
+    """Say which choices clearly change the AUROC away: on these patients, and beyond the spread of pairs (seeds)."""
     rows = table[(table["metric"] == "auroc") & (table["p"] < 0.05)]
     if not len(rows):
         return "No choice clearly changes the AUROC away"
+    rows = rows[[_beyond_seeds(row) for row in rows.to_dict("records")]]
+    if not len(rows):
+        return "No choice changes the AUROC away by more than pairs of runs differ among themselves"
     names = [
         f"{row['level']} ({'+' if row['value'] > 0 else '−'}{places(abs(row['value']))})" for _, row in rows.iterrows()
     ]
     return f"What clearly changes the AUROC away: {listing(names)}"
+
+
+def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
+    """Return whether the 95 % interval over pairs excludes 0, too; it takes three, for one pair may be luck of its seed."""
+    num, spread = int(row["num_pairs"]), float(row["pair_sd"])
+    return num >= LEAST_PAIRS and abs(row["value"]) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
 def _forest(metric: str, rows: pd.DataFrame) -> Mapping[str, Any]:

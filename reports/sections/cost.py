@@ -9,6 +9,11 @@ from reports.headline import Estimate
 from reports.section import Section, write
 from reports.text import known
 
+OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
+    ("train_seconds", "What more training time buys", "Training time", "minutes", 60.0),
+    ("params", "What more parameters buy", "Parameters", "million", 1e6),
+)
+
 
 def cost(board: Board) -> Section:
     """Write the efficiency scatter; a run is on the front when none is both cheaper and better."""
@@ -20,7 +25,8 @@ def cost(board: Board) -> Section:
         "title": sentences.pareto(named, len(runs)) if runs or not board.ranked else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)),
         "front": {r.id for r in front},
-        "budget": _budget(board),
+        "budget": _budget(board, "macs"),
+        "others": [(said, word, per, _by(board, cost, scale)) for cost, said, word, per, scale in OTHERS],
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
@@ -29,7 +35,16 @@ def cost(board: Board) -> Section:
     return Section("cost", "Cost", write("cost.html.j2", **context), drawn)
 
 
-def _budget(board: Board) -> dict[str, tuple[str, Estimate]]:
+def _by(board: Board, cost: str, scale: float) -> list[tuple[Run, float, str, Estimate]]:
+    """Return the runs by another cost, cheapest first: amount, share of resamples unbeaten, gain over the best cheaper."""
+    table = board.tables["frontier"]
+    amount = {str(r): float(a) / scale for r, a in table.loc[table["cost"] == cost, ["run_id", "amount"]].to_numpy()}
+    budget = _budget(board, cost)
+    runs = sorted((r for r in board.ranked if r.id in amount), key=lambda r: (amount[r.id], -r.away.value, r.id))
+    return [(run, amount[run.id], *budget[run.id]) for run in runs]
+
+
+def _budget(board: Board, cost: str) -> dict[str, tuple[str, Estimate]]:
     """Return, by run id, in how many resamples nobody cheaper beats it, and what it adds to the best cheaper run."""
     table = board.tables["frontier"]
     return {
@@ -37,7 +52,7 @@ def _budget(board: Board) -> dict[str, tuple[str, Estimate]]:
             f"{100 * row['p_front']:.0f} %" if known(row["p_front"]) else "",
             Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
         )
-        for row in table[table["cost"] == "macs"].to_dict("records")
+        for row in table[table["cost"] == cost].to_dict("records")
     }
 
 

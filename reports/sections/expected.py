@@ -89,9 +89,10 @@ def _audit(board: Board) -> list[dict[str, Any]]:
 
 
 def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret; without an interval where the chosen run is the best one itself."""
-    same = row["run_id"] == row["best_run"]
-    return Estimate(0.0) if same else Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
+    """Return the regret; without an interval where no other run can have read better."""
+    if row["run_id"] == row["best_run"] and not row["high"] > 0:
+        return Estimate(0.0)
+    return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
 def _rule(board: Board, rule: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from reports import data_sentences
 from reports.board import AWAY, Board
 from reports.section import Section, write
-from reports.text import percent
+from reports.text import percent, places
 
 
 def method(board: Board) -> Section:
@@ -32,6 +32,7 @@ def method(board: Board) -> Section:
         "unlearnt": data_sentences.unlearnt(board.unlearnt, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
+        "errors": _standard_errors(board),
         "fingerprints": [
             (board.title(str(d)), str(f), str(licence))
             for d, f, licence in zip(
@@ -40,3 +41,16 @@ def method(board: Board) -> Section:
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))
+
+
+def _standard_errors(board: Board) -> list[tuple[str, str, tuple[str, str, str]]]:
+    """Return, by hospital and split, the median over runs and findings of AUROC's standard error, three ways."""
+    columns = ["se_image", "se_patient", "se_bootstrap"]
+    table = board.tables["delong"]
+    median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
+    return [
+        (board.title(dataset), split.replace("_", " "), (places(image, 4), places(patient, 4), places(drawn, 4)))
+        for (dataset, split), image, patient, drawn in zip(
+            median.index.tolist(), *(median[c].tolist() for c in columns), strict=True
+        )
+    ]

@@ -16,6 +16,8 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "the reading of labels"}
+READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as stated", "phantom": "synthetic"}
+WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
 SHOWN = 40  # runs in the table below
 
@@ -43,6 +45,8 @@ def parts(board: Board) -> Section:
             (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
         ],
         "all": [_numbers(board, cells, run) for run in runs[:SHOWN]],
+        "against": _against(board, runs[:SHOWN]),
+        "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
     }
     return Section("parts", "Parts", write("parts.html.j2", **context))
 
@@ -115,3 +119,35 @@ def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
         "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *USED[metric])],
         "hospitals": len(board.hospitals),
     }
+
+
+def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
+    """Return one row for each run and labelled part of home: its macro gap to each hospital, their mean and the worst."""
+    table = board.tables["references"]
+    macro = table[table["finding"] == MACRO]
+    found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
+        (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r for r in macro.to_dict("records")
+    }
+    splits = list(dict.fromkeys((str(s), str(r)) for s, r in zip(macro["split"], macro["reference"], strict=True)))
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        for split, reference in splits:
+            there = {
+                key: _gap(found.get((run.id, split, key))) for key in (*(h.key for h in board.hospitals), AWAY, WORST)
+            }
+            if there[AWAY].known:
+                worst = board.title(str(found[run.id, split, WORST]["hospital"]))
+                by = READERS.get(reference, reference)
+                rows.append({"run": run, "split": split.replace("_", " "), "by": by, "gaps": there, "worst": worst})
+    return rows
+
+
+def _gap(row: Mapping[Any, Any] | None) -> Estimate:
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+
+
+def _labelled_by(board: Board, key: str) -> str:
+    """Return who labelled a hospital away, "" where the tables do not say."""
+    table = board.tables["references"]
+    named = table.loc[table["dataset"] == key, "away_reference"]
+    return READERS.get(str(named.iloc[0]), str(named.iloc[0])) if len(named) else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import sentences, svg
+from reports import agreeing, sentences, svg
 from reports.board import Board
 from reports.entries import Run
 from reports.headline import Estimate
@@ -61,6 +61,8 @@ def ranking(board: Board) -> Section:
         },
         "factors": _factors(board),
         "base": _base(board),
+        "alike": agreeing.agreement(board),
+        "seeds": agreeing.seeds(board),
     }
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
 

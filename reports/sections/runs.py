@@ -14,7 +14,14 @@ METRICS = (  # metric, calibrator, word
     ("ece", ("platt",), "ECE, Platt"),
     ("ece", ("none",), "ECE, as given"),
 )
-AT_THRESHOLD = ("sensitivity", "specificity", "precision", "f1")
+AT_THRESHOLD = {
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision",
+    "npv": "NPV",
+    "f1": "F1",
+}
+SHOWN = 40  # runs whose confusion matrices are in the file
 POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90"}
 
 
@@ -25,13 +32,12 @@ def runs(board: Board) -> Section:
     points = sorted(set(choice.rows["operating_point"].astype(str)) - {""})
     point = next((p for p in POINTS if p in points), points[0] if points else "")
     if point:
-        looked_up += [
-            (name.capitalize() if name != "f1" else "F1", choice.lookup(name, ("none", "platt"), point))
-            for name in AT_THRESHOLD
-        ]
+        looked_up += [(said, choice.lookup(name, ("none", "platt"), point)) for name, said in AT_THRESHOLD.items()]
+    called = _called(board, point)
     entries = [
         {
             "run": r,
+            "called": _confusion(board, r, called),
             "table": _table(board, r),
             "more": _more(board, r, looked_up),
             "facts": _facts(r),
@@ -83,6 +89,28 @@ def _more(
     """Return further macro metrics by hospital, those that exist."""
     rows = [(word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.everyone]) for word, found in looked_up]
     return [(word, cells) for word, cells in rows if any(e.known for e in cells)]
+
+
+def _called(board: Board, point: str) -> dict[tuple[str, str, str], tuple[int, int, int, int]]:
+    """Return the images called by truth of (run, hospital, finding) at one threshold, of the first runs."""
+    table, shown = board.tables["confusion"], {r.id for r in board.ranked[:SHOWN]}
+    rows = table[(table["operating_point"] == point) & table["run_id"].isin(shown)]
+    rows = rows[(rows["dataset"] != board.home.key) | (rows["split"] == "test")]
+    columns = ("true_positive", "false_negative", "false_positive", "true_negative")
+    return {
+        (str(run), str(dataset), str(finding)): (int(tp), int(fn), int(fp), int(tn))
+        for run, dataset, finding, tp, fn, fp, tn in zip(
+            *(rows[c] for c in ("run_id", "dataset", "finding", *columns)), strict=True
+        )
+    }
+
+
+def _confusion(
+    board: Board, run: Run, called: dict[tuple[str, str, str], tuple[int, int, int, int]]
+) -> list[tuple[str, list[tuple[int, int, int, int] | None]]]:
+    """Return a confusion matrix for each finding and hospital, findings that have one anywhere."""
+    rows = [(f, [called.get((run.id, h.key, f)) for h in board.everyone]) for f in board.findings]
+    return [(finding, cells) for finding, cells in rows if any(cells)]
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

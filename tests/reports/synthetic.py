@@ -214,6 +214,11 @@ def _hospital(
         rows["scores"].append(
             _number(run_id, key, home, want, "macro", metric, value, half, n, 0, len(values), calibrator)
         )
+    if key != home and values:
+        drift = lost * reliance
+        rows["scores"].append(
+            _number(run_id, key, home, want, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
+        )
     for calibrator, strength in (("none", 4.8), ("platt", 3.0)):
         for b in range(10):
             p = (b + 0.5) / 10

@@ -46,6 +46,13 @@ def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_
     assert HOSTILE not in text
 
 
+def test_a_choice_is_not_named_for_one_pair_or_for_pairs_that_differ_as_much_among_themselves() -> None:
+    for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
+        row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, spread)
+        text = page(ablation=frame("ablation", row))
+        assert "No choice changes the AUROC away by more than pairs of runs differ among themselves" in text
+
+
 def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004)
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))

@@ -182,12 +182,12 @@ def test_the_first_run_is_never_called_best_without_saying_who_is_tied_with_it(t
     said = sentences.best("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
     assert said.startswith("RegNetY-4GF has the highest mean away from home, .825 [.816, .832]")
     assert part in said
-    assert "truly first is .49" in said
+    assert said.endswith("it comes first in 49 % of the resamples.")
 
 
 def test_a_chance_counted_over_resamples_is_never_certain():
-    assert "truly first is above .99" in sentences.best("A", CLEAR, 0, 1.0, 5)
-    assert "truly first is below .01" in sentences.best("A", CLEAR, 3, 0.0, 5)
+    assert "first in more than 99 % of the resamples" in sentences.best("A", CLEAR, 0, 1.0, 5)
+    assert "first in fewer than 1 % of the resamples" in sentences.best("A", CLEAR, 3, 0.0, 5)
 
 
 def test_one_run_is_compared_with_nothing():
@@ -237,13 +237,14 @@ def test_a_clear_rank_correlation_never_says_because():
     assert "lose less" in sentences.association(Estimate(-0.6, -0.8, -0.3), 24, 8, 0.41)
 
 
-def test_calibration_away_that_overlaps_home_is_not_called_worse():
-    said = sentences.calibration("VGG", Estimate(0.05, 0.03, 0.07), "BRAX", Estimate(0.06, 0.04, 0.08))
-    assert "cannot be told from home" in said
-    assert "7.1 times further" in sentences.calibration(
-        "VGG", Estimate(0.01, 0.008, 0.012), "BRAX", Estimate(0.071, 0.06, 0.08)
+def test_calibration_is_called_worse_away_only_where_the_drift_excludes_zero():
+    unclear = sentences.calibration("VGG", "BRAX", UNCLEAR)
+    assert unclear.startswith("Whether VGG is further from its word away than at home, the data cannot tell")
+    assert sentences.calibration("VGG", "BRAX", CLEAR) == (
+        "VGG is further from its word at BRAX than at home: ECE +.061 [.050, .072]"
     )
-    assert "could not be measured" in sentences.calibration("VGG", MISSING, "BRAX", CLEAR)
+    assert "nearer to its word at every hospital away, even BRAX, than" in sentences.calibration("VGG", "BRAX", GAIN)
+    assert "could not be compared" in sentences.calibration("VGG", "", MISSING)
 
 
 def test_no_sentence_overclaims_or_shows_a_missing_number():

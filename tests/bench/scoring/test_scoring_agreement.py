@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
+from scipy.stats import t as student
 
 from bench.scoring.agreement import agreement, seed_groups, seed_variance, taus
 from reports.tables import SCHEMAS
@@ -72,8 +73,19 @@ def test_luck_of_seeds_and_luck_of_patients_are_told_apart() -> None:
     assert found["mean"].to_numpy() == pytest.approx(0.83)
     assert found["seed_sd"].to_numpy() == pytest.approx(np.std(skill, ddof=1))
     assert found["patient_sd"].to_numpy() == pytest.approx(0.01, rel=0.1)
-    whole = np.sqrt(np.var(skill) / 4 + 0.01**2)  # seeds drawn again: the variance of their mean
-    assert (found["high"] - found["low"]).to_numpy() == pytest.approx(2 * 1.96 * whole, rel=0.15)
+    seeds = np.var(skill, ddof=1) / 4
+    whole = np.sqrt(seeds + 0.01**2)
+    times = student.isf(0.025, 3 * (seeds + 0.01**2) ** 2 / seeds**2)
+    assert (found["high"] - found["low"]).to_numpy() == pytest.approx(2 * times * whole, rel=0.1)
+
+
+def test_the_interval_of_three_seeds_covers_the_mean_over_all_seeds() -> None:
+    draw, held = np.random.default_rng(3), 0
+    for _ in range(200):
+        skill = (0.8 + draw.normal(0, 0.002) + draw.normal(0, 0.01, 3)).tolist()
+        found = seed_variance([["r0", "r1", "r2"]], *study(skill, 0.0, patients=0.002), "home")
+        held += int(found["low"].iloc[0] < 0.8 < found["high"].iloc[0])
+    assert held / 200 > 0.9  # seeds drawn again as in a bootstrap: .76
 
 
 def test_one_seed_has_no_row_and_two_have_no_interval() -> None:

@@ -1,0 +1,50 @@
+"""Which labels to learn from, judged by whose labels: training policies against evaluation label sources."""
+
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.board import AWAY, Board
+from reports.headline import MISSING, Estimate
+from reports.section import Section, write
+from reports.sections.parts import READERS
+from reports.text import plural, sentence_case, word
+
+
+def policies(board: Board) -> Section:
+    """Write the matrix of mean macro AUROCs; nothing where all runs were taught alike."""
+    table = board.tables["policies"]
+    if not len(table):
+        return Section("policies", "", Markup(""))
+    places = list(table[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None))
+    rows = table.to_dict("records")
+    cells = {(r["policy"], r["dataset"], r["split"]): r for r in rows}
+    names = list(dict.fromkeys(str(r["policy"]) for r in rows))
+    readers = list(
+        dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in places if dataset != AWAY)
+    )
+    context = {
+        "title": sentence_case(
+            f"{word(len(names))} ways to read uncertain labels, judged by {' and by '.join(readers)}"
+        ),
+        "heads": [_head(board, *place) for place in places],
+        "rows": [
+            {"policy": name, "cells": [_cell(cells.get((name, dataset, split))) for dataset, split, _ in places]}
+            for name in names
+        ],
+    }
+    return Section("policies", "Policies", write("policies.html.j2", **context))
+
+
+def _head(board: Board, dataset: str, split: str, reference: str) -> tuple[str, str]:
+    """Return the name of one set of labelled images, and who labelled it."""
+    if dataset == AWAY:
+        return "Mean away", ""
+    name = f"{board.title(dataset)} {split.replace('_', ' ')}" if dataset == board.home.key else board.title(dataset)
+    return name, READERS.get(reference, reference)
+
+
+def _cell(row: dict[Any, Any] | None) -> tuple[Estimate, str]:
+    if row is None:
+        return MISSING, ""
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])), plural(int(row["num_runs"]), "run")
