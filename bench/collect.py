@@ -5,7 +5,6 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 
 import json
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -240,29 +239,6 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
         for r in (manifest.runs if runs is None else runs)
         if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()
     ]
-
-
-def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs that are compared: of `manifest.ranked` those with scores whose macros count the same."""
-    ids = scored_ids(manifest, manifest.ranked)
-    if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
-        return ids  # nothing learns all: the page says that it compares findings
-    return learning_most({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
-
-
-def learning_most(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the runs that training taught the most findings, of several such sets those of the set that most runs share.
-
-    A finding that one run could not learn is in no macro of its own: beside runs that learnt it, it would be ranked by
-    other findings. `unlearnt`: by run id, what training saw one class of.
-
-    >>> learning_most({"a": [], "b": ["Edema"], "c": []})
-    ['a', 'c']
-    """
-    missing = {run_id: tuple(sorted(names)) for run_id, names in unlearnt.items()}
-    times = Counter(missing.values())
-    chosen = min(times, key=lambda names: (len(names), -times[names], names), default=())
-    return [run_id for run_id, names in missing.items() if names == chosen]
 
 
 def read_table(path: Path) -> pd.DataFrame:

@@ -1,13 +1,14 @@
 """The table of runs: what each is, how it differs from the others, and how far it is."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.collect import read_table, run_facts, unfinished
+from bench.collect import read_table, run_facts, scored_ids, unfinished
 from bench.manifest import Manifest
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
@@ -130,3 +131,26 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
         "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
         "device": env.get("device", ""),
     }
+
+
+def ranked_ids(manifest: Manifest) -> list[str]:
+    """Return the ids of the runs that are compared: of `manifest.ranked` those with scores whose macros count the same."""
+    ids = scored_ids(manifest, manifest.ranked)
+    if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
+        return ids  # nothing learns all: the page says that it compares findings
+    return learning_most({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
+
+
+def learning_most(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the runs that training taught the most findings, of several such sets those of the set that most runs share.
+
+    A finding that one run could not learn is in no macro of its own: beside runs that learnt it, it would be ranked by
+    other findings. `unlearnt`: by run id, what training saw one class of.
+
+    >>> learning_most({"a": [], "b": ["Edema"], "c": []})
+    ['a', 'c']
+    """
+    missing = {run_id: tuple(sorted(names)) for run_id, names in unlearnt.items()}
+    times = Counter(missing.values())
+    chosen = min(times, key=lambda names: (len(names), -times[names], names), default=())
+    return [run_id for run_id, names in missing.items() if names == chosen]

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bench.collect import load_scores, ranked_ids, score_all
+from bench.collect import load_scores, score_all
 from bench.derive import Derived, waits_for
 from bench.derive import lacks as lacks_derived
 from bench.execute.local import submit, warm_up
@@ -21,6 +21,7 @@ from bench.ops import input_size
 from bench.plan import Plan, make_plan
 from bench.registry import Registry
 from bench.run import Run
+from bench.runtable import ranked_ids
 from bench.store import Store, replacing
 from harmonize.errors import ConfigError, SetupError
 

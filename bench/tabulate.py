@@ -12,13 +12,12 @@ from bench.collect import (
     labels_of,
     load_replicates,
     load_scores,
-    ranked_ids,
     reference,
     run_facts,
     scored_ids,
 )
 from bench.manifest import Manifest
-from bench.runtable import read_history, runs_table
+from bench.runtable import ranked_ids, read_history, runs_table
 from bench.scoring.epochs import audit
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients

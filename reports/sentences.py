@@ -228,17 +228,13 @@ def pareto(names: Sequence[str], num_runs: int) -> str:
 
 
 def calibration(label: str, worst: str, drift: Estimate) -> str:
-    """Return whether a run's probabilities are further from their word away than at home, on the findings both have.
-
-    `drift` is the error at `worst`, the hospital where it is largest, less that at home.
-    """
+    """Return whether a run is further from its word away than at home; `drift`: the error at `worst` less that at home."""
     if not drift.known:
         return f"The calibration of {label} could not be compared between home and away"
     moved = f"ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
     if not drift.clear:
         return f"Whether {label} is further from its word away than at home, the data cannot tell (largest at {worst}, {moved})"
-    side = "further from" if drift.value > 0 else "nearer to"
-    where = worst if drift.value > 0 else f"every hospital away, even {worst},"
+    side, where = ("further from", worst) if drift.value > 0 else ("nearer to", f"every hospital away, even {worst},")
     return f"{label} is {side} its word at {where} than at home: {moved}"
 
 

@@ -1,6 +1,6 @@
 """Which runs are ranked: those whose macros count the same findings."""
 
-from bench.collect import learning_most
+from bench.runtable import learning_most
 
 
 def test_a_run_that_could_not_learn_a_finding_is_not_ranked_beside_runs_that_learnt_it() -> None:

@@ -85,7 +85,7 @@ def test_the_interval_of_three_seeds_covers_the_mean_over_all_seeds() -> None:
         skill = (0.8 + draw.normal(0, 0.002) + draw.normal(0, 0.01, 3)).tolist()
         found = seed_variance([["r0", "r1", "r2"]], *study(skill, 0.0, patients=0.002), "home")
         held += int(found["low"].iloc[0] < 0.8 < found["high"].iloc[0])
-    assert held / 200 > 0.9  # seeds drawn again as in a bootstrap: .76
+    assert held / 200 > 0.9
 
 
 def test_one_seed_has_no_row_and_two_have_no_interval() -> None:
