@@ -9,85 +9,22 @@ Results do not depend on the number of threads.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import ERRORS, Sums, bin_of, equal_mass_bin_of, errors_of, parts_of_sums
-from bench.scoring.compiled import compiled
+from bench.scoring.calibration import ERRORS, Sums, errors_of, parts_of_sums, segments
+from bench.scoring.kernels import fold, sum_groups, walk_ranks
 from bench.scoring.metrics import require_finite
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import LANES, Resamples
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Scores = NDArray[np.floating]
 
-POSITIVE, LAST_OF_TIE = 1, 2  # bits
 CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
-
-
-@compiled
-def _walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hide the order
-    patient: NDArray[np.int32], kind: NDArray[np.uint8], weight: NDArray[np.uint8], auroc: Array, auprc: Array
-) -> None:
-    """Fill both metrics [LANES] from images sorted by falling score; weight [num_patients, LANES] is one tile.
-
-    AUROC = 1 - discordant pairs / all pairs (a tie is half a pair); AUPRC = sum of precision x added recall.
-    """
-    positives = np.zeros(LANES, np.int32)
-    negatives = np.zeros(LANES, np.int32)
-    tied_positives = np.zeros(LANES, np.int32)
-    tied_negatives = np.zeros(LANES, np.int32)
-    twice_discordant = np.zeros(LANES, np.float64)
-    gained = np.zeros(LANES, np.float64)
-    in_tie = False
-    for i in range(patient.shape[0]):
-        w = weight[patient[i]]
-        if kind[i] == LAST_OF_TIE and not in_tie:  # a negative alone at its score: by far the most common
-            for j in range(LANES):
-                negatives[j] += w[j]
-        elif kind[i] == LAST_OF_TIE | POSITIVE and not in_tie:
-            for j in range(LANES):
-                twice_discordant[j] += 2.0 * (np.float64(w[j]) * np.float64(negatives[j]))
-            for j in range(LANES):
-                positives[j] += w[j]
-                gained[j] += (
-                    np.float64(w[j]) * np.float64(positives[j]) / max(np.float64(positives[j] + negatives[j]), 1.0)
-                )
-        else:
-            if kind[i] & POSITIVE:
-                for j in range(LANES):
-                    tied_positives[j] += w[j]
-            else:
-                for j in range(LANES):
-                    tied_negatives[j] += w[j]
-            in_tie = kind[i] & LAST_OF_TIE == 0
-            if not in_tie:
-                for j in range(LANES):
-                    new = np.float64(tied_positives[j])
-                    twice_discordant[j] += new * (2.0 * negatives[j] + tied_negatives[j])
-                    positives[j] += tied_positives[j]
-                    negatives[j] += tied_negatives[j]
-                    gained[j] += new * np.float64(positives[j]) / max(np.float64(positives[j] + negatives[j]), 1.0)
-                    tied_positives[j] = 0
-                    tied_negatives[j] = 0
-    for j in range(LANES):
-        twice_pairs = 2.0 * np.float64(positives[j]) * np.float64(negatives[j])
-        auroc[j] = (twice_pairs - twice_discordant[j]) / twice_pairs if twice_pairs > 0 else np.nan
-        auprc[j] = gained[j] / positives[j] if twice_pairs > 0 else np.nan
-
-
-@compiled
-def _sum_groups(
-    patient: NDArray[np.int32], group: NDArray[np.int32], value: Array, weight: NDArray[np.uint8], out: Array
-) -> None:
-    """Add weight x value [n, V] of each cell to its group: out [num_groups, V, LANES]."""
-    for i in range(patient.shape[0]):
-        w = weight[patient[i]]
-        total = out[group[i]]
-        for v in range(value.shape[1]):
-            for j in range(LANES):
-                total[v, j] += np.float64(w[j]) * value[i, v]
 
 
 def taking_part(label_NC: Labels, column: int) -> NDArray[np.intp]:
@@ -95,7 +32,7 @@ def taking_part(label_NC: Labels, column: int) -> NDArray[np.intp]:
     return np.flatnonzero((label_NC[:, column] == 0) | (label_NC[:, column] == 1))
 
 
-def _each(work: Callable[[int], None], num_columns: int, num_threads: int) -> None:
+def each(work: Callable[[int], None], num_columns: int, num_threads: int) -> None:
     """Do the work of each column, on threads if more than one is given."""
     if num_threads <= 1 or num_columns <= 1:
         for column in range(num_columns):
@@ -105,37 +42,45 @@ def _each(work: Callable[[int], None], num_columns: int, num_threads: int) -> No
             list(pool.map(work, range(num_columns)))
 
 
+class Walked(NamedTuple):
+    """AUROC and AUPRC of each replicate [B], and negatives and positives among the first images [Q, 2, B]."""
+
+    auroc: Array
+    auprc: Array
+    reached: Array
+
+
+def walk(
+    resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
+) -> Walked:
+    """Return what one walk over a column tells; `cut` [Q] rises, in images from the highest score, and parts no tie.
+
+    Unless `precisely`, there is no AUPRC to speak of.
+    """
+    num_tiles = resamples.weight.shape[0]
+    auroc, auprc = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, LANES), np.nan)
+    places = np.asarray(cut, np.int64)
+    reached = np.zeros((num_tiles, len(places), 2, LANES))
+    for tile in range(num_tiles):
+        weight, out = resamples.tile(tile), (auroc[tile], auprc[tile], reached[tile])
+        walk_ranks(column.patient, column.kind, places, precisely, weight, *out)
+    counts = reached.transpose(1, 2, 0, 3).reshape(len(places), 2, num_tiles * LANES)[..., : resamples.num]
+    return Walked(auroc.ravel()[: resamples.num], auprc.ravel()[: resamples.num], counts)
+
+
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
     """Return AUROC and AUPRC of each replicate, [C, B] each; NaN where a replicate lacks a class.
 
     Equal to scikit-learn on the resampled rows within 1e-12, ties included.
     """
-    num_columns = label_NC.shape[1]
-    num_tiles = resamples.weight.shape[0]
-    auroc = np.full((num_columns, num_tiles, LANES), np.nan)
-    auprc = np.full((num_columns, num_tiles, LANES), np.nan)
+    shape = (label_NC.shape[1], resamples.num)
+    auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
 
-    def work(column: int) -> None:
-        rows = taking_part(label_NC, column)
-        score = score_NC[rows, column]
-        require_finite(score, "scores")
-        order = rows[np.argsort(-score, kind="stable")]
-        ranked = score_NC[order, column]
-        kind = np.where(label_NC[order, column] == 1, POSITIVE, 0).astype(np.uint8)
-        if len(order):
-            kind += np.where(np.append(ranked[1:] != ranked[:-1], True), LAST_OF_TIE, 0).astype(np.uint8)
-        patient = resamples.patient[order]
-        for tile in range(num_tiles):
-            _walk_ranks(patient, kind, resamples.weight[tile], auroc[column, tile], auprc[column, tile])
+    def work(k: int) -> None:
+        auroc[k], auprc[k], _ = walk(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
 
-    _each(work, num_columns, num_threads)
-    return _flat(auroc, resamples.num), _flat(auprc, resamples.num)
-
-
-def _flat(tiles: Array, num: int) -> Array:
-    """Return [rows, tiles, LANES] as [rows, num]: without the lanes that pad the last tile."""
-    kept: Array = tiles.reshape(tiles.shape[0], tiles.shape[1] * LANES)[:, :num]
-    return kept
+    each(work, shape[0], num_threads)
+    return auroc, auprc
 
 
 def grouped_sums(
@@ -143,19 +88,16 @@ def grouped_sums(
 ) -> Array:
     """Return the sums of V values over the images of each group, per replicate: [num_groups, V, B].
 
-    rows, group [n] and value [n, V] describe the images that take part. Images of one patient and group are added first.
+    rows, group [n] and value [n, V] describe the images that take part.
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
-    cell = resamples.patient[rows].astype(np.int64) * num_groups + group
-    size = resamples.num_patients * num_groups
-    used = np.flatnonzero(np.bincount(cell, minlength=size))
-    total = np.stack([np.bincount(cell, each, minlength=size)[used] for each in value.T], axis=1)
-    patient, which = (used // num_groups).astype(np.int32), (used % num_groups).astype(np.int32)
+    order = np.argsort(group.astype(np.uint16 if num_groups < 2**16 else np.int64), kind="stable")
+    patient, which = resamples.patient[rows[order]], group[order].astype(np.int32)
+    sorted_ = np.ascontiguousarray(value[order], np.float64)
     for tile in range(num_tiles):
-        _sum_groups(patient, which, total.astype(np.float64), resamples.weight[tile], out[tile])
-    flat = _flat(out.reshape(num_tiles, num_groups * num_values, LANES).transpose(1, 0, 2), resamples.num)
-    return flat.reshape(num_groups, num_values, resamples.num)
+        sum_groups(patient, which, sorted_, resamples.tile(tile), out[tile])
+    return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
 
 
 def _over(part: Array, whole: Array) -> Array:
@@ -174,16 +116,73 @@ def calibration_metrics(
     def work(column: int) -> None:
         rows = taking_part(label_NC, column)
         prob = np.asarray(prob_NC[rows, column], np.float64)
-        require_finite(prob, "probabilities")
-        binned, whole = parts_of_sums(label_NC[rows, column], prob)
-        wide = grouped_sums(resamples, rows, bin_of(prob, bins), binned, bins)
-        mass = grouped_sums(resamples, rows, equal_mass_bin_of(prob, bins), binned, bins)
-        [total] = grouped_sums(resamples, rows, np.zeros(len(rows), np.int64), whole, 1)
-        for name, found in errors_of(Sums(wide, mass, total)).items():
-            out[name][column] = found
+        [found] = column_errors(resamples, resamples.patient[rows], label_NC[rows, column], [prob], bins)
+        for name in ERRORS:
+            out[name][column] = found[name][1:]
 
-    _each(work, num_columns, num_threads)
+    each(work, num_columns, num_threads)
     return out
+
+
+def column_errors(
+    resamples: Resamples,
+    patient: NDArray[np.int32],
+    label: NDArray[np.integer],
+    probs: Sequence[Array],
+    bins: int,
+) -> list[dict[str, Array]]:
+    """Return the errors of several probabilities of the same images [n]: [1 + B] each, of the sample, then of the replicates.
+
+    One pass serves all: images that share every bin of every probability are a segment, and the weights of an image are
+    read once for all of them. What needs no bins is added up per patient first. Order of the images: any; along the
+    score it is fastest. Raises ValueError for a probability that is not finite.
+    """
+    for prob in probs:
+        require_finite(prob, "probabilities")
+    which, place = segments(probs, bins)
+    value = np.stack([np.ones(len(label)), *(label - prob for prob in probs)], 1)
+    per_image = [np.asarray(label == 1, np.float64)]
+    for prob in probs:
+        per_image += parts_of_sums(label, prob)
+    of_patient = np.stack([np.bincount(patient, x, resamples.num_patients) for x in per_image], 1, dtype=np.float64)
+    present = np.flatnonzero(np.bincount(patient, minlength=resamples.num_patients)).astype(np.int32)
+    of_patient, one = of_patient[present], np.zeros(len(present), np.int32)
+    num_tiles = resamples.weight.shape[0]
+    binned = np.zeros((len(probs), 2, bins, 2, 1 + num_tiles * LANES))
+    total = np.zeros((value.shape[1] * 2 - 1, 1 + num_tiles * LANES))
+    sample = np.stack([np.bincount(which, x, len(place)) for x in value.T], 1, dtype=np.float64)[..., None]
+    fold(sample, place, 0, binned)
+    total[:, 0] = of_patient.sum(0)
+    for tile in range(num_tiles):
+        segment, whole = np.zeros((len(place), value.shape[1], LANES)), np.zeros((1, len(total), LANES))
+        weight = resamples.tile(tile)
+        sum_groups(patient, which, value, weight, segment)
+        sum_groups(present, one, of_patient, weight, whole)
+        fold(segment, place, 1 + tile * LANES, binned)
+        total[:, 1 + tile * LANES : 1 + (tile + 1) * LANES] = whole[0]
+    binned, total = binned[..., : 1 + resamples.num], total[:, : 1 + resamples.num]
+    return [errors_of(Sums(binned[c, 0], binned[c, 1], total[[0, 1 + 2 * c, 2 + 2 * c]])) for c in range(len(probs))]
+
+
+def call_metrics(reached: Array, every: Array) -> dict[str, Array]:
+    """Return the CALL_METRICS [...] from negatives and positives called, reached [2, ...], and of all images, every [2, ...]."""
+    (false, hit), (negative, positive) = reached, every
+    cleared = negative - false
+    f1 = _over(2 * hit, hit + false + positive)
+    return {
+        "f1": np.where(positive > 0, f1, np.nan),
+        "precision": _over(hit, hit + false),
+        "sensitivity": _over(hit, positive),
+        "specificity": _over(cleared, negative),
+        "npv": _over(cleared, cleared + positive - hit),
+    }
+
+
+def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the rules [Q] whose threshold is a number, highest threshold first, and how many images reach each."""
+    known = np.flatnonzero(~np.isnan(threshold_R))
+    rules = known[np.argsort(-threshold_R[known], kind="stable")].tolist()
+    return rules, np.append(column.reaching(threshold_R[rules]), len(column.rows))
 
 
 def calls(
@@ -197,27 +196,13 @@ def calls(
     num_rules, num_columns = threshold_RC.shape
     out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
 
-    def work(column: int) -> None:
-        rows = taking_part(label_NC, column)
-        known = np.flatnonzero(~np.isnan(threshold_RC[:, column]))
-        rules: Sequence[int] = known[np.argsort(threshold_RC[known, column], kind="stable")].tolist()
-        score = np.asarray(score_NC[rows, column], np.float64)
-        require_finite(score, "scores")
-        passed = np.searchsorted(threshold_RC[rules, column], score, side="right")  # how many thresholds it reaches
-        levels = len(rules) + 1
-        group = 2 * passed + (label_NC[rows, column] == 1)
-        sums = grouped_sums(resamples, rows, group, np.ones((len(rows), 1)), 2 * levels)
-        reached = np.cumsum(sums.reshape(levels, 2, -1)[::-1], axis=0)[::-1]  # [levels, negative/positive, B], exact
-        all_negative, all_positive = reached[0]
-        for level, rule in enumerate(rules, start=1):
-            false, hit = reached[level]
-            out["sensitivity"][rule, column] = _over(hit, all_positive)
-            out["specificity"][rule, column] = _over(all_negative - false, all_negative)
-            out["precision"][rule, column] = _over(hit, hit + false)
-            missed, cleared = all_positive - hit, all_negative - false
-            out["npv"][rule, column] = _over(cleared, cleared + missed)
-            f1 = _over(2 * hit, hit + false + all_positive)
-            out["f1"][rule, column] = np.where(all_positive > 0, f1, np.nan)
+    def work(k: int) -> None:
+        column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
+        rules, cut = cuts_of(column, threshold_RC[:, k])
+        *reached, every = walk(resamples, column, cut).reached
+        for rule, at in zip(rules, reached, strict=True):
+            for name, found in call_metrics(at, every).items():
+                out[name][rule, k] = found
 
-    _each(work, num_columns, num_threads)
+    each(work, num_columns, num_threads)
     return out

@@ -5,16 +5,19 @@ likelier class. Every error is NaN without images, and refuses probabilities tha
 """
 
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
+EPS = float(np.finfo(np.float64).eps)
 LEAST = 1e-7  # of a probability under a logarithm
 
 
@@ -53,8 +56,23 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     """Return the equal-width bin [N] of each probability, from 0; an edge belongs to the bin above, as in netcal."""
-    inside = np.clip(np.asarray(prob, np.float64), np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-    return np.digitize(inside, np.linspace(0.0, 1.0, bins + 1)) - 1
+    return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), np.linspace(0.0, 1.0, bins + 1)))
+
+
+@compiled
+def _binned(prob: Array, edge: Array) -> NDArray[np.int64]:
+    """Return the bin that np.digitize finds, by a guess that is put right; what no bin holds is in the last one."""
+    bins = edge.shape[0] - 1
+    out = np.empty(prob.shape[0], np.int64)
+    for i in range(prob.shape[0]):
+        x = min(max(prob[i], EPS), 1.0 - EPS)
+        b = min(int(x * bins), bins - 1) if x == x else bins - 1
+        while b > 0 and x < edge[b]:
+            b -= 1
+        while b < bins - 1 and x >= edge[b + 1]:
+            b += 1
+        out[i] = b
+    return out
 
 
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
@@ -64,7 +82,8 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
     """
     value = np.asarray(prob, np.float64)
-    order = np.argsort(value)
+    falls = (np.diff(value) <= 0).all()  # along the score, as a rule: nothing to sort
+    order = np.arange(len(value))[::-1] if falls else np.argsort(value)
     ranked, place = value[order], np.arange(len(value))
     new = np.append(True, ranked[1:] != ranked[:-1])[: len(value)]
     lower = np.empty(len(value), np.int64)
@@ -85,12 +104,27 @@ class Sums(NamedTuple):
 
 
 def parts_of_sums(label: Label, prob: Array) -> tuple[Array, Array]:
-    """Return what each image adds to the bins [N, 2] and to the totals [N, 3] of `Sums`."""
+    """Return the squared distance and the log loss of each image [N]."""
     kept = np.clip(prob, LEAST, 1 - LEAST)
     loss = -np.where(label == 1, np.log(kept), np.log1p(-kept))
-    excess = label - prob
-    positive = np.asarray(label == 1, np.float64)
-    return np.stack([np.ones(len(prob)), excess], 1), np.stack([positive, excess**2, loss], 1)
+    return np.asarray((label - prob) ** 2, np.float64), np.asarray(loss, np.float64)
+
+
+def segments(probs: Sequence[Array], bins: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the segment of each image [N], and [S, C, 2] the equal-width and equal-mass bin of each under each of C probs.
+
+    Images of one segment share all bins of all of them, which are few where the probs rise with one score.
+    """
+    which, places = np.zeros(len(probs[0]), np.int64), np.zeros((1, 0), np.int64)
+    for prob in probs:
+        for bin_ in (bin_of(prob, bins), equal_mass_bin_of(prob, bins)):
+            code = which * bins + bin_
+            used = np.flatnonzero(np.bincount(code, minlength=len(places) * bins))
+            new = np.zeros(len(places) * bins, np.int64)
+            new[used] = np.arange(len(used))
+            places = np.concatenate([places[used // bins], used[:, None] % bins], 1)
+            which = new[code]
+    return which.astype(np.int32), places.reshape(len(places), len(probs), 2)
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
@@ -131,12 +165,13 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
     """Return every error of one sample by name (see `errors_of`)."""
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
-    binned, whole = parts_of_sums(label, value)
+    excess = label - value
     wide, mass = (
-        np.asarray([np.bincount(where, each, minlength=bins) for each in binned.T], np.float64).T
+        np.stack([np.bincount(where, minlength=bins), np.bincount(where, excess, minlength=bins)], 1, dtype=np.float64)
         for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
     )
-    found = errors_of(Sums(wide[..., None], mass[..., None], whole.sum(0)[:, None]))
+    whole = np.array([(label == 1).sum(), *(each.sum() for each in parts_of_sums(label, value))])
+    found = errors_of(Sums(wide[..., None], mass[..., None], whole[:, None]))
     return {name: float(each[0]) for name, each in found.items()}
 
 

@@ -3,6 +3,7 @@
 Shapes: label [N] of 0 and 1, logit [N]. A fit that lacks a class is NaN, and so is every probability it gives.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from bench.scoring.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
@@ -92,6 +94,15 @@ def _newton(z: Array, target: Array) -> tuple[float, float]:
     return float(line[0]), float(line[1])
 
 
+@compiled
+def _slope(raw: Array, target: Array, scale: float) -> float:
+    """Return the derivative of the loss of sigmoid(scale * raw) in the scale."""
+    total = 0.0
+    for i in range(raw.shape[0]):
+        total += raw[i] * (1 / (1 + math.exp(-scale * raw[i])) - target[i])
+    return total
+
+
 @dataclass(frozen=True, slots=True)
 class Temperature:
     """prob = sigmoid(logit / t): sharper or softer, the order of the images and the side of .5 stay."""
@@ -119,7 +130,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
     def slope(log_t: float) -> float:
         """Return the derivative of the loss in 1 / t, which falls as t grows: the loss is convex."""
-        return float(raw @ (expit(raw / np.exp(log_t)) - target))
+        return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
         return Temperature(1.0)

@@ -12,7 +12,6 @@ Shapes: N images, G groups (cell x label), B replicates.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,8 +63,8 @@ class _Side:
 
     @classmethod
     def of(cls, measured: Measured, k: int, cell: Cell, num_cells: int) -> "_Side":
-        rows = bootstrap.taking_part(measured.label, k)
-        label = measured.label[rows, k]
+        rows = measured.columns[k].rows
+        label = measured.columns[k].positive.astype(np.int8)
         group = 2 * cell[rows] + (label == 1)
         size, ones = 2 * num_cells, np.ones((len(rows), 1))
         total = np.bincount(group, minlength=size).astype(np.float64)
@@ -90,9 +89,10 @@ def rows(
     count a part that cannot be measured somewhere as 0 there, so it stays in the remainder: the parts still sum.
     """
     out: list[Row] = []
+    at_home: dict[tuple[int, int], _Side] = {}
     macros: dict[str, list[Pieces]] = {name: [] for name in METRICS}
     for other in away:
-        found = _of_hospital(home, experts, other, settings, num_threads)
+        found = _of_hospital(home, experts, other, settings, at_home, num_threads)
         for name, single in found.items():
             for k, pieces in single.items():
                 out += _rows(run_id, other.part.dataset, name, findings[k], pieces)
@@ -113,7 +113,12 @@ def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]
 
 
 def _of_hospital(
-    home: Measured, experts: Sequence[Measured], other: Measured, settings: Settings, num_threads: int
+    home: Measured,
+    experts: Sequence[Measured],
+    other: Measured,
+    settings: Settings,
+    at_home: dict[tuple[int, int], _Side],
+    num_threads: int,
 ) -> dict[str, dict[int, Pieces]]:
     """Return by metric the parts of each finding that both have, by its place."""
     both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
@@ -121,7 +126,7 @@ def _of_hospital(
     labels = _labels(home, experts, other, settings, num_threads)
 
     def work(k: int) -> dict[str, Pieces]:
-        found = _reweighted(home, other, k, cells, reason, settings)
+        found = _reweighted(home, other, k, cells, reason, settings, at_home)
         for name, key in METRICS.items():
             replicates = home.replicates[key][k] - other.replicates[key][k]
             pieces = found[name]
@@ -131,9 +136,9 @@ def _of_hospital(
             pieces["remainder"] = _remainder(pieces)
         return found
 
-    with ThreadPoolExecutor(max(1, num_threads)) as pool:
-        done = list(pool.map(work, both))
-    return {name: {k: pieces[name] for k, pieces in zip(both, done, strict=True)} for name in METRICS}
+    done: dict[int, dict[str, Pieces]] = {}
+    bootstrap.each(lambda i: done.update({both[i]: work(both[i])}), len(both), num_threads)
+    return {name: {k: done[k][name] for k in both} for name in METRICS}
 
 
 def _unknown(
@@ -166,11 +171,19 @@ def _cells(home: Measured, other: Measured) -> tuple[tuple[Cell, Cell], str]:
 
 
 def _reweighted(
-    home: Measured, other: Measured, k: int, cells: tuple[Cell, Cell], reason: str, settings: Settings
+    home: Measured,
+    other: Measured,
+    k: int,
+    cells: tuple[Cell, Cell],
+    reason: str,
+    settings: Settings,
+    at_home: dict[tuple[int, int], _Side],
 ) -> dict[str, Pieces]:
-    """Return prevalence and case mix of one finding, by metric."""
+    """Return prevalence and case mix of one finding, by metric; at_home keeps home's side by finding and number of cells."""
     num_cells = 1 if reason else NUM_CELLS
-    ours, theirs = (_Side.of(each, k, cell, num_cells) for each, cell in zip((home, other), cells, strict=True))
+    if (k, num_cells) not in at_home:
+        at_home[k, num_cells] = _Side.of(home, k, cells[0], num_cells)
+    ours, theirs = at_home[k, num_cells], _Side.of(other, k, cells[1], num_cells)
     used = np.flatnonzero(theirs.total)  # a group without an image away needs no weight
     group = np.searchsorted(used, theirs.group)
     logit, prob = other.part.logit[theirs.rows, k], other.prob["none"][theirs.rows, k]

@@ -56,9 +56,17 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
     num_negative = len(label) - num_positive
     if not num_positive or not num_negative:
         return Areas(np.full(num_scores, np.nan), np.full((num_scores, num_scores), np.nan))
-    over, under = _placements(positive, score)
+    return of_placements(positive, *_placements(positive, score), patient)
+
+
+def of_placements(
+    positive: NDArray[np.bool_], over: Array, under: Array, patient: NDArray[np.integer] | None = None
+) -> Areas:
+    """Return the same from the share of negatives below each positive, and of positives above each negative, [., S] each."""
+    num_positive, num_scores = over.shape
+    num_negative = len(under)
     value = over.mean(0)
-    codes = np.arange(len(label)) if patient is None else patient
+    codes = np.arange(len(positive)) if patient is None else patient
     num = int(codes.max()) + 1
     with_positive, with_negative = (np.bincount(codes[chosen], minlength=num) > 0 for chosen in (positive, ~positive))
     if min(with_positive.sum(), with_negative.sum()) < 2:
@@ -66,7 +74,7 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
     of_positives = _totals(codes[positive], over - value, num)
     of_negatives = _totals(codes[~positive], under - value, num)
     within_positives, within_negatives, cross = (
-        own.sum() / (own.sum() - 1) * first.T @ second
+        own.sum() / (own.sum() - 1) * _products(first, second)
         for own, first, second in (
             (with_positive, of_positives, of_positives),
             (with_negative, of_negatives, of_negatives),
@@ -76,6 +84,11 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
     pairs = num_positive * num_negative
     shared = (cross + cross.T) / pairs if patient is not None else 0.0  # an image is of one class: nothing to share
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
+
+
+def _products(first: Array, second: Array) -> Array:
+    """Return first.T @ second of a few columns, without waking the threads of a matrix library."""
+    return np.array([[np.einsum("i,i", one, two) for two in second.T] for one in first.T])
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:

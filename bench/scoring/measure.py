@@ -3,18 +3,19 @@
 Shapes: N images, K findings, B replicates, R operating points.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring import bootstrap, calibration, further, metrics
+from bench.scoring import bootstrap, calibration, further
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.thresholds import RULES
 
@@ -83,6 +84,46 @@ class Measured:
     replicates: dict[Key, Array]
     prob: dict[str, Array]  # calibrator -> [N, K]
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
+    columns: tuple[Column, ...]  # each finding by falling logit
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to measure: AUROC and AUPRC, calls, and the errors of which calibrators."""
+
+    ranked: bool
+    called: bool
+    judged: Sequence[str]
+
+    def names(self) -> list[Key]:
+        """Return the metrics in the order of the table."""
+        found = [key for key in RANKED if self.ranked]
+        found += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.called]
+        return found + [Key(name, calibrator) for calibrator in self.judged for name in calibration.ERRORS]
+
+    def of(
+        self, column: Column, threshold_R: Array, probs: Mapping[str, Array], resamples: Resamples, bins: int
+    ) -> dict[Key, Array]:
+        """Return of each metric that can be had the value, then its replicates: [1 + B]."""
+        out: dict[Key, Array] = {}
+        rules, cut = bootstrap.cuts_of(column, threshold_R) if self.called else ([], np.empty(0, np.int64))
+        if self.ranked or self.called:
+            walked = bootstrap.walk(resamples, column, cut)
+        if self.ranked:
+            areas = zip(RANKED, column.areas(), walked[:2], strict=True)
+            out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
+        if self.called:
+            counted = np.concatenate([column.counted(cut)[..., None], walked.reached], 2)
+            for rule, at in zip(rules, counted[:-1], strict=True):
+                found = bootstrap.call_metrics(at, counted[-1])
+                out |= {Key(name, operating_point=list(RULES)[rule]): each for name, each in found.items()}
+        fitted = {name: each for name, each in probs.items() if not np.isnan(each).any()}  # not fitted, no value
+        if fitted:
+            label = column.positive.astype(np.int8)
+            errors = bootstrap.column_errors(resamples, column.patient, label, list(fitted.values()), bins)
+            for calibrator, of in zip(fitted, errors, strict=True):
+                out |= {Key(name, calibrator): each for name, each in of.items()}
+        return out
 
 
 def measure(
@@ -96,84 +137,33 @@ def measure(
     label = part.labels()
     counts = count(label, resamples.patient, settings.min_count)
     label[:, ~counts.available] = DROPPED
-    value: dict[Key, Array] = {}
-    replicates: dict[Key, Array] = {}
     prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
-    if only is None or only in RANKED:
-        found = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
-        for key, plain, resampled in zip(RANKED, (metrics.auroc, metrics.auprc), found, strict=True):
-            value[key], replicates[key] = _per_finding(plain, label, part.logit), resampled
+    for name, fits in points.fits.items() if points else ():
+        found = [fit.apply(part.logit[:, k]) for k, fit in enumerate(fits)]
+        prob[name] = np.stack(found, axis=1) if found else np.empty(part.logit.shape)
     threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
-    if points is not None:
-        for name, fits in points.fits.items():
-            columns = [fit.apply(part.logit[:, k]) for k, fit in enumerate(fits)]
-            prob[name] = np.stack(columns, axis=1) if columns else np.empty(part.logit.shape)
-        if only is None or only.operating_point:
-            _measure_calls(value, replicates, part, label, resamples, threshold, num_threads)
-    for calibrator, each in prob.items():
-        if only is None or (calibrator == only.calibrator and only.metric in calibration.ERRORS):
-            _measure_errors(value, replicates, calibrator, each, label, resamples, settings.bins, num_threads)
+    wanted = _Wanted(
+        only is None or only in RANKED,
+        points is not None and (only is None or bool(only.operating_point)),
+        [name for name in prob if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)],
+    )
+    shape = (label.shape[1], resamples.num)
+    value = {key: np.full(shape[0], np.nan) for key in wanted.names()}
+    replicates = {key: np.full(shape, np.nan) for key in value}
+    columns: dict[int, Column] = {}
+
+    def work(k: int) -> None:
+        """Sort a finding once, and note all that it is measured by."""
+        column = columns[k] = Column.of(resamples.patient, label[:, k], part.logit[:, k])
+        probs = {name: prob[name][column.rows, k] for name in wanted.judged}
+        for key, numbers in wanted.of(column, threshold[:, k], probs, resamples, settings.bins).items():
+            value[key][k], replicates[key][k] = numbers[0], numbers[1:]
+
+    bootstrap.each(work, label.shape[1], num_threads)
     for entry in settings.further if only is None else ():
         given = part.logit if entry.facts["given"] == "logit" else prob["none"]
         value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
-    return Measured(part, label, resamples, counts, value, replicates, prob, threshold)
-
-
-def _measure_calls(
-    value: dict[Key, Array],
-    replicates: dict[Key, Array],
-    part: Part,
-    label: NDArray[np.int8],
-    resamples: Resamples,
-    threshold_RK: Array,
-    num_threads: int,
-) -> None:
-    """Add the metrics of yes-or-no calls at every operating point."""
-    resampled = bootstrap.calls(resamples, label, part.logit, threshold_RK, num_threads)
-    for r, rule in enumerate(RULES):
-        called = part.logit >= threshold_RK[r]  # NaN: never called, and masked below
-        fixed = np.where(np.isnan(threshold_RK[r]), np.int8(DROPPED), label)
-        for name in bootstrap.CALL_METRICS:
-            key = Key(name, operating_point=rule)
-            value[key] = _per_finding(getattr(metrics, name), fixed, called)
-            replicates[key] = resampled[name][r]
-
-
-def _measure_errors(
-    value: dict[Key, Array],
-    replicates: dict[Key, Array],
-    calibrator: str,
-    prob_NK: Array,
-    label: NDArray[np.int8],
-    resamples: Resamples,
-    bins: int,
-    num_threads: int,
-) -> None:
-    """Add the calibration errors of the probabilities that one calibrator gives."""
-    fitted = np.where(np.isnan(prob_NK).any(0), np.int8(DROPPED), label)  # not fitted, no value
-    drawn = bootstrap.calibration_metrics(resamples, fitted, prob_NK, bins, num_threads)
-    errors = _errors(fitted, prob_NK, bins)
-    for name in calibration.ERRORS:
-        value[Key(name, calibrator)], replicates[Key(name, calibrator)] = errors[name], drawn[name]
-
-
-def _errors(label_NK: NDArray[np.int8], prob_NK: Array, bins: int) -> dict[str, Array]:
-    """Return each calibration error of each finding [K]; NaN where no image takes part."""
-    out = {name: np.full(label_NK.shape[1], np.nan) for name in calibration.ERRORS}
-    for k in range(label_NK.shape[1]):
-        rows = bootstrap.taking_part(label_NK, k)
-        for name, value in calibration.errors(label_NK[rows, k], prob_NK[rows, k], bins).items():
-            out[name][k] = value
-    return out
-
-
-def _per_finding(metric: Callable[..., float], label_NK: NDArray[np.int8], score_NK: NDArray[Any]) -> Array:
-    """Return the metric of each finding over the images that take part; NaN where none does."""
-    out = np.full(label_NK.shape[1], np.nan)
-    for k in range(len(out)):
-        rows = bootstrap.taking_part(label_NK, k)
-        if len(rows):
-            out[k] = metric(label_NK[rows, k], score_NK[rows, k])
-    return out
+    sorted_ = tuple(columns[k] for k in range(label.shape[1]))
+    return Measured(part, label, resamples, counts, value, replicates, prob, threshold, sorted_)

@@ -83,12 +83,10 @@ class Part:
 
     def labels(self) -> NDArray[np.int8]:
         """Return what scoring reads [N, K]: 1, 0, or DROPPED for uncertain, unmapped and (by rule) not mentioned."""
-        label = np.full(self.state.shape, DROPPED, np.int8)
-        label[self.state == PRESENT] = 1
-        label[self.state == ABSENT] = 0
-        if self.labeller_blank_is_absent:
-            label[self.state == NOT_MENTIONED] = 0
-        return label
+        read = {PRESENT: 1, ABSENT: 0} | ({NOT_MENTIONED: 0} if self.labeller_blank_is_absent else {})
+        lowest = min(*STATES, UNMAPPED_CODE)
+        known = np.array([read.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
+        return np.asarray(known[self.state - np.int8(lowest)], np.int8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import taking_part
 from bench.scoring.calibration import bin_of
 from bench.scoring.intervals import wilson
 from bench.scoring.measure import Measured
@@ -29,19 +28,19 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     Source: Korn and Graubard 1998 (effective sample size); variance of a ratio by patient totals.
     """
     where = bin_of(prob, bins)
-    rows = []
-    for b in np.flatnonzero(np.bincount(where)).tolist():
-        chosen = where == b
-        y, num = label[chosen].astype(np.float64), int(chosen.sum())
-        share = float(y.mean())
-        totals = np.bincount(patient[chosen], y - share)
-        if 0 < share < 1:
-            effective = num / max(float(totals @ totals) / (num * share * (1 - share)), 1.0)
-        else:
-            effective = float(np.count_nonzero(np.bincount(patient[chosen])))
-        low, high = wilson(np.array(share), np.array(effective))
-        rows.append((b, float(prob[chosen].mean()), share, float(low), float(high), num))
-    return rows
+    num = np.bincount(where, minlength=bins).astype(np.float64)
+    used = np.flatnonzero(num)
+    mean, share = (np.bincount(where, each, bins)[used] / num[used] for each in (prob, label))
+    num_patients = int(patient.max()) + 1 if len(patient) else 0
+    cell = where * num_patients + patient
+    images, positives = (np.bincount(cell, each, bins * num_patients).reshape(bins, -1)[used] for each in (None, label))
+    spread = ((positives - share[:, None] * images) ** 2).sum(1)
+    mixed = (share > 0) & (share < 1)
+    inflation = np.divide(spread, num[used] * share * (1 - share), out=np.ones(len(used)), where=mixed)
+    effective = np.where(mixed, num[used] / np.maximum(inflation, 1.0), np.count_nonzero(images, axis=1))
+    low, high = wilson(share, effective)
+    columns = (used, mean, share, low, high, num[used].astype(np.int64))
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
@@ -50,10 +49,10 @@ def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) ->
     for calibrator, prob in measured.prob.items():
         pieces = []
         for k, finding in enumerate(findings):
-            chosen = taking_part(measured.label, k)
-            if not len(chosen) or np.isnan(prob[chosen, k]).any():
-                continue
-            pieces.append((finding, measured.label[chosen, k], prob[chosen, k], measured.resamples.patient[chosen]))
+            column = measured.columns[k]
+            each = prob[column.rows, k]
+            if len(each) and not np.isnan(each).any():
+                pieces.append((finding, column.positive.astype(np.int8), each, column.patient))
         if not pieces:
             continue
         labels, probs, patients = (list(column) for column in list(zip(*pieces, strict=True))[1:])

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring import bootstrap, metrics
+from bench.scoring import bootstrap
 from bench.scoring.extremes import spread
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, percentile, wilson
 from bench.scoring.measure import Measured
-from bench.scoring.parts import DROPPED, Settings, count
+from bench.scoring.parts import Settings
 from bench.scoring.rows import Row, Sizes
 
 Array = NDArray[np.float64]
@@ -58,16 +58,17 @@ def rows(
     """
     if measured.part.background is None:
         return []
+    part = measured.part
     kept = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in kept)
+    label = part.labels()
     everyone = {"": {ALL: np.full(len(measured.label), True)}}
     out: list[Row] = []
-    part = measured.part
     place = (run_id, part.dataset, part.split, part.reference, settings.mapping)
     for attribute, groups in {**everyone, **measured.part.background.groups()}.items():
         tables = _findings(measured, kept, names, threshold, groups, settings, num_threads)
         if HEALTHY in findings:
-            tables += _rates(measured, findings, threshold, groups, settings)
+            tables += _rates(measured, findings, label, threshold, groups, settings)
         for table in tables:
             whole = _with_macro(table) if table.columns == names else table
             fixed = (settings.selection, "none", table.rule)
@@ -151,52 +152,49 @@ def _findings(
     num_threads: int,
 ) -> list[_Table]:
     """Return AUROC, FPR and FNR of each finding in each group."""
-    label = np.concatenate(
-        [np.where(mask[:, None], measured.label[:, kept], np.int8(DROPPED)) for mask in groups.values()], 1
-    )
-    logit = np.tile(measured.part.logit[:, kept], len(groups))
-    counts = count(label, measured.resamples.patient, settings.min_count)
-    label[:, ~counts.available] = DROPPED
     shape = (len(groups), len(kept))
-    sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients]).reshape(4, *shape)
-    fixed = np.tile(threshold[kept], len(groups))[None]
-    calls = bootstrap.calls(measured.resamples, label, logit, fixed, num_threads)
-    called = logit >= fixed
-    hit = np.where(label == 1, called, np.nan)
-    false = np.where(label == 0, called, np.nan)
-    no_call = np.isnan(fixed[0])
-    tables = []
-    if ALL not in groups:  # everyone's is in the table `scores`
-        value = np.full(label.shape[1], np.nan)
-        for column in np.flatnonzero(counts.available).tolist():
-            chosen = bootstrap.taking_part(label, column)
-            value[column] = metrics.auroc(label[chosen, column], logit[chosen, column])
-        drawn, _ = bootstrap.rank_metrics(measured.resamples, label, logit, num_threads)
-        tables.append(_Table("auroc", "", names, value.reshape(shape), drawn.reshape(*shape, -1), sizes))
-    for metric, share, resampled in (
-        ("fnr", 1 - _mean(hit), calls["sensitivity"]),
-        ("fpr", _mean(false), calls["specificity"]),
-    ):
-        rate = np.where(no_call, np.nan, share).reshape(shape)
-        tables.append(_Table(metric, RULE, names, rate, 1 - resampled[0].reshape(*shape, -1), sizes))
-    return tables
+    rates = (
+        ("auroc", "fnr", "fpr") if ALL not in groups else ("fnr", "fpr")
+    )  # everyone's AUROC is in the table `scores`
+    value = {name: np.full(shape, np.nan) for name in rates}
+    drawn = {name: np.full((*shape, measured.resamples.num), np.nan) for name in rates}
+    sizes = np.zeros((4, *shape), np.int64)
 
+    def work(c: int) -> None:
+        """Walk over each group of a finding, in the order that the whole part has."""
+        whole, at = measured.columns[kept[c]], threshold[kept[c] : kept[c] + 1]
+        for g, mask in enumerate(groups.values()):
+            column = whole.within(mask)
+            positive = column.positive
+            each = (column.patient, column.patient[positive], column.patient[~positive])
+            patients = [int(np.count_nonzero(np.bincount(codes))) for codes in each]
+            sizes[:, g, c] = len(each[0]), len(each[1]), len(each[2]), patients[0]
+            if min(patients[1:]) < settings.min_count:
+                continue
+            cut = bootstrap.cuts_of(column, at)[1]
+            walked = bootstrap.walk(measured.resamples, column, cut, precisely=False)
+            counted = np.concatenate([column.counted(cut)[..., None], walked.reached], 2)
+            if "auroc" in rates:
+                value["auroc"][g, c], drawn["auroc"][g, c] = column.areas()[0], walked.auroc
+            if len(cut) > 1:
+                found = bootstrap.call_metrics(*counted)
+                for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
+                    value[name][g, c], drawn[name][g, c] = 1 - found[opposite][0], 1 - found[opposite][1:]
 
-def _mean(chosen: Array) -> Array:
-    """Return the mean of each column over what is not NaN, NaN where nothing is."""
-    known = np.isfinite(chosen)
-    number = known.sum(0)
-    total = np.where(known, chosen, 0.0).sum(0)
-    share: Array = np.divide(total, number, out=np.full(number.shape, np.nan), where=number > 0)
-    return share
+    bootstrap.each(work, len(kept), num_threads)
+    return [_Table(name, "" if name == "auroc" else RULE, names, value[name], drawn[name], sizes) for name in rates]
 
 
 def _rates(
-    measured: Measured, findings: Sequence[str], threshold: Array, groups: Masks, settings: Settings
+    measured: Measured,
+    findings: Sequence[str],
+    label: NDArray[np.int8],
+    threshold: Array,
+    groups: Masks,
+    settings: Settings,
 ) -> list[_Table]:
-    """Return under- and overdiagnosis of each group."""
+    """Return under- and overdiagnosis of each group; label [N, K] as of the part, rare findings too."""
     at = list(findings).index(HEALTHY)
-    label = measured.part.labels()
     sick = (np.delete(label, at, axis=1) == 1).any(1)
     called_healthy = measured.part.logit[:, at] >= threshold[at]
     tables = []

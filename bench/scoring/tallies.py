@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.scoring.bootstrap import taking_part
-from bench.scoring.delong import areas
+from bench.scoring.delong import of_placements
 from bench.scoring.measure import AUROC, Measured
-from bench.scoring.metrics import confusion
 from bench.scoring.thresholds import RULES
 
 Row = tuple[Any, ...]
@@ -22,12 +20,13 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: Measured) -> 
     out: list[Row] = []
     place = (run_id, measured.part.dataset, measured.part.split)
     for k, finding in enumerate(findings):
-        rows = taking_part(measured.label, k)
-        for rule, threshold in zip(RULES, measured.threshold[:, k].tolist(), strict=True):
-            if len(rows) and not np.isnan(threshold):
-                count = confusion(measured.label[rows, k], measured.part.logit[rows, k] >= threshold)
-                four = (count.true_positive, count.false_positive, count.false_negative, count.true_negative)
-                out.append((*place, rule, finding, threshold, *four))
+        column, chosen = measured.columns[k], measured.threshold[:, k]
+        counted = column.counted(column.reaching(chosen)).tolist()
+        num_positive = int(column.positive.sum())
+        num_negative = len(column.rows) - num_positive
+        for rule, threshold, (false, hit) in zip(RULES, chosen.tolist(), counted, strict=True):
+            if len(column.rows) and not np.isnan(threshold):
+                out.append((*place, rule, finding, threshold, hit, false, num_positive - hit, num_negative - false))
     return out
 
 
@@ -40,11 +39,12 @@ def delong_rows(run_id: str, findings: Sequence[str], measured: Measured) -> lis
     """
     out: list[Row] = []
     for k, finding in enumerate(findings):
-        rows = taking_part(measured.label, k)
-        if not len(rows):
+        column = measured.columns[k]
+        positive, (over, under) = column.positive, column.placements()
+        if not len(over) or not len(under):
             continue
-        label, score = measured.label[rows, k], measured.part.logit[rows, k][:, None]
-        plain, clustered = areas(label, score), areas(label, score, measured.resamples.patient[rows])
+        shares = (over[:, None] / len(under), under[:, None] / len(over))
+        plain, clustered = (of_placements(positive, *shares, patient) for patient in (None, column.patient))
         drawn = measured.replicates[AUROC][k]
         drawn = drawn[np.isfinite(drawn)]
         se_bootstrap = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.metrics import Label, Score, require_finite
+from bench.scoring.ranking import falling
 
 Counts = NDArray[np.int64]
 SENSITIVITY = 0.90  # of the rule sens_90
@@ -22,7 +23,7 @@ GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
 def _walk(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
     """Return distinct scores from high to low, true and false positives at each, and the class counts."""
     require_finite(score, "scores")
-    order = np.argsort(-score, kind="stable")
+    order = falling(score)
     positive, ranked = label[order] == 1, score[order]
     last_of_tie = np.append(ranked[1:] != ranked[:-1], True) if len(ranked) else np.zeros(0, bool)
     hit = np.cumsum(positive, dtype=np.int64)[last_of_tie]

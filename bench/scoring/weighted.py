@@ -9,9 +9,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import LAST_OF_TIE, POSITIVE, grouped_sums
+from bench.scoring.bootstrap import grouped_sums
 from bench.scoring.calibration import bin_of
 from bench.scoring.compiled import compiled
+from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
 from bench.scoring.resamples import LANES, Resamples
 
 Array = NDArray[np.float64]
@@ -99,7 +100,8 @@ class Ranked:
         lanes = np.ascontiguousarray(padded.reshape(len(factor_GB), num_tiles, LANES).transpose(1, 0, 2))
         auroc, auprc = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, LANES), np.nan)
         for tile in range(num_tiles):
-            _walk(self.patient, self.kind, self.group, lanes[tile], resamples.weight[tile], auroc[tile], auprc[tile])
+            weight = resamples.tile(tile)
+            _walk(self.patient, self.kind, self.group, lanes[tile], weight, auroc[tile], auprc[tile])
         return auroc.ravel()[: resamples.num], auprc.ravel()[: resamples.num]
 
 
