@@ -13,7 +13,7 @@ from scipy.stats import kendalltau
 
 from bench.scoring import bootstrap, metrics
 from bench.scoring.gap import MACRO
-from bench.scoring.intervals import mean_of, percentile
+from bench.scoring.intervals import mean_of, of_area
 from bench.scoring.parts import DROPPED, Part, Settings, count
 from bench.scoring.resamples import Resamples
 from reports.tables import SCHEMAS
@@ -42,12 +42,12 @@ def sensitivity(
     everywhere = np.all([np.isfinite(value) for value, *_ in found.values()], axis=0)
     rows: list[tuple[object, ...]] = []
     for name, (value, drawn, n, positive) in found.items():
-        low, high = percentile(value, drawn)
+        low, high = of_area(value, drawn)
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
             rows.append((run_id, part.dataset, name, findings[k], *numbers))
         centre, mean_drawn = mean_of(np.where(everywhere, value, np.nan), drawn)
-        (bottom,), (top,) = percentile(np.array([centre]), mean_drawn[None])
+        (bottom,), (top,) = of_area(np.array([centre]), mean_drawn[None])
         least = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
         rows.append((run_id, part.dataset, name, MACRO, centre, float(bottom), float(top), *least))
     return rows

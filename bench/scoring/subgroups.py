@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.scoring import bootstrap
 from bench.scoring.extremes import spread
 from bench.scoring.gap import MACRO
-from bench.scoring.intervals import mean_of, percentile, wilson
+from bench.scoring.intervals import mean_of, of_area, percentile, wilson
 from bench.scoring.measure import Measured
 from bench.scoring.parts import Settings
 from bench.scoring.rows import Row, Sizes
@@ -96,8 +96,9 @@ def rows(
 
 
 def _interval(table: _Table, g: int) -> tuple[Array, Array]:
-    """Return the percentile interval of each column; Wilson's where a share is 0 or 1 in every replicate."""
-    low, high = percentile(table.value[g], table.replicates[g])
+    """Return the interval of each column; Wilson's where a share is 0 or 1 in every replicate."""
+    interval = of_area if table.metric == "auroc" else percentile
+    low, high = interval(table.value[g], table.replicates[g])
     n, num_positive, num_negative, num_patients = table.counts[:, g].astype(np.float64)
     out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
     flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(len(low), bool)
