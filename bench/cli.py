@@ -72,7 +72,7 @@ def run(
     if data is None and not as_json:
         known = Registry.read(registry)
         asked = Grid.read(grid, known)
-        study.check_unmeasured(asked, known)
+        study.check_foreign(asked, known)
         root = phantom_root(asked, opened)
         made = "found" if (root / "phantom.json").is_file() else "not made yet" if dry_run else "made once"
         typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,7 @@ _COMMON = {"use", "with", "paper", "version", "title", "about", "licence"}
 _FACTS = {  # further keys an entry of that section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": set(),
-    "optimizers": {"schedule"},
+    "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
     "metrics": {"better", "headline", "given"},
@@ -36,6 +37,7 @@ _FACTS = {  # further keys an entry of that section may have
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # facts with few values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
+    "closure": (True, False),
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
@@ -69,6 +71,16 @@ class Entry:
         except (ImportError, AttributeError, ValueError) as error:
             fix = "correct `use`, or install the package it needs"
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
+
+    def check(self) -> None:
+        """Raise RegistryError when `use` cannot be imported, or does not take the options under `with`."""
+        taken = signature(self.load()).parameters if self.use else {}
+        if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
+            return
+        for option in self.options if self.use else ():
+            if option not in taken:
+                where = f"{self.section}.{self.name}: with"
+                raise RegistryError(f"{self.use} takes no option {option!r}", where, _hint(option, taken))
 
     @property
     def identity(self) -> dict[str, Any]:

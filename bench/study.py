@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.collect import load_scores, score_all
+from bench.config import NAMED
 from bench.derive import Derived, waits_for
 from bench.derive import lacks as lacks_derived
 from bench.execute.local import submit, warm_up
@@ -19,7 +20,7 @@ from bench.job import DerivedJob, Job
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.ops import input_size
 from bench.plan import Plan, make_plan
-from bench.registry import Registry
+from bench.registry import Registry, installed
 from bench.run import Run
 from bench.runtable import ranked_ids
 from bench.store import Store, replacing
@@ -179,12 +180,22 @@ def plan_grid(
     command += " --registry REGISTRY" if registry_file else ""
     if weights and not weights.is_dir():
         raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
-    check_unmeasured(grid, registry)
+    check_foreign(grid, registry)
     return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
 
 
-def check_unmeasured(grid: Grid, registry: Registry) -> None:
-    """Raise ConfigError for timm models that do not exist or do not take the images: those that no one has measured."""
+def check_foreign(grid: Grid, registry: Registry) -> None:
+    """Raise ConfigError or RegistryError for what did not come with the project and cannot work.
+
+    That is code that cannot be imported or does not take its options, and timm models that do not exist or do not take
+    the images. What came with the project is tested, and is not imported here.
+    """
+    own = Registry.read(installed("registry.yaml")).sections
+    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
+    for section, name in sorted(named):
+        entry = registry.find(section, name, grid.path)
+        if entry != own[section].get(name):
+            entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
         if entry.use == "bench.models:timm_model" and "params" not in entry.facts:

@@ -19,12 +19,9 @@ def with_its_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
 def check_trainable(config: RunConfig, optimizer: Entry, place: str) -> None:
     """Raise ConfigError for an optimizer, a schedule and a precision that cannot be trained together."""
     schedule, only_kind = config.schedule, optimizer.facts.get("schedule")
-    if optimizer.use == "bench.optim.sam:SAM" and config.precision == "fp16":
-        raise ConfigError(
-            f"{config.optimizer} cannot train in fp16",
-            f"{place}.precision",
-            "use mixed, bf16 or fp32: the two passes of one step need unscaled gradients",
-        )
+    if (optimizer.use == "bench.optim.sam:SAM" or optimizer.facts.get("closure")) and config.precision == "fp16":
+        fix = "use mixed, bf16 or fp32: an optimizer that computes gradients itself needs them unscaled"
+        raise ConfigError(f"{config.optimizer} cannot train in fp16", f"{place}.precision", fix)
     if only_kind and schedule.kind != only_kind:
         fix = f"leave `kind` out for it: it is then trained with {only_kind}, after the same warm-up"
         raise ConfigError(f"{config.optimizer} takes no schedule", f"{place}.schedule.kind", fix)

@@ -8,7 +8,8 @@ from bench.config import HeadWeights, RunConfig, Schedule, differing, from_dict
 from bench.grid import Grid
 from bench.gridfile import shipped_grids
 from bench.registry import Registry
-from harmonize.errors import ConfigError
+from bench.study import check_foreign
+from harmonize.errors import ConfigError, RegistryError
 
 BASE = """
 name: small
@@ -221,3 +222,32 @@ def test_sharpness_aware_optimizers_refuse_scaled_gradients(optimizer: str, tmp_
 def test_the_tuning_budget_of_an_optimizer_is_three_rates_around_its_own(tmp_path: Path, registry: Registry) -> None:
     grid = read(tmp_path, "sweeps: [{optimizer: '*', schedule.lr_scale: [0.3333, 1, 3]}]\n", registry)
     assert len(grid.configs) == 3 * len(registry.sections["optimizers"])
+
+
+def test_an_optimizer_that_calls_its_closure_itself_is_refused_in_fp16(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    line = '  mine: {use: "torch.optim:LBFGS", with: {lr: 1.0}, closure: true}'
+    registry.write_text(f"schema: 1\ninclude: shipped\noptimizers:\n{line}\n")
+    known = Registry.read(registry)
+    for precision, refused in (("bf16", False), ("fp16", True)):
+        grid = tmp_path / f"{precision}.yaml"
+        grid.write_text(
+            f"include: {Path('grids/tiny.yaml').resolve()}\nname: g\nexpect: {{runs: 1}}\nsweeps: []\n"
+            f"base: {{optimizer: mine, precision: {precision}}}\n"
+        )
+        if refused:
+            with pytest.raises(ConfigError, match="cannot train in fp16"):
+                Grid.read(str(grid), known)
+        else:
+            assert Grid.read(str(grid), known).configs[0].optimizer == "mine"
+
+
+def test_an_entry_of_ones_own_with_a_wrong_option_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    registry, grid = tmp_path / "registry.yaml", tmp_path / "g.yaml"
+    registry.write_text('schema: 1\ninclude: shipped\nlosses:\n  mine: {use: "bench.losses:focal", with: {gama: 2}}\n')
+    tiny = Path("grids/tiny.yaml").resolve()
+    grid.write_text(f"include: {tiny}\nname: g\nexpect: {{runs: 1}}\nsweeps: []\nbase: {{loss: mine}}\n")
+    known = Registry.read(registry)
+    with pytest.raises(RegistryError, match="no option 'gama'"):
+        check_foreign(Grid.read(str(grid), known), known)
+    check_foreign(Grid.read(str(tiny), known), known)

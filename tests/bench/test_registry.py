@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.registry import Registry
+from bench.registry import Entry, Registry, installed
 from bench.run import starting_weights
 from harmonize.errors import ConfigError, RegistryError, SetupError
 
@@ -86,3 +86,17 @@ def test_the_input_is_part_of_an_identity_only_where_it_is_given() -> None:
     plain = {"use": "", "with": {}, "version": 1, "size": 224, "fit": "squash", "ops": ["imagenet"]}
     assert entries["imagenet_224"].identity == plain
     assert entries["crop_256_224"].identity == plain | {"size": 256, "input": 224, "fit": "smallest_crop"}
+
+
+def test_code_that_does_not_take_its_options_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(RegistryError, match="no option 'gama'") as caught:
+        Entry("losses", "mine", "bench.losses:focal", {"gama": 2}).check()
+    assert "gamma" in caught.value.fix
+    with pytest.raises(RegistryError, match="cannot load"):
+        Entry("losses", "mine", "bench.losses:focall").check()
+
+
+def test_every_shipped_entry_takes_its_options() -> None:
+    for entry in Registry.read(installed("registry.yaml")):
+        if entry.section != "datasets":
+            entry.check()
