@@ -18,31 +18,18 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.collect import read_table
 from bench.combine import View
-from bench.data import Feed
-from bench.derive import Derived, prediction_facts, waits_for
+from bench.derive import Derived, logit_of_mean, prediction_facts, waits_for
+from bench.environment import environment
+from bench.feed import Feed
 from bench.images import geometry_of, open_images
 from bench.job import DerivedJob, Job
 from bench.models import Network
-from bench.pipeline import environment, evaluated, frozen, tone_of
+from bench.pipeline import evaluated, frozen, tone_of
 from bench.plan import CohortRef
 from bench.predict import predict, weights_sha256
 from bench.store import Progress, Store, canonical_json, lease, short_hash, table_facts, write_bytes, write_table
 from bench.train import TrainingError
 from harmonize.errors import StoreError
-
-
-def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the logit [N, K] of the mean of M probabilities, finite for all finite logits.
-
-    log(mean p) - log(mean (1 - p)), each a log-sum of logs: nothing is rounded to 0 or 1 on the way.
-
-    >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
-    [[0.0]]
-    """
-    z_MNK = logit_MNK.astype(np.float64)
-    log_p_MNK, log_q_MNK = -np.logaddexp(0, -z_MNK), -np.logaddexp(0, z_MNK)
-    mean_NK = np.logaddexp.reduce(log_p_MNK, axis=0) - np.logaddexp.reduce(log_q_MNK, axis=0)
-    return np.asarray(mean_NK, np.float32)
 
 
 def seen(view: View) -> Callable[[Tensor], Tensor]:

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from bench.config import flat
 from bench.manifest import Manifest
-from bench.scoring.across import Replicates, mean_gaps, ranks, together
+from bench.scoring.across import Replicates, mean_gaps, ranks, together, with_gaps
 from bench.scoring.agreement import agreement, seed_groups, seed_variance
+from bench.scoring.frontier import device_hours
 from bench.scoring.gap import MACRO
 from bench.scoring.mappings import reversals
+from bench.scoring.pairs import pairs
 from bench.scoring.policies import Evaluation, matrix
-from bench.scoring.reading import ablation, flat, frontier, metrics
+from bench.scoring.reading import ablation, frontier, metrics
 from bench.scoring.robustness import robustness
 from bench.scoring.selection import selection
 
@@ -20,36 +23,45 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     """Return the tables over runs that learn the same findings; frames hold the scores, gaps, costs ... of these alone."""
     home = str(manifest.content["source"])
     plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
-    configs = {
-        run["id"]: flat(run["config"]) | dict(run["titles"]) for run in manifest.ranked if run["id"] in replicates
-    }
+    runs = [run for run in manifest.ranked if run["id"] in replicates]
+    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in runs}
     found = metrics(frames["scores"], frames["gaps"], replicates)
-    effects, importance = ablation(configs, found)
+    effects, importance, single = ablation(configs, found)
     out = {
         "ranks": ranks(plain, replicates),
+        "pairs": pairs(plain, frames["gaps"], replicates, home),
         "mean_gaps": mean_gaps(frames["gaps"], replicates),
         "agreement": agreement(plain, replicates, home),
-        "seeds": seed_variance(seed_groups(_nested(manifest, replicates)), plain, replicates, home),
+        "seeds": seed_variance(seed_groups({run["id"]: run["config"] for run in runs}), plain, replicates, home),
         "ablation": effects,
         "surrogate": importance,
+        "factor_shap": single,
         "reversals": reversals(frames["mappings"], manifest.settings.mapping),
         "robustness": robustness(frames["gaps"], replicates),
         "selection": selection(plain, home, replicates),
-        "policies": matrix(
-            [configs[run_id] for run_id in configs], _evaluations(plain, list(configs), home, replicates)
-        ),
+        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), home, replicates)),
     }
+    if "gap" in found:
+        out["ranks"] = with_gaps(out["ranks"], *found["gap"])
     if "auroc" in found:
         costs = frames["costs"].set_index("run_id")
-        seconds = frames["history"].groupby("run_id")["seconds"].sum()
-        kinds = {"macs": costs["macs"], "params": costs["params"], "train_seconds": seconds}
+        kinds = {"macs": costs["macs"], "params": costs["params"]}
         by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
+        by_run["device_hours"] = device_hours(*_training(manifest, frames))
         out["frontier"] = frontier(by_run, *found["auroc"])
     return out
 
 
-def _nested(manifest: Manifest, replicates: Replicates) -> dict[str, Mapping[str, object]]:
-    return {run["id"]: run["config"] for run in manifest.ranked if run["id"] in replicates}
+def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the seconds of training and the device by run id; of a panel, those of its networks together."""
+    spent = frames["history"].groupby("run_id")["seconds"].sum(min_count=1)
+    seconds = {str(run_id): float(value) for run_id, value in spent.items()}
+    runs = frames["runs"]
+    devices = dict(zip(runs["run_id"].astype(str), runs["device"].astype(str), strict=True))
+    for run in manifest.derived:
+        if run["kind"] == "panel" and all(part in seconds for part in run["of"]):
+            seconds[run["id"]] = sum(seconds[part] for part in run["of"])
+    return seconds, devices
 
 
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], home: str, replicates: Replicates) -> list[Evaluation]:

@@ -12,21 +12,33 @@ from typing import Annotated
 
 import typer
 
+from bench.bundlecli import add_bundle_commands
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
+from bench.explaincli import EXAMPLES as EXPLAIN_EXAMPLES
+from bench.explaincli import explain
 from bench.options import (
     DataOption,
     DeviceOption,
+    DryRunOption,
+    EstimateOption,
+    ExecutorOption,
     GridOption,
     JsonOption,
     OutputOption,
+    PerDeviceOption,
     QuietOption,
     RegistryOption,
     StoredGridOption,
     StoreOption,
+    TogetherOption,
     WeightsOption,
+    WithImagesOption,
     WorkersOption,
 )
+from bench.runcli import add_run_commands
+from bench.scorecli import SCORE_EXAMPLES, score
+from bench.storecli import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 app = typer.Typer(
@@ -38,6 +50,11 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("compare", epilog=EXAMPLES)(compare)
+app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
+add_run_commands(app)
+app.command("score", epilog=SCORE_EXAMPLES)(score)
+add_bundle_commands(app)
+add_store_commands(app)
 
 
 @app.command(
@@ -51,30 +68,40 @@ def run(
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
+    per_device: PerDeviceOption = 0,
+    executor: ExecutorOption = "local",
+    together: TogetherOption = 1,
     only: Annotated[
         str | None, typer.Option("--only", help="Only runs whose id begins so or whose architecture matches.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    dry_run: DryRunOption = False,
+    estimate: EstimateOption = True,
+    with_images: WithImagesOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Do a whole grid: train and predict what is not done yet, score, write leaderboard.html."""
     from bench import study
+    from bench.devices import check_device, default_workers
     from bench.display import choose_display
+    from bench.estimate import estimated
+    from bench.execute.choice import choose_executor
     from bench.grid import Grid
     from bench.plan import describe, describe_derived, phantom_root
     from bench.registry import Registry
     from bench.store import Store
 
-    study.check_device(device)
+    check_device(device)
+    number = workers or default_workers()
+    chosen_executor = choose_executor(executor, device, number, per_device, together)
     opened = Store.open(store)
-    number = workers or study.default_workers()
     if data is None and not as_json:
         known = Registry.read(registry)
         asked = Grid.read(grid, known)
         study.check_foreign(asked, known)
         root = phantom_root(asked, opened)
-        made = "found" if (root / "phantom.json").is_file() else "not made yet" if dry_run else "made once"
+        later = "not made yet" if dry_run and not estimate else "made once"
+        made = "found" if (root / "phantom.json").is_file() else later
         typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")
         if made == "not made yet":
             typer.echo(
@@ -86,28 +113,23 @@ def run(
         chosen, derived = study.only(plan, only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
-            counts = ", ".join(
-                f"{states.count(s)} {w}"
-                for s, w in (("done", "done"), ("started", "started"), ("failed", "failed"), ("absent", "to do"))
-                if s in states
-            )
+            words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
+            counts = ", ".join(f"{states.count(s)} {w}" for s, w in words.items() if s in states)
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
             if dry_run:
-                lines = [*describe(chosen, opened), *describe_derived(derived, opened), "nothing was run (--dry-run)"]
-                typer.echo("\n".join(lines))
+                said = [*describe(chosen, opened), *describe_derived(derived, opened)]
+                said += (
+                    estimated(plan, chosen, derived, (device, number, per_device), display.progress) if estimate else []
+                )
+                typer.echo("\n".join([*said, "nothing was run (--dry-run)"]))
         if dry_run:
             if as_json:
-                typer.echo(
-                    json.dumps(
-                        [
-                            {"id": r.id, "state": s, "architecture": r.config.architecture, "seed": r.config.seed}
-                            for r, s in zip(chosen, states, strict=True)
-                        ]
-                        + [{"id": d.id, "state": opened.state(d.id), "kind": d.kind, "name": d.name} for d in derived]
-                    )
-                )
+                trained = [(r.id, {"architecture": r.config.architecture, "seed": r.config.seed}) for r in chosen]
+                made_of = [(d.id, {"kind": d.kind, "name": d.name}) for d in derived]
+                rows = [{"id": i, "state": opened.state(i), **facts} for i, facts in trained + made_of]
+                typer.echo(json.dumps(rows))
             return
-        result = study.execute(plan, chosen, derived, device, number, display)
+        result = study.execute(plan, chosen, derived, chosen_executor, number, display, with_images=with_images)
     if as_json:
         typer.echo(
             json.dumps(
@@ -123,7 +145,7 @@ def run(
             )
         )
     else:
-        typer.echo("\n".join(study.outcome(result, len(chosen), len(derived), opened)))
+        typer.echo("\n".join(study.outcome(result, len(chosen), len(derived))))
         typer.echo("\n".join(study.summary(opened, plan.grid.name)))
         typer.echo(f"leaderboard: {result.page}")
     if result.failed or result.held:
@@ -140,6 +162,7 @@ def list_(
     compare: Annotated[
         bool, typer.Option("--check", help="Build each architecture, count, and compare with what is stated.")
     ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Of runs: only those that failed.")] = False,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
     quiet: QuietOption = False,
@@ -151,16 +174,20 @@ def list_(
     from bench import listing
     from bench.gridfile import described, shipped_grids
     from bench.registry import SECTIONS, Registry
-    from bench.store import Store
 
     if compare:
         if section != "architectures":
             raise ConfigError("--check is for architectures", "bench list", "bench list architectures --check")
         _check_architectures(glob, registry, quiet, as_json)
         return
+    if failed and section != "runs":
+        raise ConfigError("--failed is for runs", "bench list", "bench list runs --failed")
     if section == "runs":
+        from bench.store import Store
+
         opened = Store.open(store, create=False)
-        rows = [[i, opened.state(i), opened.reason(i)] for i in opened.run_ids() if fnmatchcase(i, glob)]
+        ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
+        rows = [[i, opened.state(i), opened.reason(i) or opened.remark(i)] for i in ids]
         names = [row[0] for row in rows]
     elif section == "grids":
         rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
@@ -206,7 +233,7 @@ def check(
     data: DataOption = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Tables only: open no image.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Open no image, and of the store no large file.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -214,9 +241,9 @@ def check(
     """Look at environment, registry, data and store; say what to mend; exit 1 on a fault, not on a warning."""
     from dataclasses import asdict
 
+    from bench.devices import default_workers
     from bench.display import choose_display
     from bench.doctor import examine, lines
-    from bench.study import default_workers
 
     with choose_display(quiet) as display:
         results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
@@ -225,30 +252,15 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  bench score --store runs --grid demo")
-def score(grid: StoredGridOption = None, store: StoreOption = Path("runs"), quiet: QuietOption = False) -> None:
-    """Score the runs of a grid again from the store: no GPU, no images."""
-    from bench.collect import score_all
-    from bench.display import choose_display
-    from bench.manifest import read_manifest
-    from bench.store import Store
-    from bench.study import summary
-
-    opened = Store.open(store, create=False)
-    manifest = read_manifest(opened, grid)
-    with choose_display(quiet) as display:
-        scored = score_all(manifest, display.progress)
-    typer.echo(
-        f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({manifest.settings.num_resamples:,} patient resamples)"
-    )
-    typer.echo("\n".join(summary(opened, str(manifest.content["name"]))))
-
-
 @app.command(epilog="Example:  bench report --grid demo -o leaderboard.html")
 def report(
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
     output: OutputOption = None,
+    with_images: WithImagesOption = False,
+    site: Annotated[
+        Path | None, typer.Option(help="Write a folder instead: index, a page for each run, data as JSON and Parquet.")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Write the leaderboard of a grid from the store."""
@@ -259,7 +271,7 @@ def report(
 
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
-        page = finish(manifest, output, display)
+        page = finish(manifest, output, display, with_images, site)
     typer.echo(f"leaderboard: {page}")
 
 
@@ -271,7 +283,7 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         where = error.filename or Path.cwd()
         problem = StoreError(

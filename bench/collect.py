@@ -3,12 +3,13 @@
 Everything here is a function of a grid's manifest, cohort tables, prediction files and run records.
 """
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,20 +22,24 @@ from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.background import Background
 from bench.scoring.parts import Part
-from bench.store import Progress, Store, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
+from bench.store import Store
 from harmonize import labelmap
 from harmonize.errors import StoreError
-from reports.tables import SCHEMAS
 
-if TYPE_CHECKING:
-    from bench.scoring.score import RunScores
-
-DETAIL = ("decomposition", "references", "subgroups")
-SCORING_VERSION = 2  # raise it when the same predictions may give other numbers
+DETAIL = ("decomposition", "references", "subgroups", "curves")
+SCORING_VERSION = 5  # raise it when the same predictions may give other numbers
 FRAMES = (
-    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "shortcut", "diagnostics", "histograms",
-    "mappings", *DETAIL,
+    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
+    "histograms", "mappings", *DETAIL,
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What every run shares that predicted the same images in the same order: all of a part but its logits, and its rows [n]."""
+
+    rows: NDArray[np.intp]
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,52 @@ class Labels:
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
+    latest: dict[bytes, list[Shared]] = field(
+        default_factory=dict
+    )  # images as last asked for, by their hash: one at most
+
+    def asked(
+        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
+    ) -> list[Shared]:
+        """Return the parts of these images [N] that are scored, remembered until other images are asked for.
+
+        Raises StoreError, naming the predictions at `path`, for an image that the table lacks.
+        """
+        key = hashlib.sha256(image_id.tobytes()).digest()
+        if key not in self.latest:
+            self.latest.clear()
+            self.latest[key] = self._shared(manifest, cohort, image_id, path)
+        return self.latest[key]
+
+    def _shared(
+        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
+    ) -> list[Shared]:
+        at = pd.Index(self.table["image_id"].to_numpy(str)).get_indexer(pd.Index(image_id))
+        if (at < 0).any():
+            raise StoreError(
+                f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
+                str(path),
+                "run the grid again with `bench run --grid`",
+            )
+        split = self.split[at]
+        if cohort["role"] == "home":
+            wanted = [(name, split == name) for name in EVALUATED_AT_HOME]
+        else:
+            headline = cohort["headline_split"]
+            wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
+        found = []
+        for name, mask in wanted:
+            if mask.any():
+                by = reference(manifest, cohort, name)
+                chosen = at[mask]
+                ids, patients = (self.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
+                patients.flags.writeable = False
+                who = Background.of(self.table.iloc[chosen], {key: state[chosen] for key, state in self.mapped.items()})
+                state_NK = self.state_NK[chosen]
+                none = np.zeros(state_NK.shape, np.float32)
+                part = Part(cohort["name"], name, by, ids, patients, none, state_NK, background=who)
+                found.append(Shared(np.flatnonzero(mask), part))
+        return found
 
 
 def labels_of(
@@ -59,7 +110,9 @@ def labels_of(
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
-def _mapped(table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
+def mapped_states(
+    table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
+) -> dict[str, NDArray[np.int8]]:
     """Return the label states of a published layout under the other mappings that change any, by their names.
 
     A finding whose own mapping does not give the states of the table (they are of another label source) stays as it is.
@@ -78,45 +131,21 @@ def _mapped(table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str,
     return out
 
 
+def _stated(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
+    """Return the same from a bundle's table, which has no native labels: a column "mapping:finding" for each that changes."""
+    out = {}
+    for other in labelmap.MAPPINGS:
+        columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
+        if columns != list(findings):
+            out[other] = states(table, columns)
+    return out
+
+
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
     """Return who labelled a split of a cohort: report, radiologist, stated, or phantom."""
     if manifest.content["phantom"]:
         return "phantom"
     return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
-
-
-def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
-    """Score every finished run whose scores are not there or out of date; return the ids of all scored runs."""
-    done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    labels: dict[tuple[str, str, str], Labels] = {}
-    for i, run in enumerate(done):
-        progress("score", i, len(done))
-        folder = manifest.store.root / "scores" / run["id"]
-        key = _key(manifest, run)
-        if _stored_key(folder) == key and all(
-            table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES
-        ):
-            continue
-        from bench.scoring.diagnostics import symptoms
-        from bench.scoring.mappings import sensitivity
-        from bench.scoring.score import score_run  # it compiles kernels: a finished grid does not wait for them
-
-        config = manifest.config(run)
-        parts = parts_of(manifest, run, config, labels)
-        settings = replace(manifest.settings, selection=config.selection)
-        home, findings = manifest.content["source"], config.findings
-        unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-        result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
-        found, counts = symptoms(parts, findings, home, result.scores)
-        extra = {"shortcut": _probe(manifest, run, config), "diagnostics": found, "histograms": counts}
-        away = [part for part in parts if part.dataset != home and part.background]
-        readings = [row for part in away for row in sensitivity(run["id"], part, findings, settings, threads)]
-        extra["mappings"] = pd.DataFrame(readings, columns=list(SCHEMAS["mappings"]))
-        for frame in (found, counts):
-            frame.insert(0, "run_id", run["id"])
-        _write(folder, key, result, extra)
-    progress("score", len(done), len(done))
-    return [run["id"] for run in done]
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
@@ -126,47 +155,12 @@ def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
-    kept = {"predictions": "parquet"} if "kind" in run else {"predictions": "parquet", "features": "npz"}
+    kept = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
     for cohort in manifest.cohorts if state == "done" else ():
         for what, ending in kept.items():
             if not (folder / what / f"{cohort['name']}.{ending}").is_file():
                 return f"no {what} on {cohort['name']}"
     return "" if state == "done" else "not finished"
-
-
-def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return what the scores of a run depend on, as a hash."""
-    folder = manifest.store.run_dir(run["id"])
-    facts = []
-    for cohort in manifest.cohorts:
-        stored = table_facts(folder / "predictions" / f"{cohort['name']}.parquet")
-        place = [cohort["name"], cohort["role"], cohort["id"], cohort["headline_split"]]
-        facts.append([*place, stored.get("fingerprint"), stored.get("weights")])
-    return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings)]), 32)
-
-
-def _stored_key(folder: Path) -> str:
-    path = folder / "KEY"
-    return path.read_text() if path.is_file() else ""
-
-
-def _write(folder: Path, key: str, result: "RunScores", extra: Mapping[str, pd.DataFrame]) -> None:
-    (folder / "KEY").unlink(missing_ok=True)
-    frames = {
-        "scores": result.scores,
-        "gaps": result.gaps,
-        "reliability": result.reliability,
-        "confusion": result.confusion,
-        "delong": result.delong,
-        "operating_points": result.operating_points,
-        **result.detail,
-        **extra,
-    }
-    for name, frame in frames.items():
-        write_table(folder / f"{name}.parquet", frame, {"key": key})
-    with replacing(folder / "replicates.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **result.replicates)
-    write_bytes(folder / "KEY", key.encode())
 
 
 def parts_of(
@@ -179,65 +173,28 @@ def parts_of(
         place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "home" else "")
         if place not in known:
             found = labels_of(manifest, cohort, config)
-            away = cohort["role"] == "away"
-            mapped = _mapped(found.table, str(cohort["layout"]), config.mapping, findings) if away else {}
-            known[place] = replace(found, mapped=mapped)
-        labels = known[place]
+            read = {config.mapping: found.state_NK}
+            if manifest.of_bundles:
+                read |= _stated(found.table, findings)
+            else:
+                read |= mapped_states(found.table, str(cohort["layout"]), config.mapping, findings)
+            own = read.get(manifest.settings.mapping, found.state_NK)
+            mapped = {name: state for name, state in read.items() if (state != own).any()}
+            known[place] = replace(found, state_NK=own, mapped=mapped)
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
         predictions = read_table(path)
-        at = pd.Index(labels.table["image_id"].to_numpy(str)).get_indexer(
-            pd.Index(predictions["image_id"].to_numpy(str))
-        )
-        if (at < 0).any():
-            raise StoreError(
-                f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
-                str(path),
-                "run the grid again with `bench run --grid`",
-            )
         logit_NK = predictions[list(findings)].to_numpy(np.float32)
-        split = labels.split[at]
-        if cohort["role"] == "home":
-            wanted = [(name, split == name) for name in EVALUATED_AT_HOME]
-        else:
-            headline = cohort["headline_split"]
-            wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
-        for name, mask in wanted:
-            if mask.any():
-                by = reference(manifest, cohort, name)
-                chosen = at[mask]
-                ids, patients = (labels.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
-                who = Background.of(
-                    labels.table.iloc[chosen], {key: state[chosen] for key, state in labels.mapped.items()}
-                )
-                state_NK = labels.state_NK[chosen]
-                parts.append(Part(cohort["name"], name, by, ids, patients, logit_NK[mask], state_NK, background=who))
+        shared = known[place].asked(manifest, cohort, predictions["image_id"].to_numpy(str), path)
+        parts += [each.part.of_run(logit_NK[each.rows]) for each in shared]
     return parts
-
-
-def _probe(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> pd.DataFrame:
-    """Return the dataset-source classifier's scores on the run's frozen features; no rows for a derived run, which has none."""
-    from bench.shortcut.source import source_probe
-
-    features: dict[str, NDArray[np.float32]] = {}
-    patients: dict[str, NDArray[np.str_]] = {}
-    for cohort in manifest.cohorts:
-        path = manifest.store.run_dir(run["id"]) / "features" / f"{cohort['name']}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                features[cohort["name"]] = stored["feature"].astype(np.float32)
-                patients[cohort["name"]] = stored["patient_id"]
-    frame = source_probe(features, patients, config.seed, max_per_source=500)  # more sharpen it little and cost minutes
-    frame.insert(0, "run_id", run["id"])
-    return frame
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
     """Return the ids of the finished runs that have scores, in the order of the grid; by default of those that train."""
-    scores = manifest.store.root / "scores"
     return [
         r["id"]
         for r in (manifest.runs if runs is None else runs)
-        if not unfinished(manifest, r) and (scores / r["id"] / "KEY").is_file()
+        if not unfinished(manifest, r) and (manifest.scores / r["id"] / "KEY").is_file()
     ]
 
 
@@ -254,18 +211,18 @@ def read_table(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def load_scores(store: Store, run_ids: Sequence[str], name: str) -> pd.DataFrame:
+def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
     """Return one derived table of several runs, stacked."""
-    frames = [read_table(store.root / "scores" / run_id / f"{name}.parquet") for run_id in run_ids]
+    frames = [read_table(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
     return pd.concat([f for f in frames if len(f)] or frames or [pd.DataFrame()], ignore_index=True)
 
 
-def load_replicates(store: Store, run_id: str) -> dict[str, NDArray[np.float64]]:
+def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:
     """Return the bootstrap replicates of a run, by name.
 
     Raises StoreError when they are missing or damaged.
     """
-    path = store.root / "scores" / run_id / "replicates.npz"
+    path = manifest.scores / run_id / "replicates.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}

@@ -40,6 +40,7 @@ def compare(
 ) -> None:
     """Compare two finished runs, finding by finding, on the same images and the same resampled patients."""
     from bench.contrast import contrast
+    from bench.csvtext import csv_text
     from bench.scoring.measure import Key
     from bench.store import Store
 
@@ -59,7 +60,7 @@ def compare(
         rows = json.loads(found.table.to_json(orient="records", double_precision=15))
         typer.echo(json.dumps({"first": found.first, "second": found.second, "metric": metric, "rows": rows}))
     elif as_csv:
-        typer.echo(found.table.to_csv(index=False), nl=False)
+        typer.echo(csv_text(found.table), nl=False)
     else:
         typer.echo("\n".join(lines(found)))
 

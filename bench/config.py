@@ -47,6 +47,7 @@ class Schedule:
         False  # note the home test AUROC of each epoch, so that what choosing by it would flatter can be shown
     )
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
+    pretrain_epochs: int = 0  # epochs with cross-entropy before those with the run's own loss; none of them is chosen
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("cosine", "constant", "plateau"))
@@ -72,6 +73,8 @@ class Schedule:
         one_of("sampling", self.sampling, ("shuffled", "balanced"))
         if self.freeze_epochs >= self.epochs:
             raise ValueError(f"freeze_epochs must be below epochs {self.epochs}, not {self.freeze_epochs}")
+        if not 0 <= self.pretrain_epochs < self.epochs:
+            raise ValueError(f"pretrain_epochs is 0 or more and below epochs {self.epochs}, not {self.pretrain_epochs}")
         if self.lr_scale <= 0:
             raise ValueError(f"lr_scale is a positive factor, not {self.lr_scale}")
         if not 0 < self.plateau_factor < 1 or self.plateau_patience < 0:
@@ -99,6 +102,24 @@ class Split:
         shares = (self.train, self.val, self.test)
         if min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
             raise ValueError(f"train, val and test are positive shares that sum to 1, not {shares}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What a run may use up at most.
+
+    It is part of the run id, though what a run reaches by then depends on the machine: a run that was stopped early
+    must never stand for one that was trained to its end, nor one with less time for one with more.
+    """
+
+    hours: float = 0.0  # of training and validation, wall clock; 0 = no limit
+
+    def __post_init__(self) -> None:
+        if self.hours < 0:
+            raise ValueError(f"limit.hours is not negative, and 0 is none, not {self.hours}")
+
+    def __str__(self) -> str:
+        return f"{self.hours:g} hour{'s' if self.hours != 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +167,7 @@ class RunConfig:
     heads: str = "multilabel"  # what the network learns beside the findings, see HEADS
     head_weights: HeadWeights = field(default_factory=HeadWeights)
     schedule: Schedule = field(default_factory=Schedule)
+    limit: Limit = field(default_factory=Limit)
     precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
     blank: str = "zero"  # what "not mentioned" teaches: zero (absent) or ignore
     augmentation: str = "none"
@@ -254,3 +276,18 @@ def differing(config: Any) -> dict[str, Any]:
 def full(config: Any) -> dict[str, Any]:
     """Return all fields of a config as plain values."""
     return asdict(config)
+
+
+def flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of plain values without nesting: dotted keys in place of blocks.
+
+    >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
+    {'loss': 'bce', 'schedule.lr': 0.1}
+    """
+    out: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            out |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        else:
+            out[key] = value
+    return out

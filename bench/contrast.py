@@ -58,6 +58,7 @@ def contrast(
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
+    manifests = [m for m in manifests if grid or not m.content.get("scored_from")]  # its runs are another grid's
     known = [
         [Known(m, run) for m in manifests for run in m.runs if run["id"].startswith(asked)] for asked in (first, second)
     ]

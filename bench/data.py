@@ -1,6 +1,6 @@
-"""A cohort and its image cache, as arrays that training and prediction index.
+"""A cohort and the places of its images in the cache, as arrays that training and prediction index.
 
-Legend: N images, K findings, T further heads, H height, W width.
+Legend: N images, K findings, T further heads.
 """
 
 import hashlib
@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.config import RunConfig
 from bench.headtargets import targets
-from bench.plan import states
+from bench.plan import FEATURES_OF, states
 from harmonize.cache import ImageCache
 
 
@@ -41,30 +39,9 @@ def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, taugh
     return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), further)
 
 
-def probe_rows(patient_id: NDArray[np.object_], most: int = 2000) -> NDArray[np.int64]:
+def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURES_OF) -> NDArray[np.int64]:
     """Return the places of a fixed sample: the first image of each patient, `most` patients by hash of their id."""
     _, first = np.unique(patient_id.astype(str), return_index=True)
     digest = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
     order = sorted(range(len(first)), key=digest.__getitem__)[:most]
     return np.sort(first[order]).astype(np.int64)
-
-
-class Feed:
-    """Gives batches of cached images as uint8 tensors [N, H, W] on the device.
-
-    The whole cache lies on the GPU when it takes at most half of the free memory; else batches are copied from the
-    memory-mapped file, pinned.
-    """
-
-    def __init__(self, images: NDArray[np.uint8], device: torch.device) -> None:
-        self.images, self.device = images, device
-        self.resident: Tensor | None = None
-        if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
-            self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-
-    def __call__(self, rows: NDArray[np.int64]) -> Tensor:
-        """Return the images at `rows`."""
-        if self.resident is not None:
-            return self.resident[torch.from_numpy(rows).to(self.device)]
-        batch = torch.from_numpy(self.images[rows])
-        return batch.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else batch

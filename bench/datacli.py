@@ -39,8 +39,8 @@ def phantom(
     quiet: QuietOption = False,
 ) -> None:
     """Write six synthetic hospitals in the layouts of the real datasets."""
+    from bench.devices import default_workers
     from bench.display import choose_display
-    from bench.study import default_workers
     from harmonize.phantom import PhantomSettings, write_cohorts
 
     names = ("mimic", "nih", "padchest", "vindr", "brax")
@@ -64,9 +64,9 @@ def people(
     quiet: QuietOption = False,
 ) -> None:
     """Read sex and age from VinDr's DICOM headers, once; as people.csv in its folder they are part of the cohort."""
+    from bench.devices import default_workers
     from bench.display import choose_display
     from bench.store import write_bytes
-    from bench.study import default_workers
     from harmonize.datasets.vindr import images
     from harmonize.people import read_people
 
@@ -139,9 +139,9 @@ def _specs(
 
     if data is not None:
         return read_data(data)
+    from bench.devices import default_workers
     from bench.plan import phantom_root, phantom_specs
     from bench.store import Store
-    from bench.study import default_workers
 
     opened = Store.open(store)
     typer.echo(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.ops import geometry, input_size, learnt_op, parse
+from bench.ops import geometry, input_size, learnt_op, padded, parse
 from bench.registry import Registry
 from harmonize.cohort import Cohort
 from harmonize.findings import FINDINGS, PRESENT, UNCERTAIN
@@ -103,7 +103,7 @@ def _toned(
 
     op = learnt_op(variant.facts.get("ops", ()))
     teaching = [image for (name, _), image in formed.items() if name == home] or list(formed.values())
-    learnt = {op: learn(op, [torch.from_numpy(np.stack(teaching))])} if op else {}
+    learnt = {op: learn(op, [torch.from_numpy(np.stack(teaching))], padded=padded(variant.facts))} if op else {}
     tone = Tone.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
     return {place: tone(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}
 

@@ -8,6 +8,9 @@ side, and averages nothing. This module says what they are; `bench.average` make
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.combine import TTA, Ensemble, View
 from bench.config import RunConfig
 from bench.run import Run
@@ -101,3 +104,17 @@ def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
         table_facts(folder / "predictions" / f"{name}.parquet") != prediction_facts(store, derived, name, cohort_id)
         for name, cohort_id in cohorts.items()
     )
+
+
+def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the logit [N, K] of the mean of M probabilities, finite for all finite logits.
+
+    log(mean p) - log(mean (1 - p)), each a log-sum of logs: nothing is rounded to 0 or 1 on the way.
+
+    >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
+    [[0.0]]
+    """
+    z_MNK = logit_MNK.astype(np.float64)
+    log_p_MNK, log_q_MNK = -np.logaddexp(0, -z_MNK), -np.logaddexp(0, z_MNK)
+    mean_NK = np.logaddexp.reduce(log_p_MNK, axis=0) - np.logaddexp.reduce(log_q_MNK, axis=0)
+    return np.asarray(mean_NK, np.float32)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.grid import Grid
 from bench.gridfile import shipped_grids
+from bench.integrity import examine_store
 from bench.registry import Registry
 from bench.store import Store
 from harmonize.errors import CxrError
@@ -29,13 +30,13 @@ def examine(
     """Return what was looked at, in the order a user meets it.
 
     With `images` every image of the cohorts is opened; what was seen of it is kept in the store, so that an
-    interrupted check goes on and a second one is quick.
+    interrupted check goes on and a second one is quick. Every table and every weights file of the store is then read, too.
     """
     checks = [_python(), *_packages(), *_registry(registry_file)]
     if data:
         checks += _data(data, store if images else None, workers, progress)
     if store.exists():
-        checks.append(_store(store))
+        checks += _store(store, images, progress)
     return checks
 
 
@@ -119,12 +120,14 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
     return checks
 
 
-def _store(store: Path) -> Check:
+def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
+    """Return how many runs there are in which state, and what is wrong with the store."""
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
-        return _check("store", False, str(error).replace("\n", "; "))
+        return [_check("store", False, str(error).replace("\n", "; "))]
     states = [opened.state(i) for i in opened.run_ids()]
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
-    return _check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free")
+    found = examine_store(opened, files, progress)
+    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *found]

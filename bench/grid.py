@@ -8,11 +8,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
+from bench.analyses import Analysis, read_analyses
 from bench.combine import Ensemble, read_ensembles, read_tta
 from bench.config import NAMED, RunConfig, Split, from_dict
 from bench.gridfile import find, load, merge
 from bench.heads import check_heads
-from bench.ops import augment_steps, geometry, input_size
+from bench.ops import check_augmentation, geometry, input_size
 from bench.published import Published, read_published
 from bench.registry import Registry
 from bench.trainable import check_trainable, with_its_kind
@@ -42,8 +43,9 @@ class PhantomChoice:
 
 
 RESERVED = {"away"}
-_KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "phantom", "include", "base", "sweeps",
-         "skip", "label_sources", "tta", "ensembles", "references")  # fmt: skip
+_KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "limit", "phantom", "include",
+         "base", "sweeps",
+         "skip", "label_sources", "tta", "ensembles", "references", "analyses")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Grid:
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
+    analyses: tuple[Analysis, ...] = ()
 
     @property
     def train_on(self) -> str:
@@ -130,6 +133,7 @@ class Grid:
             tta,
             ensembles,
             read_published([Path(name) for name in references]),
+            read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
         )
 
 
@@ -162,9 +166,7 @@ def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
 
 
 def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
-    base = dict(raw.get("base") or {})
-    if "split" in raw:
-        base.setdefault("split", raw["split"])
+    base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
     sweeps = raw.get("sweeps") or [{}]
     skips = raw.get("skip") or []
     for label, blocks in (("sweeps", sweeps), ("skip", skips)):
@@ -233,7 +235,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{place}.{key}")
     geometry(registry.find("preprocessing", config.preprocessing, place).facts)
-    augment_steps(registry.find("augmentation", config.augmentation, place).options.get("steps", ()))
+    check_augmentation(registry.find("augmentation", config.augmentation, place))
     if "kind" not in block.get("schedule", {}):
         config = with_its_kind(config, registry.find("optimizers", config.optimizer, place))
     return config
@@ -242,7 +244,8 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
 def _possible(config: RunConfig, registry: Registry, place: str) -> None:
     """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
     optimizer = registry.find("optimizers", config.optimizer, place)
-    check_trainable(config, optimizer, place)
+    loss = registry.find("losses", config.loss, place)
+    check_trainable(config, optimizer, loss, place)
     architecture = registry.find("architectures", config.architecture, place)
     size = input_size(registry.find("preprocessing", config.preprocessing, place).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
@@ -256,8 +259,8 @@ def _possible(config: RunConfig, registry: Registry, place: str) -> None:
     if needed != config.blank:
         what = f"{config.uncertainty} leaves out what is not mentioned, `blank: {config.blank}` does not"
         raise ConfigError(what, f"{place}.blank", f"write `blank: {needed}` beside it")
-    if policy.facts.get("states", 1) != 1 and registry.find("losses", config.loss, place).use != "bench.losses:bce":
-        fix = "use `loss: bce`, which becomes the cross-entropy over three states"
+    if policy.facts.get("states", 1) != 1 and (loss.use != "bench.losses:bce" or loss.options):
+        fix = "use `loss: bce`, without options: it becomes the cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be learnt with {config.loss}", f"{place}.loss", fix)
 
 

@@ -1,14 +1,17 @@
 """The decoded images of a plan: made once, looked at for doubles, and what a run still lacks."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from bench.csvtext import csv_text
+from bench.intact import whole
 from bench.ops import geometry
 from bench.plan import CohortRef, Plan, home_split
 from bench.run import Run
 from bench.store import Progress, Store, short_hash, table_facts, write_bytes
-from harmonize.cache import ImageCache, open_cache
+from harmonize.cache import Forecast, ImageCache, file_states, forecast, open_cache
 from harmonize.errors import DatasetError
 from harmonize.pixels import Geometry
 
@@ -22,20 +25,79 @@ def geometry_of(run: Run) -> Geometry:
 
 
 def open_images(
-    store: Store, ref: CohortRef, geometry: Geometry, workers: int = 1, progress: Progress | None = None
+    store: Store,
+    ref: CohortRef,
+    geometry: Geometry,
+    workers: int = 1,
+    progress: Progress | None = None,
+    states: pd.DataFrame | None = None,
 ) -> ImageCache:
-    """Open the decoded images of a cohort, decoding what is not there yet."""
-    table = pd.read_parquet(ref.table, columns=["image_id", "path"])
-    folder = store.root / "cache" / short_hash(str(ref.root.resolve()).encode())  # two datasets may have one name
-    return open_cache(ref.name, ref.root, table, geometry, folder, workers=workers, progress=progress)
+    """Open the decoded images of a cohort, decoding what is not there yet; `states` of its files, where they are known."""
+    table = _listed(ref)
+    return open_cache(ref.name, ref.root, table, geometry, _folder(store, ref), workers, progress, states)
 
 
-def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str], ImageCache]:
-    """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key)."""
+def _listed(ref: CohortRef) -> pd.DataFrame:
+    """Return image_id and path of every image of a cohort."""
+    return pd.read_parquet(ref.table, columns=["image_id", "path"])
+
+
+def _states(plan: Plan) -> dict[str, pd.DataFrame]:
+    """Return the states of all files, by cohort."""
+    return {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
+
+
+def _folder(store: Store, ref: CohortRef) -> Path:
+    """Return where the caches of a cohort lie: two datasets may have one name."""
+    return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
+
+
+def decoding(plan: Plan, workers: int, states: Mapping[str, pd.DataFrame]) -> Forecast:
+    """Return what decoding the images of a plan will take: how many are left, all pixels on disk, seconds from now."""
+    found = decoding_each(plan, plan.runs, workers, states).values()
+    return Forecast(*(sum(getattr(each, name) for each in found) for name in ("images", "num_bytes", "seconds")))
+
+
+def decoding_each(
+    plan: Plan, runs: Sequence[Run], workers: int, states: Mapping[str, pd.DataFrame] | None = None
+) -> dict[tuple[str, str], Forecast]:
+    """Return what decoding the images of some runs will take, by (cohort, geometry key)."""
+    states = _states(plan) if states is None else states
+    return {
+        (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
+        for ref in plan.refs
+        for form in dict.fromkeys(geometry_of(run) for run in runs)
+    }
+
+
+def told(work: Forecast, workers: int) -> str:
+    """Return a forecast as a sentence.
+
+    >>> told(Forecast(224_316, 22_969_958_400, 4000.0), 8)
+    '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
+    """
+    long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
+    size = f"{work.num_bytes / 1e9:.4g} GB" if work.num_bytes >= 1e9 else f"{work.num_bytes / 1e6:.3g} MB"
+    where = f"{workers} processes" if workers > 1 else "one process"
+    return f"{work.images:,} images to decode, about {long} in {where}; all pixels then take {size}"
+
+
+def prepare(
+    plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None
+) -> dict[tuple[str, str], ImageCache]:
+    """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key).
+
+    `say` gets a line about size and time before the first is decoded, where any is left.
+    """
+    states = _states(plan)
+    if say is not None:
+        work = decoding(plan, workers, states)
+        if work.images:
+            say(told(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
         for ref in plan.refs:
-            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress)
+            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress, states[ref.name])
     for (name, _), cache in caches.items():
         if not (cache.index["reason"] == "").any():
             reason = cache.index["reason"].iloc[0]
@@ -51,11 +113,11 @@ def prepare(plan: Plan, workers: int, progress: Progress) -> dict[tuple[str, str
         rows = pd.concat(bad).drop_duplicates()
         path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
         if len(rows) or path.is_file():
-            write_bytes(path, rows.to_csv(index=False).encode())
+            write_bytes(path, csv_text(rows).encode())
         doubts = plan.cohorts[ref.name].doubts
         path = plan.store.root / "cohorts" / f"doubts-{ref.name}.csv"
         if len(doubts) or path.is_file():
-            write_bytes(path, doubts.to_csv(index=False).encode())
+            write_bytes(path, csv_text(doubts).encode())
     return caches
 
 
@@ -72,13 +134,15 @@ def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
 def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
     """Whether a run is not finished: it lacks a file, or predictions on images as they are now."""
     folder, key = plan.store.run_dir(run.id), geometry_of(run).key
-    if plan.store.state(run.id) != "done" or not all((folder / name).is_file() for name in COMPLETE):
+    if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
+        return True
+    if not all(whole(folder / name) for name in COMPLETE):
         return True
     for ref in plan.refs:
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
         if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
             return True
-        if not (folder / "features" / f"{ref.name}.npz").is_file():
+        if not whole(folder / "features" / f"{ref.name}.npz"):
             return True
     return False
 

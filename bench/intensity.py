@@ -11,16 +11,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from bench.transfer import constant, to_device
+
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the foreground
 _DARK = 6  # of 255: the least gray value above 0.02, where the foreground begins
 
 Reference = Mapping[str, Sequence[float]]  # by op: landmarks in [0, 1], or the share of pixels by gray value
 
 
-def histograms(image_NHW: Tensor) -> Tensor:
-    """Return how many pixels of each uint8 image have each gray value: int64 [N, V]."""
+def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
+    """Return how many pixels of each uint8 image have each gray value: int64 [N, V]; `padded`: 0 is padding, not counted."""
     place = image_NHW.flatten(1).int() + 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
-    return torch.bincount(place.flatten(), minlength=256 * len(image_NHW)).view(-1, 256)
+    place, total = place.flatten(), 256 * len(image_NHW)
+    if image_NHW.device.type == "cpu":
+        count_NV = torch.bincount(place, minlength=total).view(-1, 256)
+    else:  # there bincount would wait for the largest place
+        ones, zeros = (
+            make(size, dtype=torch.int64, device=place.device)
+            for make, size in ((torch.ones, len(place)), (torch.zeros, total))
+        )
+        count_NV = zeros.scatter_add_(0, place.long(), ones).view(-1, 256)
+    if padded:
+        count_NV[:, 0] = 0
+    return count_NV
 
 
 def look_up(image_NHW: Tensor, table_NV: Tensor) -> Tensor:
@@ -39,7 +52,7 @@ def landmarks(count_NV: Tensor) -> Tensor:
     lit_NV[:, :_DARK] = 0
     lit_NV = torch.where(lit_NV.any(1, keepdim=True), lit_NV, count_NV)
     below_NV = lit_NV.cumsum(1)
-    share_L = torch.tensor(LANDMARKS, dtype=torch.float64, device=count_NV.device) / 100
+    share_L = constant(LANDMARKS, count_NV.device, torch.float64) / 100
     place_NL = share_L * (below_NV[:, -1:] - 1)
     low_NL, high_NL = (torch.searchsorted(below_NV, p.long(), right=True) for p in (place_NL.floor(), place_NL.ceil()))
     return torch.lerp(low_NL.double(), high_NL.double(), place_NL - place_NL.floor())
@@ -53,7 +66,7 @@ def histstd(count_NV: Tensor, standard: Sequence[float]) -> Tensor:
     """
     own_NL = landmarks(count_NV)
     gray_NV = torch.arange(256, dtype=torch.float64, device=count_NV.device).expand(len(count_NV), -1)
-    standard_NL = own_NL.new_tensor(list(standard)).expand_as(own_NL)
+    standard_NL = constant(tuple(standard), own_NL.device, own_NL.dtype).expand_as(own_NL)
     flat_N1 = own_NL[:, -1:] <= own_NL[:, :1]
     return interpolate(gray_NV, own_NL, standard_NL).clamp(0, 1).masked_fill(flat_N1, 0).float()
 
@@ -63,13 +76,14 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
 
     Equal to skimage.exposure.match_histograms with an image of that histogram as its reference.
     """
-    reference_V = torch.tensor(list(reference), dtype=torch.float64, device=count_NV.device)
+    reference_V = constant(tuple(reference), torch.device("cpu"), torch.float64)
     value_R = torch.nn.functional.pad(reference_V.nonzero()[:, 0], (1, 0), value=-1)
     value_R[0] = value_R[1]  # darker than the darkest is the darkest
     share_R = reference_V[value_R].cumsum(0) - reference_V[value_R[0]]
-    share_NV = count_NV.cumsum(1).double() / count_NV.sum(1, keepdim=True)
+    share_NV = count_NV.cumsum(1).double() / count_NV.sum(1, keepdim=True).clamp(min=1)
+    share_R, value_R = (to_device(each, count_NV.device) for each in (share_R / share_R[-1], value_R.double()))
     rows = (len(count_NV), -1)
-    matched_NV = interpolate(share_NV, (share_R / share_R[-1]).expand(rows), value_R.double().expand(rows))
+    matched_NV = interpolate(share_NV, share_R.expand(rows), value_R.expand(rows))
     return (matched_NV / 255).float()
 
 
@@ -85,20 +99,21 @@ def interpolate(x_NX: Tensor, from_NP: Tensor, to_NP: Tensor) -> Tensor:
 TABLES: Mapping[str, Callable[[Tensor, Sequence[float]], Tensor]] = {"histstd": histstd, "histmatch": histmatch}
 
 
-def learn(op: str, batches: Iterable[Tensor]) -> list[float]:
+def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[float]:
     """Return the reference of an op from uint8 images [N, H, W]: the same numbers whatever the size of the batches.
 
     histstd    the mean over images of their landmarks, the first at 0 and the last at 1; images without contrast
                do not count
-    histmatch  the mean over images of their histograms, as shares
+    histmatch  the histogram of all images' pixels, as shares
+    `padded`: gray value 0 is padding and counts nowhere.
     Raises ValueError when no image can teach.
     """
     if op == "histmatch":
-        total_V = torch.zeros(256, dtype=torch.int64)  # images of one size: their mean is that of all pixels
+        total_V = torch.zeros(256, dtype=torch.int64)
         for batch in batches:
-            total_V += histograms(batch).sum(0).cpu()
+            total_V += histograms(batch, padded=padded).sum(0).cpu()
         return [float(share) for share in total_V.double() / total_V.sum()]
-    own_NL = torch.cat([landmarks(histograms(batch)).cpu() for batch in batches])
+    own_NL = torch.cat([landmarks(histograms(batch, padded=padded)).cpu() for batch in batches])
     low_N1, high_N1 = own_NL[:, :1], own_NL[:, -1:]
     seen = (high_N1 > low_N1)[:, 0]
     if not bool(seen.any()):

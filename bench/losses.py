@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, logsigmoid
 
+from bench.transfer import constant
+
 
 def bce(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, pos_weight: Sequence[float] | Tensor | None = None
@@ -150,6 +152,7 @@ _TINY = 1e-30  # 0 has no gradient under a power below 1
 def _cross_entropy(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, pos_weight: Sequence[float] | Tensor | None = None
 ) -> Tensor:
-    pos_weight_K = None if pos_weight is None else torch.as_tensor(pos_weight, device=logit_NK.device)
+    if pos_weight is not None and not isinstance(pos_weight, Tensor):
+        pos_weight = constant(tuple(pos_weight), logit_NK.device)
     target_NK = known(target_NK, weight_NK)
-    return binary_cross_entropy_with_logits(logit_NK.float(), target_NK, reduction="none", pos_weight=pos_weight_K)
+    return binary_cross_entropy_with_logits(logit_NK.float(), target_NK, reduction="none", pos_weight=pos_weight)

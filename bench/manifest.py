@@ -1,12 +1,16 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bench.config import RunConfig, from_dict, full
+from bench.job import analysis_jobs
+from bench.ops import geometry
 from bench.plan import Plan
 from bench.registry import Entry
 from bench.scoring.parts import Settings
@@ -15,10 +19,10 @@ from harmonize import labelmap
 from harmonize.cache import ImageCache
 from harmonize.errors import StoreError
 
-SCHEMA = 2  # 2: derived runs and references
+SCHEMA = 3  # 2: derived runs and references; 3: analyses
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is ranked is found once and kept
 class Manifest:
     """What `bench run` planned, read back from the store."""
 
@@ -32,15 +36,32 @@ class Manifest:
             min_count=int(self.content["min_count"]),
             bins=int(self.content["bins"]),
             mapping=self.content["mapping"],
+            threshold=str(self.content.get("threshold", "f1_max")),
             further=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
         )
+
+    @property
+    def of_bundles(self) -> bool:
+        """Whether it was made of bundles: predictions without features, labels without native ones, ordinals for ids."""
+        return "bundles" in self.content
+
+    @property
+    def scores(self) -> Path:
+        """Return where the scores of its runs lie; those of a grid scored again apart from the first ones."""
+        folder = self.store.root / "scores"
+        return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
+
+    def uncounted(self, findings: Sequence[str]) -> list[str]:
+        """Return which of these findings a grid that was scored again leaves out."""
+        counted = self.content.get("counted", findings)
+        return [finding for finding in findings if finding not in counted]
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
         """Return the runs that train, in the order of the grid: what is ranked, and what every sentence is about."""
         return list(self.content["runs"])
 
-    @property
+    @cached_property
     def ranked(self) -> list[Mapping[str, Any]]:
         """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
 
@@ -61,6 +82,16 @@ class Manifest:
     def cohorts(self) -> list[Mapping[str, Any]]:
         """Return the cohorts, home first."""
         return list(self.content["cohorts"])
+
+    @property
+    def analyses(self) -> list[Mapping[str, Any]]:
+        """Return the analyses that were asked for: name, identity, run, per_run, folder."""
+        return list(self.content["analyses"])
+
+    @property
+    def places(self) -> list[tuple[str, str, str, str]]:
+        """Return name, role, id and headline split of each cohort."""
+        return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
 
     def config(self, run: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a planned run."""
@@ -102,6 +133,20 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
     return Manifest(store, content)
 
 
+def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
+    """Return a grid that planned the run (the one named, else the first), and the run as planned.
+
+    Raises StoreError when there is none.
+    """
+    for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
+        manifest = read_manifest(store, name)
+        for run in (*manifest.runs, *manifest.derived):
+            if run["id"] == run_id:
+                return manifest, run
+    where, fix = str(store.root / "grids"), "name the grid that it is of, or run that grid again"
+    raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
+
+
 def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> None:
     """Write grids/<name>.json: all that scoring and reporting need beside run folders and cohort tables.
 
@@ -122,6 +167,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
                 "absent": cohort.flow["absent"],
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
+                "no_lungs": _no_lungs(plan, own),
                 "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
             }
         )
@@ -131,6 +177,8 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
             "config": full(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
+            "licence": run.entries["architecture"].licence,  # of its pretrained weights
+            "corpus": run.entries["architecture"].facts.get("corpus", ""),  # what these had seen
         }
         for run in plan.runs
     ]
@@ -163,6 +211,32 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "runs": runs,
         "derived": made,
         "references": [asdict(row) for row in grid.references],
+        "analyses": _analyses(plan),
+        "label_sources": [list(pair) for pair in grid.label_sources],
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
     }
     write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))
+
+
+def _no_lungs(plan: Plan, caches: Mapping[str, ImageCache]) -> dict[str, float]:
+    """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
+    rates = {}
+    for run in plan.runs:
+        rate = caches[geometry(run.preprocessing).key].fallback_rate
+        if rate is not None:
+            rates[run.entries["preprocessing"].title] = rate
+    return rates
+
+
+def _analyses(plan: Plan) -> list[dict[str, Any]]:
+    """Return where each analysis that the plan asks for is, and what it is of."""
+    return [
+        {
+            "name": job.analysis.name,
+            "identity": job.analysis.identity,
+            "run": job.run.id,
+            "per_run": job.analysis.kind.per_run,
+            "folder": str(job.folder.relative_to(plan.store.root)),
+        }
+        for job in analysis_jobs(plan, plan.runs)
+    ]

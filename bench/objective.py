@@ -7,7 +7,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.data import Examples
@@ -57,7 +59,8 @@ def teaching(run: Run, train: Examples, device: torch.device) -> Teaching:
 class Objective(nn.Module):
     """The run's loss on what is taught. Its own parameters, where it has any, are learnt with the network's.
 
-    Every further head adds its cross-entropy over the images that teach it, times its weight (`head_weights`).
+    Every further head adds its cross-entropy over the images that teach it, times its weight (`head_weights`). With
+    `pretraining` the findings' loss is plain cross-entropy, whatever the run's own is.
     """
 
     def __init__(self, run: Run, taught: Teaching) -> None:
@@ -69,6 +72,7 @@ class Objective(nn.Module):
         for head in self.heads:
             if head.finding is not None:
                 self.weight_NK[:, head.finding] = 0.0  # the head's loss teaches it
+        self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
         if self.states == 1:
             self.loss = build_loss(run.entries["loss"], taught.target_NK, self.weight_NK)
@@ -76,8 +80,9 @@ class Objective(nn.Module):
     def forward(self, output_NO: Tensor, place_N: Tensor) -> Tensor:
         """Return the mean loss of the training images at `place_N`, as their pairs weigh."""
         output_NO, taught, width = output_NO.float(), self.taught, self.weight_NK.shape[1] * self.states
-        finding_NX = output_NO[:, :width]
-        total = self.loss(finding_NX, taught.target_NK[place_N], self.weight_NK[place_N])
+        finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
+        loss = bce if self.pretraining else self.loss
+        total = loss(finding_NX, taught.target_NK[place_N], self.weight_NK[place_N])
         if self.heads:
             total = self.findings_weight * total
             logit_NK, logit_NT = finding_logits(finding_NX, self.states), iter(output_NO[:, width:].T)
@@ -90,9 +95,13 @@ class Objective(nn.Module):
         """Return how much the images at `place_N` weigh in a mean over a larger batch."""
         return self.weight_NK[place_N].sum()
 
+    def learns(self) -> NDArray[np.bool_]:
+        """Return which training images surely weigh something [N]: a batch with one of them is no batch of nothing."""
+        return (self.weight_NK.sum(dim=1) > 1e-6).cpu().numpy()
+
     def after_step(self) -> None:
         """Do what the loss needs after each optimizer step, e.g. keep a dual variable in its range."""
-        if hasattr(self.loss, "after_step"):
+        if hasattr(self.loss, "after_step") and not self.pretraining:
             self.loss.after_step()
 
 

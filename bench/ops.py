@@ -7,22 +7,31 @@ from typing import TYPE_CHECKING, Any
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bench.registry import Entry
     from harmonize.pixels import Geometry
 
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # what is cut out: done once, in the image cache
 CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighbouring pixels: done once, on uint8, before everything else
 TABLE_OPS = ("histstd", "histmatch")  # one 256-entry table for each image, before augmentation; learnt at home
 TONE_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
-AUGMENT_STEPS = {  # of `bench.augment:chain`, with their options
-    "crop": {"share", "p"},
-    "hflip": {"p"},
-    "warp": {"rotate", "translate", "scale", "p"},
-    "jitter": {"brightness", "contrast", "p"},
-    "gamma": {"low", "high", "p"},
-    "blur": {"sigma", "p"},
-    "erase": {"area", "ratio", "p"},
-    "border": {"most", "p"},
+_SHARE, _HALF, _BELOW_1 = (
+    ("a number from 0 to 1", 0.0, 1.0),
+    ("a number from 0 to 0.5", 0.0, 0.5),
+    ("a number from 0 to 0.99", 0.0, 0.99),
+)
+_DEGREES, _ABOVE_0 = ("degrees from 0 to 180", 0.0, 180.0), ("a number above 0", 1e-3, 1e3)
+AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {  # of `bench.augment:chain`, with their options and what these may be
+    "crop": {"share": _SHARE, "p": _SHARE},
+    "hflip": {"p": _SHARE},
+    "warp": {"rotate": _DEGREES, "translate": _SHARE, "scale": _BELOW_1, "p": _SHARE},
+    "jitter": {"brightness": _SHARE, "contrast": _SHARE, "p": _SHARE},
+    "gamma": {"low": _ABOVE_0, "high": _ABOVE_0, "p": _SHARE},
+    "blur": {"sigma": _SHARE, "p": _SHARE},
+    "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
+    "border": {"most": _HALF, "p": _SHARE},
 }
+_PAIRS = {"area", "ratio"}  # options that are [least, greatest]
+_AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
 
 _STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, TONE_OPS)) for name in names}
 _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
@@ -59,6 +68,11 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
         return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe, region)
     except (ValueError, TypeError) as error:
         raise ConfigError(str(error), "preprocessing", "correct the entry") from error
+
+
+def padded(options: Mapping[str, Any]) -> bool:
+    """Return whether gray value 0 of the cached images is padding, and not image: so it is in a letterbox."""
+    return options.get("fit") == "letterbox"
 
 
 def input_size(options: Mapping[str, Any]) -> int:
@@ -103,14 +117,43 @@ def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, A
 def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Return (name, options) of each step of an augmentation, written like ops.
 
-    Raises ConfigError for a step or an option that does not exist.
+    Raises ConfigError for a step or an option that does not exist, or an option that cannot be.
     """
+    if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
+        raise ConfigError(
+            f"steps is {steps!r}, not a list", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
+        )
     named = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
     for name, options in named:
-        if unknown := set(options) - AUGMENT_STEPS[name]:
+        if unknown := options.keys() - AUGMENT_STEPS[name].keys():
             known = ", ".join(sorted(AUGMENT_STEPS[name]))
             raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {known}")
+        for option, value in options.items():
+            _check_number(f"{name}.{option}", value, AUGMENT_STEPS[name][option], pair=option in _PAIRS)
+        if options.get("low", 0.7) > options.get("high", 1.4):
+            raise ConfigError(f"{name}.low is above {name}.high", "augmentation.steps", "give the smaller one as low")
     return named
+
+
+def check_augmentation(entry: "Entry") -> None:
+    """Raise ConfigError for options of one of the project's own augmentations that it cannot work with."""
+    if entry.use == "bench.augment:chain":
+        augment_steps(entry.options.get("steps", ()))
+    for option, value in entry.options.items() if entry.use == "bench.augment:affine" else ():
+        if option in _AFFINE:
+            _check_number(option, value, _AFFINE[option])
+        elif option == "hflip" and type(value) is not bool:
+            raise ConfigError(f"hflip is {value!r}", f"augmentation.{entry.name}", "choose true or false")
+
+
+def _check_number(name: str, value: object, kind: tuple[str, float, float], *, pair: bool = False) -> None:
+    """Raise ConfigError unless a value is a number in the range of its kind, or, of a pair, two that rise."""
+    words, low, high = kind
+    numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]
+    right = all(type(number) in (int, float) and low <= number <= high for number in numbers)
+    if not right or (pair and (len(numbers) != 2 or numbers[0] > numbers[1])):
+        fix = f"give {f'[least, greatest], each {words}' if pair else words}"
+        raise ConfigError(f"{name} is {value!r}", "augmentation", fix)
 
 
 def _named(item: object, what: str, known: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:

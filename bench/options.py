@@ -24,6 +24,23 @@ WeightsOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; 0 = one per core.")]
+TogetherOption = Annotated[int, typer.Option("--together", min=1, help="Devices that train one run together.")]
+PerDeviceOption = Annotated[
+    int, typer.Option("--per-device", min=0, help="Runs that share a GPU (or the cores); 0 = one per GPU.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print the plan, what it will take in hours, disk and memory, and stop.")
+]
+EstimateOption = Annotated[
+    bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: rehearse, to say what the plan will take.")
+]
+ExecutorOption = Annotated[
+    str,
+    typer.Option("--executor", help="local, ray or slurm, with what a run asks for: slurm:partition=gpu,hours=12."),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
+WithImagesOption = Annotated[
+    bool, typer.Option("--with-images", help="Show small pictures of real radiographs in the gallery, too.")
+]

@@ -1,11 +1,7 @@
 """run_one(): one run from its plan to DONE: train, freeze, predict every cohort once, measure cost."""
 
 import contextlib
-import importlib.metadata
 import json
-import os
-import platform
-import subprocess
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -13,27 +9,32 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 
 from bench import cost
-from bench.data import Examples, Feed, examples, probe_rows
+from bench.assemble import HOST, assembled, summoned
+from bench.data import Examples, examples, probe_rows
+from bench.environment import device_name, environment
+from bench.feed import Feed
 from bench.heads import own_outputs
 from bench.images import geometry_of, open_images
+from bench.intact import whole
 from bench.job import Job
 from bench.models import Network, build
 from bench.ops import input_size
-from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split
+from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split, judged_rows
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.reference import reference
 from bench.run import Run
 from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
+from bench.team import Team
 from bench.train import TrainingError, fit
 from harmonize.cache import ImageCache
 from harmonize.seeds import seed_for
 
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")
-PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 
 
 def run_one(job: Job, progress: Progress) -> bool:
@@ -49,31 +50,57 @@ def run_one(job: Job, progress: Progress) -> bool:
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(job.run.config.threads)
-        trained = not all((folder / name).is_file() for name in TRAINED)
-        if trained:
-            _train(job, folder, device, progress)
-        network = frozen(job, folder, device)
-        _predict_all(job, folder, network, device, progress)
-        if not (folder / "cost.json").is_file():
+        trained = not all(whole(folder / name) for name in TRAINED)
+        with assembled(job, trained, device) as team:
+            network = _train_and_predict(job, folder, device, trained, team, progress)
+        if not whole(folder / "cost.json"):
             progress("measure cost", 0, 1)
             _write_cost(job, folder, network, device)
-        if trained or not (folder / "env.json").is_file():
-            write_bytes(folder / "env.json", canonical_json(environment(device, job.run.config.threads, began)))
+        if trained or not whole(folder / "env.json"):
+            write_bytes(
+                folder / "env.json",
+                canonical_json(environment(device, job.run.config.threads, began) | {"devices": 1 + len(job.others)}),
+            )
         (folder / "last.pt").unlink(missing_ok=True)
         (folder / "DONE").touch()
     return True
+
+
+def member() -> None:
+    """Do the part of a further member of a team, as its first member says; it writes nothing."""
+    summons = summoned()
+    job, device = summons.job, torch.device(summons.job.others[summons.rank - 1])
+    if device.type == "cpu":
+        torch.set_num_threads(job.run.config.threads)
+    team = Team.join(summons.rank, summons.size, HOST, summons.port, device)
+    folder = job.store.run_dir(job.run.id)
+    _train_and_predict(job, folder, device, summons.trains, team, lambda *_: None)
+    dist.destroy_process_group()
+
+
+def _train_and_predict(
+    job: Job, folder: Path, device: torch.device, trains: bool, team: Team, progress: Progress
+) -> Network:
+    """Train what is to be trained, predict what is not predicted; return the frozen network."""
+    if trains:
+        _train(job, folder, device, team, progress)
+        team.agree(True)  # the weights are written
+    network = frozen(job, folder, device)
+    _predict_all(job, folder, network, device, team, progress)
+    return network
 
 
 def frozen(job: Job, folder: Path, device: torch.device) -> Network:
     """Return the run's trained network as it is stored: what predicts does not depend on who trained it, and when."""
     from safetensors.torch import load_file
 
-    network = _network(job, None)
+    network = start(job, None)
     network.load_state_dict(load_file(folder / "model.safetensors"))
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _network(job: Job, weights: Path | Literal["hub"] | None) -> Network:
+def start(job: Job, weights: Path | Literal["hub"] | None) -> Network:
+    """Return the network that a run trains, as it is before: random, or with the weights of a file or of timm's hub."""
     config, architecture = job.run.config, job.run.entries["architecture"]
     num_findings, states, seed = len(config.findings), job.run.states, seed_for(config.seed, "weights")
     num_outputs = num_findings * states + len(own_outputs(config))
@@ -81,12 +108,12 @@ def _network(job: Job, weights: Path | Literal["hub"] | None) -> Network:
     return build(architecture.use, options, num_outputs, channels, weights, seed, num_findings, states)
 
 
-def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> None:
-    """Train the run's network and store the chosen epoch's weights and the history."""
+def _train(job: Job, folder: Path, device: torch.device, team: Team, progress: Progress) -> None:
+    """Train the run's network; the first of the team stores the chosen epoch's weights and the history."""
     from safetensors.torch import save_file
 
     run, config, home = job.run, job.run.config, job.refs[0]
-    network = _network(job, run.weights_file or ("hub" if config.weights == "imagenet" else None))
+    network = start(job, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     cache = open_images(job.store, home, geometry_of(run))
     table = pd.read_parquet(home.table)
     split = home_split(table, config)
@@ -97,7 +124,9 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
     reset_peak_memory(device)
     feed, checkpoint = Feed(cache.images, device), folder / "last.pt"
     tone = tone_of(job, folder, network)
-    trained = fit(run, network, tone, feed, train, watched, device, checkpoint, progress)
+    trained = fit(run, network, tone, feed, train, watched, device, checkpoint, progress, team=team)
+    if not team.first:
+        return
     write_table(folder / "history.parquet", trained.history)
     facts = {
         "best_epoch": trained.best_epoch,
@@ -105,6 +134,10 @@ def _train(job: Job, folder: Path, device: torch.device, progress: Progress) -> 
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
         "peak_memory_bytes": peak_memory(device),
     }
+    if trained.stopped:
+        facts["stopped"] = trained.stopped
+    if trained.micro_batch:
+        facts["micro_batch"] = trained.micro_batch
     write_bytes(folder / "trained.json", canonical_json(facts))
     state = {k: v.contiguous().cpu() for k, v in trained.network.state_dict().items()}
     with replacing(folder / "model.safetensors") as temporary:
@@ -117,8 +150,13 @@ def tone_of(job: Job, folder: Path, network: Network) -> Tone:
     return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
 
 
-def _predict_all(job: Job, folder: Path, network: Network, device: torch.device, progress: Progress) -> None:
-    """Write one prediction file per cohort, sealed: the weights' hash before and after must agree."""
+def _predict_all(
+    job: Job, folder: Path, network: Network, device: torch.device, team: Team, progress: Progress
+) -> None:
+    """Write one prediction file per cohort, sealed: the weights' hash before and after must agree.
+
+    The members of a team share the images of a cohort; the first writes.
+    """
     run, columns = job.run, [*job.run.config.findings, *(head.column for head in own_outputs(job.run.config))]
     before = weights_sha256(network)
     tone, geometry = tone_of(job, folder, network), geometry_of(run)
@@ -127,23 +165,18 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
         cache = open_images(job.store, ref, geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": before, "cohort": ref.id}
         stored = table_facts(path)
-        kept = (folder / "features" / f"{ref.name}.npz").is_file()
-        if kept and all(stored.get(k) == facts[k] for k in ("fingerprint", "weights")):
+        there = whole(folder / "features" / f"{ref.name}.npz")
+        if there and all(stored.get(k) == facts[k] for k in ("fingerprint", "weights")):
             continue
         chosen = evaluated(ref, run, cache)
         sample = probe_sample(ref, run, chosen)
-        logit_NK, features = predict(
-            network,
-            tone,
-            Feed(cache.images, device),
-            chosen.rows,
-            device,
-            "fp32",
-            sample,
-            progress,
-            f"predict {ref.name}",
-            further=True,
-        )
+        mine, what = team.share(len(chosen)), f"predict {ref.name}"
+        kept = sample[(sample >= mine.start) & (sample < mine.stop)] - mine.start
+        feed = Feed(cache.images, device)
+        both = predict(network, tone, feed, chosen.rows[mine], device, "fp32", kept, progress, what, further=True)
+        logit_NK, features = team.gather(both[0]), team.gather(both[1])
+        if not team.first:
+            continue
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         _write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
@@ -152,9 +185,9 @@ def _predict_all(job: Job, folder: Path, network: Network, device: torch.device,
         if weights_sha256(network) != before:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
         write_table(path, frame, facts)
-    write_bytes(
-        folder / "seal.json", canonical_json({"weights_before": before, "weights_after": weights_sha256(network)})
-    )
+    seal = {"weights_before": before, "weights_after": weights_sha256(network)}
+    if team.first:
+        write_bytes(folder / "seal.json", canonical_json(seal))
 
 
 def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
@@ -165,18 +198,17 @@ def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
     return examples(table, cache, run.config)
 
 
-def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
-    """Return the places of the images whose features are kept: the test split at home, the headline images away."""
+def judged(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
+    """Return the places of the images that stand for a cohort: the test split at home, the headline images away."""
     table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
-    if ref.role == "home":
-        kept = table["image_id"][home_split(table, run.config) == "test"]
-    else:
-        kept = (
-            table["image_id"]
-            if ref.headline_split == "all"
-            else table["image_id"][table["split"] == ref.headline_split]
-        )
-    inside = np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
+    split = home_split(table, run.config) if ref.role == "home" else table["split"]
+    kept = table["image_id"][judged_rows(ref, split)]
+    return np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
+
+
+def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
+    """Return the places of the images whose features are kept: one per patient of those that stand for the cohort."""
+    inside = judged(ref, run, chosen)
     return inside[probe_rows(chosen.patient_id[inside])]
 
 
@@ -225,49 +257,3 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     return int(lines["VmHWM"].split()[0]) * 1024 if "VmHWM" in lines else None
-
-
-def device_name(device: torch.device, threads: int) -> str:
-    """Return the device in words, e.g. `cpu (1 thread)`."""
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
-
-
-def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:
-    """Return what is good to know about how a run was made; it is never hashed."""
-    versions: dict[str, str] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {
-        "versions": versions,
-        "device": device_name(device, threads),
-        "commit": _commit(),
-        "seconds": time.time() - began,
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-    }
-
-
-def _commit() -> str:
-    """Return the git commit of the sources, with `+` when they are changed, "" when they are not a checkout."""
-    root = Path(__file__).parent.parent
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(  # noqa: S603
-            ["git", "-C", str(root), *arguments],  # noqa: S607
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != root.resolve():
-            return ""  # installed inside somebody else's repository
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""

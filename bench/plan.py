@@ -27,6 +27,7 @@ from harmonize.specs import GOLD, CohortSpec, read_data, with_gold
 from harmonize.splits import assign, shared_patients
 
 EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
+FEATURES_OF = 2000  # patients of a cohort whose features are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,13 @@ def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
         kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
         split = split.where(kept | ~train, "unused")
     return split
+
+
+def judged_rows(ref: CohortRef, split: "pd.Series[str]") -> NDArray[np.bool_]:
+    """Return which rows of a cohort stand for it: the test split at home, the headline images away."""
+    if ref.role == "home":
+        return (split == "test").to_numpy(bool)
+    return np.full(len(split), True) if ref.headline_split == "all" else (split == ref.headline_split).to_numpy(bool)
 
 
 def check_home(cohort: Cohort, config: RunConfig) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data import Feed
+from bench.feed import Feed
 from bench.models import Network
 from bench.ops import images_per_pass
 from bench.store import Progress
+
+_log = logging.getLogger(__name__)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -38,7 +41,8 @@ def predict(
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
     With `further`, one column for each further head follows the findings.
-    features_of holds places in `rows`. The network is in eval mode while it predicts: batch norm is frozen.
+    features_of holds places in `rows`. The network is in eval mode while it predicts: batch norm is frozen. When memory
+    runs out, the images of a pass are halved.
     """
     network.eval()
     dtype = autocast_dtype(precision, device)
@@ -48,21 +52,48 @@ def predict(
     wanted[features_of if features_of is not None else []] = True
     logits: list[NDArray[np.float32]] = []
     features: list[NDArray[np.float16]] = []
-    with context:
-        for start in range(0, len(rows), size):
-            part = slice(start, start + size)
-            x_NCHW = tone(feed(rows[part])).contiguous(memory_format=torch.channels_last)
+    parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+    with context, feed.ahead(rows[part] for part in parts):
+        for part in parts:
+            image_NHW = feed(rows[part])
+            while (both := _pass(network, tone, image_NHW, size, further)) is None:
+                size = halved(size, device)
+            logits.append(both[0].cpu().numpy())
+            if wanted[part].any():
+                features.append(both[1].float().cpu().numpy()[wanted[part]].astype(np.float16))
+            if progress:
+                progress(what, part.stop, len(rows))
+    none = np.empty((0, 0), np.float32)
+    return np.concatenate(logits or [none]), np.concatenate(features or [none.astype(np.float16)])
+
+
+def _pass(
+    network: Network, tone: Callable[[Tensor], Tensor], image_NHW: Tensor, size: int, further: bool
+) -> tuple[Tensor, Tensor] | None:
+    """Return logits and features of images, `size` of them at a time; None when memory ran out and `size` can be less."""
+    logits, features = [], []
+    try:
+        for some_NHW in torch.split(image_NHW, size):
+            x_NCHW = tone(some_NHW).contiguous(memory_format=torch.channels_last)
             output_NO, feature_ND = network.both(x_NCHW)
             logit_NK = network.findings(output_NO.float())
             if further:
                 logit_NK = torch.cat([logit_NK, network.further(output_NO.float())], 1)
-            logits.append(logit_NK.cpu().numpy())
-            if wanted[part].any():
-                features.append(feature_ND.float().cpu().numpy()[wanted[part]].astype(np.float16))
-            if progress:
-                progress(what, min(start + size, len(rows)), len(rows))
-    empty = np.empty((0, 0), np.float16)
-    return np.concatenate(logits), np.concatenate(features) if features else empty
+            logits.append(logit_NK)
+            features.append(feature_ND)
+    except torch.OutOfMemoryError:
+        if size == 1:
+            raise
+        return None
+    return torch.cat(logits), torch.cat(features)
+
+
+def halved(size: int, device: torch.device) -> int:
+    """Return half of `size`, the images of a pass that memory did not suffice for, and say so in the log."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    _log.warning("memory ran out while predicting: %d images at a time from here on, not %d", size // 2, size)
+    return size // 2
 
 
 def weights_sha256(network: torch.nn.Module) -> str:

@@ -4,6 +4,10 @@ A preprocessing entry is `size`, `fit`, perhaps `input`, and a list of ops, see 
 uint8 cache. The rest runs here, and training differs from evaluation in nothing but the augmentation:
 uint8 -> table of the whole image, or / 255 -> [0, 1] -> augmentation -> centre of `input` pixels -> tone ops -> channels.
 
+A letterbox has padding: gray value 0 of the cached image, which is used for nothing else. It counts in no statistics of
+the image, moves with the image when augmentation moves it, and is 0 in what the network gets, after all ops; so is what
+an augmentation blackens or moves in from outside.
+
 N images, C channels, H and W pixels.
 """
 
@@ -14,8 +18,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from bench.handfuls import handfuls
 from bench.intensity import TABLES, Reference, histograms, look_up
-from bench.ops import TONE_OPS, input_size, learnt_op, parse
+from bench.ops import TONE_OPS, input_size, learnt_op, padded, parse
+from bench.transfer import constant
 from harmonize.errors import ConfigError
 
 FOREGROUND = 0.02  # darker is border or collimator: statistics of the image do not count it
@@ -26,24 +32,26 @@ def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     return (x_N1HW - mean[:, None, None]) / std[:, None, None]
 
 
-def minmax(x_N1HW: Tensor, pixels: str = "foreground") -> Tensor:
+def minmax(x_N1HW: Tensor, pixels: str = "foreground", content_N1HW: Tensor | None = None) -> Tensor:
     """Return each image stretched to [0, 1] between its least and greatest foreground value; constant ones give 0."""
-    low, high = _range(x_N1HW, _mask(x_N1HW, pixels))
-    return ((x_N1HW - low) / (high - low + 1e-6)).clamp(0, 1)
+    low, high = _range(x_N1HW, _mask(x_N1HW, pixels, content_N1HW))
+    return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
 
 
-def zscore(x_N1HW: Tensor, pixels: str = "foreground") -> Tensor:
+def zscore(x_N1HW: Tensor, pixels: str = "foreground", content_N1HW: Tensor | None = None) -> Tensor:
     """Return each image with foreground mean 0 and (population) standard deviation 1; constant ones give 0."""
-    mask = _mask(x_N1HW, pixels)
+    mask = _mask(x_N1HW, pixels, content_N1HW)
     low, high = _range(x_N1HW, mask)
+    counted = mask.float()  # once: a product with booleans would make it three times
     count = mask.sum((2, 3), keepdim=True)
-    mean = (x_N1HW * mask).sum((2, 3), keepdim=True) / count
-    variance = ((x_N1HW - mean).square() * mask).sum((2, 3), keepdim=True) / count
-    z_N1HW = (x_N1HW - mean) / (variance.sqrt() + 1e-6)
-    return torch.where(high > low, z_N1HW, 0.0)  # a constant image has a mean with a rounding error, and std 0
+    mean = (x_N1HW * counted).sum((2, 3), keepdim=True) / count
+    away_N1HW = x_N1HW - mean
+    variance = away_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
+    z_N1HW = away_N1HW.div_(variance.sqrt() + 1e-6)
+    return z_N1HW.masked_fill_(~(high > low), 0.0)  # a constant image has a mean with a rounding error, and std 0
 
 
-_TONE_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore, "imagenet": imagenet}
+_TONE_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class Tone:
     """What a preprocessing entry does after the cache, for a network's own mean and std.
 
     One input channel gets the average of the three means and of the three stds. `input` is the side of the centre that
-    the network sees, 0 for all. `reference` holds what histstd and histmatch have learnt.
+    the network sees, 0 for all. `reference` holds what histstd and histmatch have learnt. `padded`: gray value 0 is padding.
     Raises ConfigError for an op or an option that does not exist, an order that cannot be, or a reference not learnt.
     """
 
@@ -61,9 +69,17 @@ class Tone:
     in_channels: int = 3
     input: int = 0
     reference: Reference = field(default_factory=dict)
+    padded: bool = False
+    learnt: str | None = field(init=False, repr=False, compare=False)  # the op that needs the reference
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
+        init=False, repr=False, compare=False
+    )  # tone ops, with options
 
     def __post_init__(self) -> None:
         learnt = learnt_op(self.ops)
+        steps = tuple((name, options) for name, options in parse(self.ops) if name in TONE_OPS)
+        for name, value in (("learnt", learnt), ("steps", steps)):  # read once: a batch has no time for it
+            object.__setattr__(self, name, value)
         if learnt is not None and learnt not in self.reference:
             raise ConfigError(f"{learnt} has no reference", "preprocessing.ops", "learn it on training images first")
         try:
@@ -82,36 +98,57 @@ class Tone:
     ) -> Self:
         """Return the tone of a registry entry's facts."""
         seen = input_size(preprocessing) if "input" in preprocessing else 0
-        return cls(preprocessing.get("ops", []), mean, std, in_channels, seen, reference or {})
+        return cls(preprocessing.get("ops", []), mean, std, in_channels, seen, reference or {}, padded(preprocessing))
 
     def __call__(self, image_NHW: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], of uint8 images; `augment` maps [N, 1, H, W] in [0, 1]."""
-        x_N1HW = self.gray(image_NHW)
-        return self.normalise(x_N1HW if augment is None else augment(x_N1HW))
+        x_N1HW, content_N1HW = self.gray(image_NHW), self.content(image_NHW)
+        if augment is not None:
+            x_N1HW = augment(x_N1HW)
+            content_N1HW = None if content_N1HW is None else moved(content_N1HW, augment)
+        return self.normalise(x_N1HW, content_N1HW)
 
     def gray(self, image_NHW: Tensor) -> Tensor:
         """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], each through its table where there is one."""
-        learnt = learnt_op(self.ops)
-        if learnt is None:
+        if self.learnt is None:
             return unit(image_NHW)
-        return look_up(image_NHW, TABLES[learnt](histograms(image_NHW), self.reference[learnt]))
+        count_NV = histograms(image_NHW, padded=self.padded)
+        return look_up(image_NHW, TABLES[self.learnt](count_NV, self.reference[self.learnt]))
 
-    def normalise(self, x_N1HW: Tensor) -> Tensor:
-        """Return the network's input of gray values in [0, 1], each image by itself."""
+    def content(self, image_NHW: Tensor) -> Tensor | None:
+        """Return which pixels of uint8 images are image and not padding, bool [N, 1, H, W]; None where nothing is padded."""
+        return image_NHW[:, None] > 0 if self.padded else None
+
+    def normalise(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
+        """Return the network's input of gray values in [0, 1], each image by itself; 0 where `content` says padding."""
         if self.input:
             top, left = ((side - self.input) // 2 for side in x_N1HW.shape[2:])
-            x_N1HW = x_N1HW[:, :, top : top + self.input, left : left + self.input]
-        for name, options in parse(self.ops):
-            if name not in TONE_OPS:
-                continue
-            scale = {"mean": self._channels(self.mean, x_N1HW), "std": self._channels(self.std, x_N1HW)}
-            given = options | scale if name == "imagenet" else options
-            x_N1HW = _TONE_OPS[name](x_N1HW, **given)
+            centre = (..., slice(top, top + self.input), slice(left, left + self.input))
+            x_N1HW, content_N1HW = x_N1HW[centre], None if content_N1HW is None else content_N1HW[centre]
+        if content_N1HW is not None or self.steps:
+            each = [
+                self._normalise(x_N1HW[part], None if content_N1HW is None else content_N1HW[part])
+                for part in handfuls(x_N1HW)
+            ]
+            x_N1HW = torch.cat(each) if len(each) > 1 else each[0]
         return x_N1HW.expand(-1, self.in_channels, -1, -1)
 
+    def _normalise(self, x_N1HW: Tensor, content_N1HW: Tensor | None) -> Tensor:
+        """Return some images after the tone ops, with one channel where all would be the same."""
+        for name, options in self.steps:
+            if name == "imagenet":
+                x_N1HW = imagenet(
+                    x_N1HW, self._channels(self.mean, x_N1HW), self._channels(self.std, x_N1HW), **options
+                )
+            else:
+                x_N1HW = _TONE_OPS[name](x_N1HW, content_N1HW=content_N1HW, **options)
+        if content_N1HW is not None:
+            x_N1HW = torch.where(content_N1HW, x_N1HW, 0.0)
+        return x_N1HW
+
     def _channels(self, values: tuple[float, float, float], like: Tensor) -> Tensor:
-        chosen = values if self.in_channels == 3 else [sum(values) / 3] * self.in_channels
-        return like.new_tensor(chosen)
+        chosen = values if self.in_channels == 3 else (sum(values) / 3,) * self.in_channels
+        return constant(tuple(chosen), like.device, like.dtype)
 
 
 def unit(image_NHW: Tensor) -> Tensor:
@@ -119,12 +156,30 @@ def unit(image_NHW: Tensor) -> Tensor:
     return image_NHW[:, None].float() / 255
 
 
-def _mask(x_N1HW: Tensor, pixels: str) -> Tensor:
-    """Return which pixels count; an image without foreground counts whole."""
+def moved(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return which pixels are image after an augmentation whose draws do not depend on what it is shown.
+
+    It is shown a picture of the image, white on black, and one of the padding: where the first stays the brighter, is
+    image. So its light does not matter, nor its contrast from a third on, and it need not know that there is padding.
+    """
+    return augment(content_N1HW.float()) > augment((~content_N1HW).float())
+
+
+def _mask(x_N1HW: Tensor, pixels: str, content_N1HW: Tensor | None) -> Tensor:
+    """Return which pixels count; an image without foreground counts whole, padding only where there is nothing else."""
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"pixels is {pixels!r}", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)
-    return mask | ~mask.any(-1, keepdim=True).any(-2, keepdim=True)
+    if content_N1HW is not None:
+        mask &= content_N1HW
+        mask |= content_N1HW & _without(mask)
+    mask |= _without(mask)
+    return mask
+
+
+def _without(mask_N1HW: Tensor) -> Tensor:
+    """Return [N, 1, 1, 1]: which masks are empty."""
+    return ~mask_N1HW.flatten(1).any(1)[:, None, None, None]
 
 
 def _range(x_N1HW: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

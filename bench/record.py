@@ -1,5 +1,6 @@
 """What training has seen so far, and its checkpoint: tensors and plain values, never unpickled."""
 
+import io
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.config import Schedule
 from bench.step import Step
 from bench.store import replacing
 
-FORMAT = 2  # of the checkpoint; one of another format is not used, and training starts again
+FORMAT = 4  # of the checkpoint; one of another format is not used, and training starts again
 
 
 @dataclass(slots=True)
@@ -22,11 +24,14 @@ class Record:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0  # counted from 1
     best_auroc: float = -math.inf
+    spent: float = 0.0  # seconds of training and validation, wall clock
 
-    def add(self, row: dict[str, float], network: nn.Module, selection: str, select_on: str) -> None:
-        """Note an epoch; keep its weights when it is the best so far, or the last."""
+    def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
+        """Note an epoch; keep its weights when it is the best so far, or the last. Epochs before the run's own loss are noted only."""
         self.history.append(row)
-        value = row[f"{select_on}_auroc"]
+        if row["epoch"] <= schedule.pretrain_epochs:
+            return
+        value = row[f"{schedule.select_on}_auroc"]
         if selection == "last" or value > self.best_auroc:
             self.best_epoch, self.best_auroc = int(row["epoch"]), value
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
@@ -39,9 +44,12 @@ class Record:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "best_auroc": self.best_auroc,
+            "spent": self.spent,
         }
+        content = io.BytesIO()  # torch would not say why it cannot write a file: a full disk would be a riddle
+        torch.save(now | mine, content)
         with replacing(path) as temporary:
-            torch.save(now | mine, temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def resume(self, path: Path, run_id: str, step: Step) -> None:
         """Go on from a checkpoint of this run, when there is a whole one."""
@@ -49,7 +57,7 @@ class Record:
         if saved:
             step.load_state_dict(saved)
             self.history, self.best = saved["history"], saved["best"]
-            self.best_epoch, self.best_auroc = saved["best_epoch"], saved["best_auroc"]
+            self.best_epoch, self.best_auroc, self.spent = (saved[key] for key in ("best_epoch", "best_auroc", "spent"))
 
 
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from bench.images import geometry_of, open_images
 from bench.intensity import Reference, learn
-from bench.ops import learnt_op
+from bench.ops import learnt_op, padded
 from bench.plan import CohortRef, home_split
 from bench.run import Run
 from bench.store import Store, canonical_json, write_bytes
 from harmonize.cache import ImageCache
-from harmonize.errors import DatasetError
+from harmonize.errors import DatasetError, StoreError
 
 FILE = "reference.json"
 _BATCH = 64
@@ -34,17 +34,29 @@ def reference(run: Run, store: Store, home: CohortRef, folder: Path) -> Referenc
         return {}
     path = folder / FILE
     if path.is_file():
-        stored: list[float] = json.loads(path.read_text())[op]
-        return {op: stored}
+        return stored_reference(run, folder)
     table, cache = pd.read_parquet(home.table), open_images(store, home, geometry_of(run))
     rows = cache.rows(table.loc[home_split(table, run.config) == "train", "image_id"])
     try:
-        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]))}
+        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
     except ValueError as error:
         fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
         raise DatasetError(f"{op} cannot learn from {home.name}: {error}", str(home.root), fix) from error
     write_bytes(path, canonical_json(learnt))
     return learnt
+
+
+def stored_reference(run: Run, folder: Path) -> Reference:
+    """Return the reference in the run's folder, {} where its preprocessing needs none. Raises StoreError without it."""
+    op = learnt_op(run.preprocessing.get("ops", ()))
+    if op is None:
+        return {}
+    try:
+        stored: list[float] = json.loads((folder / FILE).read_text())[op]
+    except (OSError, ValueError, KeyError) as error:
+        fix = "run the grid again: what is missing is made first"
+        raise StoreError(f"what {op} learnt at home is missing or damaged", str(folder / FILE), fix) from error
+    return {op: stored}
 
 
 def _batches(cache: ImageCache, rows: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -3,14 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.config import NAMED, RunConfig, differing
+from bench.config import NAMED, RunConfig, differing, from_dict
 from bench.registry import Entry, Registry
-from bench.store import canonical_json, short_hash
-from harmonize.errors import SetupError
+from bench.store import Store, canonical_json, short_hash
+from harmonize.errors import ConfigError, SetupError, StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,46 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
         fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
         raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
     return file, f"sha256:{_sha256(file)}"
+
+
+def find_run(store: Store, asked: str) -> str:
+    """Return the id of the one run of the store that begins so.
+
+    Raises StoreError when none or several do.
+    """
+    found = [run_id for run_id in store.run_ids() if asked and run_id.startswith(asked)]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs begin with {asked!r}" if found else f"no run {asked!r} in the store"
+    near = found or get_close_matches(asked, store.run_ids(), 3, 0.0)
+    fix = f"`bench list runs` shows all; e.g. {', '.join(near[:3])}" if near else "make one with `bench run`"
+    raise StoreError(what, str(store.root), fix)
+
+
+def read_run(store: Store, run_id: str) -> Run:
+    """Return a trained run from its run.json alone: no registry and no data are needed, its weights are its own.
+
+    Raises StoreError for a derived run, and for a record that is damaged or was written by another version.
+    """
+    path = store.run_dir(run_id) / "run.json"
+    content = store.read_json(str(path.relative_to(store.root)))
+    if "kind" in content:
+        fix = f"name one of the runs that it is made of: {', '.join(map(str, content.get('sources', [])))}"
+        raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)
+    try:
+        config = from_dict(RunConfig, content["config"], str(path))
+        entries = {}
+        for key, known in content["entries"].items():
+            facts = {k: v for k, v in known.items() if k not in {"use", "with", "version"}}
+            name = str(getattr(config, key))
+            entries[key] = Entry(NAMED[key], name, known["use"], known["with"], facts, name, version=known["version"])
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        fix = "predict with the version that trained it, or train it again"
+        raise StoreError(f"run {run_id} cannot be read: {error}", str(path), fix) from error
+    document = canonical_json(content)
+    if short_hash(document) != run_id:
+        raise StoreError("the run's document is not the one it was named by", str(path), "run the grid again")
+    return Run(run_id, config, entries, document, None)
 
 
 @cache

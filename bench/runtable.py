@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bench.collect import read_table, run_facts, scored_ids, unfinished
+from bench.config import NAMED, flat
 from bench.manifest import Manifest
+from bench.store import remark
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
@@ -23,14 +25,13 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
     configs = {run["id"]: run["config"] for run in manifest.runs}
-    flat = {run_id: _flat(c) for run_id, c in configs.items()}
-    first = next(iter(flat.values()))
-    varied = [
-        k for k in first if k not in {"architecture", "seed", "task"} and len({str(f[k]) for f in flat.values()}) > 1
-    ]
+    plain = {run_id: flat(c) for run_id, c in configs.items()}
+    keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
+    varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
+    varied.sort(key=lambda k: "." in k)  # what stands in a block comes last
     out = {}
     for run in manifest.runs:
-        own = flat[run["id"]]
+        own = plain[run["id"]]
         named = [
             str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
             for k in varied
@@ -38,13 +39,6 @@ def _differences(manifest: Manifest) -> dict[str, str]:
         ]
         out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
     return out
-
-
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with dotted keys in place of blocks."""
-    plain = {key: value for key, value in config.items() if not isinstance(value, Mapping)}
-    blocks = {key: value for key, value in config.items() if isinstance(value, Mapping)}
-    return plain | {f"{key}.{name}": value for key, block in blocks.items() for name, value in block.items()}
 
 
 def runs_table(manifest: Manifest) -> pd.DataFrame:
@@ -67,22 +61,13 @@ def runs_table(manifest: Manifest) -> pd.DataFrame:
                 "of": "",
                 "name": titles["architecture"],
                 "family": run["family"],
-                **{
-                    k: config[k]
-                    for k in (
-                        "architecture",
-                        "optimizer",
-                        "loss",
-                        "uncertainty",
-                        "preprocessing",
-                        "augmentation",
-                        "weights",
-                        "seed",
-                    )
-                },
+                **{k: config[k] for k in (*NAMED, "seed", "train_on")},
+                "corpus": run.get("corpus", "") if config["weights"] != "none" else "",
+                "weights_licence": run["licence"] if config["weights"] != "none" else "",
                 "what": what[run["id"]],
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or apart,
+                "remark": remark(facts["trained"]),
                 "epochs": len(history),
                 "best_epoch": facts["trained"].get("best_epoch", len(history)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
@@ -122,6 +107,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
         "what": what[run["kind"]],
         "state": "started" if reason and state == "done" else state,
         "reason": reason,
+        "remark": "",
         "epochs": 0,
         "best_epoch": 0,
         "seconds": np.nan,

@@ -8,12 +8,23 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.config import Schedule
 from harmonize.seeds import seed_for
 
 
 def shuffled(seed: int, epoch: int, num_images: int) -> NDArray[np.int64]:
     """Return the places of all training images in the order of an epoch."""
     return np.random.default_rng(seed_for(seed, "order", epoch)).permutation(num_images)
+
+
+def batch_of(schedule: Schedule, num_images: int) -> int:
+    """Return how many images an optimizer step takes: all there are where a batch is more, but no forward pass of one.
+
+    >>> batch_of(Schedule(batch_size=64, micro_batch=8), 17)
+    16
+    """
+    size = min(schedule.batch_size, num_images)
+    return size - (size % (schedule.micro_batch or size) == 1)  # batch norm has no variance of one image
 
 
 def passes(num_images: int, batch: int, micro: int) -> Iterator[slice]:

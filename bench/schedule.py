@@ -46,9 +46,16 @@ def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
 
 
 def phase(schedule: Schedule, epoch: int) -> range:
-    """Return the epochs of the phase that `epoch`, counted from 1, belongs to: those with a frozen backbone, or the rest."""
-    frozen = epoch <= schedule.freeze_epochs
-    return range(1, schedule.freeze_epochs + 1) if frozen else range(schedule.freeze_epochs + 1, schedule.epochs + 1)
+    """Return the epochs of the phase that `epoch`, counted from 1, belongs to.
+
+    A phase ends where the backbone begins to learn, and where the run's own loss takes over from cross-entropy.
+
+    >>> [phase(Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3), epoch) for epoch in (1, 2, 4)]
+    [range(1, 2), range(2, 4), range(4, 6)]
+    """
+    ends = sorted({schedule.freeze_epochs, schedule.pretrain_epochs, schedule.epochs} - {0})
+    last = next(end for end in ends if epoch <= end)
+    return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
 
 
 def lr_share(
@@ -67,8 +74,12 @@ def lr_share(
 
 
 def exhausted(schedule: Schedule, history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether `patience` epochs have gone by without a better AUROC on `stop_on`; never before all weights have learnt."""
-    if not schedule.patience or not history:
+    """Whether `patience` epochs have gone by without a better AUROC on `stop_on`.
+
+    Never before all weights have learnt; epochs of cross-entropy that another loss follows are neither best nor counted.
+    """
+    first = schedule.pretrain_epochs
+    if not schedule.patience or len(history) <= first:
         return False
-    best = 1 + int(np.argmax([row[f"{schedule.stop_on}_auroc"] for row in history]))
+    best = first + 1 + int(np.argmax([row[f"{schedule.stop_on}_auroc"] for row in history[first:]]))
     return len(history) - max(best, schedule.freeze_epochs) >= schedule.patience

@@ -109,9 +109,14 @@ class Store:
 
     def reason(self, run_id: str) -> str:
         """Return the last line of a failed run's record, or ""."""
-        path = self.run_dir(run_id) / "FAILED"
-        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return last_line(self.run_dir(run_id) / "FAILED")
+
+    def remark(self, run_id: str) -> str:
+        """Return how the training of a run went other than asked for; "" when it did not, or there is no record of it."""
+        try:
+            return remark(json.loads((self.run_dir(run_id) / "trained.json").read_text()))
+        except (OSError, ValueError):
+            return ""
 
     def read_json(self, *parts: str) -> dict[str, Any]:
         """Return a JSON file of the store.
@@ -128,15 +133,38 @@ class Store:
         return content
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def remark(trained: Mapping[str, Any]) -> str:
+    """Return how a training went other than asked for, "" when it did not, from the facts in trained.json.
+
+    >>> remark({"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "best_epoch": 2})
+    'limit reached: stopped by its limit of 2 hours after 3 of 8 epochs'
+    """
+    said = [f"limit reached: {trained['stopped']}"] if "stopped" in trained else []
+    if "micro_batch" in trained:
+        said.append(
+            f"memory ran out: forward passes, and so batch norm, saw {trained['micro_batch']} images at a time at the end"
+        )
+    return "; ".join(said)
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a record that is not blank, "" without any or without the file."""
+    lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file that appears whole or not at all."""
-    with replacing(path) as temporary:
+    with replacing(path, mode) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; move it there when the block ends well, remove it when it does not."""
+def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
+    """Give a temporary name beside `path`; move it there when the block ends well, remove it when it does not.
+
+    Until then nobody else may read it; `mode` says who may afterwards.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
@@ -145,20 +173,20 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None) -> None:
+def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, mode: int = 0o644) -> None:
     """Write a data frame as Parquet, with facts in its file metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     own = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
-    with replacing(path) as temporary:
+    with replacing(path, mode) as temporary:
         pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}), temporary)
 
 
@@ -212,6 +240,27 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
         stop.set()
         thread.join()
         lock.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a LOCK: alive_here is None where only the machine that it names could tell."""
+
+    pid: int
+    host: str
+    alive_here: bool | None
+
+
+def holder_of(lock: Path) -> Holder:
+    """Return what a LOCK says, at one look."""
+    facts = _read_holder(lock)
+    here = facts.get("host") == os.uname().nodename or not facts
+    pid = facts.get("pid", 0)
+    return Holder(
+        pid if isinstance(pid, int) else 0,
+        str(facts.get("host", "")),
+        _alive(lock, facts, 0) if here and facts else None if facts else False,
+    )
 
 
 def _read_holder(lock: Path) -> dict[str, Any]:

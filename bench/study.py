@@ -1,28 +1,27 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
-import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
-from bench.collect import load_scores, score_all
+from bench.card import write_cards
+from bench.collect import load_scores
 from bench.config import NAMED
 from bench.derive import Derived, waits_for
 from bench.derive import lacks as lacks_derived
-from bench.execute.local import submit, warm_up
+from bench.execute.work import Executor, Work
 from bench.grid import Grid
 from bench.images import check_doubles, fallbacks, lacks, prepare
-from bench.job import DerivedJob, Job
+from bench.job import DerivedJob, Job, analysis_jobs
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.ops import input_size
 from bench.plan import Plan, make_plan
 from bench.registry import Registry, installed
 from bench.run import Run
 from bench.runtable import ranked_ids
+from bench.scoreall import score_all
 from bench.store import Store, replacing
 from harmonize.errors import ConfigError, SetupError
 
@@ -46,11 +45,12 @@ class Result:
 
     done: int
     trained: int
-    failed: dict[str, str]  # run id -> reason
+    failed: dict[str, str]  # id of a run, or of its analysis -> reason
     held: int
     page: Path | None
     derived: int = 0  # finished ones among those asked for
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
+    logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
 
 
 def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
@@ -79,41 +79,52 @@ def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
 
 
 def execute(
-    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device: str, workers: int, display: Display
-) -> Result:
-    """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page."""
+    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
+    with_images: bool = False,
+) -> Result:  # fmt: skip
+    """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page.
+
+    The executor does runs and analyses; up to `workers` processes of this machine decode images.
+    """
     if any(plan.store.state(r.id) != "done" for r in runs):
-        warm_up()
-    caches = prepare(plan, workers, display.progress)
+        executor.prepare()
+    caches = prepare(plan, workers, display.progress, display.say)
     for line in fallbacks(caches):
         display.say(line)
     write_manifest(plan, caches, check_doubles(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
-    tally = _Tally(display)
-    if todo:
-        devices = choose_devices(device, workers, max(r.config.threads for r in todo))
-        names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
-        tally.work([Job(run, plan.store, plan.refs, devices[0]) for run in todo], devices, names)
+    tally = _Tally(display, executor)
+    names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
+    tally.work([Job(run, plan.store, plan.refs) for run in todo], names)
     trained = tally.done
-    _derive(plan, derived, device, workers, tally)
-    page = finish(read_manifest(plan.store, plan.grid.name), None, display)
+    _derive(plan, derived, tally)
+    manifest = read_manifest(plan.store, plan.grid.name)
+    score_all(manifest, display.progress)
+    write_cards(manifest)
+    _analyse(plan, runs, tally)
+    page = write_report(manifest, None, display, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, trained, tally.failed, tally.held, page, finished, waiting)
+    return Result(done, trained, tally.failed, tally.held, page, finished, waiting, tally.logs)
 
 
-def _derive(plan: Plan, derived: Sequence[Derived], device: str, workers: int, tally: "_Tally") -> None:
+def _derive(plan: Plan, derived: Sequence[Derived], tally: "_Tally") -> None:
     """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not waits_for(plan.store, d.sources)]
         todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
-        if todo:
-            devices = choose_devices(device, workers, max(d.config.threads for d in todo))
-            names = {d.id: f"{d.kind} {d.name}" for d in todo}
-            tally.work([DerivedJob(each, plan.store, plan.refs, devices[0]) for each in todo], devices, names)
+        tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
+
+
+def _analyse(plan: Plan, runs: Sequence[Run], tally: "_Tally") -> None:
+    """Do the analyses that are missing or out of date, of the runs that are finished."""
+    finished = [run for run in runs if plan.store.state(run.id) == "done"]
+    jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
+    todo = [job for job in jobs if not job.done]
+    tally.work(todo, {job.id: job.run.config.architecture for job in todo})
 
 
 @dataclass(slots=True)
@@ -121,16 +132,19 @@ class _Tally:
     """What became of the jobs so far."""
 
     display: Display
+    executor: Executor
     done: int = 0
     held: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
 
-    def work(self, jobs: Sequence[Job | DerivedJob], devices: Sequence[str], names: Mapping[str, str]) -> None:
-        """Do the jobs and say how each ended."""
-        for outcome in submit(jobs, devices, self.display.run_progress):
-            name = f"{outcome.run_id} {names[outcome.run_id]}"
+    def work(self, jobs: Sequence[Work], names: Mapping[str, str]) -> None:
+        """Do the jobs, if any, and say how each ended."""
+        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
+            name = f"{outcome.job_id} {names[outcome.job_id]}"
             if outcome.state == "failed":
-                self.failed[outcome.run_id] = outcome.reason
+                self.failed[outcome.job_id] = outcome.reason
+                self.logs[outcome.job_id] = outcome.log
                 self.display.say(f"{name} failed: {outcome.reason}")
             elif outcome.state == "held":
                 self.held += 1
@@ -140,19 +154,30 @@ class _Tally:
                 self.display.say(f"{name} done in {outcome.seconds:.0f} s")
 
 
-def finish(manifest: Manifest, output: Path | None, display: Display) -> Path:
-    """Score what is not scored, write the tables and the page; return the page's path."""
+def finish(
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
+) -> Path:
+    """Score what is not scored, write the tables and the page, or a site; return the page's path."""
     score_all(manifest, display.progress)
-    return write_report(manifest, output, display)
+    return write_report(manifest, output, display, with_images, site)
 
 
-def write_report(manifest: Manifest, output: Path | None, display: Display) -> Path:
-    """Write tables and page from the stored scores."""
+def write_report(
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
+) -> Path:
+    """Write tables and page from the stored scores; with `site` a folder of pages instead.
+
+    `with_images`: pictures of real radiographs may be among them.
+    """
     from bench.tabulate import tables
     from reports.page import render
 
     display.progress("write the leaderboard", 0, 1)
-    collected = tables(manifest)
+    collected = tables(manifest, with_images)
+    if site is not None:
+        from reports.site import write_site
+
+        return write_site(collected, site)
     folder = manifest.store.root / "report" / str(manifest.content["name"])
     if output is None:
         collected.save(folder / "tables")
@@ -190,11 +215,12 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
     That is code that cannot be imported or does not take its options, and timm models that do not exist or do not take
     the images. What came with the project is tested, and is not imported here.
     """
-    own = Registry.read(installed("registry.yaml")).sections
+    came = installed("registry.yaml")
+    own = (registry if registry.path.resolve() == came.resolve() else Registry.read(came)).sections
     named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
     for section, name in sorted(named):
         entry = registry.find(section, name, grid.path)
-        if entry != own[section].get(name):
+        if entry.plugin or entry != own[section].get(name):
             entry.check()
     for config in grid.configs:
         entry = registry.find("architectures", config.architecture, grid.path)
@@ -205,7 +231,7 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
 
 
-def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> list[str]:
+def outcome(result: Result, num_runs: int, num_derived: int) -> list[str]:
     """Return how a grid ended: counts, what waits for a run, and what failed with its reason and log."""
     held = f", {result.held} held by another process" if result.held else ""
     lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
@@ -213,7 +239,7 @@ def outcome(result: Result, num_runs: int, num_derived: int, store: Store) -> li
         lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
     lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
     for run_id, reason in result.failed.items():
-        lines.append(f"  {run_id} failed: {reason}\n    log: {store.run_dir(run_id) / 'log.txt'}")
+        lines.append(f"  {run_id} failed: {reason}\n    log: {result.logs[run_id]}")
     return lines
 
 
@@ -224,7 +250,7 @@ def summary(store: Store, grid: str) -> list[str]:
     if not ids:
         return ["  no run has a score yet"]
     titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}
-    scores, gaps = load_scores(store, ids, "scores"), load_scores(store, ids, "gaps")
+    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
@@ -237,43 +263,3 @@ def summary(store: Store, grid: str) -> list[str]:
             name = titles[str(top["run_id"])]
             lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
     return lines
-
-
-def check_device(device: str) -> None:
-    """Raise ConfigError for a word that names no device."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ConfigError(f"no device {device!r}", "--device", "give auto, cpu, cuda or cuda:N")
-
-
-def choose_devices(device: str, workers: int, threads: int) -> list[str]:
-    """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow."""
-    if device == "auto":
-        device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
-    if device.startswith("cuda"):
-        if not _cuda():
-            raise SetupError(
-                "no CUDA device can be used",
-                f"--device {device}",
-                "use --device cpu, or install a driver that fits this torch",
-            )
-        if ":" in device and int(device.partition(":")[2]) >= _cuda():
-            raise SetupError(f"no {device}: torch sees {_cuda()}", "--device", "count from cuda:0")
-        return [device] if ":" in device else [f"cuda:{i}" for i in range(_cuda())]
-    return ["cpu"] * max(1, workers // threads)
-
-
-def _may_have_gpu() -> bool:
-    """Whether this machine can have a GPU that torch uses: Linux shows each as a device file; elsewhere, ask torch."""
-    return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
-
-
-def _cuda() -> int:
-    """Return the number of CUDA devices that torch can use."""
-    import torch
-
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
-def default_workers() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

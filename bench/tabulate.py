@@ -1,11 +1,12 @@
 """tables(): everything the report shows, gathered from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from bench.analysed import analysis_states, stored_analyses
 from bench.between import across
 from bench.collect import (
     DETAIL,
@@ -16,45 +17,72 @@ from bench.collect import (
     run_facts,
     scored_ids,
 )
+from bench.gallery import with_pictures
 from bench.manifest import Manifest
 from bench.runtable import ranked_ids, read_history, runs_table
 from bench.scoring.epochs import audit
+from bench.scoring.frontier import anytime
+from bench.scoring.goals import goals, maps_on_finding
+from bench.scoring.reading import metrics
+from bench.scoring.together import cooccurrence
+from bench.shortcut.association import associations
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
-from reports.tables import SCHEMAS, Tables
+from reports.schemas import SCHEMAS
+from reports.tables import Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
 _STORED = (  # per run, as they were scored
-    "scores", "gaps", "reliability", "confusion", "delong", "shortcut", "diagnostics", "histograms", "mappings", *DETAIL,
+    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
+    "histograms", "mappings", *DETAIL,
 )  # fmt: skip
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
-def tables(manifest: Manifest) -> Tables:
-    """Return the tables of a grid's report. Runs without scores are listed with their state and reason."""
+def tables(manifest: Manifest, with_images: bool = False) -> Tables:
+    """Return the tables of a grid's report. Runs without scores are listed with their state and reason.
+
+    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are.
+    """
     store = manifest.store
     scored = ranked_ids(manifest)
-    frames = {name: load_scores(store, scored, name) for name in _STORED} if scored else {}
-    frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
-    if scored:
-        frames["costs"], frames["history"] = _costs(manifest, scored), _history(manifest, scored_ids(manifest))
-        audits = [_audit(manifest, run) for run in manifest.runs if run["id"] in set(frames["history"]["run_id"])]
-        frames["epochs"] = pd.concat(audits, ignore_index=True)
-        frames |= across(manifest, frames, {run_id: load_replicates(store, run_id) for run_id in scored})
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
-    if len(everyone) > len(scored):  # last: nothing above compares or ranks them
-        frames |= {name: load_scores(store, everyone, name) for name in _STORED}
+    frames = {name: load_scores(manifest, everyone, name) for name in _STORED} if everyone else {}
+    frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
+    if everyone:
         frames["costs"] = _costs(manifest, everyone)
+    if scored:
+        history = {run_id: read_history(manifest, run_id) for run_id in scored_ids(manifest)}
+        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()], ignore_index=True)
+        frames["epochs"] = _audits(manifest, history)
+        frames["anytime"] = _anytime(manifest, history, frames["runs"])
+        compared = {name: frames[name][frames[name]["run_id"].isin(scored)] for name in (*_STORED, "costs")}
+        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
+        frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+    analyses = analysis_states(manifest)
+    for name, found in stored_analyses(manifest, everyone, analyses).items():
+        frames[name] = pd.concat([frames[name], found], ignore_index=True) if name in frames else found
+    if scored:
+        numbers = metrics(compared["scores"], compared["gaps"], replicates)
+        macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
+        looked = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
+        frames["goals"] = goals(numbers, macs, maps_on_finding(looked, str(manifest.content["source"])))
+        frames["associations"] = associations(_families(manifest, scored), frames)
+    no_pictures = ""
+    if "gallery" in frames:
+        frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     findings = _findings(manifest)
-    cohorts, splits, prevalence, shared = _cohorts(manifest, findings)
-    frames |= {"cohorts": cohorts, "splits": splits, "prevalence": prevalence}
+    described, shared = _cohorts(manifest, findings)
+    frames |= described
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
         "source": manifest.content["source"],
         "phantom": manifest.content["phantom"],
         "min_count": manifest.settings.min_count,
+        "mapping": manifest.settings.mapping,
+        "threshold": manifest.settings.threshold,
         "num_resamples": manifest.settings.num_resamples,
         "split": manifest.runs[0]["config"]["split"],
         "shared_patients": shared,
@@ -65,17 +93,49 @@ def tables(manifest: Manifest) -> Tables:
         "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
         "learns": _learns(manifest, findings, everyone, scored),
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
+        "analyses": analyses,
+        "no_pictures": no_pictures,
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
-            c["name"]: {"title": _title(c), "place": str(c["facts"].get("place", "")), "flow": dict(c["flow"])}
+            c["name"]: {
+                "title": _title(c),
+                "place": str(c["facts"].get("place", "")),
+                "flow": dict(c["flow"]),
+                "no_lungs": dict(c.get("no_lungs", {})),
+            }
             for c in manifest.cohorts
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
 
 
-def _audit(manifest: Manifest, run: Mapping[str, Any]) -> pd.DataFrame:
-    return audit(run["id"], read_history(manifest, run["id"]), str(run["config"]["schedule"]["select_on"]))
+def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
+    """Return id, architecture and family of runs that train."""
+    return [
+        {"id": run["id"], "architecture": run["config"]["architecture"], "family": run["family"]}
+        for run in manifest.runs
+        if run["id"] in run_ids
+    ]
+
+
+def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return what other rules of choosing the epoch would have shown, of the runs with a history here."""
+    runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
+    audits = []
+    for run in runs:
+        schedule, known = manifest.config(run).schedule, history[run["id"]]
+        audits.append(audit(run["id"], known[known["epoch"] > schedule.pretrain_epochs], schedule.select_on))
+    return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
+
+
+def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
+    """Return how far each of the runs with a history had come after each of its epochs."""
+    configs = {run["id"]: run["config"] for run in manifest.runs}
+    chosen_on = {
+        run_id: "last" if configs[run_id]["selection"] == "last" else str(configs[run_id]["schedule"]["select_on"])
+        for run_id in history
+    }
+    return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
 
 
 def _learns(manifest: Manifest, findings: list[str], everyone: list[str], scored: list[str]) -> dict[str, list[str]]:
@@ -95,7 +155,8 @@ def _findings(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
     configs = [manifest.config(run) for run in manifest.runs]
     learnt = {finding for config in configs for finding in config.findings}
-    return [finding for finding in space(configs[0].space) if finding in learnt]
+    named = [finding for finding in space(configs[0].space) if finding in learnt]
+    return [finding for finding in named if finding not in manifest.uncounted(named)]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,10 +190,6 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _history(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
-    return pd.concat([read_history(manifest, r).assign(run_id=r) for r in scored], ignore_index=True)
-
-
 def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
@@ -142,9 +199,10 @@ def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
 
-def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, int]:
+def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the tables about the data, by name, and how many patients two splits of home share."""
     config = manifest.config(manifest.runs[0])
-    rows, splits, prevalence, shared = [], [], [], 0
+    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
         table, flow, home = labels.table, cohort["flow"], cohort["role"] == "home"
@@ -190,11 +248,19 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[pd.DataFrame, pd.
                     "patients": table.loc[mask, "patient_id"].nunique(),
                 }
             )
+            if name == rows[-1]["headline_split"]:
+                found = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
+                pairs += [(cohort["name"], name, *pair) for pair in found]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
                 prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
-    return pd.DataFrame(rows), pd.DataFrame(splits), pd.DataFrame(prevalence), shared
+    return {
+        "cohorts": pd.DataFrame(rows),
+        "splits": pd.DataFrame(splits),
+        "prevalence": pd.DataFrame(prevalence),
+        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
+    }, shared
 
 
 def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[bool]":
@@ -205,6 +271,15 @@ def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[
 
 def _notes(manifest: Manifest) -> list[str]:
     notes = []
+    if manifest.content.get("scored_from"):
+        origin, how, by = (manifest.content[key] for key in ("scored_from", "scored_how", "scored_by"))
+        notes.append(f"Scored again from the stored predictions of the grid {origin}: {how} ({by}).")
+    if manifest.of_bundles:
+        names = ", ".join(str(each["file"]) for each in manifest.content["bundles"])
+        notes.append(
+            f"Made of bundles of predictions ({names}), scored here again: images, weights and features stayed where they are, so "
+            "nothing is said of what rests on them. Only scored images are counted, and ages are the middle of their decades."
+        )
     settings = manifest.content["phantom_settings"]
     if settings and settings["shortcut"]:
         notes.append(

@@ -7,7 +7,7 @@ Legend: N images, K findings.
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +15,23 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from bench.config import RunConfig
-from bench.data import Examples, Feed
+from bench.config import RunConfig, Schedule
+from bench.data import Examples
+from bench.feed import Feed
 from bench.models import Network
 from bench.objective import Objective, Teaching, TeachingError, teaching
 from bench.predict import predict
 from bench.preprocess import Tone
 from bench.record import Record
 from bench.run import Run
-from bench.sampling import balanced, classes, shuffled
+from bench.sampling import balanced, batch_of, classes, shuffled
 from bench.schedule import exhausted, lr_share
 from bench.scoring.metrics import auroc
 from bench.step import Step
 from bench.store import Progress
+from bench.team import ALONE, Team
 
 
 class TrainingError(RuntimeError):
@@ -40,12 +43,12 @@ class Trained:
     """What training leaves: the network holds the chosen epoch's weights."""
 
     network: Network
-    history: (
-        pd.DataFrame
-    )  # epoch train_loss lr seconds gradient_evaluations; loss and auroc of each watched part, e.g. val_auroc
+    history: pd.DataFrame  # epoch train_loss lr seconds (of all devices) gradient_evaluations; loss and auroc of each watched part, e.g. val_auroc
     best_epoch: int  # counted from 1
     gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
     unlearnt: tuple[int, ...]  # findings that training saw one class of, after the label policies
+    stopped: str = ""  # by which limit and after how many epochs, where there were to be more
+    micro_batch: int = 0  # images of a forward pass at the end, where memory did not suffice for those asked for
 
 
 def fit(
@@ -58,12 +61,16 @@ def fit(
     device: torch.device,
     checkpoint: Path,
     progress: Progress,
+    clock: Callable[[], float] = time.perf_counter,
+    team: Team = ALONE,
 ) -> Trained:
-    """Train `network` in place and return it with the chosen epoch's weights.
+    """Train `network` in place and return it with the chosen epoch's weights, as every member of the team does.
 
     `watched` are the parts of the home cohort that the schedule names, `val` among them. The checkpoint is written after
-    each epoch and read when it is there.
-    Raises TrainingError when the loss becomes NaN or the labels cannot teach or choose.
+    each epoch and read when it is there. When the run's limit is used up, training stops before the next step: the epoch
+    under way is dropped, and the best one so far is chosen. `clock` counts seconds.
+    Raises TrainingError when the loss becomes NaN, the labels cannot teach or choose, or the limit is used up before
+    there is an epoch to choose.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
@@ -72,39 +79,90 @@ def fit(
         taught = teaching(run, train, device)
     except TeachingError as error:
         raise TrainingError(str(error)) from error
-    step = Step(run, network, tone, feed, train.rows, Objective(run, taught), device)
-    size = min(schedule.batch_size, len(train))
+    step = Step(run, network, tone, feed, train.rows, Objective(run, taught), device, team)
+    size = batch_of(schedule, len(train))
     num_steps = len(train) // size  # the few images left over differ from epoch to epoch
+    check_team(schedule, size, team)
     record = Record()
     record.resume(checkpoint, run.id, step)
+    latest = clock() + 3600 * config.limit.hours - record.spent if config.limit.hours else math.inf
     for epoch in range(len(record.history) + 1, schedule.epochs + 1):
         if exhausted(schedule, record.history):
             break
-        began = time.perf_counter()
+        began = clock()
         order = order_of(config, epoch, taught, size)
-        step.begin_epoch(epoch)
-        total = torch.zeros((), device=device)
-        for i in range(num_steps):
-            step.set_lr(lr_share(schedule, epoch, i, num_steps, record.history))
-            total += step(order[i * size : (i + 1) * size], epoch, i)
-            progress(f"epoch {epoch}/{schedule.epochs}", (epoch - 1) * num_steps + i + 1, schedule.epochs * num_steps)
-        row = {"epoch": epoch, "train_loss": float(total) / num_steps, "seconds": time.perf_counter() - began}
+        batches = [order[i * size : (i + 1) * size] for i in range(num_steps)]
+        total = train_epoch(step, epoch, batches, record.history, progress, lambda: _over(clock, latest, team))
+        if total is None:
+            break
+        row = {"epoch": epoch, "train_loss": float(total) / num_steps, "seconds": (clock() - began) * team.size}
         if not math.isfinite(row["train_loss"]):
             raise TrainingError(
                 f"the loss became {row['train_loss']} in epoch {epoch}; lower schedule.lr or set schedule.clip"
             )
         chosen = step.end_epoch(order, size, epoch)
         for part, examples in watched.items():
-            logit_NK, _ = predict(chosen, tone, feed, examples.rows, device, config.precision)
+            part_of_it = examples.rows[team.share(len(examples.rows))]
+            logit_NK = team.gather(predict(chosen, tone, feed, part_of_it, device, config.precision)[0])
             row[f"{part}_auroc"], row[f"{part}_loss"] = validate(logit_NK, examples.state_NK)
         row["lr"] = float(step.optimizer.param_groups[0]["lr"])
         row["gradient_evaluations"] = step.gradient_evaluations
-        record.add(row, chosen, config.selection, schedule.select_on)
-        record.save(checkpoint, run.id, step)
+        record.add(row, chosen, config.selection, schedule)
+        record.spent += clock() - began
+        if team.first:
+            record.save(checkpoint, run.id, step)
+    num_epochs, stopped = len(record.history), ""
+    if num_epochs < schedule.epochs and not exhausted(schedule, record.history):
+        stopped = f"stopped by its limit of {config.limit} after {num_epochs} of {schedule.epochs} epochs"
+    if stopped and not record.best:
+        raise TrainingError(f"{stopped}: there is none to choose; raise limit.hours")
     network.load_state_dict(record.best)
     return Trained(
-        network, pd.DataFrame(record.history), record.best_epoch, step.gradient_evaluations, taught.unlearnt()
+        network,
+        pd.DataFrame(record.history),
+        record.best_epoch,
+        step.gradient_evaluations,
+        taught.unlearnt(),
+        stopped,
+        step.micro if step.halved else 0,
     )
+
+
+def train_epoch(
+    step: Step,
+    epoch: int,
+    batches: Sequence[NDArray[np.int64]],
+    history: Sequence[Mapping[str, float]],
+    progress: Progress,
+    over: Callable[[], bool],
+) -> Tensor | None:
+    """Take the steps of an epoch; return the sum of their losses, None when it was `over` before the last."""
+    schedule, num_steps = step.schedule, len(batches)
+    step.begin_epoch(epoch)
+    total = torch.zeros((), device=step.device)
+    with step.feed.ahead(step.rows[step.own(batch)] for batch in batches):
+        for i, batch in enumerate(batches):
+            if over():
+                return None
+            step.set_lr(lr_share(schedule, epoch, i, num_steps, history))
+            total += step(batch, epoch, i)
+            progress(f"epoch {epoch}/{schedule.epochs}", (epoch - 1) * num_steps + i + 1, schedule.epochs * num_steps)
+    return total
+
+
+def _over(clock: Callable[[], float], latest: float, team: Team) -> bool:
+    """Whether the first member's clock says that the limit is used up."""
+    return math.isfinite(latest) and team.agree(clock() >= latest)
+
+
+def check_team(schedule: Schedule, size: int, team: Team) -> None:
+    """Raise TrainingError when a batch of `size` images has fewer passes than the team has members."""
+    of_a_pass = min(schedule.micro_batch or size, size)
+    if team.size > -(-size // of_a_pass):
+        raise TrainingError(
+            f"{team.size} devices cannot share a batch of {size} images that is cut into passes of {of_a_pass}; "
+            "set schedule.micro_batch lower: what batch norm sees does not depend on the number of devices"
+        )
 
 
 def order_of(config: RunConfig, epoch: int, taught: Teaching, size: int) -> NDArray[np.int64]:

@@ -16,10 +16,16 @@ def with_its_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     return replace(config, schedule=replace(config.schedule, kind=kind))
 
 
-def check_trainable(config: RunConfig, optimizer: Entry, place: str) -> None:
-    """Raise ConfigError for an optimizer, a schedule and a precision that cannot be trained together."""
-    schedule, only_kind = config.schedule, optimizer.facts.get("schedule")
-    if (optimizer.use == "bench.optim.sam:SAM" or optimizer.facts.get("closure")) and config.precision == "fp16":
+def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, place: str) -> None:
+    """Raise ConfigError for an optimizer, a loss, a schedule and a precision that cannot be trained together."""
+    schedule, only_kind, sam = config.schedule, optimizer.facts.get("schedule"), optimizer.use == "bench.optim.sam:SAM"
+    if sam and str(optimizer.options.get("base", "")).startswith("schedulefree:"):
+        fix = "give it a base that learns the weights it answers for, e.g. torch.optim:AdamW"
+        raise ConfigError(f"{config.optimizer} is SAM over a schedule-free optimizer", f"{place}.optimizer", fix)
+    if schedule.pretrain_epochs and (loss.use, dict(loss.options)) == ("bench.losses:bce", {}):
+        fix = "leave `pretrain_epochs` out, or choose the loss that follows the cross-entropy"
+        raise ConfigError(f"{config.loss} is the cross-entropy itself", f"{place}.schedule.pretrain_epochs", fix)
+    if (sam or optimizer.facts.get("closure")) and config.precision == "fp16":
         fix = "use mixed, bf16 or fp32: an optimizer that computes gradients itself needs them unscaled"
         raise ConfigError(f"{config.optimizer} cannot train in fp16", f"{place}.precision", fix)
     if only_kind and schedule.kind != only_kind:

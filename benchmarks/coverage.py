@@ -1,10 +1,14 @@
-"""How often 95 % intervals hold the truth, and how often tests claim a difference that is not there.
+"""How often 95 % intervals hold the truth, tests claim what is not there, and planted causes of a gap are found.
 
-    python benchmarks/coverage.py            # writes benchmarks/coverage.csv
+    python benchmarks/coverage.py                    # writes benchmarks/coverage.csv
+    python benchmarks/coverage.py --worlds runs      # anew the rows of one world; each row says its command
 
-Each simulation draws the images of a home and an away cohort: patients with an effect of their own on every image, labels
-per patient, two runs whose scores are label x distance + effect of the patient + noise. So the AUROC of a finding is
-Phi(distance / sqrt(2 (patient variance + noise variance))), the same for both runs, and the gap is known.
+Three worlds of simulated patients with 1 to 6 images each, an effect of their own on every image, and labels per patient:
+  findings  two runs that differ in nothing, five findings: intervals, paired tests, Holm
+  runs      24 runs on the same patients: groups of ties, rank intervals
+  gap       one run in which case mix, prevalence, labels and skill are changed away by known amounts: the parts of the gap
+Scores are means + effect of the patient + noise, all normal. So every AUROC is a sum of Phi(difference of means / sqrt(2
+variance)) over the pairs of strata, every AUPRC an integral over mixtures of normals: truth needs no simulation.
 
 150 patients are about 37 positive ones per finding. Percentiles of the same replicates are too narrow there: their line is
 the reason why `scoring.intervals.of_area` works on the logit scale.
@@ -12,117 +16,247 @@ the reason why `scoring.intervals.of_area` works on the logit scale.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from planted import HOME, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
 from scipy.stats import norm
 
+from bench.scoring import decompose
+from bench.scoring.across import ranks
 from bench.scoring.bootstrap import rank_metrics
 from bench.scoring.compare import holm, p_value
 from bench.scoring.delong import areas
 from bench.scoring.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.measure import measure
 from bench.scoring.metrics import auroc
+from bench.scoring.parts import Settings
+from bench.scoring.pieces import MEASURED, PARTS
 from bench.scoring.resamples import Resamples
 
 Array = NDArray[np.float64]
+Seen = dict[str, list[float]]  # claim -> what each case gave
+Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
 PREVALENCE = 0.25
-PATIENT_SD, NOISE_SD = 0.8, 0.6
 DISTANCE = {"home": 1.5, "away": 1.0}
+NUM_RUNS = 24
+WORLDS = "findings runs gap"
+LEVELS = {
+    "equal": np.full(NUM_RUNS, 1.2),
+    "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
+    "steps": np.linspace(1.6, 0.8, NUM_RUNS),
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Cohort:
-    """labels [N, K], scores of two runs [N, K] each, patient [N]."""
-
-    label: NDArray[np.int8]
-    score: tuple[Array, Array]
-    patient: NDArray[np.int64]
+def truth(distance: float) -> float:
+    """Return the AUROC of positives that lie so far above the negatives."""
+    return float(norm.cdf(distance / (np.sqrt(2) * SD)))
 
 
-def truth(name: str) -> float:
-    """Return the AUROC of every finding and run in a cohort."""
-    return float(norm.cdf(DISTANCE[name] / np.sqrt(2 * (PATIENT_SD**2 + NOISE_SD**2))))
+def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Note intervals and tests of two equal runs on a home and an away cohort."""
+    generator = np.random.default_rng(seed)
+    value: dict[tuple[str, int], Array] = {}
+    drawn: dict[tuple[str, int], Array] = {}
+    for name, distance in DISTANCE.items():
+        patient = patients(num_patients, generator)
+        label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
+        shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
+        scores = [distance * label + shared + generator.normal(0, NOISE_SD, label.shape) for _ in range(2)]
+        resamples = Resamples.draw(patient.astype(object), num_resamples, name, seed=seed)
+        for run, score in enumerate(scores):
+            value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
+            drawn[name, run] = rank_metrics(resamples, label, score)[0]
+        for k in range(NUM_FINDINGS if name == "home" else 0):
+            pair = np.stack([score[:, k] for score in scores], axis=1)
+            for kind, by in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
+                found = areas(label[:, k], pair, by)
+                low, high = found.interval()
+                note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
+                note(seen, f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
+    home = truth(DISTANCE["home"])
+    note(seen, "AUROC: bootstrap interval", *holds(value["home", 0], drawn["home", 0], home, of_area))
+    note(seen, "AUROC: percentiles instead", *holds(value["home", 0], drawn["home", 0], home))
+    means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
+    centre, replicates = means["home"]
+    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], home, of_area))
+    gap, gaps = centre - means["away"][0], replicates - means["away"][1]
+    note(seen, "macro gap: bootstrap interval", *holds(np.array([gap]), gaps[None], home - truth(DISTANCE["away"])))
+    p = p_value(value["home", 0] - value["home", 1], drawn["home", 0] - drawn["home", 1])
+    note(seen, "paired bootstrap test, no difference", *(p < 0.05))
+    note(seen, f"any of {NUM_FINDINGS} findings after Holm, no difference", bool((holm(p) < 0.05).any()))
 
 
-def draw(name: str, num_patients: int, generator: np.random.Generator) -> Cohort:
-    """Return a cohort of patients with 1 to 6 images; a quarter of them is positive in each finding."""
-    patient = np.repeat(np.arange(num_patients), generator.integers(1, 7, num_patients))
-    label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
-    shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
-    one, two = (DISTANCE[name] * label + shared + generator.normal(0, NOISE_SD, label.shape) for _ in range(2))
-    return Cohort(label, (one, two), patient)
+def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Note groups of ties and rank intervals of 24 runs, by the mean AUROC of two hospitals."""
+    for at, (kind, distance) in enumerate(LEVELS.items()):
+        generator = np.random.default_rng([seed, at])
+        values, draws = [], []
+        for name in ("one", "two"):
+            patient = patients(num_patients, generator)
+            label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
+            shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
+            score = distance * label[:, None] + shared[:, None] + generator.normal(0, NOISE_SD, (len(label), NUM_RUNS))
+            labels = np.repeat(label[:, None], NUM_RUNS, 1)
+            resamples = Resamples.draw(patient.astype(object), num_resamples, name, seed=seed)
+            values.append([auroc(label, s) for s in score.T])
+            draws.append(rank_metrics(resamples, labels, score)[0])
+        ids = [f"{run:02}" for run in range(NUM_RUNS)]
+        away = {"dataset": "away", "finding": "macro", "metric": "auroc", "run_id": ids, "value": np.mean(values, 0)}
+        replicates = {
+            i: {"auroc/away": drawn, "draws": np.zeros(1)} for i, drawn in zip(ids, np.mean(draws, 0), strict=True)
+        }
+        table = ranks(pd.DataFrame(away), replicates).set_index("run_id").loc[ids]
+        group = table["group"].to_numpy()
+        area = np.mean([[truth(d) for d in distance]] * 2, axis=0)
+        bounds = table[["all_low", "all_high"]].to_numpy().T
+        if kind == "equal":
+            note(seen, f"{NUM_RUNS} equal runs parted, no difference", bool((group > 1).any()))
+            first = int(table["all_low"].argmax())
+            note(
+                seen,
+                "AUROC of the first of 24 equal runs, interval for all at once",
+                bounds[0][first] <= area[first] <= bounds[1][first],
+            )
+        elif kind == "halves":
+            apart = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
+            note(seen, f"runs of AUROC {area[0]:.2f} and {area[-1]:.2f} share no group", bool(apart))
+            split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
+            note(seen, "equal runs parted beside others, no difference", bool(split))
+        else:
+            rank = np.arange(1, NUM_RUNS + 1)
+            note(
+                seen,
+                f"rank interval, runs {area[0] - area[1]:.3f} apart",
+                *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
+            )
 
 
-def simulate(num: int, num_patients: int, num_resamples: int, seed: int) -> pd.DataFrame:
-    """Return one row per claim: share of cases in which it held, Wilson's interval of that share, cases, nominal share.
+def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Note error and coverage of each part, and the largest distance between their sum and the gap."""
+    generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
+    home, there = (
+        measure(world.draw(name, num_patients, generator), None, settings)
+        for world, name in ((HOME, "home"), (THERE, "there"))
+    )
+    found = decompose.of_hospital(home, [], there, settings, {}, {}, 1)
+    for metric, real in planted().items():
+        pieces = found[metric][0]
+        sums = [
+            pieces["remainder"].value - pieces["gap"].value,
+            pieces["remainder"].replicates - pieces["gap"].replicates,
+        ]
+        for part in MEASURED:
+            if np.isfinite(pieces[part].value):
+                sums = [sums[0] + pieces[part].value, sums[1] + pieces[part].replicates]
+        note(seen, f"sum {metric}", abs(float(sums[0])), float(np.nanmax(np.abs(sums[1]))))
+        for part in PARTS:
+            if part in real and (metric, part) != ("auroc", "prevalence"):
+                piece = pieces[part]
+                note(seen, f"value {metric} {part}", piece.value)
+                low, high = percentile(np.array([piece.value]), piece.replicates[None])
+                note(seen, f"{metric.upper()} gap, {part.replace('_', ' ')}: interval", low[0] <= real[part] <= high[0])
 
-    Shares over findings count simulations x findings; findings of one cohort share no patient effect.
+
+def note(seen: Seen, claim: str, *found: float | np.bool_) -> None:
+    """Keep what was found."""
+    seen.setdefault(claim, []).extend(map(float, found))
+
+
+def holds(
+    value: Array, replicates: Array, real: float, interval: Callable[..., tuple[Array, Array]] = percentile
+) -> NDArray[np.bool_]:
+    """Return which intervals hold the truth."""
+    low, high = interval(value, replicates)
+    return np.asarray((low <= real) & (real <= high))
+
+
+def rows_of(seen: Seen) -> Rows:
+    """Return one row per claim: a share with Wilson's interval, a mean with its normal one, or the largest distance."""
+    out: Rows = []
+    real = planted()
+    for claim, cases in seen.items():
+        num, mean = len(cases), float(np.mean(cases))
+        if claim.startswith("sum "):
+            out.append(
+                (
+                    f"{claim[4:].upper()} gap, parts less gap, largest distance",
+                    "largest",
+                    0.0,
+                    max(cases),
+                    0.0,
+                    max(cases),
+                    num,
+                )
+            )
+        elif claim.startswith("value "):
+            _, metric, part = claim.split()
+            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num)
+            out.append(
+                (
+                    f"{metric.upper()} gap, {part.replace('_', ' ')}: mean estimate",
+                    "mean",
+                    real[metric][part],
+                    mean,
+                    mean - half,
+                    mean + half,
+                    num,
+                )
+            )
+        else:
+            low, high = wilson(np.array(mean), np.array(float(num)))
+            nominal = 0.05 if "no difference" in claim else 1.0 if "share no group" in claim else 0.95
+            out.append((claim, "share", nominal, mean, float(low), float(high), num))
+    return out
+
+
+def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
+    """Return one row per claim: what is measured, its nominal or true value, what was found with its interval, and cases.
+
+    Shares over findings or runs count simulations x findings (runs).
     """
-    hits: dict[str, list[bool]] = {}
-
-    def note(claim: str, *held: bool | np.bool_) -> None:
-        hits.setdefault(claim, []).extend(map(bool, held))
-
-    def held(
-        value: Array, replicates: Array, real: float, interval: Callable[..., tuple[Array, Array]] = of_area
-    ) -> NDArray[np.bool_]:
-        low, high = interval(value, replicates)
-        return (low <= real) & (real <= high)
-
+    seen: Seen = {}
     for i in range(num):
-        generator = np.random.default_rng([seed, i])
-        value, drawn = {}, {}
-        for name in DISTANCE:
-            cohort = draw(name, num_patients, generator)
-            resamples = Resamples.draw(cohort.patient.astype(object), num_resamples, name, seed=i)
-            for run, score in enumerate(cohort.score):
-                columns = zip(cohort.label.T, score.T, strict=True)
-                value[name, run] = np.array([auroc(y, s) for y, s in columns])
-                drawn[name, run] = rank_metrics(resamples, cohort.label, score)[0]
-            if name == "home":
-                for k in range(NUM_FINDINGS):
-                    pair = np.stack([score[:, k] for score in cohort.score], axis=1)
-                    for kind, by in (("image (DeLong)", None), ("patient (Obuchowski)", cohort.patient)):
-                        found = areas(cohort.label[:, k], pair, by)
-                        low, high = found.interval()
-                        note(f"AUROC: analytic interval by {kind}", low[0] <= truth(name) <= high[0])
-                        note(f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
-        note("AUROC: bootstrap interval", *held(value["home", 0], drawn["home", 0], truth("home")))
-        note("AUROC: percentiles instead", *held(value["home", 0], drawn["home", 0], truth("home"), percentile))
-        means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
-        centre, replicates = means["home"]
-        note("macro AUROC: bootstrap interval", *held(np.array([centre]), replicates[None], truth("home")))
-        gap, gaps = centre - means["away"][0], replicates - means["away"][1]
-        note(
-            "macro gap: bootstrap interval",
-            *held(np.array([gap]), gaps[None], truth("home") - truth("away"), percentile),
-        )
-        p = p_value(value["home", 0] - value["home", 1], drawn["home", 0] - drawn["home", 1])
-        note("paired bootstrap test, no difference", *(p < 0.05))
-        note(f"any of {NUM_FINDINGS} findings after Holm, no difference", bool((holm(p) < 0.05).any()))
-    rows = []
-    for claim, cases in hits.items():
-        share = np.array(float(np.mean(cases)))
-        low, high = wilson(share, np.array(float(len(cases))))
-        nominal = 0.05 if "no difference" in claim else 0.95
-        rows.append((claim, nominal, float(share), float(low), float(high), len(cases)))
-    return pd.DataFrame(rows, columns=["claim", "nominal", "share", "low", "high", "cases"])
+        for world in worlds.split():
+            own = int(np.random.SeedSequence([seed, i, len(world)]).generate_state(1)[0])
+            {"findings": findings, "runs": runs, "gap": gap}[world](
+                seen, own, num_patients * (2 if world == "gap" else 1), num_resamples
+            )
+    return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
 
 
 def main() -> None:
-    """Simulate and write the table beside this file."""
+    """Simulate and write the table beside this file; of some worlds alone, their rows into the table that is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (("simulations", 1000), ("patients", 150), ("resamples", 1000), ("seed", 0)):
+    defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
+    for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap")
+    parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     given = parser.parse_args()
-    table = simulate(given.simulations, given.patients, given.resamples, given.seed)
+    table = simulate(given.simulations, given.patients, given.resamples, given.seed, given.worlds)
     print(table.round(4).to_string(index=False))
-    table.to_csv(Path(__file__).with_name("coverage.csv"), index=False, float_format="%.4f")
+    asked = {name: getattr(given, name) for name in defaults} | (
+        {"worlds": given.worlds} if given.worlds != WORLDS else {}
+    )
+    table["seed"] = given.seed
+    table["command"] = " ".join(
+        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in asked.items())]
+    )
+    if given.worlds != WORLDS and given.to.exists():
+        table = put_into(pd.read_csv(given.to), table)
+    table.to_csv(given.to, index=False, float_format="%.4g")
+
+
+def put_into(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the rows of the claims that were found anew in the places of the old ones."""
+    new = found.set_index("claim")
+    claims = list(dict.fromkeys([*before["claim"], *new.index]))
+    return pd.concat([new, before.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()
 
 
 if __name__ == "__main__":

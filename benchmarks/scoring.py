@@ -1,4 +1,4 @@
-"""How long the scores of a run take, and how much faster the bootstrap is than a loop over scikit-learn.
+"""How long the scores of a run take, and how much faster its bootstrap is than loops over others' code, which must agree.
 
     python benchmarks/scoring.py                       # 2 runs x 6 cohorts of 25,000 images, 1,000 resamples
 
@@ -10,16 +10,24 @@ as what one more run costs, because draws are shared. Reading predictions and wr
 
 import argparse
 import hashlib
+import resource
 import time
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from bench.scoring.background import Background
-from bench.scoring.bootstrap import rank_metrics
+from bench.scoring.bootstrap import rank_metrics, walk
+from bench.scoring.calibration import ece
+from bench.scoring.compare import all_pairs
+from bench.scoring.judging import calibration_metrics
 from bench.scoring.parts import Part, Settings
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.score import RunScores, score_run
 from harmonize.findings import FINDINGS
@@ -28,10 +36,10 @@ IMAGES_PER_PATIENT = 3.3
 LOOP = 20  # replicates of the loop that are timed
 
 
-def part(dataset: str, split: str, num: int, run: int) -> Part:
-    """Return a cohort whose images and labels depend on its name alone, with the logits of one run."""
-    name = list(f"{dataset}/{split}".encode())
-    draw, noise = np.random.default_rng(name), np.random.default_rng([*name, run])
+@cache
+def cohort(dataset: str, split: str, num: int) -> tuple[Part, NDArray[np.int8]]:
+    """Return a cohort whose images and labels depend on its name alone, without logits; and the truth [N, K]."""
+    draw = np.random.default_rng(list(f"{dataset}/{split}".encode()))
     num_patients, num_findings = max(1, int(num / IMAGES_PER_PATIENT)), len(FINDINGS)
     patient = draw.integers(0, num_patients, num)
     shared = draw.normal(size=(num_patients, num_findings))
@@ -46,10 +54,18 @@ def part(dataset: str, split: str, num: int, run: int) -> Part:
         draw.choice(np.array(["AP", "PA"], object), num),
         np.full(num, "", object),
     )
-    logit = (1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32)
     images = np.array([f"{dataset}-{split}-{i}" for i in range(num)], object)
     patients = np.array([f"p{i}" for i in patient], object)
-    return Part(dataset, split, "report", images, patients, logit, state, background=background)
+    patients.flags.writeable = False  # as those that the runs of a store share
+    none = np.zeros(state.shape, np.float32)
+    return Part(dataset, split, "report", images, patients, none, state, background=background), label
+
+
+def part(dataset: str, split: str, num: int, run: int) -> Part:
+    """Return a cohort with the logits of one run."""
+    found, label = cohort(dataset, split, num)
+    noise = np.random.default_rng([*f"{dataset}/{split}".encode(), run])
+    return found.of_run((1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32))
 
 
 def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: int) -> tuple[RunScores, float, float]:
@@ -72,20 +88,102 @@ def fingerprint(scores: RunScores) -> str:
     return digest.hexdigest()
 
 
-def loop_ratio(num: int, num_resamples: int) -> tuple[float, float, float]:
-    """Return milliseconds of CPU per replicate and finding of the loop and of the kernel, and the largest difference."""
-    cohort = part("away1", "all", num, 0)
-    label: NDArray[np.int8] = cohort.labels()
-    resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
+def per_replicate(work: Callable[[], object], num: int) -> float:
+    """Return the CPU milliseconds of one of `num` replicates."""
     start = time.process_time()
-    found, _ = rank_metrics(resamples, label, cohort.logit)
-    ours = (time.process_time() - start) / found.size
-    rows = np.flatnonzero(label[:, -1] >= 0)
-    worst, start = 0.0, time.process_time()
-    for replicate in range(LOOP):
-        drawn = np.repeat(rows, resamples.counts(replicate)[rows])
-        worst = max(worst, abs(roc_auc_score(label[drawn, -1], cohort.logit[drawn, -1]) - found[-1, replicate]))
-    return 1e3 * (time.process_time() - start) / LOOP, 1e3 * ours, worst
+    work()
+    return 1e3 * (time.process_time() - start) / num
+
+
+def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float, float]]:
+    """Return per replicate and finding: peer, its CPU ms, ours, and the largest difference; one finding of 40 % prevalence."""
+    cohort = part("away1", "all", num, 0)
+    label: NDArray[np.int8] = cohort.labels()[:, -1:]
+    resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
+    rows = np.flatnonzero(label[:, 0] >= 0)
+    truth, logit = label[rows, 0], cohort.logit[rows, -1]
+    prob = expit(logit.astype(np.float64))
+    every = np.full((len(label), 1), 0.5)
+    every[rows, 0] = prob
+    order = np.argsort(-logit, kind="stable")
+    hit = truth[order] == 1
+    assert len(np.unique(logit)) > 0.99 * len(logit)  # the numpy peer below knows no ties
+    found: dict[str, NDArray[np.float64]] = {}
+
+    def ranked() -> None:
+        found["auroc"] = walk(
+            resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1]), (), False
+        ).auroc
+
+    def precise() -> None:
+        found["auprc"] = rank_metrics(resamples, label, cohort.logit[:, -1:])[1][0]
+
+    def judged() -> None:
+        found.update({name: each[0] for name, each in calibration_metrics(resamples, label, every).items()})
+
+    def drawn(replicate: int) -> NDArray[np.intp]:
+        return np.repeat(np.arange(len(rows)), resamples.counts(replicate)[rows])
+
+    def both(replicate: int) -> float:
+        rows_ = drawn(replicate)
+        roc_auc_score(truth[rows_], logit[rows_])
+        return float(average_precision_score(truth[rows_], logit[rows_]))
+
+    def of_weights(replicate: int) -> float:
+        weight = resamples.counts(replicate)[rows][order].astype(np.float64)
+        above = np.cumsum(np.where(hit, 0.0, weight))
+        return float(1 - (weight * hit * above).sum() / ((weight * hit).sum() * above[-1]))
+
+    peers: list[tuple[str, str, Callable[[int], float]]] = [
+        (
+            "auroc",
+            "scikit-learn on the resampled rows",
+            lambda r: float(roc_auc_score(truth[drawn(r)], logit[drawn(r)])),
+        ),
+        (
+            "auprc",
+            "scikit-learn's average precision beside its AUROC",
+            both,
+        ),
+        ("auroc", "numpy: sorted once, weights summed", of_weights),
+        ("ece", "netcal on the resampled rows", lambda r: ece(truth[drawn(r)], prob[drawn(r)])),
+        (
+            "brier",
+            "scikit-learn on the resampled rows",
+            lambda r: float(brier_score_loss(truth[drawn(r)], prob[drawn(r)])),
+        ),
+    ]
+    for work in (ranked, precise, judged):
+        work()  # loads what is compiled
+    ours = {name: per_replicate(work, num_resamples) for name, work in (("auroc", ranked), ("auprc", precise))}
+    ours |= {"ece": per_replicate(judged, num_resamples)}
+    ours["brier"] = ours["ece"]  # all eight errors come from one pass
+    out = []
+    for metric, name, peer in peers:
+        values: list[float] = []
+        each = per_replicate(lambda peer=peer, values=values: values.extend(map(peer, range(LOOP))), LOOP)  # type: ignore[misc]
+        worst = float(np.abs(np.array(values) - found[metric][:LOOP]).max())
+        ties = peer is of_weights  # the few there are count as wrong there
+        assert worst <= (1e-4 if ties else 1e-12), (name, worst)
+        out.append((f"{metric}: {name}", each, ours[metric], worst))
+    return out
+
+
+def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float]:
+    """Return the CPU seconds of the differences of all pairs on shared replicates, and of a bootstrap per pair (extrapolated)."""
+    cohort = part("away1", "all", num, 0)
+    label = cohort.labels()[:, -1:]
+    resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
+    base, _ = rank_metrics(resamples, label, cohort.logit[:, -1:])
+    noise = np.random.default_rng(0).normal(scale=0.003, size=(num_runs, num_resamples))
+    drawn, value = base + noise, np.full(num_runs, 0.7)
+    all_pairs(value[:3], drawn[:3])  # loads what is compiled
+    start = time.process_time()
+    all_pairs(value, drawn)
+    shared = time.process_time() - start
+    start = time.process_time()
+    rank_metrics(resamples, np.repeat(label, 2, 1), np.repeat(cohort.logit[:, -1:], 2, 1))
+    return shared, (time.process_time() - start) * num_runs * (num_runs - 1) / 2
 
 
 def main() -> None:
@@ -103,11 +201,13 @@ def main() -> None:
     again, *_ = scored(given.runs - 1, given.cohorts, given.images, settings, 1)
     print(pd.DataFrame(rows, columns=["", "wall s", "CPU s", "100 runs wall", "100 runs CPU"]).to_string(index=False))
     print("the same bytes again, on one thread:", fingerprint(found) == fingerprint(again))
-    loop, ours, worst = loop_ratio(given.images, given.resamples)
+    for name, peer, ours, worst in against_loops(given.images, given.resamples):
+        print(f"{name}: {peer:.2f} ms per replicate, ours {ours:.4f}, ratio {peer / ours:.0f}, difference {worst:.0e}")
+    shared, alone = pairs(100, given.images, given.resamples)
     print(
-        f"clustered AUROC and AUPRC, CPU ms per replicate and finding: {ours:.5f}; scikit-learn's AUROC alone: {loop:.2f}"
+        f"all 4,950 pairs of 100 runs, one finding: {shared:.2f} CPU s; our own bootstrap anew for each pair: {alone:.0f} CPU s"
     )
-    print(f"ratio {loop / ours:.0f}, largest difference {worst:.1e}")
+    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

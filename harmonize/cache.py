@@ -1,10 +1,11 @@
-"""Every image of a cohort decoded once: one uint8 file [N, S, S] per cohort and geometry, mapped into memory.
+"""Every image of a cohort decoded once: one uint8 file per cohort and geometry, mapped into memory.
 
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
         index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
-                                   of an adaptive region also fell_back
-        images-<plan>.u8           the pixels, in the order of the index
-        images-<plan>.u8.part      while it is being made, with
+                                   of an adaptive region also fell_back, of packed images also at and length
+        images-<plan>.u8           the pixels [N, S, S], in the order of the index; or, from 1024 pixels on,
+        images-<plan>.zst          their blocks (harmonize.packed), each at its place
+        images-<plan>.*.part       while it is being made, with
         images-<plan>.journal      one line per finished chunk; a killed build goes on after the last whole line
 
 The plan is a hash of all rows with their files' sizes and times: another table or a changed file is another plan, for
@@ -12,24 +13,24 @@ which rows that did not change are copied, not decoded. The index is replaced la
 not there.
 """
 
+import glob
 import hashlib
 import os
-import shutil
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from harmonize.cachebuild import CHUNK_BYTES, Row, decode_rows, journal_line, lock, read_journal
+from harmonize.cachebuild import POOL_WORTH_S, lock, packs, read_journal
+from harmonize.cachefill import Filling, Progress, fill, holds, mapped, measure
 from harmonize.errors import SetupError
+from harmonize.packed import Images, PackedImages
 from harmonize.pixels import PIXELS_VERSION, Geometry
 
-Progress = Callable[[str, int, int], None]
 _COLUMNS = ["image_id", "path", "size", "mtime_ns", "crc32", "reason"]
 _SAMPLED = 64  # images whose checksum is verified when a cache is opened
 
@@ -38,7 +39,7 @@ _SAMPLED = 64  # images whose checksum is verified when a cache is opened
 class ImageCache:
     """The decoded images of a cohort, read-only."""
 
-    images: NDArray[np.uint8]  # [N, S, S], memory-mapped
+    images: NDArray[np.uint8]  # [N, S, S], memory-mapped; from 1024 px on PackedImages, which is indexed like an array
     index: pd.DataFrame
 
     def rows(self, image_ids: "pd.Series[str] | list[str]") -> NDArray[np.int64]:
@@ -72,16 +73,60 @@ class ImageCache:
     @property
     def num_bytes(self) -> int:
         """Return the size of the pixels on disk."""
-        return int(self.images.nbytes)
+        images: Images = self.images
+        return int((images.blocks if isinstance(images, PackedImages) else images).nbytes)
+
+
+def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str) -> ImageCache | None:
+    """Return the finished cache of a cohort below `folder` that has this fingerprint; None when there is none."""
+    for home in sorted(folder.glob(f"*/{glob.escape(name)}-{geometry.key}-v{PIXELS_VERSION}")):
+        cache = _open(home, geometry)
+        if cache is not None and cache.fingerprint == fingerprint:
+            return cache
+    return None
 
 
 def planned_bytes(n: int, geometry: Geometry) -> int:
-    """Return the disk space that a cache of n images takes.
+    """Return the disk space that a cache of n images takes; packed ones take less, see `forecast`.
 
     >>> planned_bytes(223_414, Geometry(224))
     11210020864
     """
     return n * geometry.size**2
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a cache will take, judged by a handful of its files."""
+
+    images: int  # to be decoded
+    num_bytes: int  # on disk, once it is finished
+    seconds: float  # wall clock, until then
+
+
+def forecast(
+    name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
+) -> Forecast:
+    """Return what `open_cache` would have to do for a table whose `file_states` are known; nothing is written.
+
+    Up to eight files, spread over those that are not decoded yet, are decoded and timed. Reading a disk that others
+    use, or a file that lies on another machine, may later take longer or shorter than it did for these.
+    """
+    home = _home(name, geometry, folder)
+    current, filling = _open(home, geometry), _filling(name, root, states, geometry, home)
+    if current is not None and _same(current.index, states):
+        return Forecast(0, current.num_bytes, 0.0)
+    known = read_journal(filling.journal, len(states)) if filling.part.exists() else {}
+    left = np.ones(len(states), bool)
+    left[list(known)] = False
+    if current is not None:
+        keys = ["path", "size", "mtime_ns"]
+        good = current.index[current.index["reason"] == ""]
+        left &= ~pd.MultiIndex.from_frame(states[keys]).isin(pd.MultiIndex.from_frame(good[keys]))
+    seconds, block = measure(filling, np.flatnonzero(left))
+    alone = seconds * int(left.sum())
+    processes = min(workers, os.cpu_count() or 1) if alone >= POOL_WORTH_S else 1
+    return Forecast(int(left.sum()), _needed(len(states), geometry, block), alone / processes)
 
 
 def open_cache(
@@ -92,22 +137,25 @@ def open_cache(
     folder: Path,
     workers: int = 1,
     progress: Progress | None = None,
+    states: pd.DataFrame | None = None,
 ) -> ImageCache:
     """Return the cache of table[image_id, path] below root, made or completed where needed.
+
+    `states` are the table's `file_states` where they are known: asking for a million files takes a while.
 
     workers > 1 decodes in up to that many processes; a script that calls this needs `if __name__ == "__main__":`.
     progress gets (name, images done, images in all). Raises SetupError when the disk is too small.
     """
     if table.empty:
         raise ValueError("a cache of no images")
-    home = folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
+    home = _home(name, geometry, folder)
     home.mkdir(parents=True, exist_ok=True)
-    wanted = file_states(root, table)
+    wanted = file_states(root, table) if states is None else states
     with lock(home / "lock"):
         current = _open(home, geometry)
-        if current is not None and current.index[_COLUMNS[:4]].equals(wanted):
+        if current is not None and _same(current.index, wanted):
             return current
-        _build(name, root, wanted, geometry, home, current, workers, progress)
+        _build(_filling(name, root, wanted, geometry, home), current, workers, progress)
     opened = _open(home, geometry)
     if opened is None:
         raise SetupError("the image cache cannot be read back", str(home), "check the disk, then delete this folder")
@@ -128,9 +176,26 @@ def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ids | {"size": np.array(sizes, np.int64), "mtime_ns": np.array(times, np.int64)})
 
 
-def _pixels(home: Path, plan: str) -> Path:
-    """Return where the pixels of a plan lie."""
-    return home / f"images-{plan}.u8"
+def _home(name: str, geometry: Geometry, folder: Path) -> Path:
+    """Return the folder of a cache."""
+    return folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
+
+
+def _same(index: pd.DataFrame, states: pd.DataFrame) -> bool:
+    """Whether a cache is of these files: by values, because the types of text differ from table to table."""
+    columns = _COLUMNS[:4]
+    return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
+
+
+def _filling(name: str, root: Path, wanted: pd.DataFrame, geometry: Geometry, home: Path) -> Filling:
+    """Return what is to be made for a table."""
+    suffix = "zst" if packs(geometry) else "u8"
+    return Filling(name, root, wanted, geometry, home / f"images-{_plan(wanted)}.{suffix}")
+
+
+def _needed(n: int, geometry: Geometry, block: float) -> int:
+    """Return the disk space of n images; packed ones have blocks of `block` bytes."""
+    return round(n * block) if packs(geometry) else planned_bytes(n, geometry)
 
 
 def _plan(index: pd.DataFrame) -> str:
@@ -141,9 +206,9 @@ def _plan(index: pd.DataFrame) -> str:
     return digest.hexdigest()[:16]
 
 
-def _columns(geometry: Geometry) -> list[str]:
+def _columns(geometry: Geometry, *, packed: bool) -> list[str]:
     """Return the columns of the index."""
-    return [*_COLUMNS, "fell_back"] if geometry.adaptive else _COLUMNS
+    return _COLUMNS + ["fell_back"] * geometry.adaptive + ["at", "length"] * packed
 
 
 def _open(home: Path, geometry: Geometry) -> ImageCache | None:
@@ -151,96 +216,47 @@ def _open(home: Path, geometry: Geometry) -> ImageCache | None:
     try:
         index = pd.read_parquet(home / "index.parquet")
         text = {column: index[column].astype(object) for column in ("image_id", "path", "reason")}
-        index = index.assign(**text)[_columns(geometry)]
-        shape = (len(index), geometry.size, geometry.size)
-        path = _pixels(home, _plan(index))
-        if path.stat().st_size != planned_bytes(len(index), geometry):
-            return None
-        images = np.memmap(path, np.uint8, "r", shape=shape)
+        index = index.assign(**text)[_columns(geometry, packed="at" in index)]
+        images = _images(home, index, geometry)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
     for row in np.unique(np.linspace(0, len(index) - 1, _SAMPLED).astype(int)):
-        if index["reason"].iloc[row] == "" and zlib.crc32(images[row].tobytes()) != index["crc32"].iloc[row]:
+        if index["reason"].iloc[row] == "" and not holds(images, row, index["crc32"].iloc[row]):
             return None
-    return ImageCache(images, index)
+    return ImageCache(cast("NDArray[np.uint8]", images), index)
 
 
-def _build(
-    name: str,
-    root: Path,
-    wanted: pd.DataFrame,
-    geometry: Geometry,
-    home: Path,
-    current: ImageCache | None,
-    workers: int,
-    progress: Progress | None,
-) -> None:
-    """Make the pixels of a plan: from the journal, else from the current cache, else from the files."""
-    plan, total = _plan(wanted), len(wanted)
-    part, journal = home / f"images-{plan}.u8.part", home / f"images-{plan}.journal"
-    _check_disk(home, part, planned_bytes(total, geometry))
-    known = read_journal(journal, total) if part.exists() else {}
-    with part.open("r+b" if part.exists() else "w+b") as file:
-        file.truncate(planned_bytes(total, geometry))
-    images = np.memmap(part, np.uint8, "r+", shape=(total, geometry.size, geometry.size))
-    done: dict[int, Row] = {
-        row: entry for row, entry in known.items() if entry[1] or zlib.crc32(images[row].tobytes()) == entry[0]
-    }
-    if current is not None:
-        done |= _reuse(wanted, current, images, done)
-    if progress is not None:
-        progress(name, len(done), total)
-    todo = [row for row in range(total) if row not in done]
-    per_chunk = max(1, min(64, CHUNK_BYTES // geometry.size**2))
-    chunks = [todo[start : start + per_chunk] for start in range(0, len(todo), per_chunk)]
-    paths = [str(root / path) if size >= 0 else "" for path, size in zip(wanted["path"], wanted["size"], strict=True)]
-    with journal.open("a", encoding="utf-8") as log:
-        for rows, pixels, entries in decode_rows(chunks, paths, geometry, workers):
-            images[rows] = pixels
-            done |= zip(rows, entries, strict=True)
-            log.write(journal_line(rows, entries))
-            log.flush()
-            if progress is not None:
-                progress(name, len(done), total)
-    images.flush()
-    del images
-    part.replace(_pixels(home, plan))
-    entries = [done[row] for row in range(total)]
+def _images(home: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
+    """Return the pixels of an index. Raises ValueError when the file is of another size."""
+    plan = home / f"images-{_plan(index)}"
+    if "at" in index:
+        blocks, (at, length) = mapped(plan.with_suffix(".zst")), (index[c].to_numpy(np.int64) for c in ("at", "length"))
+        if len(blocks) < (at + length).max():
+            raise ValueError("blocks are missing")
+        return PackedImages(blocks, at, length, geometry.size, str(plan.with_suffix(".zst")))
+    path = plan.with_suffix(".u8")
+    if path.stat().st_size != planned_bytes(len(index), geometry):
+        raise ValueError("of another size")
+    return np.memmap(path, np.uint8, "r", shape=(len(index), geometry.size, geometry.size))
+
+
+def _build(filling: Filling, current: ImageCache | None, workers: int, progress: Progress | None) -> None:
+    """Make the pixels of a plan, then the index that names them."""
+    home, wanted, geometry = filling.target.parent, filling.wanted, filling.geometry
+    fresh = packs(geometry) and current is None and not filling.part.exists()
+    block = measure(filling, np.arange(len(wanted)))[1] if fresh else 0.0  # what goes on was measured when it began
+    before = None if current is None else (current.index, current.images)
+    entries = fill(filling, _needed(len(wanted), geometry, block), before, workers, progress)
+    filling.part.replace(filling.target)
     index = wanted.assign(
-        crc32=np.array([crc for crc, *_ in entries], np.int64),
-        reason=[reason for _, reason, _ in entries],
-        fell_back=[fell_back for *_, fell_back in entries],
-    )[_columns(geometry)]
+        crc32=np.array([row.crc for row in entries], np.int64),
+        reason=[row.reason for row in entries],
+        fell_back=[row.fell_back for row in entries],
+        at=np.array([row.at for row in entries], np.int64),
+        length=np.array([row.length for row in entries], np.int64),
+    )[_columns(geometry, packed=packs(geometry))]
     index.to_parquet(home / "index.parquet.part")
     (home / "index.parquet.part").replace(home / "index.parquet")
     for old in home.glob("images-*"):
-        if old != _pixels(home, plan):
+        if old != filling.target:
             old.unlink(missing_ok=True)
-
-
-def _reuse(
-    wanted: pd.DataFrame, current: ImageCache, images: NDArray[np.uint8], done: dict[int, Row]
-) -> dict[int, Row]:
-    """Copy the pixels of unchanged files from the current cache; return their rows."""
-    keys = ["path", "size", "mtime_ns"]
-    good = current.index[current.index["reason"] == ""]
-    source = {key: row for row, *key_ in good[keys].itertuples() for key in [tuple(key_)]}
-    crcs = current.index["crc32"].to_numpy()
-    fell_back = current.index["fell_back"].tolist() if "fell_back" in current.index else [False] * len(crcs)
-    reused: dict[int, Row] = {}
-    for row, key in enumerate(wanted[keys].itertuples(index=False, name=None)):
-        if key in source and row not in done:
-            images[row] = current.images[source[key]]
-            crc = zlib.crc32(images[row].tobytes())
-            if crc == crcs[source[key]]:
-                reused[row] = (crc, "", fell_back[source[key]])
-    return reused
-
-
-def _check_disk(home: Path, part: Path, needed: int) -> None:
-    """Raise SetupError when the pixels do not fit on the disk."""
-    written = part.stat().st_blocks * 512 if part.exists() else 0
-    free = shutil.disk_usage(home).free + written
-    if needed > free:
-        what = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
-        raise SetupError(what, str(home), "free some space, put the store on another disk, or choose a smaller size")

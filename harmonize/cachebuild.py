@@ -13,26 +13,43 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.errors import SetupError
+from harmonize.packed import PACKED_FROM, pack
 from harmonize.pixels import Geometry, UnreadableImage, fitted, read_gray, region
 
 CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
 POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
 _AHEAD = 3  # chunks per process under way: bounds the memory
 
-# crc32 of the pixels, or 0; why the image is unreadable, or ""; whether its lungs were looked for and not found
-Row = tuple[int, str, bool]
-Decoded = tuple[NDArray[np.uint8], list[Row]]
+
+class Row(NamedTuple):
+    """What the journal holds of an image."""
+
+    crc: int  # of the pixels, or 0
+    reason: str  # why it is unreadable, or ""
+    fell_back: bool  # its lungs were looked for and not found
+    at: int = 0  # of a packed image: where its block begins
+    length: int = 0  # and how long it is
+
+
+Pixels = NDArray[np.uint8] | list[bytes]  # [n, S, S], or the blocks of packed images
+Decoded = tuple[Pixels, list[Row]]
+
+
+def packs(geometry: Geometry) -> bool:
+    """Whether images of a geometry are stored packed."""
+    return geometry.size >= PACKED_FROM
 
 
 def decode_rows(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
-) -> Iterator[tuple[list[int], NDArray[np.uint8], list[Row]]]:
+) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished.
 
     The pixels are the same whoever decodes; processes start only where the chunks so far say that it pays.
@@ -48,7 +65,7 @@ def decode_rows(
 
 def _decode_in_pool(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
-) -> Iterator[tuple[list[int], NDArray[np.uint8], list[Row]]]:
+) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield the same from several processes."""
     # Spawned, not forked: the caller may hold threads of torch or a lock of OpenCV.
     context = multiprocessing.get_context("spawn")
@@ -74,16 +91,23 @@ def _decode_in_pool(
 
 
 def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
-    """Return the pixels of some files, black where one is unreadable, and an entry for each."""
+    """Return the pixels of some files, black (or an empty block) where one is unreadable, and an entry for each."""
     pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
     entries: list[Row] = []
     for image, path in zip(pixels, paths, strict=True):
         try:
             image[:], fell_back = _decode_one(path, geometry)
-            entries.append((zlib.crc32(image.tobytes()), "", fell_back))
+            entries.append(Row(zlib.crc32(image.tobytes()), "", fell_back))
         except UnreadableImage as error:
-            entries.append((0, str(error), False))
-    return pixels, entries
+            entries.append(Row(0, str(error), False))
+    return stored(pixels, entries, geometry), entries
+
+
+def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
+    """Return images as they are stored: themselves, or a block each, empty where there is nothing to see."""
+    if not packs(geometry):
+        return images
+    return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
 
 
 def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
@@ -122,8 +146,8 @@ def read_journal(path: Path, total: int) -> dict[int, Row]:
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entries = json.loads(line)
-            known = {row: (crc, reason, fell_back) for row, crc, reason, fell_back in entries if row < total}
-        except ValueError:
+            known = {row: Row(*entry) for row, *entry in entries if row < total}
+        except (ValueError, TypeError):
             continue
         rows |= known
     return rows

@@ -9,7 +9,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from harmonize.imagefile import UnreadableImage, check_size
+from harmonize.imagefile import DEFLATED, UnreadableImage, check_size
 from harmonize.tone import percentiles_to_uint8, window_to_uint8
 
 _DARKEST = 16  # an 8-bit image in a 12-bit window takes up a sixteenth of it
@@ -19,9 +19,11 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Return the first frame as uint8 [H, W].
 
     A VOI table or window of the file is used (the first of several), else percentiles as for 16-bit PNG.
-    MONOCHROME1 is inverted. Raises UnreadableImage.
+    MONOCHROME1 is inverted. Raises UnreadableImage; also for deflated files, whose size nobody knows until memory holds them.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
+    if DEFLATED in content:
+        raise UnreadableImage("deflated DICOM: rewrite it uncompressed, e.g. with dcmconv")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd lengths, unknown private tags: nothing that changes a pixel

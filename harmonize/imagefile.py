@@ -4,6 +4,10 @@ import zlib
 
 MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million; a header may promise anything
 
+DEFLATED = (
+    b"1.2.840.10008.1.2.1.99"  # the DICOM transfer syntax that unfolds the whole file before anything of it is known
+)
+
 
 class UnreadableImage(Exception):  # noqa: N818  (named for what it is about: it ends as a row of the quarantine)
     """One image cannot be used; its only argument is the reason."""
@@ -14,8 +18,8 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
 
     Within compressed data FF is never followed by D9 or DA, so the end marker must come after the last start of scan.
     """
-    scan, end = content.rfind(b"\xff\xda"), content.rfind(b"\xff\xd9")
-    if scan < 0 or end < scan:
+    scan, end = b"\xff\xda", content.rfind(b"\xff\xd9")
+    if end < 0 or scan not in content or content.find(scan, end) >= 0:  # rfind(scan) would read the whole file
         raise UnreadableImage("truncated JPEG")
     at = 2
     while at + 9 <= len(content):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from harmonize.imagefile import DEFLATED
+
 Progress = Callable[[str, int, int], None]
 _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
@@ -29,6 +31,9 @@ def _stated(path: Path) -> tuple[str, float]:
     import pydicom  # half a second, for one dataset of six
 
     try:
+        with path.open("rb") as file:
+            if DEFLATED in file.read(2**16):  # it would be unfolded whole
+                return "", float("nan")
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()
     except Exception:  # noqa: BLE001  (pydicom raises almost anything on what is no DICOM)

@@ -91,8 +91,9 @@ def _decode(content: bytes, flags: int) -> NDArray[Any]:
 class Geometry:
     """The shape that every cached image gets.
 
-    fit    squash: both sides to `size`; letterbox: long side to `size`, black around; smallest_crop: short side to
-           `size`, centre crop (a 320 x 390 image loses 18 % of its width)
+    fit    squash: both sides to `size`; letterbox: long side to `size`, padding around; smallest_crop: short side to
+           `size`, centre crop (a 320 x 390 image loses 18 % of its width). In a letterbox 0 means padding and nothing
+           else: what is black in the image becomes 1, so that whoever reads the pixels knows what is image
     clahe  clip limit and tiles per side of a contrast-limited equalisation of the resized image, or None
     region what is cut out before all that: (roi, share of the sides kept inside the black border), (adaptive_roi,
            margin around the lungs), or None. Where no lungs are found, adaptive_roi keeps what roi keeps by default
@@ -131,20 +132,27 @@ class Geometry:
         """Return a name for folders and fingerprints.
 
         >>> Geometry(224, "letterbox", (2.0, 8)).key
-        '224-letterbox-clahe2x8'
+        '224-letterbox-from1-clahe2x8'
         """
         equalised = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
         region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
-        return f"{self.size}-{self.fit}{equalised}{region}"
+        fit = "letterbox-from1" if self.fit == "letterbox" else self.fit  # the image's values: 1 to 255
+        return f"{self.size}-{fit}{equalised}{region}"
+
+
+def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
+    """Return the box of an image that a geometry keeps, and whether its lungs were looked for and not found."""
+    if geometry.region is None:
+        return (slice(0, image.shape[0]), slice(0, image.shape[1])), False
+    name, amount = geometry.region
+    found = roi.adaptive(image, amount) if name == "adaptive_roi" else roi.fixed(image, amount)
+    return (found, False) if found is not None else (roi.fixed(image), True)
 
 
 def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
     """Return the part of an image that a geometry keeps, and whether its lungs were looked for and not found."""
-    if geometry.region is None:
-        return image, False
-    name, amount = geometry.region
-    found = roi.adaptive(image, amount) if name == "adaptive_roi" else roi.fixed(image, amount)
-    return (image[found], False) if found is not None else (image[roi.fixed(image)], True)
+    box, fell_back = kept(image, geometry)
+    return image[box], fell_back
 
 
 def to_geometry(image: Gray, geometry: Geometry) -> Gray:
@@ -168,7 +176,7 @@ def fitted(image: Gray, geometry: Geometry) -> Gray:
     if geometry.fit == "letterbox":
         canvas = np.zeros((size, size), np.uint8)
         top, left = (size - height) // 2, (size - width) // 2
-        canvas[top : top + height, left : left + width] = resized
+        canvas[top : top + height, left : left + width] = np.maximum(resized, 1)
         return canvas
     top, left = (height - size) // 2, (width - size) // 2
     return np.ascontiguousarray(resized[top : top + size, left : left + size])
@@ -197,6 +205,7 @@ __all__ = [
     "Geometry",
     "UnreadableImage",
     "fitted",
+    "kept",
     "read_gray",
     "region",
     "to_geometry",

@@ -49,12 +49,13 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
     shrink = min(1.0, _SIDE / max(whole.shape))
     size = tuple(max(1, round(side * shrink)) for side in whole.shape)
     picture = np.asarray(cv2.resize(whole, (size[1], size[0]), interpolation=cv2.INTER_AREA), np.uint8)
-    smooth = np.asarray(cv2.GaussianBlur(picture, (0, 0), _LOWPASS * max(size)), np.uint8)
-    found = _lungs(smooth)
+    found = two_lungs(picture)
     if found is None:
         return None
+    spread = [np.flatnonzero((found[0] | found[1]).any(axis)) for axis in (1, 0)]
     box = tuple(
-        _grown(part, side, margin, length / side) for part, side, length in zip(found, size, whole.shape, strict=True)
+        _grown(slice(int(at[0]), int(at[-1]) + 1), side, margin, length / side)
+        for at, side, length in zip(spread, size, whole.shape, strict=True)
     )
     share = (box[0].stop - box[0].start) * (box[1].stop - box[1].start) / whole.size
     if not AREA[0] <= share <= AREA[1]:
@@ -62,20 +63,24 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
     return _moved(box[0], rows.start), _moved(box[1], columns.start)
 
 
-def _lungs(smooth: Gray) -> Box | None:
-    """Return the box around the two dark components inside the body that are largest, at the best of the thresholds."""
+def two_lungs(picture: Gray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return masks [H, W] of the two dark components inside the body that are largest, at the best of the thresholds.
+
+    None where there is no such pair at any. The picture has no border, and is low-passed here.
+    """
+    smooth = np.asarray(cv2.GaussianBlur(picture, (0, 0), _LOWPASS * max(picture.shape)), np.uint8)
     body = _filled(smooth > BODY * 255)
     inside = smooth[body]
-    best, box = 0, None
+    best: tuple[int, NDArray[np.bool_], NDArray[np.bool_]] | None = None
     for level in np.unique(np.percentile(inside, _LEVELS).astype(int)) if len(inside) else ():
         pair = _pair(body & (smooth <= level), body)
-        if pair is not None and pair[0] > best:
-            best, box = pair
-    return box
+        if pair is not None and (best is None or pair[0] > best[0]):
+            best = pair
+    return None if best is None else best[1:]
 
 
-def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, Box] | None:
-    """Return the area of the two largest dark components that are enclosed and lie side by side, and their box."""
+def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return the area of the two largest dark components that are enclosed and lie side by side, and both of them."""
     count, labels, stats, centres = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
     air = cv2.dilate((~body).astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
     for edge in (air[:, 0], air[:, -1], air[-1]):
@@ -87,12 +92,8 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, Box] |
     first, second = np.argsort(-area, kind="stable")[:2] if count > 2 else (0, 0)
     if area[second] < _LUNG * dark.size:
         return None
-    left, top = (stats[[first, second], k] for k in (cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP))
-    right, bottom = left + stats[[first, second], cv2.CC_STAT_WIDTH], top + stats[[first, second], cv2.CC_STAT_HEIGHT]
     beside = abs(centres[first, 0] - centres[second, 0]) > abs(centres[first, 1] - centres[second, 1])
-    if not beside:
-        return None
-    return int(area[first] + area[second]), (slice(top.min(), bottom.max()), slice(left.min(), right.max()))
+    return (int(area[first] + area[second]), labels == first, labels == second) if beside else None
 
 
 def _filled(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

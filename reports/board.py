@@ -5,7 +5,7 @@ Everything a section shows is looked up here, so that two sections cannot pick t
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from reports import headline
 from reports.entries import Hospital, Run
 from reports.headline import MISSING, Estimate
 from reports.tables import Tables
+from reports.text import known
 
 AWAY = "away"
 MACRO = "macro"
@@ -24,6 +25,7 @@ class Board:
     """Everything the sections share. `ranked` is in order of the mean AUROC away, `hospitals` of the mean loss."""
 
     tables: Tables
+    choice: headline.Choice  # the rows of `scores` that are shown
     home: Hospital
     hospitals: tuple[Hospital, ...]  # away, least lost first
     ranked: tuple[Run, ...]
@@ -96,9 +98,24 @@ class Board:
         return min(counts, default=0), max(counts, default=0)
 
     @property
+    def without_score(self) -> list[str]:
+        """Hospitals away of the cohort table in which no run has a number."""
+        shown = {h.key for h in self.hospitals}
+        return [self.title(key) for key in sorted(_listed_away(self.tables) - shown)]
+
+    @property
     def everyone(self) -> tuple[Hospital, ...]:
         """The home hospital first, then those away."""
         return (self.home, *self.hospitals)
+
+    def why_not_analysed(self, name: str, run_id: str) -> str:
+        """Return what became of an analysis that a run has no number of: failed, not run; "" where it is done or unknown."""
+        states = {
+            (str(a["name"]), str(a["run_id"])): str(a["state"])
+            for a in self.meta.get("analyses") or []
+            if "run_id" in a
+        }
+        return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
     def why_missing(self, key: str, finding: str) -> str:
         """Return why a hospital has no number for a finding."""
@@ -106,7 +123,8 @@ class Board:
 
     def title(self, key: str) -> str:
         """Return the name of a hospital as it is shown."""
-        return next((h.title for h in self.everyone if h.key == key), key)
+        known_as = next((h.title for h in self.everyone if h.key == key), "")
+        return known_as or _hospital(self.tables, key, MISSING).title
 
 
 def read(tables: Tables) -> Board:
@@ -119,10 +137,14 @@ def read(tables: Tables) -> Board:
     gaps = headline.gap_lookup(tables["gaps"])
     keys = _away_keys(source, cells)
     lost = _mean_gaps(tables["mean_gaps"])
-    hospitals = sorted((_hospital(tables, key, lost.get(key, MISSING)) for key in keys), key=_by_loss)
+    at_once = _mean_gaps(tables["mean_gaps"], "all_")
+    hospitals = sorted(
+        (_hospital(tables, key, lost.get(key, MISSING), at_once.get(key, MISSING)) for key in keys), key=_by_loss
+    )
     ranks = {row["run_id"]: row for row in _records(tables["ranks"])}
     costs = {row["run_id"]: row for row in _records(tables["costs"])}
-    probes = headline.probe_lookup(tables["shortcut"])
+    probes = headline.probe_lookup(tables["sources"])
+    causal = headline.causal_lookup(tables["transplants"])
     runs = []
     for facts in _records(tables["runs"]):
         run_id = str(facts["run_id"])
@@ -142,10 +164,13 @@ def read(tables: Tables) -> Board:
                 home=home,
                 away=away,
                 gap=gap,
+                away_at_once=_within(away, rank, "all"),
+                gap_at_once=_within(gap, rank, "gap"),
                 home_common=headline.side(gap, gap.home, home),
                 away_common=headline.side(gap, gap.away, away),
                 ece=ece.get((run_id, AWAY, MACRO), MISSING),
                 probe=probes.get((run_id, "none"), MISSING),
+                causal=causal.get(run_id, MISSING),
                 hospitals={h.key: _there(cells, gaps, (run_id, h.key, MACRO)) for h in hospitals},
                 lost={h.key: gaps.get((run_id, h.key, MACRO), MISSING) for h in hospitals},
                 mean_rank=float(rank.get("mean_rank", float("nan"))),
@@ -166,6 +191,7 @@ def read(tables: Tables) -> Board:
     away_keys = set(keys) | _listed_away(tables)
     return Board(
         tables=tables,
+        choice=chosen,
         home=_hospital(tables, source, MISSING),
         hospitals=tuple(hospitals),
         ranked=tuple(ranked),
@@ -229,12 +255,18 @@ def _there(
     return headline.side(gaps[key], gaps[key].away, found) if key in gaps else found
 
 
-def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the mean loss by hospital, `away` for the mean over hospitals."""
+def _mean_gaps(frame: pd.DataFrame, which: str = "") -> dict[str, Estimate]:
+    """Return the mean loss by hospital, `away` for the mean over hospitals; which "all_": bounds for all at once."""
+    low, high = f"{which}low", f"{which}high"
     return {
-        str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
-        for row in _records(frame)
+        str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high])) for row in _records(frame)
     }
+
+
+def _within(estimate: Estimate, rank: Mapping[str, Any], which: str) -> Estimate:
+    """Return an estimate with the bounds that hold for all runs at once; as it is where the ranking has none."""
+    bounds = [float(rank.get(f"{which}_{end}", float("nan"))) for end in ("low", "high")]
+    return replace(estimate, low=bounds[0], high=bounds[1]) if estimate.known and all(map(known, bounds)) else estimate
 
 
 def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
@@ -243,10 +275,10 @@ def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
     return frozenset((str(d), str(f)) for d, f in zip(some["dataset"], some["finding"], strict=True))
 
 
-def _hospital(tables: Tables, key: str, lost: Estimate) -> Hospital:
+def _hospital(tables: Tables, key: str, lost: Estimate, at_once: Estimate = MISSING) -> Hospital:
     """Return what the page calls a cohort: the cohort table first, then `meta`, then its key."""
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(_records(cohorts[cohorts["dataset"] == key])), {})
     named: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})
     title = _text(named.get("title")) or _text(row.get("title")) or key
-    return Hospital(key, title, _text(named.get("place")) or _text(row.get("place")), lost)
+    return Hospital(key, title, _text(named.get("place")) or _text(row.get("place")), lost, at_once)

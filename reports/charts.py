@@ -114,30 +114,32 @@ def cost(board: Board, front: set[str]) -> Chart:
 def probe_against_gap(board: Board) -> Chart:
     """Scatter of the gap against the source classifier's balanced accuracy."""
     runs = [r for r in board.ranked if r.probe.known and r.gap.known]
-    xs, ys = [r.probe.value for r in runs], [r.gap.value for r in runs]
-    data = points(
-        runs,
-        xs,
-        ys,
-        [r.probe for r in runs],
-        [r.gap for r in runs],
-        lambda r: f"probe {r.probe.with_interval}<br>gap {r.gap.with_interval}",
+    return _score_against_gap(
+        runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
     )
-    low, high = _range(ys, [r.gap for r in runs])
-    x_range, y_range = _range(xs, [r.probe for r in runs]), (min(low, 0.0), high)
+
+
+def causal_against_gap(runs: Sequence[Run]) -> Chart:
+    """Scatter of the gap against the causal score."""
+    return _score_against_gap(
+        runs, [r.causal for r in runs], "causal", "change of the probability beyond control →", 340
+    )
+
+
+def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, title: str, height: int) -> Chart:
+    gaps = [r.gap for r in runs]
+    xs, ys = [e.value for e in scores], [e.value for e in gaps]
+    words = {r.id: f"{name} {e.with_interval}<br>gap {r.gap.with_interval}" for r, e in zip(runs, scores, strict=True)}
+    low, high = _range(ys, gaps)
+    x_range, y_range = _range(xs, scores), (min(low, 0.0), high)
     layout = {
-        "xaxis": axis("balanced accuracy of the source classifier →", *x_range),
+        "xaxis": axis(title, *x_range),
         "yaxis": axis("", *y_range) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
         "annotations": labels(runs, xs, ys, x_range, y_range),
     }
-    return {
-        "id": "c-probe",
-        "data": data,
-        "layout": layout,
-        "height": 360,
-        "narrow": 300,
-        "top": "↑ gap: AUROC lost away",
-    }
+    data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
+    top = "↑ gap: AUROC lost away"
+    return {"id": f"c-{name}", "data": data, "layout": layout, "height": height, "narrow": 300, "top": top}
 
 
 def learning(
@@ -159,7 +161,7 @@ def learning(
         best = run.facts.get("best_epoch")
         data.append({"type": "scatter", "mode": "lines+markers" if len(kept) == 1 else "lines", "x": [x for x, _ in kept], "y": [y for _, y in kept],
                      "line": {"color": colour, "width": 2.2 if k == 0 else 1.1}, "opacity": 1 if k == 0 else 0.5,
-                     "hoverinfo": "text", "hovertext": [f"<b>{escape(run.label)}</b><br>epoch {x}: {y:.3f}" for x, y in kept]})  # fmt: skip
+                     "hoverinfo": "text", "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in kept]})  # fmt: skip
         spot = [(x, y) for x, y in kept if x == best]
         if spot:
             data.append({"type": "scatter", "mode": "markers", "x": [spot[0][0]], "y": [spot[0][1]], "hoverinfo": "skip",
@@ -194,7 +196,7 @@ def points(
             "color": ["var(--paper)" if h else colour for h in hollow], "line": {"color": colour, "width": 1.5},
         }  # fmt: skip
         traces.append({"type": "scatter", "mode": "markers", "x": [xs[i] for i in at], "y": [ys[i] for i in at], "marker": marker,
-                       "hoverinfo": "text", "hovertext": [f"<b>{escape(runs[i].label)}</b><br>{words(runs[i])}" for i in at],
+                       "hoverinfo": "text", "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in at],
                        "customdata": [runs[i].anchor for i in at]})  # fmt: skip
     return traces
 

@@ -40,6 +40,21 @@ def prevalence(finding: str, times: float, most: str, least: str) -> str:
     )
 
 
+def images_said(phantom: bool, num_pictures: int) -> str:
+    """Return whose images are in a file.
+
+    >>> images_said(False, 0), images_said(True, 3)
+    ('No image of a patient is in this file.', 'The pictures in this file are synthetic: no image of a patient is in it.')
+    """
+    if not num_pictures:
+        return "No image of a patient is in this file."
+    if phantom:
+        return "The pictures in this file are synthetic: no image of a patient is in it."
+    verb = "is" if num_pictures == 1 else "are"
+    who = f"{plural(num_pictures, 'radiograph')} of patients, small and with heat maps, {verb} in this file"
+    return f"{who}: most datasets’ agreements forbid publishing it."
+
+
 def label_sources(references: Sequence[str], phantom: bool) -> str:
     """Return who labelled: `references` as the tables name them."""
     known = [SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
@@ -68,3 +83,30 @@ def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Return which findings only one side labels, from (hospital, findings); "" for none."""
     shown = "; ".join(f"{title}: {listing(names, len(names))}" for title, names in hospitals if names)
     return f"Not compared, because home and the hospital do not both label it: {shown}." if shown else ""
+
+
+def without_score(hospitals: Sequence[str]) -> str:
+    """Return which hospitals have no column because nothing could be scored there; "" for none.
+
+    >>> without_score(["BRAX"])
+    'No column: BRAX, where no finding has patients enough for a number.'
+    """
+    if not hospitals:
+        return ""
+    return f"No column: {listing(hospitals, len(hospitals))}, where no finding has patients enough for a number."
+
+
+def analyses(states: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return, by name of an analysis, how many times it is done, failed or absent, with the reasons of failures.
+
+    >>> analyses([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
+    [('probes', 'done 1, failed 1 (no memory)')]
+    """
+    said = []
+    for name in dict.fromkeys(str(state["name"]) for state in states):
+        mine = [state for state in states if state["name"] == name]
+        counts = Counter(str(state["state"]) for state in mine)
+        reasons = sorted({str(state["reason"]) for state in mine if state["reason"]})
+        parts = [f"{word} {counts[word]}" for word in ("done", "failed", "absent") if counts[word]]
+        said.append((name, ", ".join(parts) + (f" ({'; '.join(reasons)})" if reasons else "")))
+    return said

@@ -18,6 +18,9 @@ class Hospital:
     title: str
     place: str
     lost: Estimate = MISSING  # mean over runs of the macro gap
+    lost_at_once: Estimate = (
+        MISSING  # the same with bounds that hold for all hospitals at once: for naming some of them
+    )
 
     @property
     def where(self) -> str:
@@ -28,8 +31,8 @@ class Hospital:
 
     @property
     def is_costly(self) -> bool:
-        """Whether the mean run clearly loses there."""
-        return self.lost.known and self.lost.low > 0
+        """Whether the mean run clearly loses there, of all the hospitals that are looked at."""
+        return self.lost_at_once.known and self.lost_at_once.low > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +50,13 @@ class Run:
     home: Estimate = MISSING  # over every finding that home labels
     away: Estimate = MISSING  # what the runs are ranked by
     gap: Estimate = MISSING
+    away_at_once: Estimate = MISSING  # the same with bounds that hold for all runs at once: for naming the highest
+    gap_at_once: Estimate = MISSING  # likewise, for naming the smallest
     home_common: Estimate = MISSING  # the two AUROCs whose difference is the gap: on the findings both sides have
     away_common: Estimate = MISSING
     ece: Estimate = MISSING
     probe: Estimate = MISSING  # balanced accuracy of the source classifier
+    causal: Estimate = MISSING  # how far home's pixels change its answers away, beyond the control
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)  # away, on the findings it has in common with home
     lost: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
     mean_rank: float = float("nan")
@@ -64,6 +70,17 @@ class Run:
     def label(self) -> str:
         """Name and what sets it apart, for sentences."""
         return f"{self.name} ({self.what})" if self.what else self.name
+
+    @property
+    def remark(self) -> str:
+        """How its training went other than asked for, in a sentence; "" when it did not."""
+        value = self.facts.get("remark")
+        return value if isinstance(value, str) else ""
+
+    @property
+    def marks(self) -> str:
+        """What a row has room for of that: "limit reached"."""
+        return ", ".join(part.partition(":")[0] for part in self.remark.split("; ") if part)
 
     @property
     def is_derived(self) -> bool:

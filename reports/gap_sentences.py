@@ -71,14 +71,14 @@ def chosen_by_home(regret: Estimate, optimism: float) -> str:
     return said + (flatters if known(optimism) else "")
 
 
-def group_spreads(label: str, clear: Sequence[tuple[str, str, Estimate]]) -> str:
-    """Return where the AUROC of groups clearly differs: (hospital, attribute, largest less least).
-
-    >>> group_spreads("A", [("NIH", "sex", Estimate(0.05, 0.01, 0.09))])
-    'How well A reads differs by sex in NIH (.050 [.010, .090])'
-    >>> group_spreads("A", [])
-    'Whether A reads one group of patients worse than another, the data cannot tell'
-    """
-    if not clear:
-        return f"Whether {label} reads one group of patients worse than another, the data cannot tell"
-    return f"How well {label} reads differs {listing([f'by {what} in {where} ({each.with_interval})' for where, what, each in clear])}"
+def calibration(label: str, drift: Estimate, there: Sequence[tuple[str, float]]) -> str:
+    """Return whether a run is further from its word away than at home; `drift` is the mean, `there` (hospital, drift)."""
+    if not drift.known:
+        return f"The calibration of {label} could not be compared between home and away"
+    moved = f"ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
+    if len(there) > 1:
+        most, value = max(there, key=lambda pair: pair[1])
+        moved += f" on average, {signed(value)} at {most}, the largest measured"
+    if not drift.clear:
+        return f"Whether {label} is further from its word away than at home, the data cannot tell ({moved})"
+    return f"{label} is {'further from' if drift.value > 0 else 'nearer to'} its word away than at home: {moved}"

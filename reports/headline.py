@@ -3,17 +3,20 @@
 The tables hold every split, reference, mapping and selection; the page leads with one of each and says which.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import pandas as pd
 
-from reports.tables import Tables
+from reports.tables import Tables, rows_of
 from reports.text import interval, known, places, span
 
 REFERENCES = ("phantom", "report", "radiologist")  # first that exists for a cohort's headline split
+CALIBRATORS = ("none", "platt")  # what the page shows; the tables have more
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
+COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SAME = 1e-6  # two means of the same findings differ by rounding alone
 
 
@@ -68,9 +71,9 @@ MISSING = Estimate(float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The rows of `scores` that the page leads with: default mapping, all patients, headline split, one selection."""
+    """The rows of `scores` that the page leads with: the grid's mapping, all patients, headline split, one selection."""
 
-    rows: pd.DataFrame
+    rows: Mapping[tuple[str, str], pd.DataFrame]  # by metric and operating point
     selection: str
 
     @classmethod
@@ -80,46 +83,65 @@ class Choice:
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
         selection = next((s for s in SELECTIONS if (scores["selection"] == s).any()), SELECTIONS[0])
-        wanted = scores["dataset"].map(splits)
         rows = scores[
-            (scores["mapping"] == "default")
-            & (scores["subgroup"] == "all")
-            & (scores["selection"] == selection)
-            & (wanted.isna() | (wanted == scores["split"]))  # `away` has no cohort row and is kept
+            scores["calibrator"].isin(CALIBRATORS)
+        ]  # first what leaves out most: a study may have millions of rows
+        rows = rows[
+            (rows["mapping"] == str(tables.meta.get("mapping") or "default"))
+            & (rows["subgroup"] == "all")
+            & (rows["selection"] == selection)
         ]
+        wanted = rows["dataset"].map(splits)
+        rows = rows[wanted.isna() | (wanted == rows["split"])]  # `away` has no cohort row and is kept
         order = rows["reference"].map({name: i for i, name in enumerate(REFERENCES)}).fillna(len(REFERENCES))
-        return cls(rows.assign(preference=order).sort_values("preference", kind="stable"), selection)
+        rows = rows.assign(preference=order).sort_values("preference", kind="stable")
+        return cls({(str(m), str(p)): part for (m, p), part in rows.groupby(["metric", "operating_point"])}, selection)
+
+    @property
+    def operating_points(self) -> set[str]:
+        """The threshold rules that any number was taken at."""
+        return {point for _, point in self.rows} - {""}
 
     def lookup(
         self, metric: str, calibrators: tuple[str, ...], operating_point: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
         """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win."""
-        rows = self.rows[(self.rows["metric"] == metric) & (self.rows["operating_point"] == operating_point)]
         found: dict[tuple[str, str, str], Estimate] = {}
+        rows = self.rows.get((metric, operating_point))
+        if rows is None:
+            return found
         for calibrator in calibrators:
             part = rows[rows["calibrator"] == calibrator]
-            columns = ("run_id", "dataset", "finding", "value", "low", "high")
-            counts = ("n", "num_positive", "num_patients", "num_findings")
-            for run, dataset, finding, value, low, high, *n in zip(
-                *(part[c] for c in (*columns, *counts)), strict=True
-            ):
-                key = (str(run), str(dataset), str(finding))
-                found.setdefault(key, Estimate(float(value), float(low), float(high), *(count(c) for c in n)))
+            for key, *numbers in zip(_keys(part), *_numbers(part, "value", "low", "high"), *_counts(part), strict=True):
+                if key not in found:
+                    found[key] = Estimate(*numbers)
         return found
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     """Return the gap of each (run, dataset, finding)."""
-    columns = ("run_id", "dataset", "finding", "value", "low", "high", "home", "away")
-    counts = ("n", "num_positive", "num_patients", "num_findings")
-    found = {}
-    for run, dataset, finding, value, low, high, home, away, *n in zip(
-        *(gaps[c] for c in (*columns, *counts)), strict=True
-    ):
-        counted = dict(zip(counts, (count(c) for c in n), strict=True))
-        key = (str(run), str(dataset), str(finding))
-        found[key] = Estimate(float(value), float(low), float(high), home=float(home), away=float(away), **counted)
-    return found
+    numbers: tuple[list[Any], ...] = (
+        *_numbers(gaps, "value", "low", "high"),
+        *_counts(gaps),
+        *_numbers(gaps, "home", "away"),
+    )
+    return {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
+
+
+def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Return what each row is about."""
+    return zip(*(map(str, rows[column].tolist()) for column in ("run_id", "dataset", "finding")), strict=True)
+
+
+def _numbers(rows: pd.DataFrame, *columns: str) -> list[list[float]]:
+    """Return columns of numbers as plain ones, NaN where there is none."""
+    return [rows[column].astype(float).tolist() for column in columns]
+
+
+def _counts(rows: pd.DataFrame) -> list[list[int]]:
+    """Return the columns that say what a number rests on, 0 where the table has none."""
+    columns = (pd.to_numeric(rows[column], errors="coerce") for column in COUNTS)
+    return [column.fillna(0).astype(int).tolist() for column in columns]
 
 
 def side(gap: Estimate, value: float, whole: Estimate) -> Estimate:
@@ -134,13 +156,27 @@ def side(gap: Estimate, value: float, whole: Estimate) -> Estimate:
     return whole if same else Estimate(value, n=gap.n, num_positive=gap.num_positive, num_findings=gap.num_findings)
 
 
-def probe_lookup(shortcut: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the source classifier's balanced accuracy of each (run, control)."""
-    rows = shortcut[shortcut["metric"] == PROBE_METRIC]
+def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
+    """Return the balanced accuracy of the source probe on all of a run's features, of each (run, control)."""
+    full = (sources["probe"] == "features") & (sources["shots"] == 0)
+    rows = sources[full & (sources["metric"] == PROBE_METRIC)]
     columns = ("run_id", "control", "value", "low", "high", "chance", "n")
     return {
         (str(run), str(control)): Estimate(float(value), float(low), float(high), count(n), chance=float(chance))
-        for run, control, value, low, high, chance, n in zip(*(rows[c] for c in columns), strict=True)
+        for run, control, value, low, high, chance, n in rows_of(rows, *columns)
+    }
+
+
+def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the causal score of each run: what home's pixels change on images away, beyond the control."""
+    asked = {"kind": "causal", "host": "away", "finding": "macro", "subset": "all", "measure": "abs_dp"}
+    rows = transplants
+    for column, value in asked.items():
+        rows = rows[rows[column] == value]
+    columns = ("run_id", "effect", "low", "high", "n")
+    return {
+        str(run): Estimate(float(value), float(low), float(high), count(n))
+        for run, value, low, high, n in rows_of(rows, *columns)
     }
 
 

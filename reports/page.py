@@ -1,10 +1,10 @@
 """The whole page: sections in their order, one style sheet, two scripts, and the policy that allows nothing else."""
 
-import base64
-import gzip
+import gc
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 
@@ -12,10 +12,14 @@ from markupsafe import Markup
 
 from reports import board
 from reports.board import Board
-from reports.section import Section, write
+from reports.data_sentences import images_said
+from reports.packing import packed
+from reports.section import Section, rounded, write
+from reports.sections.attention import attention
 from reports.sections.calibration import calibration
 from reports.sections.choices import choices
 from reports.sections.cohorts import cohorts
+from reports.sections.compare import compare
 from reports.sections.cost import cost
 from reports.sections.expected import expected
 from reports.sections.findings import findings
@@ -26,25 +30,57 @@ from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
 from reports.sections.parts import parts
+from reports.sections.passports import passports
 from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
 from reports.sections.symptoms import symptoms
+from reports.sections.transplants import transplants
 from reports.shell import joined, policy
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (
-    opening, symptoms, ranking, hospitals, findings, parts, groups, mappings, policies, expected, choices, cost,
-    calibration, shortcuts, learning, published, cohorts, method, runs,
+    opening, symptoms, ranking, compare,
+    hospitals, findings, groups, expected,  # where it breaks
+    cost, calibration, choices, shortcuts, transplants, attention,
+    parts, mappings, policies, learning, published,  # what else may lie behind the numbers
+    cohorts, method, passports, runs,
 )  # fmt: skip
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
-SCRIPTS = ("theme.js", "charts.js", "page.js")
+SCRIPTS = (
+    "theme.js",
+    "packed.js",
+    "charts.js",
+    "ranking.js",
+    "copy.js",
+    "pins.js",
+    "drawer.js",
+    "view.js",
+    "gallery.js",
+)
 
 
 def render(tables: Tables) -> str:
     """Return the page as one HTML text that loads nothing: the same tables give the same bytes."""
+    with uncollected():
+        return _render(tables)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Do not look for garbage meanwhile: a page is made of a million small objects that all live to its end, a sixth of its time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _render(tables: Tables) -> str:
     shared = board.read(tables)
     sections = [section(shared) for section in ORDER]
     charts = [chart for section in sections for chart in section.charts]
@@ -58,21 +94,18 @@ def render(tables: Tables) -> str:
         title=f"Unseen: {study}" if study else "Unseen",
         headline=headline,
         phantom=shared.phantom,
+        images_said=images_said(shared.phantom, int(tables["gallery"]["picture"].notna().sum())),
+        pins=len(shared.ranked) > 1,
+        details=Markup("".join(s.packed.text() for s in sections)),  # noqa: S704  (base64)
         sections=sections,
         style=Markup(style),  # noqa: S704  (our own files)
         plotly_style=Markup(plotly_style),  # noqa: S704
         script=Markup(script),  # noqa: S704
-        plotly=Markup(packed(plotly)),  # noqa: S704  (base64)
+        plotly=Markup(packed_plotly() if charts else ""),  # noqa: S704  (base64)
         plotly_ids=style_ids(plotly),
-        charts=Markup(as_data(charts)),  # noqa: S704  (escaped for a data block)
+        charts=Markup(packed(json.dumps(rounded(charts), separators=(",", ":"), allow_nan=False)) if charts else ""),  # noqa: S704  (base64)
     )
     return str(page) + "\n"
-
-
-def as_data(value: object) -> str:
-    """Return JSON that cannot end the block it stands in."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=float)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @cache
@@ -91,6 +124,6 @@ def style_ids(source: str) -> list[str]:
 
 
 @cache
-def packed(source: str) -> str:
-    """Return a script as base64 of gzip: a third of the bytes, and nothing to parse before the first chart is seen."""
-    return base64.b64encode(gzip.compress(source.encode(), 9, mtime=0)).decode() if source else ""
+def packed_plotly() -> str:
+    """Return plotly.js as the page keeps it."""
+    return packed(plotly_source())

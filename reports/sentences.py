@@ -6,7 +6,7 @@ Words that no function here may write: significant, outperforms, robust, no diff
 from collections.abc import Sequence
 
 from reports.headline import Estimate
-from reports.text import interval, listing, percent, places, plural, sentence_case, signed, word
+from reports.text import interval, listing, percent, places, plural, sentence_case, word
 
 NO_SCORE = "No run has a score away from home"
 
@@ -227,17 +227,6 @@ def pareto(names: Sequence[str], num_runs: int) -> str:
     return f"{sentence_case(word(len(names)))} {verb} not beaten on both axes: {listing(names)}"
 
 
-def calibration(label: str, worst: str, drift: Estimate) -> str:
-    """Return whether a run is further from its word away than at home; `drift`: the error at `worst` less that at home."""
-    if not drift.known:
-        return f"The calibration of {label} could not be compared between home and away"
-    moved = f"ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
-    if not drift.clear:
-        return f"Whether {label} is further from its word away than at home, the data cannot tell (largest at {worst}, {moved})"
-    side, where = ("further from", worst) if drift.value > 0 else ("nearer to", f"every hospital away, even {worst},")
-    return f"{label} is {side} its word at {where} than at home: {moved}"
-
-
 def probe(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
     """Return how well a linear classifier names the hospital from frozen features."""
     if not values:
@@ -273,7 +262,9 @@ def learning(num_runs: int, at_end: int, epochs: int) -> str:
         )
     if num_runs == 1:
         return f"The run was best at home in the last of {epochs} epochs: more training might help"
-    who = f"{sentence_case(_few(at_end))} of {_few(num_runs)} runs {_verb(at_end, 'were', 'was')}"
+    everyone = f"All {_few(num_runs)} runs were"
+    some = f"{sentence_case(_few(at_end))} of {_few(num_runs)} runs {_verb(at_end, 'were', 'was')}"
+    who = everyone if at_end == num_runs else some
     return f"{who} best at home in the last of {epochs} epochs: more training might help"
 
 

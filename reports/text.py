@@ -14,6 +14,7 @@ MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+Z = 1.959964  # standard errors to either side of a 95 % interval
 
 
 def known(value: object) -> bool:
@@ -22,6 +23,8 @@ def known(value: object) -> bool:
     >>> known(float("nan")), known(None), known(0.5)
     (False, False, True)
     """
+    if type(value) is float:  # what nearly every cell holds: a page asks this a million times
+        return math.isfinite(value)
     return isinstance(value, Real) and math.isfinite(value)
 
 
@@ -33,9 +36,16 @@ def places(value: float | None, digits: int = 3) -> str:
     """
     if value is None or not known(value):
         return DASH
-    body = f"{abs(value):.{digits}f}"
-    sign = MINUS if value < 0 and float(body) != 0 else ""
-    return sign + (body[1:] if body.startswith("0.") else body)
+    return _shown(value, digits)
+
+
+def _shown(value: float, digits: int = 3) -> str:
+    body = "%.*f" % (digits, value)  # noqa: UP031  (a page says it 200,000 times; half the time of an f-string)
+    sign = ""
+    if body[0] == "-":
+        body = body[1:]
+        sign = MINUS if float(body) else ""
+    return sign + (body[1:] if body[:2] == "0." else body)
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -65,7 +75,7 @@ def span(low: float, high: float) -> str:
     """
     if not (known(low) and known(high)):
         return ""
-    return f"{places(low)} to {places(high)}" if low < 0 else f"{places(low)}{DASH}{places(high)}"
+    return f"{_shown(low)} to {_shown(high)}" if low < 0 else f"{_shown(low)}{DASH}{_shown(high)}"
 
 
 def whole(value: float | None) -> str:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +24,40 @@ def bench(*arguments: str, cwd: Path, code: int | None = 0, **environment: str) 
     return done
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no bytecode may be written, let the commands of the tests share a folder of it: each would compile torch anew."""
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = tempfile.TemporaryDirectory(prefix="bytecode-")
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = folder.name
+        sys.dont_write_bytecode = False
+        config.add_cleanup(folder.cleanup)
+
+
 @pytest.fixture(scope="session")
 def command() -> Command:
     """The `bench` command."""
     return bench
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The `bench` command in this process, for what is quick: no second start of Python and torch."""
+    from bench.cli import main
+
+    def ask(*arguments: str, cwd: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd)
+            patch.delenv("BENCH_DATA", raising=False)
+            patch.delenv("BENCH_STORE", raising=False)
+            patch.setattr(sys, "argv", ["bench", *arguments])
+            with pytest.raises(SystemExit) as left:
+                main()
+        said = capsys.readouterr()
+        found = left.value.code or 0
+        assert found == code, f"exit {found}\n{said.out}\n{said.err}"
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return ask
 
 
 @pytest.fixture(scope="session")

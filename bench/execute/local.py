@@ -1,4 +1,4 @@
-"""Run jobs in worker processes on this machine: one per GPU, or several on a CPU.
+"""Run jobs in worker processes on this machine: one per GPU or as many as are asked for, several on a CPU.
 
 A worker that dies takes only its run with it. Workers end when the parent does.
 """
@@ -8,36 +8,63 @@ import multiprocessing
 import os
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bench.job import DerivedJob, Job
+from bench.devices import choose_devices
+from bench.execute.work import OnEvent, Outcome, Work, attempt, placed
+from harmonize.errors import ConfigError, SetupError
+
+_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one run ended: done, failed or held (by another process)."""
+class Local:
+    """Worker processes of this machine, on the devices that it has."""
 
-    run_id: str
-    state: str
-    reason: str
-    seconds: float
+    device: str  # auto, cpu, cuda or cuda:N
+    workers: int  # cores that may be used
+    per_device: int = 0  # runs that share a GPU, or the cores; 0 = one per GPU, one per `threads` cores
+    together: int = 1  # devices that train one run
 
+    def prepare(self) -> None:
+        """Begin what takes a while, beside what the caller does next."""
+        warm_up()
 
-_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-OnEvent = Callable[[str, str, int, int], None]  # run id, what, done, total
+    def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
+        """Do the jobs and yield how each ended."""
+        threads = max(job.run.config.threads for job in jobs)
+        if self.together > 1 and self.per_device > 1:
+            fix = "give one of them"
+            raise ConfigError("runs cannot share devices and take several of them", "--together, --per-device", fix)
+        devices = choose_devices(self.device, self.workers, threads, self.per_device)
+        return submit(jobs, teams(devices, self.together), on_event)
 
 
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
     connection: Connection
-    job: Job | DerivedJob
+    place: tuple[str, ...]
+    job: Work
     began: float
+
+
+def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Return the devices in teams of `size`; what is left over does nothing.
+
+    >>> teams(["cuda:0", "cuda:1", "cuda:2"], 2)
+    [('cuda:0', 'cuda:1')]
+
+    Raises SetupError when there is not one team.
+    """
+    if size > len(devices):
+        fix = f"give --together up to {len(devices)}" + (", or more --workers" if devices[0] == "cpu" else "")
+        raise SetupError(f"{size} devices are to train a run together, {len(devices)} can be used", "--together", fix)
+    return [tuple(devices[i : i + size]) for i in range(0, len(devices) - size + 1, size)]
 
 
 def warm_up() -> None:
@@ -63,18 +90,19 @@ def _threads(number: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def submit(jobs: Sequence[Job | DerivedJob], devices: Sequence[str], on_event: OnEvent) -> Iterator[Outcome]:
-    """Do the jobs, one at a time on each device (a device may be named several times), and yield how each ended."""
+def submit(jobs: Sequence[Work], places: Sequence[tuple[str, ...]], on_event: OnEvent) -> Iterator[Outcome]:
+    """Do the jobs, one at a time on each place (a device may be named several times), and yield how each ended."""
     context = multiprocessing.get_context(_METHOD)
-    waiting, free = list(jobs), list(devices)
+    waiting, free = list(jobs), list(places)
     busy: dict[Connection, _Worker] = {}
-    spare: dict[str, list[_Worker]] = {}
+    spare: dict[tuple[str, ...], list[_Worker]] = {}
     try:
         while waiting or busy:
             while waiting and free:
-                device = free.pop(0)
-                job = replace(waiting.pop(0), device=device)
-                worker = spare[device].pop() if spare.get(device) else _start(context, job)
+                place = free.pop(0)
+                job = placed(waiting.pop(0), place)
+                sharing = sum(other[0] == place[0] for other in places)
+                worker = spare[place].pop() if spare.get(place) else _start(context, job, place, sharing)
                 worker.job, worker.began = job, time.monotonic()
                 worker.connection.send(job)
                 busy[worker.connection] = worker
@@ -88,15 +116,16 @@ def submit(jobs: Sequence[Job | DerivedJob], devices: Sequence[str], on_event: O
                         "failed",
                         [f"the worker process died (exit code {worker.process.exitcode}): killed, or out of memory"],
                     )
-                    worker.job.store.fail(worker.job.run.id, rest[0])
+                    worker.job.fail(rest[0])
                 if kind == "progress":
-                    on_event(worker.job.run.id, *rest)
+                    on_event(worker.job.id, *rest)
                     continue
                 del busy[worker.connection]
-                free.append(worker.job.device)
+                free.append(worker.place)
                 if worker.process.is_alive():
-                    spare.setdefault(worker.job.device, []).append(worker)
-                yield Outcome(worker.job.run.id, kind, rest[0], time.monotonic() - worker.began)
+                    spare.setdefault(worker.place, []).append(worker)
+                seconds, log = time.monotonic() - worker.began, worker.job.folder / "log.txt"
+                yield Outcome(worker.job.id, kind, rest[0], seconds, log)
     finally:
         everyone = [*busy.values(), *(w for group in spare.values() for w in group)]
         for worker in everyone:
@@ -105,24 +134,29 @@ def submit(jobs: Sequence[Job | DerivedJob], devices: Sequence[str], on_event: O
             worker.process.join()
 
 
-def _start(context: Any, job: Job | DerivedJob) -> _Worker:
+def _start(context: Any, job: Work, place: tuple[str, ...], sharing: int) -> _Worker:
     here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there,), daemon=True)
+    process = context.Process(target=_work, args=(there, sharing), daemon=True)
     with _threads(job.run.config.threads):
         process.start()
     there.close()
-    return _Worker(process, here, job, time.monotonic())
+    return _Worker(process, here, place, job, time.monotonic())
 
 
-def _work(connection: Connection) -> None:
+def _work(connection: Connection, sharing: int) -> None:
+    """Do jobs until the parent ends; on a GPU that `sharing` workers share, with that part of its memory."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     while True:
         try:
-            job: Job | DerivedJob = connection.recv()
+            job: Work = connection.recv()
         except (EOFError, KeyboardInterrupt):
             return
+        if sharing > 1 and job.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.set_per_process_memory_fraction(1 / sharing, job.device)
         last = 0.0
 
         def progress(what: str, done: int, total: int) -> None:
@@ -133,7 +167,7 @@ def _work(connection: Connection) -> None:
                 connection.send(("progress", what, done, total))
 
         try:
-            connection.send(_attempt(job, progress))
+            connection.send(attempt(job, progress))
         except (BrokenPipeError, KeyboardInterrupt):
             return
 
@@ -141,26 +175,3 @@ def _work(connection: Connection) -> None:
 def _end_with(parent: BaseProcess) -> None:
     parent.join()
     os._exit(1)
-
-
-def _attempt(job: Job | DerivedJob, progress: Callable[[str, int, int], None]) -> tuple[str, str]:
-    folder = job.store.begin(job.run.id, job.run.document)
-    with (folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-        try:
-            return ("done", "") if _do(job, progress) else ("held", "another process is at work on this run")
-        except Exception as error:  # noqa: BLE001  (whatever stops one run must not stop the others; it is recorded)
-            text = traceback.format_exc()
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            job.store.fail(job.run.id, f"{text}\n{reason}")
-            return "failed", reason
-
-
-def _do(job: Job | DerivedJob, progress: Callable[[str, int, int], None]) -> bool:
-    """Do a job; False when another process holds its run. The work imports torch, so it is named here alone."""
-    if isinstance(job, DerivedJob):
-        from bench.average import derive_one
-
-        return derive_one(job, progress)
-    from bench.pipeline import run_one
-
-    return run_one(job, progress)

@@ -21,6 +21,10 @@ class SAM(Optimizer):
     relative to |w| + eta, with rho 0.5. A step costs two passes. The second pass sees the dropout masks of the first,
     and leaves the buffers of `network` (batch-norm statistics) as the first left them.
 
+    Only weights of `network` climb, where it is given: parameters of a loss are no place of the landscape that is to be
+    flat, and the dual variable of a min-max loss, whose gradient is turned, would go down there. They take the gradient
+    of the second place.
+
     State and parameter groups are those of the base optimizer, the same objects: a scheduler drives it, a checkpoint
     holds it. The climb does not depend on the gradient's length, so a closure that clips the gradient's norm clips,
     in effect, the second gradient only. Gradients must not be scaled (fp16); bf16 is fine.
@@ -40,9 +44,12 @@ class SAM(Optimizer):
         if rho < 0 or eta < 0:
             raise ValueError(f"rho and eta must not be negative, not {rho} and {eta}")
         kind = Entry("optimizers", base, base).load() if isinstance(base, str) else base
+        if hasattr(kind, "eval"):
+            raise ValueError(f"SAM over {kind.__name__}, which trains other weights than it answers for")
         self.base: Optimizer = kind(params, **options)
         super().__init__(self.base.param_groups, self.base.defaults)
         self.network, self.rho, self.adaptive, self.eta = network, rho, adaptive, eta
+        self.climbing = None if network is None else {id(p) for p in network.parameters()}
         self._share()
 
     def _share(self) -> None:
@@ -59,7 +66,7 @@ class SAM(Optimizer):
         with torch.enable_grad():
             loss = closure()
         started = [(p, p.detach().clone()) for p in params if p.grad is not None]
-        self._climb([p for p, _ in started])
+        self._climb([p for p, _ in started if self.climbing is None or id(p) in self.climbing])
         _set_random_state(before)
         try:
             with _unchanged_buffers(self.network), torch.enable_grad():

@@ -5,7 +5,7 @@ are a pair when they differ in one factor only. Shapes: R runs, B replicates, F 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -100,6 +100,7 @@ class Surrogate:
     r2_low: float  # lower end of its 95 % interval over configurations
     num_runs: int
     importance: Mapping[str, float]
+    shap: Mapping[str, Array] = field(default_factory=dict)  # factor -> SHAP value of each run with a number, in order
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
@@ -130,7 +131,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     shares = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
     owner = [column.split("\x00")[0] for column in table.columns]
     together = {n: shares[:, [o == n for o in owner]].sum(1) for n in names}  # a factor's levels act as one
-    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in together.items()})
+    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in together.items()}, together)
 
 
 def _r2(value: Array, guess: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:

@@ -5,6 +5,7 @@ Shapes: N images, K findings.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ MOST_UNKNOWN = 0.2  # share of images without an attribute from which a cohort c
 Text = NDArray[np.object_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: groups and cells are found once for all runs
 class Background:
     """Attributes of each image, and its label states under other mappings.
 
@@ -39,6 +40,7 @@ class Background:
         sex, view, device = (table[name].fillna(UNKNOWN).to_numpy(object) for name in ("sex", "view", "device"))
         return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})
 
+    @cached_property
     def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Return the subgroups: attribute -> group ("sex=F", "sex=F age=40-60") -> which images [N] are in it.
 
@@ -66,6 +68,17 @@ class Background:
         }
         return {name: groups for name, groups in found.items() if groups}
 
+    @cached_property
+    def codes(self) -> NDArray[np.int32]:
+        """Return [attributes, N] the place of each image's group among all `groups` in their order, -1 for none."""
+        codes = np.full((len(self.groups), len(self.sex)), -1, np.int32)
+        place = 0
+        for attribute, groups in enumerate(self.groups.values()):
+            for mask in groups.values():
+                codes[attribute, mask] = place
+                place += 1
+        return codes
+
     def _age_bands(self) -> Text:
         at = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
         return np.where(np.isfinite(self.age), np.array(AGES, object)[at], UNKNOWN)
@@ -79,6 +92,7 @@ class Background:
         }
         return [name for name, absent in unknown.items() if not len(absent) or absent.mean() > MOST_UNKNOWN]
 
+    @cached_property
     def cells(self) -> NDArray[np.int64]:
         """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown is a value, too."""
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))

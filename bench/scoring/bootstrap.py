@@ -14,10 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import ERRORS, Sums, errors_of, parts_of_sums, segments
-from bench.scoring.kernels import fold, sum_groups, walk_ranks
-from bench.scoring.metrics import require_finite
-from bench.scoring.ranking import Column
+from bench.scoring.kernels import sum_groups, walk_parted, walk_ranks
+from bench.scoring.ranking import Column, Parted
 from bench.scoring.resamples import LANES, Resamples
 
 Array = NDArray[np.float64]
@@ -62,10 +60,22 @@ def walk(
     places = np.asarray(cut, np.int64)
     reached = np.zeros((num_tiles, len(places), 2, LANES))
     for tile in range(num_tiles):
-        weight, out = resamples.tile(tile), (auroc[tile], auprc[tile], reached[tile])
-        walk_ranks(column.patient, column.kind, places, precisely, weight, *out)
+        out = (auroc[tile], auprc[tile], reached[tile])
+        walk_ranks(column.patient, column.kind, places, precisely, *resamples.tile_with_most(tile), *out)
     counts = reached.transpose(1, 2, 0, 3).reshape(len(places), 2, num_tiles * LANES)[..., : resamples.num]
     return Walked(auroc.ravel()[: resamples.num], auprc.ravel()[: resamples.num], counts)
+
+
+def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
+    """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
+    num_tiles, num_groups = resamples.weight.shape[0], len(parted.first)
+    auroc = np.full((num_tiles, num_groups, LANES), np.nan)
+    counted = np.zeros((num_tiles, num_groups, 2, 2, LANES))
+    for tile in range(num_tiles):
+        walk_parted(*parted, *resamples.tile_with_most(tile), auroc[tile], counted[tile])
+    areas = auroc.transpose(1, 0, 2).reshape(num_groups, num_tiles * LANES)
+    counts = counted.transpose(1, 2, 3, 0, 4).reshape(num_groups, 2, 2, num_tiles * LANES)
+    return areas[:, : resamples.num], counts[..., : resamples.num]
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
@@ -93,88 +103,30 @@ def grouped_sums(
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
     order = np.argsort(group.astype(np.uint16 if num_groups < 2**16 else np.int64), kind="stable")
-    patient, which = resamples.patient[rows[order]], group[order].astype(np.int32)
+    who, which = resamples.patient[rows[order]], group[order].astype(np.int32)
     sorted_ = np.ascontiguousarray(value[order], np.float64)
     for tile in range(num_tiles):
-        sum_groups(patient, which, sorted_, resamples.tile(tile), out[tile])
+        sum_groups(who, which, sorted_, resamples.tile(tile), out[tile])
     return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
 
 
-def _over(part: Array, whole: Array) -> Array:
+def over(part: Array, whole: Array) -> Array:
     """Return part / whole, NaN where whole is 0."""
     ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
     return ratio
-
-
-def calibration_metrics(
-    resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
-) -> dict[str, Array]:
-    """Return every error of `calibration.errors_of`, [C, B] each. Equal-mass bins are those of the images, not redrawn."""
-    num_columns = label_NC.shape[1]
-    out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
-
-    def work(column: int) -> None:
-        rows = taking_part(label_NC, column)
-        prob = np.asarray(prob_NC[rows, column], np.float64)
-        [found] = column_errors(resamples, resamples.patient[rows], label_NC[rows, column], [prob], bins)
-        for name in ERRORS:
-            out[name][column] = found[name][1:]
-
-    each(work, num_columns, num_threads)
-    return out
-
-
-def column_errors(
-    resamples: Resamples,
-    patient: NDArray[np.int32],
-    label: NDArray[np.integer],
-    probs: Sequence[Array],
-    bins: int,
-) -> list[dict[str, Array]]:
-    """Return the errors of several probabilities of the same images [n]: [1 + B] each, of the sample, then of the replicates.
-
-    One pass serves all: images that share every bin of every probability are a segment, and the weights of an image are
-    read once for all of them. What needs no bins is added up per patient first. Order of the images: any; along the
-    score it is fastest. Raises ValueError for a probability that is not finite.
-    """
-    for prob in probs:
-        require_finite(prob, "probabilities")
-    which, place = segments(probs, bins)
-    value = np.stack([np.ones(len(label)), *(label - prob for prob in probs)], 1)
-    per_image = [np.asarray(label == 1, np.float64)]
-    for prob in probs:
-        per_image += parts_of_sums(label, prob)
-    of_patient = np.stack([np.bincount(patient, x, resamples.num_patients) for x in per_image], 1, dtype=np.float64)
-    present = np.flatnonzero(np.bincount(patient, minlength=resamples.num_patients)).astype(np.int32)
-    of_patient, one = of_patient[present], np.zeros(len(present), np.int32)
-    num_tiles = resamples.weight.shape[0]
-    binned = np.zeros((len(probs), 2, bins, 2, 1 + num_tiles * LANES))
-    total = np.zeros((value.shape[1] * 2 - 1, 1 + num_tiles * LANES))
-    sample = np.stack([np.bincount(which, x, len(place)) for x in value.T], 1, dtype=np.float64)[..., None]
-    fold(sample, place, 0, binned)
-    total[:, 0] = of_patient.sum(0)
-    for tile in range(num_tiles):
-        segment, whole = np.zeros((len(place), value.shape[1], LANES)), np.zeros((1, len(total), LANES))
-        weight = resamples.tile(tile)
-        sum_groups(patient, which, value, weight, segment)
-        sum_groups(present, one, of_patient, weight, whole)
-        fold(segment, place, 1 + tile * LANES, binned)
-        total[:, 1 + tile * LANES : 1 + (tile + 1) * LANES] = whole[0]
-    binned, total = binned[..., : 1 + resamples.num], total[:, : 1 + resamples.num]
-    return [errors_of(Sums(binned[c, 0], binned[c, 1], total[[0, 1 + 2 * c, 2 + 2 * c]])) for c in range(len(probs))]
 
 
 def call_metrics(reached: Array, every: Array) -> dict[str, Array]:
     """Return the CALL_METRICS [...] from negatives and positives called, reached [2, ...], and of all images, every [2, ...]."""
     (false, hit), (negative, positive) = reached, every
     cleared = negative - false
-    f1 = _over(2 * hit, hit + false + positive)
+    f1 = over(2 * hit, hit + false + positive)
     return {
         "f1": np.where(positive > 0, f1, np.nan),
-        "precision": _over(hit, hit + false),
-        "sensitivity": _over(hit, positive),
-        "specificity": _over(cleared, negative),
-        "npv": _over(cleared, cleared + positive - hit),
+        "precision": over(hit, hit + false),
+        "sensitivity": over(hit, positive),
+        "specificity": over(cleared, negative),
+        "npv": over(cleared, cleared + positive - hit),
     }
 
 

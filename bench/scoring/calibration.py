@@ -5,9 +5,8 @@ likelier class. Every error is NaN without images, and refuses probabilities tha
 """
 
 import warnings
-from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,14 +80,49 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     The bin is G x (images with a lower probability) / N, rounded down: equal probabilities share a bin, so neither the
     order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
     """
-    value = np.asarray(prob, np.float64)
-    falls = (np.diff(value) <= 0).all()  # along the score, as a rule: nothing to sort
-    order = np.arange(len(value))[::-1] if falls else np.argsort(value)
-    ranked, place = value[order], np.arange(len(value))
-    new = np.append(True, ranked[1:] != ranked[:-1])[: len(value)]
-    lower = np.empty(len(value), np.int64)
-    lower[order] = np.maximum.accumulate(np.where(new, place, 0))
-    return lower * bins // max(len(value), 1)
+    value = np.ascontiguousarray(prob, np.float64)
+    out = np.empty(len(value), np.int64)
+    if _mass_along(value, bins, out):
+        return out
+    order = np.argsort(value)
+    rising = np.empty(len(value), np.int64)
+    _mass_along(value[order], bins, rising)
+    out[order] = rising
+    return out
+
+
+@compiled
+def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
+    """Fill the bin of each of values that rise or fall all the way; return whether they do."""
+    num = value.shape[0]
+    rises, falls = True, True
+    for i in range(1, num):
+        rises &= not value[i] < value[i - 1]
+        falls &= not value[i] > value[i - 1]
+    lower = 0
+    for i in range(num):
+        at, before = (i, i - 1) if rises else (num - 1 - i, num - i)
+        if i == 0 or value[at] != value[before]:
+            lower = i
+        out[at] = lower * bins // num
+    return rises or falls
+
+
+class Judged(NamedTuple):
+    """Probabilities of images [n], and the equal-width bin of each."""
+
+    prob: Array
+    place: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, prob: Array, bins: int) -> Self:
+        """Find the bins."""
+        return cls(prob, bin_of(prob, bins))
+
+    @property
+    def known(self) -> bool:
+        """Return whether these are probabilities, and not NaN for want of a fit."""
+        return not np.isnan(self.prob).any()
 
 
 class Sums(NamedTuple):
@@ -110,23 +144,6 @@ def parts_of_sums(label: Label, prob: Array) -> tuple[Array, Array]:
     return np.asarray((label - prob) ** 2, np.float64), np.asarray(loss, np.float64)
 
 
-def segments(probs: Sequence[Array], bins: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Return the segment of each image [N], and [S, C, 2] the equal-width and equal-mass bin of each under each of C probs.
-
-    Images of one segment share all bins of all of them, which are few where the probs rise with one score.
-    """
-    which, places = np.zeros(len(probs[0]), np.int64), np.zeros((1, 0), np.int64)
-    for prob in probs:
-        for bin_ in (bin_of(prob, bins), equal_mass_bin_of(prob, bins)):
-            code = which * bins + bin_
-            used = np.flatnonzero(np.bincount(code, minlength=len(places) * bins))
-            new = np.zeros(len(places) * bins, np.int64)
-            new[used] = np.arange(len(used))
-            places = np.concatenate([places[used // bins], used[:, None] % bins], 1)
-            which = new[code]
-    return which.astype(np.int32), places.reshape(len(places), len(probs), 2)
-
-
 def errors_of(sums: Sums) -> dict[str, Array]:
     """Return every error [B] by name, NaN in a replicate without images.
 
@@ -139,25 +156,39 @@ def errors_of(sums: Sums) -> dict[str, Array]:
     Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalised resolution of Stephenson et al. 2008,
     doi:10.1175/2007WAF2006116.1.
     """
-    num = sums.wide[:, 0].sum(0)
-    distance, at_mass = (_over(np.abs(each[:, 1]), each[:, 0]) for each in (sums.wide, sums.mass))
-    used = np.isfinite(at_mass).sum(0).astype(np.float64)
-    share = _over(sums.total[0], num)
-    brier, uncertainty = _over(sums.total[1], num), share * (1 - share)
-    reliability = _over(np.nansum(distance * np.abs(sums.wide[:, 1]), axis=0), num)
-    return {
-        "brier": brier,
-        "ece": _over(np.abs(sums.wide[:, 1]).sum(0), num),
-        "mce": np.where(num > 0, np.max(np.nan_to_num(distance), axis=0), np.nan),
-        "ace": _over(np.nansum(at_mass, axis=0), used),
-        "nll": _over(sums.total[2], num),
-        "brier_reliability": reliability,
-        "brier_resolution": reliability + uncertainty - brier,
-        "brier_uncertainty": uncertainty,
-    }
+    out = np.empty((len(ERRORS), sums.total.shape[-1]))
+    fill_errors(sums.wide, sums.mass, sums.total, out)
+    return dict(zip(ERRORS, out, strict=True))
+
+
+@compiled
+def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
+    """Fill the errors [len(ERRORS), B] of `Sums`."""
+    for j in range(total.shape[1]):
+        num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
+        at_mass, used = 0.0, 0
+        for g in range(wide.shape[0]):
+            images, excess = wide[g, 0, j], abs(wide[g, 1, j])
+            num += images
+            distances += excess
+            if images > 0:
+                largest = max(largest, excess / images)
+                squared += excess / images * excess
+            if mass[g, 0, j] > 0:
+                at_mass += abs(mass[g, 1, j]) / mass[g, 0, j]
+                used += 1
+        if num == 0:
+            out[:, j] = np.nan
+            continue
+        share = total[0, j] / num
+        brier, reliability, uncertainty = total[1, j] / num, squared / num, share * (1 - share)
+        out[0, j], out[1, j], out[2, j] = brier, distances / num, largest
+        out[3, j], out[4, j] = at_mass / used, total[2, j] / num
+        out[5, j], out[6, j], out[7, j] = reliability, reliability + uncertainty - brier, uncertainty
 
 
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
+HEADLINES = ("brier", "ece")
 BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: noise makes them grow
 
 
@@ -203,9 +234,3 @@ def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
 def brier_uncertainty(label: Label, prob: Score, bins: int = 15) -> float:
     """Return the Brier score of the prevalence for all, whatever the forecasts."""
     return errors(label, prob, bins)["brier_uncertainty"]
-
-
-def _over(part: Array, whole: Array) -> Array:
-    """Return part / whole, NaN where whole is 0."""
-    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return ratio

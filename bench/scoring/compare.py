@@ -1,24 +1,24 @@
 """Differences between runs: paired where the resamples are shared, and adjusted for how many are looked at."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import expit, logit, ndtr
 
-from bench.scoring.intervals import LEVEL, enough, percentile
+from bench.scoring.compiled import compiled
+from bench.scoring.intervals import LEVEL, bounds_of, enough, percentile
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """value = first - second with its 95 % interval and two-sided p; NaN where there are too few replicates."""
+class Differences(NamedTuple):
+    """value [R] = first - second with its 95 % interval and two-sided p; NaN where there are too few replicates."""
 
-    value: float
-    low: float
-    high: float
-    p: float
+    value: Array
+    low: Array
+    high: Array
+    p: Array
 
 
 def p_value(value: Array, replicates: Array) -> Array:
@@ -32,6 +32,10 @@ def p_value(value: Array, replicates: Array) -> Array:
     error = np.full(value.shape, np.nan)
     if replicates.shape[-1] > 1:
         error[fine] = np.nanstd(replicates[fine], axis=-1, ddof=1)
+    return _p_of(value, error)
+
+
+def _p_of(value: Array, error: Array) -> Array:
     distance = np.abs(value)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where((error == 0) & (distance == 0), 0.0, distance / error)
@@ -63,13 +67,53 @@ def between_all(value: Array, replicates: Array) -> Array:
     return p
 
 
-def paired(value_first: float, value_second: float, first: Array, second: Array) -> Difference:
-    """Return first - second from replicates [B] on the same resamples."""
+def paired(value_first: Array, value_second: Array, first: Array, second: Array) -> Differences:
+    """Return first - second of each row, from replicates [R, B] on the same resamples.
+
+    Raises ValueError for replicates of different number.
+    """
     if first.shape != second.shape:
         raise ValueError(f"replicates of different number cannot be paired: {first.shape} and {second.shape}")
-    value, replicates = np.array([value_first - value_second]), (first - second)[None]
-    low, high = percentile(value, replicates)
-    return Difference(float(value[0]), float(low[0]), float(high[0]), float(p_value(value, replicates)[0]))
+    value, replicates = value_first - value_second, first - second
+    return Differences(value, *percentile(value, replicates), p_value(value, replicates))
+
+
+def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
+    """Return the places of the first and the second of each pair of value [R], in their order, and `paired` of each pair.
+
+    The replicates [R, B] share their resamples. No more than one pair's replicates are held at a time.
+    """
+    first, second = np.triu_indices(len(value), 1)
+    difference, found = value[first] - value[second], np.empty((3, len(first)))
+    _all_pairs(difference, first, second, np.ascontiguousarray(replicates, np.float64), (1 - LEVEL) / 2, found)
+    low, high, error = found
+    return first, second, Differences(difference, low, high, _p_of(difference, error))
+
+
+@compiled
+def _all_pairs(
+    difference: Array,
+    first: NDArray[np.intp],
+    second: NDArray[np.intp],
+    replicates: Array,
+    share: float,
+    found: Array,
+) -> None:
+    """Fill low, high and standard error of each pair [3, P]."""
+    for i in range(first.shape[0]):
+        drawn = replicates[first[i]] - replicates[second[i]]
+        found[0, i], found[1, i] = bounds_of(difference[i], drawn, share)
+        found[2, i] = np.nan
+        if found[0, i] == found[0, i]:
+            total, num = 0.0, 0
+            for x in drawn:
+                total += x if x == x else 0.0
+                num += 1 if x == x else 0
+            squares, mean = 0.0, total / num
+            for x in drawn:
+                squares += (x - mean) ** 2 if x == x else 0.0
+            if num > 1:
+                found[2, i] = np.sqrt(squares / (num - 1))
 
 
 def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
@@ -94,6 +138,22 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
     half = np.quantile(t.max(0), LEVEL) * error
     low[fine], high[fine] = value[fine] - half, value[fine] + half
     return low, high
+
+
+def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Return intervals [R] that hold all R areas under a curve at once in 95 % of samples: `simultaneous` on logits.
+
+    For the reason given in `intervals.of_area`: near 1 estimates lie skewed and a symmetric interval misses the truth. An
+    area that is 0 or 1 itself or in a replicate has no logit: then all of them keep their own scale, cut at 0 and 1.
+    """
+    fine = enough(replicates) & np.isfinite(value)
+    known = np.concatenate([value[fine, None], replicates[fine]], axis=1)
+    if ((known <= 0) | (known >= 1)).any():
+        low, high = simultaneous(value, replicates)
+        return np.clip(low, 0, 1), np.clip(high, 0, 1)
+    scaled = np.where(fine[:, None], replicates, np.nan)
+    low, high = simultaneous(logit(np.where(fine, value, np.nan)), logit(scaled))
+    return expit(low), expit(high)
 
 
 def holm(p: Array) -> Array:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
+from bench.scoring.compiled import compiled
 from bench.scoring.intervals import LEVEL
 from bench.scoring.metrics import Label, Score, require_finite
+from bench.scoring.ranking import POSITIVE
 
 Array = NDArray[np.float64]
 
@@ -25,9 +27,17 @@ class Areas:
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Return the normal 95 % interval of each, cut at 0 and 1."""
-        half = float(ndtri((1 + LEVEL) / 2)) * np.sqrt(np.diag(self.covariance))
-        return np.clip(self.value - half, 0.0, 1.0), np.clip(self.value + half, 0.0, 1.0)
+        """Return the 95 % interval of each, normal on the logit scale as in `intervals.of_area`.
+
+        The standard error goes there by the delta method. An area of 0 or 1 has no logit: NaN.
+        Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
+        """
+        slope = self.value * (1 - self.value)  # of the area in its logit
+        half = np.full(self.value.shape, np.nan)
+        error = float(ndtri((1 + LEVEL) / 2)) * np.sqrt(np.diag(self.covariance))
+        np.divide(error, slope, out=half, where=slope > 0)
+        centre = logit(np.where(slope > 0, self.value, np.nan))
+        return expit(centre - half), expit(centre + half)
 
     def p_of_difference(self) -> float:
         """Return the two-sided p of the first against the second; 1 for two that never differ, NaN without variance."""
@@ -84,6 +94,57 @@ def of_placements(
     pairs = num_positive * num_negative
     shared = (cross + cross.T) / pairs if patient is not None else 0.0  # an image is of one class: nothing to share
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
+
+
+def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
+    """Return the AUROC of one sorted column with DeLong's variance, and with Obuchowski's.
+
+    kind [n] as of `ranking.Column`; placement [n]: negatives below a positive, positives above a negative (ties count half).
+    """
+    found = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
+    _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *found)
+    value, of_images, of_patients = found
+    return Areas(value, of_images), Areas(value, of_patients)
+
+
+@compiled
+def _of_column(
+    kind: NDArray[np.uint8],
+    patient: NDArray[np.int32],
+    placement: Array,
+    num_patients: int,
+    value: Array,
+    of_images: Array,
+    of_patients: Array,
+) -> None:
+    """Fill the area and both variances as `of_placements` finds them; images of one patient are added up first for the last."""
+    size, sums = np.zeros(2), np.zeros(2)
+    for i in range(kind.shape[0]):
+        size[kind[i] & POSITIVE] += 1
+        sums[kind[i] & POSITIVE] += placement[i]
+    if size[0] == 0 or size[1] == 0:
+        return
+    value[0] = sums[1] / size[1] / size[0]
+    total, seen = np.zeros((2, num_patients)), np.zeros((2, num_patients))
+    squares = np.zeros(2)
+    for i in range(kind.shape[0]):
+        sign = kind[i] & POSITIVE
+        away = placement[i] / size[1 - sign] - value[0]
+        squares[sign] += away * away
+        total[sign, patient[i]] += away
+        seen[sign, patient[i]] += 1
+    if size.min() > 1:
+        of_images[0, 0] = squares[1] / (size[1] - 1) / size[1] + squares[0] / (size[0] - 1) / size[0]
+    with_sign, with_any, clustered, shared = np.zeros(2), 0.0, np.zeros(2), 0.0
+    for p in range(num_patients):
+        for sign in range(2):
+            with_sign[sign] += 1 if seen[sign, p] else 0
+            clustered[sign] += total[sign, p] ** 2
+        with_any += 1 if seen[0, p] + seen[1, p] else 0
+        shared += total[0, p] * total[1, p]
+    if with_sign.min() > 1:
+        within = clustered * with_sign / (with_sign - 1) / size**2
+        of_patients[0, 0] = within[0] + within[1] + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
 
 
 def _products(first: Array, second: Array) -> Array:

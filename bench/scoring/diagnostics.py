@@ -5,15 +5,16 @@ Shapes: N images, K findings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.special import expit
 
-from bench.scoring.metrics import auroc
 from bench.scoring.parts import Part
+from bench.scoring.ranking import area, falling
+from reports.schemas import SCHEMAS
 
 INVERTED = "inverted or mislabelled"
 CONSTANT = "constant output"
@@ -22,9 +23,6 @@ UNTRAINED = "no better than chance at home"
 
 _GAIN = 0.05  # mean AUROC that another order of the outputs must add
 _FEWEST = 30  # images of each class before two columns are held against each other
-
-
-HISTOGRAM = ("dataset", "finding", "bin_low", "bin_high", "present", "absent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,9 @@ def symptoms(
     for part in parts:
         if part.dataset == home and part.split != "test":
             continue
-        rows = chosen[(chosen["dataset"] == part.dataset) & (chosen["split"] == part.split)].set_index("finding")
-        interval = {f: _interval(rows.loc[f]) for f in rows.index}
+        rows = chosen[(chosen["dataset"] == part.dataset) & (chosen["split"] == part.split)]
+        columns = (rows[name].tolist() for name in ("finding", "value", "low", "high"))
+        interval = {finding: (value, low, high) for finding, value, low, high in zip(*columns, strict=True)}
         below = inverted(part.dataset, {f: interval[f] for f in findings if f in interval})
         for symptom in below:
             edges, present, absent = histogram(part, findings.index(symptom.finding))
@@ -66,22 +65,20 @@ def symptoms(
     names = [f.name for f in fields(Symptom)]
     table = pd.DataFrame([astuple(symptom) for symptom in found], columns=names)
     table = table.astype({"value": "float64", "low": "float64", "high": "float64"})
-    histograms = pd.DataFrame(counts, columns=list(HISTOGRAM))
+    histograms = pd.DataFrame(counts, columns=list(SCHEMAS["histograms"][1:]))
     return table, histograms.astype(
         {"bin_low": "float64", "bin_high": "float64", "present": "int64", "absent": "int64"}
     )
 
 
-def _interval(row: "pd.Series[Any]") -> tuple[float, float, float]:
-    return float(row["value"]), float(row["low"]), float(row["high"])
-
-
 def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Return the findings whose logit is one and the same number in at least `share` of the images."""
+    """Return the findings whose logit is one and the same number in at least `share` (over one half) of the images."""
     symptoms = []
     for k, finding in enumerate(findings):
-        counts = np.unique(part.logit[:, k], return_counts=True)[1]
-        most = float(counts.max()) / len(part.logit) if len(counts) else 0.0
+        usual = (
+            np.median(part.logit[:, k]) if len(part.logit) else np.nan
+        )  # a number that most images have is the middle one
+        most = float((part.logit[:, k] == usual).mean()) if len(part.logit) else 0.0
         if len(part.logit) > 1 and most >= share:
             advice = "the output layer is dead or was never taught this finding"
             symptoms.append(Symptom(part.dataset, finding, CONSTANT, most, np.nan, np.nan, advice))
@@ -139,16 +136,17 @@ def cross_auroc(part: Part) -> tuple[NDArray[np.float64], list[int]]:
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= _FEWEST
     known = [int(k) for k in np.flatnonzero(enough)]
     matrix = np.empty((len(known), len(known)))
-    for column, k in enumerate(known):
-        rated = label[:, k] >= 0
-        for row, j in enumerate(known):
-            matrix[row, column] = auroc(label[rated, k], part.logit[rated, j])
+    for row, j in enumerate(known):
+        order = falling(part.logit[:, j])
+        score = part.logit[order, j]
+        for column, k in enumerate(known):
+            matrix[row, column] = area(label[order, k], score)
     return matrix, known
 
 
 def histogram(part: Part, k: int, bins: int = 20) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
-    label, probability = part.labels()[:, k], 1 / (1 + np.exp(-part.logit[:, k].astype(np.float64)))
+    label, probability = part.labels()[:, k], expit(part.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)
     present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))
     return edges, present, absent

@@ -6,10 +6,8 @@ Shapes: K findings, B replicates.
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from bench.scoring.calibration import BIASED
-from bench.scoring.gap import Gap, gaps
+from bench.scoring.gap import Gap, bounded, unbounded
 from bench.scoring.intervals import mirrored, percentile
 from bench.scoring.measure import Key, Measured
 
@@ -24,12 +22,10 @@ def drifts(findings: Sequence[str], home: Measured, away: Sequence[Measured]) ->
     not cancel between the two.
     """
     out = []
-    for calibrator in home.prob:
+    for calibrator in home.calibrators:
         for metric in DRIFTING:
             interval = mirrored if metric in BIASED else percentile
-            for gap in gaps(findings, home, away, Key(metric, calibrator)):
-                value, replicates = np.array([-gap.value]), -gap.replicates[None]
-                low, high = (float(bound[0]) for bound in interval(value, replicates))
-                turned = replace(gap, value=-gap.value, low=low, high=high, replicates=replicates[0])
-                out.append((Key(f"{metric}_drift", calibrator), turned))
+            found = unbounded(findings, home, away, Key(metric, calibrator))
+            turned = [replace(gap, value=-gap.value, replicates=-gap.replicates) for gap in found]
+            out += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(turned, interval)]
     return out

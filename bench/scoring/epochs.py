@@ -6,21 +6,25 @@ The last of these is an oracle. What it adds to the honest choice is the optimis
 import numpy as np
 import pandas as pd
 
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 
 def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.DataFrame:
-    """Return the `epochs` rows of a run; none when its test AUROC was not noted (`schedule.audit`).
+    """Return the `epochs` rows of a run, from its history of at least one epoch.
 
-    chosen_on names the part by which the honest rule chooses, as its column `<part>_auroc` in the history does.
+    chosen_on names the part by which the honest rule chooses, as its column `<part>_auroc` in the history does. By that part
+    the best epoch is never below the last: it chose itself. Only the test AUROC, noted with `schedule.audit`, says what a rule is
+    worth; without it test_auroc and over_honest are NaN and there is no oracle.
     """
-    if "test_auroc" not in history or not len(history):
-        return pd.DataFrame(columns=list(SCHEMAS["epochs"]))
-    test = history["test_auroc"].to_numpy(np.float64)
-    honest = int(history[f"{chosen_on}_auroc"].to_numpy(np.float64).argmax())
-    places = {f"best_{chosen_on}": honest, "last": len(test) - 1, "oracle": int(test.argmax())}
+    chosen = history[f"{chosen_on}_auroc"].to_numpy(np.float64)
+    noted = "test_auroc" in history
+    test = history["test_auroc"].to_numpy(np.float64) if noted else np.full(len(history), np.nan)
+    places = {f"best_{chosen_on}": int(np.nan_to_num(chosen, nan=-1.0).argmax()), "last": len(history) - 1}
+    if np.isfinite(test).any():
+        places["oracle"] = int(np.nanargmax(test))
+    honest = test[places[f"best_{chosen_on}"]]
     rows = [
-        (run_id, rule, int(history["epoch"].iloc[at]), float(test[at]), float(test[at] - test[honest]))
+        (run_id, rule, int(history["epoch"].iloc[at]), float(chosen[at]), float(test[at]), float(test[at] - honest))
         for rule, at in places.items()
     ]
     return pd.DataFrame(rows, columns=list(SCHEMAS["epochs"]))

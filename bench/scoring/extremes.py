@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bench.scoring.compare import simultaneous
-from bench.scoring.intervals import LEVEL, enough, percentile
+from bench.scoring.compiled import compiled
+from bench.scoring.intervals import LEVEL, enough, percentile, upper_quantile
 
 Array = NDArray[np.float64]
 
@@ -42,29 +43,64 @@ def largest(value: Array, replicates: Array) -> Extreme:
 
 
 def spread(value: Array, replicates: Array) -> Extreme:
-    """Return the distance from the least to the largest of value [H]; `at` is unused.
+    """Return the distance from the least to the largest of value [H]; `at` is unused. NONE where there is none."""
+    distance, low, high = (float(each[0]) for each in spreads(value[:, None], replicates[:, None]))
+    return Extreme(-1, distance, low, high)
+
+
+def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
+    """Return the distance from the least to the largest of value [H, C] per column, and its bounds: [C] each.
 
     It is the largest difference of any two, so its interval is made like that of `largest`, from the standard errors of
     all pairs, and does not go below 0. Without bounds where a number is the same in all replicates (0 of 14 images: its error
-    is unknown, not 0). NONE for fewer than two numbers that have replicates.
+    is unknown, not 0). NaN for fewer than two numbers that have replicates.
     """
-    fine = np.flatnonzero(np.isfinite(value) & enough(replicates))
-    if len(fine) < 2:
-        return NONE
-    chosen = replicates[fine][:, np.isfinite(replicates[fine]).all(0)]
-    first, second = np.triu_indices(len(fine), 1)
-    difference = value[fine][first] - value[fine][second]
-    if (
-        chosen.shape[1] < 2 or (chosen.std(-1) == 0).any()
-    ):  # a share that is 0 or 1 in every replicate has no known error
-        return Extreme(-1, float(np.abs(difference).max()), float("nan"), float("nan"))
-    drawn = chosen[first] - chosen[second]
-    error = drawn.std(-1, ddof=1)
-    deviation = np.abs(drawn - difference[:, None])
-    t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
-    low = (np.abs(difference) - np.quantile(t.max(0), LEVEL) * error).max()
-    high = (np.abs(difference) + ndtri((1 + LEVEL) / 2) * error).max()
-    return Extreme(-1, float(np.abs(difference).max()), max(0.0, float(low)), float(high))
+    fine = np.isfinite(value) & enough(replicates)
+    out = np.full((3, value.shape[1]), np.nan)
+    _spreads(np.ascontiguousarray(value), np.ascontiguousarray(replicates), fine, float(ndtri((1 + LEVEL) / 2)), out)
+    return out[0], out[1], out[2]
+
+
+@compiled
+def _spreads(value: Array, replicates: Array, fine: NDArray[np.bool_], z: float, out: Array) -> None:
+    """Fill distance, low and high [3, C]."""
+    size = replicates.shape[2]
+    for c in range(value.shape[1]):
+        at = np.flatnonzero(fine[:, c])
+        if len(at) < 2:
+            continue
+        drawn, num = np.empty((len(at), size)), 0
+        for b in range(size):
+            whole = True
+            for k, h in enumerate(at):
+                drawn[k, num] = replicates[h, c, b]
+                whole &= np.isfinite(drawn[k, num])
+            num += 1 if whole else 0
+        out[0, c] = value[at, c].max() - value[at, c].min()
+        known = num > 1
+        for k in range(len(at)):
+            known &= num > 1 and drawn[k, :num].min() < drawn[k, :num].max()
+        if known:
+            out[1, c], out[2, c] = _spread(value[at, c], drawn[:, :num], z)
+
+
+@compiled
+def _spread(value: Array, drawn: Array, z: float) -> tuple[float, float]:
+    """Return the bounds of the largest difference of value [H], from replicates [H, B] of which all have an error."""
+    num = drawn.shape[1]
+    pairs = [(k, m) for k in range(len(value)) for m in range(k + 1, len(value))]
+    errors, most = np.empty(len(pairs)), np.zeros(num)
+    low, high = 0.0, 0.0
+    for i, (k, m) in enumerate(pairs):
+        apart, difference = drawn[k] - drawn[m], value[k] - value[m]
+        errors[i] = np.sqrt(((apart - apart.mean()) ** 2).sum() / (num - 1))
+        for b in range(num if errors[i] > 0 else 0):
+            most[b] = max(most[b], abs(apart[b] - difference) / errors[i])
+        high = max(high, abs(difference) + z * errors[i])
+    widest = upper_quantile(most, num, LEVEL)
+    for i, (k, m) in enumerate(pairs):
+        low = max(low, abs(value[k] - value[m]) - widest * errors[i])
+    return low, high
 
 
 def _most(bounds: Array) -> float:

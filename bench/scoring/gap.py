@@ -4,8 +4,8 @@ Both are taken over the findings that both have. Home and away are different pat
 Shapes: K findings, B replicates, H hospitals.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +42,27 @@ def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured], key:
     A finding that one side lacks has a NaN gap and is left out of both macros. For "away" the counts are summed over
     the hospitals that have a gap, and num_findings is the least of theirs.
     """
+    return bounded(unbounded(findings, home, away, key), percentile)
+
+
+def unbounded(findings: Sequence[str], home: Measured, away: Sequence[Measured], key: Key) -> list[Gap]:
+    """Return the same gaps, all of whose bounds are NaN."""
     out: list[Gap] = []
     for other in away:
         out += _of_hospital(findings, home, other, key)
     if away:
-        out += [_mean([gap for gap in out if gap.finding == finding]) for finding in (MACRO, *findings)]
+        step = 1 + len(findings)
+        out += [_mean(out[at : len(away) * step : step]) for at in range(step)]
     return out
+
+
+def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
+    """Return the gaps with the bounds that an interval gives, from value [R] and replicates [R, B]."""
+    if not gaps:
+        return []
+    bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))
+    low, high = (each.tolist() for each in bounds)
+    return [replace(gap, low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 
 def _of_hospital(findings: Sequence[str], home: Measured, other: Measured, key: Key) -> list[Gap]:
@@ -55,14 +70,14 @@ def _of_hospital(findings: Sequence[str], home: Measured, other: Measured, key: 
     both = np.isfinite(at_home) & np.isfinite(there)
     value_home, replicates_home = mean_of(np.where(both, at_home, np.nan), home.replicates[key])
     value_away, replicates_away = mean_of(np.where(both, there, np.nan), other.replicates[key])
-    sizes = [counts.n, counts.num_positive, counts.num_negative, counts.num_patients]
-    least = [int(size[both].min()) if both.any() else 0 for size in sizes]
+    sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
+    least = sizes[:, both].min(1).tolist() if both.any() else [0] * 4
     dataset = other.part.dataset
     out = [_gap(dataset, MACRO, value_home, value_away, int(both.sum()), least, replicates_home - replicates_away)]
-    for k, finding in enumerate(findings):
-        replicates = home.replicates[key][k] - other.replicates[key][k]
-        size = [int(each[k]) for each in sizes]
-        out.append(_gap(dataset, finding, float(at_home[k]), float(there[k]), int(both[k]), size, replicates))
+    drawn = home.replicates[key] - other.replicates[key]
+    columns = (findings, at_home.tolist(), there.tolist(), both.tolist(), sizes.T.tolist(), drawn)
+    for finding, ours, theirs, common, size, replicates in zip(*columns, strict=True):
+        out.append(_gap(dataset, finding, ours, theirs, int(common), size, replicates))
     return out
 
 
@@ -83,11 +98,10 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
 def _gap(
     dataset: str, finding: str, home: float, away: float, num_findings: int, size: Sequence[int], replicates: Array
 ) -> Gap:
-    value = home - away
-    low, high = percentile(np.array([value]), replicates[None])
+    unknown = float("nan")
     n, num_positive, num_negative, num_patients = size
     return Gap(
-        dataset, finding, value, float(low[0]), float(high[0]), home, away, num_findings,
+        dataset, finding, home - away, unknown, unknown, home, away, num_findings,
         n, num_positive, num_negative, num_patients, replicates,
     )  # fmt: skip
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 
+from bench.scoring.compiled import compiled
+
 Array = NDArray[np.float64]
 
 LEVEL = 0.95
@@ -22,16 +24,88 @@ def enough(replicates: Array) -> NDArray[np.bool_]:
 
 
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the 2.5th and 97.5th percentile of the valid replicates; NaN without a value or enough of them."""
-    low = np.full(np.shape(value), np.nan)
-    high = low.copy()
-    fine = enough(replicates) & np.isfinite(value)
-    if fine.any():
-        share = (1 - LEVEL) / 2
-        whole = fine & np.isfinite(replicates).all(-1)  # nearly all: without NaN the same quantiles come much faster
-        for chosen, quantile in ((whole, np.quantile), (fine & ~whole, np.nanquantile)):
-            if chosen.any():
-                low[chosen], high[chosen] = quantile(replicates[chosen], [share, 1 - share], axis=-1)
+    """Return the 2.5th and 97.5th percentile of the valid replicates; NaN without a value or enough of them.
+
+    The same numbers as np.nanquantile, hundreds of times sooner.
+    """
+    shape, num = np.shape(value), replicates.shape[-1]
+    rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
+    low, high = _bounds(np.ascontiguousarray(value, np.float64).ravel(), rows, (1 - LEVEL) / 2)
+    return low.reshape(shape), high.reshape(shape)
+
+
+def quantile(drawn: Array, share: float) -> float:
+    """Return a quantile of numbers [B], the same as np.quantile's, of which none is NaN; best near an end."""
+    row = np.ascontiguousarray(drawn, np.float64)
+    return float((upper_quantile if share >= 0.5 else lower_quantile)(row, len(row), share))
+
+
+@compiled
+def _between(first: float, second: float, part: float) -> float:
+    """Return the number at a part of the way, rounded as numpy rounds it."""
+    step = second - first
+    return second - step * (1 - part) if part >= 0.5 else first + step * part
+
+
+@compiled
+def _least(drawn: Array, sign: float, kept: Array) -> None:
+    """Fill kept [M], rising, with the least of sign x the numbers that are no NaN, of which there are M or more."""
+    last, held = kept.shape[0] - 1, 0
+    for i in range(drawn.shape[0]):
+        x = sign * drawn[i]
+        if held > last:
+            if not x < kept[last]:
+                continue
+            at = last
+        elif x == x:
+            at = held
+            held += 1
+        else:
+            continue
+        while at > 0 and kept[at - 1] > x:
+            kept[at] = kept[at - 1]
+            at -= 1
+        kept[at] = x
+
+
+@compiled
+def lower_quantile(drawn: Array, num: int, share: float) -> float:
+    """Return a quantile of the `num` numbers of a row [B] that are no NaN, as np.quantile; the less the share the sooner."""
+    place = (num - 1) * share
+    below = int(place)
+    tail = np.empty(min(below + 2, num))
+    _least(drawn, 1.0, tail)
+    return _between(tail[below], tail[-1], place - below)
+
+
+@compiled
+def upper_quantile(drawn: Array, num: int, share: float) -> float:
+    """Return the same; the more the share the sooner."""
+    place = (num - 1) * share
+    below = int(place)
+    tail = np.empty(num - below)
+    _least(drawn, -1.0, tail)
+    return _between(-tail[-1], -tail[max(num - 2 - below, 0)], place - below)
+
+
+@compiled
+def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
+    """Return the quantiles of `share` and of 1 - share of the valid replicates [B]; NaN without a value or enough of them."""
+    finite, num = 0, 0
+    for x in drawn:
+        finite += 1 if np.isfinite(x) else 0
+        num += 1 if x == x else 0
+    if num == 0 or finite / len(drawn) < VALID_SHARE or not np.isfinite(value):
+        return np.nan, np.nan
+    return lower_quantile(drawn, num, share), upper_quantile(drawn, num, 1 - share)
+
+
+@compiled
+def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array]:
+    """Return both of each row: only the tails are put in order."""
+    low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
+    for r in range(value.shape[0]):
+        low[r], high[r] = bounds_of(value[r], replicates[r], share)
     return low, high
 
 
@@ -43,9 +117,9 @@ def of_area(value: Array, replicates: Array) -> tuple[Array, Array]:
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4; Boyd et al. 2013,
     doi:10.1007/978-3-642-40994-3_29, for precision and recall.
     """
-    low, high = percentile(value, replicates)
-    inside = np.isfinite(low) & (value > 0) & (value < 1)
-    inside &= ~((replicates <= 0) | (replicates >= 1)).any(-1)
+    fine = enough(replicates) & np.isfinite(value)
+    inside = fine & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
+    low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
         half = float(ndtri((1 + LEVEL) / 2)) * np.nanstd(logit(replicates[inside]), axis=-1, ddof=1)
         centre = logit(value[inside])
@@ -80,13 +154,29 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
     if not known.any():
         return float("nan"), np.full(replicates.shape[-1], np.nan)
     centre = float(value[known].mean())
-    if not enough(replicates[known]).all():
-        return centre, np.full(replicates.shape[-1], np.nan)
-    deviation = replicates[known] - value[known, None]
-    valid = np.isfinite(deviation)
-    count = valid.sum(0)
-    total = np.where(valid, deviation, 0.0).sum(0)
-    return centre, centre + np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return centre, _mean(np.ascontiguousarray(value, np.float64), np.ascontiguousarray(replicates), known, centre)
+
+
+@compiled
+def _mean(value: Array, replicates: Array, known: NDArray[np.bool_], centre: float) -> Array:
+    """Return the replicates [B] of the mean of the known cells."""
+    size = replicates.shape[1]
+    total, count = np.zeros(size), np.zeros(size)
+    for k in range(value.shape[0]):
+        if not known[k]:
+            continue
+        finite = 0
+        for b in range(size):
+            deviation = replicates[k, b] - value[k]
+            fine = np.isfinite(deviation)
+            finite += 1 if fine else 0
+            total[b] += deviation if fine else 0.0
+            count[b] += 1.0 if fine else 0.0
+        if size == 0 or finite / size < VALID_SHARE:
+            return np.full(size, np.nan)
+    for b in range(size):
+        total[b] = centre + total[b] / count[b] if count[b] > 0 else np.nan
+    return total
 
 
 def wilson(share: Array, num: Array) -> tuple[Array, Array]:

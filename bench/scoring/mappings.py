@@ -4,21 +4,40 @@ Shapes: N images, K findings, R runs.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
-from bench.scoring import bootstrap, metrics
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, of_area
-from bench.scoring.parts import DROPPED, Part, Settings, count
-from bench.scoring.resamples import Resamples
-from reports.tables import SCHEMAS
+from bench.scoring.measure import AUROC, Measured, measure
+from bench.scoring.parts import Part, Settings
+from reports.schemas import SCHEMAS
 
-Array = NDArray[np.float64]
+
+class _Reading(NamedTuple):
+    """AUROC [K], its replicates [K, B], images [K] and positive ones [K]."""
+
+    value: NDArray[np.float64]
+    replicates: NDArray[np.float64]
+    num: NDArray[np.int64]
+    num_positive: NDArray[np.int64]
+
+
+def _read(measured: Measured) -> _Reading:
+    counts = measured.counts
+    return _Reading(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
+
+
+def _few(part: Part, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> Part:
+    """Return some columns of a part under another reading, the same for every run."""
+    return part.once(
+        ("read as", name), lambda: replace(part, state=state[:, columns], logit=np.zeros_like(part.logit[:, columns]))
+    )
 
 
 def sensitivity(
@@ -34,12 +53,16 @@ def sensitivity(
     if not readings:
         return []
     changed = np.any([(state != part.state).any(0) for state in readings.values()], axis=0)
-    named = {settings.mapping: part.state, **readings}
-    resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
-    found = {
-        name: _aurocs(replace(part, state=state), resamples, settings, num_threads) for name, state in named.items()
-    }
-    everywhere = np.all([np.isfinite(value) for value, *_ in found.values()], axis=0)
+    as_is = _read(measure(part, None, settings, num_threads, only=AUROC))
+    found = {settings.mapping: as_is}
+    for name, state in readings.items():
+        columns = np.flatnonzero((state != part.state).any(0))  # all else is read as before
+        other = _few(part, name, state, columns)
+        again = _read(measure(other.of_run(part.logit[:, columns]), None, settings, num_threads, only=AUROC))
+        found[name] = deepcopy(as_is)
+        for whole, few in zip(found[name], again, strict=True):
+            whole[columns] = few
+    everywhere = np.all([np.isfinite(reading.value) for reading in found.values()], axis=0)
     rows: list[tuple[object, ...]] = []
     for name, (value, drawn, n, positive) in found.items():
         low, high = of_area(value, drawn)
@@ -53,27 +76,14 @@ def sensitivity(
     return rows
 
 
-def _aurocs(
-    part: Part, resamples: Resamples, settings: Settings, num_threads: int
-) -> tuple[Array, Array, NDArray[np.int64], NDArray[np.int64]]:
-    """Return AUROC [K], its replicates [K, B], and how many images and positives there are."""
-    label = part.labels()
-    counts = count(label, resamples.patient, settings.min_count)
-    label[:, ~counts.available] = DROPPED
-    drawn, _ = bootstrap.rank_metrics(resamples, label, part.logit, num_threads)
-    value = np.full(label.shape[1], np.nan)
-    for k in np.flatnonzero(counts.available):
-        rated = label[:, k] != DROPPED
-        value[k] = metrics.auroc(label[rated, k], part.logit[rated, k])
-    return value, drawn, counts.n, counts.num_positive
-
-
 def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
     """Return the `reversals` table: how each other mapping reorders the runs of a hospital by macro AUROC.
 
     A pair of runs is reversed when it stands the other way round than under `mapping`; tau is Kendall's tau-b, NaN below
     two runs.
     """
+    from scipy.stats import kendalltau  # over a second to import: not for the runs' scores
+
     rows = []
     macro = table[table["finding"] == MACRO]
     for dataset, found in macro.groupby("dataset", sort=True):

@@ -12,12 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring import bootstrap, calibration, further
+from bench.scoring import bootstrap, calibration, further, judging
+from bench.scoring.calibration import Judged
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.ranking import Column
-from bench.scoring.resamples import Resamples
+from bench.scoring.resamples import FOR_DETAIL, Resamples
 from bench.scoring.thresholds import RULES
+from reports.schemas import SCHEMAS
 
 Array = NDArray[np.float64]
 
@@ -32,31 +34,45 @@ class Key(NamedTuple):
 
 AUROC = Key("auroc")
 RANKED = (AUROC, Key("auprc"))
+AS_GIVEN = "none"
+HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatingPoints:
-    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), and a fit per finding by FITS."""
+    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), and a fit per finding by FITS.
+
+    num_patients [2, K]: those there with a positive image, and with a negative one.
+    """
 
     threshold: Array
     fits: Mapping[str, Sequence[Calibrator]]
+    num_patients: NDArray[np.int64]
 
     @classmethod
-    def choose(cls, part: Part | None, num_findings: int) -> Self:
-        """Return what this part gives; NaN for all without a part, and for a finding that lacks a class."""
+    def choose(cls, part: Part | None, num_findings: int, min_count: int = 1) -> Self:
+        """Return what this part gives; NaN for all without a part, and for a finding that lacks a class.
+
+        A threshold is the score of one image: below `min_count` patients with or without the finding it would be luck
+        and is NaN. A fit of few numbers uses all images, and holds back by itself where they are few (Platt's targets).
+        """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
+        num_patients = np.zeros((2, num_findings), np.int64)
         for k in range(num_findings):
             label = part.labels()[:, k] if part else np.empty(0, np.int8)
             logit = part.logit[:, k] if part else np.empty(0, np.float32)
+            patient = part.patient_id if part else np.empty(0, object)
             known = label != DROPPED
-            threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
+            num_patients[:, k] = [len(set(patient[label == sign])) for sign in (1, 0)]
+            if num_patients[:, k].min() >= min_count:
+                threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
             for name, fit in FITS.items():
                 fits[name].append(fit(label[known], logit[known]))
-        return cls(threshold, fits)
+        return cls(threshold, fits, num_patients)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
-        """Return one row per finding and rule: threshold (logit), probability (its sigmoid), and the fits of few numbers.
+        """Return the rows of `operating_points`: one per finding and rule, with the fits of few numbers.
 
         These are platt_a, platt_b and temperature; an isotonic curve is fitted again from the stored logits.
         """
@@ -67,14 +83,17 @@ class OperatingPoints:
             assert isinstance(temperature, Temperature)
             for r, rule in enumerate(RULES):
                 at = self.threshold[r, k]
-                rows.append((run_id, finding, rule, at, float(expit(at)), platt.a, platt.b, temperature.t))
-        columns = ["run_id", "finding", "rule", "threshold", "probability", "platt_a", "platt_b", "temperature"]
-        return pd.DataFrame(rows, columns=columns)
+                counts = self.num_patients[:, k].tolist()
+                rows.append((run_id, finding, rule, at, float(expit(at)), platt.a, platt.b, temperature.t, *counts))
+        return pd.DataFrame(rows, columns=list(SCHEMAS["operating_points"]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """One part with its counts, and per metric the value [K] and replicates [K, B] (NaN where not available)."""
+    """One part with its counts, and per metric the value [K] and replicates [K, B] (NaN where not available).
+
+    Calibration errors but for Brier score and ECE of the outputs as given have the first FOR_DETAIL replicates only.
+    """
 
     part: Part
     label: NDArray[np.int8]  # [N, K]; whole columns DROPPED where the finding is not available
@@ -82,48 +101,71 @@ class Measured:
     counts: Counts
     value: dict[Key, Array]
     replicates: dict[Key, Array]
-    prob: dict[str, Array]  # calibrator -> [N, K]
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
     columns: tuple[Column, ...]  # each finding by falling logit
+    judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
+
+    @property
+    def calibrators(self) -> tuple[str, ...]:
+        """Return by what the logits became probabilities."""
+        return tuple(self.judged[0]) if self.judged else ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What to measure: AUROC and AUPRC, calls, and the errors of which calibrators."""
+    """What to measure: which areas, calls, and the errors of which calibrators."""
 
-    ranked: bool
+    ranked: Sequence[Key]  # AUROC; AUPRC, too, which takes as long again
     called: bool
     judged: Sequence[str]
+    detail: int  # replicates of calibration errors but for the HEADLINES; 0: all
+
+    def num(self, key: Key, resamples: Resamples) -> int:
+        """Return how many replicates a metric has."""
+        brief = self.detail and key.metric in calibration.ERRORS and key not in HEADLINES
+        return min(self.detail, resamples.num) if brief else resamples.num
 
     def names(self) -> list[Key]:
         """Return the metrics in the order of the table."""
-        found = [key for key in RANKED if self.ranked]
+        found = list(self.ranked)
         found += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.called]
         return found + [Key(name, calibrator) for calibrator in self.judged for name in calibration.ERRORS]
 
     def of(
-        self, column: Column, threshold_R: Array, probs: Mapping[str, Array], resamples: Resamples, bins: int
+        self, column: Column, threshold_R: Array, judged: Mapping[str, Judged], resamples: Resamples, bins: int
     ) -> dict[Key, Array]:
         """Return of each metric that can be had the value, then its replicates: [1 + B]."""
         out: dict[Key, Array] = {}
-        rules, cut = bootstrap.cuts_of(column, threshold_R) if self.called else ([], np.empty(0, np.int64))
-        if self.ranked or self.called:
-            walked = bootstrap.walk(resamples, column, cut)
-        if self.ranked:
-            areas = zip(RANKED, column.areas(), walked[:2], strict=True)
-            out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
+        rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
+        walked = bootstrap.walk(resamples, column, cut, precisely=len(self.ranked) > 1)
+        areas = zip(self.ranked, column.areas(), walked[:2], strict=False)
+        out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
         if self.called:
             counted = np.concatenate([column.counted(cut)[..., None], walked.reached], 2)
             for rule, at in zip(rules, counted[:-1], strict=True):
                 found = bootstrap.call_metrics(at, counted[-1])
                 out |= {Key(name, operating_point=list(RULES)[rule]): each for name, each in found.items()}
-        fitted = {name: each for name, each in probs.items() if not np.isnan(each).any()}  # not fitted, no value
+        fitted = {name: each for name, each in judged.items() if each.known}
         if fitted:
             label = column.positive.astype(np.int8)
-            errors = bootstrap.column_errors(resamples, column.patient, label, list(fitted.values()), bins)
+            detail = resamples.first(self.detail or resamples.num)
+            errors = judging.column_errors(detail, column.patient, label, list(fitted.values()), bins)
             for calibrator, of in zip(fitted, errors, strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
+            if AS_GIVEN in fitted and detail.num < resamples.num:
+                rest = resamples.beyond(detail.num)
+                num_B = walked.reached[-1, :, detail.num :].sum(0)
+                more = judging.headline_errors(rest, column.patient, label, fitted[AS_GIVEN], bins, num_B)
+                out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
         return out
+
+
+def counted(part: Part, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
+    """Return the labels [N, K] of the findings that are available, the others DROPPED, and the counts of all."""
+    counts = count(part.labels(), resamples.patient, min_count)
+    label = np.where(counts.available, part.labels(), np.int8(DROPPED))
+    label.flags.writeable = False
+    return label, counts
 
 
 def measure(
@@ -134,36 +176,44 @@ def measure(
     `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
     """
     resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
-    label = part.labels()
-    counts = count(label, resamples.patient, settings.min_count)
-    label[:, ~counts.available] = DROPPED
-    prob = {"none": np.asarray(expit(part.logit.astype(np.float64)), np.float64)}
-    for name, fits in points.fits.items() if points else ():
-        found = [fit.apply(part.logit[:, k]) for k, fit in enumerate(fits)]
-        prob[name] = np.stack(found, axis=1) if found else np.empty(part.logit.shape)
+    label, counts = part.once(("counts", settings.min_count), lambda: counted(part, resamples, settings.min_count))
     threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
+    calibrators = (AS_GIVEN, *(points.fits if points else ()))
     wanted = _Wanted(
-        only is None or only in RANKED,
+        RANKED if only is None or only == RANKED[1] else (AUROC,) if only == AUROC else (),
         points is not None and (only is None or bool(only.operating_point)),
-        [name for name in prob if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)],
+        [
+            name
+            for name in calibrators
+            if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
+        ],
+        FOR_DETAIL if only is None else 0,
     )
-    shape = (label.shape[1], resamples.num)
-    value = {key: np.full(shape[0], np.nan) for key in wanted.names()}
-    replicates = {key: np.full(shape, np.nan) for key in value}
+    num_findings = label.shape[1]
+    value = {key: np.full(num_findings, np.nan) for key in wanted.names()}
+    replicates = {key: np.full((num_findings, wanted.num(key, resamples)), np.nan) for key in value}
     columns: dict[int, Column] = {}
+    judged: dict[int, dict[str, Judged]] = {}
 
     def work(k: int) -> None:
         """Sort a finding once, and note all that it is measured by."""
         column = columns[k] = Column.of(resamples.patient, label[:, k], part.logit[:, k])
-        probs = {name: prob[name][column.rows, k] for name in wanted.judged}
-        for key, numbers in wanted.of(column, threshold[:, k], probs, resamples, settings.bins).items():
+        judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
+        for key, numbers in wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins).items():
             value[key][k], replicates[key][k] = numbers[0], numbers[1:]
 
     bootstrap.each(work, label.shape[1], num_threads)
     for entry in settings.further if only is None else ():
-        given = part.logit if entry.facts["given"] == "logit" else prob["none"]
+        given = part.logit if entry.facts["given"] == "logit" else expit(part.logit.astype(np.float64))
         value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
-    sorted_ = tuple(columns[k] for k in range(label.shape[1]))
-    return Measured(part, label, resamples, counts, value, replicates, prob, threshold, sorted_)
+    sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))
+    return Measured(part, label, resamples, counts, value, replicates, threshold, sorted_, along)
+
+
+def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
+    """Return the probabilities [n] of finding k along its column: as given, or by a fit."""
+    if points is None or calibrator == AS_GIVEN:
+        return np.asarray(expit(column.score.astype(np.float64)), np.float64)
+    return points.fits[calibrator][k].apply(column.score)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import taking_part
-from bench.scoring.compare import Difference, benjamini_hochberg, holm, paired
+from bench.scoring.compare import benjamini_hochberg, holm, paired
 from bench.scoring.delong import areas
 from bench.scoring.gap import AWAY, MACRO, gaps
 from bench.scoring.intervals import mean_of
@@ -91,7 +91,8 @@ def _pairs(
     first: Scored, second: Scored, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
 ) -> Iterator[Pair]:
     points = [
-        _points(run, findings) if key.operating_point or key.calibrator != "none" else None for run in (first, second)
+        _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
+        for run in (first, second)
     ]
     for one in first.parts:
         for two in second.parts:
@@ -117,10 +118,10 @@ def _match(first: Scored, one: Part, second: Scored, two: Part) -> bool:
     return splits in ([], ["test"])
 
 
-def _points(run: Scored, findings: Sequence[str]) -> OperatingPoints:
+def _points(run: Scored, findings: Sequence[str], min_count: int) -> OperatingPoints:
     val = next((part for part in run.parts if (part.dataset, part.split) == (run.home, "val")), None)
     chosen = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
-    return OperatingPoints.choose(chosen, len(findings))
+    return OperatingPoints.choose(chosen, len(findings), min_count)
 
 
 def _restricted(part: Part, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]) -> Part:
@@ -143,10 +144,10 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         values, drawn = zip(
             *((each.value[key], each.replicates[key]) for each in (pair.first, pair.second)), strict=True
         )
+        told = np.stack(paired(*values, *drawn), 1)
         for k, finding in enumerate(findings):
-            told = paired(float(values[0][k]), float(values[1][k]), drawn[0][k], drawn[1][k])
             checks = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
-            rows.append((*place, finding, values[0][k], values[1][k], *_told(told), *checks, *sizes[k], 1))
+            rows.append((*place, finding, values[0][k], values[1][k], *told[k], *checks, *sizes[k], 1))
         known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.home)
         means = [mean_of(np.where(known, v, np.nan), d) for v, d in zip(values, drawn, strict=True)]
         least = sizes[known].min(0) if known.any() else np.zeros(4, np.int64)
@@ -164,12 +165,8 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
 
 
 def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes: Sequence[int]) -> tuple[Any, ...]:
-    told = paired(means[0][0], means[1][0], means[0][1], means[1][1])
-    return (*place, MACRO, means[0][0], means[1][0], *_told(told), float("nan"), float("nan"), *sizes)
-
-
-def _told(found: Difference) -> tuple[float, float, float, float]:
-    return found.value, found.low, found.high, found.p
+    told = paired(*(np.array([value]) for value, _ in means), *(drawn[None] for _, drawn in means))
+    return (*place, MACRO, means[0][0], means[1][0], *np.concatenate(told), float("nan"), float("nan"), *sizes)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
@@ -190,14 +187,17 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
     test = next((pair for pair in pairs if pair.home and pair.first.part.split == "test"), None)
     away = [pair for pair in pairs if not pair.home]
-    if test is None:
+    if test is None or not away:
         return []
     both = [gaps(findings, getattr(test, one), [getattr(pair, one) for pair in away]) for one in ("first", "second")]
     splits = {pair.first.part.dataset: pair.first.part.split for pair in away}
     rows = []
-    for one, two in zip(*both, strict=True):
-        told = paired(one.value, two.value, one.replicates, two.replicates)
+    told = paired(
+        *(np.array([gap.value for gap in each]) for each in both),
+        *(np.stack([gap.replicates for gap in each]) for each in both),
+    )
+    for one, two, numbers in zip(*both, np.stack(told, 1), strict=True):
         sizes = (one.n, one.num_positive, one.num_negative, one.num_patients, one.num_findings)
         place = (one.dataset, splits.get(one.dataset, "mixed"), one.finding)
-        rows.append((*place, one.value, two.value, *_told(told), float("nan"), float("nan"), *sizes))
+        rows.append((*place, one.value, two.value, *numbers, float("nan"), float("nan"), *sizes))
     return rows

@@ -3,7 +3,10 @@
 Shapes: N images, K findings.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +16,14 @@ from bench.scoring.background import Background
 from bench.scoring.metrics import require_finite
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
 
+Found = TypeVar("Found")
+
 DROPPED = -1  # takes no part: uncertain, unmapped, or in a finding with too few patients
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides the numbers besides logits and labels; the last three are written into every row."""
+    """What decides the numbers besides logits and labels; mapping, subgroup and selection are written into every row."""
 
     min_count: int = 10  # patients with a positive image, and patients with a negative one, for a finding to be scored
     num_resamples: int = 1000
@@ -27,6 +32,7 @@ class Settings:
     mapping: str = "default"
     subgroup: str = "all"
     selection: str = "best_val"
+    threshold: str = "f1_max"  # the rule at which subgroups are called, and that pages show
     further: tuple[Entry, ...] = ()  # metrics beside the built-in ones: scored by their own functions
 
     def __post_init__(self) -> None:
@@ -54,6 +60,7 @@ class Part:
     state: NDArray[np.int8]
     labeller_blank_is_absent: bool = True  # -2 reads as 0; else it takes no part
     background: Background | None = None  # who the images are of, aligned with them
+    _known: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         num = len(self.image_id)
@@ -81,12 +88,48 @@ class Part:
         """Return "dataset/split": the name its resamples are drawn under."""
         return f"{self.dataset}/{self.split}"
 
+    def of_run(self, logit: NDArray[np.float32]) -> "Part":
+        """Return the same images and labels with the logits [N, K] of another run; both share what is `once` found.
+
+        Raises ValueError as a new part does.
+        """
+        if logit.shape != self.logit.shape:
+            raise ValueError(f"{self.name}: logits {logit.shape} for {self.logit.shape}")
+        require_finite(logit, f"logits of {self.name}")
+        part = copy(self)
+        object.__setattr__(part, "logit", logit)
+        return part
+
+    def once(self, what: Hashable, find: Callable[[], Found], of: object = None) -> Found:
+        """Return what is found out about images and labels, whatever the logits: found once for all runs that share them.
+
+        `of`: what else it hangs on; for another one it is found again, and the former is let go.
+        """
+        known = self._known.get(what)
+        if known is None or known[0] is not of:
+            known = self._known[what] = (of, find())
+        found: Found = known[1]
+        return found
+
     def labels(self) -> NDArray[np.int8]:
-        """Return what scoring reads [N, K]: 1, 0, or DROPPED for uncertain, unmapped and (by rule) not mentioned."""
+        """Return what scoring reads [N, K]: 1, 0, or DROPPED for uncertain, unmapped and (by rule) not mentioned.
+
+        It cannot be written to: runs share it.
+        """
+        return self.once("labels", self._labels)
+
+    @property
+    def identity(self) -> object:
+        """Return what is one and the same for parts that share images and labels, and for no others."""
+        return self._known
+
+    def _labels(self) -> NDArray[np.int8]:
         read = {PRESENT: 1, ABSENT: 0} | ({NOT_MENTIONED: 0} if self.labeller_blank_is_absent else {})
         lowest = min(*STATES, UNMAPPED_CODE)
         known = np.array([read.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
-        return np.asarray(known[self.state - np.int8(lowest)], np.int8)
+        label: NDArray[np.int8] = known[self.state - np.int8(lowest)]
+        label.flags.writeable = False
+        return label
 
 
 @dataclass(frozen=True, slots=True, eq=False)

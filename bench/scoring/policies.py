@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.intervals import of_area
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 Array = NDArray[np.float64]
 

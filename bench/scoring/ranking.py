@@ -4,7 +4,7 @@ Shapes: n images that take part, Q cuts.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,24 +76,99 @@ def _last_of_ties(score: NDArray[np.floating], kind: NDArray[np.uint8]) -> None:
 
 
 @compiled
-def _chosen(
-    mask: NDArray[np.bool_],
+def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
+    """Return the AUROC of images along falling scores [n], whose labels are 0, 1 or neither; NaN without both classes."""
+    negatives, positives, tied_positives, tied_negatives, twice = 0, 0, 0, 0, 0
+    for i in range(label.shape[0]):
+        if label[i] == 1:
+            tied_positives += 1
+        elif label[i] == 0:
+            tied_negatives += 1
+        if i + 1 == label.shape[0] or score[i] != score[i + 1]:
+            twice += tied_positives * (2 * negatives + tied_negatives)
+            positives += tied_positives
+            negatives += tied_negatives
+            tied_positives, tied_negatives = 0, 0
+    pairs = 2 * positives * negatives
+    return (pairs - twice) / pairs if pairs else np.nan
+
+
+@compiled
+def _parted(  # noqa: C901 - two passes over the images: the second needs all that the first finds
     rows: Rows,
     patient: NDArray[np.int32],
     score: NDArray[np.floating],
     kind: NDArray[np.uint8],
-) -> tuple[Rows, NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return what a column keeps of itself where the mask [N] holds; ties are not marked."""
-    num = 0
-    for i in range(rows.shape[0]):
-        num += mask[rows[i]]
-    out = np.empty(num, rows.dtype), np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
-    at = 0
-    for i in range(rows.shape[0]):
-        if mask[rows[i]]:
-            out[0][at], out[1][at], out[2][at] = rows[i], patient[i], score[i]
-            out[3][at] = kind[i] & np.uint8(POSITIVE)
-            at += 1
+    code: NDArray[np.int32],
+    num_groups: int,
+    cut: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return where each group begins [G + 1], patient and kind of its images in their order, and how many of the first `cut`.
+
+    code [A, N] are the groups of each image, -1 for none; an image comes once for each group that it is in.
+    """
+    num, num_codes = rows.shape[0], code.shape[0]
+    start = np.zeros(num_groups + 1, np.int64)
+    for a in range(num_codes):
+        for i in range(num):
+            if code[a, rows[i]] >= 0:
+                start[code[a, rows[i]] + 1] += 1
+    for g in range(num_groups):
+        start[g + 1] += start[g]
+    free, first = start.copy(), np.zeros(num_groups, np.int64)
+    who, what = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
+    before = np.empty(num_groups, score.dtype)
+    for a in range(num_codes):
+        for i in range(num):
+            g = code[a, rows[i]]
+            if g < 0:
+                continue
+            at = free[g]
+            who[at], what[at] = patient[i], kind[i] & np.uint8(POSITIVE)
+            if at > start[g] and score[i] != before[g]:
+                what[at - 1] |= np.uint8(LAST_OF_TIE)
+            before[g] = score[i]
+            free[g] = at + 1
+            if i < cut:
+                first[g] += 1
+    for g in range(num_groups):
+        if start[g + 1] > start[g]:
+            what[start[g + 1] - 1] |= np.uint8(LAST_OF_TIE)
+    return start, who, what, first
+
+
+@compiled
+def _patients(
+    start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
+) -> NDArray[np.int64]:
+    """Return [2, G]: patients, and the fewer of those with a negative and of those with a positive."""
+    out = np.zeros((2, start.shape[0] - 1), np.int64)
+    seen = np.zeros(num_patients, np.int64)
+    for g in range(out.shape[1]):
+        of_sign = np.zeros(2, np.int64)
+        for i in range(start[g], start[g + 1]):
+            positive = kind[i] & POSITIVE
+            bit, mark = np.int64(1) << positive, seen[patient[i]]
+            has = mark & 3 if mark >> 2 == g + 1 else 0
+            out[0, g] += has == 0
+            of_sign[positive] += has & bit == 0
+            seen[patient[i]] = np.int64(g + 1) << 2 | has | bit
+        out[1, g] = of_sign.min()
+    return out
+
+
+@compiled
+def _tallied(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return [5, G]: images; positives; negatives and positives among the `first`; twice the wrong pairs."""
+    out = np.zeros((5, first.shape[0]), np.int64)
+    for g in range(first.shape[0]):
+        out[0, g] = start[g + 1] - start[g]
+        for i in range(start[g], start[g + 1]):
+            positive = kind[i] & POSITIVE
+            out[1, g] += positive
+            if i - start[g] < first[g]:
+                out[2 + positive, g] += 1
+        out[4, g] = _discordant(kind[start[g] : start[g + 1]])
     return out
 
 
@@ -148,11 +223,15 @@ class Column:
         _last_of_ties(ranked, kind)
         return cls(rows, patient[rows], ranked, kind)
 
-    def within(self, mask_N: NDArray[np.bool_]) -> Self:
-        """Return the same without the images that the mask [N] leaves out."""
-        found = _chosen(mask_N, self.rows, self.patient, self.score, self.kind)
-        _last_of_ties(found[2], found[3])
-        return type(self)(*found)
+    @classmethod
+    def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
+        """Return images [n] in the order given, none tied with another."""
+        kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
+        return cls(rows, patient, -np.arange(len(rows), dtype=np.float64), kind)
+
+    def parted(self, code_AN: NDArray[np.int32], num_groups: int, cut: int) -> "Parted":
+        """Return the images by group; `cut` of them, the highest, are told apart."""
+        return Parted(*_parted(self.rows, self.patient, self.score, self.kind, code_AN, num_groups, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -171,10 +250,10 @@ class Column:
         gained = (np.diff(found, prepend=0) * (found / (last + 1))).sum()
         return (twice_pairs - _discordant(self.kind)) / twice_pairs, float(gained / num_positive)
 
-    def placements(self) -> tuple[Array, Array]:
-        """Return how many negatives lie below each positive, and positives above each negative (ties count half)."""
-        found, positive = _placements(self.kind), self.positive
-        return found[positive], found[~positive]
+    def placements(self) -> Array:
+        """Return [n]: of a positive how many negatives lie below it, of a negative the positives above it (ties count half)."""
+        found: Array = _placements(self.kind)
+        return found
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Return how many images reach each threshold [Q]: they are the first ones."""
@@ -185,3 +264,33 @@ class Column:
         """Return negatives and positives among the first images, [Q, 2]."""
         positives = np.append(0, np.cumsum(self.positive))[cut_Q]
         return np.stack([cut_Q - positives, positives], 1).astype(np.int64)
+
+
+class Parted(NamedTuple):
+    """The images of one finding, group after group, each by falling score: start [G + 1], patient and kind, first [G]."""
+
+    start: NDArray[np.int64]
+    patient: NDArray[np.int32]
+    kind: NDArray[np.uint8]  # ties are those within the group
+    first: NDArray[np.int64]  # how many images of the group are among the highest of all
+
+    def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the patients of each group [G], and the fewer of those with and without the finding."""
+        every, fewest = _patients(self.start, self.patient, self.kind, num_patients)
+        return every, fewest
+
+    def tallied(self) -> "Tallied":
+        """Count the images of each group."""
+        num, positive, *reached, twice_wrong = _tallied(self.start, self.kind, self.first)
+        twice_pairs = 2 * positive * (num - positive)
+        auroc = np.divide(twice_pairs - twice_wrong, twice_pairs, out=np.full(len(num), np.nan), where=twice_pairs > 0)
+        return Tallied(num, positive, np.stack(reached), auroc)
+
+
+class Tallied(NamedTuple):
+    """Of each group [G]: images, positive ones, and the AUROC. reached [2, G]: negatives and positives among the highest."""
+
+    num: NDArray[np.int64]
+    num_positive: NDArray[np.int64]
+    reached: NDArray[np.int64]
+    auroc: Array

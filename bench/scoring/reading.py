@@ -5,7 +5,6 @@ Shapes: R runs, B replicates.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,24 +15,9 @@ from bench.scoring.across import Replicates, together
 from bench.scoring.frontier import chance_on_frontier, gain_over_cheaper, pareto
 from bench.scoring.gap import AWAY, MACRO
 from bench.scoring.intervals import percentile
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 Array = NDArray[np.float64]
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, object]:
-    """Return a configuration without nesting.
-
-    >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
-    {'loss': 'bce', 'schedule.lr': 0.1}
-    """
-    out: dict[str, object] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            out |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
-        else:
-            out[key] = value
-    return out
 
 
 def metrics(
@@ -55,10 +39,11 @@ def metrics(
 
 def ablation(
     configs: Mapping[str, Mapping[str, object]], found: Mapping[str, tuple[list[str], Array, Array]]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the `ablation` and `surrogate` tables of runs with these flat configurations."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return the `ablation`, `surrogate` and `factor_shap` tables of runs with these flat configurations."""
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []
+    single: list[tuple[object, ...]] = []
     for metric, (run_ids, value, drawn) in found.items():
         chosen = [configs[run_id] for run_id in run_ids]
         effects += [(metric, *astuple(effect)) for effect in one_factor(chosen, value, drawn)]
@@ -67,9 +52,16 @@ def ablation(
             shares: Mapping[str, float] = model.importance or {"": np.nan}
             quality = (model.r2, model.r2_low, model.num_runs)
             importance += [(metric, factor, share, *quality) for factor, share in shares.items()]
-    return pd.DataFrame(effects, columns=list(SCHEMAS["ablation"])), pd.DataFrame(
-        importance, columns=list(SCHEMAS["surrogate"])
-    )
+            single += [
+                (metric, factor, str(configs[run_id].get(factor)), run_id, each)
+                for factor, values in model.shap.items()
+                for run_id, each in zip(
+                    run_ids, values.tolist(), strict=True
+                )  # `metrics` keeps runs with numbers alone
+            ]
+    columns = (list(SCHEMAS[name]) for name in ("ablation", "surrogate", "factor_shap"))
+    made = [pd.DataFrame(rows, columns=c) for rows, c in zip((effects, importance, single), columns, strict=True)]
+    return made[0], made[1], made[2]
 
 
 def frontier(

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from harmonize.seeds import stream
 
-FOR_DETAIL = 320  # replicates behind subgroups and the parts of a gap: a third of the time, intervals a little rougher
 LANES = 64  # replicates side by side: one byte each, one cache line per patient
+FOR_DETAIL = (
+    5 * LANES
+)  # replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
+Ids = NDArray[np.object_] | NDArray[np.str_]
+Numbered = tuple[NDArray[np.int32], int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +40,40 @@ class Resamples:
         return int(self.weight.shape[1])
 
     @classmethod
-    def draw(
-        cls, patient_ids: NDArray[np.object_] | NDArray[np.str_], num: int = 1000, name: str = "", seed: int = 0
-    ) -> Self:
+    def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
         """Draw as many patients as there are, `num` times; a patient comes with all of its images.
 
         The draws depend on the number of patients, `name` (of the cohort) and `seed` only: never on a model or a label.
         More replicates begin with the same ones. Memory: num bytes per patient.
         """
-        codes, ids = pd.factorize(np.asarray(patient_ids, dtype=object), sort=True)
-        weight = _drawn(len(ids), num, name, seed)
-        text = "\x1f".join([name, str(seed), str(num), *map(str, ids)])
-        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-        return cls(codes.astype(np.int32), weight, num, digest)
+        codes, num_patients, digest = _patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
+        return cls(codes, _drawn(num_patients, num, name, seed), num, digest)
+
+    @classmethod
+    def plain(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
+        """Return one replicate in which each patient comes once, in a tile of one lane: the sample itself."""
+        return cls(patient, np.ones((1, num_patients, 1), np.uint8), 1, 0)
 
     def tile(self, at: int) -> NDArray[np.uint8]:
         """Return LANES replicates [num_patients, LANES], read through once so that they lie in the processor's cache.
 
         Images come in the order of their scores, hence patients in any: without this, reading them takes three times as long.
         """
+        return self.tile_with_most(at)[0]
+
+    def tile_with_most(self, at: int) -> tuple[NDArray[np.uint8], int]:
+        """Return the same, and how often the patient came that came most often."""
         weight: NDArray[np.uint8] = self.weight[at]
-        if weight.size:
-            weight.max()
-        return weight
+        return weight, int(weight.max(initial=0))
 
     def first(self, num: int) -> Self:
         """Return the first replicates alone, or all where there are no more."""
         kept = min(num, self.num)
         return replace(self, weight=self.weight[: -(-kept // LANES)], num=kept)
+
+    def beyond(self, num: int) -> Self:
+        """Return the replicates after the first `num`, a multiple of LANES."""
+        return replace(self, weight=self.weight[num // LANES :], num=max(self.num - num, 0))
 
     def counts(self, replicate: int) -> NDArray[np.uint8]:
         """Return how often each image [N] occurs in one replicate."""
@@ -73,6 +83,28 @@ class Resamples:
 _kept: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()
 _lock = Lock()
 KEPT_BYTES = 400_000_000
+_numbered: OrderedDict[tuple[int, str], tuple[Ids, Numbered]] = OrderedDict()
+KEPT_COHORTS = 32
+
+
+def _patients(patient_ids: Ids, text: str) -> Numbered:
+    """Return the code of each image's patient, how many there are, and a digest of their ids and a text.
+
+    Remembered for an array that cannot be written to, as the runs of a cohort share: sorting its names once is enough.
+    """
+    key = (id(patient_ids), text)
+    with _lock:
+        if key in _numbered and _numbered[key][0] is patient_ids:
+            return _numbered[key][1]
+    codes, ids = pd.factorize(np.asarray(patient_ids, dtype=object), sort=True)
+    digest = int.from_bytes(hashlib.sha256("\x1f".join([text, *map(str, ids)]).encode()).digest()[:4], "big")
+    found = codes.astype(np.int32), len(ids), digest
+    if not patient_ids.flags.writeable:
+        with _lock:
+            _numbered[key] = patient_ids, found  # the array, too: another could take its place in memory
+            while len(_numbered) > KEPT_COHORTS:
+                _numbered.popitem(last=False)
+    return found
 
 
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from bench.scoring.across import Replicates, together
+from bench.scoring.compare import simultaneous
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import percentile
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 Array = NDArray[np.float64]
 LEAST_RUNS = 4  # three points for a line, and one to hold against it
@@ -39,20 +40,35 @@ def fit(home: Array, away: Array) -> Line:
 
     NaN where home does not vary, or an AUROC is 0, 1 or NaN.
     """
+    x, y = _on_scale(home), _on_scale(away)
     with np.errstate(divide="ignore", invalid="ignore"):
-        x, y = (np.where((each > 0) & (each < 1), logit(each), np.nan) for each in (home, away))
         dx = x - x.mean(0)
         square = (dx * dx).sum(0)
         slope = np.where(square > 1e-12, (dx * (y - y.mean(0))).sum(0) / square, np.nan)
     return Line(slope, y.mean(0) - slope * x.mean(0))
 
 
+def _on_scale(area: Array) -> Array:
+    """Return the logit, NaN of what is not inside 0 and 1."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((area > 0) & (area < 1), logit(area), np.nan)
+
+
 def left_out(home: Array, away: Array) -> tuple[Array, Array]:
-    """Return away less what the line over the other runs expects [R] or [R, B], and the expected AUROC."""
-    expected = np.full(home.shape, np.nan)
-    for r in range(len(home)):
-        others = np.arange(len(home)) != r
-        expected[r] = fit(home[others], away[others]).expected(home[r])
+    """Return away less what the line over the other runs expects [R] or [R, B], and the expected AUROC.
+
+    All lines at once: what one run adds to the sums is taken out of them. NaN where another run has no logit.
+    """
+    x, y = _on_scale(home), _on_scale(away)
+    valid = np.isfinite(x) & np.isfinite(y)
+    num = valid.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_x, mean_y = (np.where(valid, each, 0.0).sum(0) / num for each in (x, y))
+        dx, dy = np.where(valid, x - mean_x, 0.0), np.where(valid, y - mean_y, 0.0)
+        square = (dx * dx).sum(0) - dx * dx * num / (num - 1)
+        cross = (dx * dy).sum(0) - dx * dy * num / (num - 1)
+        slope = np.where((square > 1e-12) & (num - valid == len(home) - 1), cross / square, np.nan)
+        expected = Line(slope, mean_y - dy / (num - 1) - slope * (mean_x - dx / (num - 1))).expected(home)
     return away - expected, expected
 
 
@@ -76,9 +92,10 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         drawn_away = together(run_ids, f"auroc/{dataset}", replicates)
         drawn_home = together(run_ids, f"gap/{dataset}", replicates) + drawn_away
         value, expected = left_out(home, away)
-        low, high = percentile(value, left_out(drawn_home, drawn_away)[0])
+        distances, _ = left_out(drawn_home, drawn_away)
+        bounds = (*percentile(value, distances), *simultaneous(value, distances))
         for r, run_id in enumerate(run_ids):
-            numbers = (value[r], low[r], high[r], home[r], away[r], expected[r])
+            numbers = (value[r], *(bound[r] for bound in bounds), home[r], away[r], expected[r])
             rows.append((run_id, dataset, *numbers, float(line.slope), float(line.intercept), len(run_ids)))
     columns = SCHEMAS["robustness"]
     kinds = dict.fromkeys(columns[2:-1], "float64") | {"num_runs": "int64"}

@@ -22,15 +22,21 @@ Row = tuple[Any, ...]
 
 FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
+FLOATS += ("least", "most", "paired")
 WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
 WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative")
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     """Return a table whose dtypes are the same when it is empty: float64, int64, else text."""
-    table = pd.DataFrame(list(rows), columns=list(columns))
-    kinds = {name: "float64" if name in FLOATS else "int64" for name in columns if name in FLOATS + WHOLE}
-    return table.astype(kinds)
+    kinds = {name: np.float64 if name in FLOATS else np.int64 for name in columns if name in FLOATS + WHOLE}
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return pd.DataFrame(
+        {
+            name: np.array(cell, kinds[name]) if name in kinds else pd.Series(cell, dtype=None if cell else object)
+            for name, cell in zip(columns, cells, strict=True)
+        }
+    )
 
 
 class Sizes(NamedTuple):
@@ -76,32 +82,55 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
     return Macro(centre, replicates, Sizes(n, num_positive, num_negative, num_patients, num_findings))
 
 
+class _Cell(NamedTuple):
+    """A number whose interval is still to be found: where it stands, its value, replicates [B] and sizes."""
+
+    names: tuple[str, ...]
+    key: Key
+    value: float
+    replicates: Array
+    sizes: Sequence[int]
+
+
 class Writer:
-    """Collects the rows of one run."""
+    """Collects the rows of one run; intervals are found for all of them together, at the end."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
-        self.rows: list[Row] = []
+        self._rows: list[Row | _Cell] = []
         self._run_id = run_id
         self._fixed = (settings.mapping, settings.subgroup, settings.selection)
 
-    def _add(
-        self, place: Sequence[str], key: Key, finding: str, numbers: Sequence[float], sizes: Sequence[int]
-    ) -> None:
-        names = (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point, finding, key.metric)
-        self.rows.append((*names, *numbers, *sizes))
+    @property
+    def rows(self) -> list[Row]:
+        """Return the rows in the order in which they were added."""
+        alike: dict[tuple[int, str], list[int]] = {}
+        for at, row in enumerate(self._rows):
+            if isinstance(row, _Cell):
+                alike.setdefault((len(row.replicates), _kind(row.key)), []).append(at)
+        out = list(self._rows)
+        for (_, kind), places in alike.items():
+            cells = [cell for cell in (self._rows[at] for at in places) if isinstance(cell, _Cell)]
+            value = np.array([cell.value for cell in cells])
+            low, high = INTERVALS[kind](value, np.stack([cell.replicates for cell in cells]))
+            for at, cell, *bounds in zip(places, cells, low.tolist(), high.tolist(), strict=True):
+                out[at] = (*cell.names, cell.value, *bounds, *cell.sizes)
+        return [tuple(row) for row in out]
+
+    def _names(self, place: Sequence[str], key: Key, finding: str) -> tuple[str, ...]:
+        return (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point, finding, key.metric)
 
     def _add_macro(self, place: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
-        low, high = _interval(key, np.array([mean.value]), mean.replicates[None])
-        self._add(place, key, name, (mean.value, float(low[0]), float(high[0])), mean.sizes)
+        self._rows.append(_Cell(self._names(place, key, name), key, mean.value, mean.replicates, mean.sizes))
 
     def add_part(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
         """Add each metric of one split of one cohort: per finding, then macro."""
         place, counts = _place([measured]), measured.counts
+        sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            low, high = _interval(key, value, measured.replicates[key])
-            for k, finding in enumerate(findings):
-                numbers = (float(value[k]), float(low[k]), float(high[k]))
-                self._add(place, key, finding, numbers, _least(counts, np.array([k]), 1))
+            for finding, number, drawn, size in zip(
+                findings, value.tolist(), measured.replicates[key], sizes, strict=True
+            ):
+                self._rows.append(_Cell(self._names(place, key, finding), key, number, drawn, size))
             self._add_macro(place, key, macros[key])
 
     def add_away(self, away: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
@@ -111,19 +140,20 @@ class Writer:
 
     def add_core(self, test: Measured, away: Sequence[Measured], core: NDArray[np.bool_]) -> None:
         """Add the mean over the findings that all cohorts have: of home test, each hospital, and their mean."""
+        places = [_place([each]) for each in (test, *away)]
         for key in test.value:
             means = [macro(each, key, core) for each in (test, *away)]
-            for each, mean in zip((test, *away), means, strict=True):
-                self._add_macro(_place([each]), key, mean, CORE)
+            for place, mean in zip(places, means, strict=True):
+                self._add_macro(place, key, mean, CORE)
             self._add_macro((AWAY, *_place(away)[1:]), key, mean_of_macros(means[1:]), CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], away: Sequence[Measured]) -> None:
         """Add each gap of the hospital away under its metric, such as auroc_gap."""
+        of = {AWAY: _place(away), **{each.part.dataset: _place([each]) for each in away}} if away else {}
         for key, gap in gaps:
-            there = [each for each in away if gap.dataset in (AWAY, each.part.dataset)]
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
-            place = (gap.dataset, *_place(there)[1:])
-            self._add(place, key, gap.finding, (gap.value, gap.low, gap.high), sizes)
+            names = self._names((gap.dataset, *of[gap.dataset][1:]), key, gap.finding)
+            self._rows.append((*names, gap.value, gap.low, gap.high, *sizes))
 
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
@@ -133,10 +163,12 @@ def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings:
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
-def _interval(key: Key, value: Array, replicates: Array) -> tuple[Array, Array]:
-    if key in RANKED:
-        return of_area(value, replicates)
-    return reflected(value, replicates) if key.metric in BIASED else percentile(value, replicates)
+def _kind(key: Key) -> str:
+    """Return which of INTERVALS a metric has."""
+    return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
+
+
+INTERVALS = {"area": of_area, "distance": reflected, "other": percentile}
 
 
 def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring import decompose, references, reliability, subgroups
+from bench.scoring import curves, decompose, references, reliability, subgroups
 from bench.scoring.drift import drifts
 from bench.scoring.gap import AWAY, gaps, replicates_by_dataset
 from bench.scoring.measure import AUROC, Key, Measured, OperatingPoints, measure
@@ -22,17 +22,16 @@ from bench.scoring.rows import Writer, frame, macro, mean_of_macros
 from bench.scoring.tallies import confusion_rows, delong_rows
 from bench.scoring.thresholds import RULES
 from harmonize.findings import UNMAPPED_CODE
-from reports.tables import SCHEMAS, SCORES
+from reports.schemas import SCHEMAS, SCORES
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunScores:
     """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
 
-    operating_points: run_id, finding, rule, threshold (logit), probability, platt_a, platt_b, temperature.
     replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/<home>/expert_*",
     "auroc/away", "gap/<dataset>", "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
-    detail: by name, decomposition, references, subgroups.
+    detail: by name, decomposition, references, subgroups, curves.
     """
 
     scores: pd.DataFrame
@@ -65,9 +64,9 @@ def score_run(
     """
     settings = settings or Settings()
     _check(findings, home, parts)
-    parts = [_without(part, unlearnt, findings) for part in parts]
+    parts = [without(part, unlearnt, findings) for part in parts]
     val = next((part for part in parts if (part.dataset, part.split) == (home, "val")), None)
-    points = OperatingPoints.choose(val, len(findings))
+    points = OperatingPoints.choose(val, len(findings), settings.min_count)
     measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
     test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
     away = [each for each in measured if each.part.dataset != home]
@@ -88,7 +87,7 @@ def score_run(
         writer.add_gaps(drifts(findings, test, away), away)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
     shown = [each for each in (test, *away) if each is not None]
-    curves = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
+    reliable = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
         f"auroc/{each.part.dataset}": found[AUROC].replicates
@@ -110,7 +109,7 @@ def score_run(
         else []
     )
     against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
-    fixed = points.threshold[list(RULES).index(subgroups.RULE)]
+    fixed = points.threshold[list(RULES).index(settings.threshold)]
     who = [
         row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
     ]
@@ -118,7 +117,7 @@ def score_run(
     return RunScores(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
-        frame(curves, SCHEMAS["reliability"]),
+        frame(reliable, SCHEMAS["reliability"]),
         frame([row for each in measured for row in confusion_rows(run_id, findings, each)], SCHEMAS["confusion"]),
         frame([row for each in measured for row in delong_rows(run_id, findings, each)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
@@ -127,6 +126,7 @@ def score_run(
             "decomposition": frame(made_of, SCHEMAS["decomposition"]),
             "references": frame(against, SCHEMAS["references"]),
             "subgroups": frame(who, SCORES),
+            "curves": frame([row for each in shown for row in curves.rows(run_id, findings, each)], SCHEMAS["curves"]),
         },
     )
 
@@ -138,13 +138,18 @@ def _first(measured: Measured) -> Measured:
     return replace(measured, resamples=resamples, replicates=drawn)
 
 
-def _without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:
-    """Return a part in which nobody labels the findings that the network was not taught."""
-    if not unlearnt:
+def without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:
+    """Return a part in which nobody labels these of the findings: those the network was not taught, or that do not count."""
+    columns = [k for k, finding in enumerate(findings) if finding in unlearnt]
+    if not columns:
         return part
-    state = part.state.copy()
-    state[:, [k for k, finding in enumerate(findings) if finding in unlearnt]] = UNMAPPED_CODE
-    return replace(part, state=state)
+
+    def fewer() -> Part:
+        state = part.state.copy()
+        state[:, columns] = UNMAPPED_CODE
+        return replace(part, state=state)
+
+    return part.once(("without", *columns), fewer).of_run(part.logit)
 
 
 def _check(findings: Sequence[str], home: str, parts: Sequence[Part]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bench.scoring.across import Replicates, together
 from bench.scoring.extremes import largest
 from bench.scoring.gap import AWAY, MACRO
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 Array = NDArray[np.float64]
 LEAST_RUNS = 2

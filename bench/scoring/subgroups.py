@@ -1,28 +1,28 @@
 """Who is read worse: every number of a subgroup, and the distance between the subgroups of one attribute.
 
-At the threshold that the home validation split fixed (f1_max), for every group alike.
+At the threshold that the home validation split fixed (of the rule in the settings), for every group alike.
 underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images
 without one that are not. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
 Shapes: N images, K findings, G groups, B replicates.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring import bootstrap
-from bench.scoring.extremes import spread
+from bench.scoring.extremes import spreads
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, of_area, percentile, wilson
-from bench.scoring.measure import Measured
+from bench.scoring.measure import Key, Measured
 from bench.scoring.parts import Settings
-from bench.scoring.rows import Row, Sizes
+from bench.scoring.ranking import Column, Rows
+from bench.scoring.rows import Row
 
 Array = NDArray[np.float64]
-Masks = Mapping[str, NDArray[np.bool_]]
-RULE = "f1_max"
+Codes = NDArray[np.int32]  # [A, N] place of the group of each image, by attribute; -1 for none
 HEALTHY = "No Finding"
 ALL = "all"
 
@@ -41,6 +41,12 @@ class _Table:
     replicates: Array
     counts: NDArray[np.int64]
 
+    def of(self, groups: slice) -> "_Table":
+        """Return the table of some groups."""
+        return replace(
+            self, value=self.value[groups], replicates=self.replicates[groups], counts=self.counts[:, groups]
+        )
+
 
 def rows(
     run_id: str,
@@ -56,64 +62,61 @@ def rows(
     macro of a group is over the findings that every group of its attribute has; groups with fewer than half of the
     findings are left out of it. Findings that the whole part lacks have no rows.
     """
-    if measured.part.background is None:
+    part, background = measured.part, measured.part.background
+    if background is None:
         return []
-    part = measured.part
     kept = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in kept)
-    label = part.labels()
-    everyone = {"": {ALL: np.full(len(measured.label), True)}}
+    attributes = {"": (ALL,), **{name: tuple(groups) for name, groups in background.groups.items()}}
+    code = background.codes
+    found = _findings(measured, kept, names, threshold, code, settings, num_threads)
+    if HEALTHY in findings:
+        found += _rates(measured, findings, threshold, code, settings)
     out: list[Row] = []
     place = (run_id, part.dataset, part.split, part.reference, settings.mapping)
-    for attribute, groups in {**everyone, **measured.part.background.groups()}.items():
-        tables = _findings(measured, kept, names, threshold, groups, settings, num_threads)
-        if HEALTHY in findings:
-            tables += _rates(measured, findings, label, threshold, groups, settings)
+    start = 0
+    for attribute, groups in attributes.items():
+        tables = [table.of(slice(start, start + len(groups))) for table in found]
+        start += len(groups)
+        if not attribute:
+            tables = [table for table in tables if table.metric != "auroc"]
         for table in tables:
             whole = _with_macro(table) if table.columns == names else table
             fixed = (settings.selection, "none", table.rule)
+            low, high = _interval(whole)
+            sizes = _sizes(whole)
+            numbers = np.stack([whole.value, low, high], 2).tolist()
             for g, group in enumerate(groups):
-                low, high = _interval(whole, g)
-                out += [
-                    (
-                        *place,
-                        group,
-                        *fixed,
-                        column,
-                        table.metric,
-                        whole.value[g, c],
-                        low[c],
-                        high[c],
-                        *_sizes(whole, g, c),
-                    )
-                    for c, column in enumerate(whole.columns)
-                ]
-            for c, column in enumerate(whole.columns if attribute else ()):
-                _, *numbers = spread(whole.value[:, c], whole.replicates[:, c])
-                sizes = _sizes(whole, int(np.argmin(whole.counts[0, :, c])), c)
-                out.append((*place, attribute, *fixed, column, f"{table.metric}_spread", *numbers, *sizes))
+                cells = zip(whole.columns, numbers[g], sizes[g], strict=True)
+                out += [(*place, group, *fixed, column, table.metric, *each, *size) for column, each, size in cells]
+            if attribute:
+                least = whole.counts[0].argmin(0).tolist()
+                distances = np.stack(spreads(whole.value, whole.replicates), 1).tolist()
+                for c, (column, distance) in enumerate(zip(whole.columns, distances, strict=True)):
+                    named = (*place, attribute, *fixed, column, f"{table.metric}_spread")
+                    out.append((*named, *distance, *sizes[least[c]][c]))
     return out
 
 
-def _interval(table: _Table, g: int) -> tuple[Array, Array]:
-    """Return the interval of each column; Wilson's where a share is 0 or 1 in every replicate."""
+def _interval(table: _Table) -> tuple[Array, Array]:
+    """Return the interval of each cell [G, C]; Wilson's where a share is 0 or 1 in every replicate."""
     interval = of_area if table.metric == "auroc" else percentile
-    low, high = interval(table.value[g], table.replicates[g])
-    n, num_positive, num_negative, num_patients = table.counts[:, g].astype(np.float64)
+    low, high = interval(table.value, table.replicates)
+    n, num_positive, num_negative, num_patients = table.counts.astype(np.float64)
     out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
-    flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(len(low), bool)
+    flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(low.shape, bool)
     if flat.any():  # patients, not images, are the independent draws
-        low[flat], high[flat] = wilson(table.value[g, flat], (out_of * num_patients / np.maximum(n, 1))[flat])
+        low[flat], high[flat] = wilson(table.value[flat], (out_of * num_patients / np.maximum(n, 1))[flat])
     return low, high
 
 
-def _sizes(table: _Table, g: int, c: int) -> Sizes:
-    """Return the sizes of a cell; of a macro the least over its findings."""
-    n, num_positive, num_negative, num_patients = (int(each[g, c]) for each in table.counts)
-    num_findings = 1
-    if table.columns[c] == MACRO:
-        num_findings = int(_common(table.value[:, :c]).sum()) if np.isfinite(table.value[g, c]) else 0
-    return Sizes(n, num_positive, num_negative, num_patients, num_findings)
+def _sizes(table: _Table) -> list[list[list[int]]]:
+    """Return the sizes of each cell [G, C], in the order of `Sizes`; of a macro they are the least over its findings."""
+    num_findings = np.ones(table.value.shape, np.int64)
+    if table.columns[-1] == MACRO:
+        num_findings[:, -1] = np.where(np.isfinite(table.value[:, -1]), _common(table.value[:, :-1]).sum(), 0)
+    sizes: list[list[list[int]]] = np.concatenate([table.counts, num_findings[None]]).transpose(1, 2, 0).tolist()
+    return sizes
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
@@ -148,76 +151,84 @@ def _findings(
     kept: Sequence[int],
     names: tuple[str, ...],
     threshold: Array,
-    groups: Masks,
+    code: Codes,
     settings: Settings,
     num_threads: int,
 ) -> list[_Table]:
-    """Return AUROC, FPR and FNR of each finding in each group."""
-    shape = (len(groups), len(kept))
-    rates = (
-        ("auroc", "fnr", "fpr") if ALL not in groups else ("fnr", "fpr")
-    )  # everyone's AUROC is in the table `scores`
-    value = {name: np.full(shape, np.nan) for name in rates}
-    drawn = {name: np.full((*shape, measured.resamples.num), np.nan) for name in rates}
+    """Return AUROC, FPR and FNR of each finding in each group; everyone's AUROC is left NaN."""
+    part, resamples = measured.part, measured.resamples
+    shape = (int(code.max(initial=-1)) + 2, len(kept))  # everyone, then each group
+    value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
+    drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((4, *shape), np.int64)
+    counts = measured.counts
 
     def work(c: int) -> None:
         """Walk over each group of a finding, in the order that the whole part has."""
-        whole, at = measured.columns[kept[c]], threshold[kept[c] : kept[c] + 1]
-        for g, mask in enumerate(groups.values()):
-            column = whole.within(mask)
-            positive = column.positive
-            each = (column.patient, column.patient[positive], column.patient[~positive])
-            patients = [int(np.count_nonzero(np.bincount(codes))) for codes in each]
-            sizes[:, g, c] = len(each[0]), len(each[1]), len(each[2]), patients[0]
-            if min(patients[1:]) < settings.min_count:
-                continue
-            cut = bootstrap.cuts_of(column, at)[1]
-            walked = bootstrap.walk(measured.resamples, column, cut, precisely=False)
-            counted = np.concatenate([column.counted(cut)[..., None], walked.reached], 2)
-            if "auroc" in rates:
-                value["auroc"][g, c], drawn["auroc"][g, c] = column.areas()[0], walked.auroc
-            if len(cut) > 1:
-                found = bootstrap.call_metrics(*counted)
-                for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
-                    value[name][g, c], drawn[name][g, c] = 1 - found[opposite][0], 1 - found[opposite][1:]
+        k, at = kept[c], threshold[kept[c]]
+        sizes[:, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # everyone's are known already
+            key = Key(opposite, operating_point=settings.threshold)
+            value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
+        column = measured.columns[k]
+        cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
+        parted = column.parted(code, shape[0] - 1, cut)
+        patients, fewest = part.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
+        found = parted.tallied()
+        sizes[:, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
+        auroc, counted = bootstrap.walk_each(resamples, parted)
+        fine = np.flatnonzero(fewest >= settings.min_count)
+        value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
+        if np.isnan(at):
+            return
+        negative = found.num - found.num_positive
+        sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
+        called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
+        of = bootstrap.call_metrics(called, every)
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
+            value[name][1 + fine, c] = 1 - of[opposite][:, 0]
+            drawn[name][1 + fine, c] = 1 - of[opposite][:, 1:]
 
     bootstrap.each(work, len(kept), num_threads)
-    return [_Table(name, "" if name == "auroc" else RULE, names, value[name], drawn[name], sizes) for name in rates]
+    return [
+        _Table(name, "" if name == "auroc" else settings.threshold, names, value[name], drawn[name], sizes)
+        for name in value
+    ]
 
 
 def _rates(
-    measured: Measured,
-    findings: Sequence[str],
-    label: NDArray[np.int8],
-    threshold: Array,
-    groups: Masks,
-    settings: Settings,
+    measured: Measured, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
 ) -> list[_Table]:
-    """Return under- and overdiagnosis of each group; label [N, K] as of the part, rare findings too."""
-    at = list(findings).index(HEALTHY)
-    sick = (np.delete(label, at, axis=1) == 1).any(1)
-    called_healthy = measured.part.logit[:, at] >= threshold[at]
+    """Return under- and overdiagnosis of everyone, then of each group; labels as of the part, rare findings too."""
+    at, part, resamples = list(findings).index(HEALTHY), measured.part, measured.resamples
+    sick, healthy, every = part.once(("sick and healthy", at), lambda: _sick_and_healthy(part.labels(), at, code))
+    called_healthy = part.logit[:, at] >= threshold[at]
+    num_groups = int(code.max(initial=-1)) + 2
     tables = []
     for metric, chosen, wrong in (
         ("underdiagnosis", sick, called_healthy),
-        ("overdiagnosis", label[:, at] == 1, ~called_healthy),
+        ("overdiagnosis", healthy, ~called_healthy),
     ):
-        shape = (len(groups), 1)
-        value, drawn = np.full(shape, np.nan), np.full((*shape, measured.resamples.num), np.nan)
-        sizes = np.zeros((4, *shape), np.int64)
-        for g, mask in enumerate(groups.values()):
-            rows_ = np.flatnonzero(mask & chosen)
-            num_patients = len(np.unique(measured.resamples.patient[rows_]))
-            num_wrong = int(wrong[rows_].sum())
-            sizes[:, g, 0] = len(rows_), num_wrong, len(rows_) - num_wrong, num_patients
-            if num_patients >= settings.min_count and np.isfinite(threshold[at]):
-                ones = np.ones((len(rows_), 1))
-                right, failed = bootstrap.grouped_sums(
-                    measured.resamples, rows_, wrong[rows_].astype(np.int64), ones, 2
-                )[:, 0]
-                value[g] = num_wrong / len(rows_)
-                total = right + failed
-                drawn[g, 0] = np.divide(failed, total, out=np.full(total.shape, np.nan), where=total > 0)
-        tables.append(_Table(metric, RULE, (HEALTHY,), value, drawn, sizes))
+        parted = Column.listed(chosen, resamples.patient[chosen], wrong[chosen]).parted(every, num_groups, 0)
+        patients, _ = part.once(("patients of groups", metric), lambda: parted.patients(resamples.num_patients))  # noqa: B023
+        found = parted.tallied()
+        value = np.full((num_groups, 1), np.nan)
+        drawn = np.full((num_groups, 1, resamples.num), np.nan)
+        if np.isfinite(threshold[at]):
+            fine = np.flatnonzero(patients >= settings.min_count)
+            value[fine, 0] = found.num_positive[fine] / found.num[fine]
+            right, failed = bootstrap.walk_each(resamples, parted)[1][fine, 1].transpose(1, 0, 2)
+            total = right + failed
+            drawn[fine, 0] = np.divide(failed, total, out=np.full(total.shape, np.nan), where=total > 0)
+        sizes = np.stack([found.num, found.num_positive, found.num - found.num_positive, patients])
+        tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
     return tables
+
+
+def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Rows, Rows, Codes]:
+    """Return the images with any finding, those of whom column `at` says that there is none, and all codes with everyone's."""
+    sick = (np.delete(label, at, axis=1) == 1).any(1)
+    every = np.concatenate(
+        [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
+    )
+    return np.flatnonzero(sick), np.flatnonzero(label[:, at] == 1), every

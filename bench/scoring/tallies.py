@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.scoring.delong import of_placements
+from bench.scoring.delong import of_column
 from bench.scoring.measure import AUROC, Measured
 from bench.scoring.thresholds import RULES
 
@@ -35,16 +35,14 @@ def delong_rows(run_id: str, findings: Sequence[str], measured: Measured) -> lis
 
     se_image takes images for independent (DeLong), se_patient patients (Obuchowski), se_bootstrap is of the replicates
     that all intervals of the scores come from: it should be near se_patient, and where both exceed se_image, images of
-    one patient are alike. low and high are DeLong's, hence of images: a check, not the interval to report.
+    one patient are alike. low and high are DeLong's on the logit scale, hence of images: a check, not the interval to report.
     """
     out: list[Row] = []
     for k, finding in enumerate(findings):
         column = measured.columns[k]
-        positive, (over, under) = column.positive, column.placements()
-        if not len(over) or not len(under):
+        plain, clustered = of_column(column.kind, column.patient, column.placements())
+        if np.isnan(plain.value[0]):
             continue
-        shares = (over[:, None] / len(under), under[:, None] / len(over))
-        plain, clustered = (of_placements(positive, *shares, patient) for patient in (None, column.patient))
         drawn = measured.replicates[AUROC][k]
         drawn = drawn[np.isfinite(drawn)]
         se_bootstrap = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")

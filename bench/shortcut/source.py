@@ -1,138 +1,175 @@
-"""Which hospital is a picture from? A linear classifier on frozen features, beside a control that cannot know.
+"""Which hospital is a picture from? Linear classifiers on frozen features, beside controls that tell what they can know.
 
 What it can show: the features still hold the source. What it cannot: that the network uses it (a random network holds
-it too).
-Shapes: N images of all sources, D features, K sources.
+it too, and often shows it better).
+Shapes: N images of all sources, D features, C components, K sources, F findings.
 """
 
-import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
-from sklearn.preprocessing import StandardScaler
 
-from bench.scoring import bootstrap
-from bench.scoring.intervals import percentile
-from bench.scoring.metrics import auroc, require_finite
-from bench.scoring.resamples import Resamples
-from harmonize.seeds import seed_for, stream
-from reports.tables import SCHEMAS
+from bench.shortcut.judge import Judged, confusion, judge, judge_repeats
+from bench.shortcut.linear import Array, Floats, few_shot, out_of_fold, projections
+from bench.shortcut.sample import MIN_PATIENTS, NUM_FOLDS, PER_SOURCE, Codes, Sample, draw_sample, shuffled
+from harmonize.findings import NO_FINDING
+from harmonize.seeds import stream
+from reports.schemas import SCHEMAS
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int64]
+SHOTS = {8: 4, 32: 16}  # images of each source that a few-shot probe learns from -> principal components it sees
+COLUMNS = tuple(name for name in SCHEMAS["sources"] if name != "run_id")
+CONFUSION = tuple(name for name in SCHEMAS["source_confusion"] if name != "run_id")
 
-NUM_FOLDS = 5
-MIN_PATIENTS = 4 * NUM_FOLDS  # per source: below this a fold of a source holds three patients or fewer
-STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of the L2 penalty, chosen inside each training fold
-COLUMNS = tuple(name for name in SCHEMAS["shortcut"] if name != "run_id")
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What is known of one cohort's images, in one order; label_NF: 1, 0, -1 where neither is stated."""
+
+    feature_ND: NDArray[np.floating]
+    patient_id: NDArray[Any]
+    label_NF: NDArray[np.int8] | None = None
+    logit_NF: NDArray[np.floating] | None = None
 
 
 def source_probe(
-    features: Mapping[str, NDArray[np.floating]],
-    patients: Mapping[str, NDArray[Any]],
-    seed: int = 0,
-    max_per_source: int = 2000,
-    num_permutations: int = 1,
-    num_resamples: int = 1000,
-) -> pd.DataFrame:
-    """Return the `shortcut` table of one run (without run_id): how well a linear classifier names the source.
+    sources: Mapping[str, Source], findings: tuple[str, ...] = (), seed: int = 0, most: int = PER_SOURCE
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the `sources` and `source_confusion` tables of one run (without run_id): how well classifiers name the source.
 
-    features and patients: name of a cohort -> [N, D] and [N]. One image per patient and equally many per source, drawn
-    with the seed. Predictions are out of fold (5 folds, split by patient). Rows: control none, and shuffled (sources
-    permuted, mean of num_permutations) x balanced_accuracy (chance 1/K) and auroc (macro one-against-rest, chance 1/2),
-    with 95 % intervals over the judged patients (the classifiers stay as they are). Empty, with the reason in
-    `.attrs["reason"]`, when fewer than two sources have 20 patients. Raises ValueError for features that are not finite
-    or of different width.
+    Probes: features (principal components of the run's features, with all images or few shots; controls none, shuffled,
+    no_finding: healthy images alone, matched: the same findings in every source), labels (which findings there are),
+    logits (the labels and the run's logits: what these add). Predictions are out of fold; 95 % intervals over the judged
+    patients. Empty, with the reason in `.attrs["reason"]`, when fewer than two sources have 20 patients. Raises ValueError
+    for features that are not finite.
     """
-    rows_of = {name: _one_image_per_patient(patients[name], seed, name) for name in sorted(features)}
-    large = {name: rows for name, rows in rows_of.items() if len(rows) >= MIN_PATIENTS}
-    if len(large) < 2:
-        sizes = ", ".join(f"{name} {len(rows)}" for name, rows in rows_of.items()) or "none"
-        return _empty(
-            f"a source classifier needs two cohorts of {MIN_PATIENTS} patients with features; there are: {sizes}"
-        )
-    size = min(max_per_source, *(len(rows) for rows in large.values()))
-    x = np.concatenate([np.asarray(features[name], np.float64)[rows[:size]] for name, rows in large.items()])
-    require_finite(x, "features")
-    source = np.repeat(np.arange(len(large)), size)
-    ids = np.array([f"{name}/{patients[name][row]}" for name, rows in large.items() for row in rows[:size]], object)
-    resamples = Resamples.draw(ids, num_resamples, "source_probe", seed)
-
-    out = []
-    for control, rounds in (("none", 1), ("shuffled", num_permutations)):
-        results = []
-        for number in range(rounds):
-            named = source if control == "none" else stream(seed, "shuffled sources", number).permutation(source)
-            prob = _out_of_fold(x, named, seed_for(seed, "folds", control, number) % 2**32)
-            results.append(_judge(prob, named, resamples))
-        for metric, chance in (("balanced_accuracy", 1 / len(large)), ("auroc", 0.5)):
-            value = np.mean([result[metric][0] for result in results], keepdims=True)
-            replicates = np.mean([result[metric][1] for result in results], axis=0)[None]
-            low, high = percentile(value, replicates)
-            out.append((control, metric, float(value[0]), float(low[0]), float(high[0]), chance, len(large), len(x)))
-    return pd.DataFrame(out, columns=list(COLUMNS))
+    sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, most)
+    if isinstance(sample, str):
+        return _empty(sample)
+    x_ND = sample.gather({name: np.asarray(source.feature_ND, np.float32) for name, source in sources.items()})
+    inputs = projections(sample, x_ND)
+    found = feature_probe(sample, x_ND, seed, inputs)
+    frames = [labelled(judged, "features", "none", shots) for shots, (judged, _) in found.items()]
+    tables = [confusion(found[0][1], sample.source, sample.names).assign(probe="features", control="none")]
+    frames += _controls(sample, x_ND, inputs, _labels(sample, sources, findings), findings, seed)
+    for probe, inputs_ND in _from_labels(sample, sources, findings).items():
+        prob_NK = out_of_fold(sample, projections(sample, inputs_ND.astype(np.float32)), sample.source)
+        frames.append(labelled(judge(prob_NK, sample.source, sample.ids, seed), probe, "none"))
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)], pd.concat(tables, ignore_index=True)[list(CONFUSION)]
 
 
-def _empty(reason: str) -> pd.DataFrame:
-    kinds = {"control": "str", "metric": "str", "num_sources": "int64", "n": "int64"}
-    table = pd.DataFrame({name: pd.Series(dtype=kinds.get(name, "float64")) for name in COLUMNS})
-    table.attrs["reason"] = reason
-    return table
+def feature_probe(
+    sample: Sample, x_ND: Floats, seed: int = 0, inputs: list[Floats] | None = None
+) -> dict[int, tuple[Judged, Array]]:
+    """Return, by images per source that it learns from (0: all in the other folds), what a probe reaches, and prob [N, K].
+
+    inputs: what `projections` gives, where it is known. Of few shots the probabilities are the mean over the repeats in
+    which an image was not learnt from.
+    """
+    prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
+    found = {0: (judge(prob_NK, sample.source, sample.ids, seed), prob_NK)}
+    for shots, components in SHOTS.items():
+        if np.bincount(sample.source).min() >= 2 * shots:
+            prob_RNK = few_shot(sample, x_ND, shots, components, seed)
+            mean_NK = np.nan_to_num(np.nanmean(prob_RNK, axis=0))
+            found[shots] = (judge_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
+    return found
 
 
-def _one_image_per_patient(patient: NDArray[Any], seed: int, name: str) -> NDArray[np.intp]:
-    """Return one random image of each patient, patients in random order."""
-    shuffled = stream(seed, "probe images", name).permutation(len(patient))
-    _, first = np.unique(np.asarray(patient, dtype=str)[shuffled], return_index=True)
-    return shuffled[np.sort(first)]
+def labelled(judged: Judged, probe: str, control: str, shots: int = 0) -> pd.DataFrame:
+    """Return rows of the table `sources`."""
+    return judged.rows().assign(probe=probe, control=control, shots=shots)
 
 
-def _out_of_fold(x: Array, source: Codes, seed: int) -> Array:
-    """Return the probability of each source [N, K] by classifiers that saw neither image nor patient (one each)."""
-    prob = np.zeros((len(x), int(source.max()) + 1))
-    for train, test in StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed).split(x, source):
-        scaler = StandardScaler().fit(x[train])
-        inside = scaler.transform(x[train])
-        strength = _choose_strength(inside, source[train], seed)
-        prob[test] = _fit(inside, source[train], strength).predict_proba(scaler.transform(x[test]))
-    return prob
+def _empty(reason: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    kinds = {"probe": "str", "control": "str", "metric": "str", "source": "str", "named": "str"}
+    whole = {"shots": "int64", "num_sources": "int64", "n": "int64", "count": "int64"}
+    frames = []
+    for columns in (COLUMNS, CONFUSION):
+        series = {name: pd.Series(dtype=(kinds | whole).get(name, "float64")) for name in columns}
+        frames.append(pd.DataFrame(series))
+        frames[-1].attrs["reason"] = reason
+    return frames[0], frames[1]
 
 
-def _choose_strength(x: Array, source: Codes, seed: int) -> float:
-    """Return the C with the least cross-entropy on a held-out fifth of the training fold."""
-    train, held = next(StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed).split(x, source))
-    losses = []
-    for strength in STRENGTHS:
-        prob = _fit(x[train], source[train], strength).predict_proba(x[held])
-        losses.append(-np.log(np.maximum(prob[np.arange(len(held)), source[held]], 1e-12)).mean())
-    return STRENGTHS[int(np.argmin(losses))]
+def _controls(
+    sample: Sample,
+    x_ND: Floats,
+    inputs: list[Floats],
+    label_NF: NDArray[np.int8] | None,
+    findings: tuple[str, ...],
+    seed: int,
+) -> list[pd.DataFrame]:
+    """Return the controls of the full probe: shuffled sources, and images that findings cannot tell apart."""
+    named = shuffled(sample, seed)
+    out = [labelled(judge(out_of_fold(sample, inputs, named), named, sample.ids, seed), "features", "shuffled")]
+    if label_NF is None:
+        return out
+    for control, chosen in _alike(label_NF, findings).items():
+        rows, fold = _matched(sample, label_NF, chosen, seed)
+        if np.bincount(sample.source[rows], minlength=len(sample.names)).min() >= MIN_PATIENTS:
+            part = replace(sample.part(rows), fold=fold)
+            prob_NK = out_of_fold(part, projections(part, x_ND[rows]), part.source)
+            out.append(labelled(judge(prob_NK, part.source, part.ids, seed), "features", control))
+    return out
 
 
-def _fit(x: Array, source: Codes, strength: float) -> LogisticRegression:
-    with warnings.catch_warnings():
-        # a probe is judged on held-out images, however far it got
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, source)
+def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> NDArray[np.int8] | None:
+    """Return the labels [N, F] of the sample; a finding that some source never states is -1 throughout."""
+    known = {name: sources[name].label_NF for name in sample.names}
+    arrays = {name: labels for name, labels in known.items() if labels is not None}
+    if len(arrays) < len(known) or not findings:
+        return None
+    label_NF = np.asarray(sample.gather(arrays), np.int8)
+    stated = np.array([(label_NF[sample.source == k] >= 0).any(0) for k in range(len(sample.names))]).all(0)
+    return np.where(stated, label_NF, np.int8(-1))
 
 
-def _judge(prob: Array, source: Codes, resamples: Resamples) -> dict[str, tuple[float, Array]]:
-    """Return each metric with its replicates [B]."""
-    num_sources = prob.shape[1]
-    hit = (prob.argmax(1) == source).astype(np.float64)
-    rows = np.arange(len(source))
-    sums = bootstrap.grouped_sums(resamples, rows, source, np.stack([hit, np.ones(len(source))], axis=1), num_sources)
-    right, drawn = sums[:, 0], sums[:, 1]
-    with np.errstate(invalid="ignore"):
-        accuracy = (right / drawn).mean(0)  # NaN where a source was not drawn
-    own = (source[:, None] == np.arange(num_sources)).astype(np.int8)
-    replicates, _ = bootstrap.rank_metrics(resamples, own, prob)
-    return {
-        "balanced_accuracy": (float(np.mean([hit[source == k].mean() for k in range(num_sources)])), accuracy),
-        "auroc": (float(np.mean([auroc(own[:, k], prob[:, k]) for k in range(num_sources)])), replicates.mean(0)),
-    }
+def _alike(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
+    """Return which images enter each control that findings cannot tell apart: the healthy, and all.
+
+    Healthy: by the label "No Finding", else by the absence of all that every source states.
+    """
+    stated: NDArray[np.bool_] = np.asarray((label_NF >= 0).any(0))
+    if NO_FINDING in findings and stated[findings.index(NO_FINDING)]:
+        healthy = label_NF[:, findings.index(NO_FINDING)] == 1
+    else:
+        healthy = (label_NF[:, stated] == 0).all(1) & stated.any()
+    return {"no_finding": healthy, "matched": np.ones(len(label_NF), bool)} if stated.any() else {}
+
+
+def _matched(sample: Sample, label_NF: NDArray[np.int8], chosen: NDArray[np.bool_], seed: int) -> tuple[Codes, Codes]:
+    """Return as many images of each source of every combination of labels, and their folds.
+
+    One image of each source go into a fold together: else a fold with more of one source leaves fewer of it to learn from,
+    and a classifier of the labels is worse than chance.
+    """
+    _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
+    order = stream(seed, "matched labels").permutation(len(label_NF))
+    rows: list[Codes] = []
+    for code in np.unique(pattern.ravel()[chosen]):
+        alike = order[(chosen & (pattern.ravel() == code))[order]]
+        members = [alike[sample.source[alike] == k] for k in range(len(sample.names))]
+        rows += list(np.stack([each[: min(map(len, members))] for each in members], axis=1))
+    matched = np.array(rows, np.int64).reshape(-1, len(sample.names))
+    fold = np.repeat(np.arange(len(matched)) % NUM_FOLDS, len(sample.names))
+    return matched.ravel(), fold
+
+
+def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
+    """Return the inputs of the probes on labels, and on labels with logits; nothing where labels are not known."""
+    label_NF = _labels(sample, sources, findings)
+    if label_NF is None or not (label_NF >= 0).any():
+        return {}
+    known_NF = label_NF[:, (label_NF >= 0).any(0)].astype(np.float64)
+    known_NF[known_NF < 0] = np.nan
+    label_N = np.where(np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF)  # a doubt must not tell the source
+    logits = {name: sources[name].logit_NF for name in sample.names}
+    arrays = {name: values for name, values in logits.items() if values is not None}
+    inputs = {"labels": label_N}
+    if len(arrays) == len(logits):
+        inputs["logits"] = np.concatenate([label_N, sample.gather(arrays)], axis=1)
+    return inputs

@@ -37,21 +37,40 @@ def read_masks(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.bool_]]]]
 
     Only outlined findings are yielded: an empty mask is left out. Raises DatasetError with image and finding.
     """
-    for image_id, rules in _content(path).items():
-        masks = {}
-        for finding, rle in rules.items():
-            where = f"{path}: {image_id}.{finding}"
-            if finding not in FINDINGS:
-                raise DatasetError(
-                    f"{finding!r} is no finding of CheXlocalize", where, f"they are: {', '.join(FINDINGS)}"
-                )
-            mask = decode_rle(rle, where)
-            if mask.any():
-                masks[_OURS.get(finding, finding)] = mask
-        yield image_id, masks
+    for image_id, rules in content(path).items():
+        yield image_id, outlined(rules, f"{path}: {image_id}")
 
 
-def _content(path: Path) -> Mapping[str, Mapping[str, Any]]:
+def outlined(rules: Mapping[str, Any], where: str) -> dict[str, NDArray[np.bool_]]:
+    """Return {finding: mask [H, W]} of one image of the file, findings under our names, without empty masks."""
+    masks = {}
+    for finding, rle in rules.items():
+        if finding not in FINDINGS:
+            fix = f"they are: {', '.join(FINDINGS)}"
+            raise DatasetError(f"{finding!r} is no finding of CheXlocalize", f"{where}.{finding}", fix)
+        mask = decode_rle(rle, f"{where}.{finding}")
+        if mask.any():
+            masks[_OURS.get(finding, finding)] = mask
+    return masks
+
+
+def named(rules: Mapping[str, Any], where: str) -> set[str]:
+    """Return the findings of one image of the file whose mask is not empty, under our names, without drawing them."""
+    found = set()
+    for finding, rle in rules.items():
+        try:
+            counts = rle["counts"]
+            runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise DatasetError(
+                f"damaged run lengths: {error}", f"{where}.{finding}", "download the file again"
+            ) from error
+        if any(runs[1::2]):
+            found.add(_OURS.get(finding, finding))
+    return found
+
+
+def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """Return the file; DatasetError when it is not of that form."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -18,7 +18,18 @@ from pathlib import Path
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.csvfile import cells, faults, find, first_of, header, numbers, read_text, recode, require
+from harmonize.datasets.csvfile import (
+    cells,
+    extracted,
+    faults,
+    find,
+    first_of,
+    header,
+    numbers,
+    read_text,
+    recode,
+    require,
+)
 from harmonize.errors import DatasetError
 
 LABELS = (
@@ -148,7 +159,7 @@ def _read_studies(path: Path, inner: Path) -> pd.DataFrame:
 def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
     where = raw["Path"].str.replace(_PREFIXES, "", regex=True)
-    names = where.str.extract(_STUDY)
+    names = extracted(where, _STUDY)
     fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
     fault = first_of(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"

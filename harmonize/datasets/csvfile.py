@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
@@ -163,6 +165,17 @@ def states_array(values: NDArray[np.int8], null: NDArray[np.bool_] | None = None
 def cells(states: pd.Series) -> pd.Series:
     """Return label cells as the CheXpert labeler writes them: 1.0, 0.0, -1.0, blank."""
     return states.map(_FLOAT_CELLS).astype(object)
+
+
+def extracted(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
+    """Return what the named groups of a pattern match first in each cell, a column each; null where it matches nowhere.
+
+    The pattern is one of RE2 (its digits and letters are ASCII), which reads a column several times as fast as Python's.
+    """
+    found = pc.extract_regex(pa.array(text, pa.string()), pattern)
+    names = [found.type.field(k).name for k in range(found.type.num_fields)]
+    groups = {name: pc.struct_field(found, k).to_numpy(zero_copy_only=False) for k, name in enumerate(names)}
+    return pd.DataFrame({name: pd.Series(group, text.index, text.dtype) for name, group in groups.items()})
 
 
 def recode(text: pd.Series, meaning: Mapping[str, str], other: str = "") -> pd.Series:

@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError
 from harmonize.findings import labels_yaml
 from harmonize.yamlfile import read_yaml
 
-_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split")
+_KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask")
 Values = tuple[str, ...]
 
 
@@ -29,6 +29,7 @@ class Mapped:
     where: Mapping[str, Values]
     findings: Mapping[str, tuple[str, Values | None, Values | None]]  # column, present, absent; None = "*"
     split: Mapping[str, Any]
+    lung_mask: str = ""  # "" = none
 
     def columns(self) -> Iterator[str]:
         """Yield every column of the table that is needed."""
@@ -43,6 +44,7 @@ class Mapped:
 
     def _uses(self) -> Iterator[tuple[str, str]]:
         yield from (("image", column) for column in re.findall(r"\{([^{}]*)\}", self.image))
+        yield from (("lung_mask", column) for column in re.findall(r"\{([^{}]*)\}", self.lung_mask))
         yield "patient", self.patient
         yield from ((key, rule["column"]) for key, rule in self._rules().items() if "column" in rule)
         if self.age:
@@ -72,6 +74,10 @@ def read_mapping(path: Path) -> Mapped:
         raise ConfigError(
             "every row would have the same image", f"{path}: image", 'name a column in braces: "images/{filename}"'
         )
+    mask = raw.get("lung_mask", "")
+    if not isinstance(mask, str) or (mask and "{" not in mask):
+        fix = 'name a column in braces: "lung_masks/{filename}"'
+        raise ConfigError("every row would have the same lung mask", f"{path}: lung_mask", fix)
     age = _rule(raw, "age", (), path)
     return Mapped(
         place=str(path),
@@ -86,6 +92,7 @@ def read_mapping(path: Path) -> Mapped:
         },
         findings={str(name): _finding(str(name), rule, path) for name, rule in _dict(raw, "findings", path).items()},
         split=_rule(raw, "split", SPLITS, path),
+        lung_mask=mask,
     )
 
 

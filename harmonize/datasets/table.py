@@ -10,9 +10,10 @@
       Pneumonia:  {column: finding, present: "*", absent: [No Finding]}     # "*": every other non-empty value
       No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in neither list are null
     split: {column: split, train: [train], test: [test]}     # left out: everything is `test`
+    lung_mask: "lung_masks/{filename}"                       # outlines of the lungs, 0 or 255; a file that is absent is none
 
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are the same).
-Extras: drop ("not selected" by `where`, "no split" for a value that `split` does not name).
+Extras: lung_mask (where the mapping has it), drop ("not selected" by `where`, "no split" for a value that `split` does not name).
 """
 
 import re
@@ -65,6 +66,8 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
         "path": image,
         "drop": drop,
     }
+    if mapped.lung_mask:
+        columns["lung_mask"] = _paths(raw, mapped.lung_mask)
     nobody = raw[mapped.patient].isin(UNSTATED[1:]) & selected
     if nobody.any():  # a word for "nothing" would make many patients one
         columns[FAULT] = faults(nobody, raw[mapped.patient], mapped.patient, "a patient", path)

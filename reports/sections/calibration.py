@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from reports import sentences, svg
+from reports import gap_sentences, sentences, svg
 from reports.board import AWAY, MACRO, Board
 from reports.entries import Run
-from reports.headline import MISSING, Choice, Estimate
+from reports.headline import MISSING, Estimate
 from reports.section import Section, write
 from reports.text import known, places
 
-DRAWN = 12  # runs whose curves are in the file; the numbers of all runs are in the table
+DRAWN = 10  # runs whose curves are in the file; the numbers of more are in the table
+LISTED = 60  # runs in that table; the ECE of the others is in the ranking
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
@@ -21,7 +22,7 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 def calibration(board: Board) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
-    choice = Choice.of(board.tables, board.home.key)
+    choice = board.choice
     platt, plain, drift = (
         choice.lookup(metric, (calibrator,))
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
@@ -43,17 +44,19 @@ def calibration(board: Board) -> Section:
                     for key in (*(h.key for h in board.everyone), AWAY)
                 ],
             }
-            for r in board.ranked
+            for r in board.ranked[:LISTED]
         ],
+        "unlisted": max(0, len(board.ranked) - LISTED),
         "left_out": max(0, len(board.ranked) - DRAWN),
     }
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 
 
 def _title(board: Board, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence for one run: the hospital where its probabilities drift most."""
+    """Return the sentence for one run: how far its probabilities drift on average, and where most."""
     there = [(h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).known]
-    return sentences.calibration(run.label, *max(there, key=lambda pair: pair[1].value, default=("", MISSING)))
+    mean = drift.get((run.id, AWAY, MACRO), MISSING)
+    return gap_sentences.calibration(run.label, mean, [(title, found.value) for title, found in there])
 
 
 def _cell(

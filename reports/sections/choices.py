@@ -12,10 +12,14 @@ from reports import svg
 from reports.board import Board
 from reports.headline import Estimate
 from reports.section import Section, write
-from reports.text import known, listing, places
+from reports.text import DASH, known, listing, places
 
 METRICS = {"auroc": "AUROC away", "gap": "gap"}
-WIDTH, HEIGHT = 220, 22
+VERDICTS = {"auroc": ("better away", "worse away"), "gap": ("loses more", "loses less")}  # above and below 0
+ALPHA = 0.05
+WIDTH, HEIGHT = 190, 20
+LEVELS = 14  # rows of the swarm
+SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
 LEAST_PAIRS = 3  # before a choice is named in the title
 
 
@@ -24,18 +28,26 @@ def choices(board: Board) -> Section:
     table = board.tables["ablation"]
     if not len(table):
         return Section("choices", "", Markup(""))
-    forests = [_forest(str(metric), rows) for metric, rows in table.groupby("metric", sort=False)]
+    heads, parts = _forest(table)
     context = {
         "title": _title(table),
-        "forests": forests,
-        "models": [_model(str(m), rows) for m, rows in board.tables["surrogate"].groupby("metric", sort=False)],
+        "heads": heads,
+        "parts": parts,
+        "models": [
+            _model(str(m), rows, board.tables["factor_shap"])
+            for m, rows in board.tables["surrogate"].groupby("metric", sort=False)
+        ],
     }
     return Section("choices", "Choices", write("choices.html.j2", **context))
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Say which choices clearly change the AUROC away: on these patients, and beyond the spread of pairs (seeds)."""
-    rows = table[(table["metric"] == "auroc") & (table["p"] < 0.05)]
+    """Say which choices clearly change the AUROC away: on these patients, and beyond the spread of pairs (seeds).
+
+    p is adjusted over the levels of a factor, and here over the factors, too.
+    """
+    rows = table[table["metric"] == "auroc"]
+    rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
     if not len(rows):
         return "No choice clearly changes the AUROC away"
     rows = rows[[_beyond_seeds(row) for row in rows.to_dict("records")]]
@@ -53,36 +65,82 @@ def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
     return num >= LEAST_PAIRS and abs(row["value"]) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
-def _forest(metric: str, rows: pd.DataFrame) -> Mapping[str, Any]:
+def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the words of the measures, and by choice and what it stands instead of: each level with a cell for each measure."""
+    metrics = [str(m) for m in table["metric"].unique()]
+    scales = {metric: _scale(table[table["metric"] == metric]) for metric in metrics}
+    parts = []
+    for (factor, reference), rows in table.groupby(["factor", "reference"], sort=False):
+        levels = []
+        for level, mine in rows.groupby("level", sort=False):
+            found = {str(row["metric"]): row for row in mine.to_dict("records")}
+            first = next(iter(found.values()))
+            cells = [_cell(m, found.get(m), scales[m]) for m in metrics]
+            levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_pairs"])})
+        parts.append({"factor": str(factor), "reference": str(reference), "levels": levels})
+    return [METRICS.get(m, m) for m in metrics], parts
+
+
+def _scale(rows: pd.DataFrame) -> svg.Scale:
+    """Return the axis that all rows of a measure share."""
     ends = [v for column in ("low", "high", "value") for v in rows[column] if known(v)]
-    reach = max([abs(v) for v in ends] or [0.01]) * 1.05
-    scale = svg.Scale(-reach, reach, 6, WIDTH - 6)
-    return {"name": METRICS.get(metric, metric), "rows": [_row(row, scale) for row in rows.to_dict("records")]}
+    reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
+    return svg.Scale(-reach, reach, 6, WIDTH - 6)
 
 
-def _row(row: Mapping[Any, Any], scale: svg.Scale) -> dict[str, Any]:
-    effect = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
+def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[str, Any] | None:
+    """Return one change as a mark, a number and a word; None where this measure has none."""
+    if row is None:
+        return None
+    effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
+    clear = effect.clear and known(p) and p < ALPHA
+    up, down = VERDICTS.get(metric, ("higher", "lower"))
     return {
-        "factor": str(row["factor"]),
-        "level": str(row["level"]),
-        "reference": str(row["reference"]),
+        "name": METRICS.get(metric, metric),
         "effect": effect,
-        "p": "< .001" if row["p"] < 0.001 else places(float(row["p"])),
-        "num_pairs": int(row["num_pairs"]),
-        "pair_sd": places(float(row["pair_sd"])) if known(row["pair_sd"]) else "",
-        "mark": _mark(effect, scale),
+        "mark": _mark(effect, clear, scale),
+        "verdict": (up if effect.value > 0 else down) if clear else "not distinguishable",
+        "p": DASH if not known(p) else "< .001" if p < 0.001 else places(p),
+        "pair_sd": places(float(row["pair_sd"])) if known(row["pair_sd"]) else DASH,
     }
 
 
-def _mark(effect: Estimate, scale: svg.Scale) -> Markup:
+def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
     middle = HEIGHT / 2
     body = svg.line(scale(0), 0, scale(0), HEIGHT, "z")
     if effect.has_interval:
         body += svg.line(scale(effect.low), middle, scale(effect.high), middle, "iv")
-    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), middle, 4, "dot" if effect.clear else "dot o"))
+    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), middle, 4, "dot" if clear else "dot o"))
 
 
-def _model(metric: str, rows: pd.DataFrame) -> Mapping[str, Any]:
+def _swarm(metric: str, single: pd.DataFrame) -> Markup:
+    """Draw what each level of each factor adds in the model: a dot for each run, the factors that move most first."""
+    mine = single[single["metric"] == metric]
+    if mine.empty:
+        return Markup("")
+    size = mine.assign(size=mine["shap"].abs()).groupby("factor")["size"].mean()
+    levels = mine.groupby(["factor", "level"])["shap"].mean()
+    order = sorted(levels.index.tolist(), key=lambda k: (-float(size[k[0]]), k[0], -float(levels[k]), k[1]))[:LEVELS]
+    limit = max(1e-4, float(mine["shap"].abs().max())) * 1.04
+    scale = svg.Scale(-limit, limit, SWARM_NAME, SWARM_WIDTH - 8)
+    height = SWARM_ROW * len(order) + 24
+    grid = svg.ticks(-limit, limit, 5)
+    body = "".join(
+        svg.line(scale(t), 0, scale(t), height - 22, "z" if t == 0 else "g")
+        + svg.text(scale(t), height - 6, svg.tick_text(t, grid), "tk", "middle")
+        for t in grid
+    )
+    for i, (factor, level) in enumerate(order):
+        values = mine.loc[(mine["factor"] == factor) & (mine["level"] == level), "shap"].astype(float).tolist()
+        middle = SWARM_ROW * (i + 0.5)
+        name = f"{factor} {level}"
+        body += svg.text(SWARM_NAME - 12, middle + 4, name if len(name) <= 26 else f"{name[:25]}…", "lb", "end")
+        body += svg.dots([(x, middle + 2.6 * lane) for x, lane in svg.swarm(values, scale, gap=3.6)], "sw fine")
+    said = f"SHAP values of {listing([f'{f} {v}' for f, v in order], LEVELS)} for the {METRICS.get(metric, metric)}"
+    return svg.svg(SWARM_WIDTH, height, body, said)
+
+
+def _model(metric: str, rows: pd.DataFrame, single: pd.DataFrame) -> Mapping[str, Any]:
     first = rows.iloc[0]
     r2 = f"{places(float(first['r2']), 2)}, at least {places(float(first['r2_low']), 2)}"
     shares: Sequence[tuple[str, str]] = [
@@ -90,4 +148,5 @@ def _model(metric: str, rows: pd.DataFrame) -> Mapping[str, Any]:
         for _, row in rows.sort_values("importance", ascending=False).iterrows()
         if str(row["factor"]) and not math.isnan(float(row["importance"]))
     ]
-    return {"name": METRICS.get(metric, metric), "r2": r2, "num_runs": int(first["num_runs"]), "shares": shares}
+    return {"name": METRICS.get(metric, metric), "r2": r2, "num_runs": int(first["num_runs"]), "shares": shares,
+            "swarm": _swarm(metric, single)}  # fmt: skip

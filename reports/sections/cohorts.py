@@ -9,6 +9,7 @@ from reports import data_sentences, svg
 from reports.board import Board
 from reports.section import Section, write
 from reports.text import known, percent
+from reports.together import come_together
 
 SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
@@ -45,8 +46,30 @@ def cohorts(board: Board) -> Section:
         ),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
+        "no_lungs": _no_lungs(board),
+        "together": come_together(board),
     }
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
+
+
+def _no_lungs(board: Board) -> dict[str, Any]:
+    """Return the sentence, the adaptive preprocessings, and by cohort in what share of its images no lungs were found."""
+    facts = board.meta.get("datasets", {})
+    found = {h: facts.get(h.key, {}).get("no_lungs") or {} for h in board.everyone}
+    names = list(dict.fromkeys(name for rates in found.values() for name in rates))
+    shares = [rate for rates in found.values() for rate in rates.values()]
+    if not shares:
+        return {}
+    low, high = (percent(share, 1) for share in (min(shares), max(shares)))
+    title = (
+        f"No lungs were found in {low} of the images"
+        if low == high
+        else f"No lungs were found in {low} to {high} of a cohort's images"
+    )
+    rows = [
+        (h.title, [percent(rates[n], 1) if n in rates else "–" for n in names]) for h, rates in found.items() if rates
+    ]
+    return {"title": title, "names": names, "rows": rows}
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:

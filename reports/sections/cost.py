@@ -1,68 +1,125 @@
-"""What accuracy costs: AUROC away against operations."""
+"""What accuracy costs: AUROC away against operations and hours of training, and how far training had come at any moment."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from reports import charts, sentences
+import pandas as pd
+from markupsafe import Markup
+
+from reports import charts, cost_sentences, sentences, svg
 from reports.board import Board
-from reports.entries import Run
+from reports.goals import at_once
 from reports.headline import Estimate
 from reports.section import Section, write
 from reports.text import known
 
 OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
-    ("train_seconds", "What more training time buys", "Training time", "minutes", 60.0),
+    ("device_hours", "What more training buys", "Training", "hours", 1.0),
     ("params", "What more parameters buy", "Parameters", "million", 1e6),
 )
+WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px of the curves
+DRAWN = 40  # curves; more could not be told apart
 
 
 def cost(board: Board) -> Section:
-    """Write the efficiency scatter; a run is on the front when none is both cheaper and better."""
+    """Write the efficiency scatter, the frontier by each cost, and the anytime curves."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
-    front = pareto(runs)
-    named = [r.label for r in sorted(front, key=lambda r: r.quantity("macs"))]
+    budget = _budget(board, "macs")
+    front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
+    named = [r.label for r in sorted(runs, key=lambda r: r.quantity("macs")) if r.id in front]
+    drawn = len(runs) > 1 and bool(front)
     context = {
         "board": board,
         "title": sentences.pareto(named, len(runs)) if runs or not board.ranked else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)),
-        "front": {r.id for r in front},
-        "budget": _budget(board, "macs"),
-        "others": [(said, word, per, _by(board, cost, scale)) for cost, said, word, per, scale in OTHERS],
+        "front": front,
+        "budget": budget,
+        "others": [_by(board, *each) for each in OTHERS],
         "legend": charts.families(runs),
-        "drawn": len(runs) > 1,
+        "drawn": drawn,
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
+        "curves": _anytime(board),
+        "goals": at_once(board),
     }
-    drawn = (charts.cost(board, {r.id for r in front}),) if len(runs) > 1 else ()
-    return Section("cost", "Cost", write("cost.html.j2", **context), drawn)
+    return Section("cost", "Cost", write("cost.html.j2", **context), (charts.cost(board, front),) if drawn else ())
 
 
-def _by(board: Board, cost: str, scale: float) -> list[tuple[Run, float, str, Estimate]]:
-    """Return the runs by another cost, cheapest first: amount, share of resamples unbeaten, gain over the best cheaper."""
-    table = board.tables["frontier"]
-    amount = {str(r): float(a) / scale for r, a in table.loc[table["cost"] == cost, ["run_id", "amount"]].to_numpy()}
+def _by(board: Board, cost: str, said: str, word: str, unit: str, scale: float) -> dict[str, Any]:
+    """Return the runs by another cost, cheapest first: amount, whether unbeaten and in how many resamples, gain."""
     budget = _budget(board, cost)
-    runs = sorted((r for r in board.ranked if r.id in amount), key=lambda r: (amount[r.id], -r.away.value, r.id))
-    return [(run, amount[run.id], *budget[run.id]) for run in runs]
+    runs = [r for r in board.ranked if r.id in budget]
+    amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
+    rows = sorted(runs, key=lambda r: (amount[r.id], -r.away.value, r.id))
+    of = ""
+    if cost == "device_hours" and rows:
+        unit, per = cost_sentences.time_unit(max(amount.values()))
+        amount = {run_id: each * per for run_id, each in amount.items()}
+        of = cost_sentences.device_word(str(rows[0].facts.get("device") or ""))
+    left_out = len(board.ranked) - len(rows)
+    return {
+        "said": said,
+        "word": word,
+        "unit": unit,
+        "of": of,
+        "rows": [(run, amount[run.id], budget[run.id]) for run in rows],
+        "left_out": left_out,
+    }
 
 
-def _budget(board: Board, cost: str) -> dict[str, tuple[str, Estimate]]:
-    """Return, by run id, in how many resamples nobody cheaper beats it, and what it adds to the best cheaper run."""
+def _budget(board: Board, cost: str) -> dict[str, Mapping[str, Any]]:
+    """Return, by run id, whether nobody cheaper beats it, in how many resamples, and what it adds to the best cheaper run."""
     table = board.tables["frontier"]
     return {
-        str(row["run_id"]): (
-            f"{100 * row['p_front']:.0f} %" if known(row["p_front"]) else "",
-            Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
-        )
+        str(row["run_id"]): {
+            "amount": float(row["amount"]),
+            "on_front": bool(row["on_front"]),
+            "share": f"{100 * row['p_front']:.0f} %" if known(row["p_front"]) else "",
+            "gain": Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
+        }
         for row in table[table["cost"] == cost].to_dict("records")
     }
 
 
-def pareto(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs that no other beats: cheaper or as cheap, and better or as good, and not the same in both."""
-    front: list[Run] = []
-    best = float("-inf")
-    for run in sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)):
-        tied = front and (front[-1].quantity("macs"), front[-1].away.value) == (run.quantity("macs"), run.away.value)
-        if run.away.value > best or tied:
-            front.append(run)
-            best = run.away.value
-    return front
+def _anytime(board: Board) -> list[dict[str, Any]]:
+    """Return, for each device, what was reached by when: a sentence, the curves, and the steps of the front."""
+    table = board.tables["anytime"]
+    labels = {r.id: r.label for r in board.runs}
+    out = []
+    for device, rows in table[table["run_id"].isin(list(labels))].groupby("device", sort=True):
+        hours = float(rows["hours"].max())
+        parts = [
+            float(rows.loc[rows["hours"] <= share * hours * (1 + 1e-9), "reached"].max()) for share in (0.25, 0.5, 1)
+        ]
+        front = rows[rows["on_front"].astype(bool)].sort_values(["hours", "run_id"])
+        unit, per = cost_sentences.time_unit(hours)
+        steps = [
+            (labels[str(r["run_id"])], int(r["epoch"]), float(r["hours"]) * per, float(r["reached"]))
+            for r in front.to_dict("records")
+        ]
+        said = cost_sentences.anytime(str(device), hours, *parts)
+        out.append({"said": said, "figure": _curves(board, rows, unit, per, said), "unit": unit, "steps": steps})
+    return out
+
+
+def _curves(board: Board, rows: pd.DataFrame, unit: str, per: float, label: str) -> Markup:
+    """Draw what each run had reached by when, the first of the ranking dark, and dots where nobody had come as far sooner."""
+    order = [r.id for r in board.runs if (rows["run_id"] == r.id).any()][:DRAWN]
+    shown = rows[rows["run_id"].isin(order)]
+    low, high = float(shown["reached"].min()), float(shown["reached"].max())
+    margin = max(0.01, 0.05 * (high - low))
+    x = svg.Scale(0.0, float(shown["hours"].max()) * per, LEFT, WIDTH - 8)
+    y = svg.Scale(low - margin, high + margin, HEIGHT - BOTTOM, 8)
+    across, upward = svg.ticks(x.low, x.high, 5), svg.ticks(y.low, y.high, 5)
+    body = "".join(
+        svg.line(LEFT, y(t), WIDTH - 8, y(t), "g") + svg.text(LEFT - 6, y(t) + 4, svg.tick_text(t, upward), "tk", "end")
+        for t in upward
+    )
+    body += "".join(svg.text(x(t), HEIGHT - BOTTOM + 16, svg.tick_text(t, across), "tk", "middle") for t in across)
+    body += svg.text(WIDTH - 8, HEIGHT - 4, f"{unit} of training →", "tk", "end")
+    for k, run_id in reversed(list(enumerate(order))):
+        own = shown[shown["run_id"] == run_id].sort_values("epoch")
+        spots = [(x(h * per), y(v)) for h, v in zip(own["hours"], own["reached"], strict=True)]
+        body += svg.steps(spots, "rl-plain" if k else "rl-home")
+    front = shown.loc[shown["on_front"].astype(bool), ["hours", "reached"]].to_numpy(float).tolist()
+    body += "".join(svg.circle(x(h * per), y(v), 3, "m-ext") for h, v in front)
+    return svg.svg(WIDTH, HEIGHT, body, label)

@@ -20,8 +20,8 @@ def expected(board: Board) -> Section:
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("expected", "", Markup(""))
-    above = [row["run"].label for row in line if row["distance"].has_interval and row["distance"].low > 0]
-    below = [row["run"].label for row in line if row["distance"].has_interval and row["distance"].high < 0]
+    above = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].low > 0]
+    below = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].high < 0]
     context: dict[str, Any] = {
         "title": gap_sentences.beyond_expected(above, below, len(line), len(board.ranked)),
         "line": line[:SHOWN],
@@ -31,7 +31,7 @@ def expected(board: Board) -> Section:
         "audit": audit,
         "said": _audit_words(audit),
     }
-    return Section("expected", "Expected", write("expected.html.j2", **context))
+    return Section("expected", "", write("expected.html.j2", **context))
 
 
 def _line(board: Board) -> list[dict[str, Any]]:
@@ -43,7 +43,9 @@ def _line(board: Board) -> list[dict[str, Any]]:
         if run.id in found and known(found[run.id]["value"]):
             cell = found[run.id]
             distance = Estimate(float(cell["value"]), float(cell["low"]), float(cell["high"]))
-            rows.append({"run": run, "distance": distance, **{k: float(cell[k]) for k in ("home", "away", "expected")}})
+            at_once = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
+            numbers = {k: float(cell[k]) for k in ("home", "away", "expected")}
+            rows.append({"run": run, "distance": distance, "at_once": at_once, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     scale, grid = _axis(rows)
     for row in rows:

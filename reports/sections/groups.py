@@ -1,55 +1,63 @@
-"""Who is read worse: sex, age, view and device, hospital by hospital."""
+"""Who is read worse: AUROC, missed sick and wrong calls by sex, age, view and device, hospital by hospital."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 from markupsafe import Markup
 
-from reports import gap_sentences
+from reports import group_sentences, svg
 from reports.board import MACRO, Board
 from reports.entries import Hospital, Run
+from reports.group_sentences import Distance
 from reports.headline import MISSING, Estimate, count
 from reports.section import Section, write
+from reports.tables import rows_of
+from reports.text import known
 
 HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")
-FOLDED = ("device",)
-METRICS = (("auroc", MACRO, "AUROC"), ("underdiagnosis", HEALTHY, "Sick, called healthy"))
+FOLDED = ("device", "sex age")
+WORDS = {"sex age": "sex and age"}
+METRICS = (  # metric, finding, its name, whether it is shown at once
+    ("auroc", MACRO, "AUROC", True),
+    ("underdiagnosis", HEALTHY, "Sick, called healthy", True),
+    ("fnr", MACRO, "Missed findings (FNR)", False),
+    ("fpr", MACRO, "False alarms (FPR)", False),
+)
 SHOWN = 40
+DEVICES = 8  # of a hospital, those with most images
+WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px of a forest
+LONGEST = 11  # letters of a group beside its mark
 
-Cells = Mapping[tuple[str, str, str, str, str], Estimate]  # (run, hospital, subgroup, metric, finding)
+Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
+Cells = Mapping[Key, Estimate]
 
 
 def groups(board: Board) -> Section:
-    """Write AUROC and underdiagnosis of the groups for the first run, and the spreads of all; nothing without groups."""
+    """Write the forests and numbers of the first run, and the spreads of all; nothing without groups."""
     table = board.tables["subgroups"]
     chosen = table[table["finding"].isin([MACRO, HEALTHY])]
-    cells: Cells = {
-        (str(r["run_id"]), str(r["dataset"]), str(r["subgroup"]), str(r["metric"]), str(r["finding"])): Estimate(
-            float(r["value"]), float(r["low"]), float(r["high"]), count(r["n"]), num_findings=count(r["num_findings"])
-        )
-        for r in chosen.to_dict("records")
-    }
-    named = list(dict.fromkeys(str(s) for s in table["subgroup"]))
-    runs = [r for r in board.ranked if any(r.id == key[0] for key in cells)]
-    hospitals = [h for h in board.everyone if any(h.key == key[1] and "=" in key[2] for key in cells)]
+    with_any = set(chosen["run_id"])
+    runs = [r for r in board.ranked if r.id in with_any]
+    where = set(chosen["dataset"][chosen["subgroup"].astype(str).str.contains("=", regex=False)])
+    hospitals = [h for h in board.everyone if h.key in where]
+    named = [str(s) for s in table["subgroup"].unique()]
+    cells = _cells(chosen[chosen["run_id"].isin([r.id for r in runs[:SHOWN]])])
     if not runs or not hospitals:
         return Section("groups", "", Markup(""))
     first = runs[0]
-    figures = [_figure(cells, first, named, metric, hospitals, ATTRIBUTES) for metric in METRICS]
-    folded = [_figure(cells, first, named, metric, hospitals, FOLDED) for metric in METRICS]
-    clear = [
-        (h.title, attribute, cells[key])
-        for h in hospitals
-        for attribute in (*ATTRIBUTES, *FOLDED)
-        if (key := (first.id, h.key, attribute, "auroc_spread", MACRO)) in cells and cells[key].clear
-    ]
     context: dict[str, Any] = {
-        "title": gap_sentences.group_spreads(first.label, clear),
+        "title": group_sentences.spreads(first.label, _distances(cells, first, named, METRICS[0], hospitals)),
+        "missed": group_sentences.missed(first.label, _distances(cells, first, named, METRICS[1], hospitals)),
         "run": first,
         "hospitals": hospitals,
-        "figures": [f for f in figures if f["rows"]],
-        "folded": [f for f in folded if f["rows"]],
+        "figures": [
+            _metric(cells, first, named, metric, hospitals, ATTRIBUTES) | {"open": metric[3]} for metric in METRICS
+        ],
+        "folded": [
+            f for metric in METRICS[:2] if (f := _metric(cells, first, named, metric, hospitals, FOLDED))["rows"]
+        ],
         "spreads": [
             {
                 "run": run,
@@ -59,29 +67,154 @@ def groups(board: Board) -> Section:
         ],
         "attributes": ATTRIBUTES,
         "min_count": board.min_count,
+        "no_threshold": no_threshold(board, first),
     }
     return Section("groups", "Groups", write("groups.html.j2", **context))
 
 
-def _figure(
+def _cells(rows: pd.DataFrame) -> Cells:
+    """Return each number of the subgroups of some runs."""
+    columns = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
+    return {
+        (str(run), str(dataset), str(group), str(metric), str(finding)): Estimate(
+            float(value), float(low), float(high), count(n), num_findings=count(num_findings)
+        )
+        for run, dataset, group, metric, finding, value, low, high, n, num_findings in rows_of(rows, *columns)
+    }
+
+
+def no_threshold(board: Board, run: Run) -> str:
+    """Return which findings of a run have no threshold, and why."""
+    table = board.tables["operating_points"]
+    rows = table[
+        (table["run_id"] == run.id)
+        & table["threshold"].isna()
+        & (table["rule"] == str(board.meta.get("threshold") or "f1_max"))
+    ]
+    counts = ("finding", "num_positive_patients", "num_negative_patients")
+    few = [(str(f), int(with_it), int(without)) for f, with_it, without in rows[list(counts)].itertuples(index=False)]
+    return group_sentences.no_threshold(few, board.min_count)
+
+
+def _distances(
+    cells: Cells, run: Run, named: Sequence[str], what: tuple[str, str, str, bool], hospitals: Sequence[Hospital]
+) -> list[Distance]:
+    """Return every measured distance between the groups of an attribute, with the two groups that lie furthest apart."""
+    metric, finding, *_ = what
+    out = []
+    for hospital in hospitals:
+        for attribute in (*ATTRIBUTES, *FOLDED):
+            spread = cells.get((run.id, hospital.key, attribute, f"{metric}_spread", finding), MISSING)
+            there = {
+                name: cells.get((run.id, hospital.key, name, metric, finding), MISSING)
+                for name in _members(named, attribute)
+            }
+            values = {_short(name): e.value for name, e in there.items() if e.known}
+            if spread.has_interval and values:
+                most, least = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
+                word = WORDS.get(attribute, attribute)
+                out.append(Distance(hospital.title, word, spread, most, least, values[most], values[least]))
+    return out
+
+
+def _metric(
     cells: Cells,
     run: Run,
     named: Sequence[str],
-    what: tuple[str, str, str],
+    what: tuple[str, str, str, bool],
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return one metric's rows of these attributes, without groups that have a number nowhere."""
-    metric, finding, word = what
-    names = [name for attribute in attributes for name in _members(named, attribute)]
-    rows = [_row(cells, run, name, metric, finding, hospitals) for name in names]
-    return {"name": word, "rows": [row for row in rows if row["known"]]}
+    """Return one metric: a forest for each attribute, all on one axis, and the rows of the table behind them."""
+    metric, finding, word, _ = what
+    members = {attribute: _members(named, attribute) for attribute in attributes}
+    rows = [
+        _row(cells, run, name, metric, finding, hospitals)
+        for attribute, names in members.items()
+        for name in ([*names, attribute] if names else [])
+    ]
+    rows = [row for row in rows if row["known"]]
+    bounds = [
+        b for row in rows if not row["spread"] for e in row["values"] for b in (e.value, e.low, e.high) if known(b)
+    ]
+    if not bounds:
+        return {"name": word, "rows": [], "forests": []}
+    margin = 0.04 * (max(bounds) - min(bounds)) + 0.004
+    scale = svg.Scale(max(0.0, min(bounds) - margin), min(1.0, max(bounds) + margin), LEFT, WIDTH - RIGHT)
+    forests = []
+    for attribute, names in members.items():
+        there = [
+            (
+                hospital,
+                [
+                    (name, cells.get((run.id, hospital.key, name, metric, finding), MISSING))
+                    for name in names
+                    if _images(cells, run, hospital, name)
+                ],
+            )
+            for hospital in hospitals
+        ]
+        if any(e.known for _, lanes in there for _, e in lanes):
+            said = WORDS.get(attribute, attribute)
+            forests.append((said, _forest(there, scale, f"{word} by {said}", hospitals[0].key, attribute)))
+    return {"name": word, "rows": rows, "forests": forests}
+
+
+def _forest(
+    there: Sequence[tuple[Hospital, list[tuple[str, Estimate]]]], scale: svg.Scale, word: str, home: str, attribute: str
+) -> Markup:
+    """Draw the groups of an attribute below each other, hospital by hospital; a group with too few patients is named."""
+    grid = svg.ticks(scale.low, scale.high, 5)
+    body, y, told = "", 20.0, []
+    for hospital, lanes in there:
+        present = sorted(lanes, key=lambda lane: -lane[1].n)[:DEVICES] if attribute == "device" else lanes
+        if not any(e.known for _, e in present):
+            continue
+        body += svg.text(0, y + 11, hospital.title, "b")
+        y += LANE + 3
+        for name, e in present:
+            middle = y + LANE / 2
+            body += svg.text(8, middle + 4, _cut(_short(name)), "tk")
+            if not e.known:
+                body += svg.text(scale.start, middle + 4, "too few patients", "tk")
+            else:
+                if e.has_interval:
+                    body += svg.line(
+                        scale(e.low), middle, scale(e.high), middle, "i-int" if hospital.key == home else "i-ext"
+                    )
+                body += svg.circle(scale(e.value), middle, 3.2, "m-int" if hospital.key == home else "m-ext")
+                body += svg.text(WIDTH, middle + 4, e.text, "", "end")
+                told.append(f"{hospital.title} {_short(name)} {e.text}")
+            y += LANE
+        y += 6
+    ticks = "".join(
+        svg.line(scale(t), 16, scale(t), y, "g") + svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle")
+        for t in grid
+    )
+    return svg.svg(WIDTH, y + 2, ticks + body, f"{word}: {', '.join(told)}")
+
+
+def _images(cells: Cells, run: Run, hospital: Hospital, name: str) -> int:
+    """Return how many images of a group any number of it rests on; its macro has none where a finding is too rare in it."""
+    return max(cells.get((run.id, hospital.key, name, metric, finding), MISSING).n for metric, finding, *_ in METRICS)
 
 
 def _members(named: Sequence[str], attribute: str) -> list[str]:
-    """Return the groups of an attribute in the order of the table, then the attribute itself: its spread."""
-    found = [name for name in named if name.startswith(f"{attribute}=") and " " + "age=" not in name]
-    return [*found, attribute] if found else []
+    """Return the groups of an attribute in the order of the table."""
+    if attribute == "sex age":
+        return [name for name in named if name.startswith("sex=") and " age=" in name]
+    return [name for name in named if name.startswith(f"{attribute}=") and " age=" not in name]
+
+
+def _short(name: str) -> str:
+    """Return a group without its attribute: "F", "40-60", "F 40-60"."""
+    if name.startswith("device="):
+        return name.removeprefix("device=")
+    return " ".join(part.partition("=")[2] for part in name.split(" "))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
@@ -89,7 +222,7 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {
-        "name": f"largest − least by {name}" if spread else name.replace("=", " "),
+        "name": f"largest − least by {WORDS.get(name, name)}" if spread else name.replace("=", " "),
         "spread": spread,
         "values": values,
         "known": any(e.known for e in values),

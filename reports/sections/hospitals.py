@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from reports import charts, sentences
+from reports import charts, data_sentences, sentences
 from reports.board import AWAY, Board
 from reports.entries import Run
 from reports.section import Section, write
@@ -40,6 +40,7 @@ def hospitals(board: Board) -> Section:
         "crosses": all(r.home_common.has_interval for r in compared),
         "say": _scatter_words(board, compared),
         "legend": charts.families(compared),
+        "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
     }
     drawn = (charts.home_against_away(board),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), drawn)

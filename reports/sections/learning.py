@@ -7,33 +7,32 @@ from typing import Any
 from reports import charts, sentences
 from reports.board import Board
 from reports.section import Section, write
+from reports.tables import rows_of
 from reports.text import known
 
 DRAWN = 40  # lines; more could not be told apart
+MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(board: Board) -> Section:
     """Write the learning curves."""
     history = board.tables["history"]
-    by_run = {str(run_id): part.sort_values("epoch") for run_id, part in history.groupby("run_id")}
-    runs = [r for r in board.scored if r.id in by_run]  # in order of the ranking
-    last = {r.id: int(by_run[r.id]["epoch"].max()) for r in runs}
+    columns = ("run_id", "epoch", *MEASURED)
+    epochs = {
+        (str(run), int(epoch)): dict(zip(MEASURED, m, strict=True)) for run, epoch, *m in rows_of(history, *columns)
+    }
+    reached = {str(run): int(epoch) for run, epoch in history.groupby("run_id")["epoch"].max().items()}
+    runs = [r for r in board.scored if r.id in reached]  # in order of the ranking
+    last = {r.id: reached[r.id] for r in runs}
+    lines = history[history["run_id"].isin([r.id for r in runs[:DRAWN]])]
+    by_run = {str(run_id): part.sort_values("epoch") for run_id, part in lines.groupby("run_id")}
     at_end = sum(known(r.facts["best_epoch"]) and int(r.facts["best_epoch"]) == last[r.id] for r in runs)
     rows: list[dict[str, Any]] = []
     for run in runs:
-        part = by_run[run.id]
-        best = part[part["epoch"] == run.facts["best_epoch"]]
-        rows.append(
-            {
-                "run": run,
-                "best": int(run.facts["best_epoch"]) if known(run.facts["best_epoch"]) else None,
-                "last": last[run.id],
-                "auroc": float(best["val_auroc"].iloc[0]) if len(best) else None,
-                "train_loss": float(best["train_loss"].iloc[0]) if len(best) else None,
-                "val_loss": float(best["val_loss"].iloc[0]) if len(best) else None,
-                "seconds": run.facts["seconds"],
-            }
-        )
+        best = int(run.facts["best_epoch"]) if known(run.facts["best_epoch"]) else None
+        there = epochs.get((run.id, best)) if best is not None else None
+        measured: dict[str, Any] = there or dict.fromkeys(MEASURED)
+        rows.append({"run": run, "best": best, "last": last[run.id], "seconds": run.facts["seconds"], **measured})
     context = {
         "board": board,
         "title": sentences.learning(len(runs), at_end, max(last.values(), default=0)),
@@ -50,22 +49,27 @@ def learning(board: Board) -> Section:
         if runs and history[key].notna().any():
             drawn.append(charts.learning(runs[:DRAWN], by_run, key, element, top, share))
     context["elements"] = [(c["id"], c["top"]) for c in drawn]
-    return Section("training", "Training", write("learning.html.j2", **context), tuple(drawn))
+    return Section("training", "", write("learning.html.j2", **context), tuple(drawn))
 
 
 def _audit(board: Board) -> list[dict[str, Any]]:
-    """Return, per run whose test AUROC was noted, what each rule of choosing the epoch would have shown."""
+    """Return, per run, the epoch of each rule with its AUROC on the split that chooses and, where noted, on the test split."""
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
     rows = []
     for run_id, part in table.groupby("run_id", sort=False):
         by = {str(row["rule"]): row for row in part.to_dict("records")}
         honest = next(rule for rule in by if rule.startswith("best_"))
+        kept, last, oracle = by[honest], by["last"], by.get("oracle")
         rows.append(
             {
                 "run": labels.get(str(run_id), str(run_id)),
-                "cells": [(int(by[rule]["epoch"]), by[rule]["test_auroc"]) for rule in (honest, "last", "oracle")],
-                "over": by["oracle"]["over_honest"],
+                "split": honest.removeprefix("best_").replace("_", " "),
+                "chosen": [(int(row["epoch"]), row["chosen_auroc"]) for row in (kept, last)],
+                "noted": oracle is not None,
+                "test": [(int(row["epoch"]), row["test_auroc"]) for row in (kept, last, oracle) if row is not None],
+                "over": oracle["over_honest"] if oracle is not None else float("nan"),
+                "last_over": float(last["over_honest"]),
             }
         )
     return rows

@@ -21,7 +21,7 @@ def mappings(board: Board) -> Section:
         "rows": [_row(board, row) for row in table.to_dict("records")],
         "findings": _findings(board),
     }
-    return Section("mappings", "Labels", write("mappings.html.j2", **context))
+    return Section("mappings", "", write("mappings.html.j2", **context))
 
 
 def _title(num_reversed: int, pairs: int, largest: float) -> str:

@@ -19,25 +19,24 @@ def method(board: Board) -> Section:
     order = [n for n in ("train", "val", "test") if n in split]
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
     scores = board.tables["scores"]
-    there = scores[scores["dataset"] != AWAY]  # away is a mean over hospitals whose labellers may differ
+    references = set(
+        scores.loc[scores["dataset"] != AWAY, "reference"].unique()
+    )  # away is a mean over hospitals with others
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
         "versions": distinct("versions"),
         "devices": distinct("device"),
         "commits": distinct("commit"),
-        "labels": data_sentences.label_sources(sorted(set(there["reference"].astype(str))), board.phantom)
-        if len(there)
-        else "",
+        "labels": data_sentences.label_sources(sorted(map(str, references)), board.phantom) if references else "",
         "unlearnt": data_sentences.unlearnt(board.unlearnt, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
+        "analyses": data_sentences.analyses(list(board.meta.get("analyses") or [])),
         "errors": _standard_errors(board),
         "fingerprints": [
-            (board.title(str(d)), str(f), str(licence))
-            for d, f, licence in zip(
-                *(board.tables["cohorts"][c] for c in ("dataset", "fingerprint", "licence")), strict=True
-            )
+            (board.title(str(d)), str(f))
+            for d, f in zip(*(board.tables["cohorts"][c] for c in ("dataset", "fingerprint")), strict=True)
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))

@@ -101,7 +101,7 @@ def _stand(board: Board) -> str:
         len(board.hospitals) or board.num_away,
         len(board.ranked),
         board.lost,
-        [(h.title, h.lost) for h in board.hospitals],
+        [(h.title, h.lost_at_once) for h in board.hospitals],
         board.has_common,
     )
 
@@ -111,10 +111,12 @@ def _best(board: Board) -> str:
     if not board.ranked:
         return ""
     first = board.ranked[0]
-    said = sentences.best(first.label, first.away, len(board.groups[0]) - 1, first.p_best, len(board.ranked))
+    said = sentences.best(first.label, first.away_at_once, len(board.groups[0]) - 1, first.p_best, len(board.ranked))
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.known), key=_gap_of, default=None)
-        said += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
+        said += (
+            f" {sentences.smallest_gap(smallest.label, smallest.gap_at_once, smallest is first)}" if smallest else ""
+        )
     return said
 
 

@@ -1,5 +1,6 @@
 """What the gap is made of: prevalence, case mix, labels and the remainder, hospital by hospital."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,13 @@ from reports.board import AWAY, MACRO, Board
 from reports.entries import Run
 from reports.headline import MISSING, Estimate
 from reports.section import Section, write
-from reports.text import known
+from reports.text import known, span
 
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "the reading of labels"}
+OTHERS = "who reads the labels (of other patients at home)"  # said where radiologists at home read other patients
 READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as stated", "phantom": "synthetic labels"}
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -37,7 +39,7 @@ def parts(board: Board) -> Section:
     first = runs[0]
     context = {
         "title": gap_sentences.gap_parts(
-            first.label, {SAID[p]: estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
+            first.label, {_said(cells, first, p): estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
         ),
         "run": first,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
@@ -48,13 +50,19 @@ def parts(board: Board) -> Section:
         "against": _against(board, runs[:SHOWN]),
         "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
     }
-    return Section("parts", "Parts", write("parts.html.j2", **context))
+    return Section("parts", "", write("parts.html.j2", **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
     """Return one part, MISSING where it was not measured."""
     row = cells.get((run.id, dataset, metric, part))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+
+
+def _said(cells: Cells, run: Run, part: str) -> str:
+    """Return a part in words; the labels say where they hold the difference of other patients, too."""
+    paired = cells.get((run.id, AWAY, "auroc", part), {}).get("paired")
+    return OTHERS if part == "labels" and paired is not None and paired < 1 else SAID[part]
 
 
 def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
@@ -106,9 +114,11 @@ def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
     """Return what the table says of the parts that were not, or not wholly, measured, and how the labels were."""
     said = []
     for part in USED[metric]:
-        reason = str(cells.get((run.id, key, metric, part), {}).get("reason") or "")
+        row = cells.get((run.id, key, metric, part), {})
+        reason, least, most = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
-            said.append(f"{PARTS[part]}: {reason}")
+            between = f", {span(least, most)} over all mappings" if known(least) and known(most) else ""
+            said.append(f"{PARTS[part]}: {reason}{between}")
     return "; ".join(said)
 
 

@@ -33,7 +33,7 @@ def policies(board: Board) -> Section:
             for name in names
         ],
     }
-    return Section("policies", "Policies", write("policies.html.j2", **context))
+    return Section("policies", "", write("policies.html.j2", **context))
 
 
 def _head(board: Board, dataset: str, split: str, reference: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """The ranking: runs by mean AUROC away, in groups that the data cannot separate."""
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,36 +10,48 @@ from markupsafe import Markup
 
 from reports import agreeing, sentences, svg
 from reports.board import Board
+from reports.columns import Column, columns_of
 from reports.entries import Run
 from reports.headline import Estimate
-from reports.section import Section, write
-from reports.text import known, two_figures, whole
+from reports.section import Section, data_block, write
+from reports.sections.symptoms import symptom_anchor
+from reports.text import known
 
 WIDTH = 262.0  # px of the dot strip
+OPEN = 10  # groups of ties that start open
+FIRST = 60  # rows in the table as it loads; a script adds the others, a reader without scripts finds them below it
+MOST_VALUES, MOST_FACTORS = 40, 12  # beyond these a filter helps less than the search
+WORDS = {
+    "family": "Family", "architecture": "Architecture", "optimizer": "Optimizer", "loss": "Loss", "uncertainty": "Uncertain labels",
+    "preprocessing": "Preprocessing", "augmentation": "Augmentation", "weights": "Weights", "seed": "Seed",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of numbers: its head, how a run's number is shown below it, and the number to sort and copy by."""
+class Factor:
+    """What runs are filtered by: its name in the address, its word, its values, and the value of each run."""
 
     key: str
-    head: str
-    unit: str
-    value: Callable[[Run], float]
-    shown: Callable[[Run], str]
-    estimate: Callable[[Run], Estimate | None] = lambda _: None
-    small: Callable[[Run], str] = lambda _: ""
-    note: Callable[[Run], str] = lambda _: ""  # in words, below everything else
-    figure: Callable[[Run], Markup] = lambda _: Markup("")
-    css: str = "more"  # `more` is hidden on a phone
+    said: str
+    values: Sequence[str]
+    of: Mapping[str, str]
+
+    def place(self, run: Run) -> int:
+        """Return the number of a run's value."""
+        return self.values.index(self.of[run.id])
+
+    def same_parting(self, other: Mapping[str, str]) -> bool:
+        """Tell whether another factor parts the runs as this one does."""
+        pairs = {(self.of[run], other[run]) for run in self.of}
+        return len(pairs) == len(self.values) == len(set(other.values()))
 
 
 def ranking(board: Board) -> Section:
     """Write the ranking; also the runs without a score, last and with the reason."""
-    columns = _columns(board)
+    columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
-    groups = [
-        {"words": sentences.group_head(k, len(runs), runs[0].label), "number": k, "runs": runs}
+    groups: list[dict[str, Any]] = [
+        {"words": sentences.group_head(k, len(runs), runs[0].label), "number": k, "runs": runs, "closed": k > OPEN}
         for k, runs in enumerate(board.groups, start=1)
     ]
     context = {
@@ -47,19 +60,24 @@ def ranking(board: Board) -> Section:
         "groups": groups,
         "strips": strips,
         "axis": svg.axis(scale, grid),
-        "grid": svg.strip_grid(scale, grid),
         "bars": {r.id: svg.rank_bar(r.rank_low, r.rank_high, r.mean_rank, len(board.ranked)) for r in board.ranked},
         "ranks": {
             r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
         },
         "keys": KEYS,
-        "sort_keys": {r.id: _sort_keys(r, columns) for r in board.ranked},
+        "parts": _parts(groups),
+        "later": len(board.ranked) > FIRST,
+        "ranked": Markup(data_block([_known(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
         "single": len(board.ranked) == 1,
+        "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
+        "pins": len(board.ranked) > 1,
+        "span": sum(column.first for column in columns) + 3,
+        "causal": any(r.causal.known for r in board.ranked),
         "why": {
             r.id: sentences.unranked(r.reason or _fewer(board, r), r.home, board.num_away, board.has_common)
             for r in board.unranked
         },
-        "factors": _factors(board),
+        "factors": factors,
         "base": _base(board),
         "alike": agreeing.agreement(board),
         "seeds": agreeing.seeds(board),
@@ -76,45 +94,6 @@ def _fewer(board: Board, run: Run) -> str:
     return f"learns {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'} only: away {run.away.with_interval}{home}"
 
 
-def _columns(board: Board) -> list[Column]:
-    """Return the columns after the strip."""
-    gaps = [b for r in board.ranked if r.gap.known for b in (r.gap.value, r.gap.low, r.gap.high) if known(b)]
-    low, high = min([0.0, *gaps]), max([0.05, *gaps])
-    chance = next((r.probe.chance for r in board.ranked if r.probe.known), 0.0)
-    num_away = len(board.hospitals)
-
-    def gap_figure(run: Run) -> Markup:
-        return svg.micro(run.gap, low, high, 0.0) if run.gap.known else Markup("")
-
-    def gap_note(run: Run) -> str:
-        return sentences.zero(run.gap)
-
-    def probe_figure(run: Run) -> Markup:
-        return svg.micro(run.probe, 0.0, 1.0, chance) if run.probe.known else Markup("")
-
-    def estimated(key: str, head: str, unit: str, of: Callable[[Run], Estimate], **more: Any) -> Column:
-        more = {"small": lambda r: of(r).span, **more}
-        return Column(key, head, unit, lambda r: of(r).value, lambda r: of(r).text, of, **more)
-
-    def costing(key: str, head: str, unit: str, name: str, per: float, shown: Callable[[float], str]) -> Column:
-        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: shown(r.quantity(name) / per))
-
-    mean = f"mean of {num_away}" if num_away != 1 else "one hospital"
-    return [
-        estimated("home", "Home", "AUROC", lambda r: r.home_common, css="c-int"),
-        estimated("away", "Away", mean, lambda r: r.away, css="c-ext", note=_other_findings),
-        estimated(
-            "worst", "Worst", "hospital", lambda r: r.at_worst, css="c-worst", small=lambda r: board.title(r.worst)
-        ),
-        estimated("gap", "Gap", "home − away", lambda r: r.gap, css="c-gap mc", figure=gap_figure, note=gap_note),
-        estimated("ece", "ECE", "away", lambda r: r.ece),
-        estimated("shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", figure=probe_figure),
-        costing("params", "Params", "million", "params", 1e6, two_figures),
-        costing("gmacs", "GMACs", "per image", "macs", 1e9, two_figures),
-        costing("speed", "Speed", "images/s", "images_per_second", 1.0, whole),
-    ]
-
-
 def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     """Return the dot strip of each run, and the axis they all share."""
     numbers = [
@@ -128,13 +107,10 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     margin = max(0.02, 0.04 * (high - low))
     scale = svg.Scale(low - margin, min(1.0, high + margin), 8, WIDTH - 8)
     grid = svg.ticks(scale.low, scale.high, 6)
+    lines = svg.strip_grid(scale, grid)
     strips = {
-        r.id: svg.strip(
-            r.at_worst, _compared(r), r.home_common, scale,
-            f"at home {r.home_common.text}, away {_compared(r).text}, worst hospital {r.at_worst.text}",
-        )
-        for r in (*board.ranked, *board.derived)
-    }  # fmt: skip
+        r.id: svg.strip(r.at_worst, _compared(r), r.home_common, scale, lines) for r in (*board.ranked, *board.derived)
+    }
     return strips, grid, scale
 
 
@@ -143,28 +119,73 @@ def _compared(run: Run) -> Estimate:
     return run.away_common if run.away_common.known else run.away
 
 
-def _other_findings(run: Run) -> str:
-    """Return the mean away that the gap compares, where it is not the one that ranks."""
-    other = run.away_common.known and run.away_common.text != run.away.text
-    return f"in the gap {run.away_common.text}" if other else ""
-
-
-def _sort_keys(run: Run, columns: list[Column]) -> str:
-    """Return the numbers to sort a row by, "" where one is missing, in the order of the sortable heads."""
-    values = [run.mean_rank, *(column.value(run) for column in columns)]
-    return " ".join(f"{v:.6g}" if known(v) else "x" for v in values)
-
-
-def _factors(board: Board) -> list[tuple[str, str, list[str]]]:
-    """Return (column, word, values) of the factors that differ between runs, for the filters."""
-    words = (("family", "Family"), ("optimizer", "Optimizer"), ("loss", "Loss"), ("uncertainty", "Uncertain labels"),
-             ("preprocessing", "Preprocessing"), ("seed", "Seed"))  # fmt: skip
-    found = []
-    for key, said in words:
-        values = sorted({str(r.facts.get(key, "")) for r in board.ranked} - {""})
-        if 1 < len(values) <= 12:
-            found.append((key, said, values))
+def _parts(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups, parted where the rows in the table end and those that are added later begin; `start` counts the rows above."""
+    found, start = [], 0
+    for group in groups:
+        first, rest = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
+        found += [{"group": group, "runs": first, "start": start, "later": False, "again": False}] * bool(first)
+        start += len(first)
+        found += [{"group": group, "runs": rest, "start": start, "later": True, "again": bool(first)}] * bool(rest)
+        start += len(rest)
     return found
+
+
+def _known(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
+    """Return what the script sorts, filters and searches a run by, whether or not its row is written yet.
+
+    `k`: the rank, then the columns in their order, null where a number is missing; `f`: places of its values.
+    """
+    numbers = [run.mean_rank, *(column.value(run) for column in columns)]
+    return {
+        "id": run.id,
+        "g": group,
+        "name": run.name,
+        "what": " · ".join(part for part in (run.family, run.what or "base recipe", run.marks) if part),
+        "k": [float(f"{v:.6g}") if known(v) else None for v in numbers],
+        "f": [factor.place(run) for factor in factors],
+    }
+
+
+def _factors(board: Board) -> list[Factor]:
+    """Return the factors that differ between ranked runs, those of the page's words first, then the configuration's own."""
+    configs = {
+        r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
+    }
+    keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config})))
+    found: list[Factor] = []
+    for key in keys:
+        of = {r.id: _said(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked}
+        values = sorted(set(of.values()), key=_by_number)
+        alike = any(other.same_parting(of) for other in found)  # `optimizer` and `config.optimizer.name` say the same
+        if 1 < len(values) <= MOST_VALUES and not alike:
+            found.append(Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, of))
+    return found[:MOST_FACTORS]
+
+
+def _flat(config: object, above: str = "") -> dict[str, str]:
+    """Return a configuration as dotted keys and words; {} for what is no configuration."""
+    if isinstance(config, str) and not above:
+        try:
+            config = json.loads(config)
+        except ValueError:
+            return {}
+    if not isinstance(config, dict):
+        return {above: str(config)} if above else {}
+    return {k: v for key, value in config.items() for k, v in _flat(value, f"{above}.{key}".strip(".")).items()}
+
+
+def _said(value: object) -> str:
+    """Return a factor's value as a reader meets it; "not set" where a run has none."""
+    return "not set" if value is None or value != value or value == "" else str(value)
+
+
+def _by_number(word: str) -> tuple[float, str]:
+    """Return what sorts numbers by size, and words after them by letter."""
+    try:
+        return (float(word), "")
+    except ValueError:
+        return (float("inf"), word)
 
 
 def _base(board: Board) -> str:

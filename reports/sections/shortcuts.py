@@ -1,37 +1,48 @@
-"""Does it read the hospital: the source classifier on frozen features, beside the gap."""
+"""Does it read the hospital: source classifiers with their controls, what they go by, and what varies inside the source."""
 
 import math
+from typing import Any
 
 import numpy as np
 
-from reports import charts, sentences
+from reports import beeswarm, charts, nuisances, sentences, sources
 from reports.board import Board
+from reports.entries import Run
 from reports.headline import MISSING, Estimate, probe_lookup
 from reports.section import Section, write
+from reports.text import Z
+from reports.undone import undone
 
 NEEDED = 8  # runs for a rank correlation; below that any interval covers nearly everything
-Z = 1.959964
+SHOWN = 40  # runs in the table of selectivity
 
 
 def shortcuts(board: Board) -> Section:
-    """Write the scatter of probe against gap; a correlation only from eight runs on."""
-    probes = probe_lookup(board.tables["shortcut"])
+    """Write the source classifiers with their controls, their descriptors, the nuisances, and the scatter of probe and gap.
+
+    A correlation over runs only from eight runs on.
+    """
+    probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.known and r.gap.known]
     probed = [r for r in board.runs if r.probe.known]  # also those without a gap to set beside it
     shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).known]
-    table = board.tables["shortcut"]
+    table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= NEEDED else MISSING
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
         "board": board,
+        "undone": undone(board, "probes", "acquisition"),
         "title": sentences.probe([r.probe.value for r in probed], chance, shuffled, num_sources),
         "association": sentences.association(rho, len(runs), NEEDED, visible) if runs else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
+        "sources": _sources(board, probed, num_sources) if probed else {},
+        "descriptors": [found for model in ("pixels", "header") if (found := beeswarm.described(board, model))],
+        "nuisances": _nuisances(board, probed or list(board.runs)),
     }
     return Section(
         "shortcuts",
@@ -39,6 +50,39 @@ def shortcuts(board: Board) -> Section:
         write("shortcuts.html.j2", **context),
         (charts.probe_against_gap(board),) if len(runs) > 1 else (),
     )
+
+
+def _sources(board: Board, probed: list[Run], num_sources: int) -> dict[str, Any]:
+    """Return what the table of source classifiers shows: for the first run, and of all runs the selectivity."""
+    found, run = sources.lookup(board.tables["sources"]), probed[0]
+    confused = sources.confusions(board, run)
+    return {
+        "run": run,
+        "title": sources.verdict(found, run, num_sources),
+        "meaning": sources.meaning(found, run),
+        "groups": sources.lines(found, run),
+        "chance": run.probe.chance,
+        "selectivities": sources.selectivities(board, found, SHOWN),
+        "confusions": confused,
+        "mistaken": sources.mistaken(confused),
+    }
+
+
+def _nuisances(board: Board, runs: list[Run]) -> dict[str, Any]:
+    """Return what the table of nuisances shows, of the first run; {} where nothing was looked at."""
+    cells = nuisances.lookup(board.tables["nuisances"])
+    if not cells or not runs:
+        return {}
+    run = runs[0]
+    found = nuisances.rows(board, cells, run)
+    return {
+        "run": run,
+        "title": nuisances.title(found),
+        "meaning": nuisances.meaning(found, run),
+        "rows": found,
+        "everywhere": nuisances.everywhere(board, cells, run),
+        "associations": nuisances.associations(board, cells),
+    }
 
 
 def spearman(xs: list[float], ys: list[float]) -> Estimate:

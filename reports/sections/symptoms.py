@@ -19,12 +19,16 @@ def symptoms(board: Board) -> Section:
     labels = {run.id: run.label for run in board.runs}
     histograms = dict(iter(board.tables["histograms"].groupby(["run_id", "dataset", "finding"])))
     rows = []
+    met: set[str] = set()
     for row in table.to_dict("records"):
+        anchor = "" if row["run_id"] in met else symptom_anchor(str(row["run_id"]))
+        met.add(row["run_id"])
         counts = histograms.get((row["run_id"], row["dataset"], row["finding"]))
         interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
         rows.append(
             {
                 "run": labels.get(row["run_id"], str(row["run_id"])),
+                "anchor": anchor,
                 "hospital": board.title(str(row["dataset"])),
                 "finding": "" if row["finding"] == "all" else str(row["finding"]),
                 "kind": str(row["kind"]),
@@ -39,6 +43,11 @@ def symptoms(board: Board) -> Section:
     number = table["run_id"].nunique()
     title = f"Look at {plural(number, 'run')} before reading the ranking"
     return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
+
+
+def symptom_anchor(run_id: str) -> str:
+    """Return where the first symptom of a run stands on the page."""
+    return f"symptom-{run_id}"
 
 
 def _histogram(present: list[int], absent: list[int]) -> Markup:

@@ -1,20 +1,21 @@
-/* Charts: plotly is unpacked when the first chart comes near, each chart is drawn when seen and again on a new width or theme. */
+/* Charts: plotly and what it draws are unpacked when the first chart comes near, each chart is drawn when seen and again on a new width or theme.
+   By keyboard a chart is one stop: arrows go from point to point, which is shown and spoken, Enter opens its run. */
 const charts = (() => {
   'use strict';
-  const specs = new Map(JSON.parse(document.getElementById('charts').textContent).map(c => [c.id, c]));
-  const drawn = new Map(); // id -> width it was drawn at
-  let library = null;
+  let specs = null, text = null; // what is drawn, by id, and plotly's program, once unpacked
+  const drawn = new Map(), drawing = new Map(); // by id: the width it was drawn at, and the promise that it is
+  let library = null, letters = new Map(); // of the pinned runs, by the anchor that points carry
 
+  const source = () => (text ??= unpacked('plotly'));
   const unpack = async () => {
-    const packed = Uint8Array.from(atob(document.getElementById('plotly').textContent), c => c.charCodeAt(0));
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
     const code = document.createElement('script');
-    code.textContent = await new Response(stream).text(); // allowed by its hash in the page's policy
+    code.textContent = await source(); // allowed by its hash in the page's policy
     document.head.append(code);
     if (!window.Plotly) throw new Error('no Plotly');
     return window.Plotly;
   };
   const plotly = () => (library ??= unpack());
+  const every = () => (specs ??= unpacked('charts').then(text => new Map(JSON.parse(text).map(c => [c.id, c]))));
 
   const themed = value => { // "var(--ink)" -> the theme's colour
     if (Array.isArray(value)) return value.map(themed);
@@ -22,6 +23,10 @@ const charts = (() => {
     const name = typeof value === 'string' && /^var\((--[\w-]+)\)$/.exec(value);
     return name ? getComputedStyle(document.documentElement).getPropertyValue(name[1]).trim() : value;
   };
+
+  const lettered = spec => spec.data.flatMap(trace => (Array.isArray(trace.customdata) ? trace.customdata : []).flatMap((run, i) => letters.has(run) ? [{
+    x: spec.layout.xaxis.type === 'log' ? Math.log10(trace.x[i]) : trace.x[i], y: trace.y[i], text: letters.get(run), showarrow: false, yshift: 14,
+    font: { size: 12, color: 'var(--paper)' }, bgcolor: 'var(--ink)', borderpad: 2 }] : []));
 
   const layout = (spec, width) => {
     const small = width < 480;
@@ -35,9 +40,17 @@ const charts = (() => {
     }
     if (small && shown.annotations) {
       const [low, high] = shown.xaxis.range, room = width - 58;
-      const fits = a => { const at = (a.x - low) / (high - low) * room, long = 6.8 * a.text.length; return a.xanchor === 'right' ? at > long : at + long < room; };
+      const [floor, top] = shown.yaxis.range, tall = spec.narrow - 56, taken = [];
+      const fits = a => { // inside, and on no other label
+        const at = (a.x - low) / (high - low) * room, long = 6.8 * a.text.length, up = (a.y - floor) / (top - floor) * tall + (a.yshift || 0);
+        const box = a.xanchor === 'right' ? [at - long, at] : [at, at + long];
+        if (box[0] < 0 || box[1] > room || taken.some(t => box[0] < t[1] && t[0] < box[1] && Math.abs(up - t[2]) < 17)) return false;
+        taken.push([...box, up]);
+        return true;
+      };
       shown.annotations = shown.annotations.filter(fits).slice(0, 3);
     }
+    shown.annotations = [...(shown.annotations || []), ...lettered(spec)];
     return themed({ ...shown, width, height: small ? spec.narrow : spec.height, showlegend: false, hovermode: 'closest', dragmode: false,
       margin: { l: 44, r: 14, t: 8, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: 'var(--ink2)' },
@@ -45,16 +58,48 @@ const charts = (() => {
       xaxis: { ...line, showgrid: false, ...shown.xaxis, title }, yaxis: { ...line, showline: false, ticks: '', ...shown.yaxis, title: { text: '' } } });
   };
 
-  const draw = async box => {
-    const spec = specs.get(box.id), width = Math.floor(box.clientWidth);
-    if (!spec || width < 40 || drawn.get(box.id) === width) return;
+  const stops = spec => spec.data.flatMap((trace, curve) => trace.hoverinfo === 'text' ? trace.x.map((x, point) =>
+    ({ curve, point, x, y: trace.y[point], text: trace.hovertext[point], run: trace.customdata?.[point] })) : []).sort((a, b) => a.x - b.x || a.y - b.y);
+  const spoken = text => { const holder = document.createElement('template'); holder.innerHTML = text.replaceAll('<br>', ', '); return holder.content.textContent; };
+  const step = async event => {
+    const box = event.currentTarget, forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const ends = { Home: 0, End: -1 };
+    if (!forward && !(event.key in ends) && event.key !== 'Enter') return;
+    event.preventDefault();
+    const points = stops((await every()).get(box.id)), now = box.dataset.stop === undefined ? undefined : +box.dataset.stop;
+    if (event.key === 'Enter') { if (points[now]?.run) location.hash = points[now].run; return; }
+    const next = points.at(event.key in ends ? ends[event.key] : now === undefined ? (forward > 0 ? 0 : -1) : Math.max(0, Math.min(points.length - 1, now + forward)));
+    if (!next) return;
+    box.dataset.stop = points.indexOf(next);
+    window.Plotly.Fx.hover(box, [{ curveNumber: next.curve, pointNumber: next.point }]);
+    document.getElementById('spoken').textContent = spoken(next.text);
+  };
+  const reachable = box => {
+    box.tabIndex = 0;
+    box.setAttribute('role', 'group');
+    box.setAttribute('aria-roledescription', 'chart');
+    box.setAttribute('aria-describedby', 'charts-keys');
+    box.addEventListener('keydown', step);
+    box.addEventListener('blur', () => { delete box.dataset.stop; window.Plotly.Fx.unhover(box); });
+  };
+
+  const ready = () => Promise.all([source(), every()]);
+  const draw = box => {
+    const width = Math.floor(box.clientWidth);
+    if (width >= 40 && drawn.get(box.id) !== width) drawing.set(box.id, put(box, width));
+    return drawing.get(box.id);
+  };
+  const put = async (box, width) => {
     const first = !box.classList.contains('js-plotly-plot');
     drawn.set(box.id, width);
     try {
-      const Plotly = await plotly();
+      const [Plotly, spec] = [await plotly(), (await every()).get(box.id)];
       if (first) box.replaceChildren();
       await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false });
-      if (first) box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) location.hash = id; });
+      if (first) {
+        box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) location.hash = id; });
+        reachable(box);
+      }
     } catch (error) {
       drawn.delete(box.id);
       const note = document.createElement('p');
@@ -72,8 +117,11 @@ const charts = (() => {
   } else all();
   let timer = 0;
   addEventListener('resize', () => { clearTimeout(timer); timer = setTimeout(() => boxes.filter(b => drawn.has(b.id)).forEach(draw), 150); });
-  addEventListener('beforeprint', all);
+  addEventListener('beforeprint', all); // nobody waits for it, so both are unpacked before, when nothing else is to do
+  const idle = window.requestIdleCallback || (then => setTimeout(then, 1500));
+  if (boxes.length) addEventListener('load', () => idle(() => ready().catch(() => {})));
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
   document.addEventListener('theme', again);
-  return { all };
+  const pinned = found => { letters = found; again(); };
+  return { all, pinned, ready };
 })();

@@ -31,18 +31,18 @@ def records(store: Path) -> int:
 
 
 def test_phantoms_without_mistakes_have_no_fault_and_a_second_check_reads_nothing_anew(
-    phantom: Path, tmp_path: Path, command: Command
+    phantom: Path, tmp_path: Path, here: Command
 ) -> None:
-    said = command("check", "--data", "p", "--quiet", cwd=tmp_path).stdout
+    said = here("check", "--data", "p", "--quiet", cwd=tmp_path).stdout
     assert "note nih: phantom: synthetic" in said
     assert said.splitlines()[-1].startswith("0 faults")
     size = records(tmp_path / "runs")
     assert size > 0
-    assert command("check", "--data", "p", "--quiet", cwd=tmp_path).stdout.splitlines()[-1].startswith("0 faults")
+    assert here("check", "--data", "p", "--quiet", cwd=tmp_path).stdout.splitlines()[-1].startswith("0 faults")
     assert records(tmp_path / "runs") == size
 
 
-def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, command: Command) -> None:
+def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, here: Command) -> None:
     chexpert = sorted((phantom / "chexpert").rglob("view1_frontal.jpg"))
     train = next(path for path in chexpert if "/train/" in str(path))
     valid = next(path for path in chexpert if "/valid/" in str(path))
@@ -51,7 +51,7 @@ def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, c
     next((phantom / "brax").rglob("*.png")).unlink()
     nih.write_bytes(train.read_bytes())
     cut.write_bytes(cut.read_bytes()[:100])
-    done = command("check", "--data", "p", "--json", "--quiet", cwd=tmp_path, code=1)
+    done = here("check", "--data", "p", "--json", "--quiet", cwd=tmp_path, code=1)
     found = [c for c in json.loads(done.stdout) if c["level"] in ("fault", "warning")]
     named = {(c["dataset"], c["what"]): c["level"] for c in found}
     assert named[("chexpert", "identical files in two splits")] == "fault"
@@ -60,26 +60,26 @@ def test_planted_mistakes_are_faults_and_exit_1(phantom: Path, tmp_path: Path, c
     assert any(cut.name in c["found"] for c in found)
 
 
-def test_a_quick_check_opens_no_image(phantom: Path, tmp_path: Path, command: Command) -> None:
+def test_a_quick_check_opens_no_image(phantom: Path, tmp_path: Path, here: Command) -> None:
     for path in (phantom / "nih").rglob("*.png"):
         path.write_bytes(b"no image")
-    said = command("check", "--data", "p", "--quick", cwd=tmp_path).stdout
+    said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
     assert "not opened (--quick)" in said
     assert not (tmp_path / "runs").exists()
-    assert "BAD  nih: unreadable images" in command("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
+    assert "BAD  nih: unreadable images" in here("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
 
 
-def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: Path, command: Command) -> None:
+def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: Path, here: Command) -> None:
     entries = phantom / "nih" / "Data_Entry_2017_v2020.csv"
     entries.write_text(entries.read_text().replace("View Position", "Position"))
-    said = command("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
+    said = here("check", "--data", "p", "--quiet", cwd=tmp_path, code=1).stdout
     assert "BAD  nih: refused: no column 'View Position'" in said
     assert "ok   vindr: images: " in said
 
 
-def test_a_warning_alone_is_no_failure(phantom: Path, tmp_path: Path, command: Command) -> None:
+def test_a_warning_alone_is_no_failure(phantom: Path, tmp_path: Path, here: Command) -> None:
     brax = phantom / "brax" / "master_spreadsheet_update.csv"
     brax.write_text(brax.read_text().replace("StudyDate", "Date"))
-    said = command("check", "--data", "p", "--quick", cwd=tmp_path).stdout
+    said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
     assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, without 'StudyDate'" in said
     assert said.splitlines()[-1] == "0 faults, 1 warning"

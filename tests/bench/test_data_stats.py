@@ -29,8 +29,8 @@ def as_real(phantoms: Path, target: Path) -> Path:
     return target / "data"
 
 
-def test_the_text_names_every_cohort_and_balances(phantoms: Path, command: Command, tmp_path: Path) -> None:
-    said = command("data", "stats", "--data", str(phantoms), "--quiet", cwd=tmp_path).stdout
+def test_the_text_names_every_cohort_and_balances(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    said = here("data", "stats", "--data", str(phantoms), "--quiet", cwd=tmp_path).stdout
     for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
         assert f"{name}: 0 shared patients" in said
     for part in ("Images: from found to used", "Findings:", "Unsaid:", "Together:", "Who:", "Splits", "Pixels:"):
@@ -38,8 +38,8 @@ def test_the_text_names_every_cohort_and_balances(phantoms: Path, command: Comma
     assert not list(tmp_path.iterdir())
 
 
-def test_programs_read_the_same_numbers(phantoms: Path, command: Command, tmp_path: Path) -> None:
-    told = json.loads(command("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
+def test_programs_read_the_same_numbers(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    told = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
     assert told["schema"] == 1
     assert told["failed"] == {}
     for one in told["cohorts"]:
@@ -51,21 +51,21 @@ def test_programs_read_the_same_numbers(phantoms: Path, command: Command, tmp_pa
         assert len(one["findings"]) == 9
 
 
-def test_tables_are_enough_without_images(phantoms: Path, command: Command, tmp_path: Path) -> None:
+def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     for image in data.rglob("*.png"):
         image.unlink()
-    said = command("data", "stats", "--data", "data", "--no-images", "--html", "a/page.html", cwd=tmp_path).stdout
+    said = here("data", "stats", "--data", "data", "--no-images", "--html", "a/page.html", cwd=tmp_path).stdout
     assert "- absent" not in said
     assert "Pixels" not in said
     page = (tmp_path / "a" / "page.html").read_text()
     assert "from tables alone" in page
     assert "<img" not in page
-    assert "no image is left" in command("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
+    assert "no image is left" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
 
-def test_a_page_shows_pictures_of_phantoms(phantoms: Path, command: Command, tmp_path: Path) -> None:
-    command("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
+def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    here("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text()
     assert page.count("<figure><img") == 72  # twelve of each
     variants = len(re.findall(r"<td><img", page))
@@ -74,30 +74,30 @@ def test_a_page_shows_pictures_of_phantoms(phantoms: Path, command: Command, tmp
 
 
 def test_pictures_of_patients_are_shown_only_when_asked_for_and_the_page_then_says_so(
-    phantoms: Path, command: Command, tmp_path: Path
+    phantoms: Path, here: Command, tmp_path: Path
 ) -> None:
     as_real(phantoms, tmp_path)
-    command("data", "stats", "--data", "data", "--html", "page.html", "--quiet", cwd=tmp_path)
+    here("data", "stats", "--data", "data", "--html", "page.html", "--quiet", cwd=tmp_path)
     assert "<img" not in (tmp_path / "page.html").read_text()
-    command("data", "stats", "--data", "data", "--html", "page.html", "--with-images", "--quiet", cwd=tmp_path)
+    here("data", "stats", "--data", "data", "--html", "page.html", "--with-images", "--quiet", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text()
     assert "<img" in page
     assert "forbid publishing it" in page
 
 
-def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, command: Command, tmp_path: Path) -> None:
+def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     (data / "mimic").mkdir()
-    done = command("data", "stats", "--data", "data", "--html", "page.html", "--no-images", cwd=tmp_path, code=1)
+    done = here("data", "stats", "--data", "data", "--html", "page.html", "--no-images", cwd=tmp_path, code=1)
     assert "error: mimic: " in done.stderr
     assert "nih: 0 shared patients" in done.stdout
     assert "mimic could not be read" in (tmp_path / "page.html").read_text()
 
 
-def test_contradictory_options_and_missing_data_are_refused(command: Command, tmp_path: Path) -> None:
-    said = command("data", "stats", "--no-images", "--with-images", cwd=tmp_path, code=2).stderr
+def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_path: Path) -> None:
+    said = here("data", "stats", "--no-images", "--with-images", cwd=tmp_path, code=2).stderr
     assert said.startswith("error: --no-images and --with-images")
-    assert "no such file or folder" in command("data", "stats", "--data", "nowhere", cwd=tmp_path, code=2).stderr
+    assert "no such file or folder" in here("data", "stats", "--data", "nowhere", cwd=tmp_path, code=2).stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -118,13 +118,13 @@ def test_the_words_below_a_picture_are_what_is_present_or_uncertain_and_unmapped
     assert caption(cohort(), row) == words
 
 
-def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, command: Command, tmp_path: Path) -> None:
+def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, here: Command, tmp_path: Path) -> None:
     (tmp_path / "grid.yaml").write_text(
         "evaluate_on: [mimic]\nsplit: {train: 0.6, val: 0.2, test: 0.2}\nbase: {train_on: chexpert, architecture: resnet18, "
         "optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64, space: chexpert-5}\n"
     )
     asked = ("--data", str(phantoms), "--no-images", "--quiet", "--grid", "grid.yaml")
-    said = command("data", "stats", *asked, cwd=tmp_path).stdout
+    said = here("data", "stats", *asked, cwd=tmp_path).stdout
     assert "(train 0.6, val 0.2, test 0.2)" in said
     assert "its shares: of this grid" in said
     assert "Pneumonia" not in said

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit, logit
 
-from bench.average import cost_of, derive_one, logit_of_mean, seen
-from bench.derive import Derived, derived_runs, lacks, waits_for
+from bench.average import cost_of, derive_one, seen
+from bench.derive import Derived, derived_runs, lacks, logit_of_mean, waits_for
 from bench.grid import Grid
 from bench.job import DerivedJob
 from bench.plan import Plan, make_plan
@@ -119,7 +119,7 @@ def named(plan: Plan, name: str) -> Derived:
 
 def scores(folder: Path, run_id: str) -> dict[str, pd.DataFrame]:
     at = folder / "runs" / "scores" / run_id
-    return {p.stem: pd.read_parquet(p).drop(columns="run_id") for p in at.glob("*.parquet") if p.stem != "shortcut"}
+    return {p.stem: pd.read_parquet(p).drop(columns="run_id") for p in at.glob("*.parquet") if "source" not in p.stem}
 
 
 @pytest.mark.grid

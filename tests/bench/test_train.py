@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.config import RunConfig, Schedule
-from bench.data import Examples, Feed, probe_rows
+from bench.data import Examples, probe_rows
+from bench.feed import Feed
 from bench.models import build
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone

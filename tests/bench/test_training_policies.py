@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from test_train import CPU, K, a_cohort, a_run, train
 from torch import Tensor, nn
 
@@ -207,6 +208,9 @@ class Offset(nn.Module):
 
     def weight(self, place_N: Tensor) -> Tensor:
         return torch.tensor(float(len(place_N)))
+
+    def learns(self) -> NDArray[np.bool_]:
+        return np.ones(28, bool)
 
     def after_step(self) -> None:
         with torch.no_grad():

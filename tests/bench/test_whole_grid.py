@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from disturbed import wait_for
 
 from bench.store import Store, short_hash, table_facts
 
@@ -117,15 +118,6 @@ def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-
-
-def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[bytes]") -> None:
-    for _ in range(3000):
-        if any((folder / "runs").glob(pattern)):
-            return
-        assert process.poll() is None, "the grid ended before it could be killed"
-        time.sleep(0.05)
-    raise AssertionError(f"no {pattern} after 150 s")
 
 
 @pytest.mark.parametrize("moment", ["*/*/last.pt", "*/*/predictions/nih.parquet"])
@@ -237,6 +229,7 @@ def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(finished: Path,
     (tmp_path / "runs").mkdir()
     shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
     arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
     process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wait_for("*/*/run.json", tmp_path, process)
     process.send_signal(signal.SIGINT)

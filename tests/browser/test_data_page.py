@@ -3,10 +3,8 @@
 import pytest
 
 from reports.datapage import render
-from tests.browser.test_in_chromium import CONTRAST, Visit, browser
+from tests.browser.visit import CONTRAST, Visit
 from tests.reports.test_datapage import PAGES
-
-__all__ = ["browser"]
 
 pytestmark = pytest.mark.browser
 ON_COLOUR = ("text.n4", "text.n5", "text.n6", "text.n7")  # numbers on a cell of the heat map, not on paper

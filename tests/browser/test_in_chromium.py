@@ -1,60 +1,12 @@
 """The page in a real browser: silent console, nothing requested, usable at 360 and 1440 px, with and without scripts."""
 
-import os
-import shutil
-from pathlib import Path
-
 import pytest
 
 from reports.page import render
+from tests.browser.visit import CONTRAST, Visit, wait_until
 from tests.reports.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-CONTRAST = """() => {
-  const parse = c => c.match(/[\\d.]+/g).map(Number);
-  const lum = ([r, g, b]) => [r, g, b].map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
-  const back = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0) return c; } return [255, 255, 255]; };
-  const low = new Set();
-  for (const e of document.querySelectorAll('body *')) {
-    if (![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) || !e.getClientRects().length || e.closest('.skip, .vh, .js-plotly-plot, script')) continue;
-    const style = getComputedStyle(e), a = lum(parse(e instanceof SVGElement ? style.fill : style.color)), b = lum(back(e));
-    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-    if (ratio < 4.5) low.add(`${e.tagName}.${e.getAttribute('class')} ${e.textContent.trim().slice(0, 30)} ${ratio.toFixed(2)}`);
-  }
-  return [...low];
-}"""
-
-
-def chromium():
-    """Return where Chromium is, or None."""
-    return (
-        os.environ.get("UNSEEN_CHROMIUM")
-        or shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = chromium()
-    if not path:
-        pytest.skip("no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=path, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +21,6 @@ def pages(tmp_path_factory):
     for name, asked in states.items():
         (folder / f"{name}.html").write_text(render(tables(asked)), encoding="utf-8")
     return folder
-
-
-class Visit:
-    """An open page that remembers what it said and asked for."""
-
-    def __init__(self, browser, file: Path, width=1440, height=900, **options):
-        self.context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        self.page = self.context.new_page()
-        self.said, self.asked = [], []
-        self.page.on("console", lambda m: self.said.append(m.text))
-        self.page.on("pageerror", lambda e: self.said.append(str(e)))
-        self.page.on("request", lambda r: self.asked.append(r.url))
-        self.page.goto(file.as_uri())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
-
-    def draw(self):
-        self.page.evaluate("charts.all()")
 
 
 @pytest.mark.parametrize("name", ["many", "phantom", "one", "hostile"])
@@ -124,7 +54,7 @@ def test_the_ranking_starts_on_the_first_screen(browser, pages):
 def test_without_scripts_text_ranking_and_heat_map_are_there(browser, pages):
     with Visit(browser, pages / "many.html", java_script_enabled=False) as visit:
         assert visit.page.locator("#rank tr.row").count() == 25
-        assert visit.page.locator(".heat tbody tr").count() == 24
+        assert visit.page.locator("#hospitals .heat tbody tr").count() == 24
         assert visit.page.locator("#tools").is_hidden()
         visit.page.locator("details.run summary").first.click()
         assert visit.page.locator("details.run[open] table").first.is_visible()
@@ -133,14 +63,14 @@ def test_without_scripts_text_ranking_and_heat_map_are_there(browser, pages):
 def test_sorting_keeps_groups_named_and_missing_values_last(browser, pages):
     with Visit(browser, pages / "many.html") as visit:
         page = visit.page
-        page.click('[data-sort="4"]')
+        page.click('[data-sort="gap"]')
         gaps = [float(g.replace("−", "-")) for g in page.locator("#rank tr.row td.c-gap .v").all_inner_texts()]
         assert gaps == sorted(gaps)
         assert page.locator("th[aria-sort=ascending]").inner_text().startswith("Gap")
         assert page.locator("#rank tr.row .gq").first.is_visible()
-        page.click('[data-sort="4"]')
+        page.click('[data-sort="gap"]')
         assert page.locator("th[aria-sort=descending]").count() == 1
-        page.click('[data-sort="0"]')
+        page.click('[data-sort="rank"]')
         assert page.locator("#rank tr.grp").first.is_visible()
 
 
@@ -161,7 +91,9 @@ def test_the_address_keeps_the_view_and_drops_what_it_does_not_know(browser, pag
         visit.page.goto(url)
         assert visit.page.locator("#status").inner_text() == shown
         visit.page.goto("about:blank")
-        visit.page.goto((pages / "many.html").as_uri() + "#sort=99&f-loss=<b>x</b>")
+        visit.page.goto(
+            (pages / "many.html").as_uri() + "#sort=99&loss=<b>x</b>&pin=<img>,zz&columns=&at=nowhere&run=1"
+        )
         assert visit.page.locator("#status").inner_text() == "24 of 24 runs."
         assert visit.said == []
 
@@ -177,12 +109,48 @@ def test_a_run_opens_in_a_drawer_and_escape_brings_the_focus_back(browser, pages
         assert visit.page.locator("details.run .rd").count() == 25
 
 
+def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_command(browser, pages):
+    with Visit(browser, pages / "many.html") as visit:
+        visit.page.locator("#rank .c-run a").first.click()
+        visit.page.wait_for_selector("#drawer .panels")
+        heads = visit.page.locator("#drawer-body h3").all_inner_texts()
+        for head in (
+            "AUROC by finding and hospital",
+            "Right and wrong calls",
+            "Subgroups: macro AUROC",
+            "Make it again",
+        ):
+            assert head in heads
+        assert "ROC and precision-recall curves" in heads
+        assert visit.page.locator("#drawer .curves svg[aria-label^='ROC curves, Edema']").count() == 1
+        assert visit.page.locator("#drawer .curves .cv-home").count() == 20
+        assert visit.page.locator("#drawer").evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert visit.said == []
+
+
+def test_beyond_forty_runs_the_drawer_unpacks_what_it_shows(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(render(tables(Invented(runs=44, name="<b>&amp;"))), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        assert visit.page.locator("details.run .rd").count() == 0
+        link = visit.page.locator("#rank .c-run a").first
+        link.click()
+        visit.page.wait_for_selector("#drawer table")
+        assert visit.page.locator("#drawer h2").inner_text().startswith("<b>&amp;")
+        visit.page.keyboard.press("Escape")
+        assert visit.page.locator("details.run .rd").count() == 1
+        visit.page.locator("details.run summary").nth(5).click()
+        visit.page.wait_for_selector("details.run[open] table")
+        assert visit.said == []
+
+
 def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
     with Visit(browser, pages / "hostile.html") as visit:
         visit.page.evaluate(
             "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
         )
         for kind in ("csv", "md", "tex"):
+            visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')
         csv, markdown, tex = visit.page.evaluate("copied")
         assert csv.splitlines()[0].startswith("rank,group,run,what,Home,Home low,Home high")
@@ -201,6 +169,7 @@ def test_a_cell_that_begins_like_a_formula_is_quoted_in_csv(browser, tmp_path):
         visit.page.evaluate(
             "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
         )
+        visit.page.click("summary:text-is('Copy')")
         visit.page.click('[data-copy="csv"]')
         assert ",'=cmd" in visit.page.evaluate("copied")[0]
 
@@ -213,9 +182,7 @@ def test_the_theme_button_changes_the_page_and_redraws_its_charts(browser, pages
         visit.page.click("#theme")
         assert visit.page.locator("#theme").inner_text() == "Theme: dark"
         assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
-        visit.page.wait_for_function(
-            "document.querySelector('#c-home .xtick text')?.style.fill === 'rgb(149, 155, 162)'"
-        )
+        wait_until(visit.page, "document.querySelector('#c-home .xtick text')?.style.fill === 'rgb(149, 155, 162)'")
         assert visit.said == []
 
 
@@ -225,3 +192,29 @@ def test_a_printed_page_keeps_the_banner_and_drops_the_controls(browser, pages):
         assert visit.page.locator(".banner").is_visible()
         assert visit.page.locator("#tools").is_hidden()
         assert visit.page.locator("#theme").is_hidden()
+
+
+def test_copied_latex_and_markdown_escape_what_would_be_markup_and_part_the_groups(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(
+        render(tables(Invented(runs=6, name="a_b & 50 % {x} ~ ^ \\c $1 #2 | *d* <e>\n`f`"))), encoding="utf-8"
+    )
+    with Visit(browser, file) as visit:
+        visit.page.evaluate(
+            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
+        )
+        for kind in ("tex", "md"):
+            visit.page.click("summary:text-is('Copy')")
+            visit.page.click(f'[data-copy="{kind}"]')
+        tex, markdown = visit.page.evaluate("copied")
+    name = r"a\_b \& 50 \% \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{}c \$1 \#2 | *d* $<$e$>$ `f`"
+    rows = [line for line in tex.splitlines() if line.endswith(r"\\")]
+    assert all(name in row for row in rows[1:])
+    assert len(rows) == 7
+    groups = [row.split(" & ")[1] for row in rows[1:]]
+    assert tex.count(r"\midrule") == len(set(groups))  # one below the head, one between any two groups
+    assert all("[0." in row for row in rows[1:])
+    lines = markdown.splitlines()
+    assert r"a\_b & 50 % {x} ~ ^ \\c $1 #2 \| \*d\* \<e\> \`f\`" in lines[2]
+    assert len(lines) == 8
+    assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1

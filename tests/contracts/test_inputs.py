@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bench.config import RunConfig
-from bench.data import Examples, Feed
+from bench.data import Examples
+from bench.feed import Feed
 from bench.intensity import learn
 from bench.objective import Objective, teaching
 from bench.ops import geometry, input_size, learnt_op

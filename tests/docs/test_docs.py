@@ -40,7 +40,7 @@ def test_every_command_in_the_documents_is_understood(document: str, words: list
     while hasattr(command, "commands"):
         command = command.commands[words[0]]
         words = words[1:]
-    known = {option for parameter in command.params for option in parameter.opts}
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.partition("=")[0] for word in words if word.startswith("-")}
     assert used <= known, f"{document}: {used - known}"
 
@@ -102,7 +102,7 @@ def test_every_file_named_in_the_architecture_exists() -> None:
     tree = text.split("## 2. Files")[1].split("## 3.")[0]
     there = [
         path.as_posix()
-        for part in ("bench", "harmonize", "reports", "grids", "benchmarks")
+        for part in ("bench", "harmonize", "reports", "grids", "benchmarks", "docs")
         for path in (ROOT / part).rglob("*")
     ]
     there += [path.as_posix() for path in ROOT.iterdir()]

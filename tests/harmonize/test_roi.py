@@ -94,7 +94,7 @@ def test_the_region_is_cut_before_the_image_is_resized() -> None:
 
 def test_a_key_names_the_region_and_stays_as_it_was_without_one() -> None:
     assert Geometry(224).key == "224-squash"
-    assert Geometry(224, "letterbox", (2.0, 8)).key == "224-letterbox-clahe2x8"
+    assert Geometry(224, "letterbox", (2.0, 8)).key == "224-letterbox-from1-clahe2x8"
     assert Geometry(224, region=("roi", 0.9)).key == "224-squash-roi0.9"
     assert Geometry(224, "squash", (2.0, 8), ("adaptive_roi", 0.1)).key == "224-squash-clahe2x8-adaptive_roi0.1"
 

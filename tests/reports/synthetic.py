@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.tables import SCHEMAS, Tables
+from reports.schemas import SCHEMAS
+from reports.tables import Tables
+from tests.reports import invented_more
 
 FINDINGS = (
     "No Finding", "Cardiomegaly", "Atelectasis", "Consolidation", "Pleural Effusion",
@@ -67,7 +69,8 @@ def tables(asked: Invented | None = None) -> Tables:
         group = 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1
         rows["ranks"].append({
             "run_id": run_id, "mean_rank": k + 1.3, "rank_low": max(1, k - 2), "rank_high": min(len(order), k + 4),
-            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4,
+            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4, "all_low": macro[run_id]["away"] - 0.03 * want.noise,
+            "all_high": macro[run_id]["away"] + 0.03 * want.noise,
         })  # fmt: skip
     for key in (*others, "away") if others else ():
         losses = [macro[r]["home"] - macro[r][key] for r in order]
@@ -78,9 +81,16 @@ def tables(asked: Invented | None = None) -> Tables:
             better = sum(v + 0.02 * want.noise < 0 for v in losses)
             rows["mean_gaps"].append({
                 "dataset": key, "value": mean, "low": mean - half, "high": mean + half, "num_runs": len(losses),
-                "num_worse": worse, "num_better": better,
+                "num_worse": worse, "num_better": better, "all_low": mean - 1.4 * half, "all_high": mean + 1.4 * half,
             })  # fmt: skip
+    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], order)
+    rows["curves"] = invented_more.curves(rows["scores"])
+    rows["confusion"] = invented_more.confusion(rows["scores"])
+    rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
     _cohorts(want, rows, prevalence)
+    _budgets(rows, order, macro)
+    rows["cooccurrence"] = invented_more.cooccurrence(prevalence, home)
+    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["away"] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
@@ -91,6 +101,31 @@ def tables(asked: Invented | None = None) -> Tables:
         "datasets": {k: {"title": PLACES[k][0], "place": PLACES[k][1]} for k in want.hospitals},
     }  # fmt: skip
     return Tables(meta, frames)
+
+
+def _budgets(rows: dict[str, list[dict[str, Any]]], order: list[str], macro: dict[str, dict[str, float]]) -> None:
+    """Invent who is beaten by nobody cheaper, in order of the AUROC away, and how far training had come by when."""
+    macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
+    for k, run_id in enumerate(order):
+        on_front = all(macs[run_id] < macs[better] for better in order[:k])
+        numbers = {
+            "amount": macs[run_id],
+            "on_front": on_front,
+            "p_front": 0.3,
+            "gain": 0.01,
+            "gain_low": -0.01,
+            "gain_high": 0.03,
+        }
+        rows["frontier"].append({"run_id": run_id, "cost": "macs", **numbers})
+    for run_id in order:
+        own = [row for row in rows["history"] if row["run_id"] == run_id]
+        best = 0.0
+        for epoch, row in enumerate(own, start=1):
+            best = max(best, row["val_auroc"])
+            rows["anytime"].append({
+                "run_id": run_id, "device": "cpu (2 threads)", "epoch": epoch, "hours": 0.01 * epoch, "auroc": row["val_auroc"],
+                "reached": best, "on_front": run_id == order[0],
+            })  # fmt: skip
 
 
 def _notes(want: Invented) -> list[str]:
@@ -123,8 +158,8 @@ def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
         "run_id": run_id, "kind": "run", "of": "", "name": name, "architecture": name.lower(), "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
         "optimizer": recipe if recipe in ("sam", "lion") else "adamw", "loss": "focal" if recipe == "focal" else "bce",
         "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
-        "seed": i % 2, "what": what, "state": "failed" if failed else "done",
-        "reason": "the loss was not finite at step 40 of epoch 1" if failed else "", "epochs": want.epochs,
+        "corpus": "in1k", "weights_licence": "apache-2.0" if i else "cc-by-nc-4.0", "train_on": want.hospitals[0], "seed": i % 2, "what": what, "state": "failed" if failed else "done",
+        "reason": "the loss was not finite at step 40 of epoch 1" if failed else "", "remark": "", "epochs": want.epochs,
         "best_epoch": 3 + i % 3, "gradient_evaluations": 600.0, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
         "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
         "commit": "0123abc", "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6", "device": "cpu (2 threads)",
@@ -163,8 +198,8 @@ def _score(
         "image_size": 224,
     })  # fmt: skip
     for control, value in (("none", 0.86 + 0.05 * reliance), ("shuffled", 0.17)):
-        rows["shortcut"].append({
-            "run_id": run_id, "control": control, "metric": "balanced_accuracy", "value": value, "low": value - 0.03,
+        rows["sources"].append({
+            "run_id": run_id, "probe": "features", "control": control, "shots": 0, "metric": "balanced_accuracy", "value": value, "low": value - 0.03,
             "high": min(1.0, value + 0.03), "chance": 1 / len(want.hospitals), "num_sources": len(want.hospitals), "n": 600,
         })  # fmt: skip
     for e in range(1, want.epochs + 1):

@@ -9,7 +9,6 @@ from reports import charts, svg
 from reports.board import read
 from reports.headline import Estimate
 from reports.page import ORDER
-from reports.sections.cost import pareto
 from reports.sections.hospitals import step
 from reports.sections.shortcuts import spearman
 from tests.reports.synthetic import Invented, tables
@@ -55,19 +54,6 @@ def test_a_swarm_keeps_every_value_at_its_place_and_neighbours_apart():
 
 def test_colour_steps_are_two_hundredths_of_auroc_and_a_gain_is_the_lightest():
     assert [step(v) for v in (-0.1, 0.0, 0.019, 0.021, 0.159, 0.5)] == [0, 0, 0, 1, 7, 7]
-
-
-def test_a_run_is_on_the_front_unless_another_is_cheaper_and_better():
-    board = read(tables(Invented(runs=24)))
-    front = {r.id for r in pareto(board.ranked)}
-    for run in board.ranked:
-        beaten = any(
-            o.quantity("macs") <= run.quantity("macs")
-            and o.away.value >= run.away.value
-            and (o.quantity("macs"), o.away.value) != (run.quantity("macs"), run.away.value)
-            for o in board.ranked
-        )
-        assert (run.id in front) == (not beaten)
 
 
 def test_spearman_equals_scipy_and_its_interval_holds_it():

@@ -5,7 +5,8 @@ import pandas as pd
 import synthetic
 
 from reports.page import render
-from reports.tables import SCHEMAS, Tables
+from reports.schemas import SCHEMAS
+from reports.tables import Tables
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -61,6 +62,22 @@ def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
     assert "nothing is claimed about which choice matters" in page(ablation=frame("ablation", effect), surrogate=poor)
 
 
+def test_what_the_model_adds_for_each_level_is_drawn_where_it_predicts_anything() -> None:
+    effect = frame("ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004))
+    good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24))
+    single = frame(
+        "factor_shap", *(("auroc", "loss", level, f"r{k}", shap) for k, (level, shap) in enumerate(
+            [("bce", 0.02), ("bce", 0.01), ("focal", -0.015), (HOSTILE, -0.02)]))
+    )  # fmt: skip
+    shown = page(ablation=effect, surrogate=good, factor_shap=single)
+    figure = shown[shown.index("SHAP values of loss bce") :]
+    assert figure.index(">loss bce<") < figure.index(">loss focal<")
+    assert "It explains the model, not the networks" in shown
+    assert HOSTILE not in shown
+    none = page(ablation=effect, surrogate=good)
+    assert "It explains the model" not in none
+
+
 def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     found = frame(
@@ -69,15 +86,31 @@ def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
     cells = frame("mappings", (run_id, "nih", "broad", HOSTILE, 0.73, 0.7, 0.76, 300, 39))
     text = page(reversals=found, mappings=cells)
     assert "Another reading of the labels moves no run by more than .019, and reverses 1 of 6 pairs of runs" in text
-    assert 'href="#mappings"' in text
+    assert 'id="mappings"' in text
     assert HOSTILE not in text
     assert 'id="mappings"' not in page()
 
 
 def test_an_audit_says_what_choosing_the_epoch_by_the_test_split_would_add() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
-    rows = [(run_id, "best_val", 2, 0.71, 0.0), (run_id, "last", 3, 0.72, 0.01), (run_id, "oracle", 1, 0.74, 0.03)]
+    rows = [
+        (run_id, "best_val", 2, 0.75, 0.71, 0.0),
+        (run_id, "last", 3, 0.73, 0.72, 0.01),
+        (run_id, "oracle", 1, 0.7, 0.74, 0.03),
+    ]
     text = page(epochs=frame("epochs", *rows))
     assert "Had the test split chosen the epoch" in text
+    assert "Optimism" in text
     assert "+.030" in text
+    assert "schedule: {audit: true}" not in text
     assert "Had the test split chosen the epoch" not in page()
+
+
+def test_without_an_audit_the_last_epoch_is_held_against_the_best_and_the_page_says_how_to_learn_more() -> None:
+    run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
+    rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]
+    text = page(epochs=frame("epochs", *rows))
+    assert "The last epoch against the best at home" in text
+    assert "<td>+.020</td>" in text
+    assert "schedule: {audit: true}" in text
+    assert "Had the test split chosen the epoch" not in text

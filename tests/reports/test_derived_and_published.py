@@ -7,7 +7,8 @@ import pytest
 
 from reports import board
 from reports.page import render
-from reports.tables import SCHEMAS, Tables
+from reports.schemas import SCHEMAS
+from reports.tables import Tables
 from tests.reports.synthetic import Invented, tables
 
 

@@ -3,10 +3,11 @@
 import pandas as pd
 import synthetic
 
-from reports import gap_sentences
+from reports import gap_sentences, group_sentences
 from reports.headline import Estimate
 from reports.page import render
-from reports.tables import SCHEMAS, SCORES, Tables
+from reports.schemas import SCHEMAS, SCORES
+from reports.tables import Tables
 
 HOSTILE = "<script>alert(1)</script>"
 SMALL = synthetic.tables(synthetic.Invented(runs=5))
@@ -20,7 +21,24 @@ def page(**rows: list[tuple[object, ...]]) -> str:
 
 
 def part(run: str, dataset: str, metric: str, name: str, value: float, reason: str = "") -> tuple[object, ...]:
-    return (run, dataset, metric, "macro", name, value, value - 0.01, value + 0.01, reason, NAN, NAN, NAN, 9)
+    return (
+        run,
+        dataset,
+        metric,
+        "macro",
+        name,
+        value,
+        value - 0.01,
+        value + 0.01,
+        reason,
+        NAN,
+        NAN,
+        NAN,
+        9,
+        NAN,
+        NAN,
+        NAN,
+    )
 
 
 def decomposition() -> list[tuple[object, ...]]:
@@ -49,7 +67,7 @@ def subgroup(
 
 
 def test_without_their_tables_the_sections_are_not_there() -> None:
-    text = page()
+    text = page(subgroups=[])
     assert not any(f'id="{key}"' in text for key in ("parts", "groups", "expected"))
 
 
@@ -63,9 +81,43 @@ def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_kno
     assert "gap .080 [.070, .090]: case mix −.020, remainder .100" in text
 
 
+def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_stand_in() -> None:
+    def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
+        return (run, "away", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
+
+    rows = [row for row in decomposition() if row[4] != "labels" or row[1:3] != ("away", "auroc")]
+    text = page(decomposition=[*rows, *(labels(run, "strict mapping away", -0.004, 0.02, 1.0) for run in RUNS)])
+    assert "labels: strict mapping away, −.004 to .020 over all mappings" in text
+    assert "the reading of labels moves what" in text
+    other = page(
+        decomposition=[
+            *rows,
+            *(
+                labels(run, "home judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
+                for run in RUNS
+            ),
+        ]
+    )
+    assert "who reads the labels (of other patients at home) moves what" in other
+
+
 def test_runs_are_held_against_the_line_of_the_others() -> None:
     rows = [
-        (run, "away", 0.02 - 0.01 * i, 0.015 - 0.01 * i, 0.025 - 0.01 * i, 0.86, 0.80, 0.78, 0.8117, -0.2071, 5)
+        (
+            run,
+            "away",
+            0.02 - 0.01 * i,
+            0.015 - 0.01 * i,
+            0.025 - 0.01 * i,
+            0.012 - 0.01 * i,
+            0.028 - 0.01 * i,
+            0.86,
+            0.80,
+            0.78,
+            0.8117,
+            -0.2071,
+            5,
+        )
         for i, run in enumerate(RUNS)
     ]
     text = page(robustness=rows)
@@ -97,8 +149,30 @@ def test_groups_are_named_with_their_distance_and_missing_ones_are_a_dash() -> N
     assert "differs by sex in CheXpert (.060" in text
     assert "Largest − least by sex" in text
     assert ".123" in text
-    assert "Sex F age &lt;40" not in text
+    assert "Sex F age &lt;40" in text
+    assert "Missed findings (FNR)" not in text
+    assert "F &lt;40" in text
     assert HOSTILE not in text
+
+
+def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_patients_is_named() -> None:
+    rows = [
+        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"), subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
+        subgroup("nih", "sex", "underdiagnosis_spread", 0.1, 0.05, "No Finding"),
+        subgroup("nih", "sex=F", "fnr", 0.41, 0.4), subgroup("nih", "sex=M", "fnr", 0.4, 0.3), subgroup("nih", "view=AP", "fnr", NAN, NAN),
+        subgroup("nih", "view=PA", "fnr", 0.4, 0.3),
+    ]  # fmt: skip
+    points = [
+        (RUNS[0], "Edema", "f1_max", NAN, NAN, 1.0, 0.0, 1.0, 1, 300),
+        (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),
+    ]
+    text = page(subgroups=rows, operating_points=points)
+    assert "calls F more often healthy than M in NIH-14 (.200 against .100); 1 of 1 distance looked at" in text
+    assert "Missed findings (FNR) by view: NIH-14 PA .400" in text
+    assert "too few patients</text>" in text
+    assert "No threshold for Edema (1 patient with it): a threshold needs 10 patients" in text
+    assert "Pneumonia (30" not in text
 
 
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
@@ -110,7 +184,10 @@ def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
         gap_sentences.beyond_expected([], ["A"], 24, 24),
         gap_sentences.beyond_expected([], [], 0, 1),
         gap_sentences.chosen_by_home(unclear, 0.004),
-        gap_sentences.group_spreads("A", [("NIH", "sex", rest)] * 5),
+        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", rest)] * 5),
+        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", unclear)] * 5),
+        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", unclear, "F", "M", 0.1, 0.09)] * 5),
+        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5),
     ]
     assert said[0].startswith("Whether case mix or the reading of labels plays a part")
     assert said[2] == "A and B read better away than home lets expect"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from reports import data_sentences, sentences
+from reports import data_sentences, gap_sentences, sentences
 from reports.headline import MISSING, Estimate
 from reports.sections.learning import chosen_by, kept
 
@@ -237,14 +237,14 @@ def test_a_clear_rank_correlation_never_says_because():
     assert "lose less" in sentences.association(Estimate(-0.6, -0.8, -0.3), 24, 8, 0.41)
 
 
-def test_calibration_is_called_worse_away_only_where_the_drift_excludes_zero():
-    unclear = sentences.calibration("VGG", "BRAX", UNCLEAR)
+def test_calibration_is_called_worse_away_only_where_the_mean_drift_excludes_zero():
+    unclear = gap_sentences.calibration("VGG", UNCLEAR, [])
     assert unclear.startswith("Whether VGG is further from its word away than at home, the data cannot tell")
-    assert sentences.calibration("VGG", "BRAX", CLEAR) == (
-        "VGG is further from its word at BRAX than at home: ECE +.061 [.050, .072]"
+    assert gap_sentences.calibration("VGG", CLEAR, [("NIH", 0.02), ("BRAX", 0.1)]) == (
+        "VGG is further from its word away than at home: ECE +.061 [.050, .072] on average, +.100 at BRAX, the largest measured"
     )
-    assert "nearer to its word at every hospital away, even BRAX, than" in sentences.calibration("VGG", "BRAX", GAIN)
-    assert "could not be compared" in sentences.calibration("VGG", "", MISSING)
+    assert "nearer to its word away" in gap_sentences.calibration("VGG", GAIN, [("NIH", -0.1)])
+    assert "could not be compared" in gap_sentences.calibration("VGG", MISSING, [])
 
 
 def test_no_sentence_overclaims_or_shows_a_missing_number():

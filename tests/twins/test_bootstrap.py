@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import bootstrap, calibration, metrics
-from bench.scoring.calibration import ERRORS
-from bench.scoring.resamples import Resamples
+from bench.scoring import bootstrap, calibration, judging, metrics
+from bench.scoring.calibration import ERRORS, Judged
+from bench.scoring.resamples import LANES, Resamples
 
 
 def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,18 +69,32 @@ def test_calibration_metrics_equal_the_loop() -> None:
     patient, label, score = cohort(2)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = bootstrap.calibration_metrics(resamples, label, prob)
+    found = judging.calibration_metrics(resamples, label, prob)
     assert set(found) == set(ERRORS)
     for name in ("ece", "mce", "nll", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty"):
         metric = getattr(metrics if name == "brier" else calibration, name)
         np.testing.assert_allclose(found[name], slowly(metric, resamples, label, prob), rtol=0, atol=1e-12)
 
 
+def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> None:
+    patient, label, score = cohort(4)
+    prob = 1 / (1 + np.exp(-score.astype(np.float64)))
+    resamples = Resamples.draw(patient, 150, "twin")
+    every = judging.calibration_metrics(resamples, label, prob)
+    for k in range(label.shape[1]):
+        rows = bootstrap.taking_part(label, k)
+        own = resamples.patient[rows], label[rows, k], Judged.of(prob[rows, k], 15)
+        num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
+        found = judging.headline_errors(resamples.beyond(LANES), *own, 15, num_B)
+        for name, drawn in found.items():
+            np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
+
+
 def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() -> None:
     patient, label, score = cohort(5, distinct=10)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = bootstrap.calibration_metrics(resamples, label, prob)["ace"]
+    found = judging.calibration_metrics(resamples, label, prob)["ace"]
     for column in range(3):
         rows = np.flatnonzero(label[:, column] >= 0)
         where = calibration.equal_mass_bin_of(prob[rows, column])

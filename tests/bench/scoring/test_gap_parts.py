@@ -1,5 +1,7 @@
 """What a gap is made of, against causes that were planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +13,10 @@ from bench.scoring.alike import case_mix_factor, effective_numbers, prevalence_f
 from bench.scoring.background import Background
 from bench.scoring.calibration import bin_of
 from bench.scoring.parts import Part, Settings
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.score import RunScores, score_run
-from bench.scoring.weighted import Binned, Ranked
+from bench.scoring.weighted import Factors, Ranked, Reweighted
 
 QUICK = Settings(num_resamples=100)
 
@@ -38,6 +41,17 @@ def part(
     known = background(female, draw.integers(40, 60, num))
     return Part(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
                 background=known)  # fmt: skip
+
+
+def reweighted(
+    resamples: Resamples, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
+) -> Reweighted:  # fmt: skip
+    """Return the metrics of all replicates when labels and groups weigh the same in each; the score, 0 to 1, is a probability."""
+    column = Column.of(resamples.patient, label, score)
+    prob = column.score.astype(np.float64)
+    ranked = Ranked(column, group[column.rows].astype(np.int32), bin_of(prob, 15), column.positive - prob)
+    drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
+    return ranked.reweighted(resamples, Factors.tiled(*drawn), 15)
 
 
 def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
@@ -108,7 +122,8 @@ def test_radiologists_at_home_stand_for_the_labels_only_where_radiologists_label
     read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
     found = scored(part("mined", "all", 3), read, expert=expert)
     labels = parts_of(found, dataset="read").loc["labels"]
-    assert labels["reason"] == "home judged on expert_test"
+    assert labels["reason"] == "home judged by radiologists on other patients (expert_test)"
+    assert labels["paired"] == 0
     assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
     assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
     rows = found.detail["references"]
@@ -129,7 +144,51 @@ def test_another_mapping_of_the_labels_away_is_a_part_of_the_gap() -> None:
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
     assert labels["reason"] == "strict mapping away"
+    assert labels["paired"] == 1
     assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
+
+
+def flipped(there: Part, num: int, **readings: int) -> Part:
+    """Return the part with the labels of its first images turned, and of fewer or more of them under other mappings."""
+
+    def turned(num: int) -> np.ndarray:
+        state = there.state.copy()
+        state[:num] = 1 - state[:num]
+        return state
+
+    known = there.background
+    assert known is not None
+    mapped = {name: turned(num) for name, num in readings.items()}
+    who = Background(known.sex, known.age, known.view, known.device, mapped)
+    return replace(there, state=turned(num), background=who)
+
+
+def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_beside_it() -> None:
+    there = part("there", "all", 3)
+    labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
+    strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
+    broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
+    assert labels["reason"] == "strict mapping away"
+    assert labels["value"] == strict["value"] == labels["most"] > 0
+    assert labels["least"] == broad["least"] < 0
+
+
+def test_a_looser_mapping_is_a_range_and_never_a_part() -> None:
+    found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
+    assert np.isnan(found.loc["labels", "value"])
+    assert found.loc["labels", "reason"] == "default is its closest mapping already"
+    assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
+    assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
+
+
+def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
+    home, there = (part(*place, num=3000) for place in (("home", "test", 1), ("there", "all", 3)))
+    alike = parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400, strict=0))).loc["labels"]
+    changes = [parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400))).loc["labels", "value"],
+               parts_of(scored(flipped(there, 400), home=flipped(home, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
+    assert alike["reason"] == "strict mapping away and at home"
+    assert changes[0] > 0 > changes[1]
+    assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
 
 def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
@@ -154,51 +213,43 @@ def test_too_few_images_like_those_at_home_are_said() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([-1.0, 0.0, 0.5, 2.0]), st.integers(0, 2)),
+        st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.integers(0, 2)),
         min_size=2,
         max_size=30,
     ),
     st.lists(st.floats(0.1, 10), min_size=6, max_size=6),
 )
-def test_weighted_ranks_equal_scikit_learn(rows: list[tuple[int, bool, float, int]], factor: list[float]) -> None:
+def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_bins(
+    rows: list[tuple[int, bool, float, int]], factor: list[float]
+) -> None:
     patient = np.array([row[0] for row in rows], object)
     label = np.array([row[1] for row in rows], np.int8)
     score = np.array([row[2] for row in rows], np.float32)
     group = np.array([2 * row[3] + row[1] for row in rows])
     if not 0 < label.sum() < len(label):
         return
-    weights = np.array(factor)
-    resamples = Resamples.draw(patient, 5, "weighted")
-    ranked = Ranked.of(resamples.patient, label, score, group)
-    assert ranked.metrics(weights) == pytest.approx(
-        (
-            roc_auc_score(label, score, sample_weight=weights[group]),
-            average_precision_score(label, score, sample_weight=weights[group]),
-        )
-    )
-    auroc, auprc = ranked.replicates(resamples, np.repeat(weights[:, None], 5, axis=1))
-    for replicate in range(5):
-        times = resamples.counts(replicate) * weights[group]
-        if times[label == 1].sum() > 0 and times[label == 0].sum() > 0:
-            assert auroc[replicate] == pytest.approx(roc_auc_score(label, score, sample_weight=times))
-            assert auprc[replicate] == pytest.approx(average_precision_score(label, score, sample_weight=times))
-        else:
-            assert np.isnan(auroc[replicate])
-
-
-def test_a_weighted_calibration_error_equals_the_loop_over_bins() -> None:
-    draw = np.random.default_rng(0)
-    prob, label, group = draw.random(200), draw.integers(0, 2, 200), draw.integers(0, 4, 200)
-    resamples = Resamples.draw(np.arange(200).astype(str).astype(object), 3, "ece")
-    binned = Binned.of(resamples, np.arange(200), label, prob, group, 4, 15)
-    factor = np.array([0.5, 1.0, 2.0, 3.0])
-    factor /= factor[group].sum()
-    weight = factor[group]
-    expected = sum(abs((weight * (label - prob))[bin_of(prob, 15) == b].sum()) for b in range(15))
-    value, replicates = binned.ece(factor, np.repeat(factor[:, None], 3, axis=1))
-    assert value == pytest.approx(expected)
-    again = weight * resamples.counts(1) * (label - prob)
-    assert replicates[1] == pytest.approx(sum(abs(again[bin_of(prob, 15) == b].sum()) for b in range(15)))
+    of_label, of_group = np.array(factor[:2]), np.array(factor)
+    drawn = Resamples.draw(patient, 5, "weighted")
+    plain = Resamples.plain(drawn.patient, drawn.num_patients)
+    for resamples in (plain, drawn):
+        found = reweighted(resamples, label, score, group, of_label, of_group)
+        for replicate in range(resamples.num):
+            times = resamples.counts(replicate)
+            ranked = (
+                (found.auroc, of_group[group]),
+                (found.auprc, of_group[group]),
+                (found.auprc_by_label, of_label[label]),
+            )
+            peers = roc_auc_score, average_precision_score, average_precision_score
+            for (ours, weight), peer in zip(ranked, peers, strict=True):
+                if 0 < (times * label).sum() < times.sum():
+                    assert ours[replicate] == pytest.approx(peer(label, score, sample_weight=times * weight))
+                else:
+                    assert np.isnan(ours[replicate])
+            for ours, weight in ((found.ece, of_group[group]), (found.ece_by_label, of_label[label])):
+                excess = times * weight * (label - score.astype(np.float64))
+                where = bin_of(score, 15)
+                assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
 
 
 def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> None:
@@ -212,9 +263,10 @@ def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> Non
     (home, score_home), (away, score) = sample(0.3), sample(0.05)
     totals = [np.bincount(label, minlength=2).astype(float) for label in (home, away)]
     factor = prevalence_factor(*totals)
-    patient = np.arange(40000, dtype=np.int32)
-    _, plain = Ranked.of(patient, away, score, away).metrics(np.ones(2))
-    auroc, weighted = Ranked.of(patient, away, score, away).metrics(factor)
+    resamples = Resamples.plain(np.arange(40000, dtype=np.int32), 40000)
+    auroc, plain, _, weighted, _ = (
+        float(each[0]) for each in reweighted(resamples, away, score, away, factor, np.ones(2))
+    )
     assert plain == pytest.approx(0.337, abs=0.01)
     assert weighted == pytest.approx(0.738, abs=0.01)
     assert weighted == pytest.approx(average_precision_score(home, score_home), abs=0.01)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.scoring.reading import ablation, flat, frontier, metrics
-from reports.tables import SCHEMAS, SCORES
+from bench.config import flat
+from bench.scoring.reading import ablation, frontier, metrics
+from reports.schemas import SCHEMAS, SCORES
 
 
 def scores(values: dict[str, float]) -> pd.DataFrame:
@@ -22,21 +23,22 @@ def test_runs_are_read_in_pairs_from_their_configurations_and_replicates() -> No
     assert set(found) == {"auroc"}
     assert found["auroc"][0] == ["a", "b"]
     configs = {run: flat({"schedule": {"lr": lr}, "seed": 0}) for run, lr in (("a", 1e-3), ("b", 1e-2), ("c", 1e-1))}
-    effects, importance = ablation(configs, found)
+    effects, importance, single = ablation(configs, found)
     (row,) = effects.to_dict("records")
     assert (row["factor"], row["level"], row["reference"], row["num_pairs"]) == ("schedule.lr", "0.01", "0.001", 1)
     assert row["value"] == pytest.approx(0.03)
     assert row["low"] == pytest.approx(0.03)
     assert importance.empty
+    assert single.empty
 
 
 def test_the_frontier_has_a_row_for_each_cost_and_leaves_out_what_has_no_cost() -> None:
     drawn = np.array([[0.8, 0.8], [0.7, 0.9]])
-    costs = {"macs": {"a": 1.0, "b": 2.0}, "train_seconds": {"a": 5.0}}
+    costs = {"macs": {"a": 1.0, "b": 2.0}, "device_hours": {"a": 5.0}}
     table = frontier(costs, ["a", "b"], np.array([0.8, 0.75]), drawn)
     assert list(table.columns) == list(SCHEMAS["frontier"])
     assert table[["run_id", "cost", "on_front", "p_front"]].values.tolist() == [
         ["a", "macs", True, 1.0],
         ["b", "macs", False, 0.5],
-        ["a", "train_seconds", True, 1.0],
+        ["a", "device_hours", True, 1.0],
     ]

@@ -12,7 +12,7 @@ from bench.scoring import metrics
 from bench.scoring.calibration import ece_fast
 from bench.scoring.parts import Part, Settings
 from bench.scoring.score import RunScores, score_run
-from reports.tables import SCHEMAS, SCORES
+from reports.schemas import SCHEMAS, SCORES
 
 FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
 QUICK = Settings(num_resamples=100)

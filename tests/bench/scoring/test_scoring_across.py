@@ -1,10 +1,22 @@
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 
 from bench.scoring.across import mean_gaps, ranks, tie_groups
-from bench.scoring.compare import benjamini_hochberg, between_all, holm, p_value, paired, simultaneous
-from reports.tables import SCHEMAS
+from bench.scoring.compare import (
+    all_pairs,
+    benjamini_hochberg,
+    between_all,
+    holm,
+    p_value,
+    paired,
+    simultaneous,
+    simultaneous_areas,
+)
+from reports.schemas import SCHEMAS
 
 NUM = 1000
 
@@ -155,15 +167,55 @@ def test_simultaneous_intervals_are_wider_than_single_ones_and_hold_all_at_once(
     assert (single_low, single_high) == pytest.approx((-1.96, 1.96), abs=0.1)
 
 
+def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_lie_as_skewed_as_their_replicates() -> None:
+    generator = np.random.default_rng(3)
+    drawn = expit(logit(0.97) + generator.normal(0, 0.9, (10, 2000)))
+    low, high = simultaneous_areas(np.full(10, 0.97), drawn)
+    assert ((low > 0) & (high < 1)).all()
+    assert (0.97 - low > 3 * (high - 0.97)).all()
+    inside = ((drawn > low[:, None]) & (drawn < high[:, None])).all(0).mean()
+    assert inside == pytest.approx(0.95, abs=0.01)
+    plain = simultaneous(np.full(10, 0.6), drawn * 0.01 + 0.59)
+    np.testing.assert_allclose(simultaneous_areas(np.full(10, 0.6), drawn * 0.01 + 0.59), plain, atol=2e-4)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_an_area_of_0_or_1_leaves_all_bounds_on_their_own_scale(edge: float) -> None:
+    drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 100))
+    drawn[1, 5] = edge
+    low, high = simultaneous_areas(np.array([0.6, 0.95, 0.6]), drawn)
+    plain = simultaneous(np.array([0.6, 0.95, 0.6]), drawn)
+    np.testing.assert_array_equal([low, high], np.clip(plain, 0, 1))
+    drawn[2] = np.nan
+    low, high = simultaneous_areas(np.array([0.6, 0.7, np.nan]), drawn)
+    assert np.isnan([low[2], high[2]]).all()
+    assert np.isfinite([low[:2], high[:2]]).all()
+
+
 def test_a_paired_difference_of_a_run_with_itself_is_nothing() -> None:
     replicates = np.random.default_rng(0).normal(0.8, 0.01, NUM)
-    same = paired(0.8, 0.8, replicates, replicates)
+    value = np.array([0.8])
+    same = paired(value, value, replicates[None], replicates[None])
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
-    apart = paired(0.8, 0.7, replicates, replicates - 0.1 + np.random.default_rng(1).normal(0, 0.01, NUM))
+    other = replicates - 0.1 + np.random.default_rng(1).normal(0, 0.01, NUM)
+    apart = paired(value, np.array([0.7]), replicates[None], other[None])
     assert apart.low < apart.value < apart.high
     assert apart.p < 1e-6
     with pytest.raises(ValueError, match="cannot be paired"):
-        paired(0.8, 0.8, replicates, replicates[:10])
+        paired(value, value, replicates[None], replicates[None, :10])
+
+
+def test_all_pairs_have_the_numbers_of_each_pair_alone() -> None:
+    draw = np.random.default_rng(2)
+    value, replicates = draw.normal(size=5), draw.normal(size=(5, 200))
+    value[4], replicates[1, :4], replicates[2] = np.nan, np.nan, replicates[0]
+    replicates[3, :50] = np.nan  # too few are left
+    first, second, found = all_pairs(value, replicates)
+    assert list(zip(first, second, strict=True)) == list(combinations(range(5), 2))
+    for i, (one, two) in enumerate(zip(first, second, strict=True)):
+        alone = paired(value[[one]], value[[two]], replicates[[one]], replicates[[two]])
+        for numbers, expected in zip(found, alone, strict=True):
+            np.testing.assert_allclose(numbers[i], expected[0], rtol=1e-12)
 
 
 def test_too_few_replicates_give_no_p_and_no_group_of_their_own() -> None:

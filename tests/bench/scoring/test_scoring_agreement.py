@@ -7,7 +7,7 @@ from scipy.stats import kendalltau
 from scipy.stats import t as student
 
 from bench.scoring.agreement import agreement, seed_groups, seed_variance, taus
-from reports.tables import SCHEMAS
+from reports.schemas import SCHEMAS
 
 NUM = 500
 COHORTS = ("home", "first", "second", "away")

@@ -20,6 +20,13 @@ def test_the_worked_example_of_two_scores_on_ten_images() -> None:
     assert found.p_of_difference() == pytest.approx(0.6171, abs=1e-4)
 
 
+def test_the_interval_is_that_of_the_logit_by_the_delta_method() -> None:
+    """.8958333 with standard error sqrt(.0108218): logit 2.15176, its error .104028 / (.8958333 x .1041667) = 1.114779."""
+    low, high = areas(LABEL, FIRST[:, None]).interval()
+    assert low.item() == pytest.approx(1 / (1 + math.exp(-(2.15176 - 1.959964 * 1.114779))), abs=1e-5)
+    assert high.item() == pytest.approx(1 / (1 + math.exp(-(2.15176 + 1.959964 * 1.114779))), abs=1e-5)
+
+
 def slowly(label: np.ndarray, score: np.ndarray) -> np.ndarray:
     """Return DeLong's covariance from the matrix of all pairs."""
     pairs = [s[label == 1][:, None] - s[label == 0] for s in score.T]
@@ -87,8 +94,9 @@ def test_bad_input_gives_nan_and_two_that_never_differ_give_one() -> None:
     constant = areas(LABEL, np.zeros((10, 1)))
     assert constant.value.item() == 0.5
     assert constant.covariance.item() == 0
-    low, high = areas(LABEL, FIRST[:, None]).interval()
-    assert 0 < low.item() < 0.8958
-    assert high.item() == 1.0
+    assert [bound.item() for bound in constant.interval()] == [0.5, 0.5]
+    perfect = areas(LABEL, LABEL[:, None].astype(float))
+    assert perfect.value.item() == 1.0
+    assert np.isnan(perfect.interval()).all(), "no logit, no interval"
     with pytest.raises(ValueError, match="1 of 10"):
         areas(LABEL, np.where(FIRST == 0.8, np.nan, FIRST)[:, None])

@@ -1,0 +1,88 @@
+"""How well a heat map lies on a mask: overlap, pointing, energy. No torch.
+
+Shapes: heat [H, W] >= 0 of any scale, mask [H, W] of bool. A map that is zero everywhere overlaps nothing and points nowhere
+(0); its energy lies nowhere (NaN): `empty` counts such maps.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Heat = NDArray[np.floating]
+Mask = NDArray[np.bool_]
+
+THRESHOLDS = (0.3, 0.5, 0.7)  # of the map's maximum
+TOLERANCE = 15 / 224  # of the side: how far beside the mask the hottest point may lie
+
+
+def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
+    """Return IoU and Dice of two masks, 0 where both are empty.
+
+    >>> overlap(np.array([True, True, False]), np.array([False, True, True]))
+    (0.3333333333333333, 0.5)
+    """
+    both, either = int((region & mask).sum()), int((region | mask).sum())
+    return (both / either, 2 * both / (both + either)) if either else (0.0, 0.0)
+
+
+def above(heat: Heat, share: float) -> Mask:
+    """Return where a map reaches a share of its maximum; nowhere in an empty one."""
+    return np.asarray((heat >= share * heat.max()) & (heat > 0))
+
+
+def hottest(heat: Heat, count: int) -> Mask:
+    """Return the `count` hottest pixels of a map, fewer where it is zero beyond; ties at the edge are all in."""
+    if not 0 < count <= heat.size:
+        return np.full(heat.shape, count > 0) & (heat > 0)
+    edge = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
+    return np.asarray((heat >= edge) & (heat > 0))
+
+
+def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
+    """Return the pixels at most `tolerance` of the longer side away from a mask that has a pixel."""
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(distance <= tolerance * max(mask.shape)) & mask.any()
+
+
+def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
+    """Return 1 where the hottest point lies in or near the mask, else 0; of several hottest points, the share that does.
+
+    Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance at 224.
+    """
+    top = heat == heat.max()
+    return float(near(mask, tolerance)[top].mean()) if heat.max() > 0 else 0.0
+
+
+def energy(heat: Heat, mask: Mask) -> float:
+    """Return the share of a map's sum that lies in the mask, NaN for an empty map.
+
+    Source: Wang et al. 2020, arXiv:1910.01279, section 4.3 (energy-based pointing game).
+    """
+    total = float(heat.sum(dtype=np.float64))
+    return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else float("nan")
+
+
+def enrichment(heat: Heat, mask: Mask) -> float:
+    """Return energy over the mask's share of the image: 1 is chance, above 1 the map prefers the mask; NaN without mask."""
+    area = float(mask.mean())
+    return energy(heat, mask) / area if area else float("nan")
+
+
+def measured(heat: Heat, mask: Mask) -> dict[str, float]:
+    """Return iou_* and dice_* at 30, 50 and 70 % of the maximum and at the mask's own area (`top`), and `hit`."""
+    found = {}
+    for name, region in (
+        *((f"{round(100 * share)}", above(heat, share)) for share in THRESHOLDS),
+        ("top", hottest(heat, int(mask.sum()))),
+    ):
+        found[f"iou_{name}"], found[f"dice_{name}"] = overlap(region, mask)
+    return {**found, "hit": pointing(heat, mask)}
+
+
+def centre_prior(height: int, width: int) -> NDArray[np.float32]:
+    """Return the map [H, W] of one who only knows that findings lie in the middle.
+
+    A Gaussian with a standard deviation of a quarter of each side, its peak about 1.
+    """
+    rows, columns = (np.exp(-(((np.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * 0.25**2)) for n in (height, width))
+    return np.asarray(np.outer(rows, columns), np.float32)

@@ -1,0 +1,59 @@
+"""Small pictures for the gallery: an image, and the same image under its heat map, side by side. No torch."""
+
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 112  # px of each half
+COVER = 0.7  # of the colour where the map is hottest
+OUTLINE = (255, 208, 0)  # of the truth, BGR: light blue, which the heat's colours do not have
+
+Gray = NDArray[np.uint8]
+
+
+def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
+    """Return BGR [SIDE, 2 SIDE + 4, 3]: the image, then the image with its heat map and, where it is known, the outline.
+
+    The map is scaled by its own maximum: colours of two pictures do not compare. An empty map leaves the image as it is.
+    """
+    plain = _sized(image)
+    share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
+    colour = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
+    cover = (COVER * share)[..., None]
+    under = cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR).astype(np.float32)
+    shown = (under * (1 - cover) + colour * cover).round().astype(np.uint8)
+    if outline is not None:
+        large = cv2.resize(outline.astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+        edges, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(shown, edges, -1, OUTLINE, 1)
+    gap = np.full((SIDE, 4, 3), 255, np.uint8)
+    return np.asarray(np.hstack([cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR), gap, shown]), np.uint8)
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """Return a picture as a PNG file."""
+    return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1])
+
+
+def webp(content: bytes, quality: int = 60) -> bytes:
+    """Return a PNG as a WebP of a tenth of its size: what a page carries by the hundred."""
+    picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
+
+
+def picture_name(dataset: str, finding: str, kind: str, rank: int) -> str:
+    """Return the file name of a picture of the gallery.
+
+    >>> picture_name("nih", "Pleural Effusion", "sure miss", 0)
+    'nih-pleural-effusion-sure-miss-0.png'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{dataset}-{finding.lower()}-{kind}-{rank}.png")
+
+
+def _sized(image: NDArray[Any]) -> NDArray[Any]:
+    how = cv2.INTER_AREA if image.shape[0] > SIDE else cv2.INTER_LINEAR
+    sized: NDArray[Any] = cv2.resize(image, (SIDE, SIDE), interpolation=how)
+    return sized

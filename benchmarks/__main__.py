@@ -1,0 +1,111 @@
+"""Run benchmarks, each beside its peer, and write their table.
+
+    python -m benchmarks                       # all; about an hour on two cores
+    python -m benchmarks B1 B3                 # some; the other rows of the table stay
+    python -m benchmarks --table               # after a merge of results.csv: the table from its rows
+    python -m benchmarks --quick               # small data, few rounds, nothing written: does it work at all?
+
+Writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md. Ends with 1 when a gate fails (what
+a way gives is not what its peer gives), when a benchmark crashes, or when a figure is clearly worse than the last committed
+one of the same processor: outside both spreads, and by more than a tenth. A goal that is missed is said and is no failure.
+"""
+
+import argparse
+import importlib
+import os
+import pkgutil
+import sys
+import traceback
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy comes: ratios of one thread
+
+from benchmarks import results, rows
+from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured
+
+FOLDER = Path(__file__).parent
+
+
+def listed() -> list[Benchmark]:
+    """Return every benchmark of the files in `rows`, in the order of their names."""
+    found = [
+        benchmark
+        for module in pkgutil.iter_modules(rows.__path__)
+        for benchmark in importlib.import_module(f"{rows.__name__}.{module.name}").BENCHMARKS
+    ]
+    keys = [benchmark.key for benchmark in found]
+    if len(set(keys)) < len(keys):
+        raise SystemExit(f"two lines of one name: {sorted(key for key in set(keys) if keys.count(key) > 1)}")
+    return sorted(found, key=lambda each: (each.name[:1], int(each.name[1:])))
+
+
+def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
+    """Return what a benchmark found; whatever goes wrong in it stops no other."""
+    try:
+        return benchmark.run(quick)
+    except (NotMeasured, GateFailed) as reason:
+        return reason
+    except Exception as error:  # noqa: BLE001  (someone else's code: any)
+        traceback.print_exc()
+        return error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is asked for, print a line for each, write the table; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, such as B1 (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small data and few rounds; writes and compares nothing")
+    parser.add_argument("--list", action="store_true", help="names, peers and goals; runs nothing")
+    parser.add_argument("--table", action="store_true", help="write the table from results.csv anew; runs nothing")
+    given = parser.parse_args(arguments)
+    known = listed()
+    unknown = set(given.names) - {each.name for each in known}
+    if unknown:
+        parser.error(
+            f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(dict.fromkeys(b.name for b in known))}"
+        )
+    chosen = [each for each in known if not given.names or each.name in given.names]
+    if given.list:
+        for each in chosen:
+            print(
+                f"{each.name:<4} {each.what}; peer: {each.peer}"
+                + (f"; goal {each.goal} {each.unit}" if each.goal else "")
+            )
+        return 0
+    csv, document = FOLDER / "results.csv", FOLDER / "RESULTS.md"
+    if given.table:
+        rows_now = results.merged([], results.read_csv(csv.read_text(encoding="utf-8")))
+        csv.write_text(results.write_csv(rows_now), encoding="utf-8")
+        document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
+        return 0
+    before = {} if given.quick else {each.key: each for each in results.committed(csv)}
+    commit, machine = results.commit(FOLDER.parent), results.machine()
+    print(machine)
+    failed = False
+    for benchmark in chosen:
+        row = results.row(benchmark, measured(benchmark, given.quick), commit, machine)
+        said = results.verdict(row, before)
+        failed |= said.startswith(("worse", "failed"))
+        print(line(row, said), flush=True)
+        if not given.quick:  # after each, so that an interrupted hour is not lost
+            old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
+            rows_now = results.merged([each for each in old if each.key in {b.key for b in known}], [row])
+            csv.write_text(results.write_csv(rows_now), encoding="utf-8")
+            document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
+    return int(failed)
+
+
+def line(row: results.Row, said: str) -> str:
+    """Return a row for the terminal."""
+    head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
+    if not row.measured:
+        return f"{head}\n     {row.gate}"
+    goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
+    shown = f"{results.figure(row.ratio)} {row.unit} [{results.figure(row.low)}, {results.figure(row.high)}]"
+    return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {said.upper()}" if said else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

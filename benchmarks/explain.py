@@ -1,0 +1,140 @@
+"""What the heat maps of all findings cost: against a prediction, a backward pass per finding, and the grad-cam package.
+
+    OMP_NUM_THREADS=1 python benchmarks/explain.py                       # densenet121, resnet50, efficientnet_b0 at 224 px
+    python benchmarks/explain.py --device cuda --images 64
+
+All ways get the same network, images and last feature maps in the same process and take turns; the fastest of the rounds
+counts. They must agree to a relative 1e-5 before anything is timed. `pip install grad-cam` adds that package to the table;
+its maps are compared before its own scaling to [0, 1], which it does to each map.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.explain.gradcam import gradcam, heat_maps
+from bench.explain.stages import still
+from bench.models import Network, build
+from bench.registry import Registry
+
+
+def forward(network: Network, x_NCHW: Tensor) -> Tensor:
+    """Return logit_NK: the price that all others are measured by."""
+    with still(network), torch.inference_mode():
+        return network(x_NCHW)
+
+
+def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
+    """Return heat_NKhw the usual way: for each finding a pass forward and a pass backward, the maps noted by hooks."""
+    noted: list[Tensor] = []
+
+    def note(_module: object, _inputs: object, output: Tensor) -> Tensor:
+        noted.append(output)
+        return output.clone()
+
+    module, heat = last_module(network), []
+    with still(network):
+        x_NCHW = x_NCHW.detach().clone().requires_grad_()
+        for k in range(network.backbone.num_classes):
+            noted.clear()
+            hook = module.register_forward_hook(note)
+            logit_NK = network(x_NCHW)
+            hook.remove()
+            (gradient,) = torch.autograd.grad(logit_NK[:, k].sum(), noted[0])
+            heat.append(gradcam(noted[0].detach(), gradient[None])[:, 0])
+    return torch.stack(heat, 1)
+
+
+def last_module(network: Network) -> torch.nn.Module:
+    """Return the module whose output the head sees."""
+    names = {"DenseNet": "features", "ResNet": "layer4", "EfficientNet": "bn2"}
+    return network.backbone.get_submodule(names[type(network.backbone).__name__])
+
+
+def package(network: Network, x_NCHW: Tensor) -> Tensor:
+    """Return heat_NKhw of the grad-cam package, one call per finding, as it is used."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    class Raw(GradCAM):
+        def compute_cam_per_layer(
+            self, input_tensor: Tensor, targets: list[ClassifierOutputTarget], eigen_smooth: bool
+        ) -> list[np.ndarray]:
+            activations, gradients = self.activations_and_grads.activations[0], self.activations_and_grads.gradients[0]
+            args = (input_tensor, self.target_layers[0], targets, activations.cpu().data.numpy())
+            cam = self.get_cam_image(*args, gradients.cpu().data.numpy(), eigen_smooth)
+            return [np.maximum(cam, 0)[:, None]]
+
+        def aggregate_multi_layers(self, per_layer: list[np.ndarray]) -> np.ndarray:
+            return per_layer[0][:, 0]
+
+    network.eval()
+    with Raw(model=network, target_layers=[last_module(network)]) as cam:
+        found = [cam(x_NCHW, [ClassifierOutputTarget(k)] * len(x_NCHW)) for k in range(network.backbone.num_classes)]
+    return torch.from_numpy(np.stack(found, 1))
+
+
+def seconds(do: Callable[[Network, Tensor], object], network: Network, x_NCHW: Tensor) -> float:
+    """Return how long one call takes: CPU time, so that what else the machine does is not counted, or a GPU's wall clock."""
+    if x_NCHW.device.type == "cpu":
+        start = time.process_time()
+        do(network, x_NCHW)
+        return time.process_time() - start
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    do(network, x_NCHW)
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Check that all ways agree, measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--architectures", nargs="+", default=["densenet121", "resnet50", "efficientnet_b0"])
+    parser.add_argument("--device", default="cpu")
+    for name, default in (("images", 4), ("findings", 14), ("size", 224), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    given = parser.parse_args()
+    registry = Registry.read(Path(__file__).parents[1] / "registry.yaml")
+    ways: dict[str, Callable[[Network, Tensor], object]] = {
+        "prediction": forward,
+        "all findings at once": heat_maps,
+        "hooks, per finding": hooked,
+    }
+    try:
+        import pytorch_grad_cam  # noqa: F401
+
+        ways["grad-cam package"] = package
+    except ImportError:
+        print("the grad-cam package is not installed")
+    clock = "CPU time" if given.device == "cpu" else "wall clock"
+    print(f"{given.images} images of {given.size} px, {given.findings} findings, {given.device}, {clock}")
+    for name in given.architectures:
+        entry = registry.find("architectures", name, "--architectures")
+        network = build(entry.use, entry.options, given.findings).to(given.device)
+        draw = torch.Generator().manual_seed(0)
+        x_NCHW = torch.randn(given.images, 3, given.size, given.size, generator=draw).to(given.device)
+        ours = heat_maps(network, x_NCHW).heat_NKhw.cpu()
+        for way in ("hooks, per finding", "grad-cam package"):
+            if way in ways:
+                theirs = ways[way](network, x_NCHW)
+                assert isinstance(theirs, Tensor)
+                off = float((theirs.cpu() - ours).abs().max() / ours.abs().max())
+                print(f"{name}: largest relative difference from {way} {off:.1e}")
+                if off > 1e-5:
+                    raise SystemExit("the ways do not agree")
+        best = dict.fromkeys(ways, float("inf"))
+        for _ in range(given.rounds):
+            for way, do in ways.items():
+                best[way] = min(best[way], seconds(do, network, x_NCHW))
+        for way, took in best.items():
+            print(f"{name:<18} {way:<22} {1e3 * took:9.1f} ms  {took / best['prediction']:6.2f} x a prediction")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Does a grid take what a dry run says? Three small grids of different make-up: foretold, then made.
+
+    OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
+
+For each: `bench run --dry-run` in a new store (it makes the phantom cohorts), then the same without. Both in core-hours, that is
+CPU time of the command and all that it starts: other work on the machine moves it less than the clock. Linux only.
+"""
+
+import ctypes
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+BASE = {
+    "train_on": "chexpert", "weights": "none", "channels": 1, "loss": "bce", "uncertainty": "u_ignore", "preprocessing": "imagenet_64",
+}  # fmt: skip
+SPLIT = {"train": 0.7, "val": 0.15, "test": 0.15}
+ALL = ["mimic", "nih", "padchest", "vindr", "brax"]
+GRIDS = {
+    "analyses": {
+        "title": "two architectures, every analysis",
+        "evaluate_on": ALL,
+        "phantom": {"source": 1200, "external": 200, "size": 128},
+        "base": {**BASE, "architecture": "seresnet_tiny", "optimizer": "adamw", "schedule": {"epochs": 4, "batch_size": 48}},
+        "sweeps": [{"architecture": ["seresnet_tiny", "regnety_002"]}],
+    },
+    "sam": {
+        "title": "SAM and AdamW in large augmented batches, no analyses",
+        "evaluate_on": ["mimic", "nih", "vindr"],
+        "analyses": False,
+        "phantom": {"source": 1600, "external": 160, "size": 128},
+        "base": {
+            **BASE, "architecture": "regnety_002", "optimizer": "adamw", "augmentation": "light",
+            "schedule": {"epochs": 4, "batch_size": 192},
+        },
+        "sweeps": [{"optimizer": ["sam", "adamw"]}],
+    },
+    "ensembles": {
+        "title": "three seeds of Lion, TTA and an ensemble, no analyses",
+        "evaluate_on": ALL,
+        "analyses": False,
+        "min_count": 5,
+        "phantom": {"source": 500, "external": 100, "size": 96},
+        "tta": ["three_views"],
+        "ensembles": [{"name": "all seeds", "of": {"architecture": "seresnet_tiny"}}],
+        "base": {**BASE, "architecture": "seresnet_tiny", "optimizer": "lion", "schedule": {"epochs": 2, "batch_size": 32}},
+        "sweeps": [{"seed": [0, 1, 2]}],
+    },
+}  # fmt: skip
+PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # of a store, what a forecast speaks of
+
+
+def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
+    """Run a grid; return what it printed, and the CPU seconds of all its processes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    asked = [
+        sys.executable,
+        "-m",
+        "bench.cli",
+        "run",
+        "--grid",
+        str(grid),
+        "--store",
+        str(store),
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+    ]
+    said = subprocess.run([*asked, *more], check=True, capture_output=True, text=True).stdout
+    while True:  # workers that outlived the command
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return said, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main(names: list[str]) -> None:
+    """Print a row for each grid as soon as it is made."""
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children, whose CPU time counts
+    print(
+        "| grid | foretold, core-s | taken, core-s | ratio | foretold, MB kept | kept, MB |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
+    for name in names or GRIDS:
+        with tempfile.TemporaryDirectory() as folder:
+            grid, store = Path(folder) / f"{name}.yaml", Path(folder) / "runs"
+            grid.write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
+            said, _ = command(grid, store, "--dry-run")
+            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", said).group(1))
+            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", said).groups()
+            foretold = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
+            _, spent = command(grid, store)
+            kept = sum(p.stat().st_size for part in PARTS for p in store.glob(f"{part}/**/*") if p.is_file()) / 1e6
+            told = f"{3600 * hours:.0f} | {spent:.0f} | {spent / (3600 * hours):.2f} | {foretold:.1f} | {kept:.1f}"
+            print(f"| {GRIDS[name]['title']} | {told} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,248 @@
+"""What scoring and reporting cost as runs and images grow, on real files: a finished store of phantoms, made large.
+
+    bench run --grid demo --store runs
+    python benchmarks/growth.py runs --runs 10 --images 25000
+
+Patients of each cohort are drawn again under new names until there are as many images as asked for; every new run has the logits of
+one of the store with noise of its own, features of `--width` numbers, and an id, a seed and files like any other. Scores are then
+made by `score_all` and the page by `write_report`, from nothing and then again with the source probes kept, each time in a process of
+its own. CPU seconds are of it and of the processes it starts; memory is the largest of any one of them.
+`--across N` takes the tables over runs alone to N runs; `--scan N` looks at N run folders.
+"""
+
+import argparse
+import copy
+import hashlib
+import json
+import multiprocessing
+import resource
+import shutil
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.between import across
+from bench.collect import load_replicates, load_scores, scored_ids, unfinished
+from bench.display import choose_display
+from bench.manifest import Manifest, read_manifest
+from bench.scoreall import score_all
+from bench.store import Store, canonical_json, write_bytes, write_table
+from bench.study import write_report
+
+
+def cpu() -> float:
+    """Return the CPU seconds of this process and of those it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def peak() -> float:
+    """Return the largest memory of any one process so far, in MB."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def name_of(run: int) -> str:
+    """Return the id of a made-up run."""
+    return hashlib.sha256(str(run).encode()).hexdigest()[:12]
+
+
+def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
+    """Return so many runs like those of a manifest, told apart by their seeds."""
+    runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
+    for i, run in enumerate(runs):
+        run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
+        run["config"]["split"] = {"train": 0.05, "val": 0.15, "test": 0.8}  # of home, too, most is to be scored
+    return runs
+
+
+def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.DataFrame:
+    """Return `num` rows or a few more: whole patients, drawn again under new names; column `row` is where they come from."""
+    groups = [group.index.to_numpy() for _, group in table.groupby("patient_id", sort=True)]
+    rows: list[np.ndarray] = []
+    who: list[str] = []
+    while len(who) < num:
+        rows.append(groups[draw.integers(len(groups))])
+        who += [f"p{len(rows)}"] * len(rows[-1])
+    out = table.loc[np.concatenate(rows)].copy()
+    out["row"], out["patient_id"] = np.concatenate(rows), who
+    out["image_id"] = out["path"] = [f"i{i}" for i in range(len(out))]
+    return out.reset_index(drop=True)
+
+
+def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) -> Manifest:
+    """Write the large store and return its manifest."""
+    from bench.data import probe_rows  # it brings torch: not for the process that is measured
+
+    old = read_manifest(Store.open(source, create=False), None)
+    store, draw, content = Store.open(root), np.random.default_rng(0), copy.deepcopy(dict(old.content))
+    tables, of = {}, [run["id"] for run in content["runs"]]
+    for cohort in content["cohorts"]:
+        predicted = pd.read_parquet(old.store.run_dir(of[0]) / "predictions" / f"{cohort['name']}.parquet")["image_id"]
+        table = old.table(cohort)
+        tables[cohort["name"]] = drawn_again(table[table["image_id"].isin(predicted)], num_images, draw)
+        path = root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
+        write_table(path, tables[cohort["name"]].drop(columns="row"), {"id": cohort["id"]})
+    content["runs"], content["analyses"] = planned(content, num_runs), []
+    for i, run in enumerate(content["runs"]):
+        before, folder = old.store.run_dir(of[i % len(of)]), store.run_dir(run["id"])
+        folder.mkdir(parents=True)
+        for path in before.glob("*.*"):
+            if path.suffix in {".json", ".parquet"}:
+                shutil.copy(path, folder)
+        for cohort in content["cohorts"]:
+            name, table = cohort["name"], tables[cohort["name"]]
+            logits = pd.read_parquet(before / "predictions" / f"{name}.parquet").set_index("image_id")
+            ids = old.table(cohort)["image_id"].to_numpy()[table["row"]]
+            found = logits.loc[ids].reset_index(drop=True)
+            found += draw.normal(scale=0.5, size=found.shape)
+            found.insert(0, "image_id", table["image_id"])
+            facts = {"fingerprint": cohort["name"], "weights": run["id"]}
+            write_table(
+                folder / "predictions" / f"{name}.parquet", found.astype(dict.fromkeys(logits, "float32")), facts
+            )
+            patients = table["patient_id"].to_numpy(str)
+            patients = patients[probe_rows(patients)]  # whose features a run keeps
+            feature = draw.normal(size=(len(patients), width)) * np.linspace(2, 0.1, width)
+            feature += draw.normal(scale=0.05, size=width)
+            (folder / "features").mkdir(exist_ok=True)
+            np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
+        write_bytes(folder / "DONE", b"")
+    write_bytes(root / "grids" / "large.json", canonical_json({**content, "name": "large"}))
+    return read_manifest(store, "large")
+
+
+def hashed(folder: Path) -> str:
+    """Return a hash of all files of a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def scores_and_page(root: Path, threads: int) -> dict[str, float]:
+    """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
+    manifest = read_manifest(Store.open(root), "large")
+    began, used = time.perf_counter(), cpu()
+    score_all(manifest, lambda *_: None, threads)
+    scored, used_scoring, memory = time.perf_counter(), cpu(), peak()
+    with choose_display(True) as display:
+        page = write_report(manifest, None, display)
+    return {
+        "score CPU s": used_scoring - used,
+        "score wall s": scored - began,
+        "score MB": memory,
+        "report CPU s": cpu() - used_scoring,
+        "report wall s": time.perf_counter() - scored,
+        "report MB": peak(),
+        "page MB": page.stat().st_size / 1e6,
+    }
+
+
+def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
+    """Return what scores and page cost, made anew by a process of their own, and a hash of their bytes.
+
+    Unless `everything`, scores are only out of date, as after a change of metrics: source probes, which hang on features and
+    labels alone, are kept.
+    """
+    root = manifest.store.root
+    shutil.rmtree(root / "report", ignore_errors=True)
+    if everything:
+        shutil.rmtree(root / "scores", ignore_errors=True)
+    for key in (root / "scores").glob("*/KEY"):
+        key.unlink()
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        cost = pool.submit(scores_and_page, root, threads).result()
+    return cost, hashed(root / "scores") + hashed(root / "report")
+
+
+def over_runs(source: Path, num: int) -> float:
+    """Return the CPU seconds of the tables over `num` runs, made from the scores of the store with noise on every value."""
+    old = read_manifest(Store.open(source, create=False), None)
+    ids, draw = scored_ids(old), np.random.default_rng(0)
+    content = {**old.content, "runs": planned(dict(old.content), num)}
+    names = [run["id"] for run in content["runs"]]
+    stacked = {name: load_scores(old, ids, name) for name in ("scores", "gaps", "mappings")}
+    frames, noise = {}, draw.normal(scale=0.01, size=num)
+    for name, frame in stacked.items():
+        each = [
+            frame[frame["run_id"] == ids[i % len(ids)]].assign(
+                run_id=names[i],
+                value=lambda f, i=i: f["value"] + noise[i],  # type: ignore[misc]
+            )
+            for i in range(num)
+        ]
+        frames[name] = pd.concat(each, ignore_index=True)
+    given = [load_replicates(old, run_id) for run_id in ids]
+    replicates = {
+        name: {
+            key: drawn if key == "draws" else drawn + noise[i] + draw.normal(scale=0.005, size=drawn.shape)
+            for key, drawn in given[i % len(ids)].items()
+        }
+        for i, name in enumerate(names)
+    }
+    costs = [json.loads((old.store.run_dir(ids[i % len(ids)]) / "cost.json").read_text()) for i in range(num)]
+    frames["costs"] = pd.DataFrame([{"run_id": n, **c} for n, c in zip(names, costs, strict=True)])
+    frames["history"] = pd.DataFrame({"run_id": names, "seconds": draw.uniform(10, 100, num)})
+    began = cpu()
+    across(Manifest(old.store, content), frames, replicates)
+    return cpu() - began
+
+
+def scanned(manifest: Manifest, num: int) -> tuple[float, float]:
+    """Return the wall and CPU seconds of finding out what `num` runs lack; their folders hold files of no bytes."""
+    root = Path(tempfile.mkdtemp(dir=manifest.store.root))
+    store, content = Store.open(root / "runs"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
+    for run in content["runs"]:
+        folder = store.run_dir(run["id"])
+        for name in ("predictions", "features"):
+            (folder / name).mkdir(parents=True)
+        for path in ("run.json", "DONE"):
+            (folder / path).touch()
+        for cohort in manifest.cohorts:
+            (folder / "predictions" / f"{cohort['name']}.parquet").touch()
+            (folder / "features" / f"{cohort['name']}.npz").touch()
+    made = Manifest(store, content)
+    began, used = time.perf_counter(), cpu()
+    assert len(store.run_ids()) == num
+    assert not any(unfinished(made, run) for run in made.runs)
+    return time.perf_counter() - began, cpu() - used
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("store", type=Path)
+    for name, default in (("runs", 10), ("images", 25_000), ("width", 1024), ("threads", 2), ("again", 1)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--across", type=int, nargs="*", default=[])
+    parser.add_argument("--scan", type=int, default=0)
+    given = parser.parse_args()
+    for num in given.across:
+        print(f"tables over {num} runs: {over_runs(given.store, num):.1f} CPU s", flush=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        if given.scan:
+            wall, used = scanned(
+                Manifest(Store(Path(folder)), read_manifest(Store(given.store), None).content), given.scan
+            )
+            print(f"scan of {given.scan} runs: {wall:.2f} s wall, {used:.2f} s CPU", flush=True)
+        if given.runs:
+            manifest = grown(given.store, Path(folder) / "runs", given.runs, given.images, given.width)
+            print(f"{given.runs} runs x {len(manifest.cohorts)} cohorts x {given.images} images:", flush=True)
+            bytes_: list[str] = []
+            for again in range(1 + given.again):
+                cost, found = rebuilt(manifest, given.threads, everything=not again)
+                bytes_.append(found)
+                what = "rebuilt, source probes kept" if again else "from nothing"
+                print(f"  {what}: " + ", ".join(f"{name} {value:.1f}" for name, value in cost.items()), flush=True)
+            if given.again:
+                print("  the same bytes:", len(set(bytes_)) == 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What a benchmark is, and how two ways of doing one thing are timed against each other.
+
+A file in `benchmarks/rows` ends in `BENCHMARKS: tuple[Benchmark, ...]`. Each `run(quick)` first holds what comes out of
+both ways against each other (the gate), then lets them take turns in this process, and returns a Measured:
+
+    def decode(quick: bool) -> Measured:
+        tv = peer("torchvision")                                  # NotMeasured where it is not installed
+        gate = check(worst <= 3, f"largest difference {worst}")   # GateFailed where the ways do not agree
+        spent = interleaved({"ours": ours, "peer": theirs}, rounds=3 if quick else 7)
+        return compared(spent["peer"], spent["ours"], gate)
+
+Peers are imported inside `run`, so that a missing one breaks no other. Times are CPU times of this process unless a clock says otherwise, because other
+work on the machine moves them less; what a GPU does is timed by `gpu_clock`.
+"""
+
+import importlib
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+LEAST_S = 0.05  # one timing repeats a call until it has lasted so long
+Clock = Callable[[], float]
+
+
+class NotMeasured(Exception):  # noqa: N818  (nothing is wrong)
+    """Why a benchmark has no figure here: a peer that is not installed, no GPU."""
+
+
+class GateFailed(Exception):  # noqa: N818
+    """Both ways were held against each other and do not agree: a ratio would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a benchmark found.
+
+    ratio      median over rounds, in the benchmark's unit: how many times as long as ours the peer took, unless its goal
+               is an upper bound
+    low, high  the least and greatest of the rounds
+    gate       what the comparison of results gave, in words and numbers
+    note       what else a reader needs: times, sizes, what the figure does not say
+    """
+
+    ratio: float
+    low: float
+    high: float
+    gate: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One line of the table.
+
+    name   of the benchmark, "B1"; several lines may have one name and different peers
+    what   is measured, short
+    peer   what it is held against, with its library's name; "-" for a plain figure
+    goal   ">= 3.5" or "<= 1.2", in `unit`; "" for none
+    run    does it; `quick` asks for seconds instead of minutes, on less data and with fewer rounds
+    unit   "x" for ratios, else of the figure: "s", "GB"
+    """
+
+    name: str
+    what: str
+    peer: str
+    goal: str
+    run: Callable[[bool], Measured]
+    unit: str = "x"
+
+    def __post_init__(self) -> None:
+        if self.goal:
+            parse_goal(self.goal)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what tells the line from all others."""
+        return self.name, self.what, self.peer
+
+
+def parse_goal(goal: str) -> tuple[bool, float]:
+    """Return whether more is better, and the bound.
+
+    >>> parse_goal(">= 3.5"), parse_goal("<= 0.25")
+    ((True, 3.5), (False, 0.25))
+    """
+    sign, _, bound = goal.partition(" ")
+    if sign not in (">=", "<="):
+        raise ValueError(f"a goal is '>= number' or '<= number', not {goal!r}")
+    return sign == ">=", float(bound)
+
+
+def peer(module: str, install: str = "") -> ModuleType:
+    """Return a peer's module. Raises NotMeasured when it is not installed; `install` is its name for pip."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise NotMeasured(f"peer not installed: {install or module} ({error})") from error
+
+
+def need_gpu() -> None:
+    """Raise NotMeasured where torch sees no GPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise NotMeasured("no GPU here")
+
+
+def gpu_clock() -> float:
+    """Return wall-clock seconds once the GPU has done all that it was told."""
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def check(good: bool, found: str) -> str:
+    """Return what the gate found. Raises GateFailed with it when it is not good."""
+    if not good:
+        raise GateFailed(found)
+    return found
+
+
+def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
+    """Return the seconds of one call, the mean of as many as last `least_s` together."""
+    calls, start = 0, clock()
+    while True:
+        do()
+        calls += 1
+        spent = clock() - start
+        if spent >= least_s:
+            return spent / calls
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], object]],
+    rounds: int,
+    clock: Clock = time.process_time,
+    items: Mapping[str, int] | None = None,
+    least_s: float = LEAST_S,
+) -> dict[str, list[float]]:
+    """Return the seconds of each way in each round; the ways take turns, and a first call of each is not counted.
+
+    `items` says how many images, steps ... a call of a way does: its seconds are then those of one of them.
+    """
+    for do in ways.values():
+        do()
+    spent: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(rounds):
+        names = list(ways) if turn % 2 == 0 else list(ways)[::-1]  # so that none always follows the same one
+        for name in names:
+            spent[name].append(timed(ways[name], clock, least_s) / (items or {}).get(name, 1))
+    return spent
+
+
+def compared(of: Sequence[float], to: Sequence[float], gate: str, note: str = "") -> Measured:
+    """Return the ratios `of` / `to`, round by round: the peer's time over ours, or ours over a floor's.
+
+    >>> compared([8.0, 9.0, 8.0], [2.0, 3.0, 1.0], "equal")
+    Measured(ratio=4.0, low=3.0, high=8.0, gate='equal', note='')
+    """
+    return spread([a / b for a, b in zip(of, to, strict=True)], gate, note)
+
+
+def spread(values: Sequence[float], gate: str, note: str = "") -> Measured:
+    """Return the median of a figure's rounds with the least and the greatest. Raises ValueError for none, NaN or infinity."""
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"not figures: {list(values)}")
+    return Measured(statistics.median(values), min(values), max(values), gate, note)
+
+
+def ms(seconds: Sequence[float]) -> str:
+    """Return the median in milliseconds, three digits: for notes.
+
+    >>> ms([0.0123, 0.0125, 0.1])
+    '12.5 ms'
+    """
+    return f"{1e3 * statistics.median(seconds):.3g} ms"

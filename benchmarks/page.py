@@ -1,0 +1,203 @@
+"""The page of 500 runs against plotly's own HTML and a jinja table with the same rows: bytes, seconds, and how soon it can be sorted.
+
+    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/page.py --runs 500
+
+Tables are invented and seeded: 6 datasets, 9 findings. Both pages hold plotly.js, the same cells and the same charts. Before they are
+opened, the cells of both are read back from the files and compared one by one.
+
+In headless Chromium (UNSEEN_CHROMIUM or the one on the path) each is opened in turn. From the start of its navigation on, the head of its
+column "gap" is clicked every few milliseconds, whether or not a script listens yet. Milliseconds, medians over visits, the same for both:
+
+sorted   from navigation until the first such click whose order is laid out; `after load`: how much later than the load event
+whole    from navigation until every row stands in that order (the page puts the first in place, the others when nothing else is to do)
+again    how long a click on another column takes, everything written: until the new order is laid out
+cpu      of the page's main thread until loaded and sorted, and until whole: a busy machine moves these less
+chart    from navigation until the first chart is drawn; the page draws none until it is scrolled to, which happens here after `whole`
+"""
+
+import argparse
+import json
+import re
+import statistics
+import tempfile
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jinja2
+import plotly.graph_objects as go
+from playwright.sync_api import Browser, CDPSession, sync_playwright
+
+from reports.board import read
+from reports.columns import columns_of
+from reports.page import ORDER, render
+from reports.tables import Tables
+from tests.browser.visit import FLAGS, chromium, wait_until
+from tests.reports.synthetic import Invented, tables
+
+PEER = """<!doctype html><html><head><meta charset="utf-8"><title>Leaderboard</title></head><body>
+{% for figure in figures %}{{ figure }}{% endfor %}
+<table id="rank"><thead><tr><th>Run</th>{% for c in columns %}<th data-sort="{{ c.key }}">{{ c.head }}</th>{% endfor %}</tr></thead><tbody>
+{% for r in runs %}<tr data-id="{{ r.id }}"><th>{{ r.label | e }}</th>{% for c in columns %}<td class="c-{{ c.key }}">
+<span class="v">{{ c.shown(r) | e }}</span><span class="s">{{ c.small(r) | e }}</span></td>{% endfor %}</tr>
+{% endfor %}</tbody></table>
+<script>
+const body = document.querySelector('#rank tbody');
+for (const head of document.querySelectorAll('[data-sort]')) head.addEventListener('click', () => {
+  const number = row => parseFloat(row.querySelector('.c-' + head.dataset.sort + ' .v').textContent.replace('\\u2212', '-'));
+  body.append(...[...body.rows].sort((a, b) => number(a) - number(b)));
+});
+</script></body></html>"""
+
+WATCH = """
+window.seen = { sorted: 0, charts: -1, load: 0, whole: 0, chart: 0 };
+addEventListener('load', () => { seen.load = performance.now(); });
+const order = () => [...document.querySelectorAll('#rank tr[data-id]')].slice(0, 5).map(row => row.dataset.id).join();
+const click = () => {
+  const head = document.querySelector('[data-sort=gap]'), before = order();
+  if (head) head.click();
+  if (order() === before) return setTimeout(click, 2);
+  document.querySelector('#rank').getBoundingClientRect();
+  seen.sorted = performance.now();
+  seen.charts = document.querySelectorAll('.main-svg').length;
+};
+click();
+const wait = () => {
+  if (!seen.whole && seen.load && seen.sorted && !document.querySelector('#rank[data-unfinished]')) seen.whole = performance.now();
+  if (!seen.chart && document.querySelector('.main-svg')) seen.chart = performance.now();
+  if (!seen.whole || !seen.chart) setTimeout(wait, 5);
+};
+wait();
+"""
+
+AGAIN = """() => {
+  const start = performance.now();
+  document.querySelector('[data-sort=ece]').click();
+  document.querySelector('#rank').getBoundingClientRect();
+  return performance.now() - start;
+}"""
+
+GAPS = """() => [...document.querySelectorAll('#rank tr[data-id] td.c-gap .v')].map(e => parseFloat(e.textContent.replace('\u2212', '-')))"""
+
+
+class Cells(HTMLParser):
+    """The number in every cell of the ranking, by run and column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run, self.column, self.inside = "", "", False
+        self.found: dict[tuple[str, str], str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note which run and column is open."""
+        said = {key: value or "" for key, value in attrs}
+        if tag == "tr":
+            self.run = said.get("data-id", "")
+        css = said.get("class", "").split()
+        if tag == "td":
+            self.column = next((c[2:] for c in css if c.startswith("c-")), "")
+        self.inside = tag == "span" and "v" in css
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
+        """Close the number."""
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        """Keep a number."""
+        if self.inside and self.run:
+            self.found[self.run, self.column] = self.found.get((self.run, self.column), "") + data
+
+
+def cells(page: str) -> dict[tuple[str, str], str]:
+    """Return the cells of a page as written."""
+    parser = Cells()
+    parser.feed(page)
+    return parser.found
+
+
+def peer(made: Tables) -> str:
+    """Return the same rows by a jinja template, and the same charts by plotly's own writer."""
+    board = read(made)
+    specs = [chart for section in ORDER for chart in section(board).charts]
+    colours = re.compile(r"var\(--[\w-]+\)")
+    figures = [
+        go.Figure(json.loads(colours.sub("#0072b2", json.dumps({"data": s["data"], "layout": s["layout"]})))).to_html(
+            full_html=False, include_plotlyjs=k == 0
+        )
+        for k, s in enumerate(specs)
+    ]
+    return jinja2.Template(PEER).render(figures=figures, columns=columns_of(board), runs=board.ranked)
+
+
+def spent(metrics: CDPSession) -> float:
+    """Return the CPU milliseconds of a page's main thread so far."""
+    return 1000 * {m["name"]: m["value"] for m in metrics.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
+
+
+def seen(browser: Browser, file: Path, times: int) -> dict[str, float]:
+    """Return medians over visits of what the head of this file defines, and of how many charts stood when it was first sorted."""
+    found = []
+    for _ in range(times):
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        metrics = context.new_cdp_session(page)
+        metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
+        page.goto(file.as_uri())
+        wait_until(page, "seen.sorted && seen.load")
+        cpu = {"cpu until sorted": spent(metrics)}
+        wait_until(page, "seen.whole")
+        cpu["cpu until whole"] = spent(metrics)
+        gaps = page.evaluate(GAPS)
+        assert gaps == sorted(gaps, reverse=gaps[0] > gaps[-1])
+        again = page.evaluate(AGAIN)
+        wait_until(page, "!document.querySelector('#rank[data-unfinished]')")
+        page.evaluate("document.querySelector('.plot, .plotly-graph-div').scrollIntoView({ behavior: 'instant' })")
+        wait_until(page, "seen.chart")
+        said = page.evaluate("seen")
+        found.append({
+            "sorted": said["sorted"], "after load": max(0.0, said["sorted"] - said["load"]), "whole": said["whole"], "again": again,
+            **cpu, "chart": said["chart"], "charts drawn when sorted": said["charts"], "rows": len(gaps),
+        })  # fmt: skip
+        context.close()
+    return {key: statistics.median(each[key] for each in found) for key in found[0]}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=500)
+    parser.add_argument("--visits", type=int, default=7)
+    options = parser.parse_args()
+    made = tables(Invented(runs=options.runs))
+    render(tables(Invented(runs=2)))  # plotly.js is packed once in a process
+    written = {}
+    pages = {}
+    for name, write in (("page", render), ("peer", peer)):
+        found = []
+        for _ in range(3):
+            start = time.process_time()
+            pages[name] = write(made)
+            found.append(time.process_time() - start)
+        written[name] = min(found)
+    ours, theirs = cells(pages["page"]), cells(pages["peer"])
+    assert ours == theirs, "a cell differs"
+    print(f"{len(ours)} cells, the same in both")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
+        times = {}
+        for name, page in pages.items():
+            file = Path(folder) / f"{name}.html"
+            file.write_text(page, encoding="utf-8")
+            times[name] = seen(browser, file, options.visits)
+            print(
+                f"{name}: {file.stat().st_size / 1e6:.2f} MB, written in {written[name]:.2f} CPU s; "
+                + ", ".join(f"{key} {value:.0f}" for key, value in times[name].items())
+            )
+        for key in ("sorted", "cpu until sorted"):
+            print(f"{key}: {times['peer'][key] / times['page'][key]:.2f} times sooner than the peer")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Two hospitals between which case mix, prevalence, labels and skill differ by known amounts, and the true parts of their gap.
+
+Scores are normal in each stratum: means by sex and label, an effect of the patient, noise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from bench.scoring.background import Background
+from bench.scoring.parts import Part
+
+PATIENT_SD, NOISE_SD = 0.8, 0.6
+SD = float(np.hypot(PATIENT_SD, NOISE_SD))
+
+
+def patients(num: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return the patient of each image."""
+    return np.repeat(np.arange(num), generator.integers(1, 7, num))
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One side of the gap: share of women, prevalence, distance of positives by sex (F, M), share of negatives mislabelled."""
+
+    women: float
+    prevalence: float
+    distance: tuple[float, float]
+    mislabelled: float = 0.0
+
+    def densities(
+        self, women: float | None = None, mislabelled: float | None = None
+    ) -> tuple[Mapping[float, float], Mapping[float, float]]:
+        """Return positives and negatives as mean of a stratum -> its share; women score higher by .3."""
+        share = self.women if women is None else women
+        wrong = self.mislabelled if mislabelled is None else mislabelled
+        true = self.prevalence / (self.prevalence + (1 - self.prevalence) * wrong)
+        negative = {0.3: share, 0.0: 1 - share}
+        positive = {0.3 + self.distance[0]: share * true, self.distance[1]: (1 - share) * true}
+        return positive | {mean + 1e-9: (1 - true) * each for mean, each in negative.items()}, negative
+
+    @property
+    def labelled(self) -> float:
+        """Return the share of images that are called positive."""
+        return self.prevalence + (1 - self.prevalence) * self.mislabelled
+
+    def draw(self, name: str, num_patients: int, generator: np.random.Generator) -> Part:
+        """Return a split in which `strict` reads the true label."""
+        patient = patients(num_patients, generator)
+        true = generator.random(num_patients) < self.prevalence
+        said = true | (generator.random(num_patients) < self.mislabelled)
+        female = generator.random(num_patients) < self.women
+        centre = 0.3 * female + true * np.where(female, *self.distance) + generator.normal(0, PATIENT_SD, num_patients)
+        logit = (centre[patient] + generator.normal(0, NOISE_SD, len(patient)))[:, None].astype(np.float32)
+        state, strict = (each[patient, None].astype(np.int8) for each in (said, true))
+        mapped = {"strict": strict} if self.mislabelled else {}
+        text = np.full(len(patient), "PA", object)
+        who = Background(
+            np.where(female, "F", "M").astype(object)[patient], np.full(len(patient), 50.0), text, text, mapped
+        )
+        ids = np.arange(len(patient)).astype(str).astype(object)
+        return Part(name, "test", "report", ids, patient.astype(object), logit, state, background=who)
+
+
+HOME = World(women=0.3, prevalence=0.3, distance=(1.0, 2.0))
+THERE = World(women=0.7, prevalence=0.15, distance=(0.8, 1.7), mislabelled=0.12)
+
+
+def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> float:
+    """Return the AUROC of two mixtures of normals."""
+    pairs = [
+        (p * n, norm.cdf((up - down) / (np.sqrt(2) * SD))) for up, p in positive.items() for down, n in negative.items()
+    ]
+    return float(sum(share * chance for share, chance in pairs))
+
+
+def precision(positive: Mapping[float, float], negative: Mapping[float, float], prevalence: float) -> float:
+    """Return the AUPRC of two mixtures of normals at a prevalence: the mean precision over the scores of positives."""
+    at = np.linspace(-8, 10, 20001)
+    hit, false = (sum(share * norm.sf(at, mean, SD) for mean, share in each.items()) for each in (positive, negative))
+    density = sum(share * norm.pdf(at, mean, SD) for mean, share in positive.items())
+    return float(np.trapezoid(density * prevalence * hit / (prevalence * hit + (1 - prevalence) * false), at))
+
+
+def planted() -> dict[str, dict[str, float]]:
+    """Return the true parts of the gap from HOME to THERE, by metric."""
+    home, there, mixed, strict = (
+        HOME.densities(),
+        THERE.densities(),
+        THERE.densities(women=HOME.women),
+        THERE.densities(mislabelled=0.0),
+    )
+    auroc_parts = {
+        "gap": area(*home) - area(*there),
+        "prevalence": 0.0,
+        "case_mix": area(*mixed) - area(*there),
+        "labels": area(*strict) - area(*there),
+    }
+    as_home = precision(*there, HOME.labelled)
+    away = precision(*there, THERE.labelled)
+    auprc_parts = {
+        "gap": precision(*home, HOME.labelled) - away,
+        "prevalence": as_home - away,
+        "case_mix": precision(*mixed, HOME.labelled) - as_home,
+    }
+    found = {"auroc": auroc_parts, "auprc": auprc_parts}
+    return {
+        name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
+        for name, parts in found.items()
+    }

@@ -1,0 +1,214 @@
+"""The benchmarks' table: `results.csv`, the same rows between two markers of `RESULTS.md`, and what became worse since."""
+
+import csv
+import io
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured, parse_goal
+
+BEGIN = "<!-- begin: written by `python -m benchmarks`, do not edit -->"
+END = "<!-- end -->"
+WORSE = 0.10  # by more than this share, and outside both spreads
+_LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table, all text but the three figures; NaN where nothing was measured, with the reason in `gate`."""
+
+    benchmark: str
+    what: str
+    peer: str
+    ratio: float
+    low: float
+    high: float
+    unit: str
+    goal: str
+    met: str  # yes, no, or "" without a goal or a figure
+    gate: str
+    note: str
+    commit: str
+    machine: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what tells the row from all others."""
+        return self.benchmark, self.what, self.peer
+
+    @property
+    def measured(self) -> bool:
+        """Whether the row has a figure."""
+        return math.isfinite(self.ratio)
+
+
+def row(benchmark: Benchmark, found: Measured | Exception, commit: str, machine: str) -> Row:
+    """Return the row of what a benchmark found, or of why it found nothing."""
+    blank = Row(
+        benchmark.name,
+        benchmark.what,
+        benchmark.peer,
+        *(math.nan,) * 3,
+        benchmark.unit,
+        benchmark.goal,
+        *("",) * 3,
+        commit,
+        machine,
+    )
+    if isinstance(found, NotMeasured):
+        return replace(blank, gate=f"not measured: {found}")
+    if isinstance(found, GateFailed):
+        return replace(blank, gate=f"FAILED: {found}", met="no" if benchmark.goal else "")
+    if isinstance(found, Exception):
+        return replace(blank, gate=f"CRASHED: {type(found).__name__}: {found}", met="no" if benchmark.goal else "")
+    met = ""
+    if benchmark.goal:
+        more, bound = parse_goal(benchmark.goal)
+        met = "yes" if (found.ratio >= bound if more else found.ratio <= bound) else "no"
+    return replace(blank, ratio=found.ratio, low=found.low, high=found.high, met=met, gate=found.gate, note=found.note)
+
+
+def worse(now: Row, before: Row) -> bool:
+    """Whether a figure is clearly worse: outside both spreads, and by more than a tenth. Without a goal more is better."""
+    if not (now.measured and before.measured):
+        return False
+    more = parse_goal(now.goal)[0] if now.goal else True
+    if more:
+        return now.high < before.low and now.ratio < before.ratio * (1 - WORSE)
+    return now.low > before.high and now.ratio > before.ratio * (1 + WORSE)
+
+
+def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
+    """Return what to say of a row beside the last committed one; "worse: ..." fails the command."""
+    then = before.get(now.key)
+    if now.gate.startswith(("FAILED", "CRASHED")):
+        return "failed"
+    if then is None or not worse(now, then):
+        return ""
+    said = f"{figure(then.ratio)} [{figure(then.low)}, {figure(then.high)}] at {then.commit}"
+    return f"worse: was {said}" if cpu(then.machine) == cpu(now.machine) else f"less than on another machine: {said}"
+
+
+def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
+    """Return all rows, in the order of their names: new ones replace old ones, but nothing measured makes way for nothing."""
+    rows = {each.key: each for each in old}
+    for each in new:
+        kept = rows.get(each.key)
+        if each.measured or each.gate.startswith(("FAILED", "CRASHED")) or kept is None or not kept.measured:
+            rows[each.key] = each
+    return sorted(rows.values(), key=lambda each: (each.benchmark[:1], int(each.benchmark[1:])))
+
+
+def write_csv(rows: Sequence[Row]) -> str:
+    """Return the rows as CSV, figures with four digits."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
+    writer.writeheader()
+    for each in rows:
+        writer.writerow(asdict(each) | {k: figure(getattr(each, k)) for k in ("ratio", "low", "high")})
+    return out.getvalue()
+
+
+def read_csv(text: str) -> list[Row]:
+    """Return the rows of a CSV. Raises ValueError for one of other columns."""
+    reader = csv.DictReader(io.StringIO(text))
+    if reader.fieldnames != [field.name for field in fields(Row)]:
+        raise ValueError(f"columns {reader.fieldnames}")
+    number = {"ratio", "low", "high"}
+    return [
+        Row(**{k: float(v or "nan") if k in number else v for k, v in each.items()})  # type: ignore[arg-type]
+        for each in reader
+    ]
+
+
+def figure(value: float) -> str:
+    """Return a number with four significant digits, "" for NaN.
+
+    >>> figure(1234.56), figure(0.012345), figure(float("nan"))
+    ('1235', '0.01235', '')
+    """
+    if math.isnan(value):
+        return ""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as Markdown, with where they were measured below."""
+    places = list(dict.fromkeys((each.machine, each.commit) for each in rows if each.measured))
+    lines = ["| | what | peer | figure | least to greatest | goal | met | gate | note |", "|---" * 9 + "|"]
+    for each in rows:
+        shown = f"**{figure(each.ratio)}** {each.unit}" if each.measured else "-"
+        extent = f"{figure(each.low)} to {figure(each.high)}" if each.measured else ""
+        mark = f" [{places.index((each.machine, each.commit)) + 1}]" if each.measured else ""
+        cells = (each.what, each.peer, shown, extent, each.goal, each.met, each.gate, each.note)
+        lines.append(f"| {each.benchmark}{mark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", *(f"[{n}] {machine}; commit {commit}  " for n, (machine, commit) in enumerate(places, 1))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def rewritten(document: str, rows: Sequence[Row]) -> str:
+    """Return the document with the table between its markers; without markers it comes after the first heading's paragraph."""
+    part = f"{BEGIN}\n\n{table(rows)}\n{END}"
+    if BEGIN in document and END in document.split(BEGIN, 1)[1]:
+        before, rest = document.split(BEGIN, 1)
+        return before + part + rest.split(END, 1)[1]
+    head, mark, rest = document.partition("\n## ")
+    return head.rstrip() + f"\n\n{part}\n" + (mark + rest if mark else "")
+
+
+def committed(path: Path) -> list[Row]:
+    """Return the rows as last committed; those of the file where there is no git, none where there is neither."""
+    git = subprocess.run(
+        ["git", "show", f"HEAD:./{path.name}"],
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if git.returncode == 0:
+        return read_csv(git.stdout)
+    return read_csv(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def commit(folder: Path) -> str:
+    """Return the commit of a work tree, with a + when files that it tracks were changed; "unknown" without git."""
+    git = ["git", "-C", str(folder)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        return "unknown"
+    changed = ["status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results.csv", ":!*.md"]
+    state = subprocess.run([*git, *changed], capture_output=True, text=True, check=False)
+    return head.stdout.strip() + ("+" if state.stdout.strip() else "")
+
+
+def machine() -> str:
+    """Return this machine in words: processor, cores, GPU, Python and libraries."""
+    model = platform.processor() or platform.machine()
+    known = Path("/proc/cpuinfo")
+    if known.is_file():
+        named = [
+            line.split(":", 1)[1].strip() for line in known.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = named[0] if named else model
+    import torch
+
+    gpu = [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []
+    versions = []
+    for name in _LIBRARIES:
+        try:
+            versions.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    cores = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    return ", ".join([model, cores, *gpu, f"Python {platform.python_version()}", *versions])
+
+
+def cpu(machine: str) -> str:
+    """Return the processor of a machine's words."""
+    return machine.split(",", 1)[0]

@@ -1,0 +1,94 @@
+"""B5: what augmentation costs an image of 320 px on a CPU, against torchvision."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+from benchmarks.rows.tone import images
+
+TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15  # those of the registry's `affine`
+
+
+def v1(batch: Any) -> Callable[[], object]:
+    """Return torchvision's first transforms, on PIL images, to a tensor."""
+    transforms = peer("torchvision.transforms", "torchvision")
+    from PIL import Image
+
+    chain = transforms.Compose(
+        [
+            transforms.RandomAffine(
+                TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=transforms.InterpolationMode.BILINEAR
+            ),
+            transforms.ColorJitter(LIGHT, LIGHT),
+            transforms.ToTensor(),
+        ]
+    )
+    pictures = [Image.fromarray(image.numpy()) for image in batch]
+    return lambda: [chain(picture) for picture in pictures]
+
+
+def v2(batch: Any) -> Callable[[], object]:
+    """Return torchvision's second transforms, on tensors of uint8."""
+    import torch
+
+    transforms = peer("torchvision.transforms.v2", "torchvision")
+    chain = transforms.Compose(
+        [
+            transforms.RandomAffine(
+                TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=transforms.InterpolationMode.BILINEAR
+            ),
+            transforms.ColorJitter(LIGHT, LIGHT),
+            transforms.ToDtype(torch.float32, scale=True),
+        ]
+    )
+    return lambda: [chain(image[None]) for image in batch]
+
+
+def gate(batch: Any) -> str:
+    """Hold one turn, shift and zoom against torchvision's; edges are left out, which both fill with black."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import affine
+
+    from bench.augment.warp import Warp
+
+    one, angle, shift, zoom = torch.ones(1), 7.0, (0.025, -0.05), 1.04
+    ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(
+        batch[:1, None].float() / 255
+    )
+    pixels = [int(each * batch.shape[-1]) for each in shift]
+    theirs = affine(
+        batch[:1, None].float() / 255, angle, pixels, zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
+    )
+    inner = (..., slice(40, -40), slice(40, -40))
+    off = float((ours[inner] - theirs[inner]).abs().mean()) * 255
+    return check(off <= 0.5, f"the same matrix: mean difference {off:.2g} gray values")
+
+
+def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
+    """Return the benchmark of a way."""
+
+    def run(quick: bool) -> Measured:
+        import torch
+
+        from bench.augment import affine
+        from bench.preprocess import unit
+
+        torch.set_num_threads(1)
+        batch = torch.from_numpy(np.stack(images(quick)))
+        found = gate(batch)
+        ways = {"ours": lambda: affine(unit(batch), 1), "peer": way(batch)}
+        spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(batch)))
+        note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; float arithmetic, whose values belong to stored runs"
+        return compared(spent["peer"], spent["ours"], found, note)
+
+    return run
+
+
+WHAT = "turn, shift, zoom, light, 320 px"
+BENCHMARKS = (
+    Benchmark("B5", WHAT, "torchvision v1, PIL", ">= 20", against(v1)),
+    Benchmark("B5", WHAT, "torchvision v2, tensors", ">= 9", against(v2)),
+)

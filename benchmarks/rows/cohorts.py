@@ -1,0 +1,96 @@
+"""B13: a table of labels as large as MIMIC-CXR's, read and harmonized, against torchxrayvision's class on the same file."""
+
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, peer, spread
+from harmonize.cohort import Cohort, load
+from harmonize.datasets.chexpert import LABELS
+from harmonize.specs import CohortSpec
+
+ROWS = 377_000
+ALONE = """
+import resource, sys
+from pathlib import Path
+from benchmarks.rows.cohorts import ours
+found = ours(Path(sys.argv[1]))
+print(len(found.table), len(found.id), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def write(root: Path, rows: int) -> Path:
+    """Write a train.csv in CheXpert's form, frontal images all, with as many patients, blanks and -1 as there are of each."""
+    draw = np.random.default_rng(0)
+    patient = np.sort(draw.integers(1, max(2, rows // 5), rows))
+    raw = pd.DataFrame({"Path": [f"CheXpert-v1.0/train/patient{p:05d}/study1/view{i}_frontal.jpg" for i, p in enumerate(patient)]})  # fmt: skip
+    raw["Sex"] = np.where(patient % 2, "Female", "Male")
+    raw["Age"] = 18 + patient % 70
+    raw["Frontal/Lateral"], raw["AP/PA"] = "Frontal", np.where(draw.random(rows) < 0.8, "AP", "PA")
+    for label in LABELS:
+        state = draw.choice([np.nan, 1.0, 0.0, -1.0], rows, p=[0.7, 0.18, 0.07, 0.05])
+        raw[label] = np.where(state == 1, 1.0, np.nan) if label == "No Finding" else state
+    root.mkdir(parents=True, exist_ok=True)
+    raw.to_csv(root / "train.csv", index=False)
+    return root / "train.csv"
+
+
+def ours(root: Path) -> Cohort:
+    """Return the cohort, without looking for its images, as the peer does not either."""
+    return load(CohortSpec("chexpert", "chexpert", root), images=False)
+
+
+def theirs(path: Path) -> Any:
+    """Return torchxrayvision's data set of all frontal images."""
+    xrv = peer("torchxrayvision")
+    return xrv.datasets.CheX_Dataset(
+        imgpath=str(path.parent), csvpath=str(path), views=["AP", "PA"], unique_patients=False
+    )
+
+
+def gate(path: Path) -> str:
+    """Hold every label of both against each other, but where "No Finding" makes the peer write 0."""
+    mine, other = ours(path.parent).table, theirs(path)
+    written = (mine["native:No Finding"] == 1).to_numpy()
+    differ = 0
+    for column, name in enumerate(other.pathologies):
+        state = mine["native:" + {"Effusion": "Pleural Effusion"}.get(str(name), str(name))].to_numpy(float)
+        known = np.where(state >= 0, state, np.nan)  # uncertain and not mentioned are both NaN there
+        same = np.isclose(other.labels[:, column], known, equal_nan=True)
+        differ += int((~same & ~written).sum())
+    return check(
+        differ == 0 and len(mine) == len(other.labels), f"{differ} of {len(mine) * len(LABELS):,} labels differ"
+    )
+
+
+def against(quick: bool) -> Measured:
+    """Return how many times as long the peer takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), ROWS // 20 if quick else ROWS)
+        found = gate(path)
+        ways = {"ours": partial(ours, path.parent), "peer": partial(theirs, path)}
+        spent = interleaved(ways, 1 if quick else 5)
+    seconds = {name: float(np.median(each)) for name, each in spent.items()}
+    note = f"{seconds['peer']:.2f} against {seconds['ours']:.2f} s, ours with findings, splits, checks of every row"
+    return compared(spent["peer"], spent["ours"], found, note)
+
+
+def memory(quick: bool) -> Measured:
+    """Return the largest memory of a process that does nothing else, in GB."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), ROWS // 20 if quick else ROWS)
+        done = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)
+    rows, _, kilobytes = (int(word) for word in done.stdout.split())
+    return spread([kilobytes / 1e6], f"{rows:,} rows", "one process")
+
+
+BENCHMARKS = (
+    Benchmark("B13", "cohort of 377,000 rows", "torchxrayvision", ">= 5", against),
+    Benchmark("B13", "largest memory of that", "-", "<= 1.5", memory, "GB"),
+)

@@ -1,0 +1,120 @@
+"""B1: a large JPEG to 320 x 320 gray values, as the cache is filled, against how it is usually done."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer, spread
+from benchmarks.radiographs import jpegs
+from harmonize.pixels import Geometry, fitted, read_gray
+
+GEOMETRY = Geometry(320)
+LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB
+
+
+def ours(path: Path) -> NDArray[np.uint8]:
+    """Return the image as the cache holds it."""
+    return fitted(read_gray(path, GEOMETRY.decode_at), GEOMETRY)
+
+
+def torchvision_way(path: Path) -> object:
+    """Return what a torchvision pipeline gives: PIL in RGB, resized, a normalised tensor."""
+    from PIL import Image
+    from torchvision import transforms
+
+    chain = transforms.Compose(
+        [
+            transforms.Resize((320, 320)),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    with Image.open(path) as image:
+        return chain(image.convert("RGB"))
+
+
+def torchxrayvision_way(path: Path) -> object:
+    """Return what torchxrayvision's datasets give: read by scikit-image, scaled, cropped to a square, resized."""
+    from skimage.io import imread
+
+    xrv = peer("torchxrayvision")
+    image = xrv.datasets.normalize(imread(path), maxval=255, reshape=True)
+    return xrv.datasets.XRayResizer(320, engine="skimage")(xrv.datasets.XRayCenterCrop()(image))
+
+
+def distance(path: Path, at_least: int) -> tuple[float, float]:
+    """Return how far our pixels are from those of a full decode and one area resampling: the mean, and the 99.9 % largest."""
+    off = np.abs(fitted(read_gray(path, at_least), GEOMETRY).astype(int) - fitted(read_gray(path), GEOMETRY))
+    return float(off.mean()), float(np.quantile(off, 0.999))
+
+
+def gate(paths: list[Path]) -> str:
+    """Hold our pixels against a full decode; what sharp edges do is a line of its own."""
+    mean = max(distance(path, GEOMETRY.decode_at)[0] for path in paths)
+    return check(mean <= 0.5, f"mean difference from a full decode {mean:.2f} gray values")
+
+
+def fidelity(quick: bool) -> Measured:
+    """Return the 99.9 % largest difference from a full decode, image by image, and what decoding larger would give."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = jpegs(Path(folder), 1 if quick else 4, LIGHT)
+        found = [distance(path, GEOMETRY.decode_at) for path in paths]
+        larger = max(distance(path, 2 * GEOMETRY.decode_at)[1] for path in paths)
+        ways = {
+            name: (lambda at=at: [fitted(read_gray(p, at), GEOMETRY) for p in paths])
+            for name, at in (("now", GEOMETRY.decode_at), ("larger", 2 * GEOMETRY.decode_at))
+        }
+        spent = interleaved(ways, rounds=1 if quick else 5)
+    longer = np.median(spent["larger"]) / np.median(spent["now"])
+    note = f"one pixel in a thousand, along hard edges; decoded at twice the sides: {larger:.0f}, and {longer:.2f} x the time"
+    return spread([high for _, high in found], f"mean {max(mean for mean, _ in found):.2f}", note)
+
+
+def against(way: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
+    """Return the benchmark of a way."""
+
+    def run(quick: bool) -> Measured:
+        peer(module)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = jpegs(Path(folder), 1 if quick else 4, quality)
+            found = gate(paths)
+            spent = interleaved(
+                {"ours": lambda: [ours(p) for p in paths], "peer": lambda: [way(p) for p in paths]},
+                rounds=2 if quick else 7,
+                items=dict.fromkeys(("ours", "peer"), len(paths)),
+            )
+            size = np.mean([path.stat().st_size for path in paths]) / 1e6
+        return compared(
+            spent["peer"], spent["ours"], found, f"{size:.2f} MB; {ms(spent['peer'])} against {ms(spent['ours'])}"
+        )
+
+    return run
+
+
+BENCHMARKS = (
+    Benchmark(
+        "B1",
+        "JPEG of 2320 x 2828 to 320 px",
+        "PIL and torchvision",
+        ">= 3.5",
+        against(torchvision_way, "torchvision", LIGHT),
+    ),
+    Benchmark(
+        "B1",
+        "JPEG of 2320 x 2828 to 320 px",
+        "torchxrayvision",
+        ">= 12",
+        against(torchxrayvision_way, "torchxrayvision", LIGHT),
+    ),
+    Benchmark(
+        "B1",
+        "the same at a higher quality",
+        "PIL and torchvision",
+        "",
+        against(torchvision_way, "torchvision", HEAVY),
+    ),
+    Benchmark("B1", "99.9 % largest difference from a full decode", "-", "<= 3", fidelity, "gray values"),
+)

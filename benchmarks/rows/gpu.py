@@ -1,0 +1,239 @@
+"""G1 to G4: what needs a GPU. Without one they say "not measured"."""
+
+import copy
+import math
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from benchmarks.harness import Benchmark, Measured, check, compared, gpu_clock, interleaved, ms, need_gpu, spread
+
+SIDE, BATCH, FINDINGS = 224, 64, 9
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def training(name: str) -> Callable[[bool], Measured]:
+    """Return a benchmark of the project's steps, images resident, against the same on one synthetic batch."""
+
+    def run(quick: bool) -> Measured:
+        need_gpu()
+        from bench.config import RunConfig, Schedule
+        from bench.data import Examples
+        from bench.feed import Feed
+        from bench.models import build
+        from bench.objective import Objective, teaching
+        from bench.preprocess import Tone
+        from bench.registry import Registry
+        from bench.run import resolve
+        from bench.step import Step
+
+        gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
+        network = build("bench.models:timm_model", {"name": name}, FINDINGS).to(gpu, memory_format=torch.channels_last)
+        plain = copy.deepcopy(network).train()
+        config = RunConfig(
+            "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=Schedule(batch_size=BATCH)
+        )
+        run_, ids = resolve(config, Registry.read(), "home", None), np.arange(num).astype(str).astype(object)
+        state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
+        home = Examples(ids, ids, np.arange(num), state)
+        feed = Feed(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
+        step = Step(
+            run_,
+            network,
+            Tone(["imagenet"], MEAN, STD),
+            feed,
+            home.rows,
+            Objective(run_, teaching(run_, home, gpu)),
+            gpu,
+        )
+        step.begin_epoch(1)
+        optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4, weight_decay=0.01)
+        x_NCHW = torch.randn(BATCH, 3, SIDE, SIDE, device=gpu).contiguous(memory_format=torch.channels_last)
+        target = torch.randint(0, 2, (BATCH, FINDINGS), device=gpu).float()
+
+        def synthetic() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with torch.autocast("cuda", torch.bfloat16):
+                logit = plain.outputs(x_NCHW)
+            binary_cross_entropy_with_logits(logit.float(), target).backward()
+            optimizer.step()
+
+        turn = iter(range(10**9))
+        losses = [float(step(draw.permutation(num)[:BATCH], 1, next(turn))) for _ in range(4)]
+        gate = check(all(map(math.isfinite, losses)), "losses are finite; the same network, precision and optimizer")
+        ways = {"ours": lambda: step(draw.permutation(num)[:BATCH], 1, next(turn)), "synthetic": synthetic}
+        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=1.0)
+        return compared(spent["synthetic"], spent["ours"], gate, f"{BATCH / np.median(spent['ours']):.0f} images/s")
+
+    return run
+
+
+def inference(name: str) -> Callable[[bool], Measured]:
+    """Return a benchmark of `cost.throughput`'s passes against timm's way to time a model: bf16, channels_last."""
+
+    def run(quick: bool) -> Measured:
+        need_gpu()
+        import timm
+
+        from bench.feed import Feed
+        from bench.models import build
+        from bench.predict import predict
+        from bench.preprocess import Tone
+
+        gpu, num = torch.device("cuda:0"), 1024
+        network = (
+            build("bench.models:timm_model", {"name": name}, FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
+        )
+        theirs = timm.create_model(name, num_classes=FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
+        theirs.load_state_dict(network.backbone.state_dict())
+        images = np.random.default_rng(0).integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8)
+        feed, rows, tone = Feed(images, gpu), np.arange(num), Tone(["imagenet"], MEAN, STD)
+        x_NCHW = tone(feed(rows[:256])).contiguous(memory_format=torch.channels_last)
+
+        def timm_way() -> Tensor:
+            with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
+                return [theirs(x_NCHW) for _ in range(num // 256)][-1]
+
+        mine = predict(network, tone, feed, rows[:256], gpu, "bf16")[0]
+        far = float(np.abs(mine - timm_way().float().cpu().numpy()).max() / mine.std())
+        gate = check(far <= 0.05, f"largest difference of a logit {far:.2g} of their standard deviation")
+        ways = {"ours": lambda: predict(network, tone, feed, rows, gpu, "bf16"), "timm": timm_way}
+        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=1.0, items=dict.fromkeys(ways, num))
+        note = f"{1 / np.median(spent['ours']):.0f} images/s from uint8 to logits on the host; timm's batch is on the GPU already"
+        return compared(spent["timm"], spent["ours"], gate, note)
+
+    return run
+
+
+def several_runs(quick: bool) -> Measured:
+    """Do a small grid with one and with four runs at a time on one GPU; their scores have to agree."""
+    need_gpu()
+    spent, areas = {}, {}
+    with tempfile.TemporaryDirectory() as name:
+        for number in (1, 4):
+            store = Path(name) / str(number)
+            command = [
+                sys.executable,
+                "-m",
+                "bench.cli",
+                "run",
+                "--grid",
+                "tiny" if quick else "demo",
+                "--store",
+                str(store),
+            ]
+            began = time.perf_counter()
+            subprocess.run(
+                [*command, "--device", "cuda:0", "--per-device", str(number), "--quiet"],
+                check=True,
+                capture_output=True,
+            )
+            spent[number] = time.perf_counter() - began
+            files = sorted(store.glob("scores/*/scores.parquet"))
+            table = pd.concat([pd.read_parquet(file) for file in files])
+            areas[number] = table.loc[(table["metric"] == "auroc") & (table["finding"] == "macro"), "value"].to_numpy()
+    far = float(np.nanmax(np.abs(areas[1] - areas[4])))
+    gate = check(far <= 0.02, f"largest difference of a macro AUROC {far:.2g}")
+    return spread([spent[4] / spent[1]], gate, f"{spent[1]:.0f} s one after the other, {spent[4]:.0f} s four at a time")
+
+
+def optimizer_step(kind: str) -> Callable[[bool], Measured]:
+    """Return a benchmark of an optimizer of the project on ResNet-50's weights; the peer's way gives the same weights."""
+
+    def run(quick: bool) -> Measured:
+        need_gpu()
+        import timm
+        from timm.optim import Lion as TimmLion
+
+        from bench.optim.lion import Lion
+        from bench.optim.sam import SAM
+
+        torch.manual_seed(0)
+        first: nn.Module = timm.create_model("resnet50", num_classes=FINDINGS).cuda().eval()
+        x_NCHW = torch.randn(16, 3, SIDE, SIDE, device="cuda")
+        weights = {name: copy.deepcopy(first) for name in ("ours", "peer", "fused")}
+        options = {"lr": 1e-4, "weight_decay": 0.01}
+        fused = torch.optim.AdamW(weights["fused"].parameters(), **options, fused=True)
+
+        def gradients(network: nn.Module) -> Callable[[], Tensor]:
+            def closure() -> Tensor:
+                network.zero_grad()
+                loss: Tensor = network(x_NCHW).square().mean()
+                loss.backward()
+                return loss.detach()
+
+            return closure
+
+        if kind == "Lion":
+            mine = Lion(weights["ours"].parameters(), **options)
+            theirs = TimmLion(weights["peer"].parameters(), **options)
+            ways: dict[str, Callable[[], object]] = {"ours": mine.step, "peer": theirs.step, "fused": fused.step}
+            for network in weights.values():
+                gradients(network)()
+        else:
+            sam = SAM(weights["ours"].parameters(), weights["ours"], base=torch.optim.SGD, rho=0.05, lr=1e-4)
+            plain = torch.optim.SGD(weights["peer"].parameters(), lr=1e-4)
+            ways = {
+                "ours": lambda: sam.step(gradients(weights["ours"])),
+                "peer": lambda: plain_sam(weights["peer"], plain, gradients(weights["peer"])),
+            }
+        for name in ("ours", "peer"):
+            ways[name]()
+        pairs = zip(weights["ours"].parameters(), weights["peer"].parameters(), strict=True)
+        far = max(float((a - b).abs().max()) for a, b in pairs)
+        gate = check(far <= 1e-5, f"largest difference of a weight after a step {far:.1g}")
+        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=0.5)
+        against = "fused" if kind == "Lion" else "peer"
+        told = ", ".join(f"{name} {ms(seconds)}" for name, seconds in spent.items())
+        return compared(spent["ours"], spent[against], gate, told)
+
+    return run
+
+
+def plain_sam(
+    network: nn.Module, base: torch.optim.Optimizer, closure: Callable[[], Tensor], rho: float = 0.05
+) -> None:
+    """Take a step of SAM as it is written down: climb, gradient, go back, step."""
+    closure()
+    weights = [p for p in network.parameters() if p.grad is not None]
+    norm = torch.stack([p.grad.norm() for p in weights]).norm()  # type: ignore[union-attr]
+    before = [p.detach().clone() for p in weights]
+    with torch.no_grad():
+        for p in weights:
+            p.add_(p.grad * (rho / (norm + 1e-12)))  # type: ignore[operator]
+    closure()
+    with torch.no_grad():
+        for p, old in zip(weights, before, strict=True):
+            p.copy_(old)
+    base.step()
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    *(
+        Benchmark(
+            "G1", f"training, {title}, 224 px, bf16", "same model on a synthetic batch", ">= 0.97", training(name)
+        )
+        for name, title in (
+            ("resnet50", "ResNet-50"),
+            ("densenet121", "DenseNet-121"),
+            ("convnext_small", "ConvNeXt-S"),
+        )
+    ),
+    Benchmark(
+        "G2", "inference, ResNet-50, 224 px, bf16", "timm model, timed as timm does", ">= 1.0", inference("resnet50")
+    ),
+    Benchmark("G3", "small runs, four at a time on one GPU", "one after the other", "<= 0.7", several_runs),
+    Benchmark(
+        "G4", "Lion step, ResNet-50", "fused AdamW; weights against timm's Lion", "<= 1.1", optimizer_step("Lion")
+    ),
+    Benchmark("G4", "SAM step, ResNet-50", "a plain SAM loop", "<= 1.1", optimizer_step("SAM")),
+)

@@ -1,0 +1,72 @@
+"""B11: the page of 500 runs, as `benchmarks/page.py` measures it."""
+
+import statistics
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+
+from benchmarks.harness import Benchmark, Measured, NotMeasured, check, compared, peer, spread
+
+
+@cache
+def made(quick: bool) -> tuple[dict[str, str], dict[str, list[float]], str]:
+    """Return our page and the peer's, the CPU seconds in which each was written, and what comparing cells gave."""
+    peer("playwright.sync_api", "playwright")
+    peer("tests.browser.visit")
+    from benchmarks import page
+    from tests.reports.synthetic import Invented, tables
+
+    found = tables(Invented(runs=20 if quick else 500))
+    page.render(tables(Invented(runs=2)))  # plotly.js is packed once in a process
+    pages, spent = {}, {"page": [], "peer": []}
+    for _ in range(1 if quick else 3):
+        for name, write in (("page", page.render), ("peer", page.peer)):
+            start = time.process_time()
+            pages[name] = write(found)
+            spent[name].append(time.process_time() - start)
+    ours, theirs = page.cells(pages["page"]), page.cells(pages["peer"])
+    return pages, spent, check(ours == theirs, f"{len(ours)} cells, the same in both")
+
+
+def written(quick: bool) -> Measured:
+    """Return the CPU seconds of writing the page."""
+    _, spent, gate = made(quick)
+    return spread(spent["page"], gate, f"the peer {statistics.median(spent['peer']):.2f} s")
+
+
+def size(quick: bool) -> Measured:
+    """Return the size of the page in MB."""
+    pages, _, gate = made(quick)
+    return spread([len(pages["page"].encode()) / 1e6], gate, f"the peer {len(pages['peer'].encode()) / 1e6:.2f} MB")
+
+
+def usable(quick: bool) -> Measured:
+    """Return how many times as long it takes until the peer's table is sorted, from navigation, in headless Chromium."""
+    pages, _, gate = made(quick)
+    from playwright.sync_api import sync_playwright
+
+    from benchmarks import page
+    from tests.browser.visit import FLAGS, chromium
+
+    times: dict[str, list[float]] = {"page": [], "peer": []}
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        try:
+            browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
+        except Exception as error:
+            raise NotMeasured(f"no Chromium ({type(error).__name__})") from error
+        for _ in range(1 if quick else 5):
+            for name, text in pages.items():
+                file = Path(folder) / f"{name}.html"
+                file.write_text(text, encoding="utf-8")
+                times[name].append(page.seen(browser, file, 1)["sorted"])
+        browser.close()
+    median = {name: statistics.median(each) for name, each in times.items()}
+    return compared(times["peer"], times["page"], gate, f"{median['peer']:.0f} against {median['page']:.0f} ms")
+
+
+BENCHMARKS = (
+    Benchmark("B11", "page of 500 runs: until its table is sorted", "plotly and jinja", ">= 3.5", usable),
+    Benchmark("B11", "page of 500 runs: written", "-", "<= 2", written, "CPU s"),
+    Benchmark("B11", "page of 500 runs: size, plotly inside", "-", "<= 6", size, "MB"),
+)

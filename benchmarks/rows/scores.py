@@ -1,0 +1,115 @@
+"""B6 and B7: replicates of scores and differences of all pairs, as `benchmarks/scoring.py` measures them, and two packages."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from scipy.special import expit
+
+from benchmarks.harness import Benchmark, Measured, check, interleaved, peer, spread
+
+ROUNDS = 5
+RESAMPLES = 1000
+
+
+@cache
+def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
+    """Return, by round and peer: its CPU ms per replicate, ours, and the largest difference."""
+    from benchmarks.scoring import against_loops
+
+    num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)
+    against_loops(2_500, 64)  # compiles
+    found = [against_loops(num, resamples) for _ in range(1 if quick else ROUNDS)]
+    return [{name: figures for name, *figures in each} for each in found]  # type: ignore[misc]
+
+
+def loop(begins: str) -> Callable[[bool], Measured]:
+    """Return the benchmark against the loop whose name begins so."""
+
+    def run(quick: bool) -> Measured:
+        rounds = [next(figures for name, figures in each.items() if name.startswith(begins)) for each in loops(quick)]
+        worst = max(difference for *_, difference in rounds)
+        gate = check(worst <= (1e-4 if "numpy" in begins else 1e-12), f"largest difference {worst:.0e}")
+        theirs, ours = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
+        return spread([a / b for a, b, _ in rounds], gate, f"{theirs:.3g} against {ours:.3g} ms a replicate")
+
+    return run
+
+
+def package(name: str) -> Callable[[bool], Measured]:
+    """Return the benchmark against a package's own bootstrap of images; ours is of patients, so only the value is compared."""
+
+    def run(quick: bool) -> Measured:
+        from sklearn.metrics import roc_auc_score
+
+        from benchmarks.scoring import part
+
+        num, resamples = (2_500, 20) if quick else (25_000, 20)
+        cohort = part("away1", "all", num, 0)
+        label = cohort.labels()[:, -1]
+        rows = label >= 0
+        truth, prob = label[rows].astype(int), expit(cohort.logit[rows, -1].astype(float))
+        value, again = (
+            _torchmetrics(truth, prob, resamples) if name == "torchmetrics" else _interval(truth, prob, resamples)
+        )
+        off = abs(value - float(roc_auc_score(truth, prob)))
+        gate = check(off <= 1e-5, f"AUROC of all images differs by {off:.0e}")
+        spent = interleaved({name: again}, 1 if quick else 3, items={name: resamples})[name]
+        ours = [next(iter(each.values()))[1] for each in loops(quick)]
+        theirs = [1e3 * each for each in spent]
+        note = (
+            f"{np.median(theirs):.3g} against {np.median(ours):.3g} ms a replicate; it resamples images, not patients"
+        )
+        return spread([each / float(np.median(ours)) for each in theirs], gate, note)
+
+    return run
+
+
+def _torchmetrics(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[float, Callable[[], object]]:
+    import torch
+
+    metrics = peer("torchmetrics")
+    torch.set_num_threads(1)
+    p, t = torch.from_numpy(prob), torch.from_numpy(truth)
+
+    def boot() -> object:
+        drawn = metrics.BootStrapper(metrics.classification.BinaryAUROC(), num_bootstraps=resamples)
+        drawn.update(p, t)
+        return drawn.compute()
+
+    return float(metrics.classification.BinaryAUROC()(p, t)), boot
+
+
+def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[float, Callable[[], object]]:
+    found = peer("confidenceinterval")
+
+    def boot() -> tuple[float, object]:
+        return found.roc_auc_score(truth, prob, method="bootstrap_percentile", n_resamples=resamples)
+
+    return float(boot()[0]), boot
+
+
+def pairs(quick: bool) -> Measured:
+    """Return how many times as long a bootstrap anew for each pair takes (extrapolated from one)."""
+    from benchmarks.scoring import pairs as of
+
+    size = (20, 2_500, 64) if quick else (100, 25_000, RESAMPLES)
+    of(4, 2_500, 64)
+    rounds = [of(*size) for _ in range(1 if quick else ROUNDS)]
+    shared, alone = (float(np.median([each[k] for each in rounds])) for k in (0, 1))
+    return spread([b / a for a, b in rounds], "the same replicates", f"{alone:.3g} against {shared:.2g} CPU s")
+
+
+AUROC, PAIRS = (
+    "AUROC of a replicate, 25,000 images, one core",
+    "differences of all 4,950 pairs of 100 runs, one finding",
+)
+BENCHMARKS = (
+    Benchmark("B6", AUROC, "scikit-learn on the resampled rows", ">= 1000", loop("auroc: scikit")),
+    Benchmark("B6", AUROC, "numpy, sorted once", "", loop("auroc: numpy")),
+    Benchmark("B6", AUROC, "torchmetrics", "", package("torchmetrics")),
+    Benchmark("B6", AUROC, "confidenceinterval", "", package("confidenceinterval")),
+    Benchmark("B7", "calibration errors of a replicate, all eight", "netcal, ECE alone", "", loop("ece")),
+    Benchmark("B7", "the same", "scikit-learn, Brier score alone", "", loop("brier")),
+    Benchmark("B7", PAIRS, "a new bootstrap for each pair", ">= 500", pairs),
+)

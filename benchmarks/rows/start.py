@@ -1,0 +1,90 @@
+"""B12: CPU seconds until a command that uses no network has answered, and which libraries it imported for that."""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, spread
+
+HEAVY = ("torch", "timm", "sklearn", "shap")
+EAGER = "import argparse, torch, timm, sklearn.metrics, shap, pandas, plotly; argparse.ArgumentParser().parse_args([])"
+PROBE = "import sys; from bench.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*(m for m in {heavy!r} if m in sys.modules), file=sys.stderr)"
+
+
+@contextmanager
+def compiled() -> Iterator[dict[str, str]]:
+    """Give an environment in which Python keeps what it has compiled, as it does for whoever starts a command twice."""
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        root = str(Path(__file__).parents[2])
+        yield kept | {"PYTHONPYCACHEPREFIX": folder, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+
+
+def children() -> float:
+    """Return the CPU seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def started(code: str, arguments: list[str], environment: dict[str, str]) -> str:
+    """Run Python code with arguments and return what it wrote to standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stderr
+
+
+def clean(arguments: list[str], forbidden: tuple[str, ...], environment: dict[str, str]) -> str:
+    """Hold what a command imports against what it must not."""
+    said = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
+    found = said[-1] if said else ""
+    return check(not found, f"imported: {found}" if found else f"without {', '.join(forbidden)}")
+
+
+def command(arguments: list[str]) -> Callable[[bool], Measured]:
+    """Return the benchmark of a command's own CPU seconds."""
+
+    def run(quick: bool) -> Measured:
+        with compiled() as environment:
+            found = clean(arguments, (*HEAVY, "pandas"), environment)
+            ours = "from bench.cli import main; main()"
+            ways = {"ours": lambda: started(ours, arguments, environment)}
+            return spread(interleaved(ways, 2 if quick else 9, children)["ours"], found, "bytecode compiled before")
+
+    return run
+
+
+def against_eager(quick: bool) -> Measured:
+    """Return how many times as long a command takes that imports its libraries first."""
+    with compiled() as environment:
+        found = clean(["list"], (*HEAVY, "pandas"), environment)
+        ways = {
+            "ours": lambda: started("from bench.cli import main; main()", ["list"], environment),
+            "peer": lambda: started(EAGER, [], environment),
+        }
+        spent = interleaved(ways, 1 if quick else 3, children)
+        return compared(spent["peer"], spent["ours"], found, "torch, timm, scikit-learn, shap, pandas, plotly imported")
+
+
+def resumed(quick: bool) -> Measured:
+    """Return the CPU seconds of a grid that is finished: nothing to train, the page written anew."""
+    with compiled() as environment, tempfile.TemporaryDirectory() as folder:
+        arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
+        code = "from bench.cli import main; main()"
+        started(code, arguments, environment)
+        found = clean(arguments, HEAVY, environment)
+        ways = {"ours": lambda: started(code, arguments, environment)}
+        return spread(interleaved(ways, 1 if quick else 5, children)["ours"], found, "grid tiny")
+
+
+BENCHMARKS = (
+    Benchmark("B12", "bench --help", "-", "<= 0.25", command(["--help"]), "s"),
+    Benchmark("B12", "bench list", "-", "<= 0.25", command(["list"]), "s"),
+    Benchmark("B12", "bench list", "a command that imports first", "", against_eager),
+    Benchmark("B12", "a finished grid, run again", "-", "", resumed, "s"),
+)

@@ -1,0 +1,147 @@
+"""B4: what makes an image ready for a network, per image of 320 px, against scikit-image and numpy."""
+
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+from benchmarks.radiographs import radiograph
+from harmonize import roi
+from harmonize.pixels import Geometry, fitted
+
+SIZE, NUM = 320, 64
+Image = NDArray[np.uint8]
+Way = Callable[[], Any]
+Case = tuple[Way, Way, str]  # ours and the peer's, both of all images, and what holding them against each other gave
+
+
+def images(quick: bool) -> list[Image]:
+    """Return radiographs of 320 px: eight, again and again."""
+    few = [fitted(radiograph(patient, 1024, 860), Geometry(SIZE)) for patient in range(8)]
+    return few * (1 if quick else NUM // len(few))
+
+
+def clahe(pictures: list[Image]) -> Case:
+    """As the cache is filled, against `equalize_adapthist`: another way to cut and to blend, so no pixel is compared."""
+    exposure = peer("skimage.exposure", "scikit-image")
+    cv2.setNumThreads(1)
+
+    def ours() -> list[Image]:
+        return [
+            np.asarray(cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(image), np.uint8) for image in pictures
+        ]
+
+    def theirs() -> list[NDArray[np.float64]]:
+        return [exposure.equalize_adapthist(image, kernel_size=SIZE // 8, clip_limit=0.01) for image in pictures]
+
+    same = np.corrcoef(ours()[0].ravel(), theirs()[0].ravel())[0, 1]
+    return ours, theirs, check(same > 0.9, f"another algorithm; correlation of pixels {same:.2f}")
+
+
+def nyul(pictures: list[Image]) -> Case:
+    """Landmarks to standard ones, against `numpy.percentile` and `numpy.interp`."""
+    from bench.intensity import LANDMARKS
+
+    standard = np.linspace(0, 1, len(LANDMARKS))
+
+    def one(image: Image) -> NDArray[np.float64]:
+        return np.interp(image, np.percentile(image[image > 5], LANDMARKS), standard)
+
+    return _held(_toned("histstd", pictures, list(standard)), lambda: [one(image) for image in pictures], 1 / 255)
+
+
+def match(pictures: list[Image]) -> Case:
+    """One histogram to another, against `skimage.exposure.match_histograms`."""
+    exposure = peer("skimage.exposure", "scikit-image")
+    goal = pictures[0]
+    share = np.bincount(goal.ravel(), minlength=256) / goal.size
+
+    def theirs() -> list[NDArray[np.float64]]:
+        return [exposure.match_histograms(image, goal) / 255 for image in pictures]
+
+    return _held(_toned("histmatch", pictures, [float(each) for each in share]), theirs, 1 / 255)
+
+
+def zscore(pictures: list[Image]) -> Case:
+    """Foreground mean 0 and standard deviation 1, against numpy."""
+
+    def one(image: Image) -> NDArray[np.float64]:
+        x = image / 255
+        lit = x[x > 0.02]
+        return (x - lit.mean()) / (lit.std() + 1e-6)
+
+    return _held(_toned("zscore", pictures), lambda: [one(image) for image in pictures], 1 / 255)
+
+
+def region(pictures: list[Image]) -> Case:
+    """The box inside a black border, against percentiles of every row and column."""
+
+    def one(image: Image) -> tuple[int, int]:
+        rows, columns = (np.flatnonzero(np.percentile(image, 99, axis=axis) >= roi.BLACK * 255) for axis in (1, 0))
+        return rows[0], columns[-1]
+
+    def ours() -> list[roi.Box]:
+        return [roi.bounds(image) for image in pictures]
+
+    def theirs() -> list[tuple[int, int]]:
+        return [one(image) for image in pictures]
+
+    off = max(max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True))
+    return ours, theirs, check(off <= 1, f"edges differ by {off} px")
+
+
+def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
+    """Return our way: a batch through the tone of an entry."""
+    import torch
+
+    from bench.preprocess import Tone
+
+    torch.set_num_threads(1)
+    tone = Tone([op], (0.0,) * 3, (1.0,) * 3, 1, reference={op: learnt} if learnt else {})
+    batch = torch.from_numpy(np.stack(pictures))
+    return lambda: tone(batch)
+
+
+def _held(ours: Way, theirs: Way, gray: float) -> Case:
+    """Return a case whose values may differ by one gray level."""
+    off = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
+    return ours, theirs, check(off <= gray * 1.001, f"largest difference {off / gray:.2g} gray levels")
+
+
+CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
+    "CLAHE": ("scikit-image", clahe),
+    "Nyul landmarks": ("numpy", nyul),
+    "histogram matching": ("scikit-image", match),
+    "z-score": ("numpy", zscore),
+    "border": ("numpy", region),
+}
+
+
+def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
+    """Return the ratio of a case."""
+    pictures = images(quick)
+    ours, theirs, found = case(pictures)
+    ways = {"ours": ours, "peer": theirs}
+    spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(pictures)))
+    return compared(spent["peer"], spent["ours"], found, f"{ms(spent['peer'])} against {ms(spent['ours'])}")
+
+
+def median(quick: bool) -> Measured:
+    """Return the median over all cases, with the least and the greatest of them."""
+    ratios = {name: measured(case, quick).ratio for name, (_, case) in CASES.items()}
+    least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    note = f"least {least}, greatest {greatest}; values of stored runs stay to the last bit"
+    return Measured(statistics.median(ratios.values()), ratios[least], ratios[greatest], "as each of them", note)
+
+
+BENCHMARKS = (
+    *(
+        Benchmark("B4", f"{name}, 320 px", library, "", lambda quick, case=case: measured(case, quick))
+        for name, (library, case) in CASES.items()
+    ),
+    Benchmark("B4", "median of these", "scikit-image and numpy", ">= 30", median),
+)

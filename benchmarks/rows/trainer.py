@@ -1,0 +1,241 @@
+"""B10: what a training step takes beside the network's own work, against a bare loop and against Lightning.
+
+All take the same steps: the same network, batches, loss and AdamW in the same variant; their losses are compared first.
+"""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+
+FINDINGS, LR, DECAY = 9, 1e-3, 0.01
+
+
+class Tiny(nn.Module):
+    """The least network that has a convolution, batch norm and a classifier: what is left is the loop's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 8, 3, 2), nn.BatchNorm2d(8), nn.Linear(8, FINDINGS)
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        return self.head(self.norm(self.conv(x_NCHW)).relu().mean((2, 3)))
+
+
+@dataclass
+class Task:
+    """Images, labels and a network that starts the same each time."""
+
+    side: int
+    batch: int
+    num: int = 512
+    real: bool = False  # the demo's network instead of the least one
+    images: NDArray[np.uint8] = field(init=False)
+    state: NDArray[np.int8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        draw = np.random.default_rng(0)
+        self.images = draw.integers(0, 256, (self.num, self.side, self.side)).astype(np.uint8)
+        self.state = draw.choice(np.array([1, 0, -1, -2], np.int8), (self.num, FINDINGS))
+        self.target = torch.from_numpy((self.state == 1).astype(np.float32))
+        self.weight = torch.from_numpy((self.state != -1).astype(np.float32))
+        self.pixels = torch.from_numpy(self.images)
+
+    def backbone(self) -> nn.Module:
+        torch.manual_seed(0)
+        if not self.real:
+            return Tiny()
+        from bench.seresnet import se_resnet
+
+        return se_resnet(
+            num_outputs=FINDINGS, in_channels=1, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), dropout=0.0
+        )
+
+    def orders(self, epoch: int) -> list[NDArray[np.int64]]:
+        order = np.random.default_rng(epoch).permutation(self.num)
+        return [order[i : i + self.batch] for i in range(0, self.num - self.batch + 1, self.batch)]
+
+    def loss(self, logit: Tensor, place: Tensor) -> Tensor:
+        weight = self.weight[place]
+        each = binary_cross_entropy_with_logits(
+            logit.float(), torch.where(weight > 0, self.target[place], 0.0), reduction="none"
+        )
+        return (weight * each).sum() / weight.sum().clamp(min=1e-8)
+
+    def input(self, place: Tensor) -> Tensor:
+        x_N1HW = (self.pixels[place][:, None].float() / 255 - 0.5) / 0.25
+        return x_N1HW.contiguous(memory_format=torch.channels_last)
+
+
+def adamw(network: nn.Module) -> torch.optim.Optimizer:
+    """Return the registry's AdamW: neither fused nor foreach on a CPU."""
+    free = [p for p in network.parameters() if p.ndim <= 1]
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": DECAY}, {"params": free, "weight_decay": 0.0}], lr=LR)
+
+
+def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
+    """Return the project's step, and a function that trains an epoch as `fit` does: sums, learning rate, progress."""
+    from bench.config import RunConfig, Schedule
+    from bench.data import Examples
+    from bench.feed import Feed
+    from bench.models import Network
+    from bench.objective import Objective, teaching
+    from bench.preprocess import Tone
+    from bench.registry import Registry
+    from bench.run import resolve
+    from bench.step import Step
+    from bench.train import train_epoch
+
+    schedule = Schedule(epochs=1000, batch_size=task.batch, lr=LR, weight_decay=DECAY, kind="constant", warmup=0.0)
+    config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1, schedule=schedule)
+    run, cpu = resolve(config, Registry.read(), "home", None), torch.device("cpu")
+    ids = np.arange(task.num).astype(str).astype(object)
+    home = Examples(ids, ids, np.arange(task.num), task.state)
+    network = Network(task.backbone(), (0.5,) * 3, (0.25,) * 3, 1).to(memory_format=torch.channels_last)
+    tone, objective = Tone(["imagenet"], network.mean, network.std, 1), Objective(run, teaching(run, home, cpu))
+    step = Step(run, network, tone, Feed(task.images, cpu), home.rows, objective, cpu)
+    step.begin_epoch(1)
+
+    def epoch(number: int) -> object:
+        return float(train_epoch(step, number, task.orders(number), [], lambda *_: None, lambda: False))
+
+    return step, epoch
+
+
+def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object]]:
+    """Return one step as a handful of lines of torch, and a function that trains an epoch and sums the losses."""
+    network = task.backbone().to(memory_format=torch.channels_last).train()
+    optimizer = adamw(network)
+
+    def step(place: Tensor) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        loss = task.loss(network(task.input(place)), place)
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    def epoch(number: int) -> object:
+        total = torch.zeros(())
+        for places in task.orders(number):
+            total += step(torch.from_numpy(places))
+        return float(total)
+
+    return step, epoch
+
+
+def same_losses(task: Task) -> str:
+    """Hold the losses of two epochs against the bare loop's, bit by bit."""
+    step, _ = ours(task)
+    plain, _ = bare(task)
+    pairs = [
+        (float(step(p, e, i)), float(plain(torch.from_numpy(p)))) for e in (1, 2) for i, p in enumerate(task.orders(e))
+    ]
+    differ = sum(a != b for a, b in pairs)
+    return check(differ == 0, f"{len(pairs)} losses, {differ} differ in a bit")
+
+
+def beside_bare(task: Task) -> Callable[[bool], Measured]:
+    """Return a benchmark of a step against a bare loop's."""
+
+    def run(quick: bool) -> Measured:
+        torch.set_num_threads(1)
+        gate = same_losses(task)
+        ways = {"ours": ours(task)[1], "bare": bare(task)[1]}
+        num = len(task.orders(1))
+        spent = interleaved(
+            {name: (lambda do=do: do(1)) for name, do in ways.items()}, 5 if quick else 41, items=dict.fromkeys(ways, num)
+        )  # fmt: skip
+        return compared(
+            spent["ours"], spent["bare"], gate, f"ours {ms(spent['ours'])}, bare {ms(spent['bare'])} per step"
+        )
+
+    return run
+
+
+def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
+    """Return the loss of each step that Lightning takes, and the CPU seconds of a step of all epochs but the first."""
+    lightning = peer("lightning", "lightning")
+    peer("lightning.pytorch")
+    from torch.utils.data import DataLoader
+
+    losses: list[Tensor] = []
+    marks: list[float] = []
+
+    class Module(lightning.LightningModule):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = task.backbone().to(memory_format=torch.channels_last)
+
+        def training_step(self, place: Tensor, _: int) -> Tensor:
+            loss = task.loss(self.network(task.input(place)), place)
+            self.log("train_loss", loss, on_step=False, on_epoch=True)
+            losses.append(loss.detach())
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return adamw(self.network)
+
+        def on_train_epoch_start(self) -> None:
+            marks.append(time.process_time())
+
+        def on_train_end(self) -> None:
+            marks.append(time.process_time())
+
+    class Batches:
+        epoch = 0
+
+        def __len__(self) -> int:
+            return len(task.orders(1))
+
+        def __iter__(self) -> Any:
+            self.epoch += 1
+            return iter([places.tolist() for places in task.orders(self.epoch)])
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loader = DataLoader(torch.arange(task.num), batch_sampler=Batches(), collate_fn=torch.stack)  # type: ignore[arg-type]
+        trainer = lightning.Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=Path(folder),
+        )  # fmt: skip
+        trainer.fit(Module(), loader)
+    return [float(loss) for loss in losses], (marks[-1] - marks[1]) / (epochs - 1) / len(task.orders(1))
+
+
+def beside_lightning(quick: bool) -> Measured:
+    """Hold the losses of a Lightning training against ours, then time both, fit against epochs."""
+    peer("lightning", "lightning")
+    torch.set_num_threads(1)
+    task = Task(16, 16)
+    step, epoch = ours(task)
+    theirs, _ = lightning_epochs(task, 2)
+    mine = [float(step(p, e, i)) for e in (1, 2) for i, p in enumerate(task.orders(e))]
+    worst = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
+    gate = check(worst <= 1e-6, f"{len(mine)} losses, largest difference {worst:.1g}")
+    spent: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for _ in range(3 if quick else 9):
+        spent["theirs"].append(lightning_epochs(task, 3 if quick else 6)[1])
+        spent["ours"] += interleaved({"ours": lambda: epoch(1)}, 1, items={"ours": len(task.orders(1))})["ours"]
+    note = f"Lightning {ms(spent['theirs'])}, ours {ms(spent['ours'])} per step; the network's own work is in both"
+    return compared(spent["theirs"], spent["ours"], gate, note)
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark("B10", "step of the least network, 16 px, batch 16", "bare torch loop, same AdamW", "<= 1.03", beside_bare(Task(16, 16))),
+    Benchmark("B10", "step of the demo's network, 64 px, batch 48", "bare torch loop, same AdamW", "<= 1.03", beside_bare(Task(64, 48, 240, True))),
+    Benchmark("B10", "step of the least network, 16 px, batch 16", "Lightning, same AdamW", ">= 2", beside_lightning),
+)  # fmt: skip

@@ -1,0 +1,122 @@
+"""B9: five checkpoints tested on one cohort, from its files to AUROC, against five scripts that each decode every image."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
+from benchmarks.radiographs import radiograph
+from harmonize.cache import open_cache
+from harmonize.pixels import Geometry
+
+SIDE = 224
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
+    """Write radiographs, every other one of them lighter, and return their paths and which are."""
+    paths, light = [], np.arange(num) % 2
+    for i in range(num):
+        image = radiograph(i % 6).astype(np.float32)
+        image = np.clip(image * (1.0 - 0.25 * i / num) + 50 * light[i], 0, 255)
+        path = folder / f"{i}.jpg"
+        path.write_bytes(cv2.imencode(".jpg", image.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes())
+        paths.append(path)
+    return paths, light.astype(np.int8)
+
+
+def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
+    """Return ResNet-18s of different random weights whose last layer has learnt, by ridge, which images are light."""
+    from bench.models import build
+    from bench.preprocess import Tone
+
+    table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
+    images = torch.from_numpy(np.array(open_cache("b9", folder, table, Geometry(SIDE), folder / "learnt").images))
+    x_NCHW, target, found = Tone(["imagenet"], MEAN, STD)(images), torch.from_numpy(2.0 * light - 1), []
+    for seed in range(num):
+        network = build("bench.models:timm_model", {"name": "resnet18"}, 1, seed=seed).eval()
+        with torch.no_grad():
+            feature = network.embed(x_NCHW).double()
+            centre, spread = feature.mean(0), feature.std() + 1e-9
+            z_ND = (feature - centre) / spread
+            weight = torch.linalg.solve(z_ND.T @ z_ND + torch.eye(z_ND.shape[1]), z_ND.T @ target) / spread
+            head: torch.nn.Linear = network.backbone.get_classifier()  # type: ignore[operator,assignment]
+            head.weight.copy_(weight[None])
+            head.bias.copy_(-(weight @ centre)[None])
+        found.append(network)
+    return found
+
+
+def ours(folder: Path, paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
+    """Decode once, predict with each network from the cache: fp32, as reported scores are."""
+    from bench.feed import Feed
+    from bench.predict import predict
+    from bench.preprocess import Tone
+
+    with tempfile.TemporaryDirectory(dir=folder) as where:  # decoding counts: nothing is left from before
+        table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
+        cache = open_cache("b9", folder, table, Geometry(SIDE), Path(where))
+        tone, cpu = Tone(["imagenet"], MEAN, STD), torch.device("cpu")
+        feed, rows = Feed(cache.images, cpu), np.arange(len(paths))
+        return [predict(n.to(memory_format=torch.channels_last), tone, feed, rows, cpu)[0] for n in some]  # type: ignore[arg-type]
+
+
+def naive(paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
+    """Decode every image for each network, with PIL and torchvision, in batches of 16."""
+    from PIL import Image
+    from torchvision import transforms
+
+    scale = [transforms.Resize((SIDE, SIDE)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    chain, found = transforms.Compose(scale), []
+    for network in some:
+        logits = []
+        for start in range(0, len(paths), 16):
+            batch = torch.stack([chain(Image.open(path).convert("RGB")) for path in paths[start : start + 16]])
+            with torch.inference_mode():
+                logits.append(network.to(memory_format=torch.contiguous_format)(batch).numpy())
+        found.append(np.concatenate(logits))
+    return found
+
+
+def five_checkpoints(quick: bool) -> Measured:
+    """Hold AUROCs and logits against each other, then time both from the files on."""
+    peer("PIL", "pillow")
+    from sklearn.metrics import roc_auc_score
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths, light = cohort(folder, 16 if quick else 32)
+        some = networks(folder, paths, light, 2 if quick else 5)
+        mine, theirs = ours(folder, paths, some), naive(paths, some)
+        areas = [[roc_auc_score(light, logit[:, 0]) for logit in way] for way in (mine, theirs)]
+        worst = float(np.abs(np.subtract(*areas)).max())
+        far = max(float(np.abs(a - b).max() / b.std()) for a, b in zip(mine, theirs, strict=True))
+        said = f"AUROC {min(areas[0]):.3f} or more, largest difference {worst:.2g}; of a logit {far:.2g} standard deviations"
+        gate = check(worst <= 1e-3 and far <= 0.25, said)
+        ways = {"ours": lambda: ours(folder, paths, some), "naive": lambda: naive(paths, some)}
+        each = len(paths) * len(some)
+        spent = interleaved(ways, 2 if quick else 3, items=dict.fromkeys(ways, each))
+        passing = interleaved({"pass": lambda: ours_pass(some)}, 2, items={"pass": 32 * len(some)})["pass"]
+    share = np.median(passing) / np.median(spent["ours"])
+    note = f"{len(some)} checkpoints, {len(paths)} JPEGs of 0.9 MB: naive {ms(spent['naive'])}, ours {ms(spent['ours'])} an image and checkpoint"
+    return compared(spent["naive"], spent["ours"], gate, f"{note}, of which the forward pass is {share:.0%}")
+
+
+def ours_pass(some: Sequence[torch.nn.Module]) -> None:
+    """Pass 32 images through each network: what no input path can make shorter."""
+    x_NCHW = torch.zeros(32, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        for network in some:
+            network.to(memory_format=torch.channels_last)(x_NCHW)
+
+
+BENCHMARKS: tuple[Benchmark, ...] = (
+    Benchmark("B9", "zero-shot test of 5 checkpoints, ResNet-18, fp32", "5 scripts: PIL, torchvision, torch", ">= 6", five_checkpoints),
+)  # fmt: skip

@@ -1,0 +1,132 @@
+"""Where it looks: heat maps held against outlines and against what no finding lies in, and a gallery of cases."""
+
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports import looks
+from reports.board import Board
+from reports.cases import KINDS, pictures_of
+from reports.looks import ALL, NETWORK, OWN, WORDS, Mean
+from reports.section import Section, write
+from reports.text import known, percent, places
+from reports.undone import instead, undone
+
+SHOWN = 12  # runs whose own numbers are in the file
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # of the figure; the others are in the table below
+
+
+def attention(board: Board) -> Section:
+    """Write the section; why there is nothing where there is nothing, and nothing where nobody asked."""
+    table = looks.chosen(board.tables["attention"], [r.id for r in board.scored])
+    gallery = board.tables["gallery"]
+    if table.empty and gallery.empty:
+        return instead(board, "attention", "Heat", "Where it looks", "attention")
+    measured = table.dropna(subset=["value"])
+    enriched = measured[measured["metric"] == "enrichment"]
+    columns = [c for c in COLUMNS if c in set(looks.regions_in(enriched))]
+    finding, _ = looks.tagged(table, board.home.key)
+    pictures = pictures_of(board, gallery)
+    context = {
+        "board": board,
+        "title": looks.answer(table, table["run_id"].nunique()),
+        "tag": looks.tag_sentence(table, board.home.key),
+        "trust": looks.trust(looks.chosen(board.tables["cascade"], [r.id for r in board.scored])),
+        "columns": [WORDS[c] for c in columns],
+        "axis": looks.axis(),
+        "rows": [_hospital(enriched, board, h.key, columns, finding) for h in board.everyone],
+        "tagged": finding,
+        "findings": _findings(board, table),
+        "runs": _runs(board, enriched),
+        "overlap": _overlap(table),
+        "cases": len(gallery),
+        "pictures": pictures,
+        "choices": _choices(pictures),
+        "why": str(board.meta.get("no_pictures") or ""),
+        "undone": undone(board, "attention"),
+        "num_runs": table["run_id"].nunique(),
+    }
+    return Section("attention", "Heat", write("attention.html.j2", **context))
+
+
+def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], finding: str) -> dict[str, Any]:
+    """Return one row of the figure: a strip for each region."""
+    mine = table[table["dataset"] == key]
+    cells = []
+    for region in columns:
+        of = finding if region == "token" else ALL
+        value = looks.mean(looks.pick(mine, "enrichment", region, finding=of))
+        beside = {by: looks.mean(looks.pick(mine, "enrichment", by=by)) for by in ("centre",)} if region == OWN else {}
+        label = f"{board.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
+        cells.append({"value": value, "strip": Markup(looks.strip(value, beside, label)) if value.known else ""})  # noqa: S704
+    return {
+        "title": "Home" if key == board.home.key else board.title(key),
+        "under": board.title(key) if key == board.home.key else "",
+        "cells": cells,
+    }
+
+
+def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row for each finding: enrichment on itself at home and away, overlap, pointing, and the tag at home."""
+    rows = []
+    home, away = table[table["dataset"] == board.home.key], table[table["dataset"] != board.home.key]
+    for finding in board.findings:
+
+        def number(part: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, of: str = finding) -> Mean:
+            return looks.mean(looks.pick(part, metric, region, by, of))
+
+        row = {
+            "finding": finding,
+            "home": number(home, "enrichment"),
+            "away": number(away, "enrichment"),
+            "centre": number(away, "enrichment", by="centre"),
+            "hit": number(away, "hit"),
+            "hit_centre": number(away, "hit", by="centre"),
+            "iou": number(away, "iou_50"),
+            "tag": number(home, "enrichment", "token"),
+            "outside": number(table, "energy", "outside lungs"),
+        }
+        if any(isinstance(m, Mean) and m.known for m in row.values()):
+            rows.append(row)
+    return rows
+
+
+def _overlap(table: pd.DataFrame) -> str:
+    """Return how often a map is empty, in words."""
+    empty = looks.mean(looks.pick(table, "empty"))
+    return percent(empty.value, 1) if empty.known and empty.value > 0 else ""
+
+
+def _runs(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return run x hospital x region with intervals, of the first runs."""
+    names = {r.id: r.label for r in board.scored[:SHOWN]}
+    mine = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
+    order = {h.key: i for i, h in enumerate(board.everyone)}
+    found = [
+        {
+            "run": names[str(r["run_id"])],
+            "hospital": board.title(str(r["dataset"])),
+            "region": WORDS.get(str(r["region"]), str(r["region"])),
+            "value": places(r["value"], 2),
+            "interval": f"{places(r['low'], 2)}–{places(r['high'], 2)}" if known(r["low"]) else "",
+            "n": int(r["n"]),
+            "key": (
+                list(names).index(str(r["run_id"])),
+                order.get(str(r["dataset"]), 99),
+                list(WORDS).index(str(r["region"])),
+            ),
+        }
+        for r in mine.to_dict("records")
+    ]
+    return sorted(found, key=lambda row: row["key"])
+
+
+def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """Return what a reader can choose by: key, word, the values there are (more than one)."""
+    words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
+    found = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
+    by_kind = [
+        (k, w, [kind for kind in KINDS if kind in values]) if k == "kind" else (k, w, values) for k, w, values in found
+    ]
+    return [each for each in by_kind if len(each[2]) > 1]

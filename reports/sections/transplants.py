@@ -1,0 +1,254 @@
+"""What changes the answer: pixels of one hospital in images of another, beside the control."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import change_sentences, charts, svg
+from reports.board import AWAY, MACRO, Board
+from reports.changes import MARGIN, MARKER, caught, changed, changes
+from reports.entries import Run
+from reports.headline import MISSING, Estimate
+from reports.section import Section, write
+from reports.text import known
+from reports.undone import instead, undone
+
+WIDTH, HEIGHT = 300.0, 22.0
+SHOWN = 40  # runs in the table below
+LEAST = 4  # architectures for a rank correlation, as in `bench.shortcut.association`
+INTO = {
+    "marker": "a marker",
+    "corner": "corners",
+    "border": "border",
+    "intensity": "gray values",
+    "resolution": "sharpness and noise",
+}
+ALONE = {
+    "erased": "markers erased",
+    "toggled": "markers swapped: on for off",
+    "lungs_masked": "lungs hidden",
+    "lungs_only": "all but the lungs hidden",
+}
+SCORES = {
+    "causal": ("a larger change of the answer by home’s markers, corners and borders", "the change of the answer"),
+    "source_bits": ("a harder reading of the hospital from features (more bits)", "the reading of the hospital"),
+}
+STATISTICS = {
+    "spearman": "Spearman",
+    "spearman_families": "Spearman, families resampled",
+    "partial": "Spearman, at equal AUROC at home",
+    "kendall": "Kendall",
+}
+
+Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # run, kind, donor, host, finding, measure
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row of a figure: what was done, and what it did to the probability, to the calls and to the AUROC."""
+
+    words: str
+    value: float
+    control: float
+    effect: Estimate
+    flips: Estimate
+    area: Estimate
+    figure: Markup | None = None
+
+
+def transplants(board: Board) -> Section:
+    """Write the section; why there are no numbers where there are none, nothing where no run was asked."""
+    table = board.tables["transplants"]
+    nothing = partial(instead, board, "transplants", "Transplants", "What changes the answer", "transplants")
+    if not len(table):
+        return nothing()
+    home = board.home.key
+    found = {str(run_id): caught(rows, home) for run_id, rows in table.groupby("run_id")}
+    reacts = {str(run_id): changed(rows, home) for run_id, rows in table.groupby("run_id")}
+    runs = [r for r in board.ranked if r.id in found] or [r for r in board.runs if r.id in found]
+    if not runs:
+        return nothing()
+    cells: Cells = {
+        (str(r["run_id"]), str(r["kind"]), str(r["donor"]), str(r["host"]), str(r["finding"]), str(r["measure"])): r
+        for r in table[table["subset"] == "all"].to_dict("records")
+    }
+    named = Counter(finding for r in runs for finding in found[r.id])
+    asked = [r for r in runs if (r.id, MARKER, home, AWAY, MACRO, "abs_dp") in cells]
+    shown = next((r for r in runs if found[r.id]), runs[0])
+    finding = _most_moved(changes(table[table["run_id"] == shown.id]), home)
+    drawn = [r for r in board.ranked if r.causal.known and r.gap.known]
+    context = {
+        "board": board,
+        "title": change_sentences.leans(
+            board.home.title,
+            sum(bool(found[r.id]) for r in asked),
+            len(asked),
+            [f for f, _ in named.most_common()],
+            MARGIN,
+        ),
+        "detail": _detail(board, cells, shown, finding, found, reacts),
+        "run": shown,
+        "undone": undone(board, "transplants"),
+        "figures": [_figure(board, cells, shown, f) for f in dict.fromkeys((finding, MACRO)) if f],
+        "legend": _legend(),
+        "associations": _associations(board),
+        "numbers": _statistics(board),
+        "hosts": _by_host(board, cells, shown, finding or MACRO),
+        "words": INTO | ALONE,
+        "all": [_summary(cells, r, home, finding or MACRO, reacts[r.id], found[r.id]) for r in runs[:SHOWN]],
+        "finding": finding,
+        "drawn": len(drawn) > 1,
+        "scatter": drawn,
+        "families": charts.families(drawn),
+        "margin": MARGIN,
+    }
+    chart = (charts.causal_against_gap(drawn),) if len(drawn) > 1 else ()
+    return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
+
+
+def _most_moved(rows: Any, home: str) -> str:
+    """Return the finding whose answer a marker of home moves most, else its causal score; "" where there is none."""
+    for kind in (MARKER, "causal"):
+        each = rows[
+            (rows["kind"] == kind) & (rows["donor"] == home) & (rows["host"] == AWAY) & (rows["finding"] != MACRO)
+        ]
+        if len(each):
+            return str(each.loc[each["effect"].idxmax(), "finding"])
+    return ""
+
+
+def _detail(
+    board: Board, cells: Cells, run: Run, finding: str, found: Mapping[str, list[str]], reacts: Mapping[str, list[str]]
+) -> list[str]:
+    """Return the sentences below the title: how far the marker moves the answer, and what erasing it does."""
+    row = cells.get((run.id, MARKER, board.home.key, AWAY, finding, "abs_dp"))
+    if row is None:
+        return []
+    said = [
+        change_sentences.by_how_much(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
+    ]
+    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.home.key, AWAY)]
+    if all(areas):
+        said.append(change_sentences.erased(finding, *(float(a["value"]) for a in areas if a)))
+    read_so = {f for findings in found.values() for f in findings}
+    said.append(change_sentences.reacts_only(sorted({f for each in reacts.values() for f in each} - read_so)))
+    return [s for s in said if s]
+
+
+def _figure(board: Board, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
+    """Return the dots of one finding: home's pixels in images away, then what is taken away there, on one axis."""
+    home = board.home.key
+    rows = [_change(cells, run, kind, home, finding, f"{board.home.title}: {words}") for kind, words in INTO.items()]
+    rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
+    kept = [row for row in rows if row is not None]
+    most = max([0.1, *(v for row in kept for v in (row.value, row.control) if known(v))])
+    scale = svg.Scale(0.0, 1.06 * most, 8, WIDTH - 8)
+    grid = svg.ticks(0.0, scale.high, 5)
+    axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
+    drawn = [Change(r.words, r.value, r.control, r.effect, r.flips, r.area, _dots(r, scale, grid)) for r in kept]
+    name = "Mean over findings" if finding == MACRO else finding
+    return {"name": name, "rows": drawn, "axis": svg.svg(WIDTH, 14, axis)}
+
+
+def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: str) -> Change | None:
+    key = (run.id, kind, donor, AWAY, finding)
+    row = cells.get((*key, "abs_dp"))
+    if row is None:
+        return None
+    flips, area = (_estimate(cells.get((*key, measure))) for measure in ("flip_rate", "auroc"))
+    return Change(words, float(row["value"]), float(row["control"]), _estimate(row), flips, area)
+
+
+def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
+    """Draw the change as a dot and its control as a ring, with the interval of their difference around the dot."""
+    y = HEIGHT / 2
+    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    base = row.control if known(row.control) else 0.0
+    body += svg.line(scale(base), y, scale(row.value), y, "span")
+    if row.effect.has_interval:
+        body += svg.line(scale(base + row.effect.low), y, scale(base + row.effect.high), y, "iv")
+    body += svg.circle(scale(row.value), y, 4, "dot")
+    if known(row.control):
+        body += svg.circle(scale(row.control), y, 3.4, "dot o")
+    said = f"{row.words}: {row.effect.with_interval}"
+    return svg.svg(WIDTH, HEIGHT, body, said, "st")
+
+
+def _legend() -> list[tuple[str, Markup]]:
+    return [
+        ("change of the probability", svg.svg(12, 12, svg.circle(6, 6, 4, "dot"), "", "ky")),
+        ("its control", svg.svg(12, 12, svg.circle(6, 6, 3.4, "dot o"), "", "ky")),
+    ]
+
+
+def _by_host(board: Board, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
+    """Return one row for each kind: its effect on images of each hospital away, and of home by pixels from away."""
+    home, rows = board.home.key, []
+    for kind, words in (INTO | ALONE).items():
+        donor, back = (home, AWAY) if kind in INTO else ("", "")
+        there = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
+        own = _estimate(cells.get((run.id, kind, back, home, finding, "abs_dp")))
+        if own.known or any(e.known for e in there):
+            rows.append({"words": words, "cells": [*there, own]})
+    return rows
+
+
+def _summary(cells: Cells, run: Run, home: str, finding: str, reacts: list[str], found: list[str]) -> dict[str, Any]:
+    marker = (run.id, MARKER, home, AWAY, finding)
+    return {
+        "run": run,
+        "marker": _estimate(cells.get((*marker, "abs_dp"))),
+        "flips": _estimate(cells.get((*marker, "flip_rate"))),
+        "reacts": reacts,
+        "found": found,
+    }
+
+
+def _associations(board: Board) -> list[str]:
+    """Return a sentence for each score, in the order in which they were declared."""
+    table = board.tables["associations"]
+    out = []
+    for score, (larger, said) in SCORES.items():
+        rows = table[(table["score"] == score) & (table["statistic"] == "spearman") & (table["against"] == "gap")]
+        if len(rows):
+            row = rows.to_dict("records")[0]
+            rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
+            out.append(change_sentences.association(
+                larger, "a larger gap", rho, float(row["p"]), int(row["num_architectures"]), float(row["detectable"]), float(row["power"])
+            ))  # fmt: skip
+        else:
+            known_of = {str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.known}
+            if known_of:
+                out.append(change_sentences.goes_with(said, len(known_of), LEAST))
+    return out
+
+
+def _has(run: Run, score: str) -> bool:
+    return run.causal.known if score == "causal" else run.probe.known
+
+
+def _statistics(board: Board) -> list[dict[str, Any]]:
+    """Return every correlation that was computed, those of one score and side together."""
+    sides = {"gap": "gap", AWAY: "AUROC away"}
+    names = {"causal": "change of the answer", "source_bits": "source probe, bits"}
+    return [
+        {
+            "score": names.get(str(r["score"]), str(r["score"])),
+            "against": sides.get(str(r["against"]), str(r["against"])),
+            "statistic": STATISTICS.get(str(r["statistic"]), str(r["statistic"])),
+            "estimate": Estimate(float(r["value"]), float(r["low"]), float(r["high"])),
+            "p": float(r["p"]),
+            "num": int(r["num_architectures"]),
+            "families": int(r["num_families"]),
+        }
+        for r in board.tables["associations"].to_dict("records")
+    ]
+
+
+def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
+    """Return the effect of a row; MISSING without one."""
+    return Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), int(row["n"])) if row else MISSING

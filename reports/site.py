@@ -1,0 +1,50 @@
+"""A folder of pages that works from a disk and below any address: the page, one page for each run, and the data."""
+
+import json
+from base64 import b64encode
+from pathlib import Path
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports import board
+from reports.data_sentences import images_said
+from reports.page import STYLES, render
+from reports.rundetail import Details
+from reports.section import write
+from reports.shell import joined, policy
+from reports.tables import Tables
+
+
+def write_site(tables: Tables, folder: Path) -> Path:
+    """Write index.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
+
+    Links are relative and nothing is fetched, so the folder can be opened from a disk or served from a sub-path.
+    """
+    shared = board.read(Tables({**tables.meta, "site": True}, tables.frames))
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    details = Details.of(shared, shared.entries)
+    style, script = joined(STYLES), joined(("theme.js",))
+    for run in shared.entries:
+        page = write(
+            "runpage.html.j2", policy=policy([script], [style]), style=Markup(style), script=Markup(script),  # noqa: S704
+            title=f"{run.label} · Unseen", headline=run.label, phantom=shared.phantom, sections=(), run=run,
+            body=details.body(run, drawn=True),
+            images_said=images_said(shared.phantom, len(details.pictures.get(run.id, ()))),
+        )  # fmt: skip
+        (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
+    tables.save(folder / "data")
+    for name, frame in tables.frames.items():
+        (folder / "data" / f"{name}.json").write_text(_as_json(frame), encoding="utf-8")
+    index = folder / "index.html"
+    index.write_text(render(Tables(dict(shared.meta), tables.frames)), encoding="utf-8", newline="\n")
+    return index
+
+
+def _as_json(frame: pd.DataFrame) -> str:
+    """Return a table as columns and rows; what is not known is null, and a picture is its bytes in base64."""
+    if "picture" in frame:
+        shown = [b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]]
+        frame = frame.assign(picture=pd.Series(shown, index=frame.index, dtype=object))
+    text = frame.to_json(orient="split", index=False, double_precision=10)
+    return json.dumps({key: value for key, value in json.loads(text).items() if key != "index"}, separators=(",", ":"))

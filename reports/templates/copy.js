@@ -1,0 +1,56 @@
+/* Copying: the rows with numbers that are on screen or would be if their group were open, with intervals and tie groups, and in words what was
+   left out; cells that a spreadsheet would run are made text. */
+const copying = (() => {
+  'use strict';
+  const say = text => { const t = document.getElementById('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500); };
+  const plain = text => text.replace(/\u2212/g, '-').replace(/[\u202f\u00a0]/g, '').replace(/(^|[^\d])\.(\d)/g, '$10.$2').trim();
+  const shownColumns = () => [...ranking.heads.keys()].filter(key => key !== 'rank' && key !== 'run' && !ranking.table.classList.contains('no-' + key));
+  const cells = ({ row, group }, columns) => {
+    const name = row.querySelector('.c-run a').textContent, what = row.querySelector('.c-run .f').textContent, rank = row.querySelector('.t');
+    return [rank ? rank.firstChild.textContent.trim() : '', String(group ?? row.querySelector('.tag').textContent), name, what, ...columns.map(key => {
+      const td = row.querySelector('.c-' + key);
+      return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: (td.dataset.ci || '').split(' ').filter(Boolean), at: key === 'worst' && td.querySelector('.s') ? td.querySelector('.s').textContent : '' };
+    })];
+  };
+  const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
+  const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$' };
+  const oneLine = text => text.replace(/\s+/g, ' ');
+  const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
+  const mdCell = text => oneLine(text).replace(/[\\|<>*_`[\]]/g, '\\$&');
+  const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.map(x => (+x).toFixed(3)).join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
+  const writers = {
+    csv: (list, columns, names) => {
+      const head = ['rank', 'group', 'run', 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high'])];
+      const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
+        return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])])]; };
+      return [head, ...list.map(line)].map(row => row.map(csvCell).join(',')).join('\r\n');
+    },
+    md: (list, columns, names) => {
+      const head = ['Rank', 'Group', 'Run', 'What', ...names];
+      return [head, head.map(() => '---'), ...list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns); return [rank, group, mdCell(run), mdCell(what), ...rest.map(c => mdCell(c.value) + mdCell(withInterval({ ...c, value: '' })).replace(/\\([[\]])/g, '$1'))]; })]
+        .map(row => '| ' + row.join(' | ') + ' |').join('\n');
+    },
+    tex: (list, columns, names) => {
+      let last = null;
+      const body = list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns), rule = last !== null && last !== group && ranking.state.key === 'rank' ? '\\midrule\n' : ''; last = group;
+        return rule + [rank, group, run, what, ...rest.map(withInterval)].map(texCell).join(' & ') + ' \\\\'; });
+      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', 'Run', 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n\\end{tabular}`;
+    },
+  };
+  const copy = async (text, said) => {
+    try { await navigator.clipboard.writeText(text); } catch {
+      const area = document.createElement('textarea');
+      area.value = text; document.body.append(area); area.select(); document.execCommand('copy'); area.remove();
+    }
+    say(said);
+  };
+  const many = (n, word) => `${n} ${word}${n === 1 ? '' : 's'}`;
+  const ranked = (kind, what) => {
+    const columns = shownColumns(), names = columns.map(key => ranking.heads.get(key).firstChild.textContent.trim());
+    const list = ranking.found(), rows = name => [...ranking.table.querySelectorAll(`tbody.${name} tr.row`)].map(row => ({ row }));
+    const made = rows('apart'), left = rows('failed').length, all = ranking.rows.length;
+    const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${made.length} made of them` : ''}${left ? `; ${many(left, 'run')} without a rank left out` : ''}`;
+    return copy(writers[kind]([...list, ...made], columns, names), said);
+  };
+  return { copy, ranked };
+})();

@@ -1,0 +1,45 @@
+/* A run opens in a drawer: what stands in its entry moves there and back, or is unpacked where there are too many to write out. */
+const drawer = (() => {
+  'use strict';
+  const $ = id => document.getElementById(id), dialog = $('drawer');
+  let opened = null, details = null;
+
+  const pieces = () => (details ??= isRead.then(() => $('details') ? unpacked('details').then(JSON.parse) : {}));
+  const html = async id => { // written and escaped by the program that wrote this page
+    const holder = document.createElement('template');
+    holder.innerHTML = Object.hasOwn(await pieces(), id) ? (await pieces())[id] : '';
+    return holder.content;
+  };
+  const body = async entry => {
+    const found = entry.querySelector('.rd') || (await html(entry.id)).firstElementChild, figures = found.querySelector('[data-figures]'), list = found.querySelector('[data-pictures]');
+    if (list && !list.childElementCount) {
+      const mine = [...document.querySelectorAll('#cases li')].filter(c => c.dataset.of === list.dataset.pictures).slice(0, +list.dataset.most);
+      list.append(...mine.map(c => { const copy = c.cloneNode(true); copy.hidden = false; return copy; }));
+    }
+    if (figures && !figures.childElementCount) figures.append(await html(entry.id + '/figures'));
+    return found;
+  };
+  const put = () => { if (opened && opened.body) opened.entry.append(opened.body); opened = null; };
+  const show = async id => {
+    const entry = id.startsWith('run-') ? $(id) : null;
+    if (!entry || !entry.matches('details.run')) return false;
+    if (dialog.open) dialog.close();
+    put();
+    const summary = entry.querySelector('summary'), mine = opened = { entry, body: null };
+    $('drawer-name').textContent = [...summary.querySelectorAll('.rn, .f')].map(e => e.textContent).join(' · ');
+    $('drawer-body').replaceChildren('…');
+    dialog.showModal();
+    try {
+      const found = await body(entry);
+      if (opened !== mine) return true;
+      opened.body = found;
+      $('drawer-body').replaceChildren(found);
+    } catch { $('drawer-body').textContent = 'This browser could not unpack the details of this run.'; }
+    dialog.scrollTop = 0;
+    return true;
+  };
+  const unfold = async entry => { if (entry.open && opened?.entry !== entry) entry.append(await body(entry)); };
+  dialog.addEventListener('close', () => { put(); view.keep(); });
+  for (const entry of document.querySelectorAll('details.run')) entry.addEventListener('toggle', () => unfold(entry));
+  return { dialog, show, current: () => dialog.open && opened ? opened.entry.id.slice(4) : '' };
+})();

@@ -1,0 +1,103 @@
+/* Pins: up to four runs get letters, in the ranking, in every scatter, and side by side with paired differences. */
+const pins = (() => {
+  'use strict';
+  const $ = id => document.getElementById(id), LETTERS = 'ABCD';
+  const data = $('compare-data') ? JSON.parse($('compare-data').textContent) : null;
+  const named = new Map(data ? Object.entries(data.runs).map(([id, cells]) => [id, { id, cells }]) : []);
+  for (const r of ranking.rows) if (named.has(r.id)) Object.assign(named.get(r.id), { name: r.name, what: r.what, label: `${r.name}, ${r.what}` });
+  let list = [];
+
+  const el = (tag, css, ...kids) => { const e = document.createElement(tag); if (css) e.className = css; e.append(...kids); return e; };
+  const places = v => (v < 0 && +v.toFixed(3) !== 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
+  const signed = v => (v > 0 && +v.toFixed(3) !== 0 ? '+' : '') + places(v);
+  const letter = id => { const k = list.indexOf(id); return k < 0 ? '' : LETTERS[k]; };
+
+  const mark = (shape, attributes) => { const e = document.createElementNS(document.querySelector('svg').namespaceURI, shape); for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v); return e; };
+  const bar = (d, most, wide) => { // zero line, thick: this difference alone, thin: all shown together
+    const width = 150, x = v => 4 + (width - 8) * (Math.max(-most, Math.min(most, v)) / most + 1) / 2;
+    const svg = mark('svg', { viewBox: `0 0 ${width} 18`, width, height: 18, 'aria-hidden': 'true' });
+    svg.append(mark('line', { x1: x(0), x2: x(0), y1: 0, y2: 18, class: 'z' }), mark('line', { x1: x(wide[0]), x2: x(wide[1]), y1: 9, y2: 9, class: 'thin' }),
+      mark('line', { x1: x(d[1]), x2: x(d[2]), y1: 9, y2: 9, class: 'thick' }), mark('circle', { cx: x(d[0]), cy: 9, r: 4, class: clear(wide) ? 'dot' : 'dot o' }));
+    return svg;
+  };
+  const clear = wide => wide[0] > 0 || wide[1] < 0;
+  const pair = (first, other, k) => { // other minus first
+    const there = data.pairs[other + ' ' + first], back = data.pairs[first + ' ' + other];
+    if (there && there[k]) return there[k];
+    return back && back[k] ? [-back[k][0], -back[k][2], -back[k][1]] : null;
+  };
+
+  const compare = () => {
+    const section = $('compare');
+    if (!section) return;
+    section.hidden = list.length < 2;
+    if (section.hidden) return;
+    const shown = list.map(id => named.get(id)), [first, ...others] = shown;
+    const found = data.measures.map((_, k) => others.map(o => pair(first.id, o.id, k)));
+    const many = found.flat().filter(Boolean).length, z = data.z[Math.min(many, data.z.length) - 1] || data.z[0];
+    const wide = d => [d[0] - (d[0] - d[1]) * z / data.z[0], d[0] + (d[2] - d[0]) * z / data.z[0]];
+    const most = Math.max(.01, ...found.flat().filter(Boolean).flatMap(d => wide(d).map(Math.abs)));
+    const head = el('tr', '', el('th', 'l', 'Measure'));
+    shown.forEach((r, k) => { const th = el('th', 'l', el('span', 'letter', LETTERS[k]), ' ' + r.name, el('span', 's', k ? `${r.what} · minus A` : r.what)); head.append(th); });
+    for (const th of head.children) th.scope = 'col';
+    const body = el('tbody', '');
+    data.measures.forEach((m, k) => {
+      const row = el('tr', '', el('th', '', m.said, el('span', 's', m.note)));
+      row.firstChild.scope = 'row';
+      shown.forEach((r, i) => {
+        const e = r.cells[k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? places(e[0]) : '\u2013'));
+        td.dataset.l = LETTERS[i];
+        if (e && e.length === 3) td.append(el('span', 's', `${places(e[1])}${e[1] < 0 ? ' to ' : '\u2013'}${places(e[2])}`));
+        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? 'higher than A' : 'lower than A') : 'not distinguishable'));
+        row.append(td);
+      });
+      body.append(row);
+    });
+    for (const m of ranking.menus) { // what sets them apart
+      const values = list.map(id => m.words[ranking.byId.get(id).factors[m.place]]);
+      if (new Set(values).size < 2) continue;
+      const row = el('tr', '', el('th', '', m.menu.querySelector('summary').textContent), ...values.map((v, i) => { const td = el('td', 'l', v); td.dataset.l = LETTERS[i]; return td; }));
+      row.firstChild.scope = 'row';
+      body.append(row);
+    }
+    const caption = el('caption', 'vh', `${shown.length} pinned runs side by side`);
+    $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
+      el('p', 'small', (many ? `Thick: 95 % interval of this difference alone, over the same patients for both runs. Thin, and the mark and the word: 95 % for the ${many} differences shown together (Bonferroni). ` : '')
+        + (many < data.measures.length * others.length ? data.left : '')));
+  };
+
+  const dress = r => {
+    const button = r.row.querySelector('[data-pin]'), at = letter(r.id);
+    if (!button || button.textContent === (at || '+')) return;
+    button.setAttribute('aria-pressed', String(!!at));
+    button.textContent = at || '+';
+  };
+  ranking.dressed(dress);
+  const show = () => {
+    for (const r of ranking.rows) if (r.isWritten()) dress(r);
+    const tray = $('tray');
+    if (!tray) return;
+    tray.hidden = !list.length;
+    document.body.classList.toggle('pinned', list.length > 0);
+    $('traynames').replaceChildren(...list.map((id, k) => {
+      const off = el('button', 'btn', el('span', 'letter', LETTERS[k]), ' ' + named.get(id).name, el('span', 'x', ' \u00d7'));
+      off.type = 'button'; off.dataset.pin = id; off.setAttribute('aria-label', `Unpin ${named.get(id).label}`);
+      return off;
+    }));
+    $('gocmp').disabled = list.length < 2;
+    compare();
+    charts.pinned(new Map(list.map((id, k) => ['run-' + id, LETTERS[k]])));
+  };
+  const toggle = id => {
+    if (!named.has(id)) return '';
+    if (list.includes(id)) list = list.filter(x => x !== id);
+    else if (list.length < LETTERS.length) list = [...list, id];
+    else return `Four runs are pinned; unpin one first`;
+    show();
+    return '';
+  };
+  const clearAll = () => { list = []; show(); };
+  const read = view => { list = [...new Set((view.get('pin') || '').split(','))].filter(id => named.has(id)).slice(0, LETTERS.length); show(); };
+  const write = view => { if (list.length) view.set('pin', list.join(',')); };
+  return { toggle, clear: clearAll, read, write };
+})();

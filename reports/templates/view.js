@@ -1,0 +1,91 @@
+/* The view: one listener for each kind of event, and the address that keeps what is shown. Unknown values are dropped. */
+const view = (() => {
+  'use strict';
+  const $ = id => document.getElementById(id);
+  const sections = new Set([...document.querySelectorAll('main section[id]')].map(s => s.id));
+  let at = '', reading = false;
+
+  const keep = () => {
+    if (reading) return;
+    const state = new URLSearchParams();
+    ranking.write(state);
+    pins.write(state);
+    if (drawer.current()) state.set('run', drawer.current()); else if (at) state.set('at', at);
+    const text = String(state).replaceAll('%2C', ',');
+    history.replaceState(null, '', text ? '#' + text : location.pathname + location.search);
+  };
+  const go = id => { at = id; ranking.finish(); $(id).scrollIntoView(); }; // rows that come later would push it down
+  const read = () => {
+    let text = location.hash.slice(1);
+    try { text = text.includes('=') ? text : decodeURIComponent(text); } catch { text = ''; } // not a valid escape
+    if (!text.includes('=')) { // a plain anchor
+      if (sections.has(text)) ranking.finish();
+      if (sections.has(text) || text === 'top') at = text === 'top' ? '' : text;
+      if (text.startsWith('run-')) drawer.show(text).then(keep); else if (text) keep();
+      return;
+    }
+    const state = new URLSearchParams(text);
+    reading = true;
+    ranking.read(state);
+    pins.read(state);
+    ranking.order();
+    reading = false;
+    if (sections.has(state.get('at'))) go(state.get('at'));
+    if (/^[0-9a-f]+$/.test(state.get('run') || '')) drawer.show('run-' + state.get('run'));
+  };
+
+  const menusOpen = () => document.querySelectorAll('.menu[open]');
+  const toast = text => { if (text) { const t = $('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 2600); } };
+  document.addEventListener('click', event => {
+    const hit = name => event.target.closest(`[data-${name}]`)?.dataset[name];
+    for (const menu of menusOpen()) if (!menu.contains(event.target)) menu.open = false;
+    if (event.target.closest('a[href^="#"]:not([data-run])')) ranking.finish();
+    if (hit('sort')) { ranking.sortBy(hit('sort')); keep(); }
+    else if (hit('pin')) {
+      const id = hit('pin'), inTray = event.target.closest('#tray');
+      toast(pins.toggle(id));
+      keep();
+      if (inTray) ($('traynames').querySelector('button') || ranking.table.querySelector(`[data-pin="${id}"]`) || $('q')).focus();
+    }
+    else if (hit('run')) { event.preventDefault(); drawer.show(hit('run')).then(keep); }
+    else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
+    else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, 'Command copied');
+    else if (event.target.closest('[data-fold]')) ranking.fold(event.target.closest('[data-fold]'));
+    else if (event.target.closest('[data-close]') || event.target === drawer.dialog) drawer.dialog.close();
+    else if (event.target.id === 'gocmp') { go('compare'); $('h-compare').focus({ preventScroll: true }); keep(); }
+    else if (event.target.id === 'clear') { pins.clear(); keep(); (ranking.table.querySelector('.pin') || $('q')).focus(); }
+    else if (event.target.id === 'reset' || event.target.id === 'none-clear') { ranking.clear(); keep(); $('q').focus(); }
+    else if (hit('heat')) {
+      $('heat').classList.toggle('gap', hit('heat') === 'gap');
+      for (const b of document.querySelectorAll('[data-heat]')) b.setAttribute('aria-pressed', String(b.dataset.heat === hit('heat')));
+    }
+  });
+  document.addEventListener('input', event => {
+    const menu = event.target.closest('.menu');
+    if (event.target.id === 'q' || menu?.dataset.factor) ranking.show();
+    else if (menu) ranking.columns();
+    else return;
+    keep();
+  });
+  document.addEventListener('keydown', event => {
+    const menu = event.key === 'Escape' && event.target.closest('.menu[open]');
+    if (menu) { menu.open = false; menu.querySelector('summary').focus(); }
+  });
+  if ($('sortsel')) $('sortsel').addEventListener('change', keep);
+  addEventListener('hashchange', read);
+  if (matchMedia('(max-width: 760px)').matches && $('tools')) $('tools').open = false;
+  const scrolls = new ResizeObserver(entries => { // what scrolls sideways can be reached by keyboard
+    for (const { target } of entries) if (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) target.tabIndex = 0;
+  });
+  const watch = within => { for (const box of within.querySelectorAll('.scroll:not([tabindex])')) scrolls.observe(box); };
+  watch(document);
+  document.addEventListener('toggle', ({ target }) => { // long tables are written when they are opened: until then they are what a reader without scripts sees
+    if (!target.open) return;
+    for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // written and escaped by the program that wrote this page
+    watch(target);
+  }, true);
+  return { keep, read };
+})();
+if (ranking.rows.length && !location.hash.includes('=')) ranking.order();
+if (['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type)) ranking.finish(); // the browser goes back to where the reader was
+view.read();

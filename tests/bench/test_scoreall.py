@@ -1,0 +1,58 @@
+"""Scoring from the store: however many work at it, the files are the same bytes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import scoreall
+from bench.manifest import read_manifest
+from bench.store import Store
+from harmonize.errors import StoreError
+
+pytestmark = pytest.mark.grid
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    assert done <= total, what
+
+
+def files(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in (store / "scores").glob("*/*")}
+
+
+@pytest.mark.parametrize("worth", [0, scoreall.WORTH])
+def test_processes_and_threads_write_the_bytes_that_one_thread_writes(
+    worth: int, store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    shutil.rmtree(store / "scores")
+    monkeypatch.setattr(scoreall, "WORTH", worth)
+    scored = scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1 if worth else 2)
+    assert len(scored) == 2
+    assert files(store) == before
+
+
+def test_scoring_again_keeps_the_source_probe_of_the_same_features(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    for key in (store / "scores").glob("*/KEY"):
+        key.unlink()
+    monkeypatch.setattr("bench.shortcut.source.source_probe", None)
+    scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1)
+    assert files(store) == before
+
+
+def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_copy / "runs"
+    manifest = read_manifest(Store.open(store), None)
+    cohort = store / "cohorts" / f"{manifest.cohorts[0]['name']}-{manifest.cohorts[0]['id']}.parquet"
+    cohort.write_bytes(b"")
+    for key in (store / "scores").glob("*/KEY"):
+        key.unlink()
+    monkeypatch.setattr(scoreall, "WORTH", 0)
+    with pytest.raises(StoreError, match="missing or damaged"):
+        scoreall.score_all(manifest, quiet, 2)

@@ -1,0 +1,70 @@
+"""axe-core over the page with every section, its drawer and its side-by-side view: nothing serious, narrow and wide, light and dark."""
+
+import pytest
+
+from reports.page import render
+from reports.tables import Tables
+from tests.browser.visit import Visit
+from tests.reports.test_attention_page import with_looks
+from tests.reports.test_changes import asked
+
+pytestmark = pytest.mark.browser
+
+SERIOUS = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def axe():
+    package = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
+    return package.Axe()
+
+
+def every_section() -> Tables:
+    """Invented tables with transplants, heat maps and a picture: few runs, because axe asks every element."""
+    made = asked(4)
+    looks = with_looks(made, 2.0)
+    return Tables(made.meta, {**made.frames, "attention": looks["attention"], "gallery": looks["gallery"]})
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "many.html"
+    file.write_text(render(every_section()), encoding="utf-8")
+    return file
+
+
+def serious(axe, page, context=None):
+    options = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    found = axe.run(page, context=context, options=options).response["violations"]
+    return [(v["id"], [n["html"][:200] for n in v["nodes"]][:3]) for v in found if v["impact"] in SERIOUS]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_axe_finds_nothing_serious_on_the_page_side_by_side_and_in_the_drawer(browser, page, axe, width, scheme):
+    with Visit(browser, page, width, color_scheme=scheme) as visit:
+        for k in range(3):
+            visit.page.locator("#rank .pin").nth(k).click()
+        visit.draw()
+        assert visit.page.locator("#compare").is_visible()
+        for section in ("shortcuts", "transplants", "attention", "cases"):
+            assert visit.page.locator(f"#{section}").is_visible()
+        assert serious(axe, visit.page) == []
+        visit.page.locator("#rank .c-run a").first.click()
+        visit.page.wait_for_selector("#drawer .panels")
+        assert serious(axe, visit.page, "#drawer") == []
+        assert visit.page.locator("#drawer").evaluate("e => e.scrollWidth <= e.clientWidth")
+        assert visit.said == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_what_is_folded_away_is_read_without_a_serious_finding_too(browser, page, axe, width, scheme):
+    with Visit(browser, page, width, color_scheme=scheme) as visit:
+        visit.page.evaluate(
+            "document.querySelectorAll('details:not(.run):not(.menu)').forEach(d => { d.open = true; })"
+        )
+        assert serious(axe, visit.page, "details.data") == []
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width

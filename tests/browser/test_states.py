@@ -1,0 +1,69 @@
+"""Empty and odd states in a real browser, narrow and wide, light and dark: nothing is said on the console, nothing sticks out, all can be read."""
+
+import csv
+import io
+
+import pytest
+
+from reports.page import render
+from tests.browser.visit import CONTRAST, Visit, wait_until
+from tests.reports.synthetic import Invented, tables
+from tests.reports.test_derived_and_published import with_derived
+from tests.reports.test_page import STATES
+
+pytestmark = pytest.mark.browser
+TOO_WIDE = """width => [...document.querySelectorAll('main *, footer *')].filter(e => {
+  const box = e.getBoundingClientRect();
+  return box.width && box.right > width + 1 && !e.closest('.scroll, .rankbox, .vh, .js-plotly-plot, .mast nav, svg, noscript, .rank thead');
+}).map(e => e.outerHTML.slice(0, 120)).slice(0, 5)"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("states")
+    for name, state in STATES.items():
+        (made / f"{name}.html").write_text(render(tables(state)), encoding="utf-8")
+    return made
+
+
+@pytest.mark.parametrize("name", list(STATES))
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1440, "light")])
+def test_every_state_is_silent_fits_and_can_be_read(browser, folder, name, width, scheme):
+    with Visit(browser, folder / f"{name}.html", width, color_scheme=scheme) as visit:
+        wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert visit.page.evaluate(TOO_WIDE, width) == []
+        assert visit.page.evaluate(CONTRAST) == []
+        assert visit.said == []
+
+
+def test_what_is_made_of_runs_is_copied_after_them_and_what_has_no_rank_is_said_to_be_left_out(browser, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(render(with_derived(tables(Invented(runs=6, failed=2)))), encoding="utf-8")
+    with Visit(browser, file) as visit:
+        visit.page.evaluate(
+            "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
+        )
+        for kind in ("csv", "md", "tex"):
+            visit.page.click("summary:text-is('Copy')")
+            visit.page.click(f'[data-copy="{kind}"]')
+        made = visit.page.locator("#rank tbody.apart tr.row").count()
+        left = visit.page.locator("#rank tbody.failed tr.row").count()
+        rows = list(csv.DictReader(io.StringIO(visit.page.evaluate("copied[0]"))))
+        assert [row["group"] for row in rows[6:]] == ["TTA"] * made
+        assert [row["rank"] for row in rows[6:]] == [""] * made
+        assert all(row["Away"] for row in rows)
+        assert visit.page.locator("#toast").text_content() == (
+            f"LaTeX copied: 6 ranked runs, {made} made of them; {left} runs without a rank left out"
+        )
+        assert visit.said == []
+
+
+def test_one_run_stands_without_groups_search_or_pins_and_no_click_breaks_it(browser, folder):
+    with Visit(browser, folder / "one.html") as visit:
+        assert visit.page.locator("#rank tr.grp, #tools, .pin, #compare").count() == 0
+        visit.page.click('[data-sort="gap"]')
+        visit.page.click('[data-sort="rank"]')
+        assert visit.page.locator("#rank tr.row:visible").count() == 1
+        assert visit.page.locator("#c-home .scatterlayer path").count() == 0
+        assert visit.said == []

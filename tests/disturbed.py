@@ -1,0 +1,51 @@
+"""A grid that something happens to: it is watched from outside, and in the end its store holds what an undisturbed one holds."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.store import Store
+
+WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
+
+
+def with_parts(finished: Path, folder: Path, parts: Sequence[str]) -> Path:
+    """Make a folder whose store has these parts of the finished one, and none of its runs; return it."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        source = finished / "runs" / part
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / "runs" / part)
+    return folder
+
+
+def wait_for(pattern: str, folder: Path, process: "subprocess.Popen[str]") -> Path:
+    """Return the first file of the store that fits, as soon as there is one."""
+    for _ in range(2400):
+        found = next((folder / "runs").glob(pattern), None)
+        if found is not None:
+            return found
+        assert process.poll() is None, f"the grid ended before {pattern}:\n{process.communicate()}"
+        time.sleep(0.05)
+    raise AssertionError(f"no {pattern} after 120 s")
+
+
+def holder(run: Path) -> int:
+    """Return the process that is at work on a run, once its LOCK is written."""
+    while not (text := (run / "LOCK").read_text()):
+        time.sleep(0.01)
+    return int(json.loads(text)["pid"])
+
+
+def assert_same_bytes(folder: Path, finished: Path) -> None:
+    """Every run is done, nobody holds one, and weights, predictions and scores are those of the finished store."""
+    mine, theirs = folder / "runs", finished / "runs"
+    assert Store(mine).run_ids() == Store(theirs).run_ids()
+    for run in (Store(theirs).run_dir(run_id) for run_id in Store(theirs).run_ids()):
+        kept = [run / "model.safetensors", run / "run.json", *(run / "predictions").iterdir()]
+        for path in [*kept, *(theirs / "scores" / run.name).iterdir()]:
+            assert path.read_bytes() == (mine / path.relative_to(theirs)).read_bytes(), path.name
+        assert (mine / run.relative_to(theirs) / "DONE").is_file()
+    assert not [p for p in mine.rglob("*") if p.name == "LOCK"]

@@ -1,0 +1,35 @@
+"""docs/bundles.md and docs/reliability.md: their commands run as they stand there."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.grid
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(r"```bash\n(.*?)```", (DOCS / name).read_text(), re.DOTALL)
+
+
+@pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="no ssh-keygen")
+def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> None:
+    (phantom,) = (store_copy / "runs" / "phantom").iterdir()
+    text = "\n".join([*blocks("bundles.md"), *blocks("reliability.md")])
+    text = "\n".join(line for line in text.splitlines() if "reproduce" not in line).replace(
+        "DATA", shlex.quote(str(phantom))
+    )
+    assert text.count("bench ") >= 9
+    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{text}'
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=store_copy, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for said in ("images as in the data", "bit by bit", "signed by lab@example.org", "page: bench report", "0 faults"):
+        assert said in done.stdout

@@ -1,0 +1,161 @@
+"""What happens to machines happens to a grid: in the end its store holds what an undisturbed one holds, byte for byte.
+
+`UNSEEN_KILLS` says how often the grid is killed, five times on the way to each finished store (`tox -e faults`: 50).
+"""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from disturbed import assert_same_bytes, holder, wait_for, with_parts
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+KILLS = int(os.environ.get("UNSEEN_KILLS", "5"))
+RUN = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet"]
+
+
+def begun(folder: Path, *before: str, limit: int = 0) -> "subprocess.Popen[str]":
+    """Start the grid in a process group of its own; `limit`: no file may grow above so many bytes."""
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [*before, *RUN], cwd=folder, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}},
+        preexec_fn=small_disk if limit else None,  # noqa: PLW1509  (one thread, before the program starts)
+    )  # fmt: skip
+
+
+def num_files(folder: Path) -> int:
+    return sum(len(names) for top, _, names in os.walk(folder / "runs") if "phantom" not in top)
+
+
+@pytest.mark.parametrize("seed", range(KILLS // 5))
+def test_a_grid_killed_at_random_moments_ends_with_the_same_bytes(
+    seed: int, finished: Path, tmp_path: Path, command: Command
+) -> None:
+    folder, draw, killed = with_parts(finished, tmp_path / "killed", ["phantom"]), random.Random(seed), 0
+    for moment in sorted(
+        draw.uniform(0, num_files(finished)) for _ in range(5)
+    ):  # as the store grows: the machine may be slow
+        process = begun(folder)
+        while process.poll() is None and num_files(folder) < moment:
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.5))
+        if process.poll() is None:
+            killed += 1
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert killed > 2
+    command("run", "--grid", "tiny", "--quiet", cwd=folder)
+    assert_same_bytes(folder, finished)
+
+
+@pytest.mark.parametrize("limit", [30_000, 1_000_000, 2_000_000])
+def test_a_disk_that_is_full_is_named_and_the_grid_goes_on_when_there_is_room(
+    limit: int, finished: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = with_parts(finished, tmp_path / "full", [] if limit < 100_000 else ["phantom"])
+    process = begun(folder, limit=limit)
+    said, error = process.communicate(timeout=300)
+    assert process.returncode in (1, 2), said + error
+    assert "File too large" in said + error
+    assert "Traceback" not in said + error
+    command("run", "--grid", "tiny", "--quiet", cwd=folder)
+    assert_same_bytes(folder, finished)
+
+
+def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_copy: Path, tmp_path: Path) -> None:
+    bound = []
+    if os.geteuid() == 0:  # root may write everywhere, unless it gives that up
+        if not shutil.which("setpriv"):
+            pytest.skip("root without setpriv cannot be kept from writing")
+        bound = [
+            "setpriv",
+            "--bounding-set=-dac_override,-dac_read_search",
+            "--inh-caps=-dac_override,-dac_read_search",
+        ]
+    folders = [path for path in (store_copy / "runs").rglob("*") if path.is_dir()] + [store_copy / "runs"]
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        victim = next((store_copy / "runs").glob("*/*/predictions"))
+        victim.chmod(0o755)
+        (victim / "nih.parquet").unlink()
+        process = begun(store_copy, *bound)
+        said, error = process.communicate(timeout=300)
+        assert process.returncode in (1, 2), said + error
+        assert "Permission denied" in said + error
+        assert "Traceback" not in said + error
+        page = tmp_path / "page.html"
+        asked = [*bound, sys.executable, "-m", "bench.cli", "report", "--quiet", "-o", str(page)]
+        done = subprocess.run(asked, cwd=store_copy, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "no predictions on nih" in page.read_text()
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("cache/*/nih-*/images-*.u8", 0.5),
+        ("cache/*/nih-*/index.parquet", 0.0),
+        ("cohorts/nih-*.parquet", 0.5),
+        ("[0-9a-f][0-9a-f]/*/predictions/nih.parquet", 0.0),
+        ("[0-9a-f][0-9a-f]/*/features/nih.npz", 0.5),
+        ("[0-9a-f][0-9a-f]/*/cost.json", 0.0),
+        ("[0-9a-f][0-9a-f]/*/history.parquet", 0.5),
+        ("[0-9a-f][0-9a-f]/*/trained.json", 0.0),
+        ("[0-9a-f][0-9a-f]/*/run.json", 0.5),
+        ("scores/*/scores.parquet", 0.0),
+        ("scores/*/replicates.npz", 0.5),
+        ("scores/*/KEY", 0.0),
+        ("grids/tiny.json", 0.5),
+        ("report/tiny/tables/ranks.parquet", 0.0),
+    ],
+)
+def test_a_file_cut_off_is_made_again(
+    pattern: str, left: float, store_copy: Path, finished: Path, command: Command
+) -> None:
+    for path in (store_copy / "runs").glob(pattern):
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * left)])
+    command("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    assert_same_bytes(store_copy, finished)
+
+
+def test_a_worker_that_dies_takes_one_run_with_it_and_the_next_command_makes_it_good(
+    finished: Path, tmp_path: Path, command: Command
+) -> None:
+    folder = with_parts(finished, tmp_path / "worker", ["phantom", "cache"])
+    process = begun(folder)
+    lock = wait_for("*/*/LOCK", folder, process)
+    psutil.Process(holder(lock.parent)).kill()
+    said, error = process.communicate(timeout=300)
+    assert process.returncode == 1, said + error
+    assert "1 of 2 runs done (1 now), 1 failed" in said
+    assert "the worker process died (exit code -9): killed, or out of memory" in said
+    assert "2 of 2 runs done (1 now), 0 failed" in command("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
+    assert_same_bytes(folder, finished)
+
+
+def test_two_commands_at_once_on_one_store_do_each_run_once(finished: Path, tmp_path: Path, command: Command) -> None:
+    folder = with_parts(finished, tmp_path / "two", ["phantom"])
+    both = [begun(folder), begun(folder)]
+    said = [process.communicate(timeout=400) for process in both]
+    assert all(process.returncode in (0, 1) for process in both), said
+    assert "Traceback" not in str(said)
+    assert "2 of 2 runs done (0 now), 0 failed" in command("run", "--grid", "tiny", "--quiet", cwd=folder).stdout
+    assert_same_bytes(folder, finished)

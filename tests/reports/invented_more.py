@@ -1,0 +1,119 @@
+"""More of the invented study: differences between runs, made from its scores and gaps."""
+
+import math
+from itertools import combinations
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def pairs(scores: list[Row], gaps: list[Row], order: list[str], half: float = 0.01, most: int = 40) -> list[Row]:
+    """Invent the difference of any two of the best runs in every place, with an interval of one width."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for metric, rows in (("auroc", scores), ("gap", gaps)):
+        for row in rows:
+            if row["finding"] == "macro" and row.get("metric", metric) == metric:
+                found.setdefault((row["dataset"], metric), {})[row["run_id"]] = row["value"]
+    return [
+        {
+            "first": a, "second": b, "dataset": dataset, "metric": metric, "value": value[a] - value[b],
+            "low": value[a] - value[b] - half, "high": value[a] - value[b] + half,
+        }
+        for (dataset, metric), value in found.items()
+        for a, b in combinations([run for run in order[:most] if run in value], 2)
+    ]  # fmt: skip
+
+
+def curves(scores: list[Row], points: int = 30) -> list[Row]:
+    """Invent the curves of every run: those of two normal distributions as far apart as its AUROC says."""
+    rows = []
+    grid = [(i / (points - 1)) ** 2 for i in range(points)]
+    for row in scores:
+        if row["metric"] != "auroc" or row["dataset"] == "away" or math.isnan(row["value"]):
+            continue
+        power = max(1 / max(row["value"], 0.02) - 1, 0.01)
+        place = {"run_id": row["run_id"], "dataset": row["dataset"], "finding": row["finding"]}
+        rows.append(place | {"kind": "roc", "x": grid, "y": [round(x**power, 4) for x in grid]})
+        rows.append(place | {"kind": "pr", "x": grid, "y": [round(1 - row["value"] * x**2 * 0.8, 4) for x in grid]})
+    return rows
+
+
+def confusion(scores: list[Row]) -> list[Row]:
+    """Invent calls at two thresholds."""
+    rows = []
+    for row in scores:
+        if (
+            row["metric"] == "auroc"
+            and row["dataset"] != "away"
+            and row["finding"] != "macro"
+            and not math.isnan(row["value"])
+        ):
+            with_it, without = row["num_positive"], row["num_negative"]
+            hit, false = round(0.8 * with_it), round(0.3 * without)
+            place = {
+                "run_id": row["run_id"],
+                "dataset": row["dataset"],
+                "split": row["split"],
+                "finding": row["finding"],
+            }
+            rows += [
+                place | {"operating_point": rule, "threshold": at, "true_positive": hit, "false_negative": with_it - hit,
+                         "false_positive": false, "true_negative": without - false}
+                for rule, at in (("f1_max", -1.2), ("sens_90", -2.5))
+            ]  # fmt: skip
+    return rows
+
+
+def subgroups(scores: list[Row], score: tuple[str, ...]) -> list[Row]:
+    """Invent the macro AUROC of women, men and three ages in every hospital, and the largest less the least."""
+    rows = []
+    for row in scores:
+        if row["metric"] == "auroc" and row["finding"] == "macro" and row["dataset"] != "away":
+            values = {"sex=F": 0.01, "sex=M": -0.01, "age=<40": 0.02, "age=40-60": 0.0, "age=>80": -0.03}
+            for group, shift in values.items():
+                number = row["value"] + shift
+                rows.append(row | {"subgroup": group, "value": number, "low": number - 0.03, "high": number + 0.03})
+            for group, spread in (("sex", 0.02), ("age", 0.05)):
+                rows.append(
+                    row | {"subgroup": group, "metric": "auroc_spread", "value": spread, "low": 0.0, "high": 0.08}
+                )
+    return [{column: row[column] for column in score} for row in rows]
+
+
+def goals(order: list[str], rows: dict[str, list[Row]], auroc: dict[str, float]) -> list[Row]:
+    """Invent who is unbeaten in accuracy, gap and operations at once, by comparing each with each."""
+    macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
+    gap = {r["run_id"]: r["value"] for r in rows["gaps"] if r["dataset"] == "away" and r["finding"] == "macro"}
+    ids = [run for run in order if math.isfinite(gap.get(run, math.nan))]
+    if len(ids) < 2:
+        return []
+    numbers = {run: (auroc[run], -gap[run], -macs[run]) for run in ids}
+
+    def beaten(run: str) -> bool:
+        mine = numbers[run]
+        return any(
+            all(a >= b for a, b in zip(v, mine, strict=True)) and v != mine for k, v in numbers.items() if k != run
+        )
+
+    return [
+        {
+            "run_id": run, "goal": "auroc gap macs", "auroc": auroc[run], "gap": gap[run], "maps": math.nan, "macs": macs[run],
+            "on_front": not beaten(run), "p_front": 0.01 if beaten(run) else 0.97,
+        }
+        for run in ids
+    ]  # fmt: skip
+
+
+def cooccurrence(counts: dict[tuple[str, str], tuple[int, int]], home: str) -> list[Row]:
+    """Invent which findings come together: twice the odds of chance at home, by chance away."""
+    rows = []
+    for (key, finding), (present, n) in counts.items():
+        for (other_key, other), (second, m) in counts.items():
+            if key == other_key and finding < other and min(n, m):
+                both = min(present, second, round(present * second / n * (1.6 if key == home else 1.0)))
+                if finding == "No Finding" or other == "No Finding":
+                    both = 0
+                cells = {"both": both, "first_only": present - both, "second_only": second - both}
+                rows.append({"dataset": key, "split": "test" if key == home else "all", "finding": finding, "other": other,
+                             **cells, "neither": max(0, n - present - second + both)})  # fmt: skip
+    return rows
