@@ -72,7 +72,7 @@ def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Meas
         found = gate(batch)
         ways = {"ours": lambda: affine(unit(batch), 1), "peer": way(batch)}
         spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(batch)))
-        note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; float arithmetic, whose values belong to stored runs"
+        note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; float32, the means of whole images among it"
         return compared(spent["peer"], spent["ours"], found, note)
 
     return run
