@@ -103,6 +103,7 @@ def _stand(board: Board) -> str:
         board.lost,
         [(h.title, h.lost_at_once) for h in board.hospitals],
         board.has_common,
+        not all(run.is_external for run in board.ranked),
     )
 
 
