@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import from_dict
-from bench.ops import TABLE_OPS, input_size, parse
+from bench.ops import TABLE_OPS, geometry, parse
 from harmonize.errors import ConfigError
 from harmonize.findings import labels_yaml
 from harmonize.yamlfile import read_yaml
@@ -220,7 +220,7 @@ def _input(raw: Any, where: str) -> Input:
         raise ConfigError(f"channels is {block['channels']!r}", f"{where}.channels", "choose 1 or 3")
     found = from_dict(Input, block, where)
     found = replace(found, ops=tuple(ops), mean=mean, std=std)
-    input_size(found.facts)
+    geometry(found.facts)  # raises for a size or a fit that cannot be
     return found
 
 

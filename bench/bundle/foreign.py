@@ -28,4 +28,4 @@ def fits_passport(said: Any) -> bool:
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], home: str) -> bool:
     """Whether a row is of the model and of the home cohort that its run.json names, and made of no other run."""
     config = full(from_dict(RunConfig, document["config"], f"run {run['id']}"))
-    return config == run["config"] and document["home"] == home and run["sources"] == [] == run["of"]
+    return bool(config == run["config"] and document["home"] == home and run["sources"] == [] == run["of"])
