@@ -286,12 +286,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        problem = StoreError(
-            f"cannot write: {error.strerror}",
-            str(error.filename or Path.cwd()),
-            "make it writable, make room, or choose another --store",
-        )
-        typer.echo(f"error: {problem}", err=True)
+        where, fix = str(error.filename or Path.cwd()), "make it writable, make room, or choose another --store"
+        typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
         sys.exit(2)
     except SystemExit as leave:
         if leave.code == 130:

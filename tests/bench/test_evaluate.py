@@ -73,7 +73,7 @@ def test_its_logits_are_those_of_the_same_network_trained_here(beside: tuple[Pat
 
 
 def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[Path, Evaluated]) -> None:
-    folder, found = beside
+    _, found = beside
     html = found.page.read_text()
     assert found.row["passport"]["seen"] == ["nih"]
     assert "trained elsewhere, had seen NIH" in html

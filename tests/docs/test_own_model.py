@@ -14,7 +14,8 @@ from bench.manifest import read_manifest
 from bench.store import Store
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
-NAMED = {text.split("\n")[0].removeprefix("# ").partition(":")[0]: text for text in re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)}  # fmt: skip
+SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
+NAMED = {text.split("\n")[0].removeprefix("# ").partition(":")[0]: text for text in SNIPPETS}
 
 
 def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
