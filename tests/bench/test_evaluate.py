@@ -98,8 +98,8 @@ def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], her
 
 def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
     folder, found = beside
-    here("export", found.run_id, "-o", str(tmp_path / "a.bundle"), "--store", "runs", "--quiet", cwd=folder)
-    here("merge", str(tmp_path / "a.bundle"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
+    here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
+    here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
     (row,) = read_manifest(Store.open(tmp_path / "m"), None).external
     assert row["passport"] == found.row["passport"]
 
