@@ -248,7 +248,8 @@ def summary(store: Store, grid: str) -> list[str]:
     manifest = read_manifest(store, grid)
     ids = ranked_ids(manifest)
     if not ids:
-        return ["  no run has a score yet"]
+        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.external)
+        return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
     seeds = {r["id"]: "" if r.get("kind") == "external" else f" seed {r['config']['seed']}" for r in manifest.ranked}
     titles = {r["id"]: f"{r['titles']['architecture']}{seeds[r['id']]}" for r in manifest.ranked}
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")

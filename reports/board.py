@@ -70,6 +70,11 @@ class Board:
         return tuple(r for r in self.entries if r.is_external)
 
     @property
+    def none_unseen(self) -> bool:
+        """Whether nothing is ranked because all that has numbers came from elsewhere and had seen a hospital away."""
+        return not self.ranked and not self.scored and any(r.away.known for r in self.external)
+
+    @property
     def entries(self) -> tuple[Run, ...]:
         """Everything that has numbers or should have: the runs, and what is made of them."""
         return (*self.ranked, *self.derived, *self.unranked)

@@ -31,7 +31,7 @@ def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.grid
-def test_the_commands_run_and_the_page_ranks_models_from_elsewhere_among_each_other(tmp_path: Path) -> None:
+def test_the_commands_run_and_a_model_that_saw_a_hospital_away_is_not_ranked(tmp_path: Path) -> None:
     for name in ("make.py", "model.yaml"):
         (tmp_path / name).write_text(NAMED[name])
     (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -50,4 +50,6 @@ def test_the_commands_run_and_the_page_ranks_models_from_elsewhere_among_each_ot
     assert manifest.ranked == []  # it has seen a hospital away
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "Nothing was trained here" in html
+    assert "Nothing is ranked: every model here was trained elsewhere" in html
+    assert "No run has a score" not in html
     assert "The model was trained elsewhere" in html
