@@ -51,5 +51,5 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_away_is_not_ranked(tmp
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "Nothing was trained here" in html
     assert "Nothing is ranked: every model here was trained elsewhere" in html
-    assert "No run has a score" not in html
+    assert "No run has a score" not in html[: html.index('id="h-ranking"')]
     assert "The model was trained elsewhere" in html
