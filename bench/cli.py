@@ -15,6 +15,7 @@ import typer
 from bench.bundlecli import add_bundle_commands
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
+from bench.evaluatecli import EVALUATE_EXAMPLES, evaluate
 from bench.explaincli import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.explaincli import explain
 from bench.options import (
@@ -51,6 +52,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command("compare", epilog=EXAMPLES)(compare)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
+app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
 add_run_commands(app)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 add_bundle_commands(app)
@@ -284,11 +286,8 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        where = error.filename or Path.cwd()
-        problem = StoreError(
-            f"cannot write: {error.strerror}", str(where), "make it writable, make room, or choose another --store"
-        )
-        typer.echo(f"error: {problem}", err=True)
+        where, fix = str(error.filename or Path.cwd()), "make it writable, make room, or choose another --store"
+        typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
         sys.exit(2)
     except SystemExit as leave:
         if leave.code == 130:

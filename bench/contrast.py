@@ -27,6 +27,8 @@ class Known:
     @property
     def name(self) -> str:
         """Return "1a2b3c4d5e6f DenseNet-121 seed 0"."""
+        if "kind" in self.run:
+            return f"{self.run['id']} {self.run['name']} (trained elsewhere)"
         return f"{self.run['id']} {self.run['titles']['architecture']} seed {self.run['config']['seed']}"
 
 
@@ -60,7 +62,8 @@ def contrast(
     manifests = [read_manifest(store, name) for name in names]
     manifests = [m for m in manifests if grid or not m.content.get("scored_from")]  # its runs are another grid's
     known = [
-        [Known(m, run) for m in manifests for run in m.runs if run["id"].startswith(asked)] for asked in (first, second)
+        [Known(m, run) for m in manifests for run in (*m.runs, *m.external) if run["id"].startswith(asked)]
+        for asked in (first, second)
     ]
     for asked, found in zip((first, second), known, strict=True):
         _check_one(store, manifests, asked, found)
@@ -100,7 +103,7 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
     ids = sorted({each.run["id"] for each in found})
     if len(ids) == 1:
         return
-    every = {run["id"]: Known(m, run).name for m in manifests for run in m.runs}
+    every = {run["id"]: Known(m, run).name for m in manifests for run in (*m.runs, *m.external)}
     if ids:
         what, near = f"{len(ids)} runs begin with {asked!r}", ids
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.config import RunConfig, from_dict, full
+from bench.external import KIND, kept
 from bench.job import analysis_jobs
 from bench.ops import geometry
 from bench.plan import Plan
@@ -65,8 +66,12 @@ class Manifest:
     def ranked(self) -> list[Mapping[str, Any]]:
         """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
 
-        Where the runs learn one finding each, that is their panels; where nothing learns all, every run.
+        Where the runs learn one finding each, that is their panels; where nothing learns all, every run. Where nothing is
+        trained, the models from elsewhere that had not seen a hospital away.
         """
+        if not self.runs:
+            home = self.content["source"]
+            return [run for run in self.external if not set(run["passport"]["seen"]) - {home}]
         learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
         panels = [run for run in self.derived if run["kind"] == "panel"]
         learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
@@ -77,6 +82,16 @@ class Manifest:
     def derived(self) -> list[Mapping[str, Any]]:
         """Return the runs that are made of others; each carries its `kind`."""
         return list(self.content["derived"])
+
+    @property
+    def external(self) -> list[Mapping[str, Any]]:
+        """Return those of them that were trained elsewhere, and are made of no run of the grid."""
+        return [run for run in self.derived if run["kind"] == KIND]
+
+    @property
+    def shared(self) -> RunConfig:
+        """Return a configuration with what all runs share: home, findings' space, label mapping, splits."""
+        return self.config((self.runs or self.external)[0])
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:
@@ -148,7 +163,17 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 
 
 def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> None:
-    """Write grids/<name>.json: all that scoring and reporting need beside run folders and cohort tables.
+    """Write grids/<name>.json; models from elsewhere stay in it while they compare with what is planned now."""
+    content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
+    if path.is_file():
+        before = plan.store.read_json("grids", path.name)
+        if before.get("schema") == SCHEMA:
+            content["derived"] += kept(plan.store, before, content)
+    write_bytes(path, canonical_json(content))
+
+
+def contents(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> dict[str, Any]:
+    """Return what a manifest holds: all that scoring and reporting need beside run folders and cohort tables.
 
     doubles: home images that another patient's image in another split repeats.
     """
@@ -195,7 +220,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         for each in plan.derived
     ]
     grid = plan.grid
-    manifest = {
+    return {
         "schema": SCHEMA,
         "name": grid.name,
         "title": grid.title,
@@ -215,15 +240,14 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
         "label_sources": [list(pair) for pair in grid.label_sources],
         "phantom_settings": full(grid.phantom) if plan.phantom else {},
     }
-    write_bytes(plan.store.root / "grids" / f"{grid.name}.json", canonical_json(manifest))
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, ImageCache]) -> dict[str, float]:
     """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
     rates = {}
     for run in plan.runs:
-        rate = caches[geometry(run.preprocessing).key].fallback_rate
-        if rate is not None:
+        cache = caches.get(geometry(run.preprocessing).key) if caches else None
+        if cache and (rate := cache.fallback_rate) is not None:
             rates[run.entries["preprocessing"].title] = rate
     return rates
 

@@ -181,7 +181,7 @@ def _predict_all(
             continue
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
-        _write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
+        write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
         frame = pd.DataFrame(logit_NK, columns=columns)
         frame.insert(0, "image_id", chosen.image_id.astype(str))
         if weights_sha256(network) != before:
@@ -214,7 +214,8 @@ def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64
     return inside[probe_rows(chosen.patient_id[inside])]
 
 
-def _write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], features: NDArray[np.float16]) -> None:
+def write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], features: NDArray[np.float16]) -> None:
+    """Write the features of a sample of the images, with the patients that they are of."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, patient_id=chosen.patient_id[sample].astype("U"), feature=features)
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import logging
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,11 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.feed import Feed
-from bench.models import Network
 from bench.ops import images_per_pass
 from bench.store import Progress
 
 _log = logging.getLogger(__name__)
+
+
+class Predictor(Protocol):
+    """What can be asked for predictions: `bench.models.Network`, or a network from elsewhere behind the same face."""
+
+    def eval(self) -> Any:
+        """Switch to evaluation."""
+
+    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output_NO and feature_ND of one pass."""
+
+    def findings(self, output_NO: Tensor) -> Tensor:
+        """Return logit_NK of the findings."""
+
+    def further(self, output_NO: Tensor) -> Tensor:
+        """Return the logits of further heads, one column each."""
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
@@ -27,7 +43,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 @torch.inference_mode()
 def predict(
-    network: Network,
+    network: Predictor,
     tone: Callable[[Tensor], Tensor],
     feed: Feed,
     rows: NDArray[np.int64],
@@ -68,7 +84,7 @@ def predict(
 
 
 def _pass(
-    network: Network, tone: Callable[[Tensor], Tensor], image_NHW: Tensor, size: int, further: bool
+    network: Predictor, tone: Callable[[Tensor], Tensor], image_NHW: Tensor, size: int, further: bool
 ) -> tuple[Tensor, Tensor] | None:
     """Return logits and features of images, `size` of them at a time; None when memory ran out and `size` can be less."""
     logits, features = [], []

@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 
-from bench.store import Store, lease
+from bench.store import Store, canonical_json, lease, write_bytes
 from harmonize.errors import StoreError
 
 
@@ -15,6 +15,15 @@ def needed_by(store: Store, run_id: str) -> list[str]:
             if run_id in store.read_json(other[:2], other, "run.json").get("sources", ()):
                 found.append(other)
     return found
+
+
+def _forget(store: Store, run_id: str) -> None:
+    """Take a model from elsewhere out of the grids: what a grid trains it still plans, but this nobody makes again."""
+    for path in (store.root / "grids").glob("*.json"):
+        content = store.read_json("grids", path.name)
+        left = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
+        if len(left) < len(content.get("derived", [])):
+            write_bytes(path, canonical_json({**content, "derived": left}))
 
 
 def delete(store: Store, run_id: str) -> None:
@@ -29,6 +38,7 @@ def delete(store: Store, run_id: str) -> None:
                 f"a process is at work on run {run_id}", str(folder / "LOCK"), "stop it, or wait until it is done"
             )
         (folder / "DONE").unlink(missing_ok=True)
+        _forget(store, run_id)
         for scores in (store.root / "scores" / run_id, *(store.root / "scores").glob(f"as-*/{run_id}")):
             shutil.rmtree(scores, ignore_errors=True)
         (folder / "run.json").unlink(missing_ok=True)

@@ -93,6 +93,11 @@ def read_run(store: Store, run_id: str) -> Run:
     """
     path = store.run_dir(run_id) / "run.json"
     content = store.read_json(str(path.relative_to(store.root)))
+    if content.get("kind") == "external":
+        fix = "its model.yaml says what it is: `bench evaluate --model` does it again"
+        raise StoreError(
+            f"run {run_id} was trained elsewhere: the store has its predictions, not its network", str(path), fix
+        )
     if "kind" in content:
         fix = f"name one of the runs that it is made of: {', '.join(map(str, content.get('sources', [])))}"
         raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)

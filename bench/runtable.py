@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.collect import read_table, run_facts, scored_ids, unfinished
 from bench.config import NAMED, flat
+from bench.external import FORMATS, KIND
 from bench.manifest import Manifest
 from bench.store import remark
 
@@ -25,6 +26,8 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
     configs = {run["id"]: run["config"] for run in manifest.runs}
+    if not configs:
+        return {}
     plain = {run_id: flat(c) for run_id, c in configs.items()}
     keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
     varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
@@ -81,9 +84,46 @@ def runs_table(manifest: Manifest) -> pd.DataFrame:
             }
         )
     trained = {row["run_id"]: row for row in rows}
-    return pd.DataFrame(
-        rows + [_derived_row(manifest, run, [trained[i] for i in run["of"]]) for run in manifest.derived]
-    )
+    made = [
+        _external_row(manifest, run)
+        if run["kind"] == KIND
+        else _derived_row(manifest, run, [trained[i] for i in run["of"]])
+        for run in manifest.derived
+    ]
+    return pd.DataFrame(rows + made)
+
+
+def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a model that was trained elsewhere: what its owner says of it, and where it is not unseen."""
+    facts, passport, config = run_facts(manifest.store, run["id"]), run["passport"], run["config"]
+    reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
+    titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
+    known = [titles.get(name, name) for name in passport["seen"]]
+    return {
+        "run_id": run["id"],
+        "kind": KIND,
+        "of": FORMATS[passport["format"]],
+        "name": run["name"],
+        "family": "",
+        **{k: config[k] for k in (*NAMED, "seed")},
+        "train_on": ", ".join([*passport["cohorts"], *passport["others"]]),
+        "corpus": passport["pretraining"],
+        "weights_licence": passport["licence"],
+        "what": f"trained elsewhere, had seen {', '.join(known)}" if known else "trained elsewhere",
+        "state": "started" if reason and state == "done" else state,
+        "reason": reason,
+        "remark": "",
+        "epochs": 0,
+        "best_epoch": 0,
+        "gradient_evaluations": np.nan,
+        "seconds": np.nan,
+        "command": f"bench evaluate --model MODEL.yaml --grid {manifest.content['name']}",
+        "config": json.dumps({"name": run["name"], **passport}, sort_keys=True),
+        "commit": env.get("commit", ""),
+        "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
+        "device": env.get("device", ""),
+        "weights_sha256": facts["seal"].get("weights_after", ""),
+    }
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
@@ -117,6 +157,32 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
         "versions": ", ".join(f"{k} {v}" for k, v in env.get("versions", {}).items()),
         "device": env.get("device", ""),
     }
+
+
+def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return by run id the findings that its training images had one class of; what a model elsewhere was taught is not known."""
+    foreign = {run["id"] for run in manifest.external}
+    known = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in foreign}
+    return {run_id: names for run_id, names in known.items() if names}
+
+
+def learns(
+    manifest: Manifest, findings: Sequence[str], everyone: Sequence[str], scored: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return what a run learns that learns fewer findings than others: by its configuration, or as its images allowed."""
+    out = {}
+    for run in manifest.runs:
+        own = manifest.config(run).findings
+        if run["id"] in everyone and run["id"] not in scored:
+            unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+            own = tuple(finding for finding in own if finding not in unlearnt)
+        if len(own) < len(findings):
+            out[run["id"]] = list(own)
+    for run in manifest.external:
+        lacking = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+        if run["id"] in everyone and lacking:
+            out[run["id"]] = [finding for finding in findings if finding not in lacking]
+    return out
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:

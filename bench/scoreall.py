@@ -14,6 +14,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
+from bench.external import KIND
 from bench.intact import whole
 from bench.job import key_in, predicted
 from bench.manifest import Manifest
@@ -117,7 +118,10 @@ def _found(
     parts = [without(part, manifest.uncounted(findings), findings) for part in parts]
     unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
     result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
-    found, counts = symptoms(parts, findings, home, result.scores)
+    given = [without(part, unlearnt, findings) for part in parts] if run.get("kind") == KIND else parts
+    found, counts = symptoms(given, findings, home, result.scores)
+    if run.get("kind") == KIND:  # what a model from elsewhere does not give is no constant output
+        found = found[~found["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (found, counts):
         frame.insert(0, "run_id", run["id"])
     away = [part for part in parts if part.dataset != home and part.background]

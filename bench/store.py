@@ -6,8 +6,7 @@ cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
 cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
                                predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
-scores/<run id>/               derived: may be deleted at any time
-report/<grid>/                 tables/ and leaderboard.html
+scores/<run id>/               derived: may be deleted at any time;  report/<grid>/  tables/ and leaderboard.html
 """
 
 import contextlib
@@ -134,12 +133,13 @@ class Store:
 
 
 def remark(trained: Mapping[str, Any]) -> str:
-    """Return how a training went other than asked for, "" when it did not, from the facts in trained.json.
+    """Return how a training went other than asked for, or that it was elsewhere, "" when it did not, from the facts in trained.json.
 
     >>> remark({"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "best_epoch": 2})
     'limit reached: stopped by its limit of 2 hours after 3 of 8 epochs'
     """
-    said = [f"limit reached: {trained['stopped']}"] if "stopped" in trained else []
+    words = {"elsewhere": "trained elsewhere", "stopped": "limit reached"}
+    said = [f"{word}: {trained[key]}" for key, word in words.items() if key in trained]
     if "micro_batch" in trained:
         said.append(
             f"memory ran out: forward passes, and so batch norm, saw {trained['micro_batch']} images at a time at the end"

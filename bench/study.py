@@ -248,8 +248,10 @@ def summary(store: Store, grid: str) -> list[str]:
     manifest = read_manifest(store, grid)
     ids = ranked_ids(manifest)
     if not ids:
-        return ["  no run has a score yet"]
-    titles = {r["id"]: f"{r['titles']['architecture']} seed {r['config']['seed']}" for r in manifest.ranked}
+        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.external)
+        return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
+    seeds = {r["id"]: "" if r.get("kind") == "external" else f" seed {r['config']['seed']}" for r in manifest.ranked}
+    titles = {r["id"]: f"{r['titles']['architecture']}{seeds[r['id']]}" for r in manifest.ranked}
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:

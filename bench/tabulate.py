@@ -1,6 +1,7 @@
 """tables(): everything the report shows, gathered from the store."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from bench.collect import (
 )
 from bench.gallery import with_pictures
 from bench.manifest import Manifest
-from bench.runtable import ranked_ids, read_history, runs_table
+from bench.runtable import learns, ranked_ids, read_history, runs_table, unlearnt_by
 from bench.scoring.epochs import audit
 from bench.scoring.frontier import anytime
 from bench.scoring.goals import goals, maps_on_finding
@@ -44,7 +45,6 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
 
     `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are.
     """
-    store = manifest.store
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
@@ -54,7 +54,8 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         frames["costs"] = _costs(manifest, everyone)
     if scored:
         history = {run_id: read_history(manifest, run_id) for run_id in scored_ids(manifest)}
-        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()], ignore_index=True)
+        none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
+        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
         compared = {name: frames[name][frames[name]["run_id"].isin(scored)] for name in (*_STORED, "costs")}
@@ -84,14 +85,14 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "mapping": manifest.settings.mapping,
         "threshold": manifest.settings.threshold,
         "num_resamples": manifest.settings.num_resamples,
-        "split": manifest.runs[0]["config"]["split"],
+        "split": asdict(manifest.shared.split),
         "shared_patients": shared,
         "command": manifest.content["command"],
         "created_from": everyone,
         "findings": findings,
         "notes": _notes(manifest),
-        "unlearnt": {r: u for r in everyone if (u := run_facts(store, r)["trained"].get("unlearnt"))},
-        "learns": _learns(manifest, findings, everyone, scored),
+        "unlearnt": unlearnt_by(manifest, everyone),
+        "learns": learns(manifest, findings, everyone, scored),
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "analyses": analyses,
         "no_pictures": no_pictures,
@@ -138,22 +139,9 @@ def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.D
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
 
 
-def _learns(manifest: Manifest, findings: list[str], everyone: list[str], scored: list[str]) -> dict[str, list[str]]:
-    """Return what a run learns that learns fewer findings than others: by its configuration, or as its images allowed."""
-    out = {}
-    for run in manifest.runs:
-        own = manifest.config(run).findings
-        if run["id"] in everyone and run["id"] not in scored:
-            unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-            own = tuple(finding for finding in own if finding not in unlearnt)
-        if len(own) < len(findings):
-            out[run["id"]] = list(own)
-    return out
-
-
 def _findings(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
-    configs = [manifest.config(run) for run in manifest.runs]
+    configs = [manifest.config(run) for run in manifest.runs or manifest.external]
     learnt = {finding for config in configs for finding in config.findings}
     named = [finding for finding in space(configs[0].space) if finding in learnt]
     return [finding for finding in named if finding not in manifest.uncounted(named)]
@@ -196,12 +184,15 @@ def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
         cost, history = run_facts(manifest.store, run_id)["cost"], read_history(manifest, run_id)
         seconds = float(history["seconds"].median()) if len(history) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
-    return pd.DataFrame(rows).astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
+    frame = pd.DataFrame(rows)
+    counted = [name for name in _COST if name != "throughput_device"]  # of what is not measured None, which becomes NaN
+    frame[counted] = frame[counted].apply(pd.to_numeric)
+    return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
 
 def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
     """Return the tables about the data, by name, and how many patients two splits of home share."""
-    config = manifest.config(manifest.runs[0])
+    config = manifest.shared
     rows, splits, prevalence, pairs, shared = [], [], [], [], 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
@@ -285,6 +276,11 @@ def _notes(manifest: Manifest) -> list[str]:
         notes.append(
             f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
             f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
+        )
+    if manifest.external and not manifest.runs:
+        notes.append(
+            "Nothing was trained here: home is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
+            "counted from. What each model had seen before, its passport says."
         )
     learnt = {manifest.config(run).findings for run in manifest.runs}
     if len(learnt) > 1:

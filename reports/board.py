@@ -29,7 +29,9 @@ class Board:
     home: Hospital
     hospitals: tuple[Hospital, ...]  # away, least lost first
     ranked: tuple[Run, ...]
-    derived: tuple[Run, ...]  # TTA and ensembles with a score away: beside the ranking, never in it nor in the headline
+    derived: tuple[
+        Run, ...
+    ]  # TTA, ensembles, models from elsewhere with a score away: beside the ranking, not in the headline
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     lost: Estimate  # mean over runs and hospitals
@@ -61,6 +63,16 @@ class Board:
     def runs(self) -> tuple[Run, ...]:
         """Every run of the grid that trains, those without a rank last."""
         return (*self.ranked, *(r for r in self.unranked if not r.is_derived))
+
+    @property
+    def external(self) -> tuple[Run, ...]:
+        """What was trained elsewhere, ranked or not."""
+        return tuple(r for r in self.entries if r.is_external)
+
+    @property
+    def none_unseen(self) -> bool:
+        """Whether nothing is ranked because all that has numbers came from elsewhere and had seen a hospital away."""
+        return not self.ranked and not self.scored and any(r.away.known for r in self.external)
 
     @property
     def entries(self) -> tuple[Run, ...]:
@@ -182,7 +194,8 @@ def read(tables: Tables) -> Board:
             )
         )
     ranked = sorted((r for r in runs if r.away.known and r.group >= 0), key=lambda r: (-r.away.value, r.label, r.id))
-    derived = sorted((r for r in runs if r.is_derived and r.away.known), key=lambda r: (-r.away.value, r.label, r.id))
+    beside = (r for r in runs if r.is_derived and r.away.known and r not in ranked)
+    derived = sorted(beside, key=lambda r: (-r.away.value, r.label, r.id))
     shown = {r.id for r in (*ranked, *derived)}
     unranked = sorted((r for r in runs if r.id not in shown), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})

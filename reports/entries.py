@@ -7,6 +7,7 @@ from typing import Any
 from reports.headline import MISSING, Estimate
 from reports.text import known
 
+EXTERNAL = "external"  # kind of what was trained elsewhere
 LONGEST = 18  # characters of a place in a figure
 
 
@@ -64,7 +65,9 @@ class Run:
     rank_high: int = 0
     p_best: float = float("nan")
     group: int = -1  # 0 is the first group of ties, -1 is unranked
-    kind: str = "run"  # tta, ensemble: made of other runs, never ranked; panel: networks of one finding each, ranked
+    # tta, ensemble: made of other runs, never ranked; panel: networks of one finding each, ranked; external: trained elsewhere, ranked
+    # only where the grid trains nothing
+    kind: str = "run"
 
     @property
     def label(self) -> str:
@@ -84,8 +87,13 @@ class Run:
 
     @property
     def is_derived(self) -> bool:
-        """Whether it is a mean over what others are: a TTA or an ensemble."""
-        return self.kind in ("tta", "ensemble")
+        """Whether it is no run of the grid that trains: a TTA, an ensemble, or a model from elsewhere."""
+        return self.kind in ("tta", "ensemble", EXTERNAL)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it was trained elsewhere."""
+        return self.kind == EXTERNAL
 
     @property
     def anchor(self) -> str:

@@ -1,5 +1,6 @@
 """What each run had seen before it was tested, and under which licences: facts and sentences."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +29,13 @@ class Passport:
     licence: str  # of the starting weights, "" where there are none
     corpus_overlap: str  # of the corpus with the test images
     use: str
+    elsewhere: bool = False  # trained elsewhere: all of it is what its owner says
 
 
 def passport(board: Board, run: Run) -> Passport:
     """Return the passport of a run; what the store does not know is said to be unknown."""
+    if run.is_external:
+        return _foreign(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
     key = _text(run, "train_on") or board.home.key
     trained_on = f"{board.title(key)} only" if key != "several" else "several cohorts"
@@ -51,10 +55,30 @@ def passport(board: Board, run: Run) -> Passport:
     return Passport(run.name, trained_on, *seen, f"non-commercial {RESEARCH}" if restricted else RESEARCH)
 
 
+def _foreign(board: Board, run: Run) -> Passport:
+    """Return the passport of a model from elsewhere: all of it is what its owner says."""
+    said = json.loads(_text(run, "config") or "{}")
+    trained_on = [*(board.title(name) for name in said.get("cohorts", ())), *said.get("others", ())]
+    seen = [board.title(name) for name in said.get("seen", ())]
+    overlap = f"{listing(seen)}: not unseen there" if seen else "none, as its owner says"
+    licence = _text(run, "weights_licence")
+    restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
+    return Passport(
+        run.name,
+        listing(trained_on) or "none of the cohorts here, as its owner says",
+        _text(run, "of"),
+        _text(run, "corpus") or "unknown",
+        licence or "not stated",
+        overlap,
+        f"non-commercial {RESEARCH}" if restricted else RESEARCH,
+        elsewhere=True,
+    )
+
+
 def grouped(board: Board) -> list[tuple[Passport, int]]:
     """Return each passport once, in order of the ranking, with how many runs carry it."""
     counts: dict[Passport, int] = {}
-    for run in board.runs:
+    for run in (*board.runs, *(run for run in board.external if run not in board.runs)):
         own = passport(board, run)
         counts[own] = counts.get(own, 0) + 1
     return list(counts.items())
@@ -67,6 +91,14 @@ def answer(home: str, passports: Sequence[tuple[Passport, int]]) -> str:
     >>> answer("X", [(p, 3)])
     'All three runs start from random weights: each had seen images of X and no others'
     """
+    foreign = sum(count for p, count in passports if p.elsewhere)
+    if foreign:
+        trained = [(p, count) for p, count in passports if not p.elsewhere]
+        if not trained:
+            who = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
+            return f"{who} trained elsewhere, on what {'its owner says' if foreign == 1 else 'their owners say'}"
+        models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
+        return f"{answer(home, trained)}; {models} trained elsewhere"
     total = sum(count for _, count in passports)
     fresh = sum(count for p, count in passports if p.start == "random weights")
     if not total:
@@ -115,8 +147,11 @@ def checks(board: Board) -> list[tuple[str, str]]:
                 "unknown: identifiers of two hospitals do not compare",
             ),
         ]
-    start = {passport(board, run) for run in board.runs}
+    start = {passport(board, run) for run in board.runs if not run.is_external}
     known = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
+    for run in board.external:
+        said = passport(board, run).corpus_overlap
+        found.append((f"A cohort of this page among what {run.name}, trained elsewhere, was taught by", said))
     if known:
         found.append(("A test image among those the starting weights had seen", "; ".join(known)))
     return found

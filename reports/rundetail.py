@@ -244,8 +244,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
              ("epochs", "Epochs"), ("best_epoch", "Epoch kept"),
              ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
              ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
-    own = [("Mean of" if run.is_derived else "Made of", _shown(run.facts["of"]))] if run.kind != "run" else []
+    made = "Came as" if run.is_external else "Mean of" if run.is_derived else "Made of"
+    own = [(made, _shown(run.facts["of"]))] if run.kind != "run" else []
     left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
+    if run.is_external:
+        left |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
     shown = [(word, _shown(run.facts.get(key))) for key, word in words if key not in left]
     return own + [(word, said) for word, said in shown if said]
 
@@ -255,10 +258,10 @@ def _passport(board: Board, run: Run) -> list[tuple[str, str]]:
     own = passport(board, run)
     pairs = [
         ("Trained on", own.trained_on),
-        ("Started from", own.start),
+        ("Came as" if own.elsewhere else "Started from", own.start),
         ("Pretraining corpus", own.corpus),
-        ("Licence of the starting weights", own.licence),
-        ("Overlap of the corpus with test images", own.corpus_overlap),
+        ("Licence of the weights" if own.elsewhere else "Licence of the starting weights", own.licence),
+        ("Overlap with test images" if own.elsewhere else "Overlap of the corpus with test images", own.corpus_overlap),
         ("Intended use", own.use),
     ]
     return [(word, said) for word, said in pairs if said]

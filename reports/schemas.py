@@ -62,8 +62,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # one row per run of the grid, also failed ones
     "runs": (
         "run_id",
-        "kind",  # run; tta or ensemble: made of other runs, listed apart and never ranked; panel: of one-finding runs, ranked for them
-        "of",  # which runs it is made of, in words?
+        # run; tta or ensemble: made of other runs, listed apart and never ranked; panel: of one-finding runs, ranked for them;
+        # external: trained elsewhere, listed apart, ranked only where the grid trains nothing
+        "kind",
+        "of",  # which runs it is made of, in words; of a model from elsewhere, what it came as?
         "name",  # display name of the architecture, e.g. "DenseNet-121"; of an ensemble its own
         "architecture",
         "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
@@ -75,7 +77,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "weights",
         "corpus",  # what the starting weights had seen, e.g. in1k; "" for random ones and where it is not stated
         "weights_licence",  # of the starting weights; "" likewise
-        "train_on",  # the cohort it was trained on
+        "train_on",  # the cohort it was trained on; what was trained elsewhere, as its owner says
         "seed",
         "what",  # how it differs from the grid's base, e.g. "sam · seed 1"
         "state",  # done, failed, started, absent

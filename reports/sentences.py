@@ -62,8 +62,12 @@ def mean_loss(
     lost: Estimate,
     hospitals: Sequence[tuple[str, Estimate]],
     common: bool = True,
+    trained: bool = True,
 ) -> str:
-    """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss)."""
+    """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss).
+
+    `trained`: at home; else the models came from elsewhere, and home is what they are compared with.
+    """
     if num_away == 0:
         return "No other hospital was tested, so what is lost away from home is not known."
     if not common:
@@ -73,6 +77,8 @@ def mean_loss(
     they = "it" if num_runs == 1 else "they"
     others = f"{word(num_away)} others" if num_away != 1 else "one other"
     start = f"Trained at {home} and tested unchanged at {others}, {they}"
+    if not trained:
+        start = f"Trained elsewhere, and tested unchanged at {home} and at {others}, {they}"
     average = " on average" if num_runs > 1 or num_away > 1 else ""
     if not lost.known:
         return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean loss."

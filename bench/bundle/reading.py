@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from bench.bundle.columns import facts_in, read_columns
+from bench.bundle.foreign import fits_passport, same_model
 from bench.bundle.members import read_json, refused
 from bench.bundle.ordinals import image_names, kinds, patient_names, table_id
 from bench.config import NAMED, RunConfig, from_dict, full
 from bench.derive import whole
+from bench.external import KIND
 from bench.grid import PhantomChoice
 from bench.manifest import SCHEMA, Manifest
 from bench.registry import Registry
@@ -39,7 +41,7 @@ DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {
     "trained": {**dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
-                "unlearnt": _TEXTS, "stopped": _TEXT, "compiled": _TEXT},
+                "unlearnt": _TEXTS, "stopped": _TEXT, "compiled": _TEXT, "elsewhere": _TEXT},
     "cost": {**dict.fromkeys(("deployed_params", "flops", "image_size", "images_per_second", "macs", "params", "peak_memory_bytes",
                               "trainable_params"), _NUMBER), "not_counted": _TEXTS, "throughput_device": _TEXT},
     "seal": dict.fromkeys(("weights_after", "weights_before"), _TEXT),
@@ -189,11 +191,15 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: Mapping[st
     """Write a run's records and predictions as the store has them."""
     run_id, there = run["id"], folder / "runs" / str(run["id"])
     kind = "kind" in run
-    _must(set(run) == set(DERIVED if kind else RUN), f"run {run_id!r} has other facts than one has", where)
+    elsewhere = run.get("kind") == KIND
+    wanted = (*DERIVED, "passport") if elsewhere else DERIVED if kind else RUN
+    fits = set(run) == set(wanted) and (not elsewhere or fits_passport(run["passport"]))
+    _must(fits, f"run {run_id!r} has other facts than one has", where)
     _must(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is no run's id", where)
     titled = set(run["titles"]) == ({"architecture"} if kind else set(NAMED)) and _holds(run["titles"], str)
     _must(
-        titled and all(isinstance(run[key], str) for key in set(run) - {"config", "titles", "sources", "of"}),
+        titled
+        and all(isinstance(run[key], str) for key in set(run) - {"config", "titles", "sources", "of", "passport"}),
         f"{run_id}: odd names",
         where,
     )
@@ -220,7 +226,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: Mapping[st
         )
         write_table(here / "history.parquet", read_columns(there / "history.parquet", HISTORY, where))
     for cohort in content["cohorts"]:
-        _predictions(there, here, store, cohort, run_id, config, seal["weights_after"], kind, where)
+        _predictions(there, here, store, cohort, run_id, config, seal["weights_after"], kind and not elsewhere, where)
     (here / "DONE").touch()
 
 
@@ -276,10 +282,14 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
             document["home"] == home, f"run {run['id']} was trained on another cohort than {content['source']}", where
         )
         configs[run["id"]] = stored.config
-    _must(len(configs) == len(content["runs"]) > 0, "it holds no run, or one twice", where)
+    foreign = any(run["kind"] == KIND for run in content["derived"])
+    _must(len(configs) == len(content["runs"]) and (configs or foreign), "it holds no run, or one twice", where)
     for run in content["derived"]:
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         same = document["kind"] == run["kind"] and document["sources"] == run["sources"]
+        if run["kind"] == KIND:
+            _must(same_model(run, document, home), f"model {run['id']} is not what its run.json says", where)
+            continue
         _must(
             same and set(run["of"]) <= set(configs),
             f"derived run {run['id']} is of other runs than its run.json says",

@@ -149,7 +149,7 @@ def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
 
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
-    config, name = manifest.config(manifest.runs[0]), cohort["name"]
+    config, name = manifest.shared, cohort["name"]
     table, home = theirs.table, cohort["role"] == "home"
     split = home_split(table, config) if home else table["split"]
     headline = cohort["headline_split"]
@@ -175,7 +175,9 @@ def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort,
         dict(zip(key["patient_id"], key["patient"], strict=True)),
     )
     stored = manifest.table(cohort)
-    findings = list(dict.fromkeys(f for run in manifest.runs for f in manifest.config(run).findings))
+    findings = list(
+        dict.fromkeys(f for run in manifest.runs or manifest.external for f in manifest.config(run).findings)
+    )
     chosen = {image: part for image, part in wanted.items() if image in listed}
     frame = columns_of(table, chosen, ordinals, str(cohort["layout"]), config.mapping, findings)
     image, patient = (frame.pop(c).to_numpy(np.int32) for c in ("image", "patient"))

@@ -20,6 +20,8 @@ def opening(board: Board) -> Section:
 
 def title(board: Board) -> str:
     """Return the headline."""
+    if board.none_unseen:
+        return "Nothing is ranked: every model here was trained elsewhere and had seen a hospital that tests it"
     only = sentences.one_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
     num_away = len(board.hospitals) or board.num_away
     num_runs = len(board.ranked) if num_away else len(board.scored)
@@ -96,6 +98,8 @@ def _kick(board: Board) -> str:
 
 def _stand(board: Board) -> str:
     """Return the first sentence with intervals."""
+    if board.none_unseen:
+        return "Their numbers stand below the ranking; what each had seen, its passport says."
     return sentences.mean_loss(
         board.home.title,
         len(board.hospitals) or board.num_away,
@@ -103,6 +107,7 @@ def _stand(board: Board) -> str:
         board.lost,
         [(h.title, h.lost_at_once) for h in board.hospitals],
         board.has_common,
+        not all(run.is_external for run in board.ranked),
     )
 
 

@@ -85,3 +85,16 @@ def test_published_numbers_change_no_other_section() -> None:
 def test_only_a_page_of_synthetic_images_says_that_published_numbers_do_not_compare(phantom: bool) -> None:
     page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
     assert ("nothing here compares with them" in page) == phantom
+
+
+def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_says() -> None:
+    made = with_derived(tables(Invented(runs=3)), "external")
+    runs = made["runs"]
+    foreign = runs["kind"] == "external"
+    said = '{"cohorts": ["nih"], "others": ["a clinic"], "seen": ["nih"]}'
+    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
+    page = render(made)
+    assert "<b>Beside the ranking</b>" in page
+    assert "not unseen there" in page
+    assert "a clinic" in page
+    assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))

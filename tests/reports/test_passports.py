@@ -16,6 +16,7 @@ from tests.reports.synthetic import Invented, tables
 FRESH = Passport("A", "X only", "random weights", "none", "", "nothing to compare", "research")
 PHOTOS = replace(FRESH, start="imagenet", corpus="ImageNet-1k, photographs", licence="mit")
 UNKNOWN = replace(FRESH, start="imagenet", corpus="unknown")
+FOREIGN = replace(FRESH, start="an ONNX file", elsewhere=True)
 
 
 def changed(made: Tables, **columns: object) -> Tables:
@@ -30,6 +31,11 @@ def changed(made: Tables, **columns: object) -> Tables:
         ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs had seen other images before those of X: ImageNet-1k"),
         ([(PHOTOS, 4)], "All four runs had seen other images before those of X: ImageNet-1k"),
         ([(UNKNOWN, 1)], "The run had seen other images before those of X; what they were is not stated"),
+        ([(FOREIGN, 1)], "The model was trained elsewhere, on what its owner says"),
+        (
+            [(FRESH, 1), (FOREIGN, 2)],
+            "The run starts from random weights: it had seen images of X and no others; two models were trained elsewhere",
+        ),
         (
             [(PHOTOS, 3), (UNKNOWN, 1)],
             "All four runs had seen other images before those of X: ImageNet-1k; of 1 run it is not stated",

@@ -1,0 +1,55 @@
+"""docs/your-own-model.md: its snippets and commands run as they stand there, in an empty folder."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.declaration import Declared
+from bench.manifest import read_manifest
+from bench.store import Store
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "your-own-model.md").read_text()
+SNIPPETS = re.findall(r"```(?:yaml|python)\n(.*?)```", DOCUMENT, re.DOTALL)
+NAMED = {text.split("\n")[0].removeprefix("# ").partition(":")[0]: text for text in SNIPPETS}
+
+
+def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "scores").mkdir()
+    for name in ("resnet.safetensors", "xrv.safetensors", "scores/nih.csv"):
+        (tmp_path / name).touch()
+    assert {name for name in NAMED if name.endswith(".yaml")} == {"model.yaml", "xrv.yaml", "scores.yaml"}
+    for name in ("model.yaml", "xrv.yaml", "scores.yaml"):
+        (tmp_path / name).write_text(NAMED[name])
+        declared = Declared.read(tmp_path / name)
+        assert declared.kind == {"model": "timm", "xrv": "function", "scores": "predictions"}[name[:-5]]
+    assert len(Declared.read(tmp_path / "xrv.yaml").outputs.names) == 18
+
+
+@pytest.mark.grid
+def test_the_commands_run_and_a_model_that_saw_a_hospital_away_is_not_ranked(tmp_path: Path) -> None:
+    for name in ("make.py", "model.yaml"):
+        (tmp_path / name).write_text(NAMED[name])
+    (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
+    python = shlex.quote(sys.executable)
+    shell = f'set -e\nbench() {{ {python} -m bench.cli "$@"; }}\npython() {{ {python} "$@"; }}\n{text}'
+    environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}} | {
+        "HF_HUB_OFFLINE": "1"
+    }
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "trained on it: not unseen" in done.stdout
+    manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")
+    assert (manifest.runs, [run["name"] for run in manifest.external]) == ([], ["Our ResNet"])
+    assert manifest.ranked == []  # it has seen a hospital away
+    html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
+    assert "Nothing was trained here" in html
+    assert "Nothing is ranked: every model here was trained elsewhere" in html
+    assert "No run has a score" not in html[: html.index('id="h-ranking"')]
+    assert "The model was trained elsewhere" in html
