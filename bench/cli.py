@@ -227,8 +227,16 @@ def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  bench check --data /data --quick")
+@app.command(
+    epilog="Examples:  bench check --data /data --quick   |   bench check --store runs   |   bench check 3fa9 --json"
+)
 def check(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Beginnings of ids: look at these runs alone, and show their networks images of home again."
+        ),
+    ] = None,
     data: DataOption = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
@@ -237,15 +245,19 @@ def check(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at environment, registry, data and store; say what to mend; exit 1 on a fault, not on a warning."""
+    """Look at environment, registry, data and store, or for symptoms of runs; say what to mend; exit 1 on a fault, not on a warning."""
     from dataclasses import asdict
 
     from bench.devices import default_workers
     from bench.display import choose_display
-    from bench.doctor import examine, lines
+    from bench.doctor import examine, examine_runs, lines
+    from bench.store import Store
 
     with choose_display(quiet) as display:
-        results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+        if runs:
+            results = examine_runs(Store.open(store, create=False), runs, quick, display.progress)
+        else:
+            results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
     typer.echo(json.dumps([asdict(r) for r in results]) if as_json else "\n".join(lines(results)))
     if any(r.level == "fault" for r in results):
         raise typer.Exit(1)
