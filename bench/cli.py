@@ -38,6 +38,7 @@ from bench.options import (
 )
 from bench.runcli import add_run_commands
 from bench.scorecli import SCORE_EXAMPLES, score
+from bench.sharecli import add_share_commands
 from bench.storecli import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
@@ -55,6 +56,7 @@ add_run_commands(app)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 add_bundle_commands(app)
 add_store_commands(app)
+add_share_commands(app)
 
 
 @app.command(

@@ -38,6 +38,7 @@ ExecutorOption = Annotated[
     str,
     typer.Option("--executor", help="local, ray or slurm, with what a run asks for: slurm:partition=gpu,hours=12."),
 ]
+RunArgument = Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]

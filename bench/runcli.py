@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import DeviceOption, JsonOption, QuietOption, StoredGridOption, StoreOption
+from bench.options import DeviceOption, JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.infer import Inference
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
-RunArgument = Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AtOption = Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(RULES)}.")]
 

@@ -105,7 +105,7 @@ def _of_curve(where: str, path: Path) -> Iterator[Check]:
     if not np.isfinite(loss).all():
         yield symptom(where, NO_NUMBER, "fault", f"training loss {_numbers(loss)}", causes_of(NO_NUMBER))
     elif len(loss) > 1 and np.ptp(loss) == 0:
-        causes = (
+        causes: Sequence[str] = (
             "batches hold no positive image, as AUC losses need: set `schedule.sampling: balanced`, or a larger batch",
             "every label is left out: look at `uncertainty` and at `bench data stats --data DATA`",
         )
@@ -151,7 +151,7 @@ def _of_parts(
     dead = diagnostics.constant(test, config.findings)
     if dead:
         names = ", ".join(each.finding for each in dead)
-        causes = (
+        causes: Sequence[str] = (
             "training saw one class only of it: `bench data stats --data DATA` counts labels (a column that reads as all 0?)",
             "units of the last layer are dead: lower `schedule.lr`",
             "the head is a new one and was never trained: weights of the backbone alone were loaded",
@@ -184,7 +184,7 @@ def _near_half(where: str, part: Part, judged: _Areas, others: Sequence[str]) ->
         if value < 0.5 - 4 * chance
     ]
     if away < -max(_NEAR, 4 * judged.spread) or low:
-        causes = (
+        causes: Sequence[str] = (
             "present and absent are swapped: in the label mapping (`present:`, `absent:`), or in the file",
             "the output is of the opposite finding, e.g. of No Finding: look at the order of `findings`",
         )
