@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
+from bench import completion
 from bench.bundlecli import add_bundle_commands
+from bench.checkcli import CHECK_EXAMPLES, check
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
 from bench.explaincli import EXAMPLES as EXPLAIN_EXAMPLES
@@ -50,6 +52,7 @@ app = typer.Typer(
     epilog="Start with: bench run --grid demo",
 )
 app.add_typer(data_app, name="data")
+app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
 add_run_commands(app)
@@ -159,8 +162,10 @@ def run(
     epilog='Examples:  bench list architectures "resnet*"   |   bench list architectures --check   |   bench list runs',
 )
 def list_(
-    section: Annotated[str, typer.Argument(help="A registry section, grids, or runs.")] = "",
-    glob: Annotated[str, typer.Argument(help="Only names that match.")] = "*",
+    section: Annotated[
+        str, typer.Argument(help="A registry section, grids, or runs.", autocompletion=completion.sections)
+    ] = "",
+    glob: Annotated[str, typer.Argument(help="Only names that match.", autocompletion=completion.entries)] = "*",
     compare: Annotated[
         bool, typer.Option("--check", help="Build each architecture, count, and compare with what is stated.")
     ] = False,
@@ -229,42 +234,6 @@ def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json:
         raise typer.Exit(1)
 
 
-@app.command(
-    epilog="Examples:  bench check --data /data --quick   |   bench check --store runs   |   bench check 3fa9 --json"
-)
-def check(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Beginnings of ids: look at these runs alone, and show their networks images of home again."
-        ),
-    ] = None,
-    data: DataOption = None,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Open no image, and of the store no large file.")] = False,
-    workers: WorkersOption = 0,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Look at environment, registry, data and store, or for symptoms of runs; say what to mend; exit 1 on a fault, not on a warning."""
-    from dataclasses import asdict
-
-    from bench.devices import default_workers
-    from bench.display import choose_display
-    from bench.doctor import examine, examine_runs, lines
-    from bench.store import Store
-
-    with choose_display(quiet) as display:
-        if runs:
-            results = examine_runs(Store.open(store, create=False), runs, quick, display.progress)
-        else:
-            results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
-    typer.echo(json.dumps([asdict(r) for r in results]) if as_json else "\n".join(lines(results)))
-    if any(r.level == "fault" for r in results):
-        raise typer.Exit(1)
-
-
 @app.command(epilog="Example:  bench report --grid demo -o leaderboard.html")
 def report(
     grid: StoredGridOption = None,
@@ -275,6 +244,7 @@ def report(
         Path | None, typer.Option(help="Write a folder instead: index, a page for each run, data as JSON and Parquet.")
     ] = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard of a grid from the store."""
     from bench.display import choose_display
@@ -285,7 +255,7 @@ def report(
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
         page = finish(manifest, output, display, with_images, site)
-    typer.echo(f"leaderboard: {page}")
+    typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 
 def main() -> None:

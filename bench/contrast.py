@@ -80,7 +80,7 @@ def contrast(
     if unknown := [name for name in datasets if name not in shared]:
         raise ConfigError(
             f"no cohort {unknown[0]!r} that both runs predicted",
-            "--dataset",
+            "--cohort",
             f"choose from: {', '.join(shared) or 'none'}",
         )
     labels: dict[int, dict[tuple[str, str, str], Labels]] = {id(m): {} for m in manifests}

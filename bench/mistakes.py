@@ -3,6 +3,8 @@
 N images, K findings.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -24,8 +26,8 @@ def mistakes(
     store: Store,
     asked: str,
     grid: str | None = None,
-    cohort: str = "",
-    finding: str = "",
+    cohort: Sequence[str] = (),
+    finding: Sequence[str] = (),
     kind: str = "",
     rule: str = "f1_max",
     most: int = 20,
@@ -51,18 +53,19 @@ def mistakes(
     for given, known, option in (
         (cohort, names, "--cohort"),
         (finding, findings, "--finding"),
-        (kind, KINDS, "--kind"),
+        ([kind] if kind else [], KINDS, "--kind"),
     ):
-        if given and given not in known:
-            raise ConfigError(f"no {option[2:]} {given!r} of this run", option, f"choose from: {', '.join(known)}")
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"no {option[2:]} {name!r} of this run", option, f"choose from: {', '.join(known)}")
     points = read_table(path)
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
         found
         for part in parts_of(manifest, run, config, {})
-        if not cohort or part.dataset == cohort
+        if not cohort or part.dataset in cohort
         for k, name in enumerate(config.findings)
-        if name in findings and finding in ("", name)
+        if name in (finding or findings)
         for found in _of_finding(part, k, name, points.loc[name].to_numpy(np.float64))
         if kind in ("", found["kind"].iloc[0])
     ]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.completion import run_ids
 from bench.options import JsonOption, QuietOption, RunArgument, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError, StoreError
 
@@ -23,7 +24,10 @@ def add_share_commands(app: typer.Typer) -> None:
 
 def track(
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Beginnings of ids; without, every finished or failed run of the grid.")
+        list[str] | None,
+        typer.Argument(
+            help="Beginnings of ids; without, every finished or failed run of the grid.", autocompletion=run_ids
+        ),
     ] = None,
     to: Annotated[
         str, typer.Option("--to", envvar="MLFLOW_TRACKING_URI", help="Database or server of MLflow.")
