@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.completion import run_ids
-from bench.options import JsonOption, QuietOption, RegistryOption, StoredGridOption, StoreOption
+from bench.options import CohortsOption, JsonOption, QuietOption, RegistryOption, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError
 
 _THREADS = 2
@@ -141,9 +141,7 @@ def merge(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles of `bench export`.")],
     store: Annotated[Path, typer.Option("--store", help="New folder to write.")],
     name: Annotated[str, typer.Option("--as", help="Name of the grid; by default that of the bundles.")] = "",
-    cohort: Annotated[
-        list[str] | None, typer.Option("--cohort", help="Only this cohort away; may be repeated.")
-    ] = None,
+    cohort: CohortsOption = None,
     rename: Annotated[
         list[str] | None,
         typer.Option("--rename", help="BUNDLE:OLD=NEW, for cohorts that bear one name; may be repeated."),

@@ -107,7 +107,9 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
         what, near = f"no run {asked!r} in a grid of the store", get_close_matches(asked, every, 3, 0.0)
     told = "; ".join(every[run_id] for run_id in near[:5])
     raise StoreError(
-        what, str(store.root / "grids"), f"{'name one of' if ids else 'nearest'}: {told or 'there is no run yet'}"
+        what,
+        str(store.root / "grids"),
+        f"{'name one of' if ids else '`bench list runs` shows all; nearest'}: {told or 'there is no run yet'}",
     )
 
 
