@@ -1,5 +1,6 @@
 """Commands about bundles: `bench export`, `bench verify`, `bench merge`."""
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bench.options import QuietOption, RegistryOption, StoredGridOption, StoreOption
+from bench.completion import run_ids
+from bench.options import CohortsOption, JsonOption, QuietOption, RegistryOption, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError
 
 _THREADS = 2
@@ -27,7 +29,8 @@ def add_bundle_commands(app: typer.Typer) -> None:
 def export(
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the bundle, e.g. ours.zip.")],
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Beginnings of ids; without, every finished run of the grid.")
+        list[str] | None,
+        typer.Argument(help="Beginnings of ids; without, every finished run of the grid.", autocompletion=run_ids),
     ] = None,
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
@@ -38,6 +41,7 @@ def export(
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key, too: writes BUNDLE.sig.")] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write runs as a bundle that others can score again: logits, labels, scores; no image, no id."""
     from bench.bundle import export as exporting
@@ -69,6 +73,10 @@ def export(
         )
     with choose_display(quiet) as display:
         done = exporting.export(manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress)
+    if as_json:
+        said = {"bundle": str(done.path), "id": done.id, "key": str(done.key), "runs": ids, "scores": done.scores}
+        typer.echo(json.dumps(said | {"signature": str(signed(output, sign)) if sign is not None else ""}))
+        return
     typer.echo(
         f"bundle: {done.path}: {done.runs} runs x {done.cohorts} cohorts, {done.images:,} images, {done.scores:,} scores"
     )
@@ -97,6 +105,7 @@ def verify(
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compute every number of a bundle again, from its logits and labels; exit 2 with the reason when one is another."""
     from bench.bundle import verify as verifying
@@ -109,6 +118,11 @@ def verify(
         rows, exact = verifying.verify(opened, _THREADS, display.progress)
         content = opened.manifest.content
         said = verifying.check_data(opened, data, key or bundle.with_suffix(".key.parquet")) if data is not None else []
+    if as_json:
+        runs = [run["id"] for run in (*content["runs"], *content["derived"])]
+        facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
+        typer.echo(json.dumps(facts | {"signed_by": who, "data": said}))
+        return
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
     how = "bit by bit" if exact else "but for rounding: it was made with other versions or another processor"
     typer.echo(
@@ -127,9 +141,7 @@ def merge(
     bundles: Annotated[list[Path], typer.Argument(help="Bundles of `bench export`.")],
     store: Annotated[Path, typer.Option("--store", help="New folder to write.")],
     name: Annotated[str, typer.Option("--as", help="Name of the grid; by default that of the bundles.")] = "",
-    cohort: Annotated[
-        list[str] | None, typer.Option("--cohort", help="Only this cohort away; may be repeated.")
-    ] = None,
+    cohort: CohortsOption = None,
     rename: Annotated[
         list[str] | None,
         typer.Option("--rename", help="BUNDLE:OLD=NEW, for cohorts that bear one name; may be repeated."),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.cardmeta import front_matter
 from bench.collect import read_table, run_facts, scored_ids, unfinished
 from bench.config import differing, flat
 from bench.manifest import Manifest, planned
@@ -63,6 +64,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     few = manifest.settings.min_count
     home = next(c for c in manifest.cohorts if c["role"] == "home")
     blocks = [
+        front_matter(manifest, run, scores),
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
         "**For research only, not for clinical use.** No medical device; not validated for any patient."
         + (" Trained and tested on synthetic images: its numbers say nothing about patients." if manifest.content["phantom"] else ""),

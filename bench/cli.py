@@ -12,7 +12,9 @@ from typing import Annotated
 
 import typer
 
+from bench import completion
 from bench.bundlecli import add_bundle_commands
+from bench.checkcli import CHECK_EXAMPLES, check
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
 from bench.evaluatecli import EVALUATE_EXAMPLES, evaluate
@@ -39,6 +41,7 @@ from bench.options import (
 )
 from bench.runcli import add_run_commands
 from bench.scorecli import SCORE_EXAMPLES, score
+from bench.sharecli import add_share_commands
 from bench.storecli import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
@@ -50,6 +53,7 @@ app = typer.Typer(
     epilog="Start with: bench run --grid demo",
 )
 app.add_typer(data_app, name="data")
+app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
 app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
@@ -57,6 +61,7 @@ add_run_commands(app)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 add_bundle_commands(app)
 add_store_commands(app)
+add_share_commands(app)
 
 
 @app.command(
@@ -159,8 +164,10 @@ def run(
     epilog='Examples:  bench list architectures "resnet*"   |   bench list architectures --check   |   bench list runs',
 )
 def list_(
-    section: Annotated[str, typer.Argument(help="A registry section, grids, or runs.")] = "",
-    glob: Annotated[str, typer.Argument(help="Only names that match.")] = "*",
+    section: Annotated[
+        str, typer.Argument(help="A registry section, grids, or runs.", autocompletion=completion.sections)
+    ] = "",
+    glob: Annotated[str, typer.Argument(help="Only names that match.", autocompletion=completion.entries)] = "*",
     compare: Annotated[
         bool, typer.Option("--check", help="Build each architecture, count, and compare with what is stated.")
     ] = False,
@@ -229,30 +236,6 @@ def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json:
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  bench check --data /data --quick")
-def check(
-    data: DataOption = None,
-    store: StoreOption = Path("runs"),
-    registry: RegistryOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Open no image, and of the store no large file.")] = False,
-    workers: WorkersOption = 0,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Look at environment, registry, data and store; say what to mend; exit 1 on a fault, not on a warning."""
-    from dataclasses import asdict
-
-    from bench.devices import default_workers
-    from bench.display import choose_display
-    from bench.doctor import examine, lines
-
-    with choose_display(quiet) as display:
-        results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
-    typer.echo(json.dumps([asdict(r) for r in results]) if as_json else "\n".join(lines(results)))
-    if any(r.level == "fault" for r in results):
-        raise typer.Exit(1)
-
-
 @app.command(epilog="Example:  bench report --grid demo -o leaderboard.html")
 def report(
     grid: StoredGridOption = None,
@@ -263,6 +246,7 @@ def report(
         Path | None, typer.Option(help="Write a folder instead: index, a page for each run, data as JSON and Parquet.")
     ] = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the leaderboard of a grid from the store."""
     from bench.display import choose_display
@@ -273,7 +257,7 @@ def report(
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
         page = finish(manifest, output, display, with_images, site)
-    typer.echo(f"leaderboard: {page}")
+    typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 
 def main() -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import JsonOption, StoredGridOption, StoreOption
+from bench.completion import run_ids
+from bench.options import CohortsOption, CsvOption, JsonOption, RunArgument, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,22 +22,22 @@ METRICS = {  # metric -> needs an operating point, may have a calibrator
 }
 CALIBRATORS = ("none", "platt", "temperature", "isotonic")
 EXAMPLES = (
-    "Examples:  bench compare 3fa9 81c2   |   bench compare 3fa9 81c2 --dataset nih --metric sensitivity --at youden   |   "
+    "Examples:  bench compare 3fa9 81c2   |   bench compare 3fa9 81c2 --cohort nih --metric sensitivity --at youden   |   "
     "bench compare 3fa9 81c2 --metric ece --calibrator platt --csv > ece.csv"
 )
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")],
-    second: Annotated[str, typer.Argument(help="The run it is compared with.")],
+    first: RunArgument,
+    second: Annotated[str, typer.Argument(help="The run it is compared with.", autocompletion=run_ids)],
     store: StoreOption = Path("runs"),
     grid: StoredGridOption = None,
-    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only this cohort; may be repeated.")] = None,
+    cohort: CohortsOption = None,
     metric: Annotated[str, typer.Option("--metric", help=f"One of {', '.join(METRICS)}.")] = "auroc",
     at: Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(POINTS)}.")] = "f1_max",
     calibrator: Annotated[str, typer.Option("--calibrator", help=f"One of {', '.join(CALIBRATORS)}.")] = "none",
     as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare two finished runs, finding by finding, on the same images and the same resampled patients."""
     from bench.contrast import contrast
@@ -55,7 +56,7 @@ def compare(
     if calibrator != "none" and not calibrated:
         raise ConfigError(f"{metric} does not depend on a calibrator", "--calibrator", "leave it out")
     key = Key(metric, calibrator, at if called else "")
-    found = contrast(Store.open(store, create=False), first, second, key, dataset or (), grid)
+    found = contrast(Store.open(store, create=False), first, second, key, cohort or (), grid)
     if as_json:
         rows = json.loads(found.table.to_json(orient="records", double_precision=15))
         typer.echo(json.dumps({"first": found.first, "second": found.second, "metric": metric, "rows": rows}))

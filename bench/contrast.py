@@ -83,7 +83,7 @@ def contrast(
     if unknown := [name for name in datasets if name not in shared]:
         raise ConfigError(
             f"no cohort {unknown[0]!r} that both runs predicted",
-            "--dataset",
+            "--cohort",
             f"choose from: {', '.join(shared) or 'none'}",
         )
     labels: dict[int, dict[tuple[str, str, str], Labels]] = {id(m): {} for m in manifests}
@@ -110,7 +110,9 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
         what, near = f"no run {asked!r} in a grid of the store", get_close_matches(asked, every, 3, 0.0)
     told = "; ".join(every[run_id] for run_id in near[:5])
     raise StoreError(
-        what, str(store.root / "grids"), f"{'name one of' if ids else 'nearest'}: {told or 'there is no run yet'}"
+        what,
+        str(store.root / "grids"),
+        f"{'name one of' if ids else '`bench list runs` shows all; nearest'}: {told or 'there is no run yet'}",
     )
 
 

@@ -112,7 +112,7 @@ def stats(
 
     if no_images and with_images:
         raise ConfigError("--no-images and --with-images", "bench data stats", "give one of them")
-    with choose_display(quiet or as_json) as display:
+    with choose_display(quiet) as display:
         asked = Grid.read(grid or DEMO, Registry.read(registry))
         specs = _specs(data, asked, store, workers, display)
         cohorts, failed = _read(specs, asked, no_images, display)

@@ -11,6 +11,7 @@ from bench.grid import Grid
 from bench.gridfile import shipped_grids
 from bench.integrity import examine_store
 from bench.registry import Registry
+from bench.run import find_run
 from bench.store import Store
 from harmonize.errors import CxrError
 from harmonize.inspect import Check
@@ -40,13 +41,39 @@ def examine(
     return checks
 
 
+def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Progress | None = None) -> list[Check]:
+    """Return the symptoms of the runs whose ids begin so, and a line for each that shows none.
+
+    Unless `quick`, each network is shown images of home again. Raises StoreError for a run that is not there.
+    """
+    from bench.symptoms import symptoms, too_few
+
+    checks: list[Check] = []
+    for run_id in [find_run(store, name) for name in asked]:
+        found = symptoms(store, run_id)
+        state = store.state(run_id)
+        if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
+            from bench.relook import relook
+
+            found += relook(store, run_id, progress=progress)
+        if not any(check.level in ("fault", "warning") for check in found):
+            level, seen = ("ok", "none seen") if state == "done" else ("note", f"not looked for: it is {state}")
+            checks.append(Check("", f"run {run_id}: symptoms", level, "", seen))
+        checks += found
+        if state == "done" and (few := too_few(store, run_id)):
+            checks.append(few)
+    return checks
+
+
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return one line per check, then the sum of them."""
+    """Return one line per check, below it the likely causes where there are several, then the sum of them."""
     said = []
     for check in checks:
         what = f"{check.dataset}: {check.what}" if check.dataset else check.what
         expected = f"expected {check.expected}, " if check.expected else ""
-        fix = f" -> {check.fix}" if check.fix else ""
+        causes = check.fix.split("\n")
+        listed = "".join(f"\n       {at}. {cause}" for at, cause in enumerate(causes, 1))
+        fix = listed if len(causes) > 1 else f" -> {check.fix}" if check.fix else ""
         said.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
     faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
     said.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
@@ -121,7 +148,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Return how many runs there are in which state, and what is wrong with the store."""
+    """Return how many runs there are in which state, what is wrong with the store, and what its runs are symptoms of."""
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
@@ -130,4 +157,20 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
     found = examine_store(opened, files, progress)
+    if files:
+        found += _symptoms(opened, progress)
     return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *found]
+
+
+def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
+    """Return the symptoms of all runs, or that none shows any."""
+    from bench.symptoms import symptoms
+
+    ids, found = store.run_ids(), []
+    for at, run_id in enumerate(ids):
+        if progress:
+            progress("look for symptoms", at, len(ids))
+        found += symptoms(store, run_id)
+    if progress:
+        progress("look for symptoms", len(ids), max(1, len(ids)))
+    return found or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.options import JsonOption, StoreOption
+from bench.options import FindingsOption, JsonOption, QuietOption, RunArgument, StoreOption
 from harmonize.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ EXAMPLES = (
 
 
 def explain(
-    run: Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")],
+    run: RunArgument,
     images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.", metavar="IMAGE...")],
-    finding: Annotated[
-        list[str] | None, typer.Option("--finding", help="Only this finding; may be repeated. Without it: all.")
-    ] = None,
+    finding: FindingsOption = None,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++ or hirescam.")] = "gradcam",
     stage: Annotated[
         int | None, typer.Option("--stage", help="Which feature maps, 0 = the largest, -1 = the last.")
@@ -39,12 +37,14 @@ def explain(
         "explained"
     ),
     store: StoreOption = Path("runs"),
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw heat maps of images: one picture per finding, one with all side by side, and a table. Not for clinical use."""
     import pandas as pd
 
     from bench.csvtext import csv_text
+    from bench.display import choose_display
     from bench.explanation import chosen_findings, explainer, parse_box, table
     from bench.store import Store
 
@@ -58,16 +58,19 @@ def explain(
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []
     stems: list[str] = []
-    for path in images:
-        try:
-            answer = asked_of.ask(path, findings, method, stage, reference)
-        except DatasetError as error:
-            typer.echo(f"error: {error}", err=True)
-            continue
-        stems.append(path.stem)
-        again = stems.count(path.stem)
-        named = _draw(answer, output, f"{path.stem}-{again}" if again > 1 else path.stem)
-        tables.append(table(answer, asked_of.run.id).assign(picture=named))
+    with choose_display(quiet) as display:
+        for done, path in enumerate(images):
+            display.progress("explain", done, len(images))
+            try:
+                answer = asked_of.ask(path, findings, method, stage, reference)
+            except DatasetError as error:
+                typer.echo(f"error: {error}", err=True)
+                continue
+            stems.append(path.stem)
+            again = stems.count(path.stem)
+            named = _draw(answer, output, f"{path.stem}-{again}" if again > 1 else path.stem)
+            tables.append(table(answer, asked_of.run.id).assign(picture=named))
+        display.progress("explain", len(images), len(images))
     if tables:
         found = pd.concat(tables, ignore_index=True)
         (output / "explained.csv").write_text(csv_text(found), encoding="utf-8")

@@ -3,12 +3,14 @@
 N images, K findings.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bench.collect import parts_of, read_table, run_facts, unfinished
-from bench.manifest import planned
+from bench.manifest import Manifest, planned
 from bench.run import find_run
 from bench.scoring.calibrators import Platt
 from bench.scoring.parts import Part
@@ -16,7 +18,7 @@ from bench.store import Store
 from harmonize.errors import ConfigError, StoreError
 from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT
 
-COLUMNS = ("image_id", "dataset", "split", "finding", "kind", "logit", "threshold", "calibrated", "surprise")
+COLUMNS = ("image_id", "dataset", "split", "finding", "kind", "logit", "threshold", "calibrated", "surprise", "path")
 KINDS = {"fp": "called, but absent", "fn": "present, but not called"}
 
 
@@ -24,8 +26,8 @@ def mistakes(
     store: Store,
     asked: str,
     grid: str | None = None,
-    cohort: str = "",
-    finding: str = "",
+    cohort: Sequence[str] = (),
+    finding: Sequence[str] = (),
     kind: str = "",
     rule: str = "f1_max",
     most: int = 20,
@@ -33,7 +35,8 @@ def mistakes(
     """Return the `most` surest mistakes of a finished run at a threshold of home validation, the surest first: COLUMNS.
 
     A mistake is surer the further its calibrated probability is from the label: `surprise`, 0 to 1. Images whose label is
-    uncertain or unmapped take no part; what is not mentioned is absent, as in scoring. `split` is home's or the dataset's.
+    uncertain or unmapped take no part; what is not mentioned is absent, as in scoring. `split` is home's or the dataset's,
+    `path` the image's file below its dataset's folder ("" in a store that was made of bundles).
     Raises StoreError for a run that is not there, not finished or not scored; ConfigError for a name that is unknown.
     """
     run_id = find_run(store, asked)
@@ -50,24 +53,38 @@ def mistakes(
     for given, known, option in (
         (cohort, names, "--cohort"),
         (finding, findings, "--finding"),
-        (kind, KINDS, "--kind"),
+        ([kind] if kind else [], KINDS, "--kind"),
     ):
-        if given and given not in known:
-            raise ConfigError(f"no {option[2:]} {given!r} of this run", option, f"choose from: {', '.join(known)}")
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"no {option[2:]} {name!r} of this run", option, f"choose from: {', '.join(known)}")
     points = read_table(path)
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
         found
         for part in parts_of(manifest, run, config, {})
-        if not cohort or part.dataset == cohort
+        if not cohort or part.dataset in cohort
         for k, name in enumerate(config.findings)
-        if name in findings and finding in ("", name)
+        if name in (finding or findings)
         for found in _of_finding(part, k, name, points.loc[name].to_numpy(np.float64))
         if kind in ("", found["kind"].iloc[0])
     ]
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     order = ["surprise", "dataset", "finding", "image_id"]
-    return table.sort_values(order, ascending=[False, True, True, True]).head(most).reset_index(drop=True)
+    table = table.sort_values(order, ascending=[False, True, True, True]).head(most).reset_index(drop=True)
+    return table.assign(path=_paths(manifest, table))
+
+
+def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
+    """Return each mistake's file."""
+    found: dict[tuple[str, str], str] = {}
+    for cohort in manifest.cohorts:
+        own = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
+        if "path" in own:
+            found |= {(str(cohort["name"]), image): path for image, path in zip(own["image_id"].astype(str), own["path"].astype(str), strict=True)}  # fmt: skip
+    return [
+        found.get(place, "") for place in zip(table["dataset"].astype(str), table["image_id"].astype(str), strict=True)
+    ]
 
 
 def _of_finding(part: Part, k: int, finding: str, point: NDArray[np.float64]) -> list[pd.DataFrame]:
@@ -83,6 +100,6 @@ def _of_finding(part: Part, k: int, finding: str, point: NDArray[np.float64]) ->
         if mask.any():
             surprise = calibrated if kind == "fp" else 1 - calibrated
             columns = (part.image_id[mask], part.dataset, part.split, finding, kind, logit[mask], threshold)
-            row = dict(zip(COLUMNS, (*columns, calibrated[mask], surprise[mask]), strict=True))
+            row = dict(zip(COLUMNS[:-1], (*columns, calibrated[mask], surprise[mask]), strict=True))
             frames.append(pd.DataFrame(row))
     return frames

@@ -5,11 +5,23 @@ from typing import Annotated
 
 import typer
 
+from bench import completion
+
 GridOption = Annotated[
-    str, typer.Option("--grid", help="A grid file, or the name of a shipped grid (bench list grids).")
+    str,
+    typer.Option(
+        "--grid",
+        help="A grid file, or the name of a shipped grid (bench list grids).",
+        autocompletion=completion.grids,
+    ),
 ]
 StoredGridOption = Annotated[
-    str | None, typer.Option("--grid", help="Name of a grid in the store; needed when there are several.")
+    str | None,
+    typer.Option(
+        "--grid",
+        help="Name of a grid in the store; needed when there are several.",
+        autocompletion=completion.stored_grids,
+    ),
 ]
 DataOption = Annotated[
     Path | None,
@@ -22,7 +34,12 @@ RegistryOption = Annotated[Path | None, typer.Option("--registry", help="Another
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Folder of safetensors files to start training from.")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", help="auto, cpu, cuda or cuda:N.", autocompletion=completion.one_of("auto", "cpu", "cuda")
+    ),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; 0 = one per core.")]
 TogetherOption = Annotated[int, typer.Option("--together", min=1, help="Devices that train one run together.")]
 PerDeviceOption = Annotated[
@@ -38,6 +55,20 @@ ExecutorOption = Annotated[
     str,
     typer.Option("--executor", help="local, ray or slurm, with what a run asks for: slurm:partition=gpu,hours=12."),
 ]
+RunArgument = Annotated[
+    str,
+    typer.Argument(help="The beginning of a run's id (bench list runs).", autocompletion=completion.run_ids),
+]
+FindingsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--finding", help="Only this finding; may be repeated. Without it: all.", autocompletion=completion.findings
+    ),
+]
+CohortsOption = Annotated[
+    list[str] | None, typer.Option("--cohort", help="Only this cohort; may be repeated. Without it: all.")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]

@@ -7,15 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.options import DeviceOption, JsonOption, QuietOption, StoredGridOption, StoreOption
+from bench.completion import one_of
+from bench.options import (
+    CohortsOption,
+    CsvOption,
+    DeviceOption,
+    FindingsOption,
+    JsonOption,
+    QuietOption,
+    RunArgument,
+    StoredGridOption,
+    StoreOption,
+)
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
     from bench.infer import Inference
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
-RunArgument = Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 AtOption = Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(RULES)}.")]
 
 
@@ -32,9 +41,9 @@ def predict(
     run: RunArgument,
     images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, or a CSV with a column `path`.")],
     store: StoreOption = Path("runs"),
-    finding: Annotated[list[str] | None, typer.Option("--finding", help="Only this one; may be repeated.")] = None,
+    finding: FindingsOption = None,
     at: AtOption = "f1_max",
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -75,9 +84,14 @@ def predict(
 
 def errors(
     run: RunArgument,
-    cohort: Annotated[str, typer.Option("--cohort", help="Only this cohort.")] = "",
-    finding: Annotated[str, typer.Option("--finding", help="Only this finding.")] = "",
-    kind: Annotated[str, typer.Option("--kind", help="fp: called but absent; fn: present but not called.")] = "",
+    cohort: CohortsOption = None,
+    finding: FindingsOption = None,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind", help="fp: called but absent; fn: present but not called.", autocompletion=one_of("fp", "fn")
+        ),
+    ] = "",
     most: Annotated[int, typer.Option("-n", min=1, help="How many, the surest first.")] = 20,
     at: AtOption = "f1_max",
     grid: StoredGridOption = None,
@@ -85,14 +99,14 @@ def errors(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """List the surest mistakes of a run, with image ids: they are for those who may see the images."""
+    """List the surest mistakes of a run, with image ids and paths: they are for those who may see the images."""
     from bench.csvtext import csv_text
     from bench.listing import aligned
     from bench.mistakes import COLUMNS, mistakes
     from bench.store import Store
 
     _check_rule(at)
-    table = mistakes(Store.open(store, create=False), run, grid, cohort, finding, kind, at, most)
+    table = mistakes(Store.open(store, create=False), run, grid, cohort or (), finding or (), kind, at, most)
     if as_json:
         typer.echo(table.to_json(orient="records", double_precision=15))
     elif as_csv:

@@ -1,12 +1,13 @@
 """`bench score`: the scores of a grid from its store, as they were asked for or in another way."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bench.options import QuietOption, StoredGridOption, StoreOption
+from bench.options import JsonOption, QuietOption, StoredGridOption, StoreOption
 from harmonize.errors import ConfigError
 
 SCORE_EXAMPLES = (
@@ -33,6 +34,7 @@ def score(
     ] = None,
     registry: Annotated[Path | None, typer.Option("--registry", help="Score the metrics of this registry.")] = None,
     quiet: QuietOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Score the runs of a grid again from the store: no GPU, no images."""
     from bench.display import choose_display
@@ -54,6 +56,9 @@ def score(
         manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
     with choose_display(quiet) as display:
         scored = score_all(manifest, display.progress)
+    if as_json:
+        typer.echo(json.dumps({"grid": manifest.content["name"], "scored": list(scored)}))
+        return
     typer.echo(
         f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({manifest.settings.num_resamples:,} patient resamples)"
     )

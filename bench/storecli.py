@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from bench.completion import run_ids
 from bench.options import (
     DataOption,
     DeviceOption,
     JsonOption,
     QuietOption,
     RegistryOption,
+    RunArgument,
     StoredGridOption,
     StoreOption,
     WeightsOption,
@@ -30,7 +32,7 @@ def add_store_commands(app: typer.Typer) -> None:
 
 
 def reproduce(
-    run: Annotated[str, typer.Argument(help="The beginning of a run's id (bench list runs).")],
+    run: RunArgument,
     grid: StoredGridOption = None,
     data: DataOption = None,
     store: StoreOption = Path("runs"),
@@ -98,7 +100,9 @@ def _plus(value: float) -> str:
 
 
 def remove(
-    runs: Annotated[list[str], typer.Argument(help="Whole ids: nothing is removed by a pattern.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Whole ids: nothing is removed by a pattern.", autocompletion=run_ids)
+    ],
     store: StoreOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:

@@ -103,13 +103,14 @@ def untrained(dataset: str, value: float, low: float, high: float) -> list[Sympt
     return [Symptom(dataset, "all", UNTRAINED, value, low, high, advice)]
 
 
-def other_order(part: Part, findings: Sequence[str]) -> list[Symptom]:
+def other_order(part: Part, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
     """Return a symptom when giving the outputs to the findings in another order raises the mean AUROC by .05 or more.
 
-    The gain must also be beyond what chance finds among orders (four standard deviations). Findings that share patients
-    resemble each other, so that a small gain by another order is no fault.
+    Findings with fewer than `fewest` images of a class take no part. The gain must also be beyond what chance finds among
+    orders (four standard deviations). Findings that share patients resemble each other, so that a small gain by another
+    order is no fault.
     """
-    matrix, known = cross_auroc(part)
+    matrix, known = cross_auroc(part, fewest)
     if len(known) < 3:
         return []
     rows, columns = linear_sum_assignment(-matrix)
@@ -130,10 +131,10 @@ def _chance(part: Part, known: Sequence[int]) -> float:
     return float(np.sqrt(2 * variance.mean() / len(known)))
 
 
-def cross_auroc(part: Part) -> tuple[NDArray[np.float64], list[int]]:
+def cross_auroc(part: Part, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
     """Return the AUROC of each output (row) for each finding (column), and which findings these are."""
     label = part.labels()
-    enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= _FEWEST
+    enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
     known = [int(k) for k in np.flatnonzero(enough)]
     matrix = np.empty((len(known), len(known)))
     for row, j in enumerate(known):

@@ -23,7 +23,7 @@ def ids(folder: Path) -> list[str]:
 
 def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, command: Command) -> None:
     first, second = ids(finished)
-    said = command("compare", first[:6], second, "--dataset", "vindr", cwd=finished).stdout
+    said = command("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
     assert f"first   {first}" in said
     assert "vindr/test  auroc" in said
     assert "Pleural Effusion" in said
@@ -51,7 +51,7 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
         (["{first}", "nonsense"], "no run 'nonsense'", "nearest: "),
         (["{first}", "{first}"], "both are run", "bench list runs"),
         (["{first}", ""], "2 runs begin with", "{second}"),
-        (["{first}", "{second}", "--dataset", "brix"], "no cohort 'brix'", "brax"),
+        (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),
         (["{first}", "{second}", "--metric", "accuracy"], "no metric 'accuracy'", "auroc"),
         (["{first}", "{second}", "--calibrator", "platt"], "does not depend", "leave it out"),
     ],

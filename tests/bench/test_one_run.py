@@ -164,14 +164,14 @@ def test_the_listed_errors_are_those_of_the_confusion_matrix_and_the_surest_come
     assert everything["surprise"].dropna().is_monotonic_decreasing
     missed = everything[(everything["dataset"] == "nih") & (everything["kind"] == "fn")]
     finding = str(missed["finding"].value_counts().index[0])
-    few = mistakes(store, run_id, cohort="nih", finding=finding, kind="fn", rule="youden", most=3)
+    few = mistakes(store, run_id, cohort=["nih"], finding=[finding], kind="fn", rule="youden", most=3)
     assert len(few) == min(3, int((missed["finding"] == finding).sum()))
     assert (few["logit"] < few["threshold"]).all()
     (path,) = store.root.glob("cohorts/nih-*.parquet")
     labels = pd.read_parquet(path).set_index("image_id")[finding]
     assert (labels[few["image_id"]] == 1).all()
     with pytest.raises(ConfigError, match="no finding 'Gout'"):
-        mistakes(store, run_id, finding="Gout")
+        mistakes(store, run_id, finding=["Gout"])
 
 
 @pytest.mark.grid
