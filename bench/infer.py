@@ -39,6 +39,7 @@ from bench.store import Progress, Store, table_facts
 from harmonize.cache import finished_cache
 from harmonize.errors import DatasetError, StoreError
 from harmonize.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.unlike import unlike_radiograph
 
 NOTICE = "For research only, not for clinical use: no medical device, and not validated for any patient."
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at home
@@ -174,7 +175,7 @@ def _decoded(path: Path, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str
     if whole.min() == whole.max():
         raise UnreadableImage("no contrast: all its pixels are equal")
     part, fell_back = region(whole, stored.geometry)
-    image, warnings = fitted(part, stored.geometry), []
+    image, warnings = fitted(part, stored.geometry), unlike_radiograph(path)
     if max(whole.shape) > _LONG * min(whole.shape):
         warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
     if min(part.shape) < stored.geometry.size:
