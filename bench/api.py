@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bench.scoring.parts import Settings
     from bench.scoring.score import RunScores
     from harmonize.cohort import Cohort
+    from harmonize.imagefile import InMemory
 
 Where = str | PathLike[str]
 
@@ -220,8 +221,10 @@ def load_run(store: Where, run_id: str, device: str = "cpu") -> "StoredRun":
     return load(Store.open(Path(store), create=False), run_id, choose_devices(device, 1, 1)[0])
 
 
-def predict(run: "StoredRun", images: Sequence[Where]) -> "Inference":
+def predict(run: "StoredRun", images: "Sequence[Where | InMemory]") -> "Inference":
     """Return what a run finds in image files, folders of them, or those that a CSV lists. Not for clinical use.
+
+    An image need not be a file: `harmonize.imagefile.InMemory(name, content)`.
 
     `table` has a row per image and finding: logit, probability, calibrated probability, a call at each stored threshold
     (1, 0, NaN without one) and what is unusual about the image. A file that cannot be used is a row of `skipped`, with its reason.
@@ -231,11 +234,17 @@ def predict(run: "StoredRun", images: Sequence[Where]) -> "Inference":
     (2, 0, 9)
     """
     from bench.infer import images_of, infer
+    from harmonize.imagefile import ImageFile, InMemory
 
-    return infer(run, images_of([Path(each) for each in images]))
+    files: list[ImageFile] = []
+    for each in images:
+        files += [each] if isinstance(each, InMemory) else images_of([Path(each)])
+    return infer(run, files)
 
 
-def explain(run: "StoredRun", image: Where, findings: Sequence[str] = (), *, method: str = "gradcam") -> "Asked":
+def explain(
+    run: "StoredRun", image: "Where | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
+) -> "Asked":
     """Return where in an image the evidence for some findings lies, by default for all that the run learnt.
 
     Each of `answers` has `heat` [D, D] float32, 0 or more, not scaled, in pixels of `gray` [D, D]: the image as the network is
@@ -246,8 +255,10 @@ def explain(run: "StoredRun", image: Where, findings: Sequence[str] = (), *, met
     ('Edema', True)
     """
     from bench.explanation import Explainer, chosen_findings
+    from harmonize.imagefile import InMemory
 
-    return Explainer(run).ask(Path(image), chosen_findings(run.run, findings), method, None)
+    file = image if isinstance(image, InMemory) else Path(image)
+    return Explainer(run).ask(file, chosen_findings(run.run, findings), method, None)
 
 
 def overlay(asked: "Asked", finding: str) -> "NDArray[np.uint8]":

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from bench.appcli import add_app_command
 from bench.bundlecli import add_bundle_commands
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
@@ -50,6 +51,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.command("compare", epilog=EXAMPLES)(compare)
+add_app_command(app)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
 add_run_commands(app)
 app.command("score", epilog=SCORE_EXAMPLES)(score)

@@ -23,6 +23,7 @@ from bench.ops import input_size
 from bench.run import Run
 from bench.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.imagefile import ImageFile
 from harmonize.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.regions import Place
 
@@ -48,7 +49,12 @@ class Explainer:
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
     def ask(
-        self, path: Path, findings: Sequence[str], method: str, stage: int | None, reference: "Path | Box | None" = None
+        self,
+        path: ImageFile,
+        findings: Sequence[str],
+        method: str,
+        stage: int | None,
+        reference: "Path | Box | None" = None,
     ) -> Asked:
         """Return what the network says of an image and where the evidence lies, in pixels as the network is shown them.
 
@@ -183,7 +189,7 @@ def parse_box(text: str) -> Box:
     return x, y, width, height
 
 
-def _read(path: Path) -> Gray:
+def _read(path: ImageFile) -> Gray:
     try:
         return read_gray(path)
     except UnreadableImage as error:
@@ -209,7 +215,7 @@ def _mask(path: Path, image: Gray) -> Gray:
     return np.asarray(mask > 0, np.uint8)
 
 
-def _boxed(box: Box, image: Gray, path: Path) -> Gray:
+def _boxed(box: Box, image: Gray, path: ImageFile) -> Gray:
     x, y, width, height = box
     rows, columns = (np.arange(n) + 0.5 for n in image.shape)
     inside = np.outer((rows >= y) & (rows <= y + height), (columns >= x) & (columns <= x + width)).astype(np.uint8)

@@ -5,11 +5,12 @@ A remark is no judgement of the pixels, and a file without one may show anything
 
 import io
 import warnings
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+
+from harmonize.imagefile import ImageFile
 
 COLOURED = 32  # gray levels between the channels of a pixel: more than JPEG's noise
 SHARE = 0.02  # of such pixels, from which a picture counts as coloured: an arrow or a logo is less
@@ -18,7 +19,7 @@ _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
 
 
-def unlike_radiograph(path: Path) -> list[str]:
+def unlike_radiograph(path: ImageFile) -> list[str]:
     """Return remarks on a file that `read_gray` has read: its size is known to be fine. [] for what cannot be told."""
     content = path.read_bytes()
     if content[128:132] == b"DICM":
