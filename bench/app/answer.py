@@ -21,7 +21,8 @@ STYLE = """<style>
 .cxr caption { text-align: left; padding: 0 0 .4rem; }
 .cxr th, .cxr td { padding: .4rem .6rem .4rem 0; text-align: left; border: 0; border-bottom: 1px solid
   color-mix(in srgb, currentColor 22%, transparent); font-weight: 400; vertical-align: middle; }
-.cxr thead th { font-weight: 600; }
+.cxr thead th { font-weight: 600; vertical-align: bottom; }
+.cxr .n { white-space: nowrap; }
 .cxr .yes { font-weight: 700; }
 .cxr .bar { position: relative; display: block; min-width: 5rem; height: .8rem; border-radius: 2px;
   background: color-mix(in srgb, currentColor 14%, transparent); }
@@ -60,15 +61,15 @@ def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: 
     for row in surest_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
         mark = f'<b style="left:calc({100 * at[row["finding"]]:.2f}% - 1px)"></b>' if row["finding"] in at else ""
-        note = "" if row["calibrated"] == row["calibrated"] else " <small>not calibrated</small>"
+        note = "" if row["calibrated"] == row["calibrated"] else " <small>plain</small>"
         known = escape(auroc_of(row["finding"])) or "not known"
         lines.append(
             f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
             f'<td class="wide"><span class="bar" aria-hidden="true"><i style="width:{100 * row["chance"]:.2f}%"></i>{mark}</span></td>'
-            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td>{known}</td></tr>'
+            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{known}</td></tr>'
         )
-    head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>and threshold<th scope=col>Call<th scope=col>AUROC there"
-    caption = f"Calibrated probabilities; calls at the threshold of {RULES[rule]} on validation patients at home."
+    head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
+    caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at home."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 

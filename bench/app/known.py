@@ -94,7 +94,7 @@ def abroad(auroc: pd.DataFrame) -> float:
 def said_of(choice: Choice, origin: str, finding: str) -> str:
     """Return how well a run tells a finding where an image may come from, "" where nobody knows.
 
-    Of a hospital that is none of the cohorts: from the worst to the best of those it was not trained in.
+    Of a hospital that is none of the cohorts: from the worst to the best of those it was not trained in, and their number.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:
@@ -103,13 +103,17 @@ def said_of(choice: Choice, origin: str, finding: str) -> str:
     rows = rows[~rows["dataset"].isin([choice.home, "away"])]
     if rows.empty:
         return ""
-    return f"{rows['value'].min():.2f} to {rows['value'].max():.2f} in {len(rows)}"
+    return f"{rows['value'].min():.2f} – {rows['value'].max():.2f} ({len(rows)})"
 
 
 def sample_sites(choice: Choice) -> list[str]:
     """Return the hospitals that can be drawn and that the run was not trained in, those of its grid first."""
     planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
-    return [site for site in sorted(SITES, key=lambda site: (site not in planned, site)) if site != choice.home]
+    return [
+        site
+        for site in sorted(SITES, key=lambda site: planned.index(site) if site in planned else len(planned))
+        if site != choice.home
+    ]
 
 
 def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:

@@ -24,6 +24,7 @@ TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
 _STYLE = """<style>
 .st-key-notice { position: fixed; inset: auto 0 0 0; z-index: 1000; width: 100%; padding: .5rem 1rem; background: #7a1f00;
   display: block; height: auto; }
+.st-key-notice > * { width: 100%; }
 .st-key-notice p { color: #fff; font-size: .95rem; line-height: 1.4; font-weight: 600; text-align: center; margin: 0; padding: 0; }
 .st-key-notice [data-testid="stMarkdownContainer"] { margin: 0; }
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2rem 5rem; max-width: 76rem; }
@@ -140,12 +141,12 @@ def _answer(
         st.warning(f"This image is unlike those the run has learnt from; its numbers mean less:\n{said}")
     if truth is not None:
         st.caption(f"Synthetic image. Drawn into it: {', '.join(truth) or 'no finding'}.")
-    left, right = st.columns([5, 7], gap="large")
+    left, right = st.columns([4, 7], gap="medium")
     with right:
         st.html(answer_html(table, ready.stored.points, rule, lambda finding: said_of(choice, origin, finding)))
         st.caption(
             "AUROC there: how well the run tells images with the finding from images without, in the hospital chosen on the left"
-            + (", from the worst to the best of those it was not trained in." if origin == ANYWHERE else ", with its 95 % interval.")
+            + (", from the worst to the best of those it was not trained in (so many know the finding)." if origin == ANYWHERE else ", with its 95 % interval.")
         )  # fmt: skip
     with left:
         finding = st.selectbox("Heat map of", list(table["finding"]), key="finding")
