@@ -22,6 +22,7 @@ EXAMPLES = "Examples:  bench app   |   bench app --store runs --port 8600 --head
 HOST = "127.0.0.1"  # no other machine gets an answer
 MAX_UPLOAD_MB = 100
 WAIT_S = 60.0  # for the server's first sign of life
+END_S = 3.0  # that it gets to end
 
 
 def add_app_command(to: typer.Typer) -> None:
@@ -50,8 +51,7 @@ def app(
     except KeyboardInterrupt:
         ended = 0
     finally:
-        server.terminate()
-        server.wait()
+        _end(server)
     if ended:
         raise typer.Exit(1)
 
@@ -71,6 +71,16 @@ def command(port: int) -> list[str]:
     }
     flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
     return [sys.executable, "-m", "streamlit", "run", str(page), *flags]
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End the server; it would wait for browsers that keep their connections."""
+    server.terminate()
+    try:
+        server.wait(END_S)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def _taken(port: int) -> bool:

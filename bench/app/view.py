@@ -42,7 +42,7 @@ class _Ready:
 
 def show() -> None:
     """Draw the page."""
-    st.set_page_config("Unseen: one image", layout="wide", initial_sidebar_state="expanded")
+    st.set_page_config("Unseen: one image", layout="wide")
     st.html(_STYLE)
     with st.container(key="notice"):
         st.markdown(NOTICE)
@@ -121,7 +121,7 @@ def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
 
 def _waiting() -> None:
     st.info(
-        "Upload a frontal chest radiograph on the left, or take a synthetic sample, to see what the run says of it."
+        "Upload a frontal chest radiograph in the side bar, or take a synthetic sample there, to see what the run says of it."
     )
 
 
@@ -145,7 +145,7 @@ def _answer(
     with right:
         st.html(answer_html(table, ready.stored.points, rule, lambda finding: said_of(choice, origin, finding)))
         st.caption(
-            "AUROC there: how well the run tells images with the finding from images without, in the hospital chosen on the left"
+            "AUROC there: how well the run tells images with the finding from images without, in the hospital chosen in the side bar"
             + (", from the worst to the best of those it was not trained in (so many know the finding)." if origin == ANYWHERE else ", with its 95 % interval.")
         )  # fmt: skip
     with left:

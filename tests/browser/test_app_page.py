@@ -33,6 +33,7 @@ def address(finished):
             yield f"http://127.0.0.1:{port}"
         finally:
             command.send_signal(signal.SIGTERM)
+            command.wait(30)
     with pytest.raises(OSError):  # noqa: PT011  (whatever kind of refusal: the server went with its command)
         urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2)
 
