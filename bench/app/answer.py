@@ -44,24 +44,30 @@ def surest_first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
-    """Return by finding where on the scale of the probability that is shown a threshold lies."""
+    """Return by finding where on the scale of the probability that is shown a threshold lies; not where that is reversed."""
     found = {}
     for row in points[points["rule"] == rule].to_dict("records"):
         slope, shift, logit = (float(row[key]) for key in ("platt_a", "platt_b", "threshold"))
         if np.isfinite(slope):
             logit = slope * logit + shift
-        if np.isfinite(logit):
+        if np.isfinite(logit) and not slope <= 0:
             found[str(row["finding"])] = float(1 / (1 + np.exp(-np.clip(logit, -700, 700))))
     return found
 
 
+def reversed_at_home(points: pd.DataFrame) -> set[str]:
+    """Return the findings whose output fell where the chance rose, on validation patients: calibration turns them round."""
+    return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
+
+
 def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
     """Return the table of one image; `auroc_of` says how well the run tells a finding where the image comes from."""
-    lines, at = [], thresholds(points, rule)
+    lines, at, turned = [], thresholds(points, rule), reversed_at_home(points)
     for row in surest_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
         mark = f'<b style="left:calc({100 * at[row["finding"]]:.2f}% - 1px)"></b>' if row["finding"] in at else ""
         note = "" if row["calibrated"] == row["calibrated"] else " <small>plain</small>"
+        note = " <small>reversed</small>" if row["finding"] in turned else note
         known = escape(auroc_of(row["finding"])) or "not known"
         lines.append(
             f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
@@ -70,6 +76,8 @@ def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: 
         )
     head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
     caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at home."
+    if turned & set(table["finding"]):
+        caption += " Reversed: there, a higher output meant a lower chance, so the call says nothing."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 

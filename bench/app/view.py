@@ -115,7 +115,7 @@ def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
         st.caption("It stays in the memory of this machine while the page is open, and is not stored.")
         return (None if file is None else InMemory(file.name, file.getvalue())), None
     site = st.selectbox("Drawn as this hospital takes them", sample_sites(choice), key="site")
-    patient = st.number_input("Patient", 0, 99_999, 0, key="patient")
+    patient = st.number_input("Patient", 0, 99_999, 1, key="patient")
     return sample(choice, site, int(patient))
 
 

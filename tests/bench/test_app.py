@@ -12,7 +12,7 @@ pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
 from bench import appcli
-from bench.app.answer import answer_html, thresholds
+from bench.app.answer import answer_html, reversed_at_home, thresholds
 from bench.app.known import ANYWHERE, abroad, choices, said_of, sample, sample_sites
 from bench.infer import NOTICE, infer, load
 from bench.store import Store
@@ -53,10 +53,10 @@ def test_a_sample_is_answered_as_the_command_answers_it(finished: Path, monkeypa
     assert len(page.selectbox(key="run").options) == len(found) == 2
     assert abroad(found[0].auroc) >= abroad(found[1].auroc)
     page.radio(key="kind").set_value("Synthetic sample").run()
-    page.number_input(key="patient").set_value(3).run()
+    page.number_input(key="patient").set_value(1).run()
     assert not page.exception
     assert not page.error
-    image, drawn = sample(found[0], sample_sites(found[0])[0], 3)
+    image, drawn = sample(found[0], sample_sites(found[0])[0], 1)
     assert drawn
     assert any(f"Drawn into it: {', '.join(drawn)}." in each.value for each in page.caption)
     stored = load(found[0].store, found[0].run_id)
@@ -68,6 +68,9 @@ def test_a_sample_is_answered_as_the_command_answers_it(finished: Path, monkeypa
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
     assert shown.count(">called<") == (table["call_f1_max"] == 1).sum()
     at = thresholds(stored.points, "f1_max")
+    turned = reversed_at_home(stored.points)
+    assert shown.count("<small>reversed</small>") == len(turned)
+    assert not turned & set(at)
     for row in table.to_dict("records"):  # the line stands on the side of the bar's end that the call says
         if row["finding"] in at and row["calibrated"] == row["calibrated"]:
             assert (row["calibrated"] >= at[row["finding"]]) == bool(row["call_f1_max"])
