@@ -13,8 +13,8 @@ from bench.store import last_line
 from reports.schemas import SCHEMAS
 
 
-def analysis_states(manifest: Manifest) -> list[dict[str, str]]:
-    """Return name, run id ("" of the cohorts), state (done, failed, absent) and reason of each analysis, in their order."""
+def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return name, run id ("" of the cohorts), options off their default, state (done, failed, absent) and reason of each."""
     facts: dict[str, list[list[Any]]] = {}  # of a run, read once for all its analyses
     out = []
     for each in manifest.analyses:
@@ -23,7 +23,8 @@ def analysis_states(manifest: Manifest) -> list[dict[str, str]]:
             facts[run_id] = predicted(manifest.store, run_id, manifest.places)
         wanted = analysis_key(each["identity"], facts[run_id], bool(each["per_run"]))
         verdict = _verdict(manifest.store.root / each["folder"], wanted)
-        out.append({"name": each["name"], "run_id": run_id if each["per_run"] else "", **verdict})
+        options = dict(each["identity"][2])
+        out.append({"name": each["name"], "run_id": run_id if each["per_run"] else "", "options": options, **verdict})
     return out
 
 
@@ -36,7 +37,7 @@ def _verdict(folder: Path, wanted: str) -> dict[str, str]:
 
 
 def stored_analyses(
-    manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, str]]
+    manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
     """Return the tables of the finished analyses of these runs and of the cohorts, by their names in SCHEMAS.
 

@@ -206,8 +206,7 @@ def list_(
             names = [row[0] for row in rows]
     else:
         known_words = (*SECTIONS, "grids", "runs")
-        close = get_close_matches(section, known_words, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, known_words, n=1))
         raise ConfigError(f"no section {section!r}", "bench list", f"{hint}sections: {', '.join(known_words)}")
     typer.echo(json.dumps(names) if as_json else "\n".join(listing.aligned(rows)))
 

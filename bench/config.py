@@ -173,6 +173,7 @@ class RunConfig:
     augmentation: str = "none"
     selection: str = "best_val"
     seed: int = 0
+    compile: bool = False  # train with torch.compile where it is faster on the machine at hand
     threads: int = 1  # of a CPU run; the same number gives the same weights
 
     def __post_init__(self) -> None:

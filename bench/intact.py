@@ -6,21 +6,30 @@ from pathlib import Path
 
 
 def whole(path: Path) -> bool:
-    """Whether a file is there and not cut off, by how its kind begins and ends; what is in it is not looked at."""
+    """Whether a file is there and not cut off, see `flaw`."""
+    return not flaw(path)
+
+
+def flaw(path: Path, *, read: bool = False) -> str:
+    """Return what is wrong with a file by how its kind begins and ends, "" when nothing is: "is missing", "is damaged: ...".
+
+    What is in it is not looked at, but for a Parquet file with `read`: all of that is read.
+    """
     try:
         if path.suffix == ".json":
             json.loads(path.read_text())
         elif path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.read_schema(path)
+            pq.read_table(path, use_threads=False) if read else pq.read_schema(path)
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 
             with safe_open(path, "np"):  # reads the header and holds it against the size
                 pass
-        elif path.suffix == ".npz":
-            return zipfile.is_zipfile(path)
-        return path.is_file()
-    except Exception:  # noqa: BLE001  (each reader has errors of its own for a file that ends too soon)
-        return False
+        elif path.suffix == ".npz" and path.is_file() and not zipfile.is_zipfile(path):
+            return "is damaged: it does not end as a zip file does"
+    except Exception as error:  # noqa: BLE001  (each reader has errors of its own for a file that ends too soon)
+        said = (str(error) or type(error).__name__).splitlines()[0][:120]
+        return f"is damaged: {said}" if path.is_file() else "is missing"
+    return "" if path.is_file() else "is missing"

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from bench.derive import COMPLETE as OF_DERIVED
 from bench.images import COMPLETE
+from bench.intact import flaw
 from bench.job import key_in
 from bench.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.store import Progress, Store, holder_of, last_line, short_hash, table_facts
@@ -135,7 +133,7 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
     if not predictions:
         yield _check("fault", name, "is done and has no predictions", _AGAIN)
     for path in (*predictions, *sorted(folder.glob("*.parquet"))):
-        said = _table(path, files)
+        said = flaw(path, read=files)
         if not said and path in predictions and not derived and table_facts(path).get("weights") != tested_with:
             said = "is of other weights than the seal says"
         if said:
@@ -162,18 +160,6 @@ def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
             f"LOCK of process {holder.pid} on {holder.host} ({state})",
             "is it at work there? `bench run` waits and sees",
         )
-
-
-def _table(path: Path, read: bool) -> str:
-    """Return what is wrong with a Parquet file, "" when nothing is."""
-    try:
-        if read:
-            pq.read_table(path, use_threads=False)
-        else:
-            pq.read_schema(path)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        return f"is damaged: {str(error).splitlines()[0][:120]}"
-    return ""
 
 
 def _weights(path: Path, expected: str) -> str:
@@ -213,7 +199,7 @@ def _strays(store: Store, ids: set[str]) -> Iterator[Check]:
 def _cohorts(store: Store, named: _Named, files: bool) -> Iterator[Check]:
     """Yield cohort tables that are damaged, or that no grid names."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
-        if said := _table(path, files):
+        if said := flaw(path, read=files):
             yield _check("fault", f"cohort table {path.stem}", said, f"delete it: rm '{path}', then run the grid again")
         elif named.known and path.stem not in named.cohorts:
             yield _check(

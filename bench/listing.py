@@ -42,7 +42,7 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
         ]
     columns += [
         ("licence", [_licence(section, e) for e in chosen]),
-        ("source", [e.paper for e in chosen]),
+        ("source", [_source(e) for e in chosen]),
         ("plug-in", [e.plugin for e in chosen]),
         ("about", [e.about for e in chosen]),
     ]
@@ -91,18 +91,25 @@ def _is_number(cell: str) -> bool:
     return cell.replace(".", "", 1).isdigit()
 
 
+def _source(entry: Entry) -> str:
+    """Return where an entry is published; what is published nowhere and is of this project's making says so."""
+    ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
+    return entry.paper or ("this project" if ours else "")
+
+
 def _licence(section: str, entry: Entry) -> str:
     """Return the licence of an entry: stated, or of the dataset, or of the package that its code comes from."""
     if section == "datasets":
-        return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", ""))
-    if entry.licence or not entry.use:
+        return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", entry.licence))
+    if entry.licence or not (entry.use or entry.facts):
         return entry.licence
-    package = entry.use.split(".")[0].partition(":")[0]
+    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # ops that an entry only names are the project's
     if package == "bench":
         return "apache-2.0"
     try:
         facts = metadata(package)
     except PackageNotFoundError:
         return ""
-    said = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), ""))
-    return said.lower() if 0 < len(said) < 20 else f"as {package}"  # torch names eight, some packages print the text
+    classes = [each.rpartition(" :: ")[2] for each in facts.get_all("Classifier", []) if each.startswith("License :: ")]
+    said = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), "".join(classes[:1])))
+    return said.lower() if 0 < len(said) < 25 else f"as {package}"  # torch names eight, some packages print the text

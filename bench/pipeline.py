@@ -136,6 +136,8 @@ def _train(job: Job, folder: Path, device: torch.device, team: Team, progress: P
     }
     if trained.stopped:
         facts["stopped"] = trained.stopped
+    if trained.compiled:
+        facts["compiled"] = trained.compiled
     if trained.micro_batch:
         facts["micro_batch"] = trained.micro_batch
     write_bytes(folder / "trained.json", canonical_json(facts))

@@ -74,7 +74,22 @@ class Step:
         self.buffers = [*network.buffers(), *self.objective.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # as they were before the step
         self.passing = False  # whether a forward or backward pass is under way
+        self.forward: Callable[[Tensor], Tensor] = network.outputs  # or a compiled one, see bench.compiled
         self._begin(1)
+
+    def rehearse(self) -> None:
+        """Do a forward and backward pass over the first images, as a step does, without taking one."""
+        train_mode(self.network)
+        place_N = to_device(torch.arange(min(self.micro, len(self.rows))), self.device)
+        image_NHW = self.feed(self.rows[: len(place_N)])
+        loss = self.objective(self._outputs(image_NHW, seed_for(self.seed, "augment", 0)), place_N)
+        loss.backward()
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop all gradients."""
+        self.network.zero_grad(set_to_none=True)
+        self.objective.zero_grad(set_to_none=True)
 
     def _begin(self, first: int) -> None:
         """Begin the phase whose first epoch is `first`: the weights that learn in it get an optimizer of their own."""
@@ -276,4 +291,4 @@ class Step:
         changed = partial(self.augment, seed=augment_seed, **self.augment_options) if self.augment else None
         x_NCHW = self.tone(image_NHW, changed).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
-            return self.network.outputs(x_NCHW)
+            return self.forward(x_NCHW)

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.compiled import compile_where_it_pays
 from bench.config import RunConfig, Schedule
 from bench.data import Examples
 from bench.feed import Feed
@@ -48,6 +49,7 @@ class Trained:
     gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
     unlearnt: tuple[int, ...]  # findings that training saw one class of, after the label policies
     stopped: str = ""  # by which limit and after how many epochs, where there were to be more
+    compiled: str = ""  # whether torch.compile was used, and why or why not, where it was asked for
     micro_batch: int = 0  # images of a forward pass at the end, where memory did not suffice for those asked for
 
 
@@ -85,6 +87,8 @@ def fit(
     check_team(schedule, size, team)
     record = Record()
     record.resume(checkpoint, run.id, step)
+    passes_left = (schedule.epochs - len(record.history)) * num_steps * -(-size // min(step.micro, size))
+    compiled = compile_where_it_pays(step, passes_left) if config.compile else ""
     latest = clock() + 3600 * config.limit.hours - record.spent if config.limit.hours else math.inf
     for epoch in range(len(record.history) + 1, schedule.epochs + 1):
         if exhausted(schedule, record.history):
@@ -124,6 +128,7 @@ def fit(
         step.gradient_evaluations,
         taught.unlearnt(),
         stopped,
+        compiled,
         step.micro if step.halved else 0,
     )
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reports.text import listing, plural, word
 
@@ -96,7 +97,7 @@ def without_score(hospitals: Sequence[str]) -> str:
     return f"No column: {listing(hospitals, len(hospitals))}, where no finding has patients enough for a number."
 
 
-def analyses(states: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+def analyses(states: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return, by name of an analysis, how many times it is done, failed or absent, with the reasons of failures.
 
     >>> analyses([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])

@@ -18,6 +18,9 @@ class Packed:
         return packed(json.dumps(self.pieces, ensure_ascii=True, separators=(",", ":"))) if self.pieces else ""
 
 
-def packed(source: str, level: int = 9) -> str:
-    """Return a text as base64 of gzip, the same bytes each time: a third of the size, and nothing to parse before it is wanted."""
+def packed(source: str, level: int = 6) -> str:
+    """Return a text as base64 of gzip, the same bytes each time: a third of the size, and nothing to parse before it is wanted.
+
+    Level 9 takes four times as long as 6, for a page of 500 runs that is 1 % smaller.
+    """
     return base64.b64encode(gzip.compress(source.encode(), level, mtime=0)).decode() if source else ""

@@ -77,6 +77,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            gc.freeze()
+            gc.unfreeze()  # what lives counts as old now: else all of it would be walked over at once
             gc.enable()
 
 

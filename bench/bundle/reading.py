@@ -39,7 +39,7 @@ DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {
     "trained": {**dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
-                "unlearnt": _TEXTS, "stopped": _TEXT},
+                "unlearnt": _TEXTS, "stopped": _TEXT, "compiled": _TEXT},
     "cost": {**dict.fromkeys(("deployed_params", "flops", "image_size", "images_per_second", "macs", "params", "peak_memory_bytes",
                               "trainable_params"), _NUMBER), "not_counted": _TEXTS, "throughput_device": _TEXT},
     "seal": dict.fromkeys(("weights_after", "weights_before"), _TEXT),

@@ -14,6 +14,7 @@ from reports.text import known, percent, places
 from reports.undone import instead, undone
 
 SHOWN = 12  # runs whose own numbers are in the file
+METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
 COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # of the figure; the others are in the table below
 
 
@@ -46,8 +47,15 @@ def attention(board: Board) -> Section:
         "why": str(board.meta.get("no_pictures") or ""),
         "undone": undone(board, "attention"),
         "num_runs": table["run_id"].nunique(),
+        "method": METHODS.get(name := _method(board), name),
     }
     return Section("attention", "Heat", write("attention.html.j2", **context))
+
+
+def _method(board: Board) -> str:
+    """Return by which method the maps were made; the tables do not say so, the grid's analyses do where it was chosen."""
+    asked = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
+    return next((str(options["method"]) for options in asked if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], finding: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.augment import affine, none
-from bench.augment.warp import Warp, draw
+from bench.augment.warp import Warp, draw, on_device
 
 STILL: dict[str, Any] = {
     "rotate": 0,
@@ -59,6 +59,17 @@ def test_nothing_asked_changes_nothing() -> None:
 )
 def test_a_dot_goes_where_it_is_sent(changes: dict[str, float], to: tuple[int, int]) -> None:
     torch.testing.assert_close(warp(**changes).apply(dot(4, 7)), dot(*to), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 80), (224, 224), (9, 3)])
+def test_an_image_is_changed_on_a_cpu_as_on_a_gpu(height: int, width: int) -> None:
+    """Two ways of resampling: that of a GPU can be asked to work on the CPU."""
+    smooth = torch.rand(16, 1, 1 + height // 8, 1 + width // 8, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(smooth, (height, width), mode="bilinear", align_corners=True)
+    drawn = draw(16, 1, rotate=10.0, translate=0.05, scale=0.05, brightness=0.3, contrast=0.3, p=0.8, hflip=True)
+    torch.testing.assert_close(drawn.apply(images), on_device(drawn, images), atol=2e-4, rtol=0)
+    turned = images.transpose(2, 3)  # not contiguous
+    torch.testing.assert_close(drawn.apply(turned), drawn.apply(turned.contiguous()), atol=0, rtol=0)
 
 
 def test_zoom_enlarges_about_the_centre() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bench import listing
 from bench.cli import app
-from bench.registry import Registry
+from bench.registry import SECTIONS, Registry
 from harmonize.errors import ConfigError
 
 OURS = Path(__file__).parents[2] / "registry.yaml"
@@ -79,6 +80,19 @@ def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() 
     for section, entries in Registry.read(OURS).sections.items():
         lines = said("list", section, "--registry", str(OURS)).splitlines()
         assert [line.split()[0] for line in lines[1:]] == list(entries)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence(section: str) -> None:
+    entries = list(Registry.read(OURS).sections[section].values())
+    header, *rows = listing.described(section, entries)
+    for entry, row in zip(entries, rows, strict=True):
+        shown = dict(zip(header, row, strict=True))
+        assert shown["title"] or shown.get("about"), entry.name
+        assert shown["source"], entry.name
+        assert shown["licence"] or entry.name == "none", entry.name
+        if section == "architectures":
+            assert float(shown["million params"]) > 0 < float(shown["GMACs at 224"]), entry.name
 
 
 def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import handfuls as module
-from bench.augment.warp import affine, draw, grid_anywhere, grid_on_cpu
 from bench.handfuls import handfuls
 from bench.preprocess import Tone
 
@@ -30,13 +29,6 @@ def test_the_tone_of_a_batch_has_the_bits_of_one_pass(op: str, padded: bool, mon
     assert torch.equal(tone(images), whole)
 
 
-def test_warped_images_have_the_bits_of_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = torch.rand(7, 1, 65, 65, generator=torch.Generator().manual_seed(0))
-    whole = affine(images, 3)
-    monkeypatch.setattr(module, "PIXELS", 2 * 65 * 65)
-    assert torch.equal(affine(images, 3), whole)
-
-
 def test_zscores_are_those_of_the_formula() -> None:
     """The mean and deviation of the foreground, in double precision; a constant image is 0."""
     images = torch.randint(0, 256, (3, 40, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -46,12 +38,3 @@ def test_zscores_are_those_of_the_formula() -> None:
         lit = image[image > 0.02]
         assert torch.allclose(z.double(), (image - lit.mean()) / (lit.std(correction=0) + 1e-6), atol=1e-4)
     assert not found[2].any()
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 80), (224, 224), (1, 3)])
-def test_where_pixels_come_from_is_what_torch_says(height: int, width: int) -> None:
-    """To the last bit where torch adds up as it does here; its matrix products differ between processors."""
-    drawn = draw(16, 1, rotate=10.0, translate=0.05, scale=0.05, brightness=0.0, contrast=0.0, p=0.8, hflip=True)
-    matrix_N23 = drawn._inverse(height, width)
-    found, torchs = grid_on_cpu(matrix_N23, height, width), grid_anywhere(matrix_N23, height, width)
-    torch.testing.assert_close(found, torchs, rtol=0, atol=3e-7)

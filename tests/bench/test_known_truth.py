@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.changes import caught
+from reports.changes import MARGIN, caught
 
+ROOT = Path(__file__).parents[2]
 FINDING = "Pleural Effusion"
 GRID = """
 name: truth
@@ -104,3 +105,27 @@ def test_the_probe_names_the_hospital_of_six_and_finds_nothing_in_shuffled_hospi
     assert (rows.loc[rows["control"] == "none", "value"] > 0.8).all()
     assert rows.loc[rows["control"] == "shuffled", "value"].between(0.10, 0.24).all()
     assert set(rows["control"]) >= {"none", "shuffled"}
+
+
+def test_the_committed_table_of_40_networks_holds_its_goals_its_rule_and_what_is_said_of_it() -> None:
+    table = pd.read_csv(ROOT / "benchmarks" / "shortcut_power.csv", keep_default_na=False)
+    said = (ROOT / "docs" / "transplants.md").read_text()
+    assert table.groupby("strength")["seed"].apply(sorted).to_dict() == {0.0: list(range(20)), 0.9: list(range(20))}
+    found = table["called"].str.split(", ").apply(set)
+    by_rule = (table["low"] > MARGIN) & (table["cost_high"] < 0)
+    assert (found.apply(lambda names: FINDING in names) == by_rule).all()
+    planted, clean = found[table["strength"] == 0.9], found[table["strength"] == 0.0]
+    hits, alarms = int(planted.apply(lambda names: FINDING in names).sum()), int((clean != {""}).sum())
+    assert hits / 20 >= 0.9
+    assert alarms / 20 <= 0.05
+    beside, first_half = (
+        int(planted.apply(lambda names: "No Finding" in names).sum()),
+        int((table[table["strength"] == 0.0]["changed"] != "").sum()),
+    )
+    for words in (
+        f"**{hits} of 20**",
+        f"**{alarms} of 20**",
+        f"No Finding was called in {beside} of the 20",
+        f"would have called {first_half} of the 20",
+    ):
+        assert words in " ".join(said.split()), words

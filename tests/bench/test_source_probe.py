@@ -49,6 +49,21 @@ def test_sources_that_leave_a_trace_are_found_and_shuffled_ones_are_not() -> Non
     assert named["count"].sum() == 240
 
 
+def test_of_six_hospitals_shuffled_names_are_guessed_one_time_in_six() -> None:
+    generator = np.random.default_rng(1)
+    places = 3 * np.eye(6)
+    sources = {
+        f"hospital{k}": Source(
+            generator.normal(size=(300, 6)) + places[k], np.array([f"p{i}" for i in range(300)], object)
+        )
+        for k in range(6)
+    }
+    found, _ = source_probe(sources)
+    value = found[found["metric"] == "balanced_accuracy"].set_index(["probe", "control", "shots"])["value"]
+    assert value["features", "none", 0] > 0.9
+    assert value["features", "shuffled", 0] == pytest.approx(1 / 6, abs=0.03)
+
+
 def test_features_without_a_trace_are_at_chance_however_many_teach_the_probe() -> None:
     value = numbers(cohorts(0.0))
     for shots in (0, 8):

@@ -44,21 +44,22 @@ def made(architecture: Entry) -> tuple[Network, Tensor]:
     return network, torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def test_every_architecture_has_heat_maps_and_is_left_as_it_was(architecture: Entry) -> None:
+def test_every_architecture_has_heat_maps_of_every_method_and_is_left_as_it_was(architecture: Entry) -> None:
     network, x_NCHW = made(architecture)
     before = {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()}
     with torch.inference_mode():
-        found = heat_maps(network, x_NCHW)
+        by_method = {method: heat_maps(network, x_NCHW, method) for method in METHODS}
     assert {key: (value.data_ptr(), value._version) for key, value in network.state_dict().items()} == before
     assert all(module.training for module in network.modules())
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert not any(module._forward_hooks or module._backward_hooks for module in network.modules())
 
     stage = chosen_stage(network, *x_NCHW.shape[2:])
-    assert found.heat_NKhw.shape == (1, 2, stage.height, stage.width)
-    assert found.logit_NK.isfinite().all()
-    assert found.heat_NKhw.isfinite().all()
-    assert (found.heat_NKhw >= 0).all()
+    for method, found in by_method.items():
+        assert found.heat_NKhw.shape == (1, 2, stage.height, stage.width), method
+        assert found.logit_NK.isfinite().all(), method
+        assert found.heat_NKhw.isfinite().all(), method
+        assert (found.heat_NKhw >= 0).all(), method
 
 
 # one of each kind of head and of stage: dense, plain, two paths, layers after the pooling, a norm after it, from scratch

@@ -84,6 +84,19 @@ def test_preprocessing_treats_each_image_by_itself(preprocessing: Entry, channel
         torch.testing.assert_close(prepare(images[i : i + 1]), x[i : i + 1])
 
 
+def test_preprocessing_after_the_cache_is_one_table_of_256_entries_for_each_image(preprocessing: Entry) -> None:
+    """Geometry, region and CLAHE live in the cache: what is left gives equal gray values of an image equal numbers."""
+    prepare = tone(small(preprocessing), 3)
+    images = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    seen_NCHW = prepare(images)
+    margin = (64 - seen_NCHW.shape[2]) // 2
+    for image, channels in zip(images[:, margin : 64 - margin, margin : 64 - margin].long(), seen_NCHW, strict=True):
+        for shown in channels:
+            table = torch.full((256,), torch.nan)
+            table[image] = shown
+            assert torch.equal(table[image], shown)
+
+
 def test_preprocessing_has_a_cached_geometry(preprocessing: Entry) -> None:
     form = geometry(preprocessing.facts)
     assert form.size == preprocessing.facts["size"]

@@ -14,6 +14,7 @@ from bench.registry import Registry
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "predecessors.md").read_text()
 LINES = re.findall(r"^\| ([XVPMT]\d+) \| (.+?) \| (.+?) \|(.*)\|$", TEXT, re.MULTILINE)
+PROGRAMS = ("bench", "pytest", "python", "tox", "git")
 COUNTS = {"X": 52, "V": 35, "P": 22, "M": 31, "T": 22}
 
 
@@ -26,8 +27,8 @@ def test_a_line_says_how_it_stands_and_what_runs_is_shown(line: tuple[str, str, 
     _, _, state, shown = line
     assert re.search(r"\b(yes|not yet|not taken over|decided|stated here only)\b", state)
     assert "not taken over" not in state or ": " in state or "," in state  # it says why
-    if state.startswith("yes"):
-        assert "`" in shown
+    if not state.startswith("not taken over"):
+        assert re.search(rf"`(?:{'|'.join(PROGRAMS)})\b", shown), "name the command that shows it"
 
 
 def shown_by() -> list[str]:
@@ -36,10 +37,19 @@ def shown_by() -> list[str]:
 
 @pytest.mark.parametrize("name", shown_by())
 def test_what_a_line_is_shown_by_exists(name: str) -> None:
-    if not name.startswith("bench "):
-        assert (ROOT / name).exists()
+    program, *words = name.split()
+    if program == "pytest":
+        path, *chosen = words
+        tests = (ROOT / path).read_text()
+        assert not chosen or (chosen[0] == "-k" and re.search(chosen[1], tests)), "no test of that name"
         return
-    command, words = typer.main.get_command(app), name.split()[1:]
+    if program in ("tox", "git"):
+        assert not words or words[0] in ("-e", "check-ignore")
+        return
+    if program != "bench":
+        assert (ROOT / (words[0] if program == "python" else name)).exists()
+        return
+    command = typer.main.get_command(app)
     while hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     known = {option for parameter in command.params for option in parameter.opts}

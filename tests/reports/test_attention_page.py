@@ -48,6 +48,13 @@ def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_
     assert "radiographs of patients" not in other
 
 
+def test_the_method_of_the_maps_is_the_one_that_the_grid_chose() -> None:
+    found = with_looks(tables(Invented(runs=2)), 2.0)
+    assert "Heat maps (Grad-CAM of the finding" in render(found)
+    chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
+    assert "Heat maps (HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
+
+
 def test_a_hostile_name_and_numbers_that_are_none_stay_text() -> None:
     page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page
