@@ -10,7 +10,6 @@ import yaml
 from bench import study
 from bench.config import RunConfig, differing
 from bench.devices import check_device
-from bench.display import choose_display
 from bench.execute.here import Here
 from bench.grid import Grid
 from bench.plan import make_plan
@@ -44,7 +43,7 @@ def run_alone(
     places: tuple[Path | None, Path | None, Path | None],
     device: str,
     workers: int,
-    quiet: bool,
+    display: study.Display,
 ) -> study.Result:
     """Do what is left of the runs, score them and write the page; `places`: registry, data, starting weights.
 
@@ -61,11 +60,10 @@ def run_alone(
     opened = Store.open(store)
     command = f"bench run --grid {grid.name}.yaml" + (" --data DATA" if data else "")
     command += (" --weights WEIGHTS" if weights else "") + (" --registry REGISTRY" if registry_file else "")
-    with choose_display(quiet) as display:
-        plan = make_plan(grid, registry, opened, data, weights, workers, command, display.progress)
-        text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
-        write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
-        result = study.execute(plan, plan.runs, (), Here(device), workers, display)
+    plan = make_plan(grid, registry, opened, data, weights, workers, command, display.progress)
+    text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
+    write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
+    result = study.execute(plan, plan.runs, (), Here(device), workers, display)
     for run_id, reason in result.failed.items():
         fix = "its log says more; correct the configuration or the data, and run it again"
         raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)

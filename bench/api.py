@@ -114,10 +114,12 @@ def run(
     (2, ['chexpert', 'nih'])
     """
     from bench.alone import Wanted, run_alone
+    from bench.display import choose_display
 
     wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count)
     at = [None if each is None else Path(each) for each in (registry, data, weights)]
-    run_alone(wanted, Path(store), (at[0], at[1], at[2]), device, workers, quiet)
+    with choose_display(quiet) as display:
+        run_alone(wanted, Path(store), (at[0], at[1], at[2]), device, workers, display)
     return open_grid(store, name)
 
 

@@ -1,5 +1,6 @@
 """`bench app`: the page about one image, in the browser of this machine."""
 
+import http.client
 import importlib.util
 import os
 import signal
@@ -7,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -97,9 +96,13 @@ def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
     """Wait until the server answers; False when it ended or took too long."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end and server.poll() is None:
+        asked = http.client.HTTPConnection(HOST, port, timeout=2)
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/_stcore/health", timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
+            asked.request("GET", "/_stcore/health")
+            asked.getresponse().read()
+            return True
+        except (OSError, http.client.HTTPException):
             time.sleep(0.2)
+        finally:
+            asked.close()
     return False

@@ -33,7 +33,7 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
 def test_what_is_impossible_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for config, what in (
         ({**CONFIG, "architecture": "seresnet_tny"}, "seresnet_tny"),
-        ({**CONFIG, "schedul": {}}, "unknown key 'schedul'"),
+        ({**CONFIG, "schedules": {}}, "unknown key 'schedules'"),
         ({**CONFIG, "train_on": "nih"}, "evaluate_on names 'nih' twice"),
     ):
         with pytest.raises(ConfigError, match=what) as refused:
