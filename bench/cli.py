@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from bench import completion
+from bench.appcli import add_app_command
 from bench.bundlecli import add_bundle_commands
 from bench.checkcli import CHECK_EXAMPLES, check
 from bench.comparecli import EXAMPLES, compare
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
+add_app_command(app)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
 app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
 add_run_commands(app)

@@ -85,9 +85,8 @@ def explain(
 
 def _draw(answer: "Asked", output: Path, stem: str) -> list[str]:
     """Write a picture for each finding and, of several, one of all; return the names of the first."""
-    import cv2
-
     from bench.explain.panel import panel, several
+    from bench.explanation import png
     from bench.store import write_bytes
 
     pictures = {f"{stem}-{_plain(each.finding)}.png": panel(answer, each) for each in answer.answers}
@@ -95,10 +94,7 @@ def _draw(answer: "Asked", output: Path, stem: str) -> list[str]:
     if len(named) > 1:
         pictures[f"{stem}.png"] = several(answer)
     for name, picture in pictures.items():
-        done, content = cv2.imencode(".png", picture)
-        if not done:
-            raise RuntimeError("cannot encode a picture")
-        write_bytes(output / name, content.tobytes())
+        write_bytes(output / name, png(picture))
     return named
 
 

@@ -3,6 +3,7 @@
 S: side of what the network sees, D: side of the picture shown, K findings.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from bench.explain.gradcam import heat_maps, upsampled
-from bench.explain.panel import SHOWN, Answer, Asked
+from bench.explain.panel import SHOWN, Answer, Asked, panel, several
 from bench.infer import StoredRun, load
 from bench.ops import input_size
 from bench.run import Run
-from bench.store import Store
+from bench.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
+from harmonize.imagefile import ImageFile
 from harmonize.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.regions import Place
 
@@ -47,7 +49,12 @@ class Explainer:
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
     def ask(
-        self, path: Path, findings: Sequence[str], method: str, stage: int | None, reference: "Path | Box | None" = None
+        self,
+        path: ImageFile,
+        findings: Sequence[str],
+        method: str,
+        stage: int | None,
+        reference: "Path | Box | None" = None,
     ) -> Asked:
         """Return what the network says of an image and where the evidence lies, in pixels as the network is shown them.
 
@@ -92,6 +99,37 @@ def explainer(store: Store, asked: str) -> Explainer:
     stored = load(store, asked)
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
+
+
+def draw_overlays(
+    asked_of: Explainer, paths: Sequence[Path], findings: Sequence[str], folder: Path, progress: Progress | None = None
+) -> dict[str, str]:
+    """Write one picture per image, its heat maps of these findings (gradcam, last stage); return their paths by image.
+
+    The pictures are named as the images, with a number where a name comes again.
+    """
+    drawn: dict[str, str] = {}
+    names: Counter[str] = Counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    for done, path in enumerate(paths, 1):
+        asked = asked_of.ask(path, findings, "gradcam", None)
+        picture = several(asked) if len(asked.answers) > 1 else panel(asked, asked.answers[0])
+        names[path.stem] += 1
+        again = names[path.stem]
+        target = folder / f"{path.stem}{f'-{again}' if again > 1 else ''}.png"
+        write_bytes(target, png(picture))
+        drawn[str(path)] = str(target)
+        if progress:
+            progress("draw", done, len(paths))
+    return drawn
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """Return a picture [H, W, 3], blue, green, red, as a PNG file."""
+    done, content = cv2.imencode(".png", picture)
+    if not done:
+        raise RuntimeError("cannot encode a picture")
+    return content.tobytes()
 
 
 def chosen_findings(run: Run, asked: Sequence[str]) -> list[str]:
@@ -151,7 +189,7 @@ def parse_box(text: str) -> Box:
     return x, y, width, height
 
 
-def _read(path: Path) -> Gray:
+def _read(path: ImageFile) -> Gray:
     try:
         return read_gray(path)
     except UnreadableImage as error:
@@ -177,7 +215,7 @@ def _mask(path: Path, image: Gray) -> Gray:
     return np.asarray(mask > 0, np.uint8)
 
 
-def _boxed(box: Box, image: Gray, path: Path) -> Gray:
+def _boxed(box: Box, image: Gray, path: ImageFile) -> Gray:
     x, y, width, height = box
     rows, columns = (np.arange(n) + 0.5 for n in image.shape)
     inside = np.outer((rows >= y) & (rows <= y + height), (columns >= x) & (columns <= x + width)).astype(np.uint8)

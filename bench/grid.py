@@ -73,12 +73,16 @@ class Grid:
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
-        """Read a grid file, or the shipped grid of that name, and expand it.
+        """Read a grid file, or the shipped grid of that name, and expand it; raises ConfigError as `of` does."""
+        path = find(name_or_path)
+        return cls.of(load(path), path, registry)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], path: Path, registry: Registry) -> Self:
+        """Return the grid that the content of a grid file says; `path` is the file, or what stands for one in errors.
 
         Raises ConfigError for anything unknown, misspelt, repeated or impossible, with file and place.
         """
-        path = find(name_or_path)
-        raw = load(path)
         for key in raw:
             if key not in _KEYS:
                 close = get_close_matches(str(key), _KEYS, n=1)

@@ -38,7 +38,9 @@ from bench.scoring.calibrators import Platt
 from bench.store import Progress, Store, table_facts
 from harmonize.cache import finished_cache
 from harmonize.errors import DatasetError, StoreError
+from harmonize.imagefile import ImageFile
 from harmonize.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.unlike import unlike_radiograph
 
 NOTICE = "For research only, not for clinical use: no medical device, and not validated for any patient."
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at home
@@ -127,7 +129,7 @@ def images_of(given: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def infer(stored: StoredRun, paths: Sequence[Path], progress: Progress | None = None) -> Inference:
+def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
     """Return what a run finds in some image files; a file that cannot be used is skipped, with its reason.
 
     `warnings` says what about an image is unlike the images that the run has learnt from: its numbers mean less. Memory
@@ -168,13 +170,13 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
     }
 
 
-def _decoded(path: Path, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
+def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
     """Return the pixels [S, S] of a file and what is unusual about it; UnreadableImage when it cannot be used."""
     whole = read_gray(path, stored.geometry.decode_at)
     if whole.min() == whole.max():
         raise UnreadableImage("no contrast: all its pixels are equal")
     part, fell_back = region(whole, stored.geometry)
-    image, warnings = fitted(part, stored.geometry), []
+    image, warnings = fitted(part, stored.geometry), unlike_radiograph(path)
     if max(whole.shape) > _LONG * min(whole.shape):
         warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
     if min(part.shape) < stored.geometry.size:

@@ -1,7 +1,7 @@
 """Commands about one stored run: `bench predict`, `bench errors`, `bench card`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from bench.infer import Inference
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
+PREDICT_EXAMPLES = (
+    "Examples:  bench predict 3fa9 chest.png   |   bench predict 3fa9 chest.dcm --cam --finding Edema -o pictures   |   "
+    "bench predict 3fa9 inbox/ --csv > found.csv"
+)
 AtOption = Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(RULES)}.")]
 
 
 def add_run_commands(app: typer.Typer) -> None:
     """Add these commands to the application."""
-    app.command(epilog="Examples:  bench predict 3fa9 chest.png   |   bench predict 3fa9 inbox/ --csv > found.csv")(
-        predict
-    )
+    app.command(epilog=PREDICT_EXAMPLES)(predict)
     app.command(epilog="Example:  bench errors 3fa9 --cohort nih --finding Edema --kind fn -n 50 --csv")(errors)
     app.command(epilog="Example:  bench card 3fa9")(card)
 
@@ -43,6 +45,10 @@ def predict(
     store: StoreOption = Path("runs"),
     finding: FindingsOption = None,
     at: AtOption = "f1_max",
+    cam: Annotated[bool, typer.Option("--cam", help="Draw where the evidence lies: a PNG per image.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures of --cam.")] = Path(
+        "predicted"
+    ),
     device: DeviceOption = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -67,13 +73,19 @@ def predict(
                     f"run {stored.run.id} predicts no {name!r}", "--finding", f"it has {', '.join(known)}"
                 )
         found = infer.infer(stored, paths, display.progress)
+        overlays: dict[str, str] = {}
+        if cam:
+            from bench.explanation import Explainer, draw_overlays
+
+            whole = [Path(name) for name in found.table["image"].unique()]
+            overlays = draw_overlays(Explainer(stored), whole, finding or known, output, display.progress)
     chosen = found.table[found.table["finding"].isin(finding or known)]
     if as_json:
-        typer.echo(json.dumps(_as_json(found, chosen, infer.NOTICE), allow_nan=False))
+        typer.echo(json.dumps(_as_json(found, chosen, infer.NOTICE, overlays), allow_nan=False))
     elif as_csv:
         typer.echo(csv_text(chosen), nl=False)
     else:
-        typer.echo("\n".join(_lines(found, chosen, at)))
+        typer.echo("\n".join(_lines(found, chosen, at, overlays)))
     for row in found.skipped.itertuples() if as_csv or not as_json else ():
         typer.echo(f"skipped {_printable(row.image)}: {row.reason}", err=True)
     if not as_json:
@@ -140,8 +152,8 @@ def _printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
-def _as_json(found: "Inference", chosen: Any, notice: str) -> dict[str, Any]:
-    """Return the answer for programs: NaN as null."""
+def _as_json(found: "Inference", chosen: Any, notice: str, overlays: Mapping[str, str]) -> dict[str, Any]:
+    """Return the answer for programs: NaN as null; `overlay` names the picture of --cam."""
     images = []
     for name, rows in chosen.groupby("image", sort=False):
         findings = {}
@@ -150,7 +162,10 @@ def _as_json(found: "Inference", chosen: Any, notice: str) -> dict[str, Any]:
             numbers = {key: _number(row[key]) for key in ("logit", "probability", "calibrated")}
             findings[row["finding"]] = numbers | {"calls": calls}
         warnings = rows["warnings"].iloc[0]
-        images.append({"image": name, "warnings": warnings.split("; ") if warnings else [], "findings": findings})
+        drawn = {"overlay": overlays[name]} if name in overlays else {}
+        images.append(
+            {"image": name, "warnings": warnings.split("; ") if warnings else [], "findings": findings} | drawn
+        )
     return {"run": found.run_id, "notice": notice, "images": images, "skipped": found.skipped.to_dict("records")}
 
 
@@ -158,10 +173,11 @@ def _number(value: float) -> float | None:
     return None if value != value else float(value)  # NaN
 
 
-def _lines(found: "Inference", chosen: Any, rule: str) -> Sequence[str]:
+def _lines(found: "Inference", chosen: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
     from bench.listing import aligned
 
-    lines = [f"run {found.run_id}: {found.num_images} images, {len(found.skipped)} skipped"]
+    images = f"{found.num_images} image{'s' if found.num_images != 1 else ''}"
+    lines = [f"run {found.run_id}: {images}, {len(found.skipped)} skipped"]
     for name, rows in chosen.groupby("image", sort=False):
         lines += ["", _printable(name)]
         warnings = rows["warnings"].iloc[0]
@@ -172,4 +188,5 @@ def _lines(found: "Inference", chosen: Any, rule: str) -> Sequence[str]:
             shown = "" if row["calibrated"] != row["calibrated"] else f"{row['calibrated']:.3f}"
             table.append([row["finding"], f"{row['probability']:.3f}", shown, call])
         lines += [f"  {line}" for line in aligned(table)]
+        lines += [f"  overlay: {_printable(overlays[name])}"] if name in overlays else []
     return lines

@@ -1,6 +1,8 @@
 """What the bytes of a JPEG or PNG say before anything is decoded: whether the file is whole, and its size."""
 
 import zlib
+from dataclasses import dataclass
+from typing import Protocol
 
 MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million; a header may promise anything
 
@@ -11,6 +13,32 @@ DEFLATED = (
 
 class UnreadableImage(Exception):  # noqa: N818  (named for what it is about: it ends as a row of the quarantine)
     """One image cannot be used; its only argument is the reason."""
+
+
+class ImageFile(Protocol):
+    """What an image is read from: a `Path`, or `InMemory`. `str()` of it is how it is named in answers."""
+
+    @property
+    def name(self) -> str:
+        """Return the name without folders."""
+
+    def read_bytes(self) -> bytes:
+        """Return the whole content."""
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """An image file that lies on no disk, e.g. one that was uploaded."""
+
+    name: str
+    content: bytes
+
+    def read_bytes(self) -> bytes:
+        """Return the content."""
+        return self.content
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def jpeg_size(content: bytes) -> tuple[int, int]:

@@ -5,7 +5,6 @@ Raise PIXELS_VERSION when the same file may give other pixels: caches are then m
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize import roi
-from harmonize.imagefile import MAX_PIXELS, UnreadableImage, jpeg_size, png_size
+from harmonize.imagefile import MAX_PIXELS, ImageFile, UnreadableImage, jpeg_size, png_size
 from harmonize.tone import percentiles_to_uint8
 
 PIXELS_VERSION = 2  # 2: a DICOM window that would show black is not used
@@ -29,7 +28,7 @@ _REDUCED = {
 Gray = NDArray[np.uint8]
 
 
-def read_gray(path: Path, at_least: int = 0) -> Gray:
+def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as uint8 [H, W], bright bone on dark air.
 
     JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides stay >= at_least (0: always in full).

@@ -88,6 +88,11 @@ def several(asked: Asked) -> Colour:
     return _framed(_beside([body, bar]), ["One image, asked for several findings"], asked)
 
 
+def overlaid(asked: Asked, answer: Answer) -> Colour:
+    """Return the image with the heat map of one finding on it, and the outline of the reference where there is one."""
+    return _outlined(_overlay(np.repeat(asked.gray[:, :, None], 3, 2), answer), asked.mask)
+
+
 def _numbers(answer: Answer) -> str:
     threshold = "no threshold" if answer.called is None else f"threshold {answer.threshold:.3f}"
     verdict = {None: "", True: ": called", False: ": not called"}[answer.called]

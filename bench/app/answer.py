@@ -1,0 +1,91 @@
+"""The answer for one image as HTML: a row per finding, with a bar on which the threshold is a line. No script, nothing loaded.
+
+Colours follow the theme: text is what streamlit makes it, bars and lines are drawn in the colour of the text.
+"""
+
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+RULES = {
+    "f1_max": "highest F1",
+    "youden": "highest Youden index",
+    "sens_90": "90 % sensitivity",
+    "f1_grid": "highest F1 on a grid",
+}
+STYLE = """<style>
+.cxr { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
+.cxr caption { text-align: left; padding: 0 0 .4rem; }
+.cxr th, .cxr td { padding: .4rem .6rem .4rem 0; text-align: left; border: 0; border-bottom: 1px solid
+  color-mix(in srgb, currentColor 22%, transparent); font-weight: 400; vertical-align: middle; }
+.cxr thead th { font-weight: 600; vertical-align: bottom; }
+.cxr .n { white-space: nowrap; }
+.cxr .yes { font-weight: 700; }
+.cxr .bar { position: relative; display: block; min-width: 5rem; height: .8rem; border-radius: 2px;
+  background: color-mix(in srgb, currentColor 14%, transparent); }
+.cxr .bar i { position: absolute; inset: 0 auto 0 0; border-radius: 2px; background: color-mix(in srgb, currentColor 62%, transparent); }
+.cxr .bar b { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px; background: currentColor; }
+@media (max-width: 640px) { .cxr .wide { display: none; } .cxr { font-size: .88rem; } }
+</style>"""
+
+
+def call_of(row: Any, rule: str) -> str:
+    """Return what a row says at a threshold: called, not called, or that there is none."""
+    return {1.0: "called", 0.0: "not called"}.get(row[f"call_{rule}"], "no threshold")
+
+
+def surest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one image's rows in the order of their probabilities, calibrated where they can be."""
+    chance = table["calibrated"].fillna(table["probability"])
+    return table.assign(chance=chance).sort_values("chance", ascending=False, kind="stable")
+
+
+def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
+    """Return by finding where on the scale of the probability that is shown a threshold lies; not where that is reversed."""
+    found = {}
+    for row in points[points["rule"] == rule].to_dict("records"):
+        slope, shift, logit = (float(row[key]) for key in ("platt_a", "platt_b", "threshold"))
+        if np.isfinite(slope):
+            logit = slope * logit + shift
+        if np.isfinite(logit) and not slope <= 0:
+            found[str(row["finding"])] = float(1 / (1 + np.exp(-np.clip(logit, -700, 700))))
+    return found
+
+
+def reversed_at_home(points: pd.DataFrame) -> set[str]:
+    """Return the findings whose output fell where the chance rose, on validation patients: calibration turns them round."""
+    return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
+
+
+def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
+    """Return the table of one image; `auroc_of` says how well the run tells a finding where the image comes from."""
+    lines, at, turned = [], thresholds(points, rule), reversed_at_home(points)
+    for row in surest_first(table).to_dict("records"):
+        name, call = escape(str(row["finding"])), call_of(row, rule)
+        mark = f'<b style="left:calc({100 * at[row["finding"]]:.2f}% - 1px)"></b>' if row["finding"] in at else ""
+        note = "" if row["calibrated"] == row["calibrated"] else " <small>plain</small>"
+        note = " <small>reversed</small>" if row["finding"] in turned else note
+        known = escape(auroc_of(row["finding"])) or "not known"
+        lines.append(
+            f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
+            f'<td class="wide"><span class="bar" aria-hidden="true"><i style="width:{100 * row["chance"]:.2f}%"></i>{mark}</span></td>'
+            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{known}</td></tr>'
+        )
+    head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
+    caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at home."
+    if turned & set(table["finding"]):
+        caption += " Reversed: there, a higher output meant a lower chance, so the call says nothing."
+    return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def performance_html(rows: list[tuple[str, str, str]]) -> str:
+    """Return how well a run does by place: (place, AUROC with its interval, how many findings or images)."""
+    body = "".join(
+        f'<tr><th scope="row">{escape(place)}</th><td>{escape(value)}</td><td>{escape(note)}</td></tr>'
+        for place, value, note in rows
+    )
+    head = "<th scope=col>Cohort<th scope=col>Macro AUROC [95 %]<th scope=col>Role"
+    return f"{STYLE}<table class=cxr><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

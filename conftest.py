@@ -1,0 +1,41 @@
+"""What the examples in the docstrings of bench.api stand on: small phantom cohorts and one trained run, made once."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CONFIG = {
+    "train_on": "chexpert",
+    "architecture": "seresnet_tiny",
+    "channels": 1,
+    "optimizer": "adamw",
+    "loss": "bce",
+    "uncertainty": "u_ignore",
+    "preprocessing": "imagenet_64",
+    "schedule": {"epochs": 1, "batch_size": 32, "lr": 3e-3},
+    "split": {"train": 0.5, "val": 0.25, "test": 0.25},
+}
+
+
+@pytest.fixture(scope="session")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Names that the examples use. Each example adds to them what the ones above it found."""
+    from bench import api
+
+    work: Path = tmp_path_factory.mktemp("documented")
+    data = api.make_phantom(work / "cohorts", {"chexpert": 120, "nih": 40})
+    store = work / "runs"
+    grid = api.run(CONFIG, ["nih"], data=data, store=store, name="documented", min_count=2)
+    (run_id,) = api.finished(grid)
+    nih, stored = api.load_cohort("nih", data), api.load_run(store, run_id)
+    names = {"work": work, "data": data, "config": CONFIG, "store": store, "grid": grid, "run_id": run_id, "nih": nih}
+    asked = api.explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
+    return names | {"stored": stored, "logits": api.load_logits(grid, run_id), "asked": asked}
+
+
+@pytest.fixture(autouse=True)
+def _examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
+    """Give the examples of bench.api their names; no other test waits for them."""
+    if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith("bench.api"):
+        doctest_namespace.update(request.getfixturevalue("documented"))
