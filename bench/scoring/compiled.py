@@ -15,6 +15,6 @@ def compiled(function: Function) -> Function:
     Where neither can be written it is compiled anew in each process (about two seconds).
     """
     try:
-        return cast("Function", numba.njit(cache=True, nogil=True)(function))
+        return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))
     except RuntimeError:  # numba: "no locator available"
-        return cast("Function", numba.njit(nogil=True)(function))
+        return cast("Function", numba.njit(nogil=True, error_model="numpy")(function))
