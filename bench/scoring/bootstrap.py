@@ -69,8 +69,8 @@ class Walk:
     ) -> Self:
         """Return a walk that has not begun."""
         places = np.asarray(cut, np.int64)
-        areas = np.full((2, num_tiles, LANES), np.nan)
-        return cls(column, places, precisely, *areas, np.zeros((num_tiles, len(places), 2, LANES)))
+        auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
+        return cls(column, places, precisely, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
         """Walk over one tile, in which no patient comes more often than `most`."""
