@@ -135,8 +135,8 @@ class Sums(NamedTuple):
 
 def log_loss(positive: NDArray[np.bool_], prob: Array) -> Array:
     """Return the log loss of each image [..., N], its probability kept 1e-7 from 0 and 1."""
-    seen = np.where(positive, prob, 1 - prob)  # of what was there
-    np.clip(seen, LEAST, 1 - LEAST, out=seen)
+    kept = np.clip(prob, LEAST, 1 - LEAST)
+    seen = np.where(positive, kept, 1 - kept)  # of what was there: a logarithm for each image, not two
     np.log(seen, out=seen)
     return np.negative(seen, out=seen)
 
