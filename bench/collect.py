@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config import RunConfig
@@ -27,7 +28,7 @@ from harmonize import labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 5  # raise it when the same predictions may give other numbers
+SCORING_VERSION = 6  # raise it when the same predictions may give other numbers
 FRAMES = (
     "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
     "histograms", "mappings", *DETAIL,
@@ -54,17 +55,20 @@ class Labels:
         default_factory=dict
     )  # images as last asked for, by their hash: one at most
 
-    def asked(
-        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
-    ) -> list[Shared]:
+    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], image_id: pa.Array, path: Path) -> list[Shared]:
         """Return the parts of these images [N] that are scored, remembered until other images are asked for.
 
         Raises StoreError, naming the predictions at `path`, for an image that the table lacks.
         """
-        key = hashlib.sha256(image_id.tobytes()).digest()
+        digest = hashlib.sha256(
+            str(image_id.type).encode()
+        )  # of the text as it lies in memory: no string is made of it
+        for buffer in image_id.buffers():
+            digest.update(buffer or b"")
+        key = digest.digest()
         if key not in self.latest:
             self.latest.clear()
-            self.latest[key] = self._shared(manifest, cohort, image_id, path)
+            self.latest[key] = self._shared(manifest, cohort, np.array(image_id.to_pylist(), str), path)
         return self.latest[key]
 
     def _shared(
@@ -182,11 +186,24 @@ def parts_of(
             mapped = {name: state for name, state in read.items() if (state != own).any()}
             known[place] = replace(found, state_NK=own, mapped=mapped)
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
-        predictions = read_table(path)
-        logit_NK = predictions[list(findings)].to_numpy(np.float32)
-        shared = known[place].asked(manifest, cohort, predictions["image_id"].to_numpy(str), path)
+        image_id, logit_NK = _predictions(path, findings)
+        shared = known[place].asked(manifest, cohort, image_id, path)
         parts += [each.part.of_run(logit_NK[each.rows]) for each in shared]
     return parts
+
+
+def _predictions(path: Path, findings: Sequence[str]) -> tuple[pa.Array, NDArray[np.float32]]:
+    """Return the images of a file of predictions, and their logits [N, K].
+
+    Raises StoreError when it is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path, columns=["image_id", *findings])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, error) from error
+    logit = [table[finding].to_numpy() for finding in findings]
+    image_id = pa.concat_arrays(table["image_id"].chunks) if table.num_rows else pa.array([], pa.string())
+    return image_id, np.stack(logit, 1).astype(np.float32, copy=False)
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
@@ -206,9 +223,12 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(
-            f"cannot read {path.name}: {error}", str(path), "run the grid again: what is missing is made again"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    fix = "run the grid again: what is missing is made again"
+    return StoreError(f"cannot read {path.name}: {error}", str(path), fix)
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Scores of every finished run of a grid, made where they are missing or out of date; several runs at once where that pays."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -88,7 +89,12 @@ _here: dict[str, Any] = {}  # of a worker process: the manifest and the labels, 
 
 
 def _begin(manifest: Manifest) -> None:
+    """Make ready a process that scores runs: what it has imported by then is never looked through for garbage again."""
+    from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
+
     _here.update(manifest=manifest, labels={})
+    gc.collect()
+    gc.freeze()
 
 
 def _score_there(run: Mapping[str, Any]) -> None:
@@ -124,8 +130,13 @@ def _found(
         found = found[~found["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (found, counts):
         frame.insert(0, "run_id", run["id"])
-    away = [part for part in parts if part.dataset != home and part.background]
-    readings = [row for part in away for row in sensitivity(run["id"], part, findings, settings, threads)]
+    known = [None if unlearnt else each for each in result.measured]  # findings left out there are read here
+    readings = [
+        row
+        for part, measured in zip(parts, known, strict=True)
+        if part.dataset != home and part.background
+        for row in sensitivity(run["id"], part, findings, settings, threads, measured)
+    ]
     extra = {
         **_probe(manifest, run, parts),
         "diagnostics": found,

@@ -9,7 +9,8 @@ Results do not depend on the number of threads.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +31,14 @@ def taking_part(label_NC: Labels, column: int) -> NDArray[np.intp]:
     return np.flatnonzero((label_NC[:, column] == 0) | (label_NC[:, column] == 1))
 
 
-def each(work: Callable[[int], None], num_columns: int, num_threads: int) -> None:
-    """Do the work of each column, on threads if more than one is given."""
-    if num_threads <= 1 or num_columns <= 1:
-        for column in range(num_columns):
-            work(column)
+def each(work: Callable[[int], None], num: int, num_threads: int) -> None:
+    """Do the work of each column or tile, on threads if more than one is given."""
+    if num_threads <= 1 or num <= 1:
+        for place in range(num):
+            work(place)
     else:
         with ThreadPoolExecutor(num_threads) as pool:
-            list(pool.map(work, range(num_columns)))
+            list(pool.map(work, range(num)))
 
 
 class Walked(NamedTuple):
@@ -48,22 +49,48 @@ class Walked(NamedTuple):
     reached: Array
 
 
-def walk(
-    resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
-) -> Walked:
-    """Return what one walk over a column tells; `cut` [Q] rises, in images from the highest score, and parts no tie.
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """One walk over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and parts no tie.
 
     Unless `precisely`, there is no AUPRC to speak of.
     """
-    num_tiles = resamples.weight.shape[0]
-    auroc, auprc = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, LANES), np.nan)
-    places = np.asarray(cut, np.int64)
-    reached = np.zeros((num_tiles, len(places), 2, LANES))
-    for tile in range(num_tiles):
-        out = (auroc[tile], auprc[tile], reached[tile])
-        walk_ranks(column.patient, column.kind, places, precisely, *resamples.tile_with_most(tile), *out)
-    counts = reached.transpose(1, 2, 0, 3).reshape(len(places), 2, num_tiles * LANES)[..., : resamples.num]
-    return Walked(auroc.ravel()[: resamples.num], auprc.ravel()[: resamples.num], counts)
+
+    column: Column
+    cut: NDArray[np.int64]
+    precisely: bool
+    auroc: Array  # [T, LANES]
+    auprc: Array
+    reached: Array  # [T, Q, 2, LANES]
+
+    @classmethod
+    def over(
+        cls, column: Column, num_tiles: int, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
+    ) -> Self:
+        """Return a walk that has not begun."""
+        places = np.asarray(cut, np.int64)
+        auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
+        return cls(column, places, precisely, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
+
+    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
+        """Walk over one tile, in which no patient comes more often than `most`."""
+        out = (self.auroc[tile], self.auprc[tile], self.reached[tile])
+        walk_ranks(self.column.patient, self.column.kind, self.cut, self.precisely, weight, most, *out)
+
+    def walked(self, num: int) -> Walked:
+        """Return what the tiles tell of the first `num` replicates."""
+        counts = self.reached.transpose(1, 2, 0, 3).reshape(len(self.cut), 2, self.auroc.size)[..., :num]
+        return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
+
+
+def walk(
+    resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
+) -> Walked:
+    """Return what one walk over all tiles tells."""
+    found = Walk.over(column, len(resamples.weight), cut, precisely)
+    for tile in range(len(resamples.weight)):
+        found.fill(tile, *resamples.tile_with_most(tile))
+    return found.walked(resamples.num)
 
 
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:

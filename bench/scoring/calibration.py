@@ -109,20 +109,16 @@ def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
 
 
 class Judged(NamedTuple):
-    """Probabilities of images [n], and the equal-width bin of each."""
+    """Probabilities of images [n], the equal-width bin of each, and whether they are known, not NaN for want of a fit."""
 
     prob: Array
     place: NDArray[np.int64]
+    known: bool
 
     @classmethod
     def of(cls, prob: Array, bins: int) -> Self:
         """Find the bins."""
-        return cls(prob, bin_of(prob, bins))
-
-    @property
-    def known(self) -> bool:
-        """Return whether these are probabilities, and not NaN for want of a fit."""
-        return not np.isnan(self.prob).any()
+        return cls(prob, bin_of(prob, bins), not np.isnan(prob).any())
 
 
 class Sums(NamedTuple):
@@ -137,11 +133,12 @@ class Sums(NamedTuple):
     total: Array
 
 
-def parts_of_sums(label: Label, prob: Array) -> tuple[Array, Array]:
-    """Return the squared distance and the log loss of each image [N]."""
+def log_loss(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Return the log loss of each image [..., N], its probability kept 1e-7 from 0 and 1."""
     kept = np.clip(prob, LEAST, 1 - LEAST)
-    loss = -np.where(label == 1, np.log(kept), np.log1p(-kept))
-    return np.asarray((label - prob) ** 2, np.float64), np.asarray(loss, np.float64)
+    seen = np.where(positive, kept, 1 - kept)  # of what was there: a logarithm for each image, not two
+    np.log(seen, out=seen)
+    return np.negative(seen, out=seen)
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
@@ -201,7 +198,8 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
         np.stack([np.bincount(where, minlength=bins), np.bincount(where, excess, minlength=bins)], 1, dtype=np.float64)
         for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
     )
-    whole = np.array([(label == 1).sum(), *(each.sum() for each in parts_of_sums(label, value))])
+    squared, loss = (label - value) ** 2, log_loss(label == 1, value)
+    whole = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
     found = errors_of(Sums(wide[..., None], mass[..., None], whole[:, None]))
     return {name: float(each[0]) for name, each in found.items()}
 

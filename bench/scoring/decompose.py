@@ -117,7 +117,7 @@ def _reweighted(home: Measured, other: Measured, k: int, settings: Settings, at_
     """Return prevalence and case mix of one finding, by metric; at_home keeps what is counted at home."""
     mix = mix_of(home, other, k, settings.min_count, at_home)
     column = other.columns[k]
-    prob, place = other.judged[k][AS_GIVEN]
+    prob, place, _ = other.judged[k][AS_GIVEN]
     label = column.positive.astype(np.int8)
     ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob)
     plain = Resamples.plain(other.resamples.patient, other.resamples.num_patients)

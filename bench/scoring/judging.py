@@ -1,36 +1,41 @@
 """Calibration errors of each replicate, of several probabilities of the same images in one pass.
 
-Shapes: n images that take part, C probabilities, S runs of images, B replicates, G bins.
+Shapes: n images that take part, C probabilities, B replicates, G bins, T tiles, D tiles in detail.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import Labels, Scores, each, over, taking_part
-from bench.scoring.calibration import ERRORS, Judged, equal_mass_bin_of, fill_errors, parts_of_sums
+from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
 from bench.scoring.kernels import SIDE_BY_SIDE, fold, sum_runs, sum_runs_of_one
-from bench.scoring.metrics import require_finite
+from bench.scoring.laid import Laid, Patients, Positive
 from bench.scoring.resamples import LANES, Resamples
 
 Array = NDArray[np.float64]
-Patients = NDArray[np.int32]
 
 
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
 ) -> dict[str, Array]:
     """Return every error of `calibration.errors_of`, [C, B] each. Equal-mass bins are those of the images, not redrawn."""
-    num_columns = label_NC.shape[1]
+    num_columns, num_tiles = label_NC.shape[1], len(resamples.weight)
     out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
 
     def work(column: int) -> None:
         rows = taking_part(label_NC, column)
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
-        [found] = column_errors(resamples, resamples.patient[rows], label_NC[rows, column], [judged], bins)
+        of = (resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins)
+        errors = Errors.of(*of, resamples.num_patients, num_tiles, num_tiles)
+        for tile in range(num_tiles):
+            errors.fill(tile, resamples.tile(tile))
+        [found] = errors.found(resamples.num)
         for name in ERRORS:
             out[name][column] = found[name][1:]
 
@@ -38,79 +43,114 @@ def calibration_metrics(
     return out
 
 
-def column_errors(
-    resamples: Resamples,
-    patient: Patients,
-    label: NDArray[np.integer],
-    judged: Sequence[Judged],
-    bins: int,
-) -> list[dict[str, Array]]:
-    """Return the errors of several probabilities of the same images [n]: [1 + B] each, of the sample, then of the replicates.
+class Headline(NamedTuple):
+    """Brier score and ECE alone, of one probability: images of one patient in one bin are added up first."""
 
-    One pass serves all: neighbours that share every bin of every probability are a run, and the weights of an image are
-    read once for all of them. What needs no bins is added up per patient first. Order of the images: any; along the
-    score there are fewest runs. Raises ValueError for a probability that is not finite.
+    patient: Patients  # [m]
+    start: NDArray[np.int64]  # [G + 1]
+    excess: Array  # [m]
+    present: Patients
+    squared: Array
+
+    @classmethod
+    def of(cls, laid: Laid, judged: Judged, bins: int, num_patients: int) -> Self:
+        """Take the first of what is laid out."""
+        grouped = _by_bin(laid.patient, judged.place, laid.excess[:, 0], bins, num_patients)
+        return cls(*grouped, laid.present, np.ascontiguousarray(laid.squared[:, 0]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """Errors of several probabilities of one column, filled tile by tile in any order: all of them in the first D tiles.
+
+    In the others Brier score and ECE of the first probability alone, if these are asked for.
     """
-    found: list[dict[str, Array]] = []
-    for first in range(0, len(judged), SIDE_BY_SIDE):
-        found += _together(resamples, patient, label, judged[first : first + SIDE_BY_SIDE], bins)
-    return found
 
+    laid: tuple[Laid, ...]
+    bins: int
+    out: Array  # [C, len(ERRORS), 1 + D x LANES]: of the sample first
+    headline: Headline | None
+    more: Array  # [2, T - D, LANES]: sums of squares, and of distances
 
-def _together(
-    resamples: Resamples, patient: Patients, label: NDArray[np.integer], judged: Sequence[Judged], bins: int
-) -> list[dict[str, Array]]:
-    """Return the same for as many probabilities as are summed side by side, or fewer."""
-    for prob, _ in judged:
-        require_finite(prob, "probabilities")
-    places = np.stack([of for own in judged for of in (own.place, equal_mass_bin_of(own.prob, bins))], 1)
-    start = _starts(places)
-    place = np.ascontiguousarray(places[start[:-1]]).reshape(len(start) - 1, len(judged), 2)
-    excess, squared, loss = np.zeros((3, len(label), SIDE_BY_SIDE))
-    for c, (prob, _) in enumerate(judged):
-        excess[:, c] = label - prob
-        squared[:, c], loss[:, c] = parts_of_sums(label, prob)
-    positive = np.asarray(label == 1)
-    of_patient = _per_patient(patient, positive, squared, loss, resamples.num_patients)
-    num_tiles = resamples.weight.shape[0]
-    out = np.empty((len(judged), len(ERRORS), 1 + num_tiles * LANES))
-    _judge_sample(start, place, excess, positive, squared, loss, bins, out)
-    for tile in range(num_tiles):
-        lanes = out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
-        _judge(patient, start, place, excess, *of_patient, resamples.tile(tile), bins, lanes)
-    return [dict(zip(ERRORS, of, strict=True)) for of in out[..., : 1 + resamples.num]]
+    @classmethod
+    def of(
+        cls,
+        patient: Patients,
+        positive: Positive,
+        judged: Sequence[Judged],
+        bins: int,
+        num_patients: int,
+        num_tiles: int,
+        num_detailed: int,
+        headline: bool = False,
+    ) -> Self:
+        """Lay out the images [n], best along their score, and judge the sample.
+
+        Raises ValueError for a probability that is not finite.
+        """
+        out = np.empty((len(judged), len(ERRORS), 1 + num_detailed * LANES))
+        every: list[Laid] = []
+        for first in range(0, len(judged), SIDE_BY_SIDE):
+            some = judged[first : first + SIDE_BY_SIDE]
+            laid, total = Laid.of(patient, positive, some, bins, num_patients)
+            _judge_sample(laid.start, laid.place, laid.excess, total, bins, out[first : first + SIDE_BY_SIDE])
+            every.append(laid)
+        alone = Headline.of(every[0], judged[0], bins, num_patients) if headline and num_tiles > num_detailed else None
+        return cls(tuple(every), bins, out, alone, np.zeros((2, num_tiles - num_detailed, LANES)))
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Judge one tile."""
+        later = tile - (self.out.shape[2] - 1) // LANES
+        if later < 0:
+            lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
+            for i, laid in enumerate(self.laid):
+                _judge(*laid, weight, self.bins, lanes[i * SIDE_BY_SIDE : (i + 1) * SIDE_BY_SIDE])
+        elif self.headline:
+            _judge_first(*self.headline, weight, *self.more[:, later])
+
+    def found(self, num: int) -> list[dict[str, Array]]:
+        """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
+        return [dict(zip(ERRORS, of, strict=True)) for of in self.out[..., : 1 + num]]
+
+    def beyond(self, num_B: Array) -> dict[str, Array]:
+        """Return HEADLINES in the replicates [B] after those in detail, whose images num_B counts."""
+        drawn = self.more.reshape(len(HEADLINES), -1)[:, : len(num_B)]
+        return {name: over(sums, num_B) for name, sums in zip(HEADLINES, drawn, strict=True)}
 
 
 @compiled
-def _per_patient(
-    patient: Patients, positive: NDArray[np.bool_], squared: Array, loss: Array, num_patients: int
-) -> tuple[Patients, Array, Array, Array]:
-    """Return who has an image, and the sums of each over his images."""
-    place = np.full(num_patients, -1, np.int32)
-    for p in patient:
-        place[p] = 0
-    present = np.flatnonzero(place == 0).astype(np.int32)
-    place[present] = np.arange(len(present))
-    ones, sums = np.zeros(len(present)), np.zeros((2, len(present), squared.shape[1]))
-    for i in range(patient.shape[0]):
-        at = place[patient[i]]
-        ones[at] += 1.0 if positive[i] else 0.0
-        for c in range(squared.shape[1]):
-            sums[0, at, c] += squared[i, c]
-            sums[1, at, c] += loss[i, c]
-    return present, ones, sums[0], sums[1]
+def _by_bin(
+    patient: Patients, place: NDArray[np.int64], excess: Array, bins: int, num_patients: int
+) -> tuple[Patients, NDArray[np.int64], Array]:
+    """Return the patients of each bin, bin after bin, where each begins [G + 1], and the sums of their excess there."""
+    num = patient.shape[0]
+    start = np.zeros(bins + 1, np.int64)
+    for b in place:
+        start[b + 1] += 1
+    for b in range(bins):
+        start[b + 1] += start[b]
+    free, order = start.copy(), np.empty(num, np.int64)
+    for i in range(num):
+        order[free[place[i]]] = i
+        free[place[i]] += 1
+    who, sums, at = np.empty(num, np.int32), np.zeros(num), np.full(num_patients, -1, np.int64)
+    found = 0
+    for b in range(bins):
+        first = found
+        for i in order[start[b] : free[b]]:
+            p = patient[i]
+            if at[p] < first:
+                at[p], who[found] = found, p
+                found += 1
+            sums[at[p]] += excess[i]
+        start[b] = first
+    start[bins] = found
+    return who[:found].copy(), start, sums[:found].copy()
 
 
 @compiled
 def _judge_sample(
-    start: NDArray[np.int64],
-    place: NDArray[np.int64],
-    excess: Array,
-    positive: NDArray[np.bool_],
-    squared: Array,
-    loss: Array,
-    bins: int,
-    out: Array,
+    start: NDArray[np.int64], place: NDArray[np.int64], excess: Array, sums: Array, bins: int, out: Array
 ) -> None:
     """Fill the errors [C, len(ERRORS), 0] of the sample itself."""
     run, total = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, 1)), np.zeros((3, 1))
@@ -121,9 +161,9 @@ def _judge_sample(
                 run[s, c, 0] += excess[i, c]
     binned = np.zeros((place.shape[1], 2, bins, 2, 1))
     fold(run, place, binned)
-    total[0, 0] = positive.sum()
+    total[0, 0] = sums[0]
     for c in range(place.shape[1]):
-        total[1, 0], total[2, 0] = squared[:, c].sum(), loss[:, c].sum()
+        total[1, 0], total[2, 0] = sums[1 + 2 * c], sums[2 + 2 * c]
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 
@@ -156,28 +196,23 @@ def _judge(
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 
-def headline_errors(
-    resamples: Resamples, patient: Patients, label: NDArray[np.integer], judged: Judged, bins: int, num_B: Array
-) -> dict[str, Array]:
-    """Return Brier score and ECE of each replicate [B], as `column_errors` does; num_B counts the images of each."""
-    prob, where = judged
-    start = _starts(where[:, None])
-    squared = np.bincount(patient, (label - prob) ** 2, resamples.num_patients).astype(np.float64)
-    present = np.flatnonzero(squared).astype(np.int32)
-    whole, excess = np.array([0, len(present)]), label - prob
-    num_tiles = resamples.weight.shape[0]
-    distance, total = np.zeros((num_tiles, LANES)), np.zeros((num_tiles, 1, LANES))
-    for tile in range(num_tiles):
-        weight, run, binned = resamples.tile(tile), np.zeros((len(start) - 1, LANES)), np.zeros((bins, LANES))
-        sum_runs_of_one(patient, start, excess, weight, run)
-        np.add.at(binned, where[start[:-1]], run)  # one run a bin along the score, more in another order
-        distance[tile] = np.abs(binned).sum(0)
-        sum_runs_of_one(present, whole, squared[present], weight, total[tile])
-    found = {"brier": total, "ece": distance}
-    return {name: over(sums.ravel()[: resamples.num], num_B) for name, sums in found.items()}
-
-
-def _starts(place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return where each run begins [S + 1], the number of images last, of images with these bins [n, P]."""
-    new = (place[1:] != place[:-1]).any(1)
-    return np.concatenate([[0] * bool(len(place)), np.flatnonzero(new) + 1, [len(place)]]).astype(np.int64)
+@compiled
+def _judge_first(
+    patient: Patients,
+    start: NDArray[np.int64],
+    excess: Array,
+    present: Patients,
+    squared: Array,
+    weight: NDArray[np.uint8],
+    squares: Array,
+    distance: Array,
+) -> None:
+    """Fill the sums of squared distances and of the distances of all bins, [LANES] each, of one tile."""
+    binned, total = np.zeros((start.shape[0] - 1, LANES)), np.zeros((1, LANES))
+    sum_runs_of_one(patient, start, excess, weight, binned)
+    sum_runs_of_one(present, np.array([0, present.shape[0]]), squared, weight, total)
+    for j in range(LANES):
+        squares[j] = total[0, j]
+    for b in range(binned.shape[0]):
+        for j in range(LANES):
+            distance[j] += abs(binned[b, j])

@@ -41,19 +41,25 @@ def _few(part: Part, name: str, state: NDArray[np.int8], columns: NDArray[np.int
 
 
 def sensitivity(
-    run_id: str, part: Part, findings: Sequence[str], settings: Settings, num_threads: int = 1
+    run_id: str,
+    part: Part,
+    findings: Sequence[str],
+    settings: Settings,
+    num_threads: int = 1,
+    measured: Measured | None = None,
 ) -> list[tuple[object, ...]]:
     """Return rows of the `mappings` table: the AUROC of each finding that some mapping changes, and the macro.
 
     The part's background holds its states under the other mappings. The macro is over the findings with a value under
-    every mapping, so that only the reading differs. Patients are resampled as ever.
+    every mapping, so that only the reading differs. Patients are resampled as ever. `measured` is the part under its own
+    mapping where that is known already.
     """
     mapped = part.background.mapped if part.background else {}
     readings = {name: state for name, state in mapped.items() if (state != part.state).any()}
     if not readings:
         return []
     changed = np.any([(state != part.state).any(0) for state in readings.values()], axis=0)
-    as_is = _read(measure(part, None, settings, num_threads, only=AUROC))
+    as_is = _read(measured or measure(part, None, settings, num_threads, only=AUROC))
     found = {settings.mapping: as_is}
     for name, state in readings.items():
         columns = np.flatnonzero((state != part.state).any(0))  # all else is read as before

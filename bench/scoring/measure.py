@@ -17,7 +17,7 @@ from bench.scoring.calibration import Judged
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.ranking import Column
-from bench.scoring.resamples import FOR_DETAIL, Resamples
+from bench.scoring.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.thresholds import RULES
 from reports.schemas import SCHEMAS
 
@@ -133,29 +133,57 @@ class _Wanted:
 
     def of(
         self, column: Column, threshold_R: Array, judged: Mapping[str, Judged], resamples: Resamples, bins: int
-    ) -> dict[Key, Array]:
+    ) -> "_Pass":
+        """Return what measures a finding, before it has seen a resample."""
+        rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
+        num_tiles, num = len(resamples.weight), min(self.detail or resamples.num, resamples.num)
+        fitted = {name: each for name, each in judged.items() if each.known}
+        errors = None
+        if fitted:
+            shape = (bins, resamples.num_patients, num_tiles, -(-num // LANES), AS_GIVEN in fitted)
+            errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), *shape)
+        walk = bootstrap.Walk.over(column, num_tiles, cut, len(self.ranked) > 1)
+        return _Pass(self, tuple(list(RULES)[rule] for rule in rules), tuple(fitted), walk, errors, resamples.num, num)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """Everything about one finding that is read off the same resamples, filled tile by tile."""
+
+    wanted: _Wanted
+    rules: tuple[str, ...]
+    calibrators: tuple[str, ...]
+    walk: bootstrap.Walk
+    errors: judging.Errors | None
+    num: int  # replicates
+    num_detailed: int
+
+    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
+        """Go over the images once with the weights of one tile."""
+        self.walk.fill(tile, weight, most)
+        if self.errors:
+            self.errors.fill(tile, weight)
+
+    def numbers(self) -> dict[Key, Array]:
         """Return of each metric that can be had the value, then its replicates: [1 + B]."""
         out: dict[Key, Array] = {}
-        rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
-        walked = bootstrap.walk(resamples, column, cut, precisely=len(self.ranked) > 1)
-        areas = zip(self.ranked, column.areas(), walked[:2], strict=False)
+        walked = self.walk.walked(self.num)
+        areas = zip(self.wanted.ranked, self.walk.column.areas(), walked[:2], strict=False)
         out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
-        if self.called:
-            counted = np.concatenate([column.counted(cut)[..., None], walked.reached], 2)
-            for rule, at in zip(rules, counted[:-1], strict=True):
-                found = bootstrap.call_metrics(at, counted[-1])
-                out |= {Key(name, operating_point=list(RULES)[rule]): each for name, each in found.items()}
-        fitted = {name: each for name, each in judged.items() if each.known}
-        if fitted:
-            label = column.positive.astype(np.int8)
-            detail = resamples.first(self.detail or resamples.num)
-            errors = judging.column_errors(detail, column.patient, label, list(fitted.values()), bins)
-            for calibrator, of in zip(fitted, errors, strict=True):
+        if self.wanted.called:
+            counted = np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
+            found = bootstrap.call_metrics(counted[:-1].transpose(1, 0, 2), counted[-1][:, None])
+            out |= {
+                Key(name, operating_point=rule): each[r]
+                for name, each in found.items()
+                for r, rule in enumerate(self.rules)
+            }
+        if self.errors:
+            for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
-            if AS_GIVEN in fitted and detail.num < resamples.num:
-                rest = resamples.beyond(detail.num)
-                num_B = walked.reached[-1, :, detail.num :].sum(0)
-                more = judging.headline_errors(rest, column.patient, label, fitted[AS_GIVEN], bins, num_B)
+            if self.errors.headline:
+                num_B = walked.reached[-1, :, self.num_detailed :].sum(0)
+                more = self.errors.beyond(num_B)
                 out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
         return out
 
@@ -194,15 +222,26 @@ def measure(
     replicates = {key: np.full((num_findings, wanted.num(key, resamples)), np.nan) for key in value}
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
+    passes: dict[int, _Pass] = {}
 
-    def work(k: int) -> None:
+    def begin(k: int) -> None:
         """Sort a finding once, and note all that it is measured by."""
         column = columns[k] = Column.of(resamples.patient, label[:, k], part.logit[:, k])
         judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
-        for key, numbers in wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins).items():
+        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins)
+
+    def go(tile: int) -> None:
+        """Take a tile for all findings, while it lies in the processor's cache."""
+        weight, most = resamples.tile_with_most(tile)
+        for k in range(num_findings):
+            passes[k].fill(tile, weight, most)
+
+    def end(k: int) -> None:
+        for key, numbers in passes[k].numbers().items():
             value[key][k], replicates[key][k] = numbers[0], numbers[1:]
 
-    bootstrap.each(work, label.shape[1], num_threads)
+    for work, num in ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings)):
+        bootstrap.each(work, num, num_threads)
     for entry in settings.further if only is None else ():
         given = part.logit if entry.facts["given"] == "logit" else expit(part.logit.astype(np.float64))
         value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)

@@ -31,7 +31,7 @@ class RunScores:
 
     replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/<home>/expert_*",
     "auroc/away", "gap/<dataset>", "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
-    detail: by name, decomposition, references, subgroups, curves.
+    detail: by name, decomposition, references, subgroups, curves. measured: the parts in their order, with all replicates.
     """
 
     scores: pd.DataFrame
@@ -42,6 +42,7 @@ class RunScores:
     operating_points: pd.DataFrame
     replicates: dict[str, NDArray[Any]]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    measured: Sequence[Measured] = ()
 
 
 def score_run(
@@ -128,6 +129,7 @@ def score_run(
             "subgroups": frame(who, SCORES),
             "curves": frame([row for each in shown for row in curves.rows(run_id, findings, each)], SCHEMAS["curves"]),
         },
+        measured,
     )
 
 

@@ -83,10 +83,12 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
     every = judging.calibration_metrics(resamples, label, prob)
     for k in range(label.shape[1]):
         rows = bootstrap.taking_part(label, k)
-        own = resamples.patient[rows], label[rows, k], Judged.of(prob[rows, k], 15)
+        own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
+        errors = judging.Errors.of(*own, 15, resamples.num_patients, len(resamples.weight), 1, headline=True)
+        for tile in range(len(resamples.weight)):
+            errors.fill(tile, resamples.tile(tile))
         num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
-        found = judging.headline_errors(resamples.beyond(LANES), *own, 15, num_B)
-        for name, drawn in found.items():
+        for name, drawn in errors.beyond(num_B).items():
             np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
 
 

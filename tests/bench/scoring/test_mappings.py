@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from bench.scoring.background import Background
 from bench.scoring.mappings import reversals, sensitivity
+from bench.scoring.measure import measure
 from bench.scoring.parts import Part, Settings
 
 FINDINGS = ("Consolidation", "Edema")
@@ -49,6 +50,14 @@ def test_a_macro_is_over_the_findings_that_every_reading_can_score() -> None:
     rows = sensitivity("run", part(strict=other), FINDINGS, SETTINGS)
     macro = {mapping: v for _, _, mapping, finding, v, *_ in rows if finding == "macro"}
     assert macro["default"] == macro["strict"] == pytest.approx(roc_auc_score(whole.state[:, 1], whole.logit[:, 1]))
+
+
+def test_what_is_measured_already_gives_the_same_rows() -> None:
+    read = part(broad=broader(part().state))
+    measured = measure(read, None, SETTINGS)
+    assert sensitivity("run", read, FINDINGS, SETTINGS, measured=measured) == sensitivity(
+        "run", read, FINDINGS, SETTINGS
+    )
 
 
 def test_no_other_reading_is_no_row() -> None:
