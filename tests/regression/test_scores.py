@@ -21,8 +21,9 @@ def test_scoring_gives_the_committed_numbers() -> None:
 
 @pytest.mark.grid
 def test_the_tiny_grid_gives_the_committed_scores(finished: Path) -> None:
-    """Counts are equal: phantom, labels and splits are the same files everywhere. Values may differ by .05 in a finding and
-    .02 in a macro: training adds up rounding, which differs between processors."""
+    """Counts are equal: phantom, labels and splits are the same files everywhere. Training adds up rounding, which differs
+    between processors: that moves areas both ways, by .006 on average and seldom by .03. A change of what is done moves most.
+    """
     now = golden.grid_table(finished)
     before = pd.read_csv(golden.GRID_CSV, keep_default_na=False, na_values=["", "nan"])
     before["operating_point"] = before["operating_point"].fillna("")
@@ -31,6 +32,7 @@ def test_the_tiny_grid_gives_the_committed_scores(finished: Path) -> None:
     ranked = now["metric"].isin(["auroc", "auroc_gap"])  # thresholds chosen on 60 images may jump; areas may not
     difference = (now["value"] - before["value"].astype(float)).abs()[ranked]
     macro = now.loc[ranked, "finding"] == "macro"
-    assert difference[macro].max() <= 0.02, now.loc[difference[macro].idxmax()].to_dict()
-    assert difference[~macro].max() <= 0.05, now.loc[difference[~macro].idxmax()].to_dict()
+    for chosen, most, mean in ((macro, 0.04, 0.01), (~macro, 0.08, 0.015)):
+        assert difference[chosen].max() <= most, now.loc[difference[chosen].idxmax()].to_dict()
+        assert difference[chosen].mean() <= mean
     assert (now["value"].isna() == before["value"].isna()).all()
