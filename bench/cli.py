@@ -198,7 +198,10 @@ def list_(
 
         opened = Store.open(store, create=False)
         ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
-        rows = [[i, opened.state(i), opened.reason(i) or opened.remark(i)] for i in ids]
+        rows = [
+            [i, opened.state(i), *listing.stored_run(opened.run_dir(i)), opened.reason(i) or opened.remark(i)]
+            for i in ids
+        ]
         names = [row[0] for row in rows]
     elif section == "grids":
         rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]

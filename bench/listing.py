@@ -1,8 +1,11 @@
 """What `bench list` shows of the registry: tables of text, made without torch."""
 
+import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Any
 
 from bench.ops import parse
 from bench.registry import SECTIONS, Entry, Registry
@@ -60,6 +63,26 @@ def aligned(table: Table) -> list[str]:
         for i, cell in enumerate(column):
             lines[i] += (cell.rjust(width) if numbers and len(column) > 1 else cell.ljust(width)) + "  "
     return [line.rstrip() for line in lines]
+
+
+def stored_run(folder: Path) -> list[str]:
+    """Return six words for what a run is: architecture, optimizer, loss, policy, preprocessing, seed; of others the kind.
+
+    All are empty where run.json is damaged, which `bench check --store` is about.
+    """
+    try:
+        document: dict[str, Any] = dict(json.loads((folder / "run.json").read_text()))
+        config: dict[str, Any] = dict(document.get("config", {}))
+    except (OSError, ValueError, TypeError):
+        return [""] * 6
+    if "kind" in document:
+        words = [str(document["kind"]), str(config.get("architecture", ""))]
+    else:
+        words = [
+            str(config.get(key, "")) for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")
+        ]
+        words.append(f"seed {config.get('seed', 0)}")
+    return words + [""] * (6 - len(words))
 
 
 def _target(entry: Entry) -> str:

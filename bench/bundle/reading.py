@@ -187,7 +187,7 @@ def _holds(value: Any, kind: type) -> bool:
     return isinstance(value, dict) and all(type(each) is kind for each in value.values())
 
 
-def _run(folder: Path, store: Store, content: Mapping[str, Any], run: Mapping[str, Any], where: str) -> None:
+def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], where: str) -> None:
     """Write a run's records and predictions as the store has them."""
     run_id, there = run["id"], folder / "runs" / str(run["id"])
     kind = "kind" in run
@@ -208,7 +208,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: Mapping[st
         short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} is not what its id is the hash of", where
     )
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    _must(full(config) == run["config"], f"the configuration of {run_id} is incomplete", where)
+    run["config"] = full(config)  # keys that came after the bundle stand at their defaults
     here = store.begin(run_id, canonical_json(document))
     for name, keys in RECORDS.items():
         record = read_json(there / f"{name}.json", where)

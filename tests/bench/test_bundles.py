@@ -626,3 +626,15 @@ def test_requests_that_cannot_be_met_say_what_to_mend(store_copy: Path, here: Co
     assert {p.name for p in store_copy.iterdir()} == {"runs"}, "nothing is left of what failed"
     with pytest.raises(CxrError):
         judged(store_copy / "runs" / "store.json")
+
+
+def test_a_store_that_was_planned_before_a_key_of_configurations_came_is_still_exported(
+    store_copy: Path, here: Command
+) -> None:
+    plan = store_copy / "runs" / "grids" / "tiny.json"
+    content = json.loads(plan.read_text())
+    for run in content["runs"]:
+        assert run["config"].pop("compile") is False
+    plan.write_text(json.dumps(content))
+    here("export", "-o", "old.zip", "--quiet", cwd=store_copy)
+    assert "bit by bit" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout

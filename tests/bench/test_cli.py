@@ -133,3 +133,13 @@ def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command
     here("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
     assert "BAD" not in here("check", "--data", "p", cwd=tmp_path).stdout
     assert len(list((tmp_path / "p" / "masks").rglob("*.png"))) > 100
+
+
+def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
+    lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
+    assert [line.split()[1:] for line in lines] == [
+        ["done", "seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", "seed", seed] for seed in ("1", "0")
+    ]
+    damaged = next((store_copy / "runs").glob("*/*/run.json"))
+    damaged.write_text("{")
+    assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout
