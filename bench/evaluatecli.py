@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
 EVALUATE_EXAMPLES = (
     "Examples:  bench evaluate --model model.yaml --grid demo   |   bench evaluate --model model.yaml --grid main-study --data data.yaml   |   "
-    "bench evaluate --model exported.yaml --grid demo --trust. What model.yaml says: docs/your-own-model.md"
+    "bench evaluate --model exported.yaml --grid demo --trust"
 )
 
 
 def evaluate(
-    model: Annotated[Path, typer.Option("--model", help="What the model is, as a model.yaml.")],
+    model: Annotated[
+        Path, typer.Option("--model", help="What the model is, as a model.yaml (docs/your-own-model.md).")
+    ],
     grid: GridOption,
     data: DataOption = None,
     store: StoreOption = Path("runs"),

@@ -88,7 +88,7 @@ def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[
 def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
     folder, found = beside
     own = found.manifest.runs[0]["id"]
-    assert "(trained elsewhere)" in here("compare", own, found.run_id, "--dataset", "mimic", cwd=folder).stdout
+    assert "(trained elsewhere)" in here("compare", own, found.run_id, "--cohort", "mimic", cwd=folder).stdout
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
     assert "trained elsewhere" in here("reproduce", found.run_id, cwd=folder, code=2).stderr
     assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr

@@ -16,7 +16,13 @@ from bench.store import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
-MAKES_ITS_STORE = {"run", "data stats", "merge"}
+MAKES_ITS_STORE = {
+    "run",
+    "evaluate",
+    "data stats",
+    "merge",
+    "app",
+}  # the page of `app` says what to do where there is none
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
     "--as": "a grid's name: of scores read otherwise, of a merged store",
     "--data": "verify holds labels against it and takes no variable of the shell; elsewhere it is where cohorts come from",
@@ -29,8 +35,15 @@ OWN_MEANING = {  # options that mean another thing under the same name, where no
     "--store": "merge: a new one",
     "--with-images": "small pictures in the gallery, or on the page about data",
 }
-QUICK = {"compare", "errors", "card", "remove", "upload", "list"}  # no progress to be quiet about
-TEXT_ONLY = {"card", "merge", "remove", "data phantom", "data people"}  # they write files, and say where
+QUICK = {"app", "compare", "errors", "card", "remove", "upload", "list"}  # no progress to be quiet about
+TEXT_ONLY = {
+    "app",
+    "card",
+    "merge",
+    "remove",
+    "data phantom",
+    "data people",
+}  # they write files, or a page, and say where
 
 
 def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -100,9 +113,19 @@ def minimal(name: str, folder: Path, run: str) -> list[str]:
                 path.write_bytes(b"")
                 words.append(str(path))
         elif parameter.required:
-            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new"}
+            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder)}  # fmt: skip
             words += [parameter.opts[0], values[parameter.opts[0]]]
     return [*words, "--yes"] if name == "remove" else words
+
+
+def model_yaml(folder: Path) -> str:
+    """Return a model.yaml that can be read, of predictions on one cohort."""
+    (folder / "nih.csv").write_text("image_id,Edema\n1,0.5\n")
+    words = (
+        "name: A model\nmodel: {predictions: {nih: nih.csv}}\noutputs: {kind: probability}\ntrained_on: {cohorts: []}\n"
+    )
+    (folder / "model.yaml").write_text(words)
+    return str(folder / "model.yaml")
 
 
 def is_refused(done: "subprocess.CompletedProcess[str]", *said: str) -> None:
