@@ -214,10 +214,12 @@ def _client(uri: str) -> "MlflowClient":
     """Return a client of the tracking server or database at `uri`; it sends nothing to anybody else."""
     scheme, _, path = uri.partition("://")
     if scheme == "sqlite" and not Path(path.removeprefix("/")).parent.is_dir():
-        raise ConfigError("no folder for this database", uri, "make it, or name another: --to sqlite:///mlflow.db")
+        raise ConfigError(
+            "no folder for this database", shown(uri), "make it, or name another: --to sqlite:///mlflow.db"
+        )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
         fix = "name a database or a server: --to sqlite:///mlflow.db, --to http://localhost:5000"
-        raise ConfigError(f"{uri!r} is no place of MLflow", "--to", fix)
+        raise ConfigError(f"{shown(uri)!r} is no place of MLflow", "--to", fix)
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
@@ -237,16 +239,27 @@ def _client(uri: str) -> "MlflowClient":
         raise _unreachable(uri, error) from error
 
 
+def shown(uri: str) -> str:
+    """Return the address of a server or database without the user and password in it.
+
+    >>> shown("postgresql://me:secret@db/mlflow")
+    'postgresql://db/mlflow'
+    """
+    return re.sub(r"://[^/@]*@", "://", uri)
+
+
 def _unreachable(uri: str, error: Exception) -> ConfigError:
     said = str(error).strip().splitlines()
     return ConfigError(
-        f"cannot track: {said[0] if said else error}", uri, "is the server up, and the database MLflow's?"
+        f"cannot track: {said[0].replace(uri, shown(uri)) if said else type(error).__name__}",
+        shown(uri),
+        "is the server up, and the database MLflow's?",
     )
 
 
 def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str:
     """Return what was done, for programs."""
-    return json.dumps({"to": uri, "experiment": experiment, **done})
+    return json.dumps({"to": shown(uri), "experiment": experiment, **done})
 
 
-__all__ = ["METRICS", "Record", "as_json", "record", "records", "track"]
+__all__ = ["METRICS", "Record", "as_json", "record", "records", "shown", "track"]
