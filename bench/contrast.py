@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.collect import Labels, parts_of, run_facts, unfinished
 from bench.manifest import Manifest, read_manifest
+from bench.runtable import said
 from bench.scoring.measure import Key
 from bench.scoring.pairing import Scored, differences
 from bench.scoring.parts import Settings
@@ -27,9 +28,7 @@ class Known:
     @property
     def name(self) -> str:
         """Return "1a2b3c4d5e6f DenseNet-121 seed 0"."""
-        if "kind" in self.run:
-            return f"{self.run['id']} {self.run['name']} (trained elsewhere)"
-        return f"{self.run['id']} {self.run['titles']['architecture']} seed {self.run['config']['seed']}"
+        return f"{self.run['id']} {said(self.run)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def contrast(
     manifests = [read_manifest(store, name) for name in names]
     manifests = [m for m in manifests if grid or not m.content.get("scored_from")]  # its runs are another grid's
     known = [
-        [Known(m, run) for m in manifests for run in (*m.runs, *m.external) if run["id"].startswith(asked)]
+        [Known(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(asked)]
         for asked in (first, second)
     ]
     for asked, found in zip((first, second), known, strict=True):
@@ -103,7 +102,7 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
     ids = sorted({each.run["id"] for each in found})
     if len(ids) == 1:
         return
-    every = {run["id"]: Known(m, run).name for m in manifests for run in (*m.runs, *m.external)}
+    every = {run["id"]: Known(m, run).name for m in manifests for run in (*m.runs, *m.derived)}
     if ids:
         what, near = f"{len(ids)} runs begin with {asked!r}", ids
     else:

@@ -84,7 +84,8 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
 
 def _places(model: Any) -> Iterator[str]:
     """Yield where the tensors that lie outside of the file are said to lie, wherever in it they are named."""
-    graphs, nodes = [model.graph], [node for function in model.functions for node in function.node]
+    training = [graph for each in model.training_info for graph in (each.initialization, each.algorithm)]
+    graphs, nodes = [model.graph, *training], [node for function in model.functions for node in function.node]
     tensors = []
     while graphs or nodes:
         if graphs:
@@ -95,6 +96,7 @@ def _places(model: Any) -> Iterator[str]:
             continue
         for attribute in nodes.pop().attribute:
             tensors += [attribute.t, *attribute.tensors]
+            tensors += [p for s in (attribute.sparse_tensor, *attribute.sparse_tensors) for p in (s.values, s.indices)]
             graphs += [inner for inner in (attribute.g, *attribute.graphs) if inner.node or inner.initializer]
     for tensor in tensors:
         yield from (entry.value for entry in tensor.external_data if entry.key == "location")

@@ -17,6 +17,17 @@ from bench.store import remark
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
+def said(run: Mapping[str, Any]) -> str:
+    """Return what a planned run is, in a few words: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
+    own = f"{run['titles']['architecture']} seed {run['config']['seed']}"
+    kind = run.get("kind", "")
+    if kind == KIND:
+        return f"{run['name']} (trained elsewhere)"
+    if kind == "tta":
+        return f"{own}, {_TTA_TITLES.get(run['name'], run['name'])}"
+    return f"{run['name']} ({'mean' if kind == 'ensemble' else 'panel'} of {len(run['of'])} runs)" if kind else own
+
+
 def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     """Return the history of a run's training, without rows where it has none yet."""
     path = manifest.store.run_dir(run_id) / "history.parquet"

@@ -62,7 +62,7 @@ def track(
         typer.echo(tracking.as_json(done, to, name))
     else:
         counts = ", ".join(f"{len(done[kind])} {kind}" for kind in ("new", "changed", "same"))
-        typer.echo(f"{to}, experiment {name}: {counts}")
+        typer.echo(f"{tracking.shown(to)}, experiment {name}: {counts}")
         if to.startswith("sqlite"):
             typer.echo(
                 f"look at it: mlflow server --backend-store-uri {to}   (pip install mlflow, in an environment of its own)"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.collect import labels_of, parts_of, read_table
 from bench.config import RunConfig
+from bench.external import KIND
 from bench.failures import NO_NUMBER, causes_of, of_failure, symptom
 from bench.manifest import Manifest, planned
 from bench.scoring import diagnostics
@@ -141,14 +142,19 @@ def _of_parts(
     where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig, found: Sequence[Check]
 ) -> Iterator[Check]:
     """Yield what logits and labels at home say together."""
-    parts = {part.split: part for part in home_parts(manifest, run, config)}
-    folder = manifest.store.run_dir(run["id"])
+    folder, elsewhere = manifest.store.run_dir(run["id"]), run.get("kind") == KIND
+    given = _given(manifest, run, config)
+    findings = [config.findings[k] for k in given]
+    parts = {
+        part.split: replace(part, logit=part.logit[:, given], state=part.state[:, given])
+        for part in home_parts(manifest, run, config)
+    }
     if "val" in parts and not manifest.content.get("scored_from"):
         yield from _strayed(where, parts["val"], folder)
     test = parts.get("test") or parts.get("val")
     if test is None:
         return
-    dead = diagnostics.constant(test, config.findings)
+    dead = diagnostics.constant(test, findings)
     if dead:
         names = ", ".join(each.finding for each in dead)
         causes: Sequence[str] = (
@@ -161,7 +167,7 @@ def _of_parts(
             where, "constant output", "fault", f"{names}: one number in {share:.0%} of images or more", causes
         )
     for part in parts.values():
-        moved, own = diagnostics.other_order(part, config.findings, _FEWEST), areas(part, config.findings)
+        moved, own = diagnostics.other_order(part, findings, _FEWEST), areas(part, findings)
         if moved and own is not None and moved[0].value > 1 - 2 * own.macro:  # better than turning all outputs round
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
@@ -170,12 +176,19 @@ def _of_parts(
             seen = f"{part.split}: {moved[0].advice}"
             yield symptom(where, "labels in another order", "fault", seen, causes)
             return
-    judged = areas(test, config.findings)
-    if judged is not None and len(dead) < len(config.findings):
-        yield from _near_half(where, test, judged, [check.what for check in found])
+    judged = areas(test, findings)
+    if judged is not None and len(dead) < len(findings):
+        yield from _near_half(where, test, judged, [check.what for check in found], elsewhere)
 
 
-def _near_half(where: str, part: Part, judged: _Areas, others: Sequence[str]) -> Iterator[Check]:
+def _given(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
+    """Return which findings to judge: all, but for those that a model from elsewhere, or a panel, was not asked to give."""
+    path = manifest.store.run_dir(run["id"]) / "trained.json"
+    lacking = json.loads(path.read_text()).get("unlearnt", []) if "kind" in run and path.is_file() else []
+    return [k for k, finding in enumerate(config.findings) if finding not in lacking]
+
+
+def _near_half(where: str, part: Part, judged: _Areas, others: Sequence[str], elsewhere: bool) -> Iterator[Check]:
     seen = f"{part.split} of {part.dataset}: macro AUROC {judged.macro:.3f} of {len(judged.findings)} findings, {len(part.image_id):,} images"
     away = judged.macro - 0.5
     low = [
@@ -199,9 +212,18 @@ def _near_half(where: str, part: Part, judged: _Areas, others: Sequence[str]) ->
             "the weights that predicted are not the trained ones: `bench check RUN` compares them",
             "the images are not what they should be (all black, inverted, of another scale): `bench check RUN` tries other scales",
         )
-        ordered = (*slow, *causes) if any("loss does not" in what for what in others) else (*causes, *slow)
+        foreign = (
+            "it is not shown the images as in its training: `preprocessing` of its model.yaml (range, mean, std, channels, size)",
+            "its outputs are in another order than `outputs.names` of its model.yaml",
+            "its weights are not the trained ones, or it does not read these findings here: look at the cohorts away, too",
+        )
+        own = (*slow, *causes) if any("loss does not" in what for what in others) else (*causes, *slow)
         yield symptom(
-            where, "AUROC near .5 at home", "warning", f"{seen} (chance: .5 ± {2 * judged.spread:.3f})", ordered
+            where,
+            "AUROC near .5 at home",
+            "warning",
+            f"{seen} (chance: .5 ± {2 * judged.spread:.3f})",
+            foreign if elsewhere else own,
         )
 
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.collect import labels_of, read_table, run_facts
 from bench.config import flat, full
+from bench.external import KIND, SHARED
 from bench.manifest import Manifest
-from bench.runtable import read_history
+from bench.runtable import read_history, said
 from bench.store import Progress, canonical_json
 from harmonize.errors import ConfigError, SetupError
 
@@ -72,7 +73,7 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     config = manifest.config(run)
     ended = (folder / ("DONE" if state == "done" else "FAILED")).stat().st_mtime
     began = ended - float(facts["env"].get("seconds", 0.0))
-    params = {key: ", ".join(value) if isinstance(value, list | tuple) else str(value) for key, value in flat(full(config)).items()}  # fmt: skip
+    params = {key: _text(value) for key, value in _configured(manifest, run).items()}
     params |= {"findings": ", ".join(config.findings), "title": str(run["titles"]["architecture"])}
     versions = {f"version.{name}": str(version) for name, version in facts["env"].get("versions", {}).items()}
     tags = {
@@ -87,9 +88,28 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     }
     metrics = [*_curves(manifest, run), *_cost(facts), *_scores(manifest, run), *_data(manifest, run)]
     finite = [(_NAME.sub("_", name), float(value), step) for name, value, step in metrics if math.isfinite(value)]
-    name = f"{run['titles']['architecture']} seed {config.seed}"
     milliseconds = (int(began * 1000), int(ended * 1000))
-    return Record(run["id"], name, state == "done", *milliseconds, params, {k: v for k, v in tags.items() if v}, finite)
+    return Record(
+        run["id"], said(run), state == "done", *milliseconds, params, {k: v for k, v in tags.items() if v}, finite
+    )
+
+
+def _configured(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the configuration: of a mean of runs what these share, of a model from elsewhere what its owner says of it."""
+    if run.get("kind") == KIND:
+        shared = {key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in SHARED}
+        return {
+            "home": shared.pop("train_on"),
+            **shared,
+            **{f"passport.{key}": value for key, value in run["passport"].items()},
+        }
+    of = [flat(full(manifest.config(each))) for each in manifest.runs if each["id"] in run.get("of", ())]
+    own = flat(full(manifest.config(run)))
+    return {key: value for key, value in own.items() if all(each[key] == value for each in of)}
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
@@ -194,10 +214,12 @@ def _client(uri: str) -> "MlflowClient":
     """Return a client of the tracking server or database at `uri`; it sends nothing to anybody else."""
     scheme, _, path = uri.partition("://")
     if scheme == "sqlite" and not Path(path.removeprefix("/")).parent.is_dir():
-        raise ConfigError("no folder for this database", uri, "make it, or name another: --to sqlite:///mlflow.db")
+        raise ConfigError(
+            "no folder for this database", shown(uri), "make it, or name another: --to sqlite:///mlflow.db"
+        )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
         fix = "name a database or a server: --to sqlite:///mlflow.db, --to http://localhost:5000"
-        raise ConfigError(f"{uri!r} is no place of MLflow", "--to", fix)
+        raise ConfigError(f"{shown(uri)!r} is no place of MLflow", "--to", fix)
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
@@ -217,16 +239,27 @@ def _client(uri: str) -> "MlflowClient":
         raise _unreachable(uri, error) from error
 
 
+def shown(uri: str) -> str:
+    """Return the address of a server or database without the user and password in it.
+
+    >>> shown("postgresql://me:secret@db/mlflow")
+    'postgresql://db/mlflow'
+    """
+    return re.sub(r"://[^/@]*@", "://", uri)
+
+
 def _unreachable(uri: str, error: Exception) -> ConfigError:
     said = str(error).strip().splitlines()
     return ConfigError(
-        f"cannot track: {said[0] if said else error}", uri, "is the server up, and the database MLflow's?"
+        f"cannot track: {said[0].replace(uri, shown(uri)) if said else type(error).__name__}",
+        shown(uri),
+        "is the server up, and the database MLflow's?",
     )
 
 
 def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str:
     """Return what was done, for programs."""
-    return json.dumps({"to": uri, "experiment": experiment, **done})
+    return json.dumps({"to": shown(uri), "experiment": experiment, **done})
 
 
-__all__ = ["METRICS", "Record", "as_json", "record", "records", "track"]
+__all__ = ["METRICS", "Record", "as_json", "record", "records", "shown", "track"]

@@ -215,6 +215,24 @@ def test_an_onnx_file_reads_nothing_outside_its_folder(write: Write, tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_weights_outside_are_found_in_sparse_constants_and_training_graphs(write: Write, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    away = onnx.TensorProto(dims=[1], data_type=onnx.TensorProto.FLOAT, data_location=onnx.TensorProto.EXTERNAL)
+    away.external_data.add(key="location", value="../secret")
+    for place in ("sparse", "training"):
+        graph(tmp_path)
+        model = onnx.load(tmp_path / "net.onnx")
+        if place == "sparse":
+            node = model.graph.node.add(op_type="Constant", output=["s"])
+            node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.values.CopyFrom(away)  # fmt: skip
+        else:
+            model.training_info.add().initialization.initializer.add().CopyFrom(away)
+        (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+        assert "outside of its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_onnx_file_may_have_its_weights_beside_it_and_they_count_in_its_hash(write: Write, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     graph(tmp_path, "w.bin")

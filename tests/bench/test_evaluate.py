@@ -20,7 +20,9 @@ from bench.plan import CohortRef
 from bench.predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.parts import Part
-from bench.store import Store
+from bench.store import Store, table_facts, write_table
+from bench.symptoms import symptoms
+from bench.tracking import record
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.findings import space
 from tests.conftest import Command
@@ -90,10 +92,33 @@ def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], her
     own = found.manifest.runs[0]["id"]
     assert "(trained elsewhere)" in here("compare", own, found.run_id, "--cohort", "mimic", cwd=folder).stdout
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
+    said = record(found.manifest, found.row)
+    assert said.name == "A model (trained elsewhere)"
+    assert said.params["passport.cohorts"] == "nih"
+    assert not {"train_on", "seed", "optimizer", "schedule.epochs"} & said.params.keys()  # nothing was trained here
     assert "trained elsewhere" in here("reproduce", found.run_id, cwd=folder, code=2).stderr
     assert "trained elsewhere" in here("card", found.run_id, cwd=folder, code=2).stderr
     checked = json.loads(here("check", "--store", "runs", "--quick", "--json", cwd=folder).stdout)
     assert not [each for each in checked if found.run_id in json.dumps(each) and each["level"] != "good"]
+
+
+def test_what_it_does_not_give_is_no_symptom(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:
+    folder, found = beside
+    shutil.copytree(folder, tmp_path / "copy", symlinks=True)
+    store = Store.open(tmp_path / "copy" / "runs", create=False)
+    path = store.run_dir(found.run_id) / "trained.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "unlearnt": ["Edema", "Pneumonia"]}))
+    for file in (store.run_dir(found.run_id) / "predictions").glob("*.parquet"):
+        write_table(file, pd.read_parquet(file).assign(Edema=np.float32(0), Pneumonia=np.float32(0)), table_facts(file))
+    said = here("check", found.run_id, "--quiet", "--json", cwd=tmp_path / "copy").stdout
+    assert not [each for each in json.loads(said) if "constant output" in each["what"]]
+    shuffled = next(file for file in (store.run_dir(found.run_id) / "predictions").glob("chexpert.parquet"))
+    frame = pd.read_parquet(shuffled)
+    frame.iloc[:, 1:] = np.random.default_rng(0).normal(size=(len(frame), len(FINDINGS))).astype(np.float32)
+    write_table(shuffled, frame, table_facts(shuffled))
+    (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at home" in each.what]
+    assert "model.yaml" in near.fix
+    assert "schedule" not in near.fix
 
 
 def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], here: Command, tmp_path: Path) -> None:

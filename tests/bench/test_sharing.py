@@ -88,6 +88,22 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch,
         tracking.track(found, "http://localhost:1", "x")
 
 
+def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_copy: Path, here: Command) -> None:
+    text = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text().replace("name: tiny", "name: mean")
+    (store_copy / "mean.yaml").write_text(f"{text}\ntta: [three_views]\nensembles: [{{name: both}}]\n")
+    here("run", "--grid", "mean.yaml", "--quiet", "--workers", "1", cwd=store_copy)
+    manifest = read_manifest(Store.open(store_copy / "runs"), "mean")
+    own, other, *_, mean = tracking.records(manifest, [run["id"] for run in (*manifest.runs, *manifest.derived)])
+    assert {own.params["seed"], other.params["seed"]} == {"0", "1"}
+    assert mean.name == "both (mean of 2 runs)"
+    assert "seed" not in mean.params
+    assert mean.params["optimizer"] == "adamw"
+    said = here("compare", mean.run_id, own.run_id, "--cohort", "nih", "--grid", "mean", cwd=store_copy).stdout
+    assert "both (mean of 2 runs)" in said
+    name = next(run["id"] for run in manifest.derived if run["kind"] == "tta")
+    assert "TTA, three views" in here("compare", name, own.run_id, "--cohort", "nih", cwd=store_copy).stdout
+
+
 def test_a_dry_run_lists_what_would_leave_and_nothing_else_may(finished: Path, here: Command) -> None:
     store = Store.open(finished / "runs", create=False)
     run_id = store.run_ids()[0]

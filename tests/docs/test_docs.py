@@ -81,6 +81,12 @@ def test_every_field_of_a_configuration_is_documented() -> None:
         assert f"`{name}`" in text, name
 
 
+def test_every_metric_is_documented_with_its_formula() -> None:
+    text = (ROOT / "docs" / "scores.md").read_text()
+    for name in Registry.read().sections["metrics"]:
+        assert re.search(rf"^\|[^|]*`{name}`[^|]*\| ?[^|]*\w", text, re.MULTILINE), name
+
+
 @pytest.mark.parametrize("section", ["losses", "uncertainty"])
 def test_every_loss_and_policy_is_documented(section: str) -> None:
     text = (ROOT / "docs" / "grids.md").read_text()
