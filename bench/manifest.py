@@ -1,5 +1,6 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -165,7 +166,7 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> None:
     """Write grids/<name>.json; models from elsewhere stay in it while they compare with what is planned now."""
     content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
-    if path.is_file():
+    with contextlib.suppress(StoreError):  # there is none, or it is cut off: then nothing says which they were
         before = plan.store.read_json("grids", path.name)
         if before.get("schema") == SCHEMA:
             content["derived"] += kept(plan.store, before, content)

@@ -79,7 +79,8 @@ def test_two_processes_train_the_run_that_one_trains_and_predict_every_image_onc
         mine, theirs = (Store(folder / "runs").run_dir(run_id) for folder in (two, one))
         assert json.loads((mine / "env.json").read_text())["devices"] == 2
         chosen = json.loads((mine / "run.json").read_text())["config"]["optimizer"]
-        near = 1 if chosen == "sgd" else 1e6  # uphill, rounding turns units on and off, and all that follows differs
+        # rounding: 1e-5 after these few steps on one processor, 1e-3 on another. SAM's steps uphill turn units on and off
+        near = 100 if chosen == "sgd" else 1e6
         weights, expected = load_file(mine / "model.safetensors"), load_file(theirs / "model.safetensors")
         for name, value in expected.items():
             torch.testing.assert_close(
@@ -87,7 +88,7 @@ def test_two_processes_train_the_run_that_one_trains_and_predict_every_image_onc
             )
         tables = [pd.read_parquet(folder / "history.parquet") for folder in (mine, theirs)]
         for column in ("train_loss", "val_loss"):
-            np.testing.assert_allclose(tables[0][column], tables[1][column], rtol=1e-5 if near == 1 else 2e-3)
+            np.testing.assert_allclose(tables[0][column], tables[1][column], rtol=1e-3 if near == 100 else 2e-2)
         for path in (theirs / "predictions").iterdir():
             found, wanted = pd.read_parquet(mine / "predictions" / path.name), pd.read_parquet(path)
             assert found["image_id"].tolist() == wanted["image_id"].tolist()
@@ -95,7 +96,7 @@ def test_two_processes_train_the_run_that_one_trains_and_predict_every_image_onc
         for path in (theirs / "features").iterdir():
             found_, wanted_ = np.load(mine / "features" / path.name), np.load(path)
             assert found_["patient_id"].tolist() == wanted_["patient_id"].tolist()
-            np.testing.assert_allclose(found_["feature"], wanted_["feature"], atol=1e-3 * near)
+            np.testing.assert_allclose(found_["feature"], wanted_["feature"], atol=1e-4 * near)
 
 
 @pytest.mark.grid
