@@ -114,7 +114,8 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
 
 
 def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Display) -> list[str]:
-    """Write the run's files and return remarks; of one that fails nothing is left, of an interrupted one what is whole."""
+    """Write the run's files and return remarks; of a new one that fails nothing is left, of others what is whole."""
+    before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
     try:
         with lease(folder) as mine:
@@ -131,7 +132,8 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     except BlockedError:
         raise
     except CxrError:
-        delete(plan.store, run.id)
+        if before == "absent":
+            delete(plan.store, run.id)
         raise
     return remarks
 
