@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.declaration import Declared, Input
+from bench.intact import file_sha256
 from bench.models import check_timm, timm_model
 from bench.onnxfile import OnnxNetwork
 from bench.predict import weights_sha256
@@ -136,8 +137,7 @@ def sha256_of(declared: Declared, network: Elsewhere | None = None) -> str:
     for name, path in sorted(declared.files.items()):
         digest.update(name.encode() + b"\0")
         for part in [path, *(OnnxNetwork.beside(path) if declared.kind == "onnx" else [])]:
-            with part.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(bytes.fromhex(file_sha256(part)))
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
-"""Whether a file of the store is whole or was cut off."""
+"""Whether a file is whole or was cut off, and the hash of what is in it."""
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -33,3 +34,9 @@ def flaw(path: Path, *, read: bool = False) -> str:
         said = (str(error) or type(error).__name__).splitlines()[0][:120]
         return f"is damaged: {said}" if path.is_file() else "is missing"
     return "" if path.is_file() else "is missing"
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hex digits, read piece by piece. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

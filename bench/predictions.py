@@ -3,7 +3,6 @@
 Legend: N images, K findings.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from bench.config import RunConfig
 from bench.declaration import Declared
+from bench.intact import file_sha256
 from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split
 from bench.store import Store
 from harmonize.errors import ConfigError, DatasetError
@@ -56,7 +56,7 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
         wanted = _wanted(ref, config, store)
         chosen = _images(frame, wanted, ref, str(path), remarks)
         found[ref.name] = _logits(chosen, names or [], declared, config, str(path))
-    digests = {ref.name: hashlib.sha256(declared.files[ref.name].read_bytes()).hexdigest() for ref in refs}
+    digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in refs}
     return Predictions(declared, found, digests, tuple(remarks))
 
 

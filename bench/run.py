@@ -1,6 +1,5 @@
 """A run: one configuration with everything that decides its weights, and the id that follows from it."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import NAMED, RunConfig, differing, from_dict
+from bench.intact import file_sha256
 from bench.registry import Entry, Registry
 from bench.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -119,5 +119,5 @@ def read_run(store: Store, run_id: str) -> Run:
 
 @cache
 def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the hash of starting weights, read once for all runs that begin with them."""
+    return file_sha256(file)

@@ -15,6 +15,7 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
+from bench.intact import file_sha256
 from bench.store import canonical_json
 from harmonize.errors import StoreError
 
@@ -36,7 +37,7 @@ def refused(what: str, where: str, fix: str = _FIX) -> StoreError:
 def pack(folder: Path, path: Path) -> str:
     """Write the files below `folder` as a bundle and return its id: the SHA-256 of the list of their checksums."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    listed = {name: _sha256(folder / name) for name in names if name != CHECKSUMS}
+    listed = {name: file_sha256(folder / name) for name in names if name != CHECKSUMS}
     content = canonical_json({"members": listed, "schema": 1})
     (folder / CHECKSUMS).write_bytes(content)
     _write(folder, path)
@@ -66,14 +67,14 @@ def unpack(path: Path, folder: Path) -> str:
     if odd := sorted(there ^ set(listed)):
         raise refused(f"{odd[0]!r} is {'not listed' if odd[0] in there else 'listed and absent'}", where)
     for name in sorted(there):
-        if _sha256(folder / name) != listed[name]:
+        if file_sha256(folder / name) != listed[name]:
             raise refused(f"the checksum of {name} is wrong", where)
     with tempfile.TemporaryDirectory() as again:
         copy = Path(again) / "copy"
         _write(folder, copy)
         if not cmp(path, copy, shallow=False):
             raise refused("the file has bytes that belong to no member", where)
-    return _sha256(folder / CHECKSUMS)
+    return file_sha256(folder / CHECKSUMS)
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
@@ -129,8 +130,3 @@ def _write(folder: Path, path: Path) -> None:
             info.file_size = (folder / name).stat().st_size
             with (folder / name).open("rb") as source, archive.open(info, "w") as out:
                 shutil.copyfileobj(source, out, 2**20)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -45,21 +45,7 @@ def varying(run_id: str, name: str = "view", alone: float = 0.8, gain: float = 0
         ("chexpert", "test", name, "", "Edema", "pooled_less_stratified", gain, gain - 0.02, gain + 0.02, 0.0, 200),
     ]
     rows = [("", *row) for row in cohort] + [(run_id, *row) for row in run]
-    columns = [
-        "run_id",
-        "dataset",
-        "split",
-        "nuisance",
-        "level",
-        "finding",
-        "metric",
-        "value",
-        "low",
-        "high",
-        "chance",
-        "n",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=SCHEMAS["nuisances"])
 
 
 def filled(**frames: pd.DataFrame) -> Tables:
