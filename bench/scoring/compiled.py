@@ -30,7 +30,7 @@ def compiled(function: Function) -> Function:
     """Return the compiled function; it lets go of the interpreter lock, so threads run it side by side.
 
     The machine code is kept beside the source or, in a read-only installation, in the user's cache folder.
-    Where neither can be written it is compiled anew in each process (about two seconds).
+    Where neither can be written it is compiled anew in each process (a quarter of a minute for all of them).
     """
     try:
         return cast("Function", numba.njit(cache=True, nogil=True, error_model="numpy")(function))

@@ -4,11 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
+from bench.scoring.lanes import HALF, at_least, fused, got_half, inverse, put, real, take, take_half, whole
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
 from bench.scoring.resamples import LANES
 
 Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
+MOST_OF_BYTE = 255
 
 
 @compiled
@@ -26,83 +28,67 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
     """Fill both metrics [LANES] from images sorted by falling score; weight [num_patients, LANES] is one tile, at most `most`.
 
     AUROC = 1 - discordant pairs / all pairs (a tie is half a pair); AUPRC = sum of precision x added recall.
-    AUPRC, whose divisions cost more than all the rest, only `precisely`. Pairs are added up in 32 bits while these hold them.
+    AUPRC, whose divisions cost more than all the rest, only `precisely`. Negatives that follow each other are added up in
+    bytes, pairs in 32 bits, while these hold them.
     reached [Q, 2, LANES]: negatives and positives among the first cut [Q] images; cuts rise and part no tie.
     """
-    positives, negatives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    tied_positives, tied_negatives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    pending, room, num_negatives = np.zeros(LANES, np.int32), MOST_PAIRS, 0  # discordant pairs, how many more fit
-    discordant, gained = np.zeros(LANES), np.zeros(LANES)
+    positives, negatives, tied_positives, tied_negatives = whole(0), whole(0), whole(0), whole(0)
+    pending, room, num_negatives = whole(0), MOST_PAIRS, 0  # discordant pairs, how many more fit
+    discordant, gained = real(0.0), real(0.0)
+    at_once = MOST_OF_BYTE // max(most, 1)
     in_tie = False
-    start = 0
+    i = 0
     for q in range(cut.shape[0] + 1):
         stop = cut[q] if q < cut.shape[0] else patient.shape[0]
-        i = start
         while i < stop:
             if not in_tie and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: by far the most common
-                end = i + 1
-                while end < stop and kind[end] == LAST_OF_TIE:
-                    end += 1
-                num_negatives += end - i
-                while i + 4 <= end:
-                    p0, p1, p2, p3 = patient[i], patient[i + 1], patient[i + 2], patient[i + 3]
-                    for j in range(LANES):
-                        first = np.int32(weight[p0, j]) + np.int32(weight[p1, j])
-                        negatives[j] += first + np.int32(weight[p2, j]) + np.int32(weight[p3, j])
-                    i += 4
-                while i < end:
-                    p0 = patient[i]
-                    for j in range(LANES):
-                        negatives[j] += np.int32(weight[p0, j])
+                some, end = take(weight, patient[i]), min(stop, i + at_once)
+                num_negatives -= i
+                i += 1
+                while i < end and kind[i] == LAST_OF_TIE:
+                    some = some + take(weight, patient[i])
                     i += 1
+                num_negatives += i
+                negatives = negatives + whole(some)
                 continue
-            p0 = patient[i]
+            new = whole(take(weight, patient[i]))
             if not in_tie and kind[i] == LAST_OF_TIE | POSITIVE:
                 pairs = most * most * num_negatives
                 if pairs > room:
-                    for j in range(LANES):
-                        discordant[j] += pending[j]
-                        pending[j] = 0
-                    room = MOST_PAIRS
+                    discordant, pending, room = discordant + real(pending), whole(0), MOST_PAIRS
                 room -= pairs
-                for j in range(LANES):
-                    new = np.int32(weight[p0, j])
-                    pending[j] += np.int32(new * negatives[j])  # 31 bits hold 255 x 8 million images
-                    positives[j] += new
+                pending = pending + new * negatives  # 31 bits hold 255 x 8 million images
+                positives = positives + new
                 if precisely:
-                    for j in range(LANES):
-                        called = max(np.int32(positives[j] + negatives[j]), np.int32(1))
-                        gained[j] += np.float64(np.int32(np.int32(weight[p0, j]) * positives[j])) / np.float64(called)
+                    called = inverse(at_least(positives + negatives, 1))
+                    gained = fused(real(new * positives), called, gained)
             else:
                 if kind[i] & POSITIVE:
-                    for j in range(LANES):
-                        tied_positives[j] += np.int32(weight[p0, j])
+                    tied_positives = tied_positives + new
                 else:
                     num_negatives += 1
-                    for j in range(LANES):
-                        tied_negatives[j] += np.int32(weight[p0, j])
+                    tied_negatives = tied_negatives + new
                 in_tie = kind[i] & LAST_OF_TIE == 0
                 if not in_tie:
-                    for j in range(LANES):
-                        of_tie = np.float64(tied_positives[j])
-                        discordant[j] += of_tie * (negatives[j] + 0.5 * tied_negatives[j])
-                        positives[j] += tied_positives[j]
-                        negatives[j] += tied_negatives[j]
-                        gained[j] += (
-                            of_tie * np.float64(positives[j]) / max(np.float64(positives[j] + negatives[j]), 1.0)
-                        )
-                        tied_positives[j] = 0
-                        tied_negatives[j] = 0
+                    of_tie = real(tied_positives)
+                    discordant = fused(of_tie, fused(real(tied_negatives), 0.5, real(negatives)), discordant)
+                    positives, negatives = positives + tied_positives, negatives + tied_negatives
+                    called = inverse(at_least(positives + negatives, 1))
+                    gained = fused(of_tie * real(positives), called, gained)
+                    tied_positives, tied_negatives = whole(0), whole(0)
             i += 1
-        start = stop
         if q < cut.shape[0]:
-            for j in range(LANES):
-                reached[q, 0, j] = negatives[j]
-                reached[q, 1, j] = positives[j]
+            put(real(negatives), reached[q, 0], 0)
+            put(real(positives), reached[q, 1], 0)
+    put(discordant + real(pending), auroc, 0)
+    put(gained, auprc, 0)
+    pair = np.empty((2, LANES))
+    put(real(negatives), pair[0], 0)
+    put(real(positives), pair[1], 0)
     for j in range(LANES):
-        every = np.float64(positives[j]) * np.float64(negatives[j])
-        auroc[j] = (every - (discordant[j] + pending[j])) / every if every > 0 else np.nan
-        auprc[j] = gained[j] / positives[j] if every > 0 else np.nan
+        every = pair[0, j] * pair[1, j]
+        auroc[j] = (every - auroc[j]) / every if every > 0 else np.nan
+        auprc[j] = auprc[j] / pair[1, j] if every > 0 else np.nan
 
 
 @compiled
@@ -172,58 +158,37 @@ def sum_runs(
 ) -> None:
     """Add weight x value [n, 4] over the images of each run, start[s] to start[s + 1], and the weights: out [S, 5, LANES].
 
-    Four values and four images are written out, so that each weight is widened once and stays in a register.
+    Four values at a time, so that each weight is widened once; half of the lanes, so that all sums stay in registers.
     """
     for s in range(start.shape[0] - 1):
-        i, stop = start[s], start[s + 1]
-        while i + 4 <= stop:
-            p0, p1, p2, p3 = patient[i], patient[i + 1], patient[i + 2], patient[i + 3]
-            a0, a1, a2, a3 = value[i, 0], value[i + 1, 0], value[i + 2, 0], value[i + 3, 0]
-            b0, b1, b2, b3 = value[i, 1], value[i + 1, 1], value[i + 2, 1], value[i + 3, 1]
-            c0, c1, c2, c3 = value[i, 2], value[i + 1, 2], value[i + 2, 2], value[i + 3, 2]
-            d0, d1, d2, d3 = value[i, 3], value[i + 1, 3], value[i + 2, 3], value[i + 3, 3]
-            for j in range(LANES):
-                w0, w1 = np.float64(weight[p0, j]), np.float64(weight[p1, j])
-                w2, w3 = np.float64(weight[p2, j]), np.float64(weight[p3, j])
-                out[s, 0, j] += (w0 * a0 + w1 * a1) + (w2 * a2 + w3 * a3)
-                out[s, 1, j] += (w0 * b0 + w1 * b1) + (w2 * b2 + w3 * b3)
-                out[s, 2, j] += (w0 * c0 + w1 * c1) + (w2 * c2 + w3 * c3)
-                out[s, 3, j] += (w0 * d0 + w1 * d1) + (w2 * d2 + w3 * d3)
-                out[s, 4, j] += (w0 + w1) + (w2 + w3)
-            i += 4
-        while i < stop:
-            p0 = patient[i]
-            for v in range(4):
-                x = value[i, v]
-                for j in range(LANES):
-                    out[s, v, j] += weight[p0, j] * x
-            for j in range(LANES):
-                out[s, 4, j] += weight[p0, j]
-            i += 1
+        for first in (0, HALF):
+            a, b = got_half(out[s, 0], first), got_half(out[s, 1], first)
+            c, d = got_half(out[s, 2], first), got_half(out[s, 3], first)
+            every = got_half(out[s, 4], first)
+            for i in range(start[s], start[s + 1]):
+                w = real(take_half(weight, patient[i], first))
+                a = fused(w, value[i, 0], a)
+                b = fused(w, value[i, 1], b)
+                c = fused(w, value[i, 2], c)
+                d = fused(w, value[i, 3], d)
+                every = every + w
+            put(a, out[s, 0], first)
+            put(b, out[s, 1], first)
+            put(c, out[s, 2], first)
+            put(d, out[s, 3], first)
+            put(every, out[s, 4], first)
 
 
 @compiled
 def sum_runs_of_one(
     patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: NDArray[np.uint8], out: Array
 ) -> None:
-    """Add weight x value [n] over the images of each run: out [S, LANES]."""
+    """Fill weight x value [n], added up over the images of each run: out [S, LANES]."""
     for s in range(start.shape[0] - 1):
-        i, stop = start[s], start[s + 1]
-        while i + 8 <= stop:
-            p0, p1, p2, p3 = patient[i], patient[i + 1], patient[i + 2], patient[i + 3]
-            p4, p5, p6, p7 = patient[i + 4], patient[i + 5], patient[i + 6], patient[i + 7]
-            x0, x1, x2, x3 = value[i], value[i + 1], value[i + 2], value[i + 3]
-            x4, x5, x6, x7 = value[i + 4], value[i + 5], value[i + 6], value[i + 7]
-            for j in range(LANES):
-                first = (weight[p0, j] * x0 + weight[p1, j] * x1) + (weight[p2, j] * x2 + weight[p3, j] * x3)
-                second = (weight[p4, j] * x4 + weight[p5, j] * x5) + (weight[p6, j] * x6 + weight[p7, j] * x7)
-                out[s, j] += first + second
-            i += 8
-        while i < stop:
-            p0, x0 = patient[i], value[i]
-            for j in range(LANES):
-                out[s, j] += weight[p0, j] * x0
-            i += 1
+        total = real(0.0)
+        for i in range(start[s], start[s + 1]):
+            total = fused(real(take(weight, patient[i])), value[i], total)
+        put(total, out[s], 0)
 
 
 @compiled

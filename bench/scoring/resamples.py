@@ -51,8 +51,10 @@ class Resamples:
 
     @classmethod
     def plain(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
-        """Return one replicate in which each patient comes once, in a tile of one lane: the sample itself."""
-        return cls(patient, np.ones((1, num_patients, 1), np.uint8), 1, 0)
+        """Return one replicate in which each patient comes once: the sample itself."""
+        weight = np.zeros((1, num_patients, LANES), np.uint8)
+        weight[0, :, 0] = 1
+        return cls(patient, weight, 1, 0)
 
     def tile(self, at: int) -> NDArray[np.uint8]:
         """Return LANES replicates [num_patients, LANES], read through once so that they lie in the processor's cache.

@@ -3,7 +3,6 @@
 Shapes: n images that take part, G groups, B replicates, C bins.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,112 +10,106 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
+from bench.scoring.lanes import HALF, at_least, fused, got_half, inverse, put, real, take_half
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
 from bench.scoring.resamples import LANES, Resamples
 
 Array = NDArray[np.float64]
-TINY = 1e-300  # below any sum of weights: a precision of nothing is 0
+TINY = 1e-12  # below any sum of weights: a precision of nothing is 0
 
 
-def _walker(lanes: int) -> Callable[..., None]:  # noqa: C901 - of what it returns
-    """Return a pass over images that fills so many replicates side by side."""
+@compiled
+def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the order
+    patient: NDArray[np.int32],
+    kind: NDArray[np.uint8],
+    group: NDArray[np.int32],
+    place: NDArray[np.int64],
+    excess: Array,
+    factor: Array,
+    ratio: Array,
+    weight: NDArray[np.uint8],
+    num_lanes: int,
+    area: Array,
+    precision: Array,
+    binned: Array,
+) -> None:
+    """Fill what one tile tells of images sorted by falling score, which weigh weight[patient] x factor[group].
 
-    @compiled
-    def walk(  # noqa: C901 - one pass over the images: splitting it would read their weights twice
-        patient: NDArray[np.int32],
-        kind: NDArray[np.uint8],
-        group: NDArray[np.int32],
-        place: NDArray[np.int64],
-        excess: Array,
-        factor: Array,
-        ratio: Array,
-        weight: NDArray[np.uint8],
-        area: Array,
-        precision: Array,
-        binned: Array,
-    ) -> None:
-        """Fill what one tile tells of images sorted by falling score, which weigh weight[patient] x factor[group].
-
-        area [lanes]; precision [2, lanes], of these weights, then where a negative counts `ratio` [lanes] times a positive.
-        binned [C, 3, lanes]: sum of weight x excess over the images of each bin: negatives, positives, and with the factor, all.
-        """
-        # 0 positives, 1 negatives, 2 positives of a tie: as they are, then as the factor has them (3 its negatives)
-        plain, alike = np.zeros((3, lanes), np.int32), np.zeros((4, lanes))
-        sums = np.zeros((3, lanes))  # discordant, precision gained as the factor has it, and by label
+    area [LANES]; precision [2, LANES], of these weights, then where a negative counts `ratio` [LANES] times a positive.
+    Lanes beyond the first `num_lanes` tell nothing.
+    binned [C, 3, LANES]: sum of weight x excess over the images of each bin: negatives, positives, and with the factor, all.
+    """
+    num = patient.shape[0]
+    nothing, counted, tied = np.zeros(LANES), np.zeros((4, LANES)), np.zeros((3, LANES))
+    for first in range(0, num_lanes, HALF):
+        zero, times = got_half(nothing, first), got_half(ratio, first)
+        ones, zeros, positives, negatives = zero, zero, zero, zero  # as they are, and as the factor has them
+        discordant, gained, gained_by_label = zero, zero, zero
         in_tie = False
-        i, num = 0, patient.shape[0]
+        i = 0
         while i < num:
-            b, alone = place[i], not in_tie and kind[i] == LAST_OF_TIE  # a negative alone at its score
-            others = kind[i + 1] & kind[i + 2] & kind[i + 3] if alone and i + 4 <= num else POSITIVE
-            ones = kind[i + 1] | kind[i + 2] | kind[i + 3] if others == LAST_OF_TIE else POSITIVE
-            if ones == LAST_OF_TIE and place[i + 3] == b:  # four of them in one bin: by far the most common
-                p0, p1, p2, p3 = patient[i], patient[i + 1], patient[i + 2], patient[i + 3]
-                g0, g1, g2, g3 = group[i], group[i + 1], group[i + 2], group[i + 3]
-                x0, x1, x2, x3 = excess[i], excess[i + 1], excess[i + 2], excess[i + 3]
-                for j in range(lanes):
-                    plain[1, j] += (
-                        np.int32(weight[p0, j])
-                        + np.int32(weight[p1, j])
-                        + np.int32(weight[p2, j])
-                        + np.int32(weight[p3, j])
-                    )
-                for j in range(lanes):
-                    w0, w1, w2, w3 = weight[p0, j], weight[p1, j], weight[p2, j], weight[p3, j]
-                    a0, a1, a2, a3 = w0 * factor[g0, j], w1 * factor[g1, j], w2 * factor[g2, j], w3 * factor[g3, j]
-                    alike[1, j] += (a0 + a1) + (a2 + a3)
-                    binned[b, 2, j] += (a0 * x0 + a1 * x1) + (a2 * x2 + a3 * x3)
-                    binned[b, 0, j] += (w0 * x0 + w1 * x1) + (w2 * x2 + w3 * x3)
-                i += 4
-                continue
-            p0, g0, x0 = patient[i], group[i], excess[i]
-            positive = kind[i] & POSITIVE
-            for j in range(lanes):
-                w0 = weight[p0, j]
-                binned[b, 2, j] += w0 * factor[g0, j] * x0
-                binned[b, positive, j] += w0 * x0
-            if positive:
-                for j in range(lanes):
-                    plain[2, j] += np.int32(weight[p0, j])
-                    alike[2, j] += weight[p0, j] * factor[g0, j]
-            elif alone:
-                for j in range(lanes):
-                    plain[1, j] += np.int32(weight[p0, j])
-                    alike[1, j] += weight[p0, j] * factor[g0, j]
-            else:
-                for j in range(lanes):
-                    plain[1, j] += np.int32(weight[p0, j])
-                    alike[3, j] += weight[p0, j] * factor[g0, j]
-            in_tie = kind[i] & LAST_OF_TIE == 0
-            if not (in_tie or alone):
-                for j in range(lanes):
-                    new, one = alike[2, j], plain[2, j]
-                    sums[0, j] += new * (alike[1, j] + 0.5 * alike[3, j])
-                    alike[0, j] += new
-                    alike[1, j] += alike[3, j]
-                    plain[0, j] += one
-                    sums[1, j] += new * alike[0, j] / max(alike[0, j] + alike[1, j], TINY)
-                    sums[2, j] += np.float64(one) * plain[0, j] / max(plain[0, j] + plain[1, j] * ratio[j], TINY)
-                    alike[2, j] = 0.0
-                    alike[3, j] = 0.0
-                    plain[2, j] = 0
-            i += 1
-        for j in range(lanes):
-            pairs = alike[0, j] * alike[1, j]
-            area[j] = 1.0 - sums[0, j] / pairs if pairs > 0 else np.nan
-            precision[0, j] = sums[1, j] / alike[0, j] if pairs > 0 else np.nan
-            fine = plain[0, j] > 0 and plain[1, j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
-            precision[1, j] = sums[2, j] / plain[0, j] if fine else np.nan
-
-    return walk
-
-
-_walks = {lanes: _walker(lanes) for lanes in (1, LANES)}
+            b = place[i]
+            of_zeros, of_ones = got_half(binned[b, 0], first), got_half(binned[b, 1], first)
+            of_all = got_half(binned[b, 2], first)
+            while i < num and place[i] == b:
+                if not in_tie:
+                    while i < num and place[i] == b and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: most
+                        w, x = real(take_half(weight, patient[i], first)), excess[i]
+                        new = w * got_half(factor[group[i]], first)
+                        of_all, of_zeros = fused(new, x, of_all), fused(w, x, of_zeros)
+                        zeros, negatives = zeros + w, negatives + new
+                        i += 1
+                    if i == num or place[i] != b:
+                        break
+                w, x = real(take_half(weight, patient[i], first)), excess[i]
+                new = w * got_half(factor[group[i]], first)
+                of_all = fused(new, x, of_all)
+                of_tied_negatives = zero
+                if kind[i] & POSITIVE:
+                    of_ones = fused(w, x, of_ones)
+                else:
+                    of_zeros, zeros = fused(w, x, of_zeros), zeros + w
+                    w, new, of_tied_negatives = zero, zero, new
+                if (
+                    in_tie or kind[i] & LAST_OF_TIE == 0
+                ):  # what came of this tie before; rare, so it need not be in registers
+                    w, new = w + got_half(tied[0], first), new + got_half(tied[1], first)
+                    of_tied_negatives = of_tied_negatives + got_half(tied[2], first)
+                    in_tie = kind[i] & LAST_OF_TIE == 0
+                    put(w if in_tie else zero, tied[0], first)
+                    put(new if in_tie else zero, tied[1], first)
+                    put(of_tied_negatives if in_tie else zero, tied[2], first)
+                if not in_tie:
+                    discordant = fused(new, fused(of_tied_negatives, 0.5, negatives), discordant)
+                    ones, positives, negatives = ones + w, positives + new, negatives + of_tied_negatives
+                    called = at_least(positives + negatives, TINY)
+                    called_by_label = at_least(fused(zeros, times, ones), TINY)
+                    both = inverse(called * called_by_label)
+                    gained = fused(new * positives, called_by_label * both, gained)
+                    gained_by_label = fused(w * ones, called * both, gained_by_label)
+                i += 1
+            put(of_zeros, binned[b, 0], first)
+            put(of_ones, binned[b, 1], first)
+            put(of_all, binned[b, 2], first)
+        put(discordant, area, first)
+        put(gained, precision[0], first)
+        put(gained_by_label, precision[1], first)
+        put(positives, counted[0], first)
+        put(negatives, counted[1], first)
+        put(ones, counted[2], first)
+        put(zeros, counted[3], first)
+    for j in range(LANES):
+        pairs = counted[0, j] * counted[1, j]
+        area[j] = 1.0 - area[j] / pairs if pairs > 0 else np.nan
+        precision[0, j] = precision[0, j] / counted[0, j] if pairs > 0 else np.nan
+        fine = counted[2, j] > 0 and counted[3, j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
+        precision[1, j] = precision[1, j] / counted[2, j] if fine else np.nan
 
 
 class Factors(NamedTuple):
-    """How much the images of a group count in each replicate, tile by tile; 0 beyond the last. One replicate is a tile of one lane.
+    """How much the images of a group count in each replicate, tile by tile; 0 beyond the last.
 
-    of_label [T, 2, lanes]: negatives and positives; of_group [T, G, lanes].
+    of_label [T, 2, LANES]: negatives and positives; of_group [T, G, LANES].
     """
 
     of_label: Array
@@ -130,8 +123,6 @@ class Factors(NamedTuple):
 
 def _tiled(factor_GB: Array) -> Array:
     num = factor_GB.shape[1]
-    if num == 1:
-        return factor_GB[None].copy()
     padded = np.zeros((len(factor_GB), -(-num // LANES) * LANES))
     padded[:, :num] = factor_GB
     return np.ascontiguousarray(padded.reshape(len(factor_GB), -1, LANES).transpose(1, 0, 2))
@@ -161,17 +152,22 @@ class Ranked:
 
     def reweighted(self, resamples: Resamples, factors: Factors, bins: int) -> Reweighted:
         """Return the metrics of each replicate."""
-        (num_tiles, _, lanes), column = resamples.weight.shape, self.column
-        area, precision = np.full((num_tiles, lanes), np.nan), np.full((2, num_tiles, lanes), np.nan)
-        errors = np.zeros((2, num_tiles, lanes))
+        num_tiles, column = len(resamples.weight), self.column
+        area, precision = np.full((num_tiles, LANES), np.nan), np.full((2, num_tiles, LANES), np.nan)
+        errors = np.zeros((2, num_tiles, LANES))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
-        signed = np.zeros((num_tiles, bins, 2, lanes))
+        signed = np.zeros((num_tiles, bins, 2, LANES))
         for tile in range(num_tiles):
-            binned = np.zeros((bins, 3, lanes))
+            binned = np.zeros((bins, 3, LANES))
             images = (column.patient, column.kind, self.group, self.place, self.excess)
-            of_tile = (factors.of_group[tile], ratio[tile], resamples.tile(tile))
-            _walks[lanes](*images, *of_tile, area[tile], precision[:, tile], binned)
+            of_tile = (
+                factors.of_group[tile],
+                ratio[tile],
+                resamples.tile(tile),
+                min(LANES, resamples.num - tile * LANES),
+            )
+            _walk(*images, *of_tile, area[tile], precision[:, tile], binned)
             errors[0, tile], signed[tile] = np.abs(binned[:, 2]).sum(0), binned[:, :2]
         with np.errstate(invalid="ignore"):  # a replicate without a class has no factor
             errors[1] = np.abs((signed * factors.of_label[:, None]).sum(2)).sum(1)
