@@ -93,16 +93,38 @@ def walk(
     return found.walked(resamples.num)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupWalk:
+    """A walk over each group of a column, filled tile by tile in any order."""
+
+    parted: Parted
+    auroc: Array  # [T, G, LANES]
+    counted: Array  # [T, G, 2, 2, LANES]
+
+    @classmethod
+    def over(cls, parted: Parted, num_tiles: int) -> Self:
+        """Return a walk that has not begun."""
+        shape = (num_tiles, len(parted.first))
+        return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+
+    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
+        """Walk over one tile, in which no patient comes more often than `most`."""
+        walk_parted(*self.parted, weight, most, self.auroc[tile], self.counted[tile])
+
+    def walked(self, num: int) -> tuple[Array, Array]:
+        """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
+        num_tiles, num_groups, lanes = self.auroc.shape
+        areas = self.auroc.transpose(1, 0, 2).reshape(num_groups, num_tiles * lanes)
+        counts = self.counted.transpose(1, 2, 3, 0, 4).reshape(num_groups, 2, 2, num_tiles * lanes)
+        return areas[:, :num], counts[..., :num]
+
+
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
-    """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
-    num_tiles, num_groups = resamples.weight.shape[0], len(parted.first)
-    auroc = np.full((num_tiles, num_groups, LANES), np.nan)
-    counted = np.zeros((num_tiles, num_groups, 2, 2, LANES))
-    for tile in range(num_tiles):
-        walk_parted(*parted, *resamples.tile_with_most(tile), auroc[tile], counted[tile])
-    areas = auroc.transpose(1, 0, 2).reshape(num_groups, num_tiles * LANES)
-    counts = counted.transpose(1, 2, 3, 0, 4).reshape(num_groups, 2, 2, num_tiles * LANES)
-    return areas[:, : resamples.num], counts[..., : resamples.num]
+    """Return what walks over each group tell, over all tiles, as `GroupWalk.walked`."""
+    found = GroupWalk.over(parted, len(resamples.weight))
+    for tile in range(len(resamples.weight)):
+        found.fill(tile, *resamples.tile_with_most(tile))
+    return found.walked(resamples.num)
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:

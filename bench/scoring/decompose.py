@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring import bootstrap
-from bench.scoring.casemix import Totals, mix_of
+from bench.scoring.casemix import Mix, Totals, mix_of
 from bench.scoring.gap import AWAY, MACRO, Gap
 from bench.scoring.intervals import percentile
 from bench.scoring.measure import AS_GIVEN, AUROC, Key, Measured
@@ -29,7 +29,7 @@ from bench.scoring.pieces import PARTS, Piece, Pieces, mean, remainder, unknown
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.rows import Row
-from bench.scoring.weighted import Ranked
+from bench.scoring.weighted import Ranked, WeightedWalk
 
 Array = NDArray[np.float64]
 Readings = dict[
@@ -97,8 +97,22 @@ def of_hospital(
     both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
     labels = _labels(home, experts, other, settings, read_at_home, num_threads)
 
-    def work(k: int) -> dict[str, Pieces]:
-        found = _reweighted(home, other, k, settings, at_home)
+    plain = Resamples.plain(other.resamples.patient, other.resamples.num_patients)
+    walks: dict[int, tuple[Mix, WeightedWalk]] = {}
+    done: dict[int, dict[str, Pieces]] = {}
+
+    def begin(i: int) -> None:
+        walks[i] = _mixed(home, other, both[i], settings, at_home)
+
+    def go(tile: int) -> None:
+        """Take a tile for all findings, while it lies in the processor's cache."""
+        weight = other.resamples.tile(tile)
+        for _, walk in walks.values():
+            walk.fill(tile, weight)
+
+    def end(i: int) -> None:
+        k, found = both[i], _reweighted(other, both[i], plain, *walks[i], settings.bins)
+        done[k] = found
         for name, key in METRICS.items():
             replicates = home.replicates[key][k] - other.replicates[key][k]
             pieces = found[name]
@@ -106,23 +120,27 @@ def of_hospital(
             why = "no other reading of its labels" if name == "auroc" else "measured for AUROC only"
             pieces["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
             pieces["remainder"] = remainder(pieces)
-        return found
 
-    done: dict[int, dict[str, Pieces]] = {}
-    bootstrap.each(lambda i: done.update({both[i]: work(both[i])}), len(both), num_threads)
+    for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
+        bootstrap.each(work, num, num_threads)
     return {name: {k: done[k][name] for k in both} for name in METRICS}
 
 
-def _reweighted(home: Measured, other: Measured, k: int, settings: Settings, at_home: Totals) -> dict[str, Pieces]:
-    """Return prevalence and case mix of one finding, by metric; at_home keeps what is counted at home."""
+def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home: Totals) -> tuple[Mix, WeightedWalk]:
+    """Return how the images of a finding are to count, and a walk over them that has not begun; at_home keeps what is counted at home."""
     mix = mix_of(home, other, k, settings.min_count, at_home)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     label = column.positive.astype(np.int8)
     ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob)
-    plain = Resamples.plain(other.resamples.patient, other.resamples.num_patients)
-    sample = ranked.reweighted(plain, mix.sample, settings.bins)
-    drawn = ranked.reweighted(other.resamples, mix.drawn, settings.bins)
+    return mix, WeightedWalk.over(ranked, mix.drawn, settings.bins, other.resamples.num)
+
+
+def _reweighted(
+    other: Measured, k: int, plain: Resamples, mix: Mix, walk: WeightedWalk, bins: int
+) -> dict[str, Pieces]:
+    """Return prevalence and case mix of one finding, by metric; `plain` is the sample itself."""
+    sample, drawn = walk.ranked.reweighted(plain, mix.sample, bins), walk.walked()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
     alike = {
         "auroc": as_is["auroc"],  # blind to it

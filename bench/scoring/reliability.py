@@ -30,7 +30,8 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     """
     num_patients = int(patient.max()) + 1 if len(patient) else 0
     own = _Tally.empty(bins, num_patients)
-    _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), patient, *own)
+    every = np.zeros_like(own.seen)
+    _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), patient, *own, every)
     [points] = _points(own.sums[None])
     return points
 
@@ -75,8 +76,9 @@ def _add(
     patient: NDArray[np.int32],
     sums: Array,
     seen: NDArray[np.int32],
+    every: NDArray[np.int32],
 ) -> None:
-    """Add images [n] to a tally."""
+    """Add images [n] to a tally, and what is seen of each patient to `every`, too."""
     for i in range(where.shape[0]):
         g, p, y = where[i], patient[i], 1 if positive[i] else 0
         num, ones = seen[g, p, 0], seen[g, p, 1]
@@ -89,6 +91,8 @@ def _add(
         sums[6, g] += y * (2 * ones + 1)
         seen[g, p, 0] += 1
         seen[g, p, 1] += y
+        every[g, p, 0] += 1
+        every[g, p, 1] += y
 
 
 @compiled
@@ -114,9 +118,8 @@ def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) ->
             each = judged[calibrator]
             if len(each.prob) and each.known:
                 own.sums[:], own.seen[:] = 0, 0
-                _add(each.place, column.positive, each.prob, column.patient, *own)
+                _add(each.place, column.positive, each.prob, column.patient, *own, pooled)
                 sums[c, k] = own.sums
-                pooled += own.seen
         sums[c, 0, :3] = sums[c, 1:, :3].sum(0)
         _square(pooled, sums[c, 0])
     curves = iter(_points(sums.reshape(-1, 7, bins)))

@@ -162,21 +162,32 @@ def _findings(
     drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((4, *shape), np.int64)
     counts = measured.counts
+    walks: dict[int, bootstrap.GroupWalk] = {}
 
-    def work(c: int) -> None:
-        """Walk over each group of a finding, in the order that the whole part has."""
+    def begin(c: int) -> None:
+        """Part the images of a finding, in the order that the whole part has."""
+        k, at = kept[c], threshold[kept[c]]
+        column = measured.columns[k]
+        cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
+        walks[c] = bootstrap.GroupWalk.over(column.parted(code, shape[0] - 1, cut), len(resamples.weight))
+
+    def go(tile: int) -> None:
+        """Take a tile for all findings, while it lies in the processor's cache."""
+        drawn_here = resamples.tile_with_most(tile)
+        for c in range(len(kept)):
+            walks[c].fill(tile, *drawn_here)
+
+    def end(c: int) -> None:
         k, at = kept[c], threshold[kept[c]]
         sizes[:, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # everyone's are known already
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
-        column = measured.columns[k]
-        cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
-        parted = column.parted(code, shape[0] - 1, cut)
+        parted = walks[c].parted
         patients, fewest = part.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
         found = parted.tallied()
         sizes[:, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
-        auroc, counted = bootstrap.walk_each(resamples, parted)
+        auroc, counted = walks[c].walked(resamples.num)
         fine = np.flatnonzero(fewest >= settings.min_count)
         value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
         if np.isnan(at):
@@ -189,7 +200,8 @@ def _findings(
             value[name][1 + fine, c] = 1 - of[opposite][:, 0]
             drawn[name][1 + fine, c] = 1 - of[opposite][:, 1:]
 
-    bootstrap.each(work, len(kept), num_threads)
+    for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
+        bootstrap.each(work, num, num_threads)
     return [
         _Table(name, "" if name == "auroc" else settings.threshold, names, value[name], drawn[name], sizes)
         for name in value

@@ -4,7 +4,7 @@ Shapes: n images that take part, G groups, B replicates, C bins.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,24 +152,46 @@ class Ranked:
 
     def reweighted(self, resamples: Resamples, factors: Factors, bins: int) -> Reweighted:
         """Return the metrics of each replicate."""
-        num_tiles, column = len(resamples.weight), self.column
-        area, precision = np.full((num_tiles, LANES), np.nan), np.full((2, num_tiles, LANES), np.nan)
-        errors = np.zeros((2, num_tiles, LANES))
+        found = WeightedWalk.over(self, factors, bins, resamples.num)
+        for tile in range(len(resamples.weight)):
+            found.fill(tile, resamples.tile(tile))
+        return found.walked()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightedWalk:
+    """A walk over weighted images, filled tile by tile in any order, of `num` replicates in all."""
+
+    ranked: Ranked
+    factors: Factors
+    num: int
+    ratio: Array  # [T, LANES]: what a negative counts by label alone, if a positive counts 1
+    area: Array  # [T, LANES]
+    precision: Array  # [T, 2, LANES]
+    error: Array
+    signed: Array  # [T, C, 2, LANES]: excess of each bin by label, as the images are
+
+    @classmethod
+    def over(cls, ranked: Ranked, factors: Factors, bins: int, num: int) -> Self:
+        """Return a walk that has not begun."""
+        num_tiles = len(factors.of_group)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
-        signed = np.zeros((num_tiles, bins, 2, LANES))
-        for tile in range(num_tiles):
-            binned = np.zeros((bins, 3, LANES))
-            images = (column.patient, column.kind, self.group, self.place, self.excess)
-            of_tile = (
-                factors.of_group[tile],
-                ratio[tile],
-                resamples.tile(tile),
-                min(LANES, resamples.num - tile * LANES),
-            )
-            _walk(*images, *of_tile, area[tile], precision[:, tile], binned)
-            errors[0, tile], signed[tile] = np.abs(binned[:, 2]).sum(0), binned[:, :2]
+        area, precision = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, 2, LANES), np.nan)
+        error, signed = np.zeros((num_tiles, LANES)), np.zeros((num_tiles, bins, 2, LANES))
+        return cls(ranked, factors, num, ratio, area, precision, error, signed)
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
+        ranked, binned = self.ranked, np.zeros((self.signed.shape[1], 3, LANES))
+        images = (ranked.column.patient, ranked.column.kind, ranked.group, ranked.place, ranked.excess)
+        weights = (self.factors.of_group[tile], self.ratio[tile], weight, min(LANES, self.num - tile * LANES))
+        _walk(*images, *weights, self.area[tile], self.precision[tile], binned)
+        self.error[tile], self.signed[tile] = np.abs(binned[:, 2]).sum(0), binned[:, :2]
+
+    def walked(self) -> Reweighted:
+        """Return the metrics of each replicate."""
         with np.errstate(invalid="ignore"):  # a replicate without a class has no factor
-            errors[1] = np.abs((signed * factors.of_label[:, None]).sum(2)).sum(1)
-        drawn = (area, precision[0], errors[0], precision[1], errors[1])
-        return Reweighted(*(each.ravel()[: resamples.num] for each in drawn))
+            by_label = np.abs((self.signed * self.factors.of_label[:, None]).sum(2)).sum(1)
+        drawn = (self.area, self.precision[:, 0], self.error, self.precision[:, 1], by_label)
+        return Reweighted(*(each.ravel()[: self.num] for each in drawn))
