@@ -33,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(folder.cleanup)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have whole grids, trainings or browsers: where files are shared out, the last ones should be short."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in ("grid", "slow", "browser"))}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session")
 def command() -> Command:
     """The `bench` command."""
