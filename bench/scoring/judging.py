@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap import Labels, Scores, each, over, taking_part
 from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
-from bench.scoring.kernels import SIDE_BY_SIDE, fold, sum_runs, sum_runs_of_one
+from bench.scoring.kernels import SIDE_BY_SIDE, fold, sum_nine, sum_runs, sum_runs_of_one
 from bench.scoring.laid import Laid, Patients, Positive
 from bench.scoring.resamples import LANES, Resamples
 
@@ -56,7 +56,7 @@ class Headline(NamedTuple):
     def of(cls, laid: Laid, judged: Judged, bins: int, num_patients: int) -> Self:
         """Take the first of what is laid out."""
         grouped = _by_bin(laid.patient, judged.place, laid.excess[:, 0], bins, num_patients)
-        return cls(*grouped, laid.present, np.ascontiguousarray(laid.squared[:, 0]))
+        return cls(*grouped, laid.present, np.ascontiguousarray(laid.apart[:, 0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -174,25 +174,21 @@ def _judge(
     place: NDArray[np.int64],
     excess: Array,
     present: Patients,
-    positive: Array,
-    squared: Array,
-    loss: Array,
+    apart: Array,
     weight: NDArray[np.uint8],
     bins: int,
     out: Array,
 ) -> None:
     """Fill the errors [C, len(ERRORS), LANES] of one tile."""
-    every = np.array([0, present.shape[0]])
-    run, whole = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, LANES)), np.zeros((2, 1, SIDE_BY_SIDE + 1, LANES))
-    total = np.zeros((3, LANES))
+    run, whole = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, LANES)), np.empty((2 * SIDE_BY_SIDE + 1, LANES))
     sum_runs(patient, start, excess, weight, run)
-    sum_runs(present, every, squared, weight, whole[0])
-    sum_runs(present, every, loss, weight, whole[1])
-    sum_runs_of_one(present, every, positive, weight, total[:1])
+    sum_nine(present, apart, weight, whole)
     binned = np.zeros((place.shape[1], 2, bins, 2, LANES))
     fold(run, place, binned)
+    total = np.empty((3, LANES))
+    total[0] = whole[2 * SIDE_BY_SIDE]
     for c in range(place.shape[1]):
-        total[1], total[2] = whole[0, 0, c], whole[1, 0, c]
+        total[1], total[2] = whole[c], whole[SIDE_BY_SIDE + c]
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 

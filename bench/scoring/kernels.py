@@ -4,7 +4,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
-from bench.scoring.lanes import HALF, at_least, fused, got_half, inverse, put, real, take, take_half, whole
+from bench.scoring.lanes import (
+    HALF,
+    QUARTER,
+    at_least,
+    fused,
+    got_half,
+    got_quarter,
+    inverse,
+    put,
+    real,
+    take,
+    take_half,
+    take_quarter,
+    whole,
+)
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
 from bench.scoring.resamples import LANES
 
@@ -177,6 +191,29 @@ def sum_runs(
             put(c, out[s, 2], first)
             put(d, out[s, 3], first)
             put(every, out[s, 4], first)
+
+
+@compiled
+def sum_nine(patient: NDArray[np.int32], value: Array, weight: NDArray[np.uint8], out: Array) -> None:
+    """Fill weight x value [n, 9], added up over all: out [9, LANES]."""
+    nothing = np.zeros(LANES)
+    for first in range(0, LANES, QUARTER):
+        a = got_quarter(nothing, first)
+        b, c, d, e, f, g, h, k = a, a, a, a, a, a, a, a
+        for i in range(patient.shape[0]):
+            w = real(take_quarter(weight, patient[i], first))
+            a, b, c = fused(w, value[i, 0], a), fused(w, value[i, 1], b), fused(w, value[i, 2], c)
+            d, e, f = fused(w, value[i, 3], d), fused(w, value[i, 4], e), fused(w, value[i, 5], f)
+            g, h, k = fused(w, value[i, 6], g), fused(w, value[i, 7], h), fused(w, value[i, 8], k)
+        put(a, out[0], first)
+        put(b, out[1], first)
+        put(c, out[2], first)
+        put(d, out[3], first)
+        put(e, out[4], first)
+        put(f, out[5], first)
+        put(g, out[6], first)
+        put(h, out[7], first)
+        put(k, out[8], first)
 
 
 @compiled

@@ -31,9 +31,9 @@ class Laid(NamedTuple):
     place: NDArray[np.int64]  # [S, C, 2]: equal-width and equal-mass bin
     excess: Array  # [n, SIDE_BY_SIDE]: label - probability
     present: Patients
-    positive: Array  # of each who is present: images with the finding
-    squared: Array  # [., SIDE_BY_SIDE]
-    loss: Array
+    apart: (
+        Array  # [., 2 SIDE_BY_SIDE + 1] of each who is present: squared distances, log losses, images with the finding
+    )
 
     @classmethod
     def of(
@@ -47,9 +47,8 @@ class Laid(NamedTuple):
         require_finite(prob, "probabilities")
         mass = np.stack([equal_mass_bin_of(own, bins) for own in prob])
         start, place = _runs(np.stack([each.place for each in judged]), mass)
-        found = _per_patient(patient, positive, prob, log_loss(positive, prob), num_patients)
-        present, ones, squared, loss, total = found
-        return cls(patient, start, place, _excess(prob, positive), present, ones, squared, loss), total
+        present, apart, total = _per_patient(patient, positive, prob, log_loss(positive, prob), num_patients)
+        return cls(patient, start, place, _excess(prob, positive), present, apart), total
 
 
 @compiled
@@ -87,24 +86,23 @@ def _excess(prob: Array, positive: Positive) -> Array:
 @compiled
 def _per_patient(
     patient: Patients, positive: Positive, prob: Array, loss: Array, num_patients: int
-) -> tuple[Patients, Array, Array, Array, Array]:
-    """Return who has an image, per patient his positive images, squared distances and log losses, and all sums [1 + 2 C]."""
+) -> tuple[Patients, Array, Array]:
+    """Return who has an image, per patient his squared distances, log losses and positive images, and all sums [1 + 2 C]."""
     num_probs = prob.shape[0]
     place = np.full(num_patients, -1, np.int32)
     for p in patient:
         place[p] = 0
     present = np.flatnonzero(place == 0).astype(np.int32)
     place[present] = np.arange(len(present))
-    ones, sums = np.zeros(len(present)), np.zeros((2, len(present), SIDE_BY_SIDE))
-    total = np.zeros(1 + 2 * num_probs)
+    apart, total = np.zeros((len(present), 2 * SIDE_BY_SIDE + 1)), np.zeros(1 + 2 * num_probs)
     for i in range(patient.shape[0]):
         at, label = place[patient[i]], 1.0 if positive[i] else 0.0
-        ones[at] += label
+        apart[at, 2 * SIDE_BY_SIDE] += label
         total[0] += label
         for c in range(num_probs):
             squared = (label - prob[c, i]) ** 2
-            sums[0, at, c] += squared
-            sums[1, at, c] += loss[c, i]
+            apart[at, c] += squared
+            apart[at, SIDE_BY_SIDE + c] += loss[c, i]
             total[1 + 2 * c] += squared
             total[2 + 2 * c] += loss[c, i]
-    return present, ones, sums[0], sums[1], total
+    return present, apart, total

@@ -10,7 +10,8 @@ compiled function:
     total = fused(x, y, total)       total + x y, rounded once; y may be one number for all lanes
     put(total, out, 0)               into an array [LANES], from lane 0 on
 
-For loops with more running sums than the registers hold, `take_half` and `got_half` read HALF lanes from lane 0 or HALF on.
+For loops with more running sums than the registers hold, `take_half` and `got_half` read HALF lanes from a lane on,
+`take_quarter` and `got_quarter` a QUARTER of them.
 Operators +, - and * join two of one type. A sum of bytes is the caller's to keep below 256, one of int32 below 2^31. Every
 lane does the same sums in the same order on every processor: a product is rounded with its sum where `fused` says so, never
 where it suits the machine. Values cannot leave a compiled function.
@@ -30,7 +31,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from bench.scoring.resamples import LANES
 
-HALF = LANES // 2
+HALF, QUARTER = LANES // 2, LANES // 4
 FLOATS = {"single": ir.FloatType(), "real": ir.DoubleType()}
 ELEMENTS = {"byte": ir.IntType(8), "whole": ir.IntType(32), **FLOATS}
 
@@ -113,9 +114,21 @@ def take_half(typing: Any, weight: Any, row: Any, first: Any) -> Any:
 
 
 @primitive
+def take_quarter(typing: Any, weight: Any, row: Any, first: Any) -> Any:
+    """Return a QUARTER of a row of uint8 [., LANES], from lane `first` on."""
+    return _load(Lanes("byte", QUARTER), weight, row, first)
+
+
+@primitive
 def got_half(typing: Any, array: Any, first: Any) -> Any:
     """Return HALF of float64 [LANES], from lane `first` on."""
     return _load(Lanes("real", HALF), array, first)
+
+
+@primitive
+def got_quarter(typing: Any, array: Any, first: Any) -> Any:
+    """Return a QUARTER of float64 [LANES], from lane `first` on."""
+    return _load(Lanes("real", QUARTER), array, first)
 
 
 @primitive
