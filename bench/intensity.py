@@ -1,14 +1,16 @@
-"""Histogram standardisation and matching: one table of 256 entries for each image, batched on the device.
+"""Gray values counted and looked up; histogram standardisation and matching: one table of 256 entries for each image.
 
 The table follows from the image's own histogram and from a reference that is learnt once, on the training images of
 the home cohort, and stored with the run. It is applied to the uint8 image, before augmentation.
 
-Legend: N images, V = 256 gray values, L landmarks, H and W pixels.
+Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled code is imported where a CPU needs it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.transfer import constant, to_device
@@ -21,14 +23,17 @@ Reference = Mapping[str, Sequence[float]]  # by op: landmarks in [0, 1], or the 
 
 def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
     """Return how many pixels of each uint8 image have each gray value: int64 [N, V]; `padded`: 0 is padding, not counted."""
-    place = image_NHW.flatten(1).int() + 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
-    place, total = place.flatten(), 256 * len(image_NHW)
     if image_NHW.device.type == "cpu":
-        count_NV = torch.bincount(place, minlength=total).view(-1, 256)
-    else:  # there bincount would wait for the largest place
+        from bench.graykernels import count
+
+        count_NV = torch.empty(len(image_NHW), 256, dtype=torch.int64)
+        count(_flat(image_NHW), count_NV.numpy())
+    else:
+        first = 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
+        place = (image_NHW.flatten(1).int() + first).flatten()  # bincount would wait for the largest
         ones, zeros = (
             make(size, dtype=torch.int64, device=place.device)
-            for make, size in ((torch.ones, len(place)), (torch.zeros, total))
+            for make, size in ((torch.ones, len(place)), (torch.zeros, 256 * len(image_NHW)))
         )
         count_NV = zeros.scatter_add_(0, place.long(), ones).view(-1, 256)
     if padded:
@@ -36,11 +41,23 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
     return count_NV
 
 
-def look_up(image_NHW: Tensor, table_NV: Tensor) -> Tensor:
-    """Return float32 [N, 1, H, W]: each uint8 image through its own table."""
-    first = 256 * torch.arange(len(image_NHW), device=image_NHW.device, dtype=torch.int32)
-    place = image_NHW.int() + first[:, None, None]
-    return table_NV.flatten().index_select(0, place.flatten()).view(image_NHW.shape)[:, None]
+def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
+    """Return float32 [N, C, H, W]: each uint8 image through its own tables."""
+    num, channels = table_NCV.shape[:2]
+    if image_NHW.device.type == "cpu":
+        from bench.graykernels import look_up as compiled
+
+        result = torch.empty(num, channels, *image_NHW.shape[1:])
+        compiled(_flat(image_NHW), table_NCV.contiguous().numpy(), result.flatten(2).numpy())
+        return result
+    first = 256 * torch.arange(num * channels, device=image_NHW.device, dtype=torch.int32).view(num, channels, 1, 1)
+    place = image_NHW[:, None].int() + first
+    return table_NCV.flatten().index_select(0, place.flatten()).view(place.shape)
+
+
+def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
+    """Return images as compiled code wants them: uint8 [N, H * W], one pixel behind the other."""
+    return np.ascontiguousarray(image_NHW.numpy()).reshape(len(image_NHW), image_NHW[:1].numel())
 
 
 def landmarks(count_NV: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {  # of `bench.augment:chain`, 
     "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
     "border": {"most": _HALF, "p": _SHARE},
 }
+READ_BYTES = {"bench.augment:affine", "bench.augment:chain"}  # augmentations that may be shown uint8 images
 _PAIRS = {"area", "ratio"}  # options that are [least, greatest]
 _AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
 

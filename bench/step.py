@@ -19,6 +19,7 @@ from bench.feed import Feed
 from bench.models import Network
 from bench.modes import learn_only_the_head, recalibrate, train_mode
 from bench.objective import Objective
+from bench.ops import READ_BYTES
 from bench.optim.build import build as build_optimizer
 from bench.predict import autocast_dtype
 from bench.preprocess import Tone
@@ -67,6 +68,7 @@ class Step:
         augment = run.entries["augmentation"]
         self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
         self.augment_options = dict(augment.options)
+        self.of_bytes = augment.use in READ_BYTES
         self.average = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # forward and backward passes over a batch
         learns_N = self.objective.learns()
@@ -289,6 +291,6 @@ class Step:
 
     def _outputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
         changed = partial(self.augment, seed=augment_seed, **self.augment_options) if self.augment else None
-        x_NCHW = self.tone(image_NHW, changed).contiguous(memory_format=torch.channels_last)
+        x_NCHW = self.tone(image_NHW, changed, of_bytes=self.of_bytes).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
             return self.forward(x_NCHW)

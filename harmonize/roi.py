@@ -3,6 +3,8 @@
 A box is (rows, columns) as slices into the image it was found in. Every function is a pure function of the pixels.
 """
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +24,11 @@ _LEVELS = tuple(range(10, 70, 5))  # percentiles of the body: thresholds between
 
 def bounds(image: Gray) -> Box:
     """Return the box from the first to the last row and column that is not border; all of a black image."""
-    bright = image >= BLACK * 255
-    rows, columns = (np.flatnonzero(bright.mean(axis=axis) > 0.01) for axis in (1, 0))
+    bright = cv2.threshold(image, math.ceil(BLACK * 255) - 1, 1, cv2.THRESH_BINARY)[1]
+    rows, columns = (
+        np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / image.shape[axis] > 0.01)
+        for axis in (1, 0)
+    )
     if not len(rows) or not len(columns):
         return slice(0, image.shape[0]), slice(0, image.shape[1])
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.augment import steps as step
+from bench.augment.warp import gray
 from bench.ops import augment_steps
 from harmonize.seeds import seed_for
 
@@ -19,13 +20,16 @@ STEPS: Mapping[str, Callable[..., Tensor]] = {
     "erase": step.erase,
     "border": step.border,
 }
+_ON_BYTES = {"crop", "hflip", "warp"}  # steps that move pixels: they take uint8, too
 
 
 def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:
     """Return a batch after all steps, written `name` or `{name: {option: value}}`; no step gives the same batch.
 
-    What happens to an image follows from the seed, its place in the batch and itself, not from the other images.
+    What happens to an image follows from the seed, its place in the batch and itself, not from the other images. Images
+    are uint8 or float32 in [0, 1], which the results are.
     """
     for place, (name, options) in enumerate(augment_steps(steps)):
-        x_N1HW = STEPS[name](x_N1HW, seed_for(seed, place, name), **options)
-    return x_N1HW
+        shown = x_N1HW if name in _ON_BYTES else gray(x_N1HW)
+        x_N1HW = STEPS[name](shown, seed_for(seed, place, name), **options)
+    return gray(x_N1HW)

@@ -1,7 +1,8 @@
 """The steps of an augmentation. Each takes some images of a batch by chance `p`; the others keep every bit.
 
-N images, M images taken, H and W pixels. Images are float32 [N, 1, H, W] in [0, 1]; so are the results. All draws are
-made on the CPU, so that they are the same on every device, and never wait for it.
+N images, M images taken, H and W pixels. Images are float32 [N, 1, H, W] in [0, 1]; so are the results. `crop`, `hflip`
+and `warp` take uint8, too; the first two give it back. All draws are made on the CPU, so that they are the same on every
+device, and never wait for it.
 """
 
 import math
@@ -60,7 +61,7 @@ def warp(
     rows = moved.nonzero()[:, 0]
     if not len(rows):
         return x_N1HW  # there is nothing to resample
-    return _put(x_N1HW, rows, drawn[rows].apply(_pick(x_N1HW, rows)))
+    return _put(warps.gray(x_N1HW), rows, drawn[rows].apply(_pick(x_N1HW, rows)))
 
 
 def jitter(x_N1HW: Tensor, seed: int, *, brightness: float = 0.15, contrast: float = 0.15, p: float = 0.5) -> Tensor:

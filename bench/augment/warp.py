@@ -1,13 +1,13 @@
 """Turning, shifting, zooming, mirroring and the light of images, in one resampling.
 
-N images, H and W pixels. Images are float32 [N, 1, H, W] in [0, 1], before the tone ops; so are the results.
+N images, H and W pixels. Images are [N, 1, H, W], before the tone ops: uint8 as the cache has them, or float32 in [0, 1],
+which the results are.
 """
 
 import math
 from dataclasses import dataclass
 from typing import Self
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,8 +28,11 @@ class Warp:
     contrast: Tensor  # [N], factor about the image's own mean
 
     def apply(self, x_N1HW: Tensor) -> Tensor:
-        """Return the images changed, resampled once; what comes in from outside is black."""
-        return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, x_N1HW)
+        """Return the images changed, resampled once; what comes in from outside is black.
+
+        Resampling reads bytes: float32 images are rounded to whole gray levels before it, and nothing is after it.
+        """
+        return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
 
     def inverse(self, height: int, width: int) -> Tensor:
         """Return the matrices [N, 2, 3] that say where each output pixel comes from, both sides being -1 to 1 long."""
@@ -45,33 +48,40 @@ class Warp:
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def on_device(warp: Warp, x_N1HW: Tensor) -> Tensor:
-    """Return a whole batch changed by torch, as a GPU does it best."""
+def gray(x_N1HW: Tensor) -> Tensor:
+    """Return images as gray values in [0, 1]; float32 ones are that already."""
+    return x_N1HW.float() / 255 if x_N1HW.dtype == torch.uint8 else x_N1HW
+
+
+def levels(x_N1HW: Tensor) -> Tensor:
+    """Return images in whole gray levels, uint8; those are that already."""
+    return x_N1HW if x_N1HW.dtype == torch.uint8 else (x_N1HW * 255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
+    """Return a whole batch of bytes changed by torch, as a GPU does it best."""
+    x_N1HW = gray(image_N1HW)
     mean = x_N1HW.mean((2, 3), keepdim=True)
     brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
-    toned = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness).clamp_(0, 1)
+    toned = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness)
     inverse = to_device(warp.inverse(*x_N1HW.shape[2:]).to(x_N1HW.dtype), x_N1HW.device)
     grid = affine_grid(inverse, list(x_N1HW.shape), align_corners=False)
-    return grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
 
 
-def _on_cpu(warp: Warp, x_N1HW: Tensor) -> Tensor:
-    """Return the same but for rounding, image by image, through OpenCV: an image stays in the processor's cache."""
-    height, width = x_N1HW.shape[2:]
+def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
+    """Return the same but for rounding, image by image: one stays in the processor's cache."""
+    from bench.graykernels import resample
+
+    height, width = image_N1HW.shape[2:]
     between = np.diag([2 / width, 2 / height, 1.0])  # from pixels to sides that are -1 to 1 long
     between[:2, 2] = 1 / width - 1, 1 / height - 1
-    inverse_N33 = np.tile(np.eye(3), (len(x_N1HW), 1, 1))
+    inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
-    inverse_N33 = np.linalg.inv(between) @ inverse_N33 @ between
-    factor_N, brightness_N = (warp.contrast * warp.brightness).tolist(), warp.brightness.tolist()
-    result = torch.empty_like(x_N1HW, memory_format=torch.contiguous_format)
-    toned_HW = np.empty((height, width), np.float32)
-    for i, (image_HW, result_HW) in enumerate(zip(x_N1HW.numpy()[:, 0], result.numpy()[:, 0], strict=True)):
-        np.multiply(image_HW, factor_N[i], out=toned_HW)
-        toned_HW += (brightness_N[i] - factor_N[i]) * cv2.mean(image_HW)[0]
-        np.clip(toned_HW, 0, 1, out=toned_HW)
-        how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(toned_HW, inverse_N33[i, :2], (width, height), dst=result_HW, flags=how)
+    from_N23 = np.ascontiguousarray((np.linalg.inv(between) @ inverse_N33 @ between)[:, :2])
+    result = torch.empty(image_N1HW.shape)
+    light_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
+    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result.numpy()[:, 0])
     return result
 
 

@@ -46,9 +46,7 @@ def gate(batch: Any) -> str:
     from bench.augment.warp import Warp
 
     one, angle, shift, zoom = torch.ones(1), 7.0, (0.025, -0.05), 1.04
-    ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(
-        batch[:1, None].float() / 255
-    )
+    ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(batch[:1, None])
     pixels = [int(each * batch.shape[-1]) for each in shift]
     theirs = affine(
         batch[:1, None].float() / 255, angle, pixels, zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
@@ -65,14 +63,15 @@ def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Meas
         import torch
 
         from bench.augment import affine
-        from bench.preprocess import unit
 
         torch.set_num_threads(1)
         batch = torch.from_numpy(np.stack(images(quick)))
         found = gate(batch)
-        ways = {"ours": lambda: affine(unit(batch), 1), "peer": way(batch)}
+        ways = {"ours": lambda: affine(batch[:, None], 1), "peer": way(batch)}
         spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(batch)))
-        note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; float32, the means of whole images among it"
+        note = (
+            f"{ms(spent['peer'])} against {ms(spent['ours'])}; of bytes to float32, the means of whole images among it"
+        )
         return compared(spent["peer"], spent["ours"], found, note)
 
     return run

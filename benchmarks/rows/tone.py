@@ -134,7 +134,7 @@ def median(quick: bool) -> Measured:
     """Return the median over all cases, with the least and the greatest of them."""
     ratios = {name: measured(case, quick).ratio for name, (_, case) in CASES.items()}
     least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
-    note = f"least {least}, greatest {greatest}; values of stored runs stay to the last bit"
+    note = f"least {least}, greatest {greatest}"
     return Measured(statistics.median(ratios.values()), ratios[least], ratios[greatest], "as each of them", note)
 
 
