@@ -1,4 +1,4 @@
-"""Compiled passes over bytes, image by image: gray values counted, looked up, resampled. No sum depends on the processor.
+"""Compiled passes over the bytes of images: gray values counted, looked up, resampled, with the same bits everywhere.
 
 N images, P pixels, V = 256 gray values, C channels, H and W pixels. Importing this takes half a second: it is imported
 where the first image needs it.
@@ -85,7 +85,7 @@ def _pack(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
 def _places(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], sides: tuple[int, int], row: Row
 ) -> None:
-    """Fill where the upper left neighbour of each pixel of a row is, how far from it the pixel lies, and how far inside."""
+    """Fill where each pixel of a row has its upper left neighbour, how far it lies from that, and how far inside."""
     across, down, inside, place, _, _ = row
     (x0, y0), (dx, dy) = start, step
     height, width = np.float32(sides[0]), np.float32(sides[1])

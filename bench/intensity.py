@@ -3,7 +3,7 @@
 The table follows from the image's own histogram and from a reference that is learnt once, on the training images of
 the home cohort, and stored with the run. It is applied to the uint8 image, before augmentation.
 
-Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled code is imported where a CPU needs it.
+Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. What is compiled is imported at need.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,9 +47,10 @@ def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
     if image_NHW.device.type == "cpu":
         from bench.graykernels import look_up as compiled
 
-        result = torch.empty(num, channels, *image_NHW.shape[1:])
-        compiled(_flat(image_NHW), table_NCV.contiguous().numpy(), result.flatten(2).numpy())
-        return result
+        # numpy asks the system for large pages, torch does not
+        result = np.empty((num, channels, *image_NHW.shape[1:]), np.float32)
+        compiled(_flat(image_NHW), table_NCV.contiguous().numpy(), result.reshape(num, channels, image_NHW[:1].numel()))
+        return torch.from_numpy(result)
     first = 256 * torch.arange(num * channels, device=image_NHW.device, dtype=torch.int32).view(num, channels, 1, 1)
     place = image_NHW[:, None].int() + first
     return table_NCV.flatten().index_select(0, place.flatten()).view(place.shape)

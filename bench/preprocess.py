@@ -3,8 +3,8 @@
 A preprocessing entry is `size`, `fit`, perhaps `input`, and a list of ops, see `bench.ops`. Region and CLAHE live in the
 uint8 cache. The rest runs here, and training differs from evaluation in nothing but the augmentation:
 uint8 -> table of the whole image, or / 255 -> [0, 1] -> augmentation -> centre of `input` pixels -> tone ops -> channels.
-Without augmentation all of that is one table of 256 entries for each image: a CPU counts gray values, does the ops on the
-table, and looks every pixel up once. An augmentation that says that it reads bytes is shown the uint8 image itself.
+Without augmentation all of that is one table of 256 entries for each image: a CPU counts gray values, does the ops on
+the table, and looks every pixel up once. An augmentation that reads bytes is shown the uint8 image itself.
 
 A letterbox has padding: gray value 0 of the cached image, which is used for nothing else. It counts in no statistics of
 the image, moves with the image when augmentation moves it, and is 0 in what the network gets, after all ops; so is what

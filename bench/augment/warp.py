@@ -1,7 +1,7 @@
 """Turning, shifting, zooming, mirroring and the light of images, in one resampling.
 
-N images, H and W pixels. Images are [N, 1, H, W], before the tone ops: uint8 as the cache has them, or float32 in [0, 1],
-which the results are.
+N images, H and W pixels. Images are [N, 1, H, W], before the tone ops: uint8 as the cache has them, or float32 in
+[0, 1], which the results are.
 """
 
 import math
@@ -79,10 +79,10 @@ def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
     from_N23 = np.ascontiguousarray((np.linalg.inv(between) @ inverse_N33 @ between)[:, :2])
-    result = torch.empty(image_N1HW.shape)
+    result = np.empty(image_N1HW.shape, np.float32)  # numpy asks for large pages, torch does not
     light_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
-    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result.numpy()[:, 0])
-    return result
+    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result[:, 0])
+    return torch.from_numpy(result)
 
 
 def affine(

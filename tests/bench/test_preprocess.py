@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from bench.augment import chain
 from bench.ops import geometry, input_size, parse
 from bench.preprocess import Tone, minmax, unit, zscore
 from harmonize.errors import ConfigError
@@ -53,6 +54,30 @@ def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
     x = Tone(["imagenet"], (0.5,) * 3, (0.5,) * 3)(images, lighter)
     assert seen == [pytest.approx(0.2)]
     torch.testing.assert_close(x, torch.zeros(1, 3, 2, 2), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("ops", "of_bytes", "shown"),
+    [
+        (["imagenet"], True, torch.uint8),
+        (["imagenet"], False, torch.float32),
+        (["histstd", "imagenet"], True, torch.float32),  # a table's values are no bytes
+    ],
+)
+@pytest.mark.parametrize("padded", [False, True])
+def test_bytes_are_shown_to_an_augmentation_that_reads_them(
+    ops: list[str], of_bytes: bool, shown: torch.dtype, padded: bool
+) -> None:
+    images = torch.randint(1, 256, (2, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen: set[torch.dtype] = set()
+
+    def mirrored(x: torch.Tensor) -> torch.Tensor:
+        seen.add(x.dtype)
+        return chain(x, 0, [{"hflip": {"p": 1.0}}])
+
+    tone = Tone(ops, MEAN, STD, reference={"histstd": [k / 10 for k in range(11)]}, padded=padded)
+    assert torch.equal(tone(images, mirrored, of_bytes=of_bytes), tone(images).flip(3))
+    assert seen == {shown}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Compiled passes over bytes equal the plain way: gray values counted, looked up, resampled; a tone by tables; the border."""
+"""What works on bytes equals the plain way: gray values counted, looked up, resampled; tones by tables; the border."""
 
 from typing import Any
 
