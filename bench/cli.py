@@ -149,12 +149,13 @@ def run(
                     "held": result.held,
                     "derived": result.derived,
                     "waiting": dict(result.waiting),
+                    "dropped": list(result.dropped),
                     "page": str(result.page),
                 }
             )
         )
     else:
-        typer.echo("\n".join(study.outcome(result, len(chosen), len(derived))))
+        typer.echo("\n".join(study.outcome(result, plan.grid.name, len(chosen), len(derived))))
         typer.echo("\n".join(study.summary(opened, plan.grid.name)))
         typer.echo(f"leaderboard: {result.page}")
     if result.failed or result.held:

@@ -46,22 +46,22 @@ def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Prog
 
     Unless `quick`, each network is shown images of home again. Raises StoreError for a run that is not there.
     """
-    from bench.symptoms import symptoms, too_few
+    from bench.symptoms.look import notes, symptoms
 
     checks: list[Check] = []
     for run_id in [find_run(store, name) for name in asked]:
         found = symptoms(store, run_id)
         state = store.state(run_id)
         if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
-            from bench.relook import relook
+            from bench.symptoms.relook import relook
 
             found += relook(store, run_id, progress=progress)
         if not any(check.level in ("fault", "warning") for check in found):
             level, seen = ("ok", "none seen") if state == "done" else ("note", f"not looked for: it is {state}")
             checks.append(Check("", f"run {run_id}: symptoms", level, "", seen))
         checks += found
-        if state == "done" and (few := too_few(store, run_id)):
-            checks.append(few)
+        if state == "done":
+            checks += notes(store, run_id, not any(check.level == "fault" for check in found))
     return checks
 
 
@@ -164,7 +164,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
     """Return the symptoms of all runs, or that none shows any."""
-    from bench.symptoms import symptoms
+    from bench.symptoms.look import symptoms
 
     ids, found = store.run_ids(), []
     for at, run_id in enumerate(ids):

@@ -89,6 +89,13 @@ def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> l
     ]
 
 
+def dropped(store: Store, before: Mapping[str, Any], stays: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the models from elsewhere that a grid had, that are in the store, and that do not stay in it."""
+    ids = {each["id"] for each in stays}
+    had = [each for each in before["derived"] if each["kind"] == KIND and each["id"] not in ids]
+    return [str(each["name"]) for each in had if store.state(each["id"]) == "done"]
+
+
 def alike(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     """Whether two configurations are of the same findings, labels and splits."""
     limitless = [{**each, "cohort": {**each["cohort"], "limit": 0}} for each in (one, two)]

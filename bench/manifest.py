@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.config import RunConfig, from_dict, full
-from bench.external import KIND, kept
+from bench.external import KIND, dropped, kept
 from bench.job import analysis_jobs
 from bench.ops import geometry
 from bench.plan import Plan
@@ -163,14 +163,21 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
     raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
 
 
-def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> None:
-    """Write grids/<name>.json; models from elsewhere stay in it while they compare with what is planned now."""
+def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> list[str]:
+    """Write grids/<name>.json; return the names of models from elsewhere that are no longer in it.
+
+    They stay while they compare with what is planned now.
+    """
+    lost: list[str] = []
     content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
     with contextlib.suppress(StoreError):  # there is none, or it is cut off: then nothing says which they were
         before = plan.store.read_json("grids", path.name)
         if before.get("schema") == SCHEMA:
-            content["derived"] += kept(plan.store, before, content)
+            stays = kept(plan.store, before, content)
+            content["derived"] += stays
+            lost = dropped(plan.store, before, stays)
     write_bytes(path, canonical_json(content))
+    return lost
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> dict[str, Any]:

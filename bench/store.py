@@ -52,6 +52,8 @@ class Store:
         """
         marker = root / "store.json"
         if not marker.is_file():
+            if not create and root.is_file():
+                raise StoreError("this is a file, a run store is a folder", str(root), "name the folder with --store")
             if not create:
                 raise StoreError("no run store here", str(root), "name it with --store, or make one with `bench run`")
             try:

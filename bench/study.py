@@ -51,6 +51,7 @@ class Result:
     derived: int = 0  # finished ones among those asked for
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
     logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
+    dropped: Sequence[str] = ()  # models from elsewhere that were rows of the grid as it was before
 
 
 def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
@@ -91,7 +92,7 @@ def execute(
     caches = prepare(plan, workers, display.progress, display.say)
     for line in fallbacks(caches):
         display.say(line)
-    write_manifest(plan, caches, check_doubles(plan, caches))
+    dropped = write_manifest(plan, caches, check_doubles(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     tally = _Tally(display, executor)
@@ -107,7 +108,7 @@ def execute(
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, trained, tally.failed, tally.held, page, finished, waiting, tally.logs)
+    return Result(done, trained, tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: "_Tally") -> None:
@@ -231,13 +232,16 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
 
 
-def outcome(result: Result, num_runs: int, num_derived: int) -> list[str]:
-    """Return how a grid ended: counts, what waits for a run, and what failed with its reason and log."""
+def outcome(result: Result, grid: str, num_runs: int, num_derived: int) -> list[str]:
+    """Return how a grid ended: counts, what waits for a run, what is no longer a row, what failed with its reason and log."""
     held = f", {result.held} held by another process" if result.held else ""
     lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
     if num_derived:
         lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
     lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
+    again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
+    why = "was evaluated on other cohorts, findings or splits and is no longer a row"
+    lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in result.dropped]
     for run_id, reason in result.failed.items():
         lines.append(f"  {run_id} failed: {reason}\n    log: {result.logs[run_id]}")
     return lines

@@ -65,14 +65,21 @@ class Choice:
         return rows[["dataset", "finding", "value", "low", "high", "num_positive"]].dropna(subset=["value"])
 
 
+def grids(store: Store) -> tuple[list[Manifest], list[str]]:
+    """Return the grids of the store, and the names of those that cannot be read."""
+    whole, torn = [], []
+    for path in sorted((store.root / "grids").glob("*.json")):
+        try:
+            whole.append(read_manifest(store, path.stem))
+        except CxrError:
+            torn.append(path.stem)
+    return whole, torn
+
+
 def choices(store: Store) -> list[Choice]:
     """Return the runs with weights of all readable grids, the best abroad first; each once."""
     found: dict[str, tuple[float, Choice]] = {}
-    for path in sorted((store.root / "grids").glob("*.json")):
-        try:
-            manifest = read_manifest(store, path.stem)
-        except CxrError:
-            continue  # `bench check --store` names it
+    for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
             continue  # its runs are another grid's
         for row in runs_table(manifest).to_dict("records"):

@@ -13,7 +13,7 @@ import streamlit as st
 
 from bench import api
 from bench.app.answer import RULES, answer_html, performance_html, surest_first
-from bench.app.known import ANYWHERE, Choice, choices, said_of, sample, sample_sites
+from bench.app.known import ANYWHERE, Choice, choices, grids, said_of, sample, sample_sites
 from bench.infer import NOTICE, StoredRun
 from bench.store import Store
 from harmonize.errors import CxrError, DatasetError
@@ -49,12 +49,20 @@ def show() -> None:
     st.title("One image, one run")
     root = Path(os.environ.get(STORE, "runs"))
     try:
-        found = choices(Store.open(root, create=False))
+        store = Store.open(root, create=False)
+        found, torn = choices(store), grids(store)[1]
     except CxrError as error:
-        _empty(f"There is no run store at `{root}` yet.", error)
+        if root.is_file() or (root / "store.json").exists():
+            _refused(error)
+        else:
+            _empty(f"There is no run store at `{root}` yet.")
         return
+    if torn:
+        st.warning(
+            f"Cannot be read: {_plain(', '.join(torn))}. Their runs are left out; `bench check --store` says more."
+        )
     if not found:
-        _empty(f"The store `{root}` holds no finished run with weights yet.", None)
+        _empty(f"The store `{root}` holds no finished run with weights yet.")
         return
     with st.sidebar:
         choice, origin, rule = _asked(found)
@@ -76,13 +84,11 @@ def _load(root: str, run_id: str) -> _Ready:
     return _Ready(api.load_run(root, run_id))
 
 
-def _empty(what: str, error: CxrError | None) -> None:
+def _empty(what: str) -> None:
     """Say what to do where nothing can be chosen."""
     st.info(f"{what} Make one, without data or a GPU:")
     st.code("bench run --grid demo", language="bash")
     st.markdown("Then reload this page. Is the store somewhere else? Start the page with `bench app --store FOLDER`.")
-    if error is not None and "no run store" not in error.what:
-        _refused(error)
 
 
 def _refused(error: CxrError) -> None:

@@ -41,8 +41,25 @@ def test_without_a_store_or_a_run_the_page_says_what_to_do(tmp_path: Path, monke
     assert not page.error
     Store.open(tmp_path / "runs")
     assert "no finished run" in opened(tmp_path / "runs", monkeypatch).info[0].value
-    (tmp_path / "runs" / "store.json").write_text("[")
-    assert "unreadable" in opened(tmp_path / "runs", monkeypatch).error[0].value
+
+
+def test_a_damaged_store_is_not_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "runs"
+    Store.open(root)
+    (root / "grids").mkdir()
+    (root / "grids" / "torn.json").write_text("{")
+    page = opened(root, monkeypatch)
+    assert "no finished run" in page.info[0].value
+    assert "torn" in page.warning[0].value
+    assert "bench check --store" in page.warning[0].value
+    (root / "store.json").write_text("[")
+    page = opened(root, monkeypatch)
+    assert "unreadable" in page.error[0].value
+    assert not page.info
+    assert not page.code
+    monkeypatch.setenv("BENCH_STORE", str(root / "store.json"))
+    page = AppTest.from_file(str(PAGE), default_timeout=180).run()
+    assert "this is a file" in page.error[0].value
 
 
 @pytest.mark.grid

@@ -21,7 +21,7 @@ from bench.predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.parts import Part
 from bench.store import Store, table_facts, write_table
-from bench.symptoms import symptoms
+from bench.symptoms.look import symptoms
 from bench.tracking import record
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.findings import space
@@ -138,6 +138,28 @@ def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(
     assert [run["id"] for run in read_manifest(Store.open(tmp_path / "runs"), "tiny").external] == [found.run_id]
     here("remove", found.run_id, "--yes", cwd=tmp_path)
     assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").external
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_row_that_no_longer_compares_is_let_go_with_a_word(
+    beside: tuple[Path, Evaluated], here: Command, tmp_path: Path, as_json: bool
+) -> None:
+    folder, _ = beside
+    shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
+    path = tmp_path / "runs" / "grids" / "tiny.json"
+    content = json.loads(path.read_text())
+    content["cohorts"][1]["id"] = "0" * 12  # as if this cohort had been another one when the model was evaluated
+    path.write_text(json.dumps(content))
+    said = here("run", "--grid", "tiny", "--quiet", *["--json"][: int(as_json)], cwd=tmp_path).stdout
+    assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").external
+    if as_json:
+        assert json.loads(said)["dropped"] == ["A model"]
+    else:
+        line = next(line for line in said.splitlines() if "A model" in line)
+        assert "other cohorts, findings or splits" in line
+        assert "bench evaluate --model MODEL.yaml --grid tiny" in line
+    again = here("run", "--grid", "tiny", "--quiet", cwd=tmp_path).stdout
+    assert "A model" not in again
 
 
 def scored_elsewhere(folder: Path, store: Path, name: str, tables: dict[str, pd.DataFrame], **blocks: Any) -> Path:

@@ -14,12 +14,14 @@ from safetensors.torch import load_file, save_file
 
 from bench.collect import labels_of
 from bench.infer import load
+from bench.job import analysis_key, predicted
 from bench.manifest import planned
-from bench.relook import relook
 from bench.store import Store, table_facts, write_table
-from bench.symptoms import symptoms
+from bench.symptoms.look import notes, symptoms
+from bench.symptoms.relook import relook
 from harmonize.cache import finished_cache
 from harmonize.inspect import Check
+from reports.schemas import SCHEMAS
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -131,6 +133,92 @@ def test_odd_training_losses(store: Store, run_id: str, losses: list[float], wha
     path = store.run_dir(run_id) / "history.parquet"
     write_table(path, pd.read_parquet(path).assign(train_loss=losses))
     assert mend in one(symptoms(store, run_id), what).fix
+
+
+def notes_of(store: Store, run_id: str) -> dict[str, Check]:
+    found = notes(store, run_id, sound=True)
+    assert {check.level for check in found} <= {"note"}
+    return {check.what.partition(": ")[2]: check for check in found}
+
+
+def test_a_threshold_of_half_that_calls_nobody(store: Store, run_id: str) -> None:
+    fitting = good_logits(store, run_id) + 0.5
+    plant(store, run_id, fitting)
+    assert "a threshold of .5 does not fit" not in notes_of(store, run_id)
+    plant(store, run_id, fitting - 20)  # the same order, so the same AUROC
+    check = notes_of(store, run_id)["a threshold of .5 does not fit"]
+    assert "Pleural Effusion called in 0, there in " in check.found
+    assert "the run's own thresholds" in check.fix.split("\n")[0]
+    assert not names(symptoms(store, run_id))[
+        1:
+    ]  # at most that it is not of the epoch: it reads better than the network
+
+
+def test_thresholds_that_call_another_number_away(store: Store, run_id: str) -> None:
+    path = store.root / "scores" / run_id / "confusion.parquet"
+    counts, own = ["true_positive", "false_positive", "false_negative", "true_negative"], table_facts(path)
+    whole = pd.read_parquet(path)
+    for away, said in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
+        write_table(path, whole.assign(**dict(zip(counts, away, strict=True))), own)
+        check = notes_of(store, run_id).get("thresholds of home do not fit away")
+        assert (check is not None) == said
+    assert check is not None
+    assert "nih, 1 of 1 findings: " in check.found
+    assert " called in 45, there in 10" in check.found
+    assert "chexpert" not in check.found
+
+
+def test_heat_on_the_tag_of_home(store: Store, run_id: str) -> None:
+    """Evidence on written marks, borders or padding is a sign of leakage; on what a finding itself may fill it is none."""
+    path = store.root / "grids" / "tiny.json"
+    manifest, _ = planned(store, run_id, None)
+    identity = ["attention", 1, []]
+    folder = store.root / "analyses" / "attention-planted"
+    each = {
+        "name": "attention",
+        "identity": identity,
+        "run": run_id,
+        "per_run": True,
+        "folder": "analyses/attention-planted",
+    }
+    path.write_text(json.dumps({**manifest.content, "analyses": [each]}))
+    folder.mkdir(parents=True)
+    (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
+
+    def found(finding: str, region: str, low: float, patients: int = 24) -> list[Check]:
+        row = (
+            run_id,
+            HOME,
+            finding,
+            "network",
+            region,
+            "enrichment",
+            low + 0.4,
+            low,
+            low + 0.8,
+            patients,
+            patients,
+            1.0,
+        )
+        write_table(folder / "attention.parquet", pd.DataFrame([row], columns=list(SCHEMAS["attention"])))
+        return [check for check in symptoms(store, run_id) if "heat" in check.what]
+
+    (check,) = found("Pleural Effusion", "token", 2.6)
+    assert check.level == "warning"
+    assert "maps of Pleural Effusion on chexpert put 3.0 [2.6, 3.4] times on the PORT tag" in check.found
+    assert "a mark goes with the finding" in check.fix.split("\n")[0]
+    assert found("Edema", "border", 1.6)
+    for weak in (
+        ("Edema", "border", 1.2),
+        ("Edema", "finding", 3.0),
+        ("No Finding", "padding", 3.0),
+        ("Edema", "markers", 3.0, 8),
+    ):
+        assert not found(*weak)
+    write_table(
+        store.run_dir(run_id) / "predictions" / "nih.parquet", predictions(store, run_id)[1], {"weights": "others"}
+    )
+    assert not found("Edema", "border", 1.6), "measured on other predictions than those of now"
 
 
 def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognised(store_copy: Path, command: Command) -> None:

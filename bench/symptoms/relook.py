@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.failures import of_failure, symptom
 from bench.feed import Feed
 from bench.infer import StoredRun, load
 from bench.manifest import planned
@@ -21,7 +20,8 @@ from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone, minmax, unit, zscore
 from bench.scoring.parts import Part
 from bench.store import Progress, Store, table_facts
-from bench.symptoms import areas, home_parts
+from bench.symptoms.answers import areas, home_parts
+from bench.symptoms.failures import of_failure, symptom
 from harmonize.cache import ImageCache, finished_cache
 from harmonize.errors import StoreError
 from harmonize.inspect import Check
