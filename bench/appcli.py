@@ -34,7 +34,7 @@ def app(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of this machine.")] = 8501,
     headless: Annotated[bool, typer.Option("--headless", help="Open no browser; print the address alone.")] = False,
 ) -> None:
-    """Ask runs about one image in the browser: probabilities, calls, heat maps. Answers this machine alone; Ctrl-C ends it."""
+    """Ask runs about one image in the browser of this machine. Probabilities, calls, heat maps; Ctrl-C ends it."""
     if importlib.util.find_spec("streamlit") is None:
         raise SetupError("the page needs streamlit", "bench app", "pip install 'unseen-cxr[app]'")
     if _taken(port):

@@ -43,7 +43,7 @@ def export(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write runs as a bundle that others can score again: logits, labels, scores; no image, no id."""
+    """Write runs as a bundle that others can score: no image, no id. It holds logits, labels and scores."""
     from bench.bundle import export as exporting
     from bench.bundle.sign import sign as signed
     from bench.collect import unfinished
@@ -107,7 +107,7 @@ def verify(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute every number of a bundle again, from its logits and labels; exit 2 with the reason when one is another."""
+    """Compute every number of a bundle again. From its logits and labels; exit 2 with the reason when one is another."""
     from bench.bundle import verify as verifying
     from bench.bundle.sign import signer
     from bench.display import choose_display
@@ -149,7 +149,7 @@ def merge(
     registry: RegistryOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Make one store, and one leaderboard, of bundles: each is verified first."""
+    """Make one store and one leaderboard of bundles. Each is verified first."""
     from bench.bundle import merge as merging
     from bench.bundle import verify as verifying
     from bench.display import choose_display

@@ -30,7 +30,7 @@ def check(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at environment, registry, data and store, or for symptoms of runs; say what to mend; exit 1 on a fault, not on a warning."""
+    """Look for what is wrong with set-up, data, store or runs. Says what to mend; exit 1 on a fault, not on a warning."""
     from dataclasses import asdict
 
     from bench.devices import default_workers

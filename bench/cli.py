@@ -16,6 +16,7 @@ from bench import completion
 from bench.appcli import add_app_command
 from bench.bundlecli import add_bundle_commands
 from bench.checkcli import CHECK_EXAMPLES, check
+from bench.commands import Commands, bench
 from bench.comparecli import EXAMPLES, compare
 from bench.datacli import data_app
 from bench.evaluatecli import EVALUATE_EXAMPLES, evaluate
@@ -47,12 +48,13 @@ from bench.storecli import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Train chest X-ray networks in one hospital, test them unchanged in others, and publish what is lost on the way.",
     epilog="Start with: bench run --grid demo",
 )
+app.callback()(bench)
 app.add_typer(data_app, name="data")
 app.command("check", epilog=CHECK_EXAMPLES)(check)
 app.command("compare", epilog=EXAMPLES)(compare)
@@ -89,7 +91,7 @@ def run(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do a whole grid: train and predict what is not done yet, score, write leaderboard.html."""
+    """Do a whole grid: train, predict, score, write the leaderboard. What is done already is not done again."""
     from bench import study
     from bench.devices import check_device, default_workers
     from bench.display import choose_display

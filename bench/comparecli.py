@@ -39,7 +39,7 @@ def compare(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare two finished runs, finding by finding, on the same images and the same resampled patients."""
+    """Compare two finished runs on the same resampled patients. Finding by finding, on the same images."""
     from bench.contrast import contrast
     from bench.csvtext import csv_text
     from bench.scoring.measure import Key

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.collect import Labels, parts_of, run_facts, unfinished
 from bench.manifest import Manifest, read_manifest
-from bench.runtable import said
+from bench.runtable import titled
 from bench.scoring.measure import Key
 from bench.scoring.pairing import Scored, differences
 from bench.scoring.parts import Settings
@@ -28,7 +28,7 @@ class Known:
     @property
     def name(self) -> str:
         """Return "1a2b3c4d5e6f DenseNet-121 seed 0"."""
-        return f"{self.run['id']} {said(self.run)}"
+        return f"{self.run['id']} {titled(self.manifest, self.run)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +102,12 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
     ids = sorted({each.run["id"] for each in found})
     if len(ids) == 1:
         return
-    every = {run["id"]: Known(m, run).name for m in manifests for run in (*m.runs, *m.derived)}
+    every = {run["id"]: Known(m, run) for m in manifests for run in (*m.runs, *m.derived)}
     if ids:
         what, near = f"{len(ids)} runs begin with {asked!r}", ids
     else:
         what, near = f"no run {asked!r} in a grid of the store", get_close_matches(asked, every, 3, 0.0)
-    told = "; ".join(every[run_id] for run_id in near[:5])
+    told = "; ".join(every[run_id].name for run_id in near[:5])
     raise StoreError(
         what,
         str(store.root / "grids"),

@@ -38,7 +38,7 @@ def phantom(
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Write six synthetic hospitals in the layouts of the real datasets."""
+    """Draw six synthetic hospitals, with known truth. They are written in the layouts of the real datasets."""
     from bench.devices import default_workers
     from bench.display import choose_display
     from harmonize.phantom import PhantomSettings, write_cohorts
@@ -63,7 +63,7 @@ def people(
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Read sex and age from VinDr's DICOM headers, once; as people.csv in its folder they are part of the cohort."""
+    """Read sex and age from VinDr's DICOM headers, once. As people.csv in its folder they are part of the cohort."""
     from bench.devices import default_workers
     from bench.display import choose_display
     from bench.store import write_bytes
@@ -104,7 +104,7 @@ def stats(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe cohorts: images found and used, labels, patients, splits, pixels."""
+    """Describe cohorts: images, labels, patients, splits, pixels."""
     from bench.datatext import lines
     from bench.display import choose_display
     from bench.grid import Grid

@@ -44,7 +44,7 @@ def evaluate(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Test a model that was trained elsewhere on every cohort of a grid, and show it beside the grid's own runs."""
+    """Test a model trained elsewhere on every cohort of a grid. Its row stands beside the grid's own runs."""
     from bench.devices import check_device, choose_devices, default_workers
     from bench.display import choose_display
     from bench.evaluate import evaluate as work

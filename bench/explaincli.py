@@ -40,7 +40,7 @@ def explain(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw heat maps of images: one picture per finding, one with all side by side, and a table. Not for clinical use."""
+    """Draw heat maps of images: where a run sees evidence. A picture per finding, one of all, and a table; not for clinical use."""
     import pandas as pd
 
     from bench.csvtext import csv_text

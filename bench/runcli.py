@@ -111,7 +111,7 @@ def errors(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """List the surest mistakes of a run, with image ids and paths: they are for those who may see the images."""
+    """List the surest mistakes of a run, with ids and paths. They are for those who may see the images."""
     from bench.csvtext import csv_text
     from bench.listing import aligned
     from bench.mistakes import COLUMNS, mistakes
@@ -135,7 +135,7 @@ def card(
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
 ) -> None:
-    """Write a run's model card beside its weights: MODEL_CARD.md, in Markdown."""
+    """Write a run's model card beside its weights. MODEL_CARD.md, in Markdown."""
     from bench.card import write_card
     from bench.store import Store
 

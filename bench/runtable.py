@@ -17,6 +17,12 @@ from bench.store import remark
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
+def titled(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return what a run of a grid is and what sets it apart there: "DenseNet-121 · SAM · seed 0"; else as `said`."""
+    apart = _differences(manifest).get(str(run["id"]), "")
+    return f"{run['titles']['architecture']} · {apart}" if "·" in apart else said(run)
+
+
 def said(run: Mapping[str, Any]) -> str:
     """Return what a planned run is, in a few words: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
     own = f"{run['titles']['architecture']} seed {run['config']['seed']}"

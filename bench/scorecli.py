@@ -36,7 +36,7 @@ def score(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the runs of a grid again from the store: no GPU, no images."""
+    """Score the runs of a grid again, without GPU or images. Under other labels, findings or thresholds, too."""
     from bench.display import choose_display
     from bench.manifest import read_manifest
     from bench.rescore import Change, rescored

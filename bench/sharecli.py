@@ -38,7 +38,7 @@ def track(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write runs into MLflow: parameters, curves, scores with intervals, memory, data in numbers. Again: only what changed."""
+    """Write runs into MLflow. Parameters, curves, scores with intervals, memory, data in numbers; again: only what changed."""
     from bench import tracking
     from bench.display import choose_display
     from bench.manifest import read_manifest
@@ -81,7 +81,7 @@ def upload(
     store: StoreOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
-    """Put a run on the Hugging Face hub: weights, configuration, card; no image, no id, no gallery."""
+    """Put a run on the Hugging Face hub: no image, no id, no gallery. It holds weights, configuration and card."""
     from bench import hub
     from bench.store import Store
 

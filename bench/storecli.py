@@ -46,7 +46,7 @@ def reproduce(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a stored run again from nothing and compare row by row; exit 1 when it comes out otherwise."""
+    """Train a stored run again from nothing, and compare. Row by row; exit 1 when it comes out otherwise."""
     from bench import reproduce as again
     from bench.devices import check_device, default_workers
     from bench.display import choose_display
@@ -106,7 +106,7 @@ def remove(
     store: StoreOption = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Delete runs by name, with their scores; no other command deletes a run."""
+    """Delete runs by name, with their scores. No other command deletes a run."""
     from bench.removal import delete, needed_by
     from bench.store import Store
 

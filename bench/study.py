@@ -20,7 +20,7 @@ from bench.ops import input_size
 from bench.plan import Plan, make_plan
 from bench.registry import Registry, installed
 from bench.run import Run
-from bench.runtable import ranked_ids
+from bench.runtable import ranked_ids, titled
 from bench.scoreall import score_all
 from bench.store import Store, replacing
 from harmonize.errors import ConfigError, SetupError
@@ -254,8 +254,7 @@ def summary(store: Store, grid: str) -> list[str]:
     if not ids:
         seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.external)
         return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
-    seeds = {r["id"]: "" if r.get("kind") == "external" else f" seed {r['config']['seed']}" for r in manifest.ranked}
-    titles = {r["id"]: f"{r['titles']['architecture']}{seeds[r['id']]}" for r in manifest.ranked}
+    ranked = {str(run["id"]): run for run in manifest.ranked}
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
@@ -266,6 +265,6 @@ def summary(store: Store, grid: str) -> list[str]:
         rows = rows.dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
-            name = titles[str(top["run_id"])]
+            name = titled(manifest, ranked[str(top["run_id"])])
             lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
     return lines

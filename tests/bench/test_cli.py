@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,26 @@ OURS = Path(__file__).parents[2] / "registry.yaml"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("arguments", [["run"], ["nonsense"], ["run", "--grid"], ["run", "--grid", "demo", "--nope"]])
-def test_a_misspelt_command_is_answered_with_usage_and_exit_2(
-    arguments: list[str], tmp_path: Path, here: Command
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["run"], "missing option '--grid'", "for example: bench run --grid demo"),
+        (["rnu"], "no such command 'rnu'. Did you mean 'run'?", "bench --help"),
+        (["run", "--grid"], "option '--grid' requires an argument", "bench run --help"),
+        (["run", "--gird", "demo"], "no such option: --gird", "bench run --grid demo"),
+        (["--store", "x", "list"], "no such option: --store", "bench --help"),
+        (["data", "phantm", "x"], "no such command 'phantm'", "bench data --help"),
+        (["run", "--grid", "tiny", "--workers", "many"], "invalid value for '--workers'", "bench run --grid demo"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_what_where_and_fix(
+    arguments: list[str], what: str, fix: str, tmp_path: Path, here: Command
 ) -> None:
     said = here(*arguments, cwd=tmp_path, code=2).stderr
-    assert "Error: " in said
+    assert said.startswith("error: ")
+    assert what in said.splitlines()[0]
+    assert "where: bench" in said
+    assert fix in said.splitlines()[2]
     assert not (tmp_path / "runs").exists()
 
 
@@ -50,6 +65,10 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
     assert what in said
     assert "where: " in said
     assert fix in said
+
+
+def test_the_version_is_said(tmp_path: Path, here: Command) -> None:
+    assert here("--version", cwd=tmp_path).stdout == f"unseen-cxr {version('unseen-cxr')}\n"
 
 
 def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, here: Command) -> None:

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 
 from bench.cli import app
+from bench.commands import ORDER
 from bench.store import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -83,6 +84,17 @@ def test_the_help_of_every_command_ends_with_examples_that_it_understands(name: 
         if words[:1] == ["bench"] and f"bench {name} " in f"{example} ":
             known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
             assert {word for word in words if word.startswith("-") and word != "-"} <= known
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_the_list_of_commands_begins_with_the_first_one_needed_and_cuts_no_sentence_off(
+    words: list[str], tmp_path: Path, here: Command
+) -> None:
+    said = here(*words, "--help", cwd=tmp_path).stdout
+    listed = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert "..." not in "\n".join(listed)
+    if not words:
+        assert [line.split()[0] for line in listed] == list(ORDER)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
