@@ -70,6 +70,11 @@ class Board:
         return tuple(r for r in self.entries if r.is_external)
 
     @property
+    def only_external(self) -> bool:
+        """Whether nothing on the page was trained here."""
+        return bool(self.external) and all(r.is_external for r in self.entries)
+
+    @property
     def none_unseen(self) -> bool:
         """Whether nothing is ranked because all that has numbers came from elsewhere and had seen a hospital away."""
         return not self.ranked and not self.scored and any(r.away.known for r in self.external)

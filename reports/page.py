@@ -48,6 +48,20 @@ ORDER: tuple[Callable[[Board], Section], ...] = (
     parts, mappings, policies, learning, published,  # what else may lie behind the numbers
     cohorts, method, passports, runs,
 )  # fmt: skip
+OF_THE_RANKED = (
+    hospitals,
+    findings,
+    groups,
+    expected,
+    cost,
+    calibration,
+    choices,
+    shortcuts,
+    parts,
+    mappings,
+    policies,
+    learning,
+)
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css")
 SCRIPTS = (
     "theme.js",
@@ -84,7 +98,8 @@ def uncollected() -> Iterator[None]:
 
 def _render(tables: Tables) -> str:
     shared = board.read(tables)
-    sections = [section(shared) for section in ORDER]
+    shown = [each for each in ORDER if not (shared.none_unseen and each in OF_THE_RANKED)]
+    sections = [section(shared) for section in shown]
     charts = [chart for section in sections for chart in section.charts]
     plotly = plotly_source() if charts else ""
     style, plotly_style, script = joined(STYLES), joined(("plotly.css",)), joined(SCRIPTS)

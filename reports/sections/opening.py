@@ -89,7 +89,9 @@ def _kick(board: Board) -> str:
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     parts = [
-        sentences.counted(len(board.runs), len(board.scored)),
+        plural(len(board.external), "model") + " from elsewhere"
+        if board.only_external
+        else sentences.counted(len(board.runs), len(board.scored)),
         plural(1 + board.num_away, "hospital"),
         plural(len(board.findings), "finding"),
     ]

@@ -16,7 +16,7 @@ def symptoms(board: Board) -> Section:
     table = board.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
-    labels = {run.id: run.label for run in board.runs}
+    labels = {run.id: run.label for run in board.entries}
     histograms = dict(iter(board.tables["histograms"].groupby(["run_id", "dataset", "finding"])))
     rows = []
     met: set[str] = set()

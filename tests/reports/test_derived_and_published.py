@@ -98,3 +98,30 @@ def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_sa
     assert "not unseen there" in page
     assert "a clinic" in page
     assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
+
+
+def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> None:
+    made = with_derived(tables(Invented(runs=3)), "external")
+    runs = made["runs"]
+    foreign = runs["kind"] == "external"
+    said = '{"cohorts": ["nih"], "others": [], "seen": ["nih"]}'
+    own = set(runs.loc[foreign, "run_id"])
+    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
+    for name, frame in made.frames.items():
+        if "run_id" in frame:
+            made.frames[name] = frame[frame["run_id"].isin(own)].reset_index(drop=True)
+    page = render(made)
+    assert "Nothing is ranked: every model here was trained elsewhere" in page
+    assert re.search(r"\b[1-9] models? from elsewhere · ", page)
+    for false in (
+        "No run has a score away",
+        "No finding has a score both",
+        "where the networks were trained; away is",
+        "0 runs",
+    ):
+        assert false not in page
+    for section in ("hospitals", "findings", "cost", "calibration", "training"):  # of ranked runs
+        assert f'<section id="{section}"' not in page
+        assert f'href="#{section}"' not in page
+    for section in ("ranking", "cohorts", "method", "passports", "runs"):
+        assert f'id="{section}"' in page
