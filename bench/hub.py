@@ -16,6 +16,7 @@ import pandas as pd
 
 from bench.card import card
 from bench.collect import read_table, unfinished
+from bench.hubclient import api
 from bench.manifest import Manifest, planned
 from bench.run import find_run, read_run
 from bench.store import Store
@@ -106,14 +107,14 @@ def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = Fal
         raise SetupError(
             "the hub is switched off", "HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE; --dry-run lists the files without it"
         )
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError  # type: ignore[attr-defined]
 
-    api = HfApi(library_name="unseen-cxr")
+    client = api()
     operations = [CommitOperationAdd(path_in_repo=each.name, path_or_fileobj=each.source) for each in files]
     try:
-        place = api.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
-        api.create_commit(place.repo_id, operations, commit_message=message, repo_type="model")
+        place = client.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
+        client.create_commit(place.repo_id, operations, commit_message=message, repo_type="model")
     except (HfHubHTTPError, LocalTokenNotFoundError, HTTPError, OSError) as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
         fix = "log in (`hf auth login`, or set HF_TOKEN) with the right to write there; what was sent is one commit or nothing"

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import timm
 import torch
-from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -20,6 +19,7 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.hub import load_state_dict_from_url
 
+from bench.hubclient import download
 from bench.registry import Entry
 from harmonize.errors import ConfigError, SetupError
 
@@ -229,9 +229,7 @@ def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
     source = f"{repository}/model.safetensors" if repository else str(url)
     try:
         if repository:
-            # timm names no revisions; numbers are read, no code
-            file = hf_hub_download(repository, "model.safetensors")  # nosec B615
-            return _read(Path(file)), source
+            return _read(Path(download(repository, "model.safetensors"))), source
         return _release(source), source
     except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
         fix = "check the network, or put the file under --weights DIR"

@@ -106,7 +106,7 @@ def test_a_failed_download_raises_and_random_weights_never_stand_in(
 def test_a_downloaded_file_is_loaded_as_a_local_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = imagenet_file(tmp_path)
     asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(models, "hf_hub_download", lambda *names: asked.append(names) or str(file))
+    monkeypatch.setattr(models, "download", lambda *names: asked.append(names) or str(file))
     from_hub = build(TIMM, SMALL, 9, weights="hub").state_dict()
     local = build(TIMM, SMALL, 9, weights=file).state_dict()
     assert asked == [("timm/resnet10t.c3_in1k", "model.safetensors")]

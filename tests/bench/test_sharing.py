@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
+from huggingface_hub.utils import build_hf_headers
 
-from bench import hub, tracking
+from bench import hub, hubclient, tracking
 from bench.manifest import read_manifest
 from bench.store import Store, table_facts, write_table
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -159,6 +160,16 @@ def test_sending_needs_a_yes_and_a_hub(finished: Path, monkeypatch: pytest.Monke
     assert "HF_HUB_OFFLINE" in said
     assert "--dry-run" in said
     assert "OWNER/NAME" in here("upload", run_id, "--repo", "tiny", "--dry-run", cwd=finished, code=2).stderr
+
+
+def test_requests_to_the_hub_say_nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    assert "torch/" in build_hf_headers()["user-agent"]
+    hubclient.api()
+    assert "torch/" not in build_hf_headers()["user-agent"]
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: build_hf_headers()["user-agent"])
+    assert "torch/" not in hubclient.download("timm/resnet10t.c3_in1k", "model.safetensors")
 
 
 def test_a_run_without_weights_or_scores_does_not_leave(store_copy: Path) -> None:
