@@ -28,7 +28,7 @@ RUN_BY = {
     "your-own-model.md": "test_own_model.py",
 }
 NOT_RUN = {  # they are held to the commands' options by test_docs.py all the same
-    "README.md": "installs and tests the project, as CI does, or needs the datasets; the wheel's run is `tox -e wheel`",
+    "README.md": "installs and tests the project, as CI does, or needs the datasets; `tox -e wheel` runs the demo of the wheel",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
     "performance.md": "benchmarks take an hour; test_harness.py runs some in small, test_forecast.py the dry run",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",

@@ -1,0 +1,35 @@
+"""What is packed: run by `tox -e wheel`. The source archive holds what the wheel is made of, and what installs must find lies in the wheel."""
+
+import subprocess
+import sys
+import tarfile
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = {  # where it lies in the sources -> where it lies once installed
+    "registry.yaml": ("bench", "data/registry.yaml"),
+    "grids/demo.yaml": ("bench", "data/grids/demo.yaml"),
+    "grids/published/chexnet.yaml": ("bench", "data/grids/published/chexnet.yaml"),
+    "harmonize/labels.yaml": ("harmonize", "labels.yaml"),
+    "harmonize/published.yaml": ("harmonize", "published.yaml"),
+    "reports/templates/page.html.j2": ("reports", "templates/page.html.j2"),
+    "bench/app/page.py": ("bench", "app/page.py"),
+    "bench/py.typed": ("bench", "py.typed"),
+}
+
+for package, name in DATA.values():
+    assert (files(package) / name).is_file(), f"the wheel lacks {name}"
+    assert ROOT not in Path(str(files(package))).parents or ".tox" in str(files(package)), (
+        "not the wheel, but the sources"
+    )
+with tempfile.TemporaryDirectory() as folder:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", folder], cwd=ROOT, check=True)
+    (archive,) = Path(folder).iterdir()
+    with tarfile.open(archive) as packed:
+        held = {name.partition("/")[2] for name in packed.getnames()}
+wanted = {*DATA, "tests/conftest.py", "docs/tutorial.md", "LICENSE", "README.md", "constraints.txt", "tox.ini"}
+assert wanted <= held, f"the source archive lacks {sorted(wanted - held)}"
+assert not [name for name in held if name.startswith(("runs/", ".tox", ".venv"))]
+print(f"wheel and {archive.name}: complete")
