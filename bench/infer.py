@@ -42,7 +42,6 @@ from harmonize.imagefile import ImageFile
 from harmonize.pixels import Geometry, UnreadableImage, fitted, read_gray, region
 from harmonize.unlike import unlike_radiograph
 
-NOTICE = "For research only, not for clinical use: no medical device, and not validated for any patient."
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at home
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # what is taken of a folder
@@ -237,4 +236,4 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / name for name in table[column] if name.strip()]
 
 
-__all__ = ["COLUMNS", "NOTICE", "Inference", "StoredRun", "gray_values", "images_of", "infer", "load"]
+__all__ = ["COLUMNS", "Inference", "StoredRun", "gray_values", "images_of", "infer", "load"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.completion import one_of
+from bench.notice import NOTICE
 from bench.options import (
     CohortsOption,
     CsvOption,
@@ -81,7 +82,7 @@ def predict(
             overlays = draw_overlays(Explainer(stored), whole, finding or known, output, display.progress)
     chosen = found.table[found.table["finding"].isin(finding or known)]
     if as_json:
-        typer.echo(json.dumps(_as_json(found, chosen, infer.NOTICE, overlays), allow_nan=False))
+        typer.echo(json.dumps(_as_json(found, chosen, NOTICE, overlays), allow_nan=False))
     elif as_csv:
         typer.echo(csv_text(chosen), nl=False)
     else:
@@ -89,7 +90,7 @@ def predict(
     for row in found.skipped.itertuples() if as_csv or not as_json else ():
         typer.echo(f"skipped {_printable(row.image)}: {row.reason}", err=True)
     if not as_json:
-        typer.echo(infer.NOTICE, err=as_csv)
+        typer.echo(NOTICE, err=as_csv)
     if not found.num_images:
         raise typer.Exit(1)
 

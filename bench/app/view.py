@@ -1,23 +1,26 @@
 """The page: a run, an image, what the run says of it, and how well it does where the image may come from.
 
-Streamlit runs `show` anew after each change. An uploaded image lives in memory while its session does, and nowhere else.
+Streamlit runs `show` anew after each change. torch takes seconds to import: the page stands before that.
+An uploaded image lives in memory while its session does, and nowhere else.
 """
 
 import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from bench import api
 from bench.app.answer import RULES, answer_html, performance_html, surest_first
 from bench.app.known import ANYWHERE, Choice, choices, grids, said_of, sample, sample_sites
-from bench.infer import NOTICE, StoredRun
+from bench.notice import NOTICE
 from bench.store import Store
 from harmonize.errors import CxrError, DatasetError
 from harmonize.imagefile import InMemory
+
+if TYPE_CHECKING:
+    from bench.infer import StoredRun
 
 STORE = "BENCH_STORE"  # the environment variable by which `bench app` says which store
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
@@ -36,7 +39,7 @@ _STYLE = """<style>
 class _Ready:
     """A run in memory, and the lock of the one who asks it: heat maps hold the network still."""
 
-    stored: StoredRun
+    stored: "StoredRun"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -81,6 +84,8 @@ def show() -> None:
 
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _load(root: str, run_id: str) -> _Ready:
+    from bench import api
+
     return _Ready(api.load_run(root, run_id))
 
 
@@ -135,6 +140,8 @@ def _answer(
     ready: _Ready, choice: Choice, image: InMemory, truth: tuple[str, ...] | None, origin: str, rule: str
 ) -> None:
     """Show what the run says of an image. Raises DatasetError for one that cannot be used."""
+    from bench import api
+
     with ready.lock:
         found = api.predict(ready.stored, [image])
     if not found.num_images:

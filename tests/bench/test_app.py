@@ -3,6 +3,7 @@
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from streamlit.testing.v1 import AppTest
 from bench import appcli
 from bench.app.answer import answer_html, reversed_at_home, thresholds
 from bench.app.known import ANYWHERE, abroad, choices, said_of, sample, sample_sites
-from bench.infer import NOTICE, infer, load
+from bench.infer import infer, load
+from bench.notice import NOTICE
 from bench.store import Store
 from harmonize.imagefile import InMemory
 
@@ -60,6 +62,11 @@ def test_a_damaged_store_is_not_said_to_be_none(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("BENCH_STORE", str(root / "store.json"))
     page = AppTest.from_file(str(PAGE), default_timeout=180).run()
     assert "this is a file" in page.error[0].value
+
+
+def test_the_page_stands_before_torch_is_imported() -> None:
+    said = "import sys, bench.app.view; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", said], check=False).returncode == 0
 
 
 @pytest.mark.grid

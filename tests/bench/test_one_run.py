@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.infer import COLUMNS, NOTICE, RULES, images_of, infer, load
+from bench.infer import COLUMNS, RULES, images_of, infer, load
 from bench.mistakes import mistakes
+from bench.notice import NOTICE
 from bench.store import Store
 from harmonize.errors import ConfigError, DatasetError, StoreError
 
