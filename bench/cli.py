@@ -7,6 +7,7 @@ import errno
 import json
 import sys
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -183,8 +184,6 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Show what can be named in a grid, or what the store holds."""
-    from fnmatch import fnmatchcase
-
     from bench import listing
     from bench.gridfile import described, shipped_grids
     from bench.registry import SECTIONS, Registry
@@ -197,14 +196,7 @@ def list_(
     if failed and section != "runs":
         raise ConfigError("--failed is for runs", "bench list", "bench list runs --failed")
     if section == "runs":
-        from bench.store import Store
-
-        opened = Store.open(store, create=False)
-        ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
-        rows = [
-            [i, opened.state(i), *listing.stored_run(opened.run_dir(i)), opened.reason(i) or opened.remark(i)]
-            for i in ids
-        ]
+        rows = _stored(store, glob, failed)
         names = [row[0] for row in rows]
     elif section == "grids":
         rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
@@ -223,7 +215,22 @@ def list_(
         known_words = (*SECTIONS, "grids", "runs")
         hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, known_words, n=1))
         raise ConfigError(f"no section {section!r}", "bench list", f"{hint}sections: {', '.join(known_words)}")
-    typer.echo(json.dumps(names) if as_json else "\n".join(listing.aligned(rows)))
+    if rows or as_json:
+        typer.echo(json.dumps(names) if as_json else "\n".join(listing.aligned(rows)))
+
+
+def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
+    """Return a line per run of the store; that there is none goes to stderr."""
+    from bench import listing
+    from bench.store import Store
+
+    opened = Store.open(store, create=False)
+    ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
+    if not ids:
+        typer.echo("no run has failed" if failed else "no such run" if glob != "*" else "no run yet", err=True)
+    return [
+        [i, opened.state(i), *listing.stored_run(opened.run_dir(i)), opened.reason(i) or opened.remark(i)] for i in ids
+    ]
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:

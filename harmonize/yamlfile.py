@@ -49,8 +49,9 @@ def read_yaml(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror or "").lower() if isinstance(error, OSError) else error
         raise ConfigError(
-            f"cannot read the file: {error}", str(path), "check the name and that it is UTF-8 text"
+            f"cannot read the file: {why}", str(path), "check the name and that it is UTF-8 text"
         ) from error
     return parse_yaml(text, str(path))
 

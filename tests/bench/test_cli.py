@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bench import listing
 from bench.cli import app
 from bench.registry import SECTIONS, Registry
+from bench.store import Store
 from harmonize.errors import ConfigError
 
 OURS = Path(__file__).parents[2] / "registry.yaml"
@@ -53,6 +54,8 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
         (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
+        (["evaluate", "--model", ".", "--grid", "tiny"], "cannot read the file: is a directory", "check the name"),
+        (["evaluate", "--model", "no.yaml", "--grid", "tiny"], "cannot read the file: no such file", "check the name"),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
         (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
     ],
@@ -76,6 +79,18 @@ def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, here:
     (tmp_path / "mine.yaml").write_text(f"include: {grid}\nbase: {{architecture: 'timm:resnet999'}}\n")
     said = here("run", "--grid", "mine.yaml", "--dry-run", cwd=tmp_path, code=2).stderr
     assert "no model 'resnet999'" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "no run yet"), (["--failed"], "no run has failed"), (["zz*"], "no such run")]
+)
+def test_an_empty_list_of_runs_is_said_to_be_empty_beside_it(
+    words: list[str], said: str, tmp_path: Path, here: Command
+) -> None:
+    Store.open(tmp_path / "runs")
+    found = here("list", "runs", *words, cwd=tmp_path)
+    assert (found.stdout, found.stderr) == ("", f"{said}\n")
+    assert here("list", "runs", *words, "--json", cwd=tmp_path).stdout == "[]\n"
 
 
 def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:
