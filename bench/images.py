@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.checksums import FILE as CHECKSUMS
 from bench.csvtext import csv_text
 from bench.intact import whole
 from bench.ops import geometry
@@ -16,7 +17,7 @@ from harmonize.errors import DatasetError
 from harmonize.pixels import Geometry
 
 # what a finished run has beside its predictions and features
-COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json", "seal.json", "env.json")
+COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
 def geometry_of(run: Run) -> Geometry:

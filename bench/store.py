@@ -1,11 +1,11 @@
 """The run store: the only writer below STORE. States are read from files, never from a database.
 
-store.json                     {"schema": 1}
+store.json                     {"schema": 2}, see bench.schema
 grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
 cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
 cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
-                               predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
+                               predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK  log.txt
 scores/<run id>/               derived: may be deleted at any time;  report/<grid>/  tables/ and leaderboard.html
 """
 
@@ -22,9 +22,9 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from bench.schema import FILE, SCHEMA, require_present, schema_of
 from harmonize.errors import StoreError
 
-SCHEMA = 1
 State = Literal["absent", "started", "done", "failed"]
 
 
@@ -45,12 +45,12 @@ class Store:
     root: Path
 
     @classmethod
-    def open(cls, root: Path, create: bool = True) -> Self:
-        """Open a store, making it when absent.
+    def open(cls, root: Path, create: bool = True, older: bool = False) -> Self:
+        """Open a store, making it when absent; without `create`, or with `older`, one of an older schema will do.
 
         Raises StoreError for another schema, a file in the way or a folder that cannot be written.
         """
-        marker = root / "store.json"
+        marker = root / FILE
         if not marker.is_file():
             if not create:
                 raise StoreError("no run store here", str(root), "name it with --store, or make one with `bench run`")
@@ -61,19 +61,15 @@ class Store:
                 raise StoreError(
                     f"cannot make a store: {error}", str(root), "choose a writable folder with --store"
                 ) from error
-        try:
-            schema = json.loads(marker.read_text()).get("schema")
-        except (OSError, ValueError, AttributeError) as error:
-            raise StoreError(
-                f"store.json is unreadable: {error}", str(marker), 'it should hold {"schema": 1}'
-            ) from error
-        if schema != SCHEMA:
-            raise StoreError(
-                f"the store has schema {schema}, this version reads {SCHEMA}",
-                str(marker),
-                "use the version that wrote it, or another --store",
-            )
+        schema_of(root)
+        if create and not older:
+            require_present(root)
         return cls(root)
+
+    @property
+    def schema(self) -> int:
+        """Return the schema of the store, see `bench.schema`."""
+        return schema_of(self.root)
 
     def run_dir(self, run_id: str) -> Path:
         """Return the folder of a run."""
