@@ -1,12 +1,21 @@
 """checksums.json: the SHA-256 of every file that a run itself has stored, written when it finishes, just before DONE."""
 
-import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from bench.intact import file_sha256
+from bench.intact import file_sha256, flaw, json_object
 from bench.store import canonical_json, write_bytes
 
 FILE = "checksums.json"
+RECORDS = (
+    "run.json",
+    "trained.json",
+    "cost.json",
+    "seal.json",
+    "env.json",
+    "history.parquet",
+)  # small: read at every look
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz")
 
 
@@ -34,10 +43,50 @@ def note(folder: Path) -> None:
 def checksums(folder: Path) -> dict[str, str] | None:
     """Return the checksum of each file of a finished run by its name, None where there is no record or it is damaged."""
     try:
-        known = json.loads((folder / FILE).read_bytes())["sha256"]
+        known = json_object(folder / FILE)["sha256"]
         return {str(name): str(digest) for name, digest in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def flaws(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
+    """Return what is wrong with some files of a folder, by name: "is missing", "is damaged", "is not what was stored".
+
+    Without checksums, as of what is not finished or of an older store, a file that is not there is none that is missing.
+    """
+    stats = [path.stat() if (path := folder / name).is_file() else None for name in (*names, FILE)]
+    known_by = [stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+    return _flaws(folder, tuple(names), tuple(known_by))
+
+
+@lru_cache(10_000)
+def _flaws(folder: Path, names: tuple[str, ...], known_by: tuple[object, ...]) -> Mapping[str, str]:
+    """Look at the files; a process does it once for as long as `known_by`, the state of each on the disk, is the same."""
+    known, found = checksums(folder) or {}, {}
+    for name, there in zip(names, known_by, strict=False):
+        path = folder / name
+        if there is None:
+            found[name] = "is missing" if name in known else ""
+        elif (path.suffix == ".json" and not _is_object(path)) or flaw(path):
+            found[name] = "is damaged"
+        elif name in known and file_sha256(path) != known[name]:
+            found[name] = "is not what was stored"
+    return {name: said for name, said in found.items() if said}
+
+
+def _is_object(path: Path) -> bool:
+    """Whether a file holds a JSON object."""
+    try:
+        json_object(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def flaw_of_analysis(folder: Path) -> str:
+    """Return what is wrong with the tables of a finished analysis, "" when nothing is."""
+    names = {*(checksums(folder) or ()), *(path.name for path in folder.glob("*.parquet"))}
+    return next((f"{name} {said}" for name, said in flaws(folder, sorted(names)).items()), "")
 
 
 def take_up(folder: Path) -> list[str]:

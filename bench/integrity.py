@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.checksums import FILE as CHECKSUMS
-from bench.checksums import checksums, stored_files
+from bench.checksums import RECORDS, checksums, flaw_of_analysis, stored_files
 from bench.derive import COMPLETE as OF_DERIVED
 from bench.external import KIND as EXTERNAL
 from bench.images import COMPLETE
-from bench.intact import file_sha256, flaw
+from bench.intact import file_sha256, flaw, json_object
 from bench.job import key_in
 from bench.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.schema import SCHEMA
@@ -54,7 +54,7 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
             found.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
-    return [*found, *_strays(store, set(ids)), *_cohorts(store, named, files)]
+    return [*found, *_strays(store, set(ids), files), *_analyses(store.root), *_cohorts(store, named, files)]
 
 
 def _check(level: str, what: str, found: str, fix: str) -> Check:
@@ -135,9 +135,9 @@ def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iter
             yield _check("fault", name, f"is done and lacks {', '.join(missing)}", again)
         found = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]
         yield from found
-        if known is not None and files:
+        if known is not None:
             blamed = {check.found.partition(" ")[0] for check in found}
-            yield from _changed(folder, name, known, blamed, again)
+            yield from _changed(folder, name, known, blamed, again, files)
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
@@ -171,12 +171,16 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
             yield _check("fault", name, f"{path.relative_to(folder)} {said}", fix)
 
 
-def _changed(folder: Path, name: str, known: Mapping[str, str], blamed: Container[str], again: str) -> Iterator[Check]:
-    """Yield the files that are not what the run has stored, but for those that are blamed already."""
+def _changed(
+    folder: Path, name: str, known: Mapping[str, str], blamed: Container[str], again: str, files: bool
+) -> Iterator[Check]:
+    """Yield the files that are not what the run has stored, but for those that are blamed already; large ones are read with `files`."""
     for file in stored_files(folder):
         said = "" if file in known else "was not there when the run finished"
-        if not said and file not in blamed and file_sha256(folder / file) != known[file]:
+        if not said and file not in blamed and (files or file in RECORDS) and file_sha256(folder / file) != known[file]:
             said = "is not what was stored: its checksum is another"
+        elif not said and not files and file.endswith(".npz"):
+            said = flaw(folder / file)
         if said:
             fix = again if again == _OF_BUNDLE else f"delete it: rm '{folder / file}', then {again}"
             yield _check("fault", name, f"{file} {said}", fix)
@@ -218,8 +222,24 @@ def _weights(path: Path, expected: str) -> str:
     return "" if digest.hexdigest() == expected else "is not what was tested: its hash is not the seal's"
 
 
-def _strays(store: Store, ids: set[str]) -> Iterator[Check]:
-    """Yield scores of runs that are not there, scores cut short, and folders that look like runs and are none."""
+def _scores(folder: Path, files: bool) -> Iterator[Check]:
+    """Yield the finished scores of a run that are damaged."""
+    for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz"))):
+        if said := flaw(path, read=files):
+            fix = f"delete them: rm -r '{folder}', then `bench score` makes them again"
+            yield _check("fault", f"scores of {folder.name}", f"{path.name} {said}", fix)
+
+
+def _analyses(root: Path) -> Iterator[Check]:
+    """Yield finished analyses, of runs and of the cohorts, whose tables are damaged or changed."""
+    for key in sorted((*root.glob("[0-9a-f][0-9a-f]/*/*/KEY"), *root.glob("analyses/*/KEY"))):
+        if said := flaw_of_analysis(key.parent):
+            fix = "run its grid again with `bench run`: it is made again"
+            yield _check("fault", f"analysis {key.parent.relative_to(root)}", said, fix)
+
+
+def _strays(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
+    """Yield scores of runs that are not there, scores cut short or damaged, and folders that look like runs and are none."""
     for path in sorted((store.root / "scores").glob("*")):
         own = [path] if _ID.fullmatch(path.name) else sorted(p for p in path.glob("*") if p.is_dir())
         for folder in own:
@@ -227,6 +247,8 @@ def _strays(store: Store, ids: set[str]) -> Iterator[Check]:
                 yield _check("warning", f"scores of {folder.name}", "of no run here", f"delete them: rm -r '{folder}'")
             elif not key_in(folder):
                 yield _check("warning", f"scores of {folder.name}", "are not finished", "make them with `bench score`")
+            else:
+                yield from _scores(folder, files)
     for folder in sorted(store.root.glob("[0-9a-f][0-9a-f]/*")):
         if folder.is_dir() and folder.name not in ids:
             yield _check(
@@ -254,7 +276,6 @@ def _cohorts(store: Store, named: _Named, files: bool) -> Iterator[Check]:
 def _json(path: Path) -> Mapping[str, Any] | None:
     """Return a JSON object, None where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        return json_object(path)
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
@@ -21,7 +23,7 @@ from bench.job import key_in, predicted
 from bench.manifest import Manifest
 from bench.scoring.parts import Part
 from bench.store import Progress, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
-from harmonize.errors import SetupError
+from harmonize.errors import SetupError, StoreError
 from reports.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -192,8 +194,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
         path = manifest.store.run_dir(run["id"]) / "features" / f"{part.dataset}.npz"
         if not path.is_file():
             continue
-        with np.load(path, allow_pickle=False) as stored:
-            feature, patient = stored["feature"], stored["patient_id"]
+        feature, patient = _features(path)
         ids, first = np.unique(part.patient_id.astype(str), return_index=True)  # as the sample of features was drawn
         at = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (part.patient_id[at].astype(str) == patient).all():
@@ -204,6 +205,16 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])
     return {name: _known_by(frame, key) for name, frame in tables.items()}
+
+
+def _features(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return stored features [n, F] and the patient of each [n]. Raises StoreError where the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return stored["feature"], stored["patient_id"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        fix = "run the grid again: what is missing is made again"
+        raise StoreError(f"cannot read the features: {error}", str(path), fix) from error
 
 
 def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:

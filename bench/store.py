@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from bench.intact import json_object
 from bench.schema import FILE, SCHEMA, require_present, schema_of
 from harmonize.errors import StoreError
 
@@ -109,8 +110,8 @@ class Store:
     def remark(self, run_id: str) -> str:
         """Return how the training of a run went other than asked for; "" when it did not, or there is no record of it."""
         try:
-            return remark(json.loads((self.run_dir(run_id) / "trained.json").read_text()))
-        except (OSError, ValueError):
+            return remark(self.read_json(run_id[:2], run_id, "trained.json"))
+        except StoreError:
             return ""
 
     def read_json(self, *parts: str) -> dict[str, Any]:
@@ -120,12 +121,11 @@ class Store:
         """
         path = self.root.joinpath(*parts)
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            return json_object(path)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`"
             ) from error
-        return content
 
 
 def remark(trained: Mapping[str, Any]) -> str:
@@ -261,10 +261,9 @@ def holder_of(lock: Path) -> Holder:
 
 def _read_holder(lock: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(lock.read_text())
+        return json_object(lock)
     except (OSError, ValueError):
         return {}
-    return content
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
@@ -272,7 +271,7 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
         try:
             born = float(psutil.Process(int(holder["pid"])).create_time())
             return abs(born - float(holder["born"])) < 1
-        except (psutil.NoSuchProcess, KeyError, ValueError):
+        except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
             return False
     pause = threading.Event()
     for _ in range(12):

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.checksums import flaws
 from bench.collect import labels_of, parts_of, read_table
 from bench.config import RunConfig
 from bench.external import KIND
@@ -231,7 +232,7 @@ def _strayed(where: str, part: Part, folder: Path) -> Iterator[Check]:
     """Yield a symptom when predictions on `val` are not as good as the epoch was that they are said to be of."""
     path = folder / "history.parquet"
     trained = folder / "trained.json"
-    if not path.is_file() or not trained.is_file():
+    if not path.is_file() or not trained.is_file() or flaws(folder):
         return
     history = read_table(path).set_index("epoch")
     best = json.loads(trained.read_text()).get("best_epoch")
