@@ -23,6 +23,7 @@ from harmonize.inspect import Check
 _AGAIN = "run its grid again with `bench run`: what is missing is made again"
 _ELSEWHERE = "evaluate the model again with `bench evaluate`: what is missing is made again"
 _OF_BUNDLE = "merge the bundles again into a new store"
+FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -232,7 +233,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 
 def _analyses(root: Path) -> Iterator[Check]:
     """Yield finished analyses, of runs and of the cohorts, whose tables are damaged or changed."""
-    for key in sorted((*root.glob("[0-9a-f][0-9a-f]/*/*/KEY"), *root.glob("analyses/*/KEY"))):
+    for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
         if said := flaw_of_analysis(key.parent):
             fix = "run its grid again with `bench run`: it is made again"
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", said, fix)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from bench.checksums import note
-from bench.integrity import examine_run, in_bundles
+from bench.checksums import flaw_of_analysis, note
+from bench.integrity import FINISHED_ANALYSES, examine_run, in_bundles
 from bench.schema import FILE, SCHEMA, schema_of
 from bench.store import Progress, Store, canonical_json, holder_of, lease, write_bytes
 from harmonize.errors import StoreError
@@ -60,7 +60,7 @@ def _require_rest(root: Path) -> None:
 
 
 def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
-    """Note the checksums of what each finished run has stored: from schema 1 to 2.
+    """Note the checksums of what each finished run and analysis has stored: from schema 1 to 2.
 
     A damaged run gets none, for they would vouch for the damage; it is returned, with what is wrong.
     """
@@ -73,6 +73,9 @@ def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
                 left[run_id] = faults[0]
             else:
                 note(store.run_dir(run_id))
+    for key in chain.from_iterable(store.root.glob(pattern) for pattern in FINISHED_ANALYSES):
+        if not flaw_of_analysis(key.parent):
+            note(key.parent)
     progress("read runs", len(ids), max(1, len(ids)))
     return left
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bench.checksums import flaws
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
 from bench.external import KIND
 from bench.intact import whole
@@ -120,6 +121,7 @@ def _found(
     from bench.scoring.score import score_run, without  # they compile kernels: a finished grid does not wait for them
 
     config = manifest.config(run)
+    _require_as_stored(manifest, run, [f"predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts])
     parts = parts_of(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     home, findings = manifest.content["source"], config.findings
@@ -146,6 +148,14 @@ def _found(
         "mappings": pd.DataFrame(readings, columns=list(SCHEMAS["mappings"])),
     }
     return result, extra
+
+
+def _require_as_stored(manifest: Manifest, run: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise StoreError for a file of a run that is not what the run has stored: nothing is scored from it."""
+    folder = manifest.store.run_dir(run["id"])
+    for name, said in flaws(folder, names).items():
+        fix = f"delete it: rm '{folder / name}', then run the grid again: it is made again"
+        raise StoreError(f"run {run['id']}: {name} {said}", str(folder / name), fix)
 
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
@@ -194,6 +204,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
         path = manifest.store.run_dir(run["id"]) / "features" / f"{part.dataset}.npz"
         if not path.is_file():
             continue
+        _require_as_stored(manifest, run, [f"features/{path.name}"])
         feature, patient = _features(path)
         ids, first = np.unique(part.patient_id.astype(str), return_index=True)  # as the sample of features was drawn
         at = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
@@ -123,13 +125,35 @@ def test_what_a_page_does_not_need_changes_nothing_on_it(
     assert pd.read_parquet(store.root / table).equals(pd.read_parquet(finished / "runs" / table))
 
 
-@pytest.mark.parametrize("how", ["cut", "noise"])
-def test_features_that_are_needed_and_damaged_are_named(how: str, store: Store, here: Command) -> None:
-    path = damaged(store, "RUN/features/nih.npz", DAMAGES[how])
+def one_logit(content: bytes) -> bytes:
+    """Return the same table with another logit in its first row."""
+    table = pq.read_table(pa.BufferReader(content))
+    column = table.column(1).to_numpy().copy()
+    column[0] += 1
+    changed = table.set_column(1, table.schema.field(1), pa.array(column)).replace_schema_metadata(
+        table.schema.metadata
+    )
+    written = pa.BufferOutputStream()
+    pq.write_table(changed, written)
+    return bytes(written.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("features/nih.npz", DAMAGES["cut"]),
+        ("features/nih.npz", DAMAGES["noise"]),
+        ("predictions/nih.parquet", one_logit),
+    ],
+)
+def test_nothing_is_scored_from_a_file_that_is_not_what_the_run_stored(
+    name: str, change: Callable[[bytes], bytes], store: Store, here: Command
+) -> None:
+    path = damaged(store, f"RUN/{name}", change)
     shutil.rmtree(store.root / "scores")
     error = here("report", "--quiet", cwd=store.root.parent, code=2).stderr
-    assert "cannot read the features" in error
-    assert path.name in error
+    assert f"{name} is " in error
+    assert f"rm 'runs/{path.relative_to(store.root)}'" in error
 
 
 @pytest.mark.parametrize("how", ["cut", "lost"])

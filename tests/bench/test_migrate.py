@@ -80,6 +80,19 @@ def test_a_migrated_store_is_whole_and_no_byte_of_it_has_changed(old: Store, her
     assert {name: content for name, content in contents(old.root).items() if name.startswith("scores/")} == scores
 
 
+def test_analyses_get_checksums_too_unless_they_are_damaged_or_not_done(old: Store) -> None:
+    run = old.run_dir(old.run_ids()[0])
+    folders = [run / "attention", run / "probes", old.root / "analyses" / "acquisition-0", run / "transplants"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        pq.write_table(pq.read_table(run / "history.parquet"), folder / "table.parquet")
+        (folder / "KEY").write_text("0")
+    (folders[1] / "table.parquet").write_bytes(b"cut off")
+    (folders[3] / "KEY").unlink()
+    migrate(old, quietly)
+    assert [sorted(checksums(folder) or ()) for folder in folders] == [["table.parquet"], [], ["table.parquet"], []]
+
+
 def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, here: Command) -> None:
     bad, good = old.run_ids()
     path = old.run_dir(bad) / "predictions" / "nih.parquet"
