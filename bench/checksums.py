@@ -8,14 +8,8 @@ from bench.intact import file_sha256, flaw, json_object
 from bench.store import canonical_json, write_bytes
 
 FILE = "checksums.json"
-RECORDS = (
-    "run.json",
-    "trained.json",
-    "cost.json",
-    "seal.json",
-    "env.json",
-    "history.parquet",
-)  # small: read at every look
+JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
+RECORDS = (*JSON_RECORDS, "history.parquet")  # small: read at every look
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz")
 
 

@@ -194,12 +194,15 @@ def list_(
     if failed and section != "runs":
         raise ConfigError("--failed is for runs", "bench list", "bench list runs --failed")
     if section == "runs":
+        from bench.checksums import JSON_RECORDS, flaws
         from bench.store import Store
 
         opened = Store.open(store, create=False)
         ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
+        folders = {i: opened.run_dir(i) for i in ids}
+        damaged = {i: ", ".join(map(" ".join, flaws(folders[i], JSON_RECORDS).items())) for i in ids}
         rows = [
-            [i, opened.state(i), *listing.stored_run(opened.run_dir(i)), opened.reason(i) or opened.remark(i)]
+            [i, opened.state(i), *listing.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
             for i in ids
         ]
         names = [row[0] for row in rows]
