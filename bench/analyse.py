@@ -3,6 +3,7 @@
 import shutil
 from importlib import import_module
 
+from bench.checksums import note
 from bench.job import AnalysisJob
 from bench.store import Progress, lease, write_bytes
 
@@ -25,5 +26,6 @@ def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
                 path.unlink()
         module, _, name = job.analysis.kind.use.partition(":")
         getattr(import_module(module), name)(job, job.folder, progress)
+        note(job.folder)
         write_bytes(job.folder / "KEY", job.key.encode())
     return True

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.checksums import flaw_of_analysis
 from bench.collect import read_table
 from bench.job import analysis_key, key_in, predicted
 from bench.manifest import Manifest
@@ -31,7 +32,8 @@ def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
 def _verdict(folder: Path, wanted: str) -> dict[str, str]:
     """Return how an analysis stands: done when its tables were made from what is in the store now."""
     if key_in(folder) == wanted:
-        return {"state": "done", "reason": ""}
+        flaw = flaw_of_analysis(folder)
+        return {"state": "absent" if flaw else "done", "reason": flaw}
     failed = folder / "FAILED"
     return {"state": "failed" if failed.is_file() else "absent", "reason": last_line(failed)}
 

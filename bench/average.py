@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, rotate
 
+from bench.checksums import close, take_up
 from bench.collect import read_table
 from bench.combine import View
 from bench.derive import Derived, logit_of_mean, prediction_facts, waits_for
@@ -55,6 +56,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
     with lease(folder) as mine:
         if not mine:
             return False
+        take_up(folder)
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(derived.config.threads)
@@ -78,7 +80,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
             write_bytes(folder / f"{name}.json", canonical_json(content))
         if stale or not (folder / "env.json").is_file():
             write_bytes(folder / "env.json", canonical_json(environment(device, derived.config.threads, began)))
-        (folder / "DONE").touch()
+        close(folder)
     return True
 
 

@@ -222,14 +222,18 @@ def list_(
 def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
     """Return a line per run of the store; that there is none goes to stderr."""
     from bench import listing
+    from bench.checksums import JSON_RECORDS, flaws
     from bench.store import Store
 
     opened = Store.open(store, create=False)
     ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
         typer.echo("no run has failed" if failed else "no such run" if glob != "*" else "no run yet", err=True)
+    folders = {i: opened.run_dir(i) for i in ids}
+    damaged = {i: ", ".join(map(" ".join, flaws(folders[i], JSON_RECORDS).items())) for i in ids}
     return [
-        [i, opened.state(i), *listing.stored_run(opened.run_dir(i)), opened.reason(i) or opened.remark(i)] for i in ids
+        [i, opened.state(i), *listing.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
+        for i in ids
     ]
 
 

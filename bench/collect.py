@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.checksums import flaws
 from bench.config import RunConfig
 from bench.derive import waits_for
 from bench.manifest import Manifest
@@ -153,12 +154,14 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return why a run cannot be scored, "" when it can: it is done and has predictions on every cohort of the grid."""
+    """Return why a run cannot be scored, "" when it can: it is done, whole, and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := waits_for(manifest.store, run["sources"])):
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
+    if state == "done" and (flawed := flaws(folder)):
+        return " ".join(next(iter(flawed.items())))
     kept = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
     for cohort in manifest.cohorts if state == "done" else ():
         for what, ending in kept.items():
@@ -244,7 +247,7 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     """
     path = manifest.scores / run_id / "replicates.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise StoreError(
@@ -253,9 +256,10 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return env, cost, seal and trained.json of a run as one mapping, {} where they are absent."""
-    out: dict[str, Any] = {}
+    """Return env, cost, seal and trained.json of a run as one mapping, {} where they are absent or damaged (`unfinished` says so)."""
+    folder, out = store.run_dir(run_id), dict[str, Any]()
+    flawed = flaws(folder)
     for name in ("env", "cost", "seal", "trained"):
-        path = store.run_dir(run_id) / f"{name}.json"
-        out[name] = json.loads(path.read_text()) if path.is_file() else {}
+        path = folder / f"{name}.json"
+        out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in flawed else {}
     return out

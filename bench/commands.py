@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError
 
 ORDER = (
     "run", "list", "check", "report", "compare", "predict", "app", "explain", "errors", "card", "score", "evaluate", "data",
-    "export", "verify", "merge", "track", "upload", "reproduce", "remove",
+    "export", "verify", "merge", "track", "upload", "reproduce", "migrate", "remove",
 )  # fmt: skip
 _USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, wherever this version of typer keeps it
 

@@ -143,7 +143,7 @@ def _specs(
     from bench.plan import phantom_root, phantom_specs
     from bench.store import Store
 
-    opened = Store.open(store)
+    opened = Store.open(store, older=True)
     typer.echo(
         f"no --data: phantom cohorts (synthetic images) of the grid {grid.name}, under {phantom_root(grid, opened)}",
         err=True,

@@ -11,12 +11,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checksums import FILE as CHECKSUMS
+from bench.checksums import flaws
 from bench.combine import TTA, Ensemble, View
 from bench.config import RunConfig
+from bench.intact import whole as intact
 from bench.run import Run
 from bench.store import Store, canonical_json, short_hash, table_facts
 
-COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json")  # what a finished one has beside its predictions
+COMPLETE = (
+    "trained.json",
+    "cost.json",
+    "seal.json",
+    "env.json",
+    CHECKSUMS,
+)  # what a finished one has beside its predictions
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str
 def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
     """Whether a derived run is not finished, or what it is made of has changed since; cohorts: name -> id."""
     folder = store.run_dir(derived.id)
-    if store.state(derived.id) != "done" or not all((folder / name).is_file() for name in COMPLETE):
+    if store.state(derived.id) != "done" or flaws(folder) or not all(intact(folder / name) for name in COMPLETE):
         return True
     return any(
         table_facts(folder / "predictions" / f"{name}.parquet") != prediction_facts(store, derived, name, cohort_id)

@@ -134,7 +134,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         checks += found
         if cohort is None or store is None:
             continue
-        folder = Store.open(store).root / "check"
+        folder = Store.open(store, older=True).root / "check"
         seen = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
         looked.append(Looked(cohort, seen))
         checks += check_images(looked[-1])

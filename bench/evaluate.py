@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from bench import cost
+from bench.checksums import close, take_up
 from bench.config import full
 from bench.declaration import Declared
 from bench.elsewhere import Elsewhere, open_model, sha256_of, tone_of
@@ -120,6 +121,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     try:
         with lease(folder) as mine:
             _free(mine, folder)
+            take_up(folder)
             began = time.time()
             files = source.files
             remarks = (
@@ -128,7 +130,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
             after = sha256_of(source.declared, source.network)
             _unchanged(after == source.weights, folder)
             _records(folder, source, device, began)
-            (folder / "DONE").touch()
+            close(folder)
     except BlockedError:
         raise
     except CxrError:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bench.explain.pictures import picture_name, webp
+from bench.explain.pictures import is_picture, picture_name, webp
 from bench.explain.sampled import KINDS
 from bench.manifest import Manifest
 
@@ -30,7 +30,7 @@ def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked:
     for i in range(len(gallery)):
         run_id, dataset, finding, kind = (str(gallery[c].iloc[i]) for c in ("run_id", "dataset", "finding", "kind"))
         path = folders[run_id] / "gallery" / picture_name(dataset, finding, kind, ranks[i])
-        if path.is_file():
+        if path.is_file() and is_picture(path.read_bytes()):
             pictures[i] = webp(path.read_bytes())
             size += len(pictures[i])
         if len(pictures) >= MOST or size >= MOST_BYTES:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.checksums import FILE as CHECKSUMS
+from bench.checksums import flaws
 from bench.csvtext import csv_text
 from bench.intact import whole
 from bench.ops import geometry
@@ -16,7 +18,7 @@ from harmonize.errors import DatasetError
 from harmonize.pixels import Geometry
 
 # what a finished run has beside its predictions and features
-COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json", "seal.json", "env.json")
+COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
 def geometry_of(run: Run) -> Geometry:
@@ -136,7 +138,7 @@ def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) ->
     folder, key = plan.store.run_dir(run.id), geometry_of(run).key
     if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
         return True
-    if not all(whole(folder / name) for name in COMPLETE):
+    if flaws(folder) or not all(whole(folder / name) for name in COMPLETE):
         return True
     for ref in plan.refs:
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")

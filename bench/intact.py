@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 
 def whole(path: Path) -> bool:
@@ -34,6 +35,14 @@ def flaw(path: Path, *, read: bool = False) -> str:
         said = (str(error) or type(error).__name__).splitlines()[0][:120]
         return f"is damaged: {said}" if path.is_file() else "is missing"
     return "" if path.is_file() else "is missing"
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises OSError, and ValueError for what is none."""
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError(f"a JSON object was expected, it holds {str(content)[:40]!r}")  # noqa: TRY004  (what json.loads raises)
+    return content
 
 
 def file_sha256(path: Path) -> str:

@@ -3,20 +3,27 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.checksums import FILE as CHECKSUMS
+from bench.checksums import RECORDS, checksums, flaw_of_analysis, stored_files
 from bench.derive import COMPLETE as OF_DERIVED
+from bench.external import KIND as EXTERNAL
 from bench.images import COMPLETE
-from bench.intact import flaw
+from bench.intact import file_sha256, flaw, json_object
 from bench.job import key_in
 from bench.manifest import SCHEMA as MANIFEST_SCHEMA
+from bench.schema import SCHEMA
 from bench.store import Progress, Store, holder_of, last_line, short_hash, table_facts
 from harmonize.inspect import Check
 
 _AGAIN = "run its grid again with `bench run`: what is missing is made again"
+_ELSEWHERE = "evaluate the model again with `bench evaluate`: what is missing is made again"
+_OF_BUNDLE = "merge the bundles again into a new store"
+FINISHED_ANALYSES = ("[0-9a-f][0-9a-f]/*/*/KEY", "analyses/*/KEY")
 _ID = re.compile(r"[0-9a-f]{12}")
 
 
@@ -33,26 +40,42 @@ class _Named:
 def examine_store(store: Store, files: bool, progress: Progress | None = None) -> list[Check]:
     """Return what is wrong with a store, each with its mend; nothing when it is whole.
 
-    With `files` every table is read and every weights file hashed, else only names, headers and small records. Faults: damaged,
+    With `files` every byte that a run has stored is read, else only names, headers and small records. Faults: damaged, changed,
     half-written or contradictory files of finished runs, grids that cannot be read. Warnings: failed runs, left-overs, orphans.
     """
     named = _Named()
-    found = [*_left_overs(store.root), *_grids(store, named)]
+    found = [*_schema(store), *_left_overs(store.root), *_grids(store, named)]
     ids = store.run_ids()
     for at, run_id in enumerate(ids):
         if progress:
             progress("check runs", at, len(ids))
-        found += _run(store, run_id, run_id in named.of_bundles, files)
+        found += examine_run(store, run_id, run_id in named.of_bundles, files)
         if named.known and run_id not in named.runs:
             fix = f"`bench remove {run_id}` if nobody needs it; a grid that plans it takes it up again"
             found.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
-    return [*found, *_strays(store, set(ids)), *_cohorts(store, named, files)]
+    return [*found, *_strays(store, set(ids), files), *_analyses(store.root), *_cohorts(store, named, files)]
 
 
 def _check(level: str, what: str, found: str, fix: str) -> Check:
     return Check("", what, level, "", found, fix)
+
+
+def _schema(store: Store) -> Iterator[Check]:
+    """Yield that a store is of an older schema, whose runs have no checksums, and the LOCK of a migration that died."""
+    yield from _lock(store.root, "store", "migrating", "`bench migrate`")
+    if store.schema < SCHEMA:
+        found = f"{store.schema}, without checksums: a value that changes inside a stored table is not seen"
+        yield _check("warning", "schema of the store", found, f"`bench migrate --store {store.root}`")
+
+
+def in_bundles(store: Store) -> set[str]:
+    """Return the runs that came in bundles."""
+    named = _Named()
+    for _ in _grids(store, named):
+        pass
+    return named.of_bundles
 
 
 def _left_overs(root: Path) -> Iterator[Check]:
@@ -90,8 +113,8 @@ def _grids(store: Store, named: _Named) -> Iterator[Check]:
                 yield _check("fault", f"cohort table {name}", f"of grid {path.stem} is missing or damaged", _AGAIN)
 
 
-def _run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iterator[Check]:
-    """Yield what is wrong with a run."""
+def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iterator[Check]:
+    """Yield what is wrong with a run; `of_bundle`: it came in a bundle, so its weights and features are elsewhere."""
     folder, name, state = store.run_dir(run_id), f"run {run_id}", store.state(run_id)
     document = _json(folder / "run.json")
     if document is None or short_hash((folder / "run.json").read_bytes()) != run_id:
@@ -104,17 +127,25 @@ def _run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iterator[Ch
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state == "done":
         derived = "kind" in document
-        wanted = [f for f in (OF_DERIVED if derived else COMPLETE) if not (of_bundle and f == "model.safetensors")]
-        if missing := [file for file in wanted if not (folder / file).is_file()]:
-            yield _check("fault", name, f"is done and lacks {', '.join(missing)}", _AGAIN)
-        yield from _records(folder, name, derived, files)
-        yield from _tables(folder, name, derived, files)
+        known = checksums(folder) if store.schema >= SCHEMA else None
+        wanted = [*(OF_DERIVED if derived else COMPLETE), *(file for file in known or () if file not in COMPLETE)]
+        not_here = {CHECKSUMS} if store.schema < SCHEMA else set()
+        not_here |= {"model.safetensors"} if of_bundle else set()
+        again = _OF_BUNDLE if of_bundle else _ELSEWHERE if document.get("kind") == EXTERNAL else _AGAIN
+        if missing := [file for file in wanted if file not in not_here and not (folder / file).is_file()]:
+            yield _check("fault", name, f"is done and lacks {', '.join(missing)}", again)
+        found = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]
+        yield from found
+        if known is not None:
+            blamed = {check.found.partition(" ")[0] for check in found}
+            yield from _changed(folder, name, known, blamed, again, files)
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
     """Yield what is wrong with the small records of a finished run, and with its weights against the seal."""
     for file in OF_DERIVED:
-        if (folder / file).is_file() and _json(folder / file) is None:
+        read = checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
+        if (folder / file).is_file() and read(folder) is None:
             fix = f"delete it: rm '{folder / file}', then run the grid again"
             yield _check("fault", name, f"{file} is damaged", fix)
     seal, again = _json(folder / "seal.json") or {}, f"`bench remove {folder.name}`, then run the grid again"
@@ -141,7 +172,22 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
             yield _check("fault", name, f"{path.relative_to(folder)} {said}", fix)
 
 
-def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
+def _changed(
+    folder: Path, name: str, known: Mapping[str, str], blamed: Container[str], again: str, files: bool
+) -> Iterator[Check]:
+    """Yield the files that are not what the run has stored, but for those that are blamed already; large ones are read with `files`."""
+    for file in stored_files(folder):
+        said = "" if file in known else "was not there when the run finished"
+        if not said and file not in blamed and (files or file in RECORDS) and file_sha256(folder / file) != known[file]:
+            said = "is not what was stored: its checksum is another"
+        elif not said and not files and file.endswith(".npz"):
+            said = flaw(folder / file)
+        if said:
+            fix = again if again == _OF_BUNDLE else f"delete it: rm '{folder / file}', then {again}"
+            yield _check("fault", name, f"{file} {said}", fix)
+
+
+def _lock(folder: Path, name: str, state: str, by: str = "`bench run`") -> Iterator[Check]:
     """Yield a LOCK whose process on this machine is gone; of another machine's nothing is known here."""
     if not (folder / "LOCK").is_file():
         return
@@ -151,14 +197,14 @@ def _lock(folder: Path, name: str, state: str) -> Iterator[Check]:
             "warning",
             name,
             f"LOCK of process {holder.pid}, which is gone ({state})",
-            "nothing to do: the next `bench run` takes it over",
+            f"nothing to do: the next {by} takes it over",
         )
     elif holder.alive_here is None:
         yield _check(
             "note",
             name,
             f"LOCK of process {holder.pid} on {holder.host} ({state})",
-            "is it at work there? `bench run` waits and sees",
+            f"is it at work there? {by} waits and sees",
         )
 
 
@@ -177,8 +223,24 @@ def _weights(path: Path, expected: str) -> str:
     return "" if digest.hexdigest() == expected else "is not what was tested: its hash is not the seal's"
 
 
-def _strays(store: Store, ids: set[str]) -> Iterator[Check]:
-    """Yield scores of runs that are not there, scores cut short, and folders that look like runs and are none."""
+def _scores(folder: Path, files: bool) -> Iterator[Check]:
+    """Yield the finished scores of a run that are damaged."""
+    for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz"))):
+        if said := flaw(path, read=files):
+            fix = f"delete them: rm -r '{folder}', then `bench score` makes them again"
+            yield _check("fault", f"scores of {folder.name}", f"{path.name} {said}", fix)
+
+
+def _analyses(root: Path) -> Iterator[Check]:
+    """Yield finished analyses, of runs and of the cohorts, whose tables are damaged or changed."""
+    for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
+        if said := flaw_of_analysis(key.parent):
+            fix = "run its grid again with `bench run`: it is made again"
+            yield _check("fault", f"analysis {key.parent.relative_to(root)}", said, fix)
+
+
+def _strays(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
+    """Yield scores of runs that are not there, scores cut short or damaged, and folders that look like runs and are none."""
     for path in sorted((store.root / "scores").glob("*")):
         own = [path] if _ID.fullmatch(path.name) else sorted(p for p in path.glob("*") if p.is_dir())
         for folder in own:
@@ -186,6 +248,8 @@ def _strays(store: Store, ids: set[str]) -> Iterator[Check]:
                 yield _check("warning", f"scores of {folder.name}", "of no run here", f"delete them: rm -r '{folder}'")
             elif not key_in(folder):
                 yield _check("warning", f"scores of {folder.name}", "are not finished", "make them with `bench score`")
+            else:
+                yield from _scores(folder, files)
     for folder in sorted(store.root.glob("[0-9a-f][0-9a-f]/*")):
         if folder.is_dir() and folder.name not in ids:
             yield _check(
@@ -213,7 +277,6 @@ def _cohorts(store: Store, named: _Named, files: bool) -> Iterator[Check]:
 def _json(path: Path) -> Mapping[str, Any] | None:
     """Return a JSON object, None where there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        return json_object(path)
     except (OSError, ValueError):
         return None
-    return content if isinstance(content, dict) else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.analyses import Analysis
+from bench.checksums import flaw_of_analysis
 from bench.derive import Derived
 from bench.ops import geometry
 from bench.plan import CohortRef, Plan
@@ -93,7 +94,7 @@ class AnalysisJob:
     @property
     def done(self) -> bool:
         """Whether its tables are there and made from what is there now."""
-        return key_in(self.folder) == self.key
+        return key_in(self.folder) == self.key and not flaw_of_analysis(self.folder)
 
     def begin(self) -> None:
         """Make the folder and take what an older attempt left away, but the log."""
@@ -108,7 +109,7 @@ class AnalysisJob:
 def key_in(folder: Path) -> str:
     """Return what the files of a folder were made from, "" when they are not all there."""
     path = folder / "KEY"
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:

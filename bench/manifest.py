@@ -146,7 +146,31 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         raise StoreError(
             "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
+    if odd := _odd(content):
+        where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
+        raise StoreError(f"the manifest is damaged: {odd}", where, fix)
     return Manifest(store, content)
+
+
+_FORM: Mapping[str, type] = {
+    **dict.fromkeys(("name", "title", "source", "mapping", "command"), str),
+    **dict.fromkeys(("min_count", "bins", "doubles"), int),
+    **dict.fromkeys(("cohorts", "runs", "derived", "references", "analyses", "metrics"), list),
+}
+_PARTS = {
+    "runs": ("id", "config", "titles"),
+    "derived": ("id", "kind", "name", "config", "titles"),
+    "cohorts": ("name", "id", "role", "headline_split", "flow", "facts"),
+    "analyses": ("name", "identity", "run", "per_run", "folder"),
+}
+
+
+def _odd(content: Mapping[str, Any]) -> str:
+    """Return what a manifest lacks that every one has, "" when it is whole."""
+    odd = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
+    if not odd:
+        odd = [f"{key}: {k}" for key, keys in _PARTS.items() for k in keys for part in content[key] if k not in part]
+    return f"it lacks {', '.join(dict.fromkeys(odd))}" if odd else ""
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:

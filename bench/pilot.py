@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from bench.checksums import close
 from bench.data import probe_rows
 from bench.execute.work import attempt
 from bench.feed import Feed
@@ -164,7 +165,7 @@ class Pilot:
         (folder / "features").mkdir(exist_ok=True)
         feature = draw.normal(size=(len(kept), 256)).astype(np.float16)
         np.savez(folder / "features" / f"{ref.name}.npz", patient_id=kept, feature=feature)
-        (folder / "DONE").touch()
+        close(folder)
         return len(frame), path.stat().st_size
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from bench import cost
 from bench.assemble import HOST, assembled, summoned
+from bench.checksums import close, take_up
 from bench.data import Examples, examples, probe_rows
 from bench.environment import device_name, environment
 from bench.feed import Feed
@@ -34,6 +36,7 @@ from bench.train import TrainingError, fit
 from harmonize.cache import ImageCache
 from harmonize.seeds import seed_for
 
+_log = logging.getLogger(__name__)
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")
 
 
@@ -47,6 +50,8 @@ def run_one(job: Job, progress: Progress) -> bool:
         if not mine:
             return False
         began = time.time()
+        for name in take_up(folder):
+            _log.warning("%s was not as it had been stored: it is made again", name)
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(job.run.config.threads)
@@ -62,7 +67,7 @@ def run_one(job: Job, progress: Progress) -> bool:
                 canonical_json(environment(device, job.run.config.threads, began) | {"devices": 1 + len(job.others)}),
             )
         (folder / "last.pt").unlink(missing_ok=True)
-        (folder / "DONE").touch()
+        close(folder)
     return True
 
 

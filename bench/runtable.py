@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.checksums import flaws
 from bench.collect import read_table, run_facts, scored_ids, unfinished
 from bench.config import NAMED, flat
 from bench.external import FORMATS, KIND
@@ -35,9 +36,14 @@ def said(run: Mapping[str, Any]) -> str:
 
 
 def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    """Return the history of a run's training, without rows where it has none yet."""
-    path = manifest.store.run_dir(run_id) / "history.parquet"
-    return read_table(path) if path.is_file() else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
+    """Return the history of a run's training, without rows where it has none yet or it is damaged."""
+    folder = manifest.store.run_dir(run_id)
+    path = folder / "history.parquet"
+    return (
+        read_table(path)
+        if path.is_file() and path.name not in flaws(folder)
+        else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
+    )
 
 
 def _differences(manifest: Manifest) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from bench.checksums import flaws
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
 from bench.external import KIND
 from bench.intact import whole
@@ -21,7 +24,7 @@ from bench.job import key_in, predicted
 from bench.manifest import Manifest
 from bench.scoring.parts import Part
 from bench.store import Progress, canonical_json, replacing, short_hash, table_facts, write_bytes, write_table
-from harmonize.errors import SetupError
+from harmonize.errors import SetupError, StoreError
 from reports.schemas import SCHEMAS
 
 if TYPE_CHECKING:
@@ -118,6 +121,7 @@ def _found(
     from bench.scoring.score import score_run, without  # they compile kernels: a finished grid does not wait for them
 
     config = manifest.config(run)
+    _require_as_stored(manifest, run, [f"predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts])
     parts = parts_of(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     home, findings = manifest.content["source"], config.findings
@@ -144,6 +148,14 @@ def _found(
         "mappings": pd.DataFrame(readings, columns=list(SCHEMAS["mappings"])),
     }
     return result, extra
+
+
+def _require_as_stored(manifest: Manifest, run: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise StoreError for a file of a run that is not what the run has stored: nothing is scored from it."""
+    folder = manifest.store.run_dir(run["id"])
+    for name, said in flaws(folder, names).items():
+        fix = f"delete it: rm '{folder / name}', then run the grid again: it is made again"
+        raise StoreError(f"run {run['id']}: {name} {said}", str(folder / name), fix)
 
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
@@ -192,8 +204,8 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
         path = manifest.store.run_dir(run["id"]) / "features" / f"{part.dataset}.npz"
         if not path.is_file():
             continue
-        with np.load(path, allow_pickle=False) as stored:
-            feature, patient = stored["feature"], stored["patient_id"]
+        _require_as_stored(manifest, run, [f"features/{path.name}"])
+        feature, patient = _features(path)
         ids, first = np.unique(part.patient_id.astype(str), return_index=True)  # as the sample of features was drawn
         at = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (part.patient_id[at].astype(str) == patient).all():
@@ -204,6 +216,16 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])
     return {name: _known_by(frame, key) for name, frame in tables.items()}
+
+
+def _features(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return stored features [n, F] and the patient of each [n]. Raises StoreError where the file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return stored["feature"], stored["patient_id"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        fix = "run the grid again: what is missing is made again"
+        raise StoreError(f"cannot read the features: {error}", str(path), fix) from error
 
 
 def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -1,11 +1,11 @@
 """The run store: the only writer below STORE. States are read from files, never from a database.
 
-store.json                     {"schema": 1}
+store.json                     {"schema": 2}, see bench.schema
 grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
 cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
 cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
-                               predictions/*.parquet features/*.npz env.json DONE | FAILED  LOCK  log.txt
+                               predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK  log.txt
 scores/<run id>/               derived: may be deleted at any time;  report/<grid>/  tables/ and leaderboard.html
 """
 
@@ -22,9 +22,10 @@ from typing import Any, Literal, Self
 
 import psutil
 
+from bench.intact import json_object
+from bench.schema import FILE, SCHEMA, require_present, schema_of
 from harmonize.errors import StoreError
 
-SCHEMA = 1
 State = Literal["absent", "started", "done", "failed"]
 
 
@@ -45,12 +46,12 @@ class Store:
     root: Path
 
     @classmethod
-    def open(cls, root: Path, create: bool = True) -> Self:
-        """Open a store, making it when absent.
+    def open(cls, root: Path, create: bool = True, older: bool = False) -> Self:
+        """Open a store, making it when absent; without `create`, or with `older`, one of an older schema will do.
 
         Raises StoreError for another schema, a file in the way or a folder that cannot be written.
         """
-        marker = root / "store.json"
+        marker = root / FILE
         if not marker.is_file():
             if not create and root.is_file():
                 raise StoreError("this is a file, a run store is a folder", str(root), "name the folder with --store")
@@ -63,19 +64,15 @@ class Store:
                 raise StoreError(
                     f"cannot make a store: {error}", str(root), "choose a writable folder with --store"
                 ) from error
-        try:
-            schema = json.loads(marker.read_text()).get("schema")
-        except (OSError, ValueError, AttributeError) as error:
-            raise StoreError(
-                f"store.json is unreadable: {error}", str(marker), 'it should hold {"schema": 1}'
-            ) from error
-        if schema != SCHEMA:
-            raise StoreError(
-                f"the store has schema {schema}, this version reads {SCHEMA}",
-                str(marker),
-                "use the version that wrote it, or another --store",
-            )
+        schema_of(root)
+        if create and not older:
+            require_present(root)
         return cls(root)
+
+    @property
+    def schema(self) -> int:
+        """Return the schema of the store, see `bench.schema`."""
+        return schema_of(self.root)
 
     def run_dir(self, run_id: str) -> Path:
         """Return the folder of a run."""
@@ -115,8 +112,8 @@ class Store:
     def remark(self, run_id: str) -> str:
         """Return how the training of a run went other than asked for; "" when it did not, or there is no record of it."""
         try:
-            return remark(json.loads((self.run_dir(run_id) / "trained.json").read_text()))
-        except (OSError, ValueError):
+            return remark(self.read_json(run_id[:2], run_id, "trained.json"))
+        except StoreError:
             return ""
 
     def read_json(self, *parts: str) -> dict[str, Any]:
@@ -126,12 +123,11 @@ class Store:
         """
         path = self.root.joinpath(*parts)
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            return json_object(path)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"cannot read {path.name}: {error}", str(path), "run the grid again with `bench run --grid`"
             ) from error
-        return content
 
 
 def remark(trained: Mapping[str, Any]) -> str:
@@ -267,10 +263,9 @@ def holder_of(lock: Path) -> Holder:
 
 def _read_holder(lock: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(lock.read_text())
+        return json_object(lock)
     except (OSError, ValueError):
         return {}
-    return content
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
@@ -278,7 +273,7 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
         try:
             born = float(psutil.Process(int(holder["pid"])).create_time())
             return abs(born - float(holder["born"])) < 1
-        except (psutil.NoSuchProcess, KeyError, ValueError):
+        except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
             return False
     pause = threading.Event()
     for _ in range(12):

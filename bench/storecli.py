@@ -1,4 +1,4 @@
-"""Commands about what a store holds: `bench reproduce` and `bench remove`."""
+"""Commands about what a store holds: `bench reproduce`, `bench remove` and `bench migrate`."""
 
 import json
 import sys
@@ -29,6 +29,7 @@ def add_store_commands(app: typer.Typer) -> None:
         epilog="Examples:  bench reproduce 3fa9   |   bench reproduce 3fa9 --data /data --weights weights/ --into again"
     )(reproduce)
     app.command(epilog="Example:  bench remove 3fa94c1e02bd")(remove)
+    app.command(epilog="Example:  bench migrate --store runs")(migrate)
 
 
 def reproduce(
@@ -125,3 +126,31 @@ def remove(
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")
+
+
+def migrate(store: StoreOption = Path("runs"), quiet: QuietOption = False, as_json: JsonOption = False) -> None:
+    """Bring a store of an older version up to date, in place.
+
+    Exit status 1 when a damaged run was left as it is.
+    """
+    from dataclasses import asdict
+
+    from bench import migrate as migrating
+    from bench.display import choose_display
+    from bench.store import Store
+
+    opened = Store.open(store, create=False)
+    with choose_display(quiet) as display:
+        found = migrating.migrate(opened, display.progress)
+    if as_json:
+        typer.echo(json.dumps({"store": str(store), **asdict(found)}))
+    elif found.before == found.after:
+        typer.echo(f"{store}: of schema {found.after} already, nothing to do")
+    else:
+        typer.echo(
+            f"{store}: schema {found.before} -> {found.after}, {len(opened.run_ids())} runs; no number has changed"
+        )
+        for run_id, reason in found.left.items():
+            typer.echo(f"  run {run_id} left as it is: {reason}; `bench check --store {store}` says what to do")
+    if found.left:
+        raise typer.Exit(1)

@@ -1,12 +1,18 @@
 """A grid that something happens to: it is watched from outside, and in the end its store holds what an undisturbed one holds."""
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
+from bench.checksums import checksums, stored_files
+from bench.intact import file_sha256
 from bench.store import Store
 
 WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
@@ -39,6 +45,28 @@ def holder(run: Path) -> int:
     return int(json.loads(text)["pid"])
 
 
+def bound_by_permissions() -> list[str]:
+    """Return the words before a command that is to be kept from writing: root may write everywhere, unless it gives that up."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root without setpriv cannot be kept from writing")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+
+
+@contextlib.contextmanager
+def read_only(root: Path) -> Iterator[None]:
+    """Let nobody write into the folders of a store while the block runs."""
+    folders = [root, *(path for path in root.rglob("*") if path.is_dir())]
+    for path in folders:
+        path.chmod(0o555)
+    try:
+        yield
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+
 def assert_same_bytes(folder: Path, finished: Path) -> None:
     """Every run is done, nobody holds one, and weights, predictions and scores are those of the finished store."""
     mine, theirs = folder / "runs", finished / "runs"
@@ -48,4 +76,6 @@ def assert_same_bytes(folder: Path, finished: Path) -> None:
         for path in [*kept, *(theirs / "scores" / run.name).iterdir()]:
             assert path.read_bytes() == (mine / path.relative_to(theirs)).read_bytes(), path.name
         assert (mine / run.relative_to(theirs) / "DONE").is_file()
+        own = mine / run.relative_to(theirs)
+        assert checksums(own) == {name: file_sha256(own / name) for name in stored_files(own)}
     assert not [p for p in mine.rglob("*") if p.name == "LOCK"]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench.bundle.align import same_images
 from bench.bundle.verify import Opened
+from bench.checksums import close
 from bench.manifest import Manifest
 from bench.store import Store, canonical_json, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
@@ -116,7 +117,6 @@ def _take_run(
         merged.store.begin(run["id"], (there / "run.json").read_bytes())
         for path in sorted(there.glob("*.json")) + sorted(there.glob("*.parquet")):
             write_bytes(here / path.name, path.read_bytes())
-        (here / "DONE").touch()
     elif (here / "seal.json").read_bytes() != (there / "seal.json").read_bytes():
         fix = "the run was trained twice: merge the bundle of one training, or both into stores of their own"
         raise StoreError(f"run {run['id']} has other weights than in a bundle before", where, fix)
@@ -135,6 +135,7 @@ def _take_run(
             "cohort": str(merged.cohorts[name]["id"])
         }
         write_table(path, frame, facts)
+    close(here)
 
 
 def _same_logits(one: pd.DataFrame, two: pd.DataFrame) -> bool:

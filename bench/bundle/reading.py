@@ -14,6 +14,7 @@ from bench.bundle.columns import facts_in, read_columns
 from bench.bundle.foreign import fits_passport, same_model
 from bench.bundle.members import read_json, refused
 from bench.bundle.ordinals import image_names, kinds, patient_names, table_id
+from bench.checksums import close
 from bench.config import NAMED, RunConfig, from_dict, full
 from bench.derive import whole
 from bench.external import KIND
@@ -227,7 +228,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
         write_table(here / "history.parquet", read_columns(there / "history.parquet", HISTORY, where))
     for cohort in content["cohorts"]:
         _predictions(there, here, store, cohort, run_id, config, seal["weights_after"], kind and not elsewhere, where)
-    (here / "DONE").touch()
+    close(here)
 
 
 def _predictions(

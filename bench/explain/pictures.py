@@ -38,6 +38,11 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1])
 
 
+def is_picture(content: bytes) -> bool:
+    """Whether a PNG is whole: neither cut off nor something else."""
+    return len(content) > 0 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
 def webp(content: bytes, quality: int = 60) -> bytes:
     """Return a PNG as a WebP of a tenth of its size: what a page carries by the hundred."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.checksums import flaws
 from bench.collect import read_table
 from bench.scoring.parts import Part
 from bench.scoring.ranking import area, falling
@@ -43,7 +44,7 @@ def strayed(where: str, part: Part, folder: Path) -> Iterator[Check]:
     """Yield a symptom when predictions on `val` are not as good as the epoch was that they are said to be of."""
     path = folder / "history.parquet"
     trained = folder / "trained.json"
-    if not path.is_file() or not trained.is_file():
+    if not path.is_file() or not trained.is_file() or flaws(folder):
         return
     history = read_table(path).set_index("epoch")
     best = json.loads(trained.read_text()).get("best_epoch")

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +44,34 @@ def other_weights(path: Path) -> None:
     pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"unseen.weights": b"0" * 64}), path)
 
 
+def one_logit(path: Path) -> None:
+    """Change one value of a table, and nothing about the file."""
+    table = pq.read_table(path)
+    column = table.column(1).to_numpy().copy()
+    column[-1] += 0.5
+    other = table.set_column(1, table.schema.field(1), pa.array(column, table.schema.field(1).type))
+    pq.write_table(other.replace_schema_metadata(table.schema.metadata), path)
+    assert pq.read_schema(path).equals(table.schema, check_metadata=True)
+
+
+def one_feature(path: Path) -> None:
+    with np.load(path) as stored:
+        arrays = {name: stored[name].copy() for name in stored.files}
+    arrays["feature"][3, 2] += 1
+    np.savez(path, **arrays)
+
+
+def other_header(path: Path) -> None:
+    """Change a weights file but not the weights: the seal holds, the file is another."""
+    from safetensors.numpy import load_file, save_file
+
+    save_file(load_file(path), path, {"note": "another"})
+
+
+def another_file(folder: Path) -> None:
+    (folder / "predictions" / "elsewhere.parquet").write_bytes((folder / "predictions" / "nih.parquet").read_bytes())
+
+
 def dead_lock(folder: Path) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
@@ -69,6 +98,15 @@ def older_grid(root: Path) -> None:
 DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a truncated prediction": (lambda r, f: half(f / "predictions/nih.parquet"), "fault", "predictions/nih.parquet is damaged", "rm"),
     "a prediction of other weights": (lambda r, f: other_weights(f / "predictions/nih.parquet"), "fault", "other weights", "rm"),
+    "a logit of another value": (lambda r, f: one_logit(f / "predictions/nih.parquet"), "fault", "predictions/nih.parquet is not what was stored", "rm"),
+    "a value of the history": (lambda r, f: one_logit(f / "history.parquet"), "fault", "history.parquet is not what was stored", "rm"),
+    "a feature of another value": (lambda r, f: one_feature(f / "features/nih.npz"), "fault", "features/nih.npz is not what was stored", "rm"),
+    "another file of the weights": (lambda r, f: other_header(f / "model.safetensors"), "fault", "model.safetensors is not what was stored", "rm"),
+    "a number in a record": (lambda r, f: (f / "cost.json").write_text('{"macs": 1}'), "fault", "cost.json is not what was stored", "rm"),
+    "predictions that nobody made": (lambda r, f: another_file(f), "fault", "elsewhere.parquet was not there", "rm"),
+    "lost features": (lambda r, f: (f / "features/nih.npz").unlink(), "fault", "lacks features/nih.npz", "bench run"),
+    "lost checksums": (lambda r, f: (f / "checksums.json").unlink(), "fault", "lacks checksums.json", "bench run"),
+    "damaged checksums": (lambda r, f: (f / "checksums.json").write_text("{}"), "fault", "checksums.json is damaged", "rm"),
     "a bit of the weights": (lambda r, f: one_bit(f / "model.safetensors"), "fault", "its hash is not the seal's", "bench remove"),
     "truncated weights": (lambda r, f: half(f / "model.safetensors"), "fault", "model.safetensors is damaged", "bench remove"),
     "lost weights": (lambda r, f: (f / "model.safetensors").unlink(), "fault", "lacks model.safetensors", "bench run"),
@@ -79,6 +117,8 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
     "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
+    "a migration that died": (lambda r, f: dead_lock(r), "warning", "which is gone (migrating)", "bench migrate"),
+    "an older schema": (lambda r, f: (r / "store.json").write_text('{"schema":1}'), "warning", "without checksums", "bench migrate"),
     "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "at work there"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
@@ -120,7 +160,8 @@ def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, her
 
 def test_a_store_of_another_schema_is_refused_in_words(store_copy: Path, here: Command) -> None:
     for content, what in (
-        ('{"schema": 2}', "has schema 2, this version reads 1"),
+        ('{"schema": 99}', "has schema 99, this version reads 1 to 2"),
+        ('{"schema": true}', "has schema True, this version reads 1 to 2"),
         ("[]", "unreadable"),
         ("{", "unreadable"),
     ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.store import Store, canonical_json, lease, replacing, short_hash, table_facts, write_table
+from bench.store import Store, canonical_json, holder_of, lease, replacing, short_hash, table_facts, write_table
 from harmonize.errors import StoreError
 
 DOCUMENT = canonical_json({"a": 1})
@@ -97,5 +97,13 @@ def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
 
 def test_the_lease_of_another_machine_is_free_when_its_count_stands_still(tmp_path: Path) -> None:
     (tmp_path / "LOCK").write_text(json.dumps({"host": "elsewhere", "pid": 1, "born": 0, "beat": 7}))
+    with lease(tmp_path, beat_s=0.01) as mine:
+        assert mine
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "\x00", '{"pid": null, "host": 7}'])
+def test_a_lock_that_says_nothing_is_free_when_it_stays_so(content: str, tmp_path: Path) -> None:
+    (tmp_path / "LOCK").write_text(content)
+    assert holder_of(tmp_path / "LOCK").pid == 0
     with lease(tmp_path, beat_s=0.01) as mine:
         assert mine

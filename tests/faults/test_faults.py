@@ -6,7 +6,6 @@
 import os
 import random
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from disturbed import assert_same_bytes, holder, wait_for, with_parts
+from disturbed import assert_same_bytes, bound_by_permissions, holder, read_only, wait_for, with_parts
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -77,19 +76,8 @@ def test_a_disk_that_is_full_is_named_and_the_grid_goes_on_when_there_is_room(
 
 
 def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_copy: Path, tmp_path: Path) -> None:
-    bound = []
-    if os.geteuid() == 0:  # root may write everywhere, unless it gives that up
-        if not shutil.which("setpriv"):
-            pytest.skip("root without setpriv cannot be kept from writing")
-        bound = [
-            "setpriv",
-            "--bounding-set=-dac_override,-dac_read_search",
-            "--inh-caps=-dac_override,-dac_read_search",
-        ]
-    folders = [path for path in (store_copy / "runs").rglob("*") if path.is_dir()] + [store_copy / "runs"]
-    for path in folders:
-        path.chmod(0o555)
-    try:
+    bound = bound_by_permissions()
+    with read_only(store_copy / "runs"):
         victim = next((store_copy / "runs").glob("*/*/predictions"))
         victim.chmod(0o755)
         (victim / "nih.parquet").unlink()
@@ -103,9 +91,6 @@ def test_a_store_that_cannot_be_written_is_named_and_can_still_be_read(store_cop
         done = subprocess.run(asked, cwd=store_copy, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "no predictions on nih" in page.read_text()
-    finally:
-        for path in folders:
-            path.chmod(0o755)
 
 
 @pytest.mark.parametrize(

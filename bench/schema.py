@@ -1,0 +1,34 @@
+"""store.json: the schema of a store, which says what its runs have. An older one is read; new runs need the present one."""
+
+import json
+from pathlib import Path
+
+from harmonize.errors import StoreError
+
+SCHEMA = 2  # 1: the first; 2: finished runs have checksums.json
+FILE = "store.json"
+
+
+def schema_of(root: Path) -> int:
+    """Return the schema of a store.
+
+    Raises StoreError where store.json is damaged, or of a schema that this version does not know.
+    """
+    marker = root / FILE
+    try:
+        schema = json.loads(marker.read_text()).get("schema")
+    except (OSError, ValueError, AttributeError) as error:
+        fix = f'it should hold {{"schema": {SCHEMA}}}'
+        raise StoreError(f"{FILE} is unreadable: {error}", str(marker), fix) from error
+    if type(schema) is not int or not 1 <= schema <= SCHEMA:
+        what = f"the store has schema {schema}, this version reads 1 to {SCHEMA}"
+        raise StoreError(what, str(marker), "use the version that wrote it, or another --store")
+    return schema
+
+
+def require_present(root: Path) -> None:
+    """Raise StoreError for a store of an older schema: runs are written in the present one alone."""
+    if (schema := schema_of(root)) < SCHEMA:
+        what = f"the store has schema {schema}; it can be read, but runs are written in schema {SCHEMA}"
+        fix = f"`bench migrate --store {root}` brings it up to date: no run is trained again, no number changes"
+        raise StoreError(what, str(root / FILE), fix)
