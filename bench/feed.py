@@ -16,6 +16,7 @@ from bench.transfer import to_device
 from harmonize.packed import Images
 
 Rows = NDArray[np.int64]
+COPIED = 1 << 26  # bytes of images that are on their way to the device at a time: 655 images of 320 px
 DEPTH = 2  # batches that are read ahead: one on its way while the one before waits
 
 
@@ -32,7 +33,7 @@ class Feed:
         self.resident: Tensor | None = None
         self.coming: _Ahead | None = None
         if device.type == "cuda" and images.nbytes < free_memory(device) / 2:
-            self.resident = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+            self.resident = resident(images, device)
         on_gpu = device.type == "cuda"
         quick = isinstance(images, np.ndarray) and images.nbytes < psutil.virtual_memory().available / 2
         self.slow = self.resident is None and (on_gpu or not quick)
@@ -95,6 +96,19 @@ class _Ahead:
         _, future = self.asked.popleft()
         self._ask()
         return future.result()
+
+
+def resident(images: Images, device: torch.device, most: int = COPIED) -> Tensor:
+    """Return all images as one tensor [N, H, W] on the device; the host holds `most` bytes of them, at least one image."""
+    num, height, width = images.shape
+    there = torch.empty((num, height, width), dtype=torch.uint8, device=device)
+    at_a_time = max(1, most // (height * width))
+    for start in range(0, num, at_a_time):
+        rows = np.arange(
+            start, min(start + at_a_time, num)
+        )  # not a slice, which of a map would be no copy, and read-only
+        there[start : start + len(rows)] = torch.from_numpy(images[rows])
+    return there
 
 
 def free_memory(device: torch.device) -> float:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +13,26 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config import Schedule
-from bench.feed import Feed, Rows
+from bench.feed import Feed, Rows, resident
 from bench.models import build
 from bench.objective import Objective, Teaching, teaching
 from bench.preprocess import Tone
 from bench.step import Step
+from harmonize.packed import PackedImages, pack
 
 META = torch.device("meta")
 
 
 class Recorded:
-    """Images that note who reads them, and fail at one row."""
+    """Images that note who reads them and how many at a time, and fail at one row."""
 
-    def __init__(self, images: np.ndarray, bad: int = -1) -> None:
-        self.images, self.bad, self.readers = images, bad, list[str]()
+    def __init__(self, images: np.ndarray | PackedImages, bad: int = -1) -> None:
+        self.images, self.bad, self.readers, self.numbers = images, bad, list[str](), list[int]()
         self.nbytes, self.shape = 1 << 62, images.shape  # more than any memory: so it is read ahead
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
         self.readers.append(threading.current_thread().name)
+        self.numbers.append(len(rows))
         if self.bad in rows:
             raise OSError("the disk is gone")
         return self.images[rows]
@@ -96,6 +99,27 @@ def test_a_small_cache_is_read_without_a_thread(images: np.ndarray) -> None:
     with feed.ahead(batches()):
         assert threading.active_count() == before
         assert torch.equal(feed(batches()[0]), torch.from_numpy(images[batches()[0]]))
+
+
+@pytest.mark.parametrize("form", ["plain", "packed"])
+def test_a_cache_comes_to_the_device_a_part_at_a_time_with_the_same_bits(
+    form: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    """Never whole in the memory of the host, and from a read-only map without torch's warning, which would be an error."""
+    (tmp_path / "images.u8").write_bytes(images.tobytes())
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
+    blocks = [pack(image) for image in images]
+    length = np.array([len(block) for block in blocks])
+    packed = PackedImages(
+        np.frombuffer(b"".join(blocks), np.uint8), np.cumsum(length) - length, length, images.shape[1], "images.zst"
+    )
+    recorded = Recorded(mapped if form == "plain" else packed)
+    there = resident(recorded, CPU, most=7 * images[0].nbytes)  # type: ignore[arg-type]
+    assert recorded.numbers == [7, 7, 7, 7, 2]
+    for rows in batches():
+        assert torch.equal(there[torch.from_numpy(rows)], torch.from_numpy(images[rows]))
+    assert resident(recorded, META, most=1).device == META  # type: ignore[arg-type]
+    assert recorded.numbers[5:] == [1] * 30, "one image at a time where one is more than that"
 
 
 class Copies(TorchDispatchMode):
