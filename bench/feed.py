@@ -104,9 +104,7 @@ def resident(images: Images, device: torch.device, most: int = COPIED) -> Tensor
     there = torch.empty((num, height, width), dtype=torch.uint8, device=device)
     at_a_time = max(1, most // (height * width))
     for start in range(0, num, at_a_time):
-        rows = np.arange(
-            start, min(start + at_a_time, num)
-        )  # not a slice, which of a map would be no copy, and read-only
+        rows = np.arange(start, min(start + at_a_time, num))  # a slice of a map would be no copy, and read-only
         there[start : start + len(rows)] = torch.from_numpy(images[rows])
     return there
 

@@ -198,6 +198,17 @@ def _needed(n: int, geometry: Geometry, block: float) -> int:
     return round(n * block) if packs(geometry) else planned_bytes(n, geometry)
 
 
+def _block(filling: Filling, current: ImageCache | None) -> float:
+    """Return the mean bytes of a packed image: of those that are packed already, else of a handful decoded for it."""
+    known = read_journal(filling.journal, len(filling.wanted)) if filling.part.exists() else {}
+    length = np.array([row.length for row in known.values()], np.int64)
+    before: Images | None = None if current is None else current.images
+    if isinstance(before, PackedImages):
+        length = np.append(length, before.length)
+    length = length[length > 0]
+    return float(length.mean()) if len(length) else measure(filling, np.arange(len(filling.wanted)))[1]
+
+
 def _plan(index: pd.DataFrame) -> str:
     """Return the name of a build: a hash of its rows and their files."""
     digest = hashlib.sha256()
@@ -243,8 +254,7 @@ def _images(home: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
 def _build(filling: Filling, current: ImageCache | None, workers: int, progress: Progress | None) -> None:
     """Make the pixels of a plan, then the index that names them."""
     home, wanted, geometry = filling.target.parent, filling.wanted, filling.geometry
-    fresh = packs(geometry) and current is None and not filling.part.exists()
-    block = measure(filling, np.arange(len(wanted)))[1] if fresh else 0.0  # what goes on was measured when it began
+    block = _block(filling, current) if packs(geometry) else 0.0
     before = None if current is None else (current.index, current.images)
     entries = fill(filling, _needed(len(wanted), geometry, block), before, workers, progress)
     filling.part.replace(filling.target)

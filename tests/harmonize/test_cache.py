@@ -244,6 +244,34 @@ def test_a_disk_too_small_is_named_before_anything_is_decoded(tmp_path: Path, mo
         build(tmp_path, table)
 
 
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_a_disk_too_small_is_named_when_a_table_grows_and_when_a_build_goes_on(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that grew needs the disk for all its images: those of before lie there until the new ones are whole."""
+    table = cohort(tmp_path)
+    monkeypatch.setattr("harmonize.cachefill.CHUNK_BYTES", 1)
+
+    def stop(_name: str, done: int, _total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    if state == "finished":
+        build(tmp_path, table.iloc[:6])
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path, table, progress=stop)
+    usage = type("Usage", (), {"free": 100})
+    with monkeypatch.context() as patched:
+        patched.setattr("harmonize.cachefill.shutil.disk_usage", lambda _path: usage)
+        seen = decoded(patched)
+        with pytest.raises(SetupError, match="are free"):
+            build(tmp_path, table, progress=lambda *_: pytest.fail("it began"))
+        assert seen == [], "what is packed already tells how large the others are"
+        usage.free = 8 * max(each.stat().st_size for each in (tmp_path / "cache").rglob("images-*.*"))  # type: ignore[attr-defined]
+        assert len(build(tmp_path, table).images) == 7
+
+
 def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
     build(tmp_path, cohort(tmp_path), geometry=PLAIN)
     assert on_disk(tmp_path)[0].stat().st_size == planned_bytes(7, PLAIN)
