@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_s
 from bench.scoring.background import Background
 from bench.scoring.bootstrap import rank_metrics, walk
 from bench.scoring.calibration import ece
-from bench.scoring.compare import all_pairs
+from bench.scoring.compare import all_pairs, paired
 from bench.scoring.judging import calibration_metrics
 from bench.scoring.parts import Part, Settings
 from bench.scoring.ranking import Column
@@ -170,21 +170,30 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
     return out
 
 
-def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float]:
-    """Return the CPU seconds of the differences of all pairs on shared replicates, and of a bootstrap per pair (extrapolated)."""
+def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, float]:
+    """Return the CPU seconds of the differences of all pairs on shared replicates, and of a bootstrap per pair (extrapolated).
+
+    And the largest difference of up to LOOP of the pairs (value, bounds, p) from `paired` of these two runs alone.
+    """
     cohort = part("away1", "all", num, 0)
     label = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
     base, _ = rank_metrics(resamples, label, cohort.logit[:, -1:])
     noise = np.random.default_rng(0).normal(scale=0.003, size=(num_runs, num_resamples))
-    drawn, value = base + noise, np.full(num_runs, 0.7)
+    drawn, value = base + noise, 0.7 + 0.001 * np.arange(num_runs)
     all_pairs(value[:3], drawn[:3])  # loads what is compiled
     start = time.process_time()
-    all_pairs(value, drawn)
+    first, second, together = all_pairs(value, drawn)
     shared = time.process_time() - start
     start = time.process_time()
     rank_metrics(resamples, np.repeat(label, 2, 1), np.repeat(cohort.logit[:, -1:], 2, 1))
-    return shared, (time.process_time() - start) * num_runs * (num_runs - 1) / 2
+    alone = (time.process_time() - start) * num_runs * (num_runs - 1) / 2
+    apart = []
+    for pair in np.unique(np.linspace(0, len(first) - 1, LOOP).astype(int)):
+        a, b = (slice(run, run + 1) for run in (first[pair], second[pair]))
+        of_two = paired(value[a], value[b], drawn[a], drawn[b])
+        apart += [abs(x[pair] - y[0]) for x, y in zip(together, of_two, strict=True)]
+    return shared, alone, float(np.max(apart))
 
 
 def main() -> None:
@@ -205,9 +214,9 @@ def main() -> None:
     print("the same bytes again, on one thread:", fingerprint(found) == fingerprint(again))
     for name, peer, ours, worst in against_loops(given.images, given.resamples):
         print(f"{name}: {peer:.2f} ms per replicate, ours {ours:.4f}, ratio {peer / ours:.0f}, difference {worst:.0e}")
-    shared, alone = pairs(100, given.images, given.resamples)
+    shared, alone, worst = pairs(100, given.images, given.resamples)
     print(
-        f"all 4,950 pairs of 100 runs, one finding: {shared:.2f} CPU s; our own bootstrap anew for each pair: {alone:.0f} CPU s"
+        f"all 4,950 pairs of 100 runs, one finding: {shared:.2f} CPU s; our own bootstrap anew for each pair: {alone:.0f} CPU s; difference {worst:.0e}"
     )
     print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
