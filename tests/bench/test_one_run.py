@@ -19,6 +19,7 @@ from bench.store import Store
 from harmonize.errors import ConfigError, DatasetError, StoreError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,29 @@ def test_files_get_the_logits_that_the_grid_predicted_and_the_calls_of_its_thres
                 assert np.isnan(row[f"call_{rule}"])
             elif abs(threshold - logit) > 1e-3:
                 assert row[f"call_{rule}"] == (logit >= threshold)
+
+
+@pytest.mark.grid
+def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, command: Command) -> None:
+    """The logits of its images one file at a time, in fp32: in bf16 they would be off in the third digit."""
+    text = (
+        TINY.read_text()
+        .replace("base:", "base:\n  precision: bf16")
+        .replace("[0, 1]", "[0]")
+        .replace("runs: 2", "runs: 1")
+    )
+    (store_copy / "half.yaml").write_text(text.replace("name: tiny", "name: half"))
+    before = set(Store.open(store_copy / "runs", create=False).run_ids())
+    command("run", "--grid", "half.yaml", "--quiet", cwd=store_copy)
+    store = Store.open(store_copy / "runs", create=False)
+    (run_id,) = set(store.run_ids()) - before
+    stored = load(store, run_id)
+    assert stored.run.config.precision == "bf16"
+    table, paths = of_nih(store, 20)
+    found = infer(stored, paths).table.pivot(index="image", columns="finding", values="logit")
+    known = pd.read_parquet(store.run_dir(run_id) / "predictions" / "nih.parquet").set_index("image_id")
+    logit = known.loc[table["image_id"], found.columns].to_numpy()
+    np.testing.assert_allclose(logit, found.loc[[str(path) for path in paths]].to_numpy(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.grid
