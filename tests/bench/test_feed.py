@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_train import CPU, K, a_cohort, a_run
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -140,6 +141,9 @@ CASES: dict[str, dict[str, Any]] = {
     "crop and flip": {"augmentation": "chexnet"},
     "sam": {"optimizer": "sam"},
     "lion": {"optimizer": "lion"},
+    "muon": {"optimizer": "muon"},
+    "schedule-free": {"optimizer": "schedulefree", "schedule": Schedule(epochs=1, batch_size=8, kind="constant")},
+    "averaged weights": {},
     "auc-margin": {"loss": "aucm"},
     "weighted": {"loss": "bce_weighted"},
     "asymmetric": {"loss": "asl"},
@@ -159,10 +163,13 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
     objective.learns = lambda: learns_N  # type: ignore[method-assign]
     objective.taught = Teaching(*(getattr(taught, field).to(META) for field in ("target_NK", "weight_NK", "head_NT")))
     objective.weight_NK = objective.weight_NK.to(META)
+    average = ModelEmaV3(network, 0.9)  # made here, because the meta device has no random generators
+    average.module.to(META)
     step = Step(
         run, network.to(META), Tone(["imagenet"], network.mean, network.std, 1), feed, home.rows, objective, META
     )
     feed.device = META
+    step.average = average if name == "averaged weights" else None
     step.begin_epoch(1)
     step(np.arange(8), 1, 0)
     with Copies() as copies:
