@@ -1,7 +1,8 @@
 """fit(): train one network on its home cohort and choose the epoch there, on `val` unless the schedule says otherwise.
 
 Every random draw is named by (seed, purpose, epoch, step), so a run that goes on from its checkpoint takes the same steps
-as one that never stopped: bit by bit on a CPU with the same number of threads.
+as one that never stopped: bit by bit on a CPU with the same number of threads, unless the run has `compile: true`, where
+the clock decides which kernels are used.
 Legend: N images, K findings.
 """
 
