@@ -1,4 +1,4 @@
-"""Agreement with scikit-learn, scipy and netcal on any input, ties and single classes included."""
+"""Agreement with scikit-learn, scipy, statsmodels and netcal on any input, ties and single classes included."""
 
 import math
 
@@ -16,10 +16,13 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from bench.scoring import calibration, metrics
 from bench.scoring.calibrators import fit_platt
 from bench.scoring.compare import benjamini_hochberg, holm
+from bench.scoring.intervals import LEVEL, wilson
 from bench.scoring.thresholds import f1_max, sens_90, youden
 
 score = st.one_of(st.integers(-3, 3).map(float), st.floats(-50, 50, width=32))
@@ -121,6 +124,24 @@ def test_adjusted_p_values_equal_scipy_and_keep_the_order(values: list[float]) -
     assert (holm(p) >= benjamini_hochberg(p) - 1e-12).all()
     assert (np.diff(holm(p)[np.argsort(p, kind="stable")]) >= 0).all()
     assert (holm(p) <= np.minimum(p * len(p), 1) + 1e-12).all()
+
+
+@quick
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.05, 1.0])), min_size=1, max_size=20))
+def test_adjusted_p_values_equal_statsmodels(values: list[float]) -> None:
+    p = np.array(values)
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(benjamini_hochberg(p), multipletests(p, method="fdr_bh")[1], rtol=0, atol=1e-12)
+    missing = np.insert(p, len(p) // 2, np.nan)  # not counted
+    np.testing.assert_allclose(np.delete(holm(missing), len(p) // 2), holm(p), rtol=0, atol=0)
+
+
+@quick
+@given(st.lists(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1))
+def test_wilson_intervals_equal_statsmodels(pairs: list[tuple[int, int]]) -> None:
+    hits, num = np.array(pairs, np.float64).T
+    expected = proportion_confint(hits, num, alpha=1 - LEVEL, method="wilson")
+    np.testing.assert_allclose(wilson(hits / num, num), expected, rtol=0, atol=1e-12)
 
 
 @quick
