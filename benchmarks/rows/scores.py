@@ -1,5 +1,9 @@
 """B6 and B7: replicates of scores and differences of all pairs, as `benchmarks/scoring.py` measures them, and two packages."""
 
+import resource
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import cache
 
@@ -10,6 +14,8 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, peer, sp
 
 ROUNDS = 5
 RESAMPLES = 1000
+TURNS = 20  # of one thread and of two, of which the least tell: what else the machine does takes wall clock
+ALONE = "import sys; from benchmarks.rows.scores import on_threads; on_threads(*map(int, sys.argv[1:]))"
 
 
 @cache
@@ -89,6 +95,41 @@ def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[floa
     return float(boot()[0]), boot
 
 
+def on_threads(num: int, resamples: int) -> None:
+    """Print whether two threads give the bits of one, least wall-clock ms of a replicate with one and with two, memory in kB."""
+    from bench.scoring.bootstrap import each, walk
+    from bench.scoring.ranking import Column
+    from bench.scoring.resamples import Resamples
+    from benchmarks.scoring import part
+
+    cohort = part("away1", "all", num, 0)
+    label = cohort.labels()
+    drawn = Resamples.draw(cohort.patient_id, resamples, cohort.name)
+    found = np.empty((2, label.shape[1], resamples))
+    spent: tuple[list[float], list[float]] = [], []
+    for turn in range(2 * TURNS):
+
+        def work(k: int, into: np.ndarray = found[turn % 2]) -> None:
+            column = Column.of(drawn.patient, label[:, k], cohort.logit[:, k])
+            into[k] = walk(drawn, column, (), False).auroc
+
+        start = time.perf_counter()
+        each(work, label.shape[1], 1 + turn % 2)
+        spent[turn % 2].append(1e3 * (time.perf_counter() - start) / found[0].size)
+    same = int(np.array_equal(*found))
+    print(same, *map(min, spent), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def memory(quick: bool) -> Measured:
+    """Return the largest memory of a process that does nothing else, in GB; the least time of two threads is a note."""
+    size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
+    done = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
+    same, one, two, kilobytes = (float(word) for word in done.stdout.split())
+    gate = check(same == 1, "two threads give the bits of one")
+    note = f"{two:.3g} ms of wall clock a replicate on two threads, {one:.3g} on one"
+    return spread([kilobytes / 1e6], gate, note)
+
+
 def pairs(quick: bool) -> Measured:
     """Return how many times as long a bootstrap anew for each pair takes (extrapolated from one)."""
     from benchmarks.scoring import pairs as of
@@ -106,11 +147,13 @@ AUROC, PAIRS = (
     "AUROC of a replicate, 25,000 images, one core",
     "differences of all 4,950 pairs of 100 runs, one finding",
 )
+MEMORY = "largest memory of nine findings' AUROC, 1,000 replicates, two threads"
 BENCHMARKS = (
     Benchmark("B6", AUROC, "scikit-learn on the resampled rows", ">= 1000", loop("auroc: scikit")),
     Benchmark("B6", AUROC, "numpy, sorted once", "", loop("auroc: numpy")),
     Benchmark("B6", AUROC, "torchmetrics", "", package("torchmetrics")),
     Benchmark("B6", AUROC, "confidenceinterval", "", package("confidenceinterval")),
+    Benchmark("B6", MEMORY, "-", "<= 1", memory, "GB"),
     Benchmark("B7", "calibration errors of a replicate, all eight", "netcal, ECE alone", "", loop("ece")),
     Benchmark("B7", "the same", "scikit-learn, Brier score alone", "", loop("brier")),
     Benchmark("B7", PAIRS, "a new bootstrap for each pair", ">= 500", pairs),
