@@ -51,12 +51,13 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
     Raises StoreError when a run that it needs is not finished, TrainingError when a network is not the one that predicted.
     """
     store, derived, began = job.store, job.run, time.time()
-    if reason := waits_for(store, derived.sources):
-        raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
     folder = store.begin(derived.id, derived.document)
     with lease(folder) as mine:
         if not mine:
             return False
+        store.reopen(derived.id)
+        if reason := waits_for(store, derived.sources):
+            raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
         take_up(folder)
         device = torch.device(job.device)
         if device.type == "cpu":

@@ -122,6 +122,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     try:
         with lease(folder) as mine:
             _free(mine, folder)
+            plan.store.reopen(run.id)
             take_up(folder)
             began = time.time()
             files = source.files

@@ -50,6 +50,7 @@ def run_one(job: Job, progress: Progress) -> bool:
     with lease(folder) as mine:
         if not mine:
             return False
+        job.store.reopen(job.run.id)
         began = time.time()
         for name in take_up(folder):
             _log.warning("%s was not as it had been stored: it is made again", name)

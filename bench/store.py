@@ -88,19 +88,23 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
 
     def begin(self, run_id: str, document: bytes) -> Path:
-        """Write run.json and take older verdicts away; return the run's folder."""
+        """Write run.json and return the run's folder; older verdicts stay until somebody holds the run, see `reopen`."""
         folder = self.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if short_hash(document) != run_id:
             raise ValueError(f"run.json does not hash to {run_id}")
         write_bytes(folder / "run.json", document)
-        for verdict in ("FAILED", "DONE"):
-            (folder / verdict).unlink(missing_ok=True)
         return folder
 
+    def reopen(self, run_id: str) -> None:
+        """Take older verdicts away; for whoever holds the run's lease, or another's fresh DONE would be lost."""
+        for verdict in ("FAILED", "DONE"):
+            (self.run_dir(run_id) / verdict).unlink(missing_ok=True)
+
     def fail(self, run_id: str, text: str) -> None:
-        """Record why a run stopped."""
-        write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
+        """Record why a run stopped; one that has DONE did not: what ended was a task that had not begun, or was through."""
+        if self.state(run_id) != "done":
+            write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
         """Return the last line of a failed run's record, or ""."""

@@ -12,8 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bench.config import RunConfig
+from bench.execute.work import attempt
+from bench.job import Job
 from bench.lease import claim, holder_of, lease
-from bench.store import canonical_json, write_bytes
+from bench.registry import Registry
+from bench.run import resolve
+from bench.store import Store, canonical_json, write_bytes
 
 ELSEWHERE = {"host": "elsewhere", "place": "another start", "token": "theirs"}
 
@@ -125,3 +130,22 @@ def test_a_holder_that_has_lost_its_lease_leaves_the_others_alone(tmp_path: Path
         assert lock.read_bytes() == theirs
     assert lock.read_bytes() == theirs
     assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
+
+
+def test_a_run_that_another_holds_keeps_its_verdict(tmp_path: Path) -> None:
+    registry = Registry.read()
+    config = RunConfig(
+        architecture="seresnet_tiny",
+        preprocessing="imagenet_64",
+        channels=1,
+        optimizer="adamw",
+        loss="bce",
+        uncertainty="u_ignore",
+        augmentation="light",
+    )
+    job = Job(resolve(config, registry, "home", None), Store.open(tmp_path / "runs"), ())
+    job.begin()
+    (job.folder / "DONE").touch()
+    with lease(job.folder):
+        assert attempt(job, lambda *_: None)[0] == "held"
+        assert job.store.state(job.id) == "done"

@@ -29,9 +29,13 @@ def test_states_are_read_from_files(tmp_path: Path) -> None:
     store.fail(RUN, "Traceback\n\nValueError: bad")
     assert (store.state(RUN), store.reason(RUN)) == ("failed", "ValueError: bad")
     store.begin(RUN, DOCUMENT)
+    assert store.state(RUN) == "failed", "as long as nobody holds it"
+    store.reopen(RUN)
     assert store.state(RUN) == "started"
     (folder / "DONE").touch()
+    store.fail(RUN, "the task of a run that is done was lost")
     assert (store.state(RUN), store.run_ids()) == ("done", [RUN])
+    assert not (folder / "FAILED").exists()
 
 
 def test_run_json_hashes_to_its_folder(tmp_path: Path) -> None:
