@@ -5,7 +5,8 @@ from importlib import import_module
 
 from bench.checksums import note
 from bench.job import AnalysisJob
-from bench.store import Progress, lease, write_bytes
+from bench.lease import lease
+from bench.store import Progress, write_bytes
 
 
 def analyse_one(job: AnalysisJob, progress: Progress) -> bool:

@@ -24,11 +24,12 @@ from bench.environment import environment
 from bench.feed import Feed
 from bench.images import geometry_of, open_images
 from bench.job import DerivedJob, Job
+from bench.lease import lease
 from bench.models import Network
 from bench.pipeline import evaluated, frozen, tone_of
 from bench.plan import CohortRef
 from bench.predict import predict, weights_sha256
-from bench.store import Progress, Store, canonical_json, lease, short_hash, table_facts, write_bytes, write_table
+from bench.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from bench.train import TrainingError
 from harmonize.errors import StoreError
 
@@ -50,12 +51,13 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
     Raises StoreError when a run that it needs is not finished, TrainingError when a network is not the one that predicted.
     """
     store, derived, began = job.store, job.run, time.time()
-    if reason := waits_for(store, derived.sources):
-        raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
     folder = store.begin(derived.id, derived.document)
     with lease(folder) as mine:
         if not mine:
             return False
+        store.reopen(derived.id)
+        if reason := waits_for(store, derived.sources):
+            raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
         take_up(folder)
         device = torch.device(job.device)
         if device.type == "cpu":

@@ -15,6 +15,8 @@ import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 MOST_DIFF = 200_000  # characters of uncommitted changes that are kept; of longer ones the hash alone
+# whatever git is configured to
+_APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def device_name(device: torch.device, threads: int) -> str:
@@ -27,8 +29,8 @@ def device_name(device: torch.device, threads: int) -> str:
 def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:
     """Return versions, device, commit, seconds since `began`, machine and hardware; of changed sources also the changes.
 
-    `diff` is what `git diff HEAD` says of the sources, left out beyond MOST_DIFF characters; `diff_sha256` is its hash. Both are ""
-    where nothing is changed, or the sources are no checkout.
+    `diff` is what `git diff HEAD --binary` says of the sources, for `git apply` (bytes that are no UTF-8 as surrogates), left out
+    beyond MOST_DIFF characters; `diff_sha256` is its hash. Both are "" where nothing is changed, or the sources are no checkout.
     """
     versions: dict[str, str] = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -40,7 +42,7 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
         "device": device_name(device, threads),
         "commit": _commit(),
         "diff": diff if len(diff) <= MOST_DIFF else "",
-        "diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else "",
+        "diff_sha256": hashlib.sha256(diff.encode(errors="surrogateescape")).hexdigest() if diff else "",
         "seconds": time.time() - began,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "hardware": _hardware(device),
@@ -75,13 +77,13 @@ def _git(*arguments: str) -> str:
         timeout=10,
         check=True,
     )
-    return done.stdout.decode(errors="replace").strip()
+    return done.stdout.decode(errors="surrogateescape")
 
 
 def _own() -> bool:
     """Whether the sources are a checkout of their own, not installed inside somebody else's repository."""
     try:
-        return Path(_git("rev-parse", "--show-toplevel")).resolve() == Path(__file__).parent.parent.resolve()
+        return Path(_git("rev-parse", "--show-toplevel").strip()).resolve() == Path(__file__).parent.parent.resolve()
     except (OSError, subprocess.SubprocessError):
         return False
 
@@ -91,7 +93,7 @@ def _commit() -> str:
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return _git("rev-parse", "--short=12", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
+        return _git("rev-parse", "--short=12", "HEAD").strip() + ("+" if _git("status", "--porcelain", "-uno") else "")
     return ""
 
 
@@ -100,5 +102,5 @@ def _diff() -> str:
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return _git("diff", "HEAD", "--no-ext-diff", "--no-color")
+        return _git("diff", "HEAD", *_APPLICABLE)
     return ""

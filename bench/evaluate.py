@@ -21,6 +21,7 @@ from bench.feed import Feed
 from bench.grid import Grid
 from bench.images import check_doubles, geometry_of, open_images, prepare
 from bench.intact import whole
+from bench.lease import lease
 from bench.manifest import Manifest, contents, read_manifest
 from bench.pipeline import evaluated, probe_sample, write_features
 from bench.plan import CohortRef, Plan, make_plan
@@ -29,7 +30,7 @@ from bench.predictions import Predictions, read_predictions
 from bench.registry import Registry
 from bench.removal import delete
 from bench.run import Run
-from bench.store import Store, canonical_json, lease, table_facts, write_bytes, write_table
+from bench.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study import Display, finish
 from harmonize.errors import CxrError, StoreError
 
@@ -121,6 +122,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     try:
         with lease(folder) as mine:
             _free(mine, folder)
+            plan.store.reopen(run.id)
             take_up(folder)
             began = time.time()
             files = source.files

@@ -15,9 +15,10 @@ from bench.external import KIND as EXTERNAL
 from bench.images import COMPLETE
 from bench.intact import file_sha256, flaw, json_object
 from bench.job import key_in
+from bench.lease import holder_of
 from bench.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.schema import SCHEMA
-from bench.store import Progress, Store, holder_of, last_line, short_hash, table_facts
+from bench.store import Progress, Store, last_line, short_hash, table_facts
 from harmonize.inspect import Check
 
 _AGAIN = "run its grid again with `bench run`: what is missing is made again"

@@ -36,7 +36,7 @@ class RunJob(Generic[R]):
         return self.store.run_dir(self.run.id)
 
     def begin(self) -> None:
-        """Make the folder and take older verdicts away."""
+        """Make the folder, with run.json in it."""
         self.store.begin(self.run.id, self.run.document)
 
     def fail(self, text: str) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.checksums import flaw_of_analysis, note
 from bench.integrity import FINISHED_ANALYSES, examine_run, in_bundles
+from bench.lease import holder_of, lease
 from bench.schema import FILE, SCHEMA, schema_of
-from bench.store import Progress, Store, canonical_json, holder_of, lease, write_bytes
+from bench.store import Progress, Store, canonical_json, write_bytes
 from harmonize.errors import StoreError
 
 _LOCKS = ("[0-9a-f][0-9a-f]/*/LOCK", "[0-9a-f][0-9a-f]/*/*/LOCK", "analyses/*/LOCK")

@@ -23,6 +23,7 @@ from bench.heads import own_outputs
 from bench.images import geometry_of, open_images
 from bench.intact import whole
 from bench.job import Job
+from bench.lease import lease
 from bench.models import Network, build
 from bench.ops import input_size
 from bench.plan import EVALUATED_AT_HOME, CohortRef, home_split, judged_rows
@@ -30,7 +31,7 @@ from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.reference import reference
 from bench.run import Run
-from bench.store import Progress, canonical_json, lease, replacing, table_facts, write_bytes, write_table
+from bench.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.team import Team
 from bench.train import TrainingError, fit
 from harmonize.cache import ImageCache
@@ -49,6 +50,7 @@ def run_one(job: Job, progress: Progress) -> bool:
     with lease(folder) as mine:
         if not mine:
             return False
+        job.store.reopen(job.run.id)
         began = time.time()
         for name in take_up(folder):
             _log.warning("%s was not as it had been stored: it is made again", name)

@@ -1,7 +1,9 @@
 """What training has seen so far, and its checkpoint: tensors and plain values, never unpickled."""
 
+import hashlib
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from bench.config import Schedule
 from bench.step import Step
 from bench.store import replacing
 
-FORMAT = 4  # of the checkpoint; one of another format is not used, and training starts again
+FORMAT = 5  # of the checkpoint; one of another format is not used, and training starts again
+_DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(slots=True)
@@ -46,10 +49,7 @@ class Record:
             "best_auroc": self.best_auroc,
             "spent": self.spent,
         }
-        content = io.BytesIO()  # torch would not say why it cannot write a file: a full disk would be a riddle
-        torch.save(now | mine, content)
-        with replacing(path) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        write_checkpoint(path, now | mine)
 
     def resume(self, path: Path, run_id: str, step: Step) -> None:
         """Go on from a checkpoint of this run, when there is a whole one."""
@@ -60,12 +60,24 @@ class Record:
             self.best_epoch, self.best_auroc, self.spent = (saved[key] for key in ("best_epoch", "best_auroc", "spent"))
 
 
+def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors and plain values, and their SHA-256 behind: torch reads a tensor with a changed byte without a word."""
+    stream = io.BytesIO()  # torch would not say why it cannot write a file: a full disk would be a riddle
+    torch.save(dict(content), stream)
+    stream.write(hashlib.sha256(stream.getbuffer()).digest())
+    with replacing(path) as temporary:
+        temporary.write_bytes(stream.getbuffer())
+
+
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     """Return the checkpoint of this run, {} when there is none or it is damaged, another run's or of another format."""
     if not path.is_file():
         return {}
     try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        stored = memoryview(path.read_bytes())
+        if hashlib.sha256(stored[:-_DIGEST]).digest() != stored[-_DIGEST:]:
+            return {}
+        content: dict[str, Any] = torch.load(io.BytesIO(stored[:-_DIGEST]), map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001  (a half-written or foreign file may raise anything; training then starts again)
         return {}
     return content if (content.get("run"), content.get("format")) == (run_id, FORMAT) else {}

@@ -3,7 +3,8 @@
 import contextlib
 import shutil
 
-from bench.store import Store, canonical_json, lease, write_bytes
+from bench.lease import lease
+from bench.store import Store, canonical_json, write_bytes
 from harmonize.errors import StoreError
 
 

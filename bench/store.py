@@ -5,7 +5,7 @@ grids/<name>.json              what `bench run` planned: runs, cohorts, settings
 cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
 cache/                         decoded images (harmonize.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
-                               predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK  log.txt
+                               predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK (bench.lease)  log.txt
 scores/<run id>/               derived: may be deleted at any time;  report/<grid>/  tables/ and leaderboard.html
 """
 
@@ -14,13 +14,10 @@ import hashlib
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
-
-import psutil
 
 from bench.intact import json_object
 from bench.schema import FILE, SCHEMA, require_present, schema_of
@@ -91,19 +88,23 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
 
     def begin(self, run_id: str, document: bytes) -> Path:
-        """Write run.json and take older verdicts away; return the run's folder."""
+        """Write run.json and return the run's folder; older verdicts stay until somebody holds the run, see `reopen`."""
         folder = self.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if short_hash(document) != run_id:
             raise ValueError(f"run.json does not hash to {run_id}")
         write_bytes(folder / "run.json", document)
-        for verdict in ("FAILED", "DONE"):
-            (folder / verdict).unlink(missing_ok=True)
         return folder
 
+    def reopen(self, run_id: str) -> None:
+        """Take older verdicts away; for whoever holds the run's lease, or another's fresh DONE would be lost."""
+        for verdict in ("FAILED", "DONE"):
+            (self.run_dir(run_id) / verdict).unlink(missing_ok=True)
+
     def fail(self, run_id: str, text: str) -> None:
-        """Record why a run stopped."""
-        write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
+        """Record why a run stopped; one that has DONE did not: what ended was a task that had not begun, or was through."""
+        if self.state(run_id) != "done":
+            write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
         """Return the last line of a failed run's record, or ""."""
@@ -198,100 +199,6 @@ def table_facts(path: Path) -> dict[str, str]:
     except (OSError, pa.ArrowInvalid):
         return {}
     return {k.decode().removeprefix("unseen."): v.decode() for k, v in metadata.items() if k.startswith(b"unseen.")}
-
-
-@contextlib.contextmanager
-def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
-    """Hold a run's LOCK while the block runs; give False when another live process holds it.
-
-    The holder counts a heartbeat up; a waiter trusts the count and not the clock. A holder on this machine whose process
-    is gone is dead at once; one on another machine is dead when its count stands still for 12 beats.
-    """
-    lock = folder / "LOCK"
-    me = {"pid": os.getpid(), "born": psutil.Process().create_time(), "host": os.uname().nodename, "beat": 0}
-    while True:
-        try:
-            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            holder = _read_holder(lock)
-            if _alive(lock, holder, beat_s):
-                yield False
-                return
-            _remove_dead(lock, holder)
-            continue
-        with os.fdopen(handle, "wb") as file:
-            file.write(canonical_json(me))
-        break
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(beat_s):
-            me["beat"] = int(str(me["beat"])) + 1
-            with contextlib.suppress(OSError):
-                write_bytes(lock, canonical_json(me))
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield True
-    finally:
-        stop.set()
-        thread.join()
-        lock.unlink(missing_ok=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a LOCK: alive_here is None where only the machine that it names could tell."""
-
-    pid: int
-    host: str
-    alive_here: bool | None
-
-
-def holder_of(lock: Path) -> Holder:
-    """Return what a LOCK says, at one look."""
-    facts = _read_holder(lock)
-    here = facts.get("host") == os.uname().nodename or not facts
-    pid = facts.get("pid", 0)
-    return Holder(
-        pid if isinstance(pid, int) else 0,
-        str(facts.get("host", "")),
-        _alive(lock, facts, 0) if here and facts else None if facts else False,
-    )
-
-
-def _read_holder(lock: Path) -> dict[str, Any]:
-    try:
-        return json_object(lock)
-    except (OSError, ValueError):
-        return {}
-
-
-def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
-    if holder.get("host") == os.uname().nodename:
-        try:
-            born = float(psutil.Process(int(holder["pid"])).create_time())
-            return abs(born - float(holder["born"])) < 1
-        except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
-            return False
-    pause = threading.Event()
-    for _ in range(12):
-        pause.wait(beat_s)
-        if _read_holder(lock) != holder:
-            return lock.exists()
-    return False
-
-
-def _remove_dead(lock: Path, holder: Mapping[str, Any]) -> None:
-    """Take a dead lock away, but not one that somebody else has renewed meanwhile."""
-    aside = lock.with_name(f".LOCK.{os.getpid()}.{threading.get_ident()}")
-    with contextlib.suppress(FileNotFoundError):
-        lock.rename(aside)
-        if _read_holder(aside) != holder:
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, lock)
-        aside.unlink()
 
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much is done, of how much

@@ -133,20 +133,24 @@ def test_a_task_that_is_preempted_goes_on_from_its_checkpoint_to_the_same_bytes(
 
 
 @pytest.mark.grid
-def test_an_interrupt_ends_the_tasks_too(untrained: Path) -> None:
+@pytest.mark.parametrize("executor", ["local", "slurm:cluster=local,gpus=0"])
+def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_same_bytes(
+    executor: str, untrained: Path, finished: Path, command: Command
+) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
-    process = begun(untrained, "--executor", "slurm:cluster=local,gpus=0")
-    progress = wait_for("*/*/PROGRESS", untrained, process)
-    task = holder(progress.parent)
+    process = begun(untrained, "--executor", executor)
+    task = holder(wait_for("*/*/last.pt", untrained, process).parent)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "goes on where it stopped" in said
     for _ in range(200):
         if not psutil.pid_exists(task):
-            return
+            break
         time.sleep(0.1)
-    raise AssertionError("the task goes on")
+    assert not psutil.pid_exists(task), "the task goes on"
+    command("run", "--grid", "tiny", "--quiet", cwd=untrained)
+    assert_same_bytes(untrained, finished)
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """`bench check` of a store, `bench list runs --failed`, `bench remove`: what is damaged is named with its mend, and nothing else is touched."""
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from bench.integrity import examine_store
+from bench.lease import claim
 from bench.store import Store, canonical_json, short_hash
 
 pytestmark = pytest.mark.grid
@@ -75,12 +74,11 @@ def another_file(folder: Path) -> None:
 def dead_lock(folder: Path) -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    holder = {"pid": child.pid, "born": 1.0, "host": os.uname().nodename, "beat": 3}
-    (folder / "LOCK").write_bytes(canonical_json(holder))
+    (folder / "LOCK").write_bytes(canonical_json(claim() | {"pid": child.pid}))
 
 
 def elsewhere(folder: Path) -> None:
-    (folder / "LOCK").write_bytes(canonical_json({"pid": 7, "born": 1.0, "host": "another-host", "beat": 3}))
+    (folder / "LOCK").write_bytes(canonical_json(claim() | {"host": "another-host", "place": "another start"}))
 
 
 def orphan(root: Path) -> None:
@@ -207,9 +205,7 @@ def test_a_run_is_removed_by_its_whole_name_and_nothing_else_is(store_copy: Path
 def test_a_run_that_is_held_or_that_others_are_made_of_is_not_removed(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     one, two = store.run_ids()
-    me = psutil.Process()
-    holder = {"pid": me.pid, "born": me.create_time(), "host": os.uname().nodename, "beat": 0}
-    (store.run_dir(one) / "LOCK").write_bytes(canonical_json(holder))
+    (store.run_dir(one) / "LOCK").write_bytes(canonical_json(claim()))
     assert "at work on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
     assert store.state(one) == "done"
     document = canonical_json(

@@ -19,6 +19,7 @@ from bench.config import Limit, RunConfig, Schedule, from_dict
 from bench.models import Network
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
+from bench.record import write_checkpoint
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.step import TooLargeError
@@ -113,7 +114,7 @@ def test_a_run_that_goes_on_keeps_the_smaller_passes(tmp_path: Path) -> None:
     whole = trained(a_run(schedule=schedule), tmp_path / "a", Hungry(4))
     trained(a_run(schedule=replace(schedule, epochs=1)), tmp_path / "b", Hungry(4))
     saved = torch.load(tmp_path / "b" / "last.pt", weights_only=True)
-    torch.save(saved | {"run": a_run(schedule=schedule).id}, tmp_path / "b" / "last.pt")
+    write_checkpoint(tmp_path / "b" / "last.pt", saved | {"run": a_run(schedule=schedule).id})
     resumed = trained(a_run(schedule=schedule), tmp_path / "b")  # has memory for all
     assert same(whole, resumed)
     assert resumed.micro_batch == 4

@@ -1,20 +1,19 @@
 """`bench migrate`: a store of schema 1 is read as it is, and becomes one of this version whatever happens on the way."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from disturbed import bound_by_permissions, read_only
 
 from bench.checksums import checksums
 from bench.integrity import examine_store
+from bench.lease import claim
 from bench.migrate import STEPS, migrate
 from bench.schema import SCHEMA
 from bench.store import Store, canonical_json
@@ -143,13 +142,16 @@ def test_a_migration_that_is_killed_goes_on_wherever_it_was(old: Store, tmp_path
 
 
 def test_two_at_once_are_told_apart_and_a_store_at_work_is_left_alone(old: Store, here: Command) -> None:
-    me = psutil.Process()
-    mine = {"pid": me.pid, "born": me.create_time(), "host": os.uname().nodename, "beat": 0}
+    mine = claim()
     for lock, holder, what in (
         (old.root / "LOCK", mine, "another process migrates this store"),
-        (old.run_dir(old.run_ids()[0]) / "LOCK", mine, f"process {me.pid} is at work"),
+        (old.run_dir(old.run_ids()[0]) / "LOCK", mine, f"process {mine['pid']} is at work"),
         (old.run_dir(old.run_ids()[0]) / "attention" / "LOCK", mine, "is at work on attention"),
-        (old.run_dir(old.run_ids()[0]) / "LOCK", mine | {"host": "another"}, "of another may be at work"),
+        (
+            old.run_dir(old.run_ids()[0]) / "LOCK",
+            mine | {"host": "another", "place": "another start"},
+            "of another may be at work",
+        ),
     ):
         lock.parent.mkdir(exist_ok=True)
         lock.write_bytes(canonical_json(holder))
@@ -160,13 +162,12 @@ def test_two_at_once_are_told_apart_and_a_store_at_work_is_left_alone(old: Store
         lock.unlink()
     dead = subprocess.Popen(["true"])
     dead.wait()
-    lock.write_bytes(canonical_json({"pid": dead.pid, "born": 1.0, "host": os.uname().nodename, "beat": 0}))
+    lock.write_bytes(canonical_json(mine | {"pid": dead.pid}))
     assert migrate(old, quietly).left == {}
 
 
 def test_a_run_that_begins_in_the_middle_of_it_leaves_the_old_schema_in_force(old: Store) -> None:
-    me = psutil.Process()
-    holder = {"pid": me.pid, "born": me.create_time(), "host": os.uname().nodename, "beat": 0}
+    holder = claim()
     lock = old.run_dir(old.run_ids()[1]) / "LOCK"
     with pytest.raises(StoreError, match="is at work"):
         migrate(old, lambda _, done, total: lock.write_bytes(canonical_json(holder)) if done == total else None)

@@ -15,7 +15,7 @@ import torch
 
 from bench.environment import MOST_DIFF, environment
 from bench.reproduce import KEYS, compared, headline
-from bench.store import Store
+from bench.store import Store, canonical_json
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -76,6 +76,35 @@ def test_what_a_run_was_made_with_is_recorded_and_a_long_diff_is_a_hash(monkeypa
         assert found["diff"] == kept
         assert bool(found["diff_sha256"]) == bool(text)
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("setting", ["diff.noprefix=true", "color.ui=always"])
+def test_the_changes_that_are_recorded_can_be_applied(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "sources"
+    (root / "bench").mkdir(parents=True)
+
+    def git(*words: str, given: bytes = b"") -> bytes:
+        asked = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(root), *words]
+        return subprocess.run(asked, input=given, capture_output=True, check=True).stdout
+
+    files = {"a.py": b"one\n\n", "weights.bin": bytes(range(256)), "latin.txt": b"caf\xe9\n"}
+    changed = {"a.py": b"two\n\n", "weights.bin": bytes(range(255, -1, -1)), "latin.txt": b"caf\xe8\nna\xefve\n"}
+    git("init", "-q")
+    git("config", *setting.split("="))
+    for name, content in files.items():
+        (root / name).write_bytes(content)
+    git("add", ".")
+    git("commit", "-qm", "first")
+    for name, content in changed.items():
+        (root / name).write_bytes(content)
+    monkeypatch.setattr("bench.environment.__file__", str(root / "bench" / "environment.py"))
+    found = json.loads(canonical_json(environment(torch.device("cpu"), 1, 0.0)))
+    assert found["commit"] == git("rev-parse", "--short=12", "HEAD").decode().strip() + "+"
+    git("checkout", "-q", ".")
+    git("apply", given=found["diff"].encode(errors="surrogateescape"))
+    assert {name: (root / name).read_bytes() for name in files} == changed
 
 
 @pytest.mark.grid

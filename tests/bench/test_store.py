@@ -1,15 +1,11 @@
-"""The store: whole files, states from files, leases that outlive nobody."""
+"""The store: whole files, states from files."""
 
-import json
-import multiprocessing
-import os
-import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from bench.store import Store, canonical_json, holder_of, lease, replacing, short_hash, table_facts, write_table
+from bench.store import Store, canonical_json, replacing, short_hash, table_facts, write_table
 from harmonize.errors import StoreError
 
 DOCUMENT = canonical_json({"a": 1})
@@ -33,9 +29,13 @@ def test_states_are_read_from_files(tmp_path: Path) -> None:
     store.fail(RUN, "Traceback\n\nValueError: bad")
     assert (store.state(RUN), store.reason(RUN)) == ("failed", "ValueError: bad")
     store.begin(RUN, DOCUMENT)
+    assert store.state(RUN) == "failed", "as long as nobody holds it"
+    store.reopen(RUN)
     assert store.state(RUN) == "started"
     (folder / "DONE").touch()
+    store.fail(RUN, "the task of a run that is done was lost")
     assert (store.state(RUN), store.run_ids()) == ("done", [RUN])
+    assert not (folder / "FAILED").exists()
 
 
 def test_run_json_hashes_to_its_folder(tmp_path: Path) -> None:
@@ -64,46 +64,3 @@ def test_a_table_keeps_its_facts_and_a_truncated_one_has_none(tmp_path: Path) ->
     assert table_facts(path) == {"fingerprint": "abc"}
     path.write_bytes(path.read_bytes()[:-20])
     assert table_facts(path) == {}
-
-
-def test_a_lease_is_held_once_and_given_back(tmp_path: Path) -> None:
-    with lease(tmp_path) as first:
-        assert first
-        with lease(tmp_path) as second:
-            assert not second
-        assert (tmp_path / "LOCK").exists()
-    assert not (tmp_path / "LOCK").exists()
-
-
-def _hold(folder: str, ready: object) -> None:
-    with lease(Path(folder)):
-        ready.set()  # type: ignore[attr-defined]
-        signal.pause()
-
-
-def test_the_lease_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready = context.Event()
-    process = context.Process(target=_hold, args=(str(tmp_path), ready))
-    process.start()
-    assert ready.wait(60)
-    with lease(tmp_path) as mine:
-        assert not mine
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    with lease(tmp_path) as mine:
-        assert mine
-
-
-def test_the_lease_of_another_machine_is_free_when_its_count_stands_still(tmp_path: Path) -> None:
-    (tmp_path / "LOCK").write_text(json.dumps({"host": "elsewhere", "pid": 1, "born": 0, "beat": 7}))
-    with lease(tmp_path, beat_s=0.01) as mine:
-        assert mine
-
-
-@pytest.mark.parametrize("content", ["", "[]", "null", "\x00", '{"pid": null, "host": 7}'])
-def test_a_lock_that_says_nothing_is_free_when_it_stays_so(content: str, tmp_path: Path) -> None:
-    (tmp_path / "LOCK").write_text(content)
-    assert holder_of(tmp_path / "LOCK").pid == 0
-    with lease(tmp_path, beat_s=0.01) as mine:
-        assert mine

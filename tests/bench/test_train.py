@@ -13,7 +13,7 @@ from bench.feed import Feed
 from bench.models import build
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
-from bench.record import FORMAT, load_checkpoint
+from bench.record import FORMAT, load_checkpoint, write_checkpoint
 from bench.registry import Registry
 from bench.run import Run, resolve
 from bench.train import Trained, TrainingError, fit, has_both_classes, validate
@@ -101,14 +101,27 @@ def test_best_val_keeps_the_best_epoch_and_last_keeps_the_last(tmp_path: Path) -
     assert train(a_run(selection="last"), tmp_path / "last.pt").best_epoch == 3
 
 
+def test_one_changed_byte_of_a_tensor_makes_a_checkpoint_useless(tmp_path: Path) -> None:
+    path, weights = tmp_path / "c.pt", torch.arange(1000, dtype=torch.float32)
+    write_checkpoint(path, {"run": "a", "format": FORMAT, "best": weights})
+    stored = bytearray(path.read_bytes())
+    assert torch.equal(load_checkpoint(path, "a")["best"], weights)
+    stored[stored.index(weights.numpy().tobytes()) + 2000] ^= 1
+    path.write_bytes(stored)
+    assert load_checkpoint(path, "a") == {}
+
+
 def test_a_damaged_or_foreign_checkpoint_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     assert load_checkpoint(path, "a") == {}
-    torch.save({"run": "b", "format": FORMAT}, path)
+    write_checkpoint(path, {"run": "b", "format": FORMAT})
     assert load_checkpoint(path, "a") == {}
     assert load_checkpoint(path, "b") != {}
-    torch.save({"run": "b", "format": FORMAT - 1}, path)
+    write_checkpoint(path, {"run": "b", "format": FORMAT - 1})
     assert load_checkpoint(path, "b") == {}
+    torch.save({"run": "b", "format": FORMAT}, path)
+    assert load_checkpoint(path, "b") == {}, "without its hash"
+    write_checkpoint(path, {"run": "b", "format": FORMAT})
     path.write_bytes(path.read_bytes()[:100])
     assert load_checkpoint(path, "b") == {}
 
@@ -122,13 +135,13 @@ class Planted:
 
 def test_a_pickle_in_place_of_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"run": "a", "planted": Planted()}, tmp_path / "c.pt")
+    write_checkpoint(tmp_path / "c.pt", {"run": "a", "format": FORMAT, "planted": Planted()})
     assert load_checkpoint(tmp_path / "c.pt", "a") == {}
     assert not (tmp_path / "planted").exists()
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_the_mend(tmp_path: Path) -> None:
-    with pytest.raises((TrainingError, ValueError)):
+    with pytest.raises(TrainingError, match=r"lower schedule\.lr"):
         train(a_run("sgd", schedule=Schedule(epochs=3, batch_size=8, lr=1e30, warmup=0.0)), tmp_path / "c.pt")
 
 
