@@ -15,10 +15,12 @@ work on the machine moves them less; what a GPU does is timed by `gpu_clock`.
 
 import importlib
 import math
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 LEAST_S = 0.05  # one timing repeats a call until it has lasted so long
@@ -121,6 +123,18 @@ def check(good: bool, found: str) -> str:
     if not good:
         raise GateFailed(found)
     return found
+
+
+def largest_memory() -> int:
+    """Return the most memory in kB that this program has had.
+
+    Where Linux says it: `getrusage` counts what the process had before it became this program, too, that is its parent's.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1])
+    except (OSError, StopIteration):
+        return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:

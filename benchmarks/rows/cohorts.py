@@ -17,11 +17,12 @@ from harmonize.specs import CohortSpec
 
 ROWS = 377_000
 ALONE = """
-import resource, sys
+import sys
 from pathlib import Path
+from benchmarks.harness import largest_memory
 from benchmarks.rows.cohorts import ours
 found = ours(Path(sys.argv[1]))
-print(len(found.table), len(found.id), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(len(found.table), len(found.id), largest_memory())
 """
 
 

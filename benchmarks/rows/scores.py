@@ -1,6 +1,5 @@
 """B6 and B7: replicates of scores and differences of all pairs, as `benchmarks/scoring.py` measures them, and two packages."""
 
-import resource
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy.special import expit
 
-from benchmarks.harness import Benchmark, Measured, check, interleaved, peer, spread
+from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_memory, peer, spread
 
 ROUNDS = 5
 RESAMPLES = 1000
@@ -117,7 +116,7 @@ def on_threads(num: int, resamples: int) -> None:
         each(work, label.shape[1], 1 + turn % 2)
         spent[turn % 2].append(1e3 * (time.perf_counter() - start) / found[0].size)
     same = int(np.array_equal(*found))
-    print(same, *map(min, spent), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    print(same, *map(min, spent), largest_memory())
 
 
 def memory(quick: bool) -> Measured:

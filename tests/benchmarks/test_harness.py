@@ -222,3 +222,12 @@ def test_listing_benchmarks_imports_no_peer_that_may_be_missing() -> None:
     code = "import sys; from benchmarks.__main__ import main; main(['--list']); print(sorted({'lightning', 'torchmetrics', 'torchxrayvision', 'webdataset', 'skimage', 'pytorch_grad_cam'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert found.stdout.strip().endswith("[]")
+
+
+def test_the_largest_memory_is_of_the_program_and_not_of_its_parent() -> None:
+    if not Path("/proc/self/status").is_file():
+        pytest.skip("only Linux says it")
+    held = b"x" * 400_000_000  # bytes that a child would be said to have had
+    script = "from benchmarks.harness import largest_memory; print(largest_memory())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 300_000 < len(held) / 1024
