@@ -27,6 +27,7 @@ import numpy as np
 import pandas as pd
 
 from bench.between import across
+from bench.checksums import close
 from bench.collect import load_replicates, load_scores, scored_ids, unfinished
 from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
@@ -111,7 +112,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
             np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
-        write_bytes(folder / "DONE", b"")
+        close(folder)
     write_bytes(root / "grids" / "large.json", canonical_json({**content, "name": "large"}))
     return read_manifest(store, "large")
 
