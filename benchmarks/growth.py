@@ -27,13 +27,14 @@ import numpy as np
 import pandas as pd
 
 from bench.between import across
-from bench.checksums import close
+from bench.checksums import RECORDS, close
 from bench.collect import load_replicates, load_scores, scored_ids, unfinished
 from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
 from bench.scoreall import score_all
 from bench.store import Store, canonical_json, write_bytes, write_table
 from bench.study import write_report
+from benchmarks.harness import largest_memory
 
 
 def cpu() -> float:
@@ -43,8 +44,8 @@ def cpu() -> float:
 
 
 def peak() -> float:
-    """Return the largest memory of any one process so far, in MB."""
-    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    """Return the largest memory of this process or any one that it has waited for, in MB."""
+    return max(largest_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def name_of(run: int) -> str:
@@ -195,19 +196,23 @@ def over_runs(source: Path, num: int) -> float:
     return cpu() - began
 
 
-def scanned(manifest: Manifest, num: int) -> tuple[float, float]:
-    """Return the wall and CPU seconds of finding out what `num` runs lack; their folders hold files of no bytes."""
-    root = Path(tempfile.mkdtemp(dir=manifest.store.root))
-    store, content = Store.open(root / "runs"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
+def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
+    """Return the wall and CPU seconds of finding out what `num` runs lack, in a new store under `root`.
+
+    Their records are those of the store's own, which a scan reads; predictions and features, which it does not, have no bytes.
+    """
+    store, content = Store.open(root / "scanned"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
+    own = manifest.store.run_dir(manifest.runs[0]["id"])
     for run in content["runs"]:
         folder = store.run_dir(run["id"])
         for name in ("predictions", "features"):
             (folder / name).mkdir(parents=True)
-        for path in ("run.json", "DONE"):
-            (folder / path).touch()
+        for name in RECORDS:
+            shutil.copy(own / name, folder)
         for cohort in manifest.cohorts:
             (folder / "predictions" / f"{cohort['name']}.parquet").touch()
             (folder / "features" / f"{cohort['name']}.npz").touch()
+        close(folder)
     made = Manifest(store, content)
     began, used = time.perf_counter(), cpu()
     assert len(store.run_ids()) == num
@@ -228,9 +233,7 @@ def main() -> None:
         print(f"tables over {num} runs: {over_runs(given.store, num):.1f} CPU s", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         if given.scan:
-            wall, used = scanned(
-                Manifest(Store(Path(folder)), read_manifest(Store(given.store), None).content), given.scan
-            )
+            wall, used = scanned(read_manifest(Store(given.store), None), Path(folder), given.scan)
             print(f"scan of {given.scan} runs: {wall:.2f} s wall, {used:.2f} s CPU", flush=True)
         if given.runs:
             manifest = grown(given.store, Path(folder) / "runs", given.runs, given.images, given.width)

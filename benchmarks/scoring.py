@@ -11,7 +11,6 @@ as what one more run costs, because draws are shared. Reading predictions and wr
 import argparse
 import gc
 import hashlib
-import resource
 import time
 from collections.abc import Callable
 from functools import cache
@@ -31,6 +30,7 @@ from bench.scoring.parts import Part, Settings
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.score import RunScores, score_run
+from benchmarks.harness import largest_memory
 from harmonize.findings import FINDINGS
 
 IMAGES_PER_PATIENT = 3.3
@@ -218,7 +218,7 @@ def main() -> None:
     print(
         f"all 4,950 pairs of 100 runs, one finding: {shared:.2f} CPU s; our own bootstrap anew for each pair: {alone:.0f} CPU s; difference {worst:.0e}"
     )
-    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    print(f"largest memory: {largest_memory() / 1024:.0f} MB")
 
 
 if __name__ == "__main__":
