@@ -27,9 +27,9 @@ from bench.images import geometry_of, open_images
 from bench.job import AnalysisJob, Job
 from bench.models import Network
 from bench.ops import images_per_pass, input_size
-from bench.pipeline import evaluated, frozen, tone_of
 from bench.plan import CohortRef, home_split
 from bench.preprocess import Tone
+from bench.sealed import evaluated, frozen, tone_of
 from bench.store import Progress, canonical_json, replacing, short_hash, write_bytes, write_table
 from harmonize.cache import ImageCache
 from harmonize.findings import NO_FINDING

@@ -26,9 +26,9 @@ from bench.images import geometry_of, open_images
 from bench.job import DerivedJob, Job
 from bench.lease import lease
 from bench.models import Network
-from bench.pipeline import evaluated, frozen, tone_of
 from bench.plan import CohortRef
 from bench.predict import predict, weights_sha256
+from bench.sealed import evaluated, frozen, tone_of
 from bench.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from bench.train import TrainingError
 from harmonize.errors import StoreError

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed, 2 the request was wrong, 130 interrupted
 import errno
 import json
 import sys
+from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,6 +32,7 @@ from bench.options import (
     ExecutorOption,
     GridOption,
     JsonOption,
+    OnePassOption,
     OutputOption,
     PerDeviceOption,
     QuietOption,
@@ -86,6 +88,7 @@ def run(
     only: Annotated[
         str | None, typer.Option("--only", help="Only runs whose id begins so or whose architecture matches.")
     ] = None,
+    one_pass: OnePassOption = False,
     dry_run: DryRunOption = False,
     estimate: EstimateOption = True,
     with_images: WithImagesOption = False,
@@ -141,22 +144,12 @@ def run(
                 rows = [{"id": i, "state": opened.state(i), **facts} for i, facts in trained + made_of]
                 typer.echo(json.dumps(rows))
             return
-        result = study.execute(plan, chosen, derived, chosen_executor, number, display, with_images=with_images)
-    if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "done": result.done,
-                    "trained": result.trained,
-                    "failed": result.failed,
-                    "held": result.held,
-                    "derived": result.derived,
-                    "waiting": dict(result.waiting),
-                    "dropped": list(result.dropped),
-                    "page": str(result.page),
-                }
-            )
+        result = study.execute(
+            plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
         )
+    if as_json:
+        facts = {key: value for key, value in asdict(result).items() if key != "logs"}
+        typer.echo(json.dumps(facts, default=str))
     else:
         typer.echo("\n".join(study.outcome(result, plan.grid.name, len(chosen), len(derived))))
         typer.echo("\n".join(study.summary(opened, plan.grid.name)))

@@ -23,13 +23,13 @@ from bench.images import check_doubles, geometry_of, open_images, prepare
 from bench.intact import whole
 from bench.lease import lease
 from bench.manifest import Manifest, contents, read_manifest
-from bench.pipeline import evaluated, probe_sample, write_features
 from bench.plan import CohortRef, Plan, make_plan
 from bench.predict import predict
 from bench.predictions import Predictions, read_predictions
 from bench.registry import Registry
 from bench.removal import delete
 from bench.run import Run
+from bench.sealed import evaluated, probe_sample, write_features
 from bench.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study import Display, finish
 from harmonize.errors import CxrError, StoreError

@@ -135,11 +135,17 @@ def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
 
 def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
     """Whether a run is not finished: it lacks a file, or predictions on images as they are now."""
-    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
+    folder = plan.store.run_dir(run.id)
     if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
         return True
     if flaws(folder) or not all(whole(folder / name) for name in COMPLETE):
         return True
+    return unpredicted(plan, run, caches)
+
+
+def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
+    """Whether a run lacks predictions of a cohort, or has them on images as they were before."""
+    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
     for ref in plan.refs:
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
         if facts.get("fingerprint") != caches[ref.name, key].fingerprint:

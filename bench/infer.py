@@ -29,12 +29,12 @@ from bench.images import geometry_of
 from bench.job import Job
 from bench.models import Network
 from bench.ops import images_per_pass
-from bench.pipeline import frozen
 from bench.predict import predict
 from bench.preprocess import Tone
 from bench.reference import stored_reference
 from bench.run import Run, find_run, read_run
 from bench.scoring.calibrators import Platt
+from bench.sealed import frozen
 from bench.store import Progress, Store, table_facts
 from harmonize.cache import finished_cache
 from harmonize.errors import DatasetError, StoreError

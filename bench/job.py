@@ -14,6 +14,7 @@ from bench.run import Run
 from bench.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what training leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,44 @@ class Job(RunJob[Run]):
     """One run to train, freeze and predict with."""
 
     others: tuple[str, ...] = ()  # further devices that train it together with the first
+    trains_only: bool = False  # it is predicted with later, together with others
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedJob(RunJob[Derived]):
     """One run to derive from finished ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassJob:
+    """Trained runs of one geometry, to predict in one pass over the images of each cohort. It leaves them unfinished."""
+
+    runs: tuple[Run, ...]
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str = "cpu"  # the executor's choice
+
+    @property
+    def run(self) -> Run:
+        """Return the first: executors ask a job what it needs."""
+        return self.runs[0]
+
+    @property
+    def id(self) -> str:
+        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd and 7 more"."""
+        return f"{self.run.id} and {len(self.runs) - 1} more"
+
+    @property
+    def folder(self) -> Path:
+        """Return where its log lies."""
+        return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
+
+    def begin(self) -> None:
+        """Make the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def fail(self, text: str) -> None:
+        """Record nothing: the runs are as they were, and each can still be predicted with by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ PerDeviceOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Print the plan, what it will take in hours, disk and memory, and stop.")
 ]
+OnePassOption = Annotated[
+    bool,
+    typer.Option("--one-pass", help="Train all, then predict with all that share images in one pass over each cohort."),
+]
 EstimateOption = Annotated[
     bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: rehearse, to say what the plan will take.")
 ]

@@ -27,12 +27,12 @@ from bench.images import geometry_of, open_images
 from bench.job import Job, analysis_jobs
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.models import Network
-from bench.pipeline import frozen, start, tone_of
 from bench.plan import EVALUATED_AT_HOME, CohortRef, Plan, home_split, judged_rows
 from bench.predict import predict
 from bench.registry import Entry
 from bench.run import Run
 from bench.scoreall import score_all
+from bench.sealed import frozen, start, tone_of
 from bench.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
 from bench.tabulate import tables
 from harmonize.seeds import stream

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,7 +42,20 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A network that is to predict images, and what of it is kept.
+
+    `tone` makes its input: those that are equal are asked once for all their networks. `further`: one column for each
+    further head follows the findings. features_of holds places among the rows.
+    """
+
+    network: Predictor
+    tone: Callable[[Tensor], Tensor]
+    features_of: NDArray[np.int64] | None = None
+    further: bool = False
+
+
 def predict(
     network: Predictor,
     tone: Callable[[Tensor], Tensor],
@@ -56,52 +70,81 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
-    With `further`, one column for each further head follows the findings.
-    features_of holds places in `rows`. The network is in eval mode while it predicts: batch norm is frozen. When memory
-    runs out, the images of a pass are halved.
+    As `predict_each` does for several networks.
     """
-    network.eval()
+    return predict_each([Asked(network, tone, features_of, further)], feed, rows, device, precision, progress, what)[0]
+
+
+@torch.inference_mode()
+def predict_each(
+    asked: Sequence[Asked],
+    feed: Feed,
+    rows: NDArray[np.int64],
+    device: torch.device,
+    precision: str = "fp32",
+    progress: Progress | None = None,
+    what: str = "predict",
+) -> list[tuple[NDArray[np.float32], NDArray[np.float16]]]:
+    """Return of each network logits [N, K] and features [len(features_of), D] for the cached images at `rows`.
+
+    Images are read once, and go through each network as they would go through it alone: the numbers are the same bits.
+    A network is in eval mode while it predicts: batch norm is frozen. When memory runs out, the images of a pass are halved.
+    """
+    for each in asked:
+        each.network.eval()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
     size = images_per_pass(256 if device.type == "cuda" else 64, feed.images.shape[-1])
-    wanted = np.zeros(len(rows), bool)
-    wanted[features_of if features_of is not None else []] = True
-    logits: list[NDArray[np.float32]] = []
-    features: list[NDArray[np.float16]] = []
+    wanted = np.zeros((len(asked), len(rows)), bool)
+    for own, each in zip(wanted, asked, strict=True):
+        own[each.features_of if each.features_of is not None else []] = True
+    logits: list[list[NDArray[np.float32]]] = [[] for _ in asked]
+    features: list[list[NDArray[np.float16]]] = [[] for _ in asked]
     parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     with context, feed.ahead(rows[part] for part in parts):
         for part in parts:
             image_NHW = feed(rows[part])
-            while (both := _pass(network, tone, image_NHW, size, further)) is None:
+            while (found := _pass(asked, image_NHW, size)) is None:
                 size = halved(size, device)
-            logits.append(both[0].cpu().numpy())
-            if wanted[part].any():
-                features.append(both[1].float().cpu().numpy()[wanted[part]].astype(np.float16))
+            for i, (logit_NK, feature_ND) in enumerate(found):
+                logits[i].append(logit_NK.cpu().numpy())
+                if wanted[i, part].any():
+                    features[i].append(feature_ND.float().cpu().numpy()[wanted[i, part]].astype(np.float16))
             if progress:
                 progress(what, part.stop, len(rows))
     none = np.empty((0, 0), np.float32)
-    return np.concatenate(logits or [none]), np.concatenate(features or [none.astype(np.float16)])
+    return [
+        (np.concatenate(of_one or [none]), np.concatenate(own or [none.astype(np.float16)]))
+        for of_one, own in zip(logits, features, strict=True)
+    ]
 
 
-def _pass(
-    network: Predictor, tone: Callable[[Tensor], Tensor], image_NHW: Tensor, size: int, further: bool
-) -> tuple[Tensor, Tensor] | None:
+def _pass(asked: Sequence[Asked], image_NHW: Tensor, size: int) -> list[tuple[Tensor, Tensor]] | None:
     """Return logits and features of images, `size` of them at a time; None when memory ran out and `size` can be less."""
-    logits, features = [], []
+    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in asked]
     try:
         for some_NHW in torch.split(image_NHW, size):
-            x_NCHW = tone(some_NHW).contiguous(memory_format=torch.channels_last)
-            output_NO, feature_ND = network.both(x_NCHW)
-            logit_NK = network.findings(output_NO.float())
-            if further:
-                logit_NK = torch.cat([logit_NK, network.further(output_NO.float())], 1)
-            logits.append(logit_NK)
-            features.append(feature_ND)
+            toned: list[tuple[Callable[[Tensor], Tensor], Tensor]] = []
+            for own, each in zip(found, asked, strict=True):
+                x_NCHW = next((made for tone, made in toned if tone == each.tone), None)
+                if x_NCHW is None:
+                    x_NCHW = each.tone(some_NHW).contiguous(memory_format=torch.channels_last)
+                    toned.append((each.tone, x_NCHW))
+                own.append(_through(each, x_NCHW))
     except torch.OutOfMemoryError:
         if size == 1:
             raise
         return None
-    return torch.cat(logits), torch.cat(features)
+    return [(torch.cat([logit for logit, _ in own]), torch.cat([feature for _, feature in own])) for own in found]
+
+
+def _through(asked: Asked, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits, of further heads too where they are asked for, and features."""
+    output_NO, feature_ND = asked.network.both(x_NCHW)
+    logit_NK = asked.network.findings(output_NO.float())
+    if asked.further:
+        logit_NK = torch.cat([logit_NK, asked.network.further(output_NO.float())], 1)
+    return logit_NK, feature_ND
 
 
 def halved(size: int, device: torch.device) -> int:

@@ -22,8 +22,8 @@ from bench.job import AnalysisJob, Job
 from bench.models import Network
 from bench.modes import recalibrate
 from bench.ops import images_per_pass
-from bench.pipeline import evaluated, judged, start, tone_of
 from bench.plan import CohortRef
+from bench.sealed import evaluated, judged, start, tone_of
 from bench.shortcut import nuisance
 from bench.shortcut.judge import Judged, difference, judge
 from bench.shortcut.linear import out_of_fold, projections

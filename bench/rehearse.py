@@ -30,13 +30,14 @@ from bench.models import Network
 from bench.objective import Objective, teaching
 from bench.ops import input_size, learnt_op
 from bench.pilot import Pilot
-from bench.pipeline import peak_memory, reset_peak_memory, start
+from bench.pipeline import peak_memory, reset_peak_memory
 from bench.plan import Plan, home_split, states
 from bench.predict import predict, weights_sha256
 from bench.preprocess import Tone
 from bench.record import Record
 from bench.run import Run
 from bench.sampling import batch_of
+from bench.sealed import start
 from bench.step import Step
 from bench.store import Progress
 from harmonize.seeds import stream

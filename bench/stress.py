@@ -23,9 +23,9 @@ from bench.job import AnalysisJob, Job
 from bench.markers import marks
 from bench.models import Network
 from bench.ops import padded
-from bench.pipeline import evaluated, frozen, probe_sample, tone_of
 from bench.plan import CohortRef
 from bench.predict import predict
+from bench.sealed import evaluated, frozen, probe_sample, tone_of
 from bench.shortcut import effects as measured
 from bench.shortcut import transplant
 from bench.shortcut.effects import Answers, Effects

@@ -1,5 +1,6 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,9 +15,10 @@ from bench.derive import lacks as lacks_derived
 from bench.execute.work import Executor, Work
 from bench.grid import Grid
 from bench.images import check_doubles, fallbacks, lacks, prepare
-from bench.job import DerivedJob, Job, analysis_jobs
+from bench.job import DerivedJob, Job, PassJob, analysis_jobs
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.ops import input_size
+from bench.passes import passes, trained
 from bench.plan import Plan, make_plan
 from bench.registry import Registry, installed
 from bench.run import Run
@@ -81,11 +83,12 @@ def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
 
 def execute(
     plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
-    with_images: bool = False,
+    with_images: bool = False, one_pass: bool = False,
 ) -> Result:  # fmt: skip
     """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page.
 
-    The executor does runs and analyses; up to `workers` processes of this machine decode images.
+    The executor does runs and analyses; up to `workers` processes of this machine decode images. Runs that are trained and
+    only lack predictions share a pass over the images; with `one_pass` all are trained before any is predicted with.
     """
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
@@ -97,8 +100,12 @@ def execute(
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     tally = _Tally(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
+    if one_pass:
+        todo = tally.train(plan, todo, names)
+    together = passes(plan, todo, caches, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
+    tally.predict(together)
     tally.work([Job(run, plan.store, plan.refs) for run in todo], names)
-    trained = tally.done
+    num_trained = tally.done
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
     score_all(manifest, display.progress)
@@ -108,7 +115,7 @@ def execute(
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, trained, tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
+    return Result(done, num_trained, tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: "_Tally") -> None:
@@ -139,8 +146,28 @@ class _Tally:
     failed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
 
-    def work(self, jobs: Sequence[Work], names: Mapping[str, str]) -> None:
-        """Do the jobs, if any, and say how each ended."""
+    def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
+        """Train those of the runs that are not, and return with which to go on; trained is not done."""
+        before, failed = self.done, set(self.failed)
+        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
+        out = self.work(jobs, names, "trained") | (set(self.failed) - failed)
+        self.done = before
+        return [run for run in runs if run.id not in out]
+
+    def predict(self, jobs: Sequence[PassJob]) -> None:
+        """Do the passes; one that fails is none of a run's: each run then has its own."""
+        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
+            job = next(job for job in jobs if job.id == outcome.job_id)
+            what = f"{len(job.runs)} runs of {input_size(job.run.preprocessing)} px, one pass over the images"
+            if outcome.state == "failed":
+                self.display.say(f"{what}: failed ({outcome.reason}); each has its own. log: {outcome.log}")
+            else:
+                self.display.say(f"{what}: {outcome.reason or f'done in {outcome.seconds:.0f} s'}")
+                shutil.rmtree(job.folder, ignore_errors=True)
+
+    def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
+        """Do the jobs, if any, say how each ended, and return those that another process holds."""
+        held = set()
         for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
             name = f"{outcome.job_id} {names[outcome.job_id]}"
             if outcome.state == "failed":
@@ -149,10 +176,12 @@ class _Tally:
                 self.display.say(f"{name} failed: {outcome.reason}")
             elif outcome.state == "held":
                 self.held += 1
+                held.add(outcome.job_id)
                 self.display.say(f"{name}: {outcome.reason}")
             else:
                 self.done += 1
-                self.display.say(f"{name} done in {outcome.seconds:.0f} s")
+                self.display.say(f"{name} {done} in {outcome.seconds:.0f} s")
+        return held
 
 
 def finish(

@@ -17,6 +17,10 @@ class Here:
     def prepare(self) -> None:
         """Begin nothing: there is nobody to begin it beside."""
 
+    def side_by_side(self, threads: int) -> int:  # noqa: ARG002
+        """Return 1."""
+        return 1
+
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Do the jobs and yield how each ended."""
         import torch

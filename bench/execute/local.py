@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.devices import choose_devices
 from bench.execute.work import OnEvent, Outcome, Work, attempt, placed
+from bench.job import Job
 from harmonize.errors import ConfigError, SetupError
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -34,6 +35,10 @@ class Local:
         """Begin what takes a while, beside what the caller does next."""
         warm_up()
 
+    def side_by_side(self, threads: int) -> int:
+        """Return how often the devices are to be used at once."""
+        return len(choose_devices(self.device, self.workers, threads, self.per_device))
+
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Do the jobs and yield how each ended."""
         threads = max(job.run.config.threads for job in jobs)
@@ -41,7 +46,10 @@ class Local:
             fix = "give one of them"
             raise ConfigError("runs cannot share devices and take several of them", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        return submit(jobs, teams(devices, self.together), on_event)
+        size = (
+            self.together if any(isinstance(job, Job) for job in jobs) else 1
+        )  # a team trains; all else takes one device
+        return submit(jobs, teams(devices, size), on_event)
 
 
 @dataclass(slots=True)

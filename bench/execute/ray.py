@@ -50,11 +50,21 @@ class Ray:
                 f"no Ray cluster answers: {str(error).splitlines()[0]}", f"--executor ray:address={address}", fix
             ) from error
 
+    def side_by_side(self, threads: int) -> int:
+        """Return for how many runs the cluster has GPUs now, or cores where runs take none."""
+        self.prepare()
+        there, gpus = _ray().cluster_resources(), self._gpus()
+        return max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1) / threads))
+
+    def _gpus(self) -> float:
+        """Return the GPUs of a run."""
+        return self.gpus if self.gpus >= 0 else float(_ray().cluster_resources().get("GPU", 0) > 0)
+
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Do the jobs, as many at once as the cluster has room for, and yield how each ended."""
         self.prepare()
         ray = _ray()
-        gpus = self.gpus if self.gpus >= 0 else float(ray.cluster_resources().get("GPU", 0) > 0)
+        gpus = self._gpus()
         room = {"memory": self.memory_gb * 2**30} if self.memory_gb else {}
         task = ray.remote(max_retries=self.retries, num_gpus=gpus, max_calls=1, **room)(_call)
         began = time.monotonic()

@@ -45,6 +45,10 @@ class Slurm:
             fix = "run the command where `sbatch` works, or use --executor local"
             raise SetupError("Slurm cannot be reached from this machine: no sbatch", "--executor slurm", fix)
 
+    def side_by_side(self, threads: int) -> int:  # noqa: ARG002
+        """Return how many tasks of the array may go on at once."""
+        return self.at_once
+
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Do the jobs, as many at once as Slurm gives room for, and yield how each ended."""
         self.prepare()

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from bench.job import AnalysisJob, DerivedJob, Job
+from bench.job import AnalysisJob, DerivedJob, Job, PassJob
 from bench.store import Progress, write_bytes
 
-Work = Job | DerivedJob | AnalysisJob
+Work = Job | DerivedJob | PassJob | AnalysisJob
 OnEvent = Callable[[str, str, int, int], None]  # job id, what, done, total
 PROGRESS = "PROGRESS"  # how far a job on another machine is: written by it, read by who waits
 EVERY = 1.0  # seconds between two notes of it, and between two looks at them
@@ -36,6 +36,9 @@ class Executor(Protocol):
 
     def prepare(self) -> None:
         """Begin what takes a while, beside what the caller does next."""
+
+    def side_by_side(self, threads: int) -> int:
+        """Return how many jobs of so many threads, each on one device, may go on at once."""
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Do the jobs and yield how each ended."""
@@ -71,9 +74,9 @@ def _do(job: Work, progress: Progress) -> bool:
         from bench.analyse import analyse_one
 
         return analyse_one(job, progress)
-    from bench.pipeline import run_one
+    from bench.pipeline import pass_one, run_one
 
-    return run_one(job, progress)
+    return pass_one(job, progress) if isinstance(job, PassJob) else run_one(job, progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,161 @@
+"""Runs that share images are predicted with in one pass over them: the same bytes as of a pass each."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from disturbed import WITH_IMAGES, assert_same_bytes, with_parts
+from safetensors.torch import load_file, save_file
+
+from bench.execute.local import Local
+from bench.execute.slurm import Slurm
+from bench.feed import Feed
+from bench.lease import lease
+from bench.models import build
+from bench.predict import Asked, predict, predict_each
+from bench.preprocess import Tone
+from bench.store import Store
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+ALL = ("run", "--grid", "tiny", "--workers", "1")
+CPU = torch.device("cpu")
+SAID = "2 runs of 64 px, one pass over the images"
+
+
+def runs(folder: Path) -> list[Path]:
+    store = Store(folder / "runs")
+    return [store.run_dir(run_id) for run_id in store.run_ids()]
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in run.glob("*/*") if p.suffix in {".parquet", ".npz"}}
+
+
+class Counting(Feed):
+    """A feed that counts the images it gives."""
+
+    given = 0
+
+    def __call__(self, rows: np.ndarray) -> torch.Tensor:
+        self.given += len(rows)
+        return super().__call__(rows)
+
+
+def test_several_networks_read_each_image_once_and_say_what_each_says_alone() -> None:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (150, 32, 32), dtype=np.uint8)
+    rows, kept = draw.permutation(150)[:130], np.array([3, 64, 129])
+    networks = [build("bench.seresnet:se_resnet", {}, 3, 1, seed=seed) for seed in range(3)]
+    networks += [build("bench.seresnet:se_resnet", {}, 3, 3, seed=3)]
+    ways = [["minmax", "imagenet"], ["minmax", "imagenet"], ["zscore"], ["imagenet"]]
+    tones = [Tone(ops, n.mean, n.std, channels) for ops, n, channels in zip(ways, networks, (1, 1, 1, 3), strict=True)]
+    places = [kept, None, kept[:1], kept]
+    asked = [Asked(*each) for each in zip(networks, tones, places, strict=True)]
+    feed = Counting(images, CPU)
+    together = predict_each(asked, feed, rows, CPU)
+    assert feed.given == len(rows)
+    for each, (logit_NK, feature_ND) in zip(asked, together, strict=True):
+        alone = predict(each.network, each.tone, Feed(images, CPU), rows, CPU, features_of=each.features_of)
+        np.testing.assert_array_equal(logit_NK, alone[0])
+        np.testing.assert_array_equal(feature_ND, alone[1])
+    assert not np.array_equal(together[0][0], together[1][0])
+
+
+@pytest.mark.parametrize("size", [64, 7])
+def test_when_memory_runs_out_every_network_gets_fewer_images_at_a_time(size: int) -> None:
+    class Small(torch.nn.Module):
+        mean = std = (0.5, 0.5, 0.5)
+
+        def both(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            if len(x_NCHW) > size:
+                raise torch.OutOfMemoryError
+            sums = x_NCHW.sum((2, 3))
+            return sums, sums
+
+        def findings(self, output_NO: torch.Tensor) -> torch.Tensor:
+            return output_NO
+
+    images = np.random.default_rng(1).integers(0, 256, (70, 8, 8), dtype=np.uint8)
+    tone = Tone(["minmax"], (0.0,) * 3, (1.0,) * 3, 1)
+    wide = build("bench.seresnet:se_resnet", {}, 2, 1, seed=0)
+    asked = [Asked(wide, tone), Asked(Small(), tone)]  # type: ignore[arg-type]
+    logits = [logit for logit, _ in predict_each(asked, Feed(images, CPU), np.arange(70), CPU)]
+    expected = tone(torch.from_numpy(images)).sum((2, 3)).numpy()
+    np.testing.assert_allclose(logits[1], expected, rtol=1e-6)
+    assert len(logits[0]) == 70
+
+
+@pytest.mark.grid
+def test_a_cohort_that_finished_runs_lack_is_read_once_for_all_of_them(store_copy: Path, command: Command) -> None:
+    before = {run.name: contents(run) for run in runs(store_copy)}
+    for run in runs(store_copy):
+        (run / "predictions" / "brax.parquet").unlink()
+        (run / "features" / "brax.npz").unlink()
+    said = command(*ALL, cwd=store_copy)
+    assert f"{SAID}: done" in said.stderr
+    assert "2 of 2 runs done" in said.stdout
+    assert {run.name: contents(run) for run in runs(store_copy)} == before
+    assert not list((store_copy / "runs" / "passes").iterdir()), "its log is of use only when it failed"
+    assert SAID not in command(*ALL, cwd=store_copy).stderr
+
+
+@pytest.mark.grid
+def test_a_whole_grid_with_one_pass_is_the_same_bytes(finished: Path, tmp_path: Path, command: Command) -> None:
+    folder = with_parts(finished, tmp_path / "once", WITH_IMAGES)
+    said = command(*ALL, "--one-pass", cwd=folder)
+    assert said.stderr.count("seresnet_tiny seed 0 trained in") == 1
+    assert f"{SAID}: done" in said.stderr
+    assert "2 of 2 runs done (2 now)" in said.stdout
+    assert_same_bytes(finished, folder)
+
+
+@pytest.mark.grid
+def test_what_is_wrong_with_one_run_is_no_harm_to_the_others(store_copy: Path, command: Command) -> None:
+    bad, good = runs(store_copy)
+    expected = contents(good)
+    for run in (bad, good):
+        (run / "predictions" / "brax.parquet").unlink()
+    weights = load_file(bad / "model.safetensors")
+    save_file(
+        {k: v * float("nan") if v.is_floating_point() else v for k, v in weights.items()}, bad / "model.safetensors"
+    )
+    (bad / "checksums.json").unlink()
+    said = command(*ALL, cwd=store_copy, code=None)
+    assert f"{SAID}: done" in said.stderr
+    assert "1 of 2 runs done" in said.stdout
+    assert "logits on chexpert are not finite numbers" in said.stdout
+    assert contents(good) == expected
+
+
+@pytest.mark.grid
+def test_a_run_that_another_process_holds_is_left_out(store_copy: Path, command: Command) -> None:
+    theirs, mine = runs(store_copy)
+    for run in (theirs, mine):
+        (run / "predictions" / "brax.parquet").unlink()
+    with lease(theirs) as held:
+        assert held
+        said = command(*ALL, cwd=store_copy, code=None)
+    assert "1 held by another process" in said.stdout
+    assert (mine / "predictions" / "brax.parquet").is_file()
+    assert not (theirs / "predictions" / "brax.parquet").exists()
+
+
+@pytest.mark.grid
+def test_predictions_begun_but_not_closed_are_kept_and_the_run_is_finished(store_copy: Path, command: Command) -> None:
+    for run in runs(store_copy):  # as a pass leaves them that is killed before the runs' own jobs
+        for name in ("DONE", "checksums.json", "cost.json"):
+            (run / name).unlink()
+    before = {p: p.stat().st_mtime_ns for run in runs(store_copy) for p in run.glob("predictions/*")}
+    said = command(*ALL, cwd=store_copy)
+    assert SAID not in said.stderr
+    assert "2 of 2 runs done" in said.stdout
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_places_that_would_be_idle_get_passes_of_their_own() -> None:
+    assert Local("cpu", 4, 2).side_by_side(1) == 2
+    assert Local("cpu", 4).side_by_side(2) == 2
+    assert Slurm(at_once=64).side_by_side(8) == 64
