@@ -54,9 +54,9 @@ def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: 
 
 
 def ours(folder: Path, paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
-    """Decode once, predict with each network from the cache: fp32, as reported scores are."""
+    """Decode once, then one pass over the cache for all networks: fp32, as reported scores are."""
     from bench.feed import Feed
-    from bench.predict import predict
+    from bench.predict import Asked, predict_each
     from bench.preprocess import Tone
 
     with tempfile.TemporaryDirectory(dir=folder) as where:  # decoding counts: nothing is left from before
@@ -64,7 +64,8 @@ def ours(folder: Path, paths: Sequence[Path], some: Sequence[torch.nn.Module]) -
         cache = open_cache("b9", folder, table, Geometry(SIDE), Path(where))
         tone, cpu = Tone(["imagenet"], MEAN, STD), torch.device("cpu")
         feed, rows = Feed(cache.images, cpu), np.arange(len(paths))
-        return [predict(n.to(memory_format=torch.channels_last), tone, feed, rows, cpu)[0] for n in some]  # type: ignore[arg-type]
+        asked = [Asked(n.to(memory_format=torch.channels_last), tone) for n in some]  # type: ignore[arg-type]
+        return [logit for logit, _ in predict_each(asked, feed, rows, cpu)]
 
 
 def naive(paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:

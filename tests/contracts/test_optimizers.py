@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from bench.optim.build import build
+from bench.optim.build import build, fused_on
+from bench.optim.lion import Lion
+from bench.optim.sam import SAM
 from bench.registry import Entry
 
 
@@ -139,3 +141,14 @@ def closure_with(network: nn.Module, own: nn.Parameter, optimizer: torch.optim.O
 
 def test_every_optimizer_names_its_source(optimizer: Entry) -> None:
     assert optimizer.paper.startswith(("arXiv:", "https://"))
+
+
+def test_torchs_own_optimizers_are_fused_on_a_gpu_alone_and_an_option_has_the_last_word() -> None:
+    for kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD):
+        assert fused_on(kind, {"cuda"})
+        assert not fused_on(kind, {"cpu"})
+        assert not fused_on(kind, {"cuda", "cpu"})
+    for kind in (torch.optim.RMSprop, Lion, SAM):
+        assert not fused_on(kind, {"cuda"}), "it has no such option"
+    assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is None
+    assert build(torch.optim.AdamW, {"fused": True}, small_network()).defaults["fused"] is True
