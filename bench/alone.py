@@ -15,6 +15,7 @@ from bench.grid import Grid
 from bench.plan import make_plan
 from bench.registry import Registry
 from bench.store import Store, write_bytes
+from bench.tally import Display
 from harmonize.errors import SetupError, StoreError
 
 
@@ -43,7 +44,7 @@ def run_alone(
     places: tuple[Path | None, Path | None, Path | None],
     device: str,
     workers: int,
-    display: study.Display,
+    display: Display,
 ) -> study.Result:
     """Do what is left of the runs, score them and write the page; `places`: registry, data, starting weights.
 

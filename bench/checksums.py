@@ -34,6 +34,14 @@ def note(folder: Path) -> None:
     write_bytes(folder / FILE, canonical_json({"sha256": known}))
 
 
+def forget(folder: Path, names: Sequence[str]) -> None:
+    """Take files that are about to be written out of the record of a finished run; the others stay known."""
+    known = checksums(folder)
+    if known is not None:
+        kept = {name: digest for name, digest in known.items() if name not in names}
+        write_bytes(folder / FILE, canonical_json({"sha256": kept}))
+
+
 def checksums(folder: Path) -> dict[str, str] | None:
     """Return the checksum of each file of a finished run by its name, None where there is no record or it is damaged."""
     try:

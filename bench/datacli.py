@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError, CxrError
 
 if TYPE_CHECKING:
     from bench.grid import Grid
-    from bench.study import Display
+    from bench.tally import Display
     from harmonize.cohort import Cohort
     from harmonize.sample import Sample
     from harmonize.specs import CohortSpec

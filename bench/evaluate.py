@@ -31,7 +31,8 @@ from bench.removal import delete
 from bench.run import Run
 from bench.sealed import evaluated, probe_sample, write_features
 from bench.store import Store, canonical_json, table_facts, write_bytes, write_table
-from bench.study import Display, finish
+from bench.study import finish
+from bench.tally import Display
 from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:

@@ -74,8 +74,8 @@ class PassJob:
 
     @property
     def id(self) -> str:
-        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd and 7 more"."""
-        return f"{self.run.id} and {len(self.runs) - 1} more"
+        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd+7": the first, and how many more."""
+        return f"{self.run.id}+{len(self.runs) - 1}"
 
     @property
     def folder(self) -> Path:

@@ -16,17 +16,18 @@ import torch.distributed as dist
 
 from bench import cost
 from bench.assemble import HOST, assembled, summoned
-from bench.checksums import close, take_up
+from bench.checksums import close, flaws, take_up
 from bench.data import examples
 from bench.environment import device_name, environment
 from bench.feed import Feed
 from bench.images import geometry_of, open_images
 from bench.intact import whole
 from bench.job import TRAINED, Job, PassJob
-from bench.lease import lease
+from bench.lease import holder_of, lease
 from bench.models import Network
 from bench.ops import input_size
 from bench.plan import home_split
+from bench.run import Run
 from bench.sealed import Member, frozen, predict_all, start, tone_of
 from bench.store import Progress, canonical_json, replacing, write_bytes, write_table
 from bench.team import Team
@@ -59,37 +60,46 @@ def run_one(job: Job, progress: Progress) -> bool:
                 folder / "env.json",
                 canonical_json(environment(device, job.run.config.threads, began) | {"devices": 1 + len(job.others)}),
             )
+        (folder / "last.pt").unlink(missing_ok=True)
         if job.trains_only:
             return True
         if not whole(folder / "cost.json"):
             progress("measure cost", 0, 1)
             _write_cost(job, folder, network, device)
-        (folder / "last.pt").unlink(missing_ok=True)
         close(folder)
     return True
 
 
 def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the runs of a job that no other process holds and that are whole; what fails is left to the run's own job."""
+    """Predict with the runs of a job that are whole and free; False when none is free. What fails is left to the run's own job."""
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
     with contextlib.ExitStack() as held:
-        members = []
-        for run in job.runs:
-            folder = job.store.run_dir(run.id)
-            if not held.enter_context(lease(folder)):
-                continue
-            job.store.reopen(run.id)
-            for name in take_up(folder):
-                _log.warning("%s of %s was not as it had been stored: it is made again", name, run.id)
-            if all(whole(folder / name) for name in TRAINED):
-                own = Job(run, job.store, job.refs, job.device)
-                members.append(Member.of(own, folder, frozen(own, folder, device)))
+        free = [run for run in job.runs if _at_once(job.store.run_dir(run.id), held)]
+        members = [member for run in free if (member := _member(job, run, device)) is not None]
         failed = predict_all(members, job.store, job.refs, device, progress) if members else {}
         for run_id, error in failed.items():
             _log.warning("%s: %s", run_id, error)
-    return bool(members)
+    return bool(free)
+
+
+def _at_once(folder: Path, held: contextlib.ExitStack) -> bool:
+    """Take the lease of a run unless somebody may hold it: to find out about another machine's process takes a minute."""
+    lock = folder / "LOCK"
+    return not (lock.exists() and holder_of(lock).alive_here is not False) and held.enter_context(lease(folder))
+
+
+def _member(job: PassJob, run: Run, device: torch.device) -> Member | None:
+    """Return a run that can be predicted with; None when it cannot, which the run's own job finds out and says."""
+    folder, own = job.store.run_dir(run.id), Job(run, job.store, job.refs, job.device)
+    if flaws(folder, TRAINED) or not all(whole(folder / name) for name in TRAINED):
+        return None
+    try:
+        return Member.of(own, folder, frozen(own, folder, device))
+    except Exception as error:  # noqa: BLE001  (one network that cannot be built must not stop the others)
+        _log.warning("%s cannot be loaded: %s", run.id, error)
+        return None
 
 
 def member() -> None:

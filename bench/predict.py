@@ -88,7 +88,8 @@ def predict_each(
     """Return of each network logits [N, K] and features [len(features_of), D] for the cached images at `rows`.
 
     Images are read once, and go through each network as they would go through it alone: the numbers are the same bits.
-    A network is in eval mode while it predicts: batch norm is frozen. When memory runs out, the images of a pass are halved.
+    A network is in eval mode while it predicts: batch norm is frozen. When memory runs out, the images that go through at a
+    time are halved, for all of the networks.
     """
     for each in asked:
         each.network.eval()
@@ -124,18 +125,28 @@ def _pass(asked: Sequence[Asked], image_NHW: Tensor, size: int) -> list[tuple[Te
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in asked]
     try:
         for some_NHW in torch.split(image_NHW, size):
-            toned: list[tuple[Callable[[Tensor], Tensor], Tensor]] = []
-            for own, each in zip(found, asked, strict=True):
-                x_NCHW = next((made for tone, made in toned if tone == each.tone), None)
-                if x_NCHW is None:
-                    x_NCHW = each.tone(some_NHW).contiguous(memory_format=torch.channels_last)
-                    toned.append((each.tone, x_NCHW))
-                own.append(_through(each, x_NCHW))
+            for same in _by_tone(asked):
+                x_NCHW = asked[same[0]].tone(some_NHW).contiguous(memory_format=torch.channels_last)
+                for i in same:  # a copy for each but the last: a network may change its input in place
+                    own = x_NCHW if i == same[-1] else x_NCHW.clone()
+                    found[i].append(_through(asked[i], own))
     except torch.OutOfMemoryError:
         if size == 1:
             raise
         return None
     return [(torch.cat([logit for logit, _ in own]), torch.cat([feature for _, feature in own])) for own in found]
+
+
+def _by_tone(asked: Sequence[Asked]) -> list[list[int]]:
+    """Return the places of those whose input is made alike, together."""
+    groups: list[list[int]] = []
+    for i, each in enumerate(asked):
+        same = next((group for group in groups if asked[group[0]].tone == each.tone), None)
+        if same is None:
+            groups.append([i])
+        else:
+            same.append(i)
+    return groups
 
 
 def _through(asked: Asked, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from bench.registry import Registry
 from bench.run import find_run, read_run
 from bench.scoreall import score_all
 from bench.store import Store, write_table
-from bench.study import Display, check_foreign, execute
+from bench.study import check_foreign, execute
+from bench.tally import Display
 from harmonize.errors import ConfigError, StoreError
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from bench.checksums import forget
 from bench.data import Examples, examples, probe_rows
 from bench.feed import Feed
 from bench.heads import own_outputs
@@ -53,19 +54,24 @@ class Member:
         there = whole(self.folder / "features" / f"{ref.name}.npz")
         return not there or [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
-    def store(self, ref: CohortRef, cache: ImageCache, chosen: Examples, sample: NDArray[np.int64],
+    def write(self, store: Store, ref: CohortRef, cache: ImageCache, chosen: Examples, sample: NDArray[np.int64],
               logit_NK: NDArray[np.float32], features: NDArray[np.float16]) -> None:  # fmt: skip
-        """Write what it says of a cohort. Raises TrainingError for what is no number, and when its weights have changed."""
+        """Write what it says of a cohort. Raises TrainingError for what is no number, and when its weights have changed.
+
+        A run that was finished is not from here on, and its record of checksums lacks what is written anew.
+        """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         if weights_sha256(self.network) != self.weights:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
-        config = self.run.config
-        write_features(self.folder / "features" / f"{ref.name}.npz", chosen, sample, features)
+        config, kept, logits = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
+        store.reopen(self.run.id)
+        forget(self.folder, [kept, logits])
+        write_features(self.folder / kept, chosen, sample, features)
         frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in own_outputs(config))])
         frame.insert(0, "image_id", chosen.image_id.astype(str))
         facts = {"fingerprint": cache.fingerprint, "weights": self.weights, "cohort": ref.id}
-        write_table(self.folder / "predictions" / f"{ref.name}.parquet", frame, facts)
+        write_table(self.folder / logits, frame, facts)
 
     def seal(self) -> None:
         """Note the weights before the first image and now."""
@@ -149,7 +155,7 @@ def predict_all(members: Sequence[Member], store: Store, refs: Sequence[CohortRe
             if not team.first:
                 continue
             try:
-                each.store(ref, cache, chosen, sample, logit_NK, features)
+                each.write(store, ref, cache, chosen, sample, logit_NK, features)
             except TrainingError as error:
                 failed[each.run.id] = error
     for each in members if team.first else ():

@@ -21,6 +21,7 @@ from bench.modes import learn_only_the_head, recalibrate, train_mode
 from bench.objective import Objective
 from bench.ops import READ_BYTES
 from bench.optim.build import build as build_optimizer
+from bench.optim.build import take_up
 from bench.predict import autocast_dtype
 from bench.preprocess import Tone
 from bench.run import Run
@@ -278,7 +279,7 @@ class Step:
             self._begin(state["phase"])
         self.network.load_state_dict(state["network"])
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        take_up(self.optimizer, state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
         if self.average:

@@ -1,44 +1,30 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
 
 from bench.card import write_cards
 from bench.collect import load_scores
 from bench.config import NAMED
 from bench.derive import Derived, waits_for
 from bench.derive import lacks as lacks_derived
-from bench.execute.work import Executor, Work
+from bench.execute.work import Executor
 from bench.grid import Grid
 from bench.images import check_doubles, fallbacks, lacks, prepare
-from bench.job import DerivedJob, Job, PassJob, analysis_jobs
+from bench.job import DerivedJob, Job, analysis_jobs
 from bench.manifest import Manifest, read_manifest, write_manifest
 from bench.ops import input_size
-from bench.passes import passes, trained
+from bench.passes import passes
 from bench.plan import Plan, make_plan
 from bench.registry import Registry, installed
 from bench.run import Run
 from bench.runtable import ranked_ids, titled
 from bench.scoreall import score_all
 from bench.store import Store, replacing
+from bench.tally import Display, Tally
 from harmonize.errors import ConfigError, SetupError
-
-
-class Display(Protocol):
-    """What shows how far things are."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Show one bar of the main process."""
-
-    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Show one bar of a run."""
-
-    def say(self, text: str) -> None:
-        """Say one line about how things go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +84,17 @@ def execute(
     dropped = write_manifest(plan, caches, check_doubles(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
-    tally = _Tally(display, executor)
+    tally = Tally(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
     if one_pass:
         todo = tally.train(plan, todo, names)
     together = passes(plan, todo, caches, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
-    tally.predict(together)
-    tally.work([Job(run, plan.store, plan.refs) for run in todo], names)
+    later = {run.id for job in together for run in job.runs}
+    if one_pass and todo and not together:
+        display.say("no pass is shared: there are places for all runs, or they share no images")
+    jobs = [Job(run, plan.store, plan.refs) for run in todo]
+    tally.work([*together, *(job for job in jobs if job.id not in later)], names)
+    tally.work([job for job in jobs if job.id in later], names)
     num_trained = tally.done
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
@@ -118,7 +108,7 @@ def execute(
     return Result(done, num_trained, tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
 
 
-def _derive(plan: Plan, derived: Sequence[Derived], tally: "_Tally") -> None:
+def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
@@ -127,61 +117,12 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: "_Tally") -> None:
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 
 
-def _analyse(plan: Plan, runs: Sequence[Run], tally: "_Tally") -> None:
+def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
     """Do the analyses that are missing or out of date, of the runs that are finished."""
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
     tally.work(todo, {job.id: job.run.config.architecture for job in todo})
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of the jobs so far."""
-
-    display: Display
-    executor: Executor
-    done: int = 0
-    held: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    logs: dict[str, Path] = field(default_factory=dict)
-
-    def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
-        """Train those of the runs that are not, and return with which to go on; trained is not done."""
-        before, failed = self.done, set(self.failed)
-        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
-        out = self.work(jobs, names, "trained") | (set(self.failed) - failed)
-        self.done = before
-        return [run for run in runs if run.id not in out]
-
-    def predict(self, jobs: Sequence[PassJob]) -> None:
-        """Do the passes; one that fails is none of a run's: each run then has its own."""
-        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
-            job = next(job for job in jobs if job.id == outcome.job_id)
-            what = f"{len(job.runs)} runs of {input_size(job.run.preprocessing)} px, one pass over the images"
-            if outcome.state == "failed":
-                self.display.say(f"{what}: failed ({outcome.reason}); each has its own. log: {outcome.log}")
-            else:
-                self.display.say(f"{what}: {outcome.reason or f'done in {outcome.seconds:.0f} s'}")
-                shutil.rmtree(job.folder, ignore_errors=True)
-
-    def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
-        """Do the jobs, if any, say how each ended, and return those that another process holds."""
-        held = set()
-        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
-            name = f"{outcome.job_id} {names[outcome.job_id]}"
-            if outcome.state == "failed":
-                self.failed[outcome.job_id] = outcome.reason
-                self.logs[outcome.job_id] = outcome.log
-                self.display.say(f"{name} failed: {outcome.reason}")
-            elif outcome.state == "held":
-                self.held += 1
-                held.add(outcome.job_id)
-                self.display.say(f"{name}: {outcome.reason}")
-            else:
-                self.done += 1
-                self.display.say(f"{name} {done} in {outcome.seconds:.0f} s")
-        return held
 
 
 def finish(

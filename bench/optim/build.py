@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -38,7 +39,7 @@ def build(
     groups = decay_groups(network, given.get("weight_decay"))
     if others:
         groups.append({"params": list(others), "weight_decay": 0.0})
-    if "fused" not in given and fused_on(kind, {p.device.type for group in groups for p in group["params"]}):
+    if fused_on(kind, given, {p.device.type for group in groups for p in group["params"]}):
         given["fused"] = True
     try:
         return kind(groups, **given)
@@ -47,18 +48,23 @@ def build(
         raise ConfigError(f"cannot build the optimizer: {error}", name, "correct its `with:` options") from error
 
 
-def fused_on(kind: Callable[..., Optimizer], devices: Collection[str]) -> bool:
-    """Whether an optimizer is to take its step in one kernel for all weights: those of torch that can, on a GPU.
+def fused_on(kind: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
+    """Whether Adam and AdamW of torch are to take their step in one kernel for all weights: on a GPU, where no option says how.
 
-    On a CPU it is not: a step of the optimizer takes half the time, which is 1 % of a step with its passes, and torch (2.15)
-    then reads a gradient as if it lay in memory as its weight does, and is silently wrong where it does not. On a GPU
-    torch refuses such gradients.
+    On a CPU they are not: the optimizer's part takes half the time, which is 1 % of a step with its passes, and torch (2.15)
+    then reads a gradient as if it lay in memory as its weight does, and is silently wrong where it does not; on a GPU it
+    refuses such gradients. SGD is not: torch's fused one takes its momentum from memory that nobody wrote when the first
+    step of fp16 overflows.
     """
-    return (
-        set(devices) == {"cuda"}
-        and kind.__module__.startswith("torch.optim.")
-        and "fused" in signature(kind).parameters
-    )
+    said = {"fused", "foreach", "capturable", "differentiable"} & set(options)
+    return kind in (torch.optim.Adam, torch.optim.AdamW) and set(devices) == {"cuda"} and not said
+
+
+def take_up(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Go on from a stored state, fused or not as this optimizer is: the state may come from another kind of device."""
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    groups = [{**stored, **{key: own[key] for key in ("fused",) if key in own}} for stored, own in pairs]
+    optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:

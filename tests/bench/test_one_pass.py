@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,26 @@ import torch
 from disturbed import WITH_IMAGES, assert_same_bytes, with_parts
 from safetensors.torch import load_file, save_file
 
+from bench.checksums import checksums
 from bench.execute.local import Local
 from bench.execute.slurm import Slurm
 from bench.feed import Feed
+from bench.grid import Grid
+from bench.job import PassJob
 from bench.lease import lease
 from bench.models import build
+from bench.passes import passes
+from bench.pipeline import pass_one
+from bench.plan import Plan, make_plan
 from bench.predict import Asked, predict, predict_each
 from bench.preprocess import Tone
+from bench.registry import Registry
 from bench.store import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ALL = ("run", "--grid", "tiny", "--workers", "1")
 CPU = torch.device("cpu")
-SAID = "2 runs of 64 px, one pass over the images"
+SAID = "+1 predicted in one pass over the images"
 
 
 def runs(folder: Path) -> list[Path]:
@@ -44,6 +52,24 @@ class Counting(Feed):
         return super().__call__(rows)
 
 
+def planned(folder: Path) -> Plan:
+    """Return the plan of the finished grid."""
+    registry = Registry.read(None)
+    grid = Grid.read("tiny", registry)
+    return make_plan(grid, registry, Store.open(folder / "runs"), None, None, 1, "", lambda *_: None)
+
+
+class Rude(torch.nn.Module):
+    """A network that changes its input in place."""
+
+    def both(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sums = x_NCHW.sub_(3).mean((2, 3))
+        return sums, sums
+
+    def findings(self, output_NO: torch.Tensor) -> torch.Tensor:
+        return output_NO
+
+
 def test_several_networks_read_each_image_once_and_say_what_each_says_alone() -> None:
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (150, 32, 32), dtype=np.uint8)
@@ -54,6 +80,7 @@ def test_several_networks_read_each_image_once_and_say_what_each_says_alone() ->
     tones = [Tone(ops, n.mean, n.std, channels) for ops, n, channels in zip(ways, networks, (1, 1, 1, 3), strict=True)]
     places = [kept, None, kept[:1], kept]
     asked = [Asked(*each) for each in zip(networks, tones, places, strict=True)]
+    asked.insert(0, Asked(Rude(), tones[0]))  # type: ignore[arg-type]
     feed = Counting(images, CPU)
     together = predict_each(asked, feed, rows, CPU)
     assert feed.given == len(rows)
@@ -61,7 +88,7 @@ def test_several_networks_read_each_image_once_and_say_what_each_says_alone() ->
         alone = predict(each.network, each.tone, Feed(images, CPU), rows, CPU, features_of=each.features_of)
         np.testing.assert_array_equal(logit_NK, alone[0])
         np.testing.assert_array_equal(feature_ND, alone[1])
-    assert not np.array_equal(together[0][0], together[1][0])
+    assert not np.array_equal(together[1][0], together[2][0])
 
 
 @pytest.mark.parametrize("size", [64, 7])
@@ -95,7 +122,7 @@ def test_a_cohort_that_finished_runs_lack_is_read_once_for_all_of_them(store_cop
         (run / "predictions" / "brax.parquet").unlink()
         (run / "features" / "brax.npz").unlink()
     said = command(*ALL, cwd=store_copy)
-    assert f"{SAID}: done" in said.stderr
+    assert SAID in said.stderr
     assert "2 of 2 runs done" in said.stdout
     assert {run.name: contents(run) for run in runs(store_copy)} == before
     assert not list((store_copy / "runs" / "passes").iterdir()), "its log is of use only when it failed"
@@ -107,7 +134,7 @@ def test_a_whole_grid_with_one_pass_is_the_same_bytes(finished: Path, tmp_path: 
     folder = with_parts(finished, tmp_path / "once", WITH_IMAGES)
     said = command(*ALL, "--one-pass", cwd=folder)
     assert said.stderr.count("seresnet_tiny seed 0 trained in") == 1
-    assert f"{SAID}: done" in said.stderr
+    assert SAID in said.stderr
     assert "2 of 2 runs done (2 now)" in said.stdout
     assert_same_bytes(finished, folder)
 
@@ -124,7 +151,7 @@ def test_what_is_wrong_with_one_run_is_no_harm_to_the_others(store_copy: Path, c
     )
     (bad / "checksums.json").unlink()
     said = command(*ALL, cwd=store_copy, code=None)
-    assert f"{SAID}: done" in said.stderr
+    assert SAID in said.stderr
     assert "1 of 2 runs done" in said.stdout
     assert "logits on chexpert are not finite numbers" in said.stdout
     assert contents(good) == expected
@@ -144,15 +171,65 @@ def test_a_run_that_another_process_holds_is_left_out(store_copy: Path, command:
 
 
 @pytest.mark.grid
-def test_predictions_begun_but_not_closed_are_kept_and_the_run_is_finished(store_copy: Path, command: Command) -> None:
-    for run in runs(store_copy):  # as a pass leaves them that is killed before the runs' own jobs
-        for name in ("DONE", "checksums.json", "cost.json"):
-            (run / name).unlink()
-    before = {p: p.stat().st_mtime_ns for run in runs(store_copy) for p in run.glob("predictions/*")}
-    said = command(*ALL, cwd=store_copy)
-    assert SAID not in said.stderr
-    assert "2 of 2 runs done" in said.stdout
-    assert {p: p.stat().st_mtime_ns for p in before} == before
+def test_a_pass_that_is_killed_leaves_finished_runs_finished_until_it_writes(
+    store_copy: Path, command: Command
+) -> None:
+    expected = {run.name: contents(run) for run in runs(store_copy)}
+    for run in runs(store_copy):
+        for name in ("brax", "vindr"):
+            (run / "predictions" / f"{name}.parquet").unlink()
+    plan = planned(store_copy)
+    job = PassJob(plan.runs, plan.store, plan.refs)
+
+    def killed(what: str, done: int, total: int) -> None:
+        if what == "predict vindr":
+            assert all((run / "DONE").is_file() and checksums(run) for run in runs(store_copy))
+        if what == "predict brax":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pass_one(job, killed)
+    for run in runs(store_copy):
+        known = checksums(run)
+        assert known is not None
+        assert not (run / "DONE").exists()
+        assert "predictions/vindr.parquet" not in known, "it was written anew"
+        assert "predictions/mimic.parquet" in known, "what was not is still known"
+        assert not (run / "LOCK").exists()
+    assert "2 of 2 runs done" in command(*ALL, cwd=store_copy).stdout
+    assert {run.name: contents(run) for run in runs(store_copy)} == expected
+
+
+@pytest.mark.grid
+def test_a_damaged_run_is_left_to_its_own_job_which_says_so(store_copy: Path, command: Command) -> None:
+    bad, good = runs(store_copy)
+    for run in (bad, good):
+        (run / "predictions" / "brax.parquet").unlink()
+    weights = bad / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    plan = planned(store_copy)
+    assert pass_one(PassJob(plan.runs, plan.store, plan.refs), lambda *_: None)
+    assert (good / "predictions" / "brax.parquet").is_file()
+    assert (bad / "DONE").is_file(), "nothing of it was touched"
+    command(*ALL, cwd=store_copy)
+    assert "model.safetensors was not as it had been stored" in (bad / "log.txt").read_text()
+    assert (bad / "DONE").is_file()
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize(("places", "sizes"), [(1, [5]), (2, [2, 3]), (4, [1, 1, 1, 2]), (5, []), (9, [])])
+def test_runs_are_shared_out_evenly_and_nobody_waits(
+    places: int, sizes: list[int], store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(store_copy)
+    many = [replace(plan.runs[0], id=f"{i:012}") for i in range(5)]
+    monkeypatch.setattr("bench.passes.trained", lambda *_: True)
+    monkeypatch.setattr("bench.passes.unpredicted", lambda *_: True)
+    jobs = passes(plan, many, {}, places)
+    assert [len(job.runs) for job in jobs] == sizes
+    assert [run.id for job in jobs for run in job.runs] == [run.id for run in many][: sum(sizes)]
+    monkeypatch.setattr("bench.passes.MOST_RUNS", 2)
+    assert max([len(job.runs) for job in passes(plan, many, {}, 1)]) == 2
 
 
 def test_places_that_would_be_idle_get_passes_of_their_own() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from bench.optim.build import build, fused_on
+from bench.optim.build import build, fused_on, take_up
 from bench.optim.lion import Lion
 from bench.optim.sam import SAM
 from bench.registry import Entry
@@ -143,12 +143,40 @@ def test_every_optimizer_names_its_source(optimizer: Entry) -> None:
     assert optimizer.paper.startswith(("arXiv:", "https://"))
 
 
-def test_torchs_own_optimizers_are_fused_on_a_gpu_alone_and_an_option_has_the_last_word() -> None:
-    for kind in (torch.optim.AdamW, torch.optim.Adam, torch.optim.SGD):
-        assert fused_on(kind, {"cuda"})
-        assert not fused_on(kind, {"cpu"})
-        assert not fused_on(kind, {"cuda", "cpu"})
-    for kind in (torch.optim.RMSprop, Lion, SAM):
-        assert not fused_on(kind, {"cuda"}), "it has no such option"
+def test_adam_is_fused_on_a_gpu_alone_and_an_option_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (torch.optim.AdamW, torch.optim.Adam):
+        assert fused_on(kind, {"lr": 0.1}, {"cuda"})
+        assert not fused_on(kind, {}, {"cpu"})
+        assert not fused_on(kind, {}, {"cuda", "cpu"})
+        for name in ("fused", "foreach", "capturable", "differentiable"):
+            assert not fused_on(kind, {name: False}, {"cuda"})
+    for other in (torch.optim.SGD, torch.optim.RMSprop, Lion, SAM):
+        assert not fused_on(other, {}, {"cuda"})
     assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is None
     assert build(torch.optim.AdamW, {"fused": True}, small_network()).defaults["fused"] is True
+    monkeypatch.setattr("bench.optim.build.fused_on", lambda *_: True)
+    assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is True
+
+
+def test_torchs_fused_adam_takes_the_steps_of_the_plain_one() -> None:
+    ends = []
+    for fused in (True, False):
+        network = small_network().to(memory_format=torch.channels_last)
+        optimizer = build(torch.optim.AdamW, {"fused": fused}, network, lr=1e-2, weight_decay=0.1)
+        for _ in range(5):
+            optimizer.step(closure(network, optimizer))
+        ends.append([p.detach() for p in network.parameters()])
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, None), (None, True), (False, None)])
+def test_a_state_from_another_kind_of_device_does_not_say_how_steps_are_taken(before: object, after: object) -> None:
+    network = small_network()
+    stored = build(torch.optim.AdamW, {"fused": before}, network)
+    stored.step(closure(network, stored))
+    optimizer = build(torch.optim.AdamW, {"fused": after}, network)
+    take_up(optimizer, stored.state_dict())
+    assert all(group["fused"] is after for group in optimizer.param_groups)
+    optimizer.step(closure(network, optimizer))
+    assert all(optimizer.state[p]["step"] == 2 for p in network.parameters())
