@@ -206,7 +206,7 @@ def test_a_damaged_run_is_left_to_its_own_job_which_says_so(store_copy: Path, co
     for run in (bad, good):
         (run / "predictions" / "brax.parquet").unlink()
     weights = bad / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     plan = planned(store_copy)
     assert pass_one(PassJob(plan.runs, plan.store, plan.refs), lambda *_: None)
     assert (good / "predictions" / "brax.parquet").is_file()
