@@ -65,9 +65,8 @@ def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None
         value = np.where(counted, value, np.nan)
     centre, replicates = mean_of(value, measured.replicates[key])
     known = np.isfinite(value)
-    if not known.any():
-        return Macro(centre, replicates, Sizes())
-    return Macro(centre, replicates, _least(counts, known, int(known.sum())))
+    num = np.count_nonzero(known)
+    return Macro(centre, replicates, _least(counts, known, int(num)) if num else Sizes())
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
@@ -158,8 +157,8 @@ class Writer:
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
     """Return the least of each count over the chosen findings."""
-    columns = (counts.n, counts.num_positive, counts.num_negative, counts.num_patients)
-    n, num_positive, num_negative, num_patients = (int(column[chosen].min()) for column in columns)
+    columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
+    n, num_positive, num_negative, num_patients = columns[:, chosen].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
