@@ -221,7 +221,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises StoreError when it is missing or damaged.
     """
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise _damaged(path, error) from error
 

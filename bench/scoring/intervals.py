@@ -95,8 +95,8 @@ def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
         return np.nan, np.nan
     finite, num = 0, 0
     for x in drawn:
-        finite += 1 if np.isfinite(x) else 0
-        num += 1 if x == x else 0
+        finite += abs(x) < np.inf
+        num += x == x
     if num == 0 or finite / len(drawn) < VALID_SHARE:
         return np.nan, np.nan
     return lower_quantile(drawn, num, share), upper_quantile(drawn, num, 1 - share)

@@ -33,9 +33,12 @@ def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame(
         {
-            name: np.array(cell, kinds[name]) if name in kinds else pd.Series(cell, dtype=None if cell else object)
+            name: np.array(cell, kinds[name])
+            if name in kinds
+            else pd.Series(cell, dtype=None if cell else object).array
             for name, cell in zip(columns, cells, strict=True)
-        }
+        },
+        copy=False,
     )
 
 
@@ -107,10 +110,11 @@ class Writer:
             if isinstance(row, _Cell):
                 alike.setdefault((len(row.replicates), _kind(row.key)), []).append(at)
         out = list(self._rows)
-        for (_, kind), places in alike.items():
+        for (num, kind), places in alike.items():
             cells = [cell for cell in (self._rows[at] for at in places) if isinstance(cell, _Cell)]
             value = np.array([cell.value for cell in cells])
-            low, high = INTERVALS[kind](value, np.stack([cell.replicates for cell in cells]))
+            drawn = np.concatenate([cell.replicates for cell in cells])
+            low, high = INTERVALS[kind](value, drawn.reshape(len(cells), num))
             for at, cell, *bounds in zip(places, cells, low.tolist(), high.tolist(), strict=True):
                 out[at] = (*cell.names, cell.value, *bounds, *cell.sizes)
         return [tuple(row) for row in out]
