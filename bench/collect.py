@@ -200,10 +200,7 @@ def _predictions(path: Path, findings: Sequence[str]) -> tuple[pa.Array, NDArray
 
     Raises StoreError when it is missing or damaged.
     """
-    try:
-        table = pq.read_table(path, columns=["image_id", *findings])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _damaged(path, error) from error
+    table = _stored(path, ["image_id", *findings])
     logit = [table[finding].to_numpy() for finding in findings]
     image_id = pa.concat_arrays(table["image_id"].chunks) if table.num_rows else pa.array([], pa.string())
     return image_id, np.stack(logit, 1).astype(np.float32, copy=False)
@@ -224,7 +221,15 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises StoreError when it is missing or damaged.
     """
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(path, use_threads=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise _damaged(path, error) from error
+
+
+def _stored(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return the same as it lies there, or some of its columns."""
+    try:
+        return pq.read_table(path, columns=columns, use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise _damaged(path, error) from error
 
@@ -235,9 +240,14 @@ def _damaged(path: Path, error: Exception) -> StoreError:
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-    """Return one derived table of several runs, stacked."""
-    frames = [read_table(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
-    return pd.concat([f for f in frames if len(f)] or frames or [pd.DataFrame()], ignore_index=True)
+    """Return one derived table of several runs, stacked before it becomes a data frame: half as long as after."""
+    tables = [_stored(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
+    if not tables:
+        return pd.DataFrame()
+    filled = [table for table in tables if table.num_rows] or tables[:1]
+    frame: pd.DataFrame = pa.concat_tables(filled, promote_options="permissive").to_pandas()
+    frame.attrs = frame.attrs if len(filled) == 1 else {}  # of one run: not what all have
+    return frame
 
 
 def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:

@@ -98,6 +98,7 @@ def _begin(manifest: Manifest) -> None:
     _here.update(manifest=manifest, labels={})
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)  # a run's rows are thousands of tuples, none of them garbage
 
 
 def _score_there(run: Mapping[str, Any]) -> None:

@@ -33,14 +33,15 @@ def heights(column: Column) -> dict[str, Array]:
     num_negative = len(column.rows) - num_positive
     if not num_positive or not num_negative:
         return {kind: np.full(POINTS, np.nan) for kind in KINDS}
-    alarms, found = (np.append(0.0, each) for each in ((called - hit) / num_negative, hit / num_positive))
+    alarms = np.append(0.0, (called - hit) / num_negative)
     at = np.searchsorted(alarms, FALSE_ALARMS, side="right") - 1
     after = np.minimum(at + 1, len(alarms) - 1)
     width = alarms[after] - alarms[at]
+    found, further = (np.append(0.0, hit)[each] / num_positive for each in (at, after))
     share = np.divide(FALSE_ALARMS - alarms[at], width, out=np.zeros(POINTS), where=width > 0)
     needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)  # .1 * 30 must not round up to 4
     reached = np.searchsorted(hit, needed)
-    return {"roc": found[at] + share * (found[after] - found[at]), "pr": (hit / called)[reached]}
+    return {"roc": found + share * (further - found), "pr": hit[reached] / called[reached]}
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured) -> list[tuple[Any, ...]]:

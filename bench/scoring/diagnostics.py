@@ -15,6 +15,7 @@ from scipy.special import expit
 from bench.scoring.parts import Part
 from bench.scoring.ranking import area, falling
 from reports.schemas import SCHEMAS
+from reports.tables import rows_of
 
 INVERTED = "inverted or mislabelled"
 CONSTANT = "constant output"
@@ -47,13 +48,15 @@ def symptoms(
     """
     found: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
-    chosen = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    areas = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    intervals: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
+    for dataset, split, finding, *numbers in rows_of(areas, "dataset", "split", "finding", "value", "low", "high"):
+        value, low, high = numbers
+        intervals.setdefault((dataset, split), {})[finding] = value, low, high
     for part in parts:
         if part.dataset == home and part.split != "test":
             continue
-        rows = chosen[(chosen["dataset"] == part.dataset) & (chosen["split"] == part.split)]
-        columns = (rows[name].tolist() for name in ("finding", "value", "low", "high"))
-        interval = {finding: (value, low, high) for finding, value, low, high in zip(*columns, strict=True)}
+        interval = intervals.get((part.dataset, part.split), {})
         below = inverted(part.dataset, {f: interval[f] for f in findings if f in interval})
         for symptom in below:
             edges, present, absent = histogram(part, findings.index(symptom.finding))
@@ -74,14 +77,14 @@ def symptoms(
 def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
     """Return the findings whose logit is one and the same number in at least `share` (over one half) of the images."""
     symptoms = []
-    for k, finding in enumerate(findings):
-        usual = (
-            np.median(part.logit[:, k]) if len(part.logit) else np.nan
-        )  # a number that most images have is the middle one
-        most = float((part.logit[:, k] == usual).mean()) if len(part.logit) else 0.0
-        if len(part.logit) > 1 and most >= share:
+    num = len(part.logit)
+    repeats = (part.logit[1:] == part.logit[:-1]).sum(0)  # what `share` of the images have, so many neighbours share
+    for k in np.flatnonzero(repeats >= (2 * share - 1) * num - 1).tolist() if num > 1 else ():
+        usual = np.median(part.logit[:, k])  # a number that most images have is the middle one
+        most = float((part.logit[:, k] == usual).mean())
+        if most >= share:
             advice = "the output layer is dead or was never taught this finding"
-            symptoms.append(Symptom(part.dataset, finding, CONSTANT, most, np.nan, np.nan, advice))
+            symptoms.append(Symptom(part.dataset, findings[k], CONSTANT, most, np.nan, np.nan, advice))
     return symptoms
 
 

@@ -4,7 +4,6 @@ Shapes: K findings, B replicates.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bench.scoring.calibration import BIASED
 from bench.scoring.gap import Gap, bounded, unbounded
@@ -26,6 +25,6 @@ def drifts(findings: Sequence[str], home: Measured, away: Sequence[Measured]) ->
         for metric in DRIFTING:
             interval = mirrored if metric in BIASED else percentile
             found = unbounded(findings, home, away, Key(metric, calibrator))
-            turned = [replace(gap, value=-gap.value, replicates=-gap.replicates) for gap in found]
+            turned = [gap._replace(value=-gap.value, replicates=-gap.replicates) for gap in found]
             out += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(turned, interval)]
     return out

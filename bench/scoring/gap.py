@@ -5,7 +5,7 @@ Shapes: K findings, B replicates, H hospitals.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ Array = NDArray[np.float64]
 AWAY, MACRO, CORE = "away", "macro", "core"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Gap:
+class Gap(NamedTuple):
     """One gap with its interval; home and away are the two values on the same findings; counts are of the away side."""
 
     dataset: str
@@ -62,7 +61,7 @@ def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array,
         return []
     bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))
     low, high = (each.tolist() for each in bounds)
-    return [replace(gap, low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
+    return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 
 def _of_hospital(findings: Sequence[str], home: Measured, other: Measured, key: Key) -> list[Gap]:

@@ -91,11 +91,13 @@ def upper_quantile(drawn: Array, num: int, share: float) -> float:
 @compiled
 def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
     """Return the quantiles of `share` and of 1 - share of the valid replicates [B]; NaN without a value or enough of them."""
+    if not np.isfinite(value):
+        return np.nan, np.nan
     finite, num = 0, 0
     for x in drawn:
-        finite += 1 if np.isfinite(x) else 0
-        num += 1 if x == x else 0
-    if num == 0 or finite / len(drawn) < VALID_SHARE or not np.isfinite(value):
+        finite += abs(x) < np.inf
+        num += x == x
+    if num == 0 or finite / len(drawn) < VALID_SHARE:
         return np.nan, np.nan
     return lower_quantile(drawn, num, share), upper_quantile(drawn, num, 1 - share)
 
@@ -151,9 +153,10 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
     differences between cells into the noise. All NaN when a cell has too few replicates for an interval of its own.
     """
     known = np.isfinite(value)
-    if not known.any():
+    num = np.count_nonzero(known)
+    if not num:
         return float("nan"), np.full(replicates.shape[-1], np.nan)
-    centre = float(value[known].mean())
+    centre = float(value[known].sum()) / num
     return centre, _mean(np.ascontiguousarray(value, np.float64), np.ascontiguousarray(replicates), known, centre)
 
 

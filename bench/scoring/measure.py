@@ -5,6 +5,7 @@ Shapes: N images, K findings, B replicates, R operating points.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -58,13 +59,12 @@ class OperatingPoints:
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
-        num_patients = np.zeros((2, num_findings), np.int64)
+        none = np.zeros((2, num_findings), np.int64)
+        num_patients = part.once("patients by class", partial(_by_class, part)) if part else none
         for k in range(num_findings):
             label = part.labels()[:, k] if part else np.empty(0, np.int8)
             logit = part.logit[:, k] if part else np.empty(0, np.float32)
-            patient = part.patient_id if part else np.empty(0, object)
             known = label != DROPPED
-            num_patients[:, k] = [len(set(patient[label == sign])) for sign in (1, 0)]
             if num_patients[:, k].min() >= min_count:
                 threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
             for name, fit in FITS.items():
@@ -86,6 +86,11 @@ class OperatingPoints:
                 counts = self.num_patients[:, k].tolist()
                 rows.append((run_id, finding, rule, at, float(expit(at)), platt.a, platt.b, temperature.t, *counts))
         return pd.DataFrame(rows, columns=list(SCHEMAS["operating_points"]))
+
+
+def _by_class(part: Part) -> NDArray[np.int64]:
+    """Return the patients with a positive image of each finding, and those with a negative one: [2, K]."""
+    return np.array([[len(set(part.patient_id[of == sign])) for of in part.labels().T] for sign in (1, 0)], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -241,7 +241,7 @@ class Column:
     def areas(self) -> tuple[float, float]:
         """Return AUROC and AUPRC; NaN without both classes."""
         positive = self.positive
-        num_positive = int(positive.sum())
+        num_positive = int(np.count_nonzero(positive))
         twice_pairs = 2 * num_positive * (len(positive) - num_positive)
         if not twice_pairs:
             return float("nan"), float("nan")
@@ -262,8 +262,9 @@ class Column:
 
     def counted(self, cut_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return negatives and positives among the first images, [Q, 2]."""
-        positives = np.append(0, np.cumsum(self.positive))[cut_Q]
-        return np.stack([cut_Q - positives, positives], 1).astype(np.int64)
+        positive = self.positive
+        positives = np.array([np.count_nonzero(positive[:cut]) for cut in cut_Q], np.int64)
+        return np.stack([cut_Q - positives, positives], 1)
 
 
 class Parted(NamedTuple):

@@ -33,9 +33,12 @@ def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame(
         {
-            name: np.array(cell, kinds[name]) if name in kinds else pd.Series(cell, dtype=None if cell else object)
+            name: np.array(cell, kinds[name])
+            if name in kinds
+            else pd.Series(cell, dtype=None if cell else object).array
             for name, cell in zip(columns, cells, strict=True)
-        }
+        },
+        copy=False,
     )
 
 
@@ -65,9 +68,8 @@ def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None
         value = np.where(counted, value, np.nan)
     centre, replicates = mean_of(value, measured.replicates[key])
     known = np.isfinite(value)
-    if not known.any():
-        return Macro(centre, replicates, Sizes())
-    return Macro(centre, replicates, _least(counts, known, int(known.sum())))
+    num = np.count_nonzero(known)
+    return Macro(centre, replicates, _least(counts, known, int(num)) if num else Sizes())
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
@@ -108,10 +110,11 @@ class Writer:
             if isinstance(row, _Cell):
                 alike.setdefault((len(row.replicates), _kind(row.key)), []).append(at)
         out = list(self._rows)
-        for (_, kind), places in alike.items():
+        for (num, kind), places in alike.items():
             cells = [cell for cell in (self._rows[at] for at in places) if isinstance(cell, _Cell)]
             value = np.array([cell.value for cell in cells])
-            low, high = INTERVALS[kind](value, np.stack([cell.replicates for cell in cells]))
+            drawn = np.concatenate([cell.replicates for cell in cells])
+            low, high = INTERVALS[kind](value, drawn.reshape(len(cells), num))
             for at, cell, *bounds in zip(places, cells, low.tolist(), high.tolist(), strict=True):
                 out[at] = (*cell.names, cell.value, *bounds, *cell.sizes)
         return [tuple(row) for row in out]
@@ -158,8 +161,8 @@ class Writer:
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
     """Return the least of each count over the chosen findings."""
-    columns = (counts.n, counts.num_positive, counts.num_negative, counts.num_patients)
-    n, num_positive, num_negative, num_patients = (int(column[chosen].min()) for column in columns)
+    columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
+    n, num_positive, num_negative, num_patients = columns[:, chosen].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 

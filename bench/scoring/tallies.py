@@ -22,7 +22,7 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: Measured) -> 
     for k, finding in enumerate(findings):
         column, chosen = measured.columns[k], measured.threshold[:, k]
         counted = column.counted(column.reaching(chosen)).tolist()
-        num_positive = int(column.positive.sum())
+        num_positive = int(np.count_nonzero(column.positive))
         num_negative = len(column.rows) - num_positive
         for rule, threshold, (false, hit) in zip(RULES, chosen.tolist(), counted, strict=True):
             if len(column.rows) and not np.isnan(threshold):
