@@ -262,8 +262,9 @@ class Column:
 
     def counted(self, cut_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return negatives and positives among the first images, [Q, 2]."""
-        positives = np.append(0, np.cumsum(self.positive))[cut_Q]
-        return np.stack([cut_Q - positives, positives], 1).astype(np.int64)
+        positive = self.positive
+        positives = np.array([np.count_nonzero(positive[:cut]) for cut in cut_Q.tolist()], np.int64)
+        return np.stack([cut_Q - positives, positives], 1)
 
 
 class Parted(NamedTuple):
