@@ -55,23 +55,34 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
     """Return the equal-width bin [N] of each probability, from 0; an edge belongs to the bin above, as in netcal."""
-    return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), np.linspace(0.0, 1.0, bins + 1)))
+    return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
+
+
+@cache
+def _edges(bins: int) -> Array:
+    """Return where bins of equal width begin and end [G + 1]."""
+    return np.linspace(0.0, 1.0, bins + 1)
 
 
 @compiled
-def _binned(prob: Array, edge: Array) -> NDArray[np.int64]:
-    """Return the bin that np.digitize finds, by a guess that is put right; what no bin holds is in the last one."""
+def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int64], bool]:
+    """Return the bin that np.digitize finds, NaN in the last one, and whether there is no NaN.
+
+    The bin before is the guess: along a score most images share it.
+    """
     bins = edge.shape[0] - 1
     out = np.empty(prob.shape[0], np.int64)
+    known, b = True, 0
     for i in range(prob.shape[0]):
         x = min(max(prob[i], EPS), 1.0 - EPS)
-        b = min(int(x * bins), bins - 1) if x == x else bins - 1
+        if x != x:
+            known, b = False, bins - 1
         while b > 0 and x < edge[b]:
             b -= 1
         while b < bins - 1 and x >= edge[b + 1]:
             b += 1
         out[i] = b
-    return out
+    return out, known
 
 
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
@@ -99,12 +110,13 @@ def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
     for i in range(1, num):
         rises &= not value[i] < value[i - 1]
         falls &= not value[i] > value[i - 1]
-    lower = 0
+    b = 0
     for i in range(num):
         at, before = (i, i - 1) if rises else (num - 1 - i, num - i)
-        if i == 0 or value[at] != value[before]:
-            lower = i
-        out[at] = lower * bins // num
+        if i == 0 or value[at] != value[before]:  # else its bin is that of its equals
+            while (b + 1) * num <= i * bins:
+                b += 1
+        out[at] = b
     return rises or falls
 
 
@@ -118,7 +130,7 @@ class Judged(NamedTuple):
     @classmethod
     def of(cls, prob: Array, bins: int) -> Self:
         """Find the bins."""
-        return cls(prob, bin_of(prob, bins), not np.isnan(prob).any())
+        return cls(prob, *_binned(prob, _edges(bins)))
 
 
 class Sums(NamedTuple):
@@ -133,12 +145,20 @@ class Sums(NamedTuple):
     total: Array
 
 
-def log_loss(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Return the log loss of each image [..., N], its probability kept 1e-7 from 0 and 1."""
-    kept = np.clip(prob, LEAST, 1 - LEAST)
-    seen = np.where(positive, kept, 1 - kept)  # of what was there: a logarithm for each image, not two
-    np.log(seen, out=seen)
-    return np.negative(seen, out=seen)
+def log_of_told(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Return the logarithm [N] of the probability of what was there, kept 1e-7 from 0 and 1: the log loss is its negative."""
+    told = _told(positive, prob)
+    return np.log(told, out=told)
+
+
+@compiled
+def _told(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Return what a probability gives to what was there [N]: a logarithm for each image, not two."""
+    out = np.empty(prob.shape[0])
+    for i in range(prob.shape[0]):
+        kept = min(max(prob[i], LEAST), 1 - LEAST)
+        out[i] = kept if positive[i] else 1 - kept
+    return out
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
@@ -198,7 +218,7 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
         np.stack([np.bincount(where, minlength=bins), np.bincount(where, excess, minlength=bins)], 1, dtype=np.float64)
         for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
     )
-    squared, loss = (label - value) ** 2, log_loss(label == 1, value)
+    squared, loss = (label - value) ** 2, -log_of_told(label == 1, value)
     whole = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
     found = errors_of(Sums(wide[..., None], mass[..., None], whole[:, None]))
     return {name: float(each[0]) for name, each in found.items()}

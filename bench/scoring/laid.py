@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import Judged, equal_mass_bin_of, log_loss
+from bench.scoring.calibration import Judged, equal_mass_bin_of, log_of_told
 from bench.scoring.compiled import compiled
 from bench.scoring.kernels import SIDE_BY_SIDE
 from bench.scoring.metrics import require_finite
@@ -43,66 +43,62 @@ class Laid(NamedTuple):
 
         Raises ValueError for a probability that is not finite.
         """
-        prob = np.stack([each.prob for each in judged])
-        require_finite(prob, "probabilities")
-        mass = np.stack([equal_mass_bin_of(own, bins) for own in prob])
-        start, place = _runs(np.stack([each.place for each in judged]), mass)
-        present, apart, total = _per_patient(patient, positive, prob, log_loss(positive, prob), num_patients)
-        return cls(patient, start, place, _excess(prob, positive), present, apart), total
+        num, num_probs = len(patient), len(judged)
+        present, slot, apart = _present(patient, positive, num_patients)
+        excess, total = np.zeros((num, SIDE_BY_SIDE)), np.zeros(1 + 2 * num_probs)
+        new, mass = np.zeros(num, np.bool_), np.empty((num_probs, num), np.int64)
+        new[:1], total[0] = True, positive.sum()
+        for c, each in enumerate(judged):
+            mass[c] = equal_mass_bin_of(each.prob, bins)
+            _divide(each.place, mass[c], new)
+            told = log_of_told(positive, each.prob)
+            total[1 + 2 * c : 3 + 2 * c] = _add_up(c, slot, positive, each.prob, told, excess, apart)
+        if not np.isfinite(total).all():
+            require_finite(np.stack([each.prob for each in judged]), "probabilities")
+        start = np.flatnonzero(new)
+        place = np.empty((len(start), num_probs, 2), np.int64)
+        for c, each in enumerate(judged):
+            place[:, c, 0], place[:, c, 1] = each.place[start], mass[c, start]
+        return cls(patient, np.append(start, num), place, excess, present, apart), total
 
 
 @compiled
-def _runs(wide: NDArray[np.int64], mass: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each run begins [S + 1], the number of images last, and its bins [S, C, 2]; bins [C, n] of each kind."""
-    num_probs, num = wide.shape
-    start = np.empty(num + 1, np.int64)
-    found = 0
-    for i in range(num):
-        new = i == 0
-        for c in range(num_probs):
-            new = new or wide[c, i] != wide[c, i - 1] or mass[c, i] != mass[c, i - 1]
-        if new:
-            start[found] = i
-            found += 1
-    start[found] = num
-    place = np.empty((found, num_probs, 2), np.int64)
-    for s in range(found):
-        for c in range(num_probs):
-            place[s, c, 0], place[s, c, 1] = wide[c, start[s]], mass[c, start[s]]
-    return start[: found + 1].copy(), place
-
-
-@compiled
-def _excess(prob: Array, positive: Positive) -> Array:
-    """Return label - probability [n, SIDE_BY_SIDE] of probabilities [C, n]; 0 where there are fewer."""
-    out = np.zeros((prob.shape[1], SIDE_BY_SIDE))
-    for i in range(prob.shape[1]):
-        label = 1.0 if positive[i] else 0.0
-        for c in range(prob.shape[0]):
-            out[i, c] = label - prob[c, i]
-    return out
-
-
-@compiled
-def _per_patient(
-    patient: Patients, positive: Positive, prob: Array, loss: Array, num_patients: int
-) -> tuple[Patients, Array, Array]:
-    """Return who has an image, per patient his squared distances, log losses and positive images, and all sums [1 + 2 C]."""
-    num_probs = prob.shape[0]
+def _present(patient: Patients, positive: Positive, num_patients: int) -> tuple[Patients, NDArray[np.int32], Array]:
+    """Return who has an image, where each image's patient stands among them [n], and `apart` with the positive images alone."""
     place = np.full(num_patients, -1, np.int32)
     for p in patient:
         place[p] = 0
-    present = np.flatnonzero(place == 0).astype(np.int32)
-    place[present] = np.arange(len(present))
-    apart, total = np.zeros((len(present), 2 * SIDE_BY_SIDE + 1)), np.zeros(1 + 2 * num_probs)
+    present, found = np.empty(num_patients, np.int32), 0
+    for p in range(num_patients):
+        if place[p] == 0:
+            place[p], present[found] = found, p
+            found += 1
+    slot, apart = np.empty(patient.shape[0], np.int32), np.zeros((found, 2 * SIDE_BY_SIDE + 1))
     for i in range(patient.shape[0]):
-        at, label = place[patient[i]], 1.0 if positive[i] else 0.0
-        apart[at, 2 * SIDE_BY_SIDE] += label
-        total[0] += label
-        for c in range(num_probs):
-            squared = (label - prob[c, i]) ** 2
-            apart[at, c] += squared
-            apart[at, SIDE_BY_SIDE + c] += loss[c, i]
-            total[1 + 2 * c] += squared
-            total[2 + 2 * c] += loss[c, i]
-    return present, apart, total
+        slot[i] = place[patient[i]]
+        apart[slot[i], 2 * SIDE_BY_SIDE] += 1.0 if positive[i] else 0.0
+    return present[:found].copy(), slot, apart
+
+
+@compiled
+def _divide(wide: NDArray[np.int64], mass: NDArray[np.int64], new: NDArray[np.bool_]) -> None:
+    """Note of each image [n] whether a bin of one probability is another than that of the image before."""
+    for i in range(1, new.shape[0]):
+        new[i] |= (wide[i] != wide[i - 1]) | (mass[i] != mass[i - 1])
+
+
+@compiled
+def _add_up(
+    c: int, slot: NDArray[np.int32], positive: Positive, prob: Array, told: Array, excess: Array, apart: Array
+) -> tuple[float, float]:
+    """Fill what is known of probability c, and return its sums; told [n] is the logarithm of what it gave to what was there."""
+    squares, losses = 0.0, 0.0
+    for i in range(prob.shape[0]):
+        far = (1.0 if positive[i] else 0.0) - prob[i]
+        excess[i, c] = far
+        squared = far * far
+        apart[slot[i], c] += squared
+        apart[slot[i], SIDE_BY_SIDE + c] -= told[i]
+        squares += squared
+        losses -= told[i]
+    return squares, losses

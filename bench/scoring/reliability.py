@@ -4,7 +4,7 @@ Shapes: N images, K findings.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,30 +29,18 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     Source: Korn and Graubard 1998 (effective sample size); variance of a ratio by patient totals.
     """
     num_patients = int(patient.max()) + 1 if len(patient) else 0
-    own = _Tally.empty(bins, num_patients)
-    every = np.zeros_like(own.seen)
-    _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), patient, *own, every)
-    [points] = _points(own.sums[None])
+    sums = np.zeros((2, 7, bins))
+    seen = np.zeros((bins, num_patients, 4), np.int32)
+    _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), patient, seen, *sums)
+    [points] = _points(sums[:1])
     return points
 
 
-class _Tally(NamedTuple):
-    """Sums per bin [7, G], and of each patient there the images and the positive ones, seen [G, num_patients, 2].
+def _points(sums: Array) -> list[list[Point]]:
+    """Return the points of several curves, from the sums of each [curves, 7, G].
 
     Sums: images, probability, positive images, patients; over patients images squared, images x positive, positive squared.
     """
-
-    sums: Array
-    seen: NDArray[np.int32]
-
-    @classmethod
-    def empty(cls, bins: int, num_patients: int) -> Self:
-        """Return the tally of no image."""
-        return cls(np.zeros((7, bins)), np.zeros((bins, num_patients, 2), np.int32))
-
-
-def _points(sums: Array) -> list[list[Point]]:
-    """Return the points of several curves, from the sums of each [curves, 7, G]."""
     curve, used = np.nonzero(sums[:, 0])
     num, total, positive, patients, of_num, of_both, of_positive = sums[curve, :, used].T
     mean, share = total / num, positive / num
@@ -74,37 +62,45 @@ def _add(
     positive: NDArray[np.bool_],
     prob: Array,
     patient: NDArray[np.int32],
-    sums: Array,
     seen: NDArray[np.int32],
-    every: NDArray[np.int32],
+    own: Array,
+    pooled: Array,
 ) -> None:
-    """Add images [n] to a tally, and what is seen of each patient to `every`, too."""
-    for i in range(where.shape[0]):
-        g, p, y = where[i], patient[i], 1 if positive[i] else 0
-        num, ones = seen[g, p, 0], seen[g, p, 1]
-        sums[0, g] += 1
-        sums[1, g] += prob[i]
-        sums[2, g] += y
-        sums[3, g] += 1 if num == 0 else 0
-        sums[4, g] += 2 * num + 1
-        sums[5, g] += ones + y * (num + 1)
-        sums[6, g] += y * (2 * ones + 1)
-        seen[g, p, 0] += 1
-        seen[g, p, 1] += y
-        every[g, p, 0] += 1
-        every[g, p, 1] += y
+    """Add images [n] to the sums [7, G] of a curve and of a pooled one, whose probabilities are added up elsewhere.
+
+    seen [G, num_patients, 4]: images of each patient in a bin and the positive ones, so far; on this curve, where they are 0
+    before and after, then pooled.
+    """
+    num, i = where.shape[0], 0
+    while i < num:  # along a score images of one bin follow each other: their sums stay in registers
+        g, first = where[i], i
+        total, ones = own[1, g], 0
+        of_own, of_pooled = (0, 0, 0, 0), (0, 0, 0, 0)
+        while i < num and where[i] == g:
+            p, y = patient[i], 1 if positive[i] else 0
+            total += prob[i]
+            ones += y
+            at = seen[g, p]
+            of_own = _with(of_own, at[:2], y)
+            of_pooled = _with(of_pooled, at[2:], y)
+            i += 1
+        own[1, g] = total
+        for sums, found in ((own, of_own), (pooled, of_pooled)):
+            sums[0, g] += i - first
+            sums[2, g] += ones
+            for j in range(4):
+                sums[3 + j, g] += found[j]
+    for i in range(num):
+        seen[where[i], patient[i], :2] = 0
 
 
 @compiled
-def _square(seen: NDArray[np.int32], sums: Array) -> None:
-    """Fill what is summed over patients from what is known of each."""
-    for g in range(seen.shape[0]):
-        for p in range(seen.shape[1]):
-            num, ones = seen[g, p, 0], seen[g, p, 1]
-            sums[3, g] += 1 if num else 0
-            sums[4, g] += num * num
-            sums[5, g] += num * ones
-            sums[6, g] += ones * ones
+def _with(sums: tuple[int, int, int, int], seen: NDArray[np.int32], y: int) -> tuple[int, int, int, int]:
+    """Return the sums over patients with one more image of one whose images and positive ones are `seen`, and note it there."""
+    num, ones = seen[0], seen[1]
+    seen[0], seen[1] = num + 1, ones + y
+    patients, of_num, of_both, of_positive = sums
+    return patients + (num == 0), of_num + 2 * num + 1, of_both + ones + y * (num + 1), of_positive + y * (2 * ones + 1)
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
@@ -112,16 +108,15 @@ def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) ->
     num_patients, num_findings = measured.resamples.num_patients, len(measured.columns)
     shape = (len(measured.calibrators), 1 + num_findings)
     sums = np.zeros((*shape, 7, bins))
+    positive = [column.positive for column in measured.columns]
     for c, calibrator in enumerate(measured.calibrators):
-        own, pooled = _Tally.empty(bins, num_patients), np.zeros((bins, num_patients, 2), np.int32)
-        for k, (column, judged) in enumerate(zip(measured.columns, measured.judged, strict=True), 1):
+        seen = np.zeros((bins, num_patients, 4), np.int32)
+        for k, (column, judged) in enumerate(zip(measured.columns, measured.judged, strict=True)):
             each = judged[calibrator]
             if len(each.prob) and each.known:
-                own.sums[:], own.seen[:] = 0, 0
-                _add(each.place, column.positive, each.prob, column.patient, *own, pooled)
-                sums[c, k] = own.sums
-        sums[c, 0, :3] = sums[c, 1:, :3].sum(0)
-        _square(pooled, sums[c, 0])
+                images = (each.place, positive[k], each.prob, column.patient)
+                _add(*images, seen, sums[c, 1 + k], sums[c, 0])
+        sums[c, 0, 1] = sums[c, 1:, 1].sum(0)
     curves = iter(_points(sums.reshape(-1, 7, bins)))
     return [
         (run_id, measured.part.dataset, calibrator, finding, *point)
