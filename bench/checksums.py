@@ -30,16 +30,18 @@ def close(folder: Path) -> None:
 
 def note(folder: Path) -> None:
     """Write the checksum of each file that a run has stored."""
-    known = {name: file_sha256(folder / name) for name in stored_files(folder)}
-    write_bytes(folder / FILE, canonical_json({"sha256": known}))
+    _write(folder, {name: file_sha256(folder / name) for name in stored_files(folder)})
 
 
 def forget(folder: Path, names: Sequence[str]) -> None:
     """Take files that are about to be written out of the record of a finished run; the others stay known."""
     known = checksums(folder)
     if known is not None:
-        kept = {name: digest for name, digest in known.items() if name not in names}
-        write_bytes(folder / FILE, canonical_json({"sha256": kept}))
+        _write(folder, {name: digest for name, digest in known.items() if name not in names})
+
+
+def _write(folder: Path, known: Mapping[str, str]) -> None:
+    write_bytes(folder / FILE, canonical_json({"sha256": known}))
 
 
 def checksums(folder: Path) -> dict[str, str] | None:

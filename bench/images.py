@@ -9,6 +9,7 @@ from bench.checksums import FILE as CHECKSUMS
 from bench.checksums import flaws
 from bench.csvtext import csv_text
 from bench.intact import whole
+from bench.job import TRAINED
 from bench.ops import geometry
 from bench.plan import CohortRef, Plan, home_split
 from bench.run import Run
@@ -18,7 +19,7 @@ from harmonize.errors import DatasetError
 from harmonize.pixels import Geometry
 
 # what a finished run has beside its predictions and features
-COMPLETE = ("model.safetensors", "trained.json", "history.parquet", "cost.json", "seal.json", "env.json", CHECKSUMS)
+COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
 def geometry_of(run: Run) -> Geometry:

@@ -49,9 +49,7 @@ def run_one(job: Job, progress: Progress) -> bool:
         began = time.time()
         for name in take_up(folder):
             _log.warning("%s was not as it had been stored: it is made again", name)
-        device = torch.device(job.device)
-        if device.type == "cpu":
-            torch.set_num_threads(job.run.config.threads)
+        device = _device(job, job.device)
         trained = not all(whole(folder / name) for name in TRAINED)
         with assembled(job, trained, device) as team:
             network = _train_and_predict(job, folder, device, trained, team, progress)
@@ -70,11 +68,17 @@ def run_one(job: Job, progress: Progress) -> bool:
     return True
 
 
-def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the runs of a job that are whole and free; False when none is free. What fails is left to the run's own job."""
-    device = torch.device(job.device)
+def _device(job: Job | PassJob, name: str) -> torch.device:
+    """Return the device of that name; on a CPU, with as many threads as the run says."""
+    device = torch.device(name)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
+    return device
+
+
+def pass_one(job: PassJob, progress: Progress) -> bool:
+    """Predict with the runs of a job that are whole and free; False when none is free. What fails is left to the run's own job."""
+    device = _device(job, job.device)
     with contextlib.ExitStack() as held:
         free = [run for run in job.runs if _at_once(job.store.run_dir(run.id), held)]
         members = [member for run in free if (member := _member(job, run, device)) is not None]
@@ -105,9 +109,8 @@ def _member(job: PassJob, run: Run, device: torch.device) -> Member | None:
 def member() -> None:
     """Do the part of a further member of a team, as its first member says; it writes nothing."""
     summons = summoned()
-    job, device = summons.job, torch.device(summons.job.others[summons.rank - 1])
-    if device.type == "cpu":
-        torch.set_num_threads(job.run.config.threads)
+    job = summons.job
+    device = _device(job, job.others[summons.rank - 1])
     team = Team.join(summons.rank, summons.size, HOST, summons.port, device)
     folder = job.store.run_dir(job.run.id)
     _train_and_predict(job, folder, device, summons.trains, team, lambda *_: None)

@@ -101,11 +101,12 @@ def predict_each(
         own[each.features_of if each.features_of is not None else []] = True
     logits: list[list[NDArray[np.float32]]] = [[] for _ in asked]
     features: list[list[NDArray[np.float16]]] = [[] for _ in asked]
+    alike = _by_tone(asked)
     parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
     with context, feed.ahead(rows[part] for part in parts):
         for part in parts:
             image_NHW = feed(rows[part])
-            while (found := _pass(asked, image_NHW, size)) is None:
+            while (found := _pass(asked, alike, image_NHW, size)) is None:
                 size = halved(size, device)
             for i, (logit_NK, feature_ND) in enumerate(found):
                 logits[i].append(logit_NK.cpu().numpy())
@@ -120,12 +121,14 @@ def predict_each(
     ]
 
 
-def _pass(asked: Sequence[Asked], image_NHW: Tensor, size: int) -> list[tuple[Tensor, Tensor]] | None:
+def _pass(
+    asked: Sequence[Asked], alike: Sequence[Sequence[int]], image_NHW: Tensor, size: int
+) -> list[tuple[Tensor, Tensor]] | None:
     """Return logits and features of images, `size` of them at a time; None when memory ran out and `size` can be less."""
     found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in asked]
     try:
         for some_NHW in torch.split(image_NHW, size):
-            for same in _by_tone(asked):
+            for same in alike:
                 x_NCHW = asked[same[0]].tone(some_NHW).contiguous(memory_format=torch.channels_last)
                 for i in same:  # a copy for each but the last: a network may change its input in place
                     own = x_NCHW if i == same[-1] else x_NCHW.clone()

@@ -93,9 +93,8 @@ def execute(
     if one_pass and todo and not together:
         display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
-    tally.work([*together, *(job for job in jobs if job.id not in later)], names)
-    tally.work([job for job in jobs if job.id in later], names)
-    num_trained = tally.done
+    ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
+    ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
     score_all(manifest, display.progress)
@@ -105,7 +104,7 @@ def execute(
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, num_trained, tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
+    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:

@@ -32,25 +32,22 @@ class Tally:
 
     display: Display
     executor: Executor
-    done: int = 0
     held: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
-        """Train those of the runs that are not, and return with which to go on; trained is not done."""
-        before, failed = self.done, set(self.failed)
+        """Train those of the runs that are not, and return with which to go on."""
         jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
-        out = self.work(jobs, names, "trained") | (set(self.failed) - failed)
-        self.done = before
+        out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]
 
     def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
-        """Do the jobs, if any, say how each ended, and return those that another process holds.
+        """Do the jobs, if any, say how each ended, and return the ids of those that ended well.
 
         A pass that fails, or finds its runs held, is none of a run's: each run then has its own.
         """
-        held, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
+        well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
         for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
             took = f"in {outcome.seconds:.0f} s"
             if outcome.job_id in shared:
@@ -63,12 +60,11 @@ class Tally:
                 self.display.say(f"{name} failed: {outcome.reason}")
             elif outcome.state == "held":
                 self.held += 1
-                held.add(outcome.job_id)
                 self.display.say(f"{name}: {outcome.reason}")
             else:
-                self.done += 1
+                well.add(outcome.job_id)
                 self.display.say(f"{name} {done} {took}")
-        return held
+        return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
         """Say how a pass ended; its log is kept where it says why each run has to have its own."""

@@ -46,10 +46,8 @@ class Local:
             fix = "give one of them"
             raise ConfigError("runs cannot share devices and take several of them", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        size = (
-            self.together if any(isinstance(job, Job) for job in jobs) else 1
-        )  # a team trains; all else takes one device
-        return submit(jobs, teams(devices, size), on_event)
+        trains = any(isinstance(job, Job) for job in jobs)  # by a team; all else takes one device
+        return submit(jobs, teams(devices, self.together if trains else 1), on_event)
 
 
 @dataclass(slots=True)

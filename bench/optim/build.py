@@ -63,7 +63,7 @@ def fused_on(kind: Callable[..., Optimizer], options: Mapping[str, Any], devices
 def take_up(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Go on from a stored state, fused or not as this optimizer is: the state may come from another kind of device."""
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
-    groups = [{**stored, **{key: own[key] for key in ("fused",) if key in own}} for stored, own in pairs]
+    groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
