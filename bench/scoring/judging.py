@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap import Labels, Scores, each, over, taking_part
 from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
-from bench.scoring.kernels import SIDE_BY_SIDE, fold, sum_nine, sum_runs, sum_runs_of_one
+from bench.scoring.kernels import NINE, SIDE_BY_SIDE, fold, sum_nine, sum_runs, sum_runs_of_one
 from bench.scoring.laid import Laid, Patients, Positive
 from bench.scoring.resamples import LANES, Resamples
 
@@ -31,9 +31,10 @@ def calibration_metrics(
         rows = taking_part(label_NC, column)
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
-        of = (resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins)
-        errors = Errors.of(*of, resamples.num_patients, num_tiles, num_tiles)
+        apart = Apart.over(1, resamples.num_patients, num_tiles, num_tiles)
+        errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, apart)
         for tile in range(num_tiles):
+            apart.fill(tile, resamples.tile(tile))
             errors.fill(tile, resamples.tile(tile))
         [found] = errors.found(resamples.num)
         for name in ERRORS:
@@ -43,70 +44,90 @@ def calibration_metrics(
     return out
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """What needs no bins, of K columns: added up by patient, and filled tile by tile for all columns at once.
+
+    value [K, num_patients, NINE]: squared distances, log losses, images with the finding; sums [D, K, NINE, LANES].
+    squared [G, num_patients, NINE], of the first probability of each column in groups of NINE; squares [T - D, G, NINE, LANES].
+    """
+
+    value: Array
+    sums: Array
+    squared: Array
+    squares: Array
+
+    @classmethod
+    def over(
+        cls, num_columns: int, num_patients: int, num_tiles: int, num_detailed: int, headline: bool = False
+    ) -> Self:
+        """Return zeros; nothing is squared without a `headline`."""
+        num_groups = -(-num_columns // NINE) if headline and num_tiles > num_detailed else 0
+        return cls(
+            np.zeros((num_columns, num_patients, NINE)),
+            np.zeros((num_detailed, num_columns, NINE, LANES)),
+            np.zeros((num_groups, num_patients, NINE)),
+            np.zeros((num_tiles - num_detailed, num_groups, NINE, LANES)),
+        )
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Add up one tile."""
+        later = tile - len(self.sums)
+        if later < 0:
+            sum_nine(self.value, weight, self.sums[tile])
+        else:
+            sum_nine(self.squared, weight, self.squares[later])
+
+
 class Headline(NamedTuple):
-    """Brier score and ECE alone, of one probability: images of one patient in one bin are added up first."""
+    """What ECE is made of, of one probability: images of one patient in one bin are added up first."""
 
     patient: Patients  # [m]
     start: NDArray[np.int64]  # [G + 1]
     excess: Array  # [m]
-    present: Patients
-    squared: Array
-
-    @classmethod
-    def of(cls, laid: Laid, judged: Judged, bins: int, num_patients: int) -> Self:
-        """Take the first of what is laid out."""
-        grouped = _by_bin(laid.patient, judged.place, laid.excess[:, 0], bins, num_patients)
-        return cls(*grouped, laid.present, np.ascontiguousarray(laid.apart[:, 0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
-    """Errors of several probabilities of one column, filled tile by tile in any order: all of them in the first D tiles.
+    """Errors of up to SIDE_BY_SIDE probabilities of one column, filled tile by tile in any order: all of them in the first D tiles.
 
-    In the others Brier score and ECE of the first probability alone, if these are asked for.
+    In the others Brier score and ECE of the first probability alone, if `apart` has a headline. `apart` is filled first.
     """
 
-    laid: tuple[Laid, ...]
+    laid: Laid
     bins: int
+    apart: Apart
+    at: int  # the column's place there
     out: Array  # [C, len(ERRORS), 1 + D x LANES]: of the sample first
     headline: Headline | None
-    more: Array  # [2, T - D, LANES]: sums of squares, and of distances
+    distance: Array  # [T - D, LANES]: sum over bins
 
     @classmethod
     def of(
-        cls,
-        patient: Patients,
-        positive: Positive,
-        judged: Sequence[Judged],
-        bins: int,
-        num_patients: int,
-        num_tiles: int,
-        num_detailed: int,
-        headline: bool = False,
+        cls, patient: Patients, positive: Positive, judged: Sequence[Judged], bins: int, apart: Apart, at: int = 0
     ) -> Self:
         """Lay out the images [n], best along their score, and judge the sample.
 
         Raises ValueError for a probability that is not finite.
         """
-        out = np.empty((len(judged), len(ERRORS), 1 + num_detailed * LANES))
-        every: list[Laid] = []
-        for first in range(0, len(judged), SIDE_BY_SIDE):
-            some = judged[first : first + SIDE_BY_SIDE]
-            laid, total = Laid.of(patient, positive, some, bins, num_patients)
-            _judge_sample(laid.start, laid.place, laid.excess, total, bins, out[first : first + SIDE_BY_SIDE])
-            every.append(laid)
-        alone = Headline.of(every[0], judged[0], bins, num_patients) if headline and num_tiles > num_detailed else None
-        return cls(tuple(every), bins, out, alone, np.zeros((2, num_tiles - num_detailed, LANES)))
+        out = np.empty((len(judged), len(ERRORS), 1 + len(apart.sums) * LANES))
+        laid, total = Laid.of(patient, positive, judged, bins, apart.value[at])
+        _judge_sample(laid.start, laid.place, laid.excess, total, bins, out)
+        headline = None
+        if len(apart.squared):
+            apart.squared[at // NINE, :, at % NINE] = apart.value[at, :, 0]
+            grouped = _by_bin(patient, judged[0].place, laid.excess[:, 0], bins, apart.value.shape[1])
+            headline = Headline(*grouped)
+        return cls(laid, bins, apart, at, out, headline, np.zeros((len(apart.squares), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Judge one tile."""
-        later = tile - (self.out.shape[2] - 1) // LANES
+        later = tile - len(self.apart.sums)
         if later < 0:
             lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
-            for i, laid in enumerate(self.laid):
-                _judge(*laid, weight, self.bins, lanes[i * SIDE_BY_SIDE : (i + 1) * SIDE_BY_SIDE])
+            _judge(*self.laid, self.apart.sums[tile, self.at], weight, self.bins, lanes)
         elif self.headline:
-            _judge_first(*self.headline, weight, *self.more[:, later])
+            _judge_first(*self.headline, weight, self.distance[later])
 
     def found(self, num: int) -> list[dict[str, Array]]:
         """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
@@ -114,8 +135,9 @@ class Errors:
 
     def beyond(self, num_B: Array) -> dict[str, Array]:
         """Return HEADLINES in the replicates [B] after those in detail, whose images num_B counts."""
-        drawn = self.more.reshape(len(HEADLINES), -1)[:, : len(num_B)]
-        return {name: over(sums, num_B) for name, sums in zip(HEADLINES, drawn, strict=True)}
+        squares = self.apart.squares[:, self.at // NINE, self.at % NINE]
+        sums = (squares.ravel()[: len(num_B)], self.distance.ravel()[: len(num_B)])
+        return {name: over(each, num_B) for name, each in zip(HEADLINES, sums, strict=True)}
 
 
 @compiled
@@ -173,42 +195,30 @@ def _judge(
     start: NDArray[np.int64],
     place: NDArray[np.int64],
     excess: Array,
-    present: Patients,
     apart: Array,
     weight: NDArray[np.uint8],
     bins: int,
     out: Array,
 ) -> None:
-    """Fill the errors [C, len(ERRORS), LANES] of one tile."""
-    run, whole = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, LANES)), np.empty((2 * SIDE_BY_SIDE + 1, LANES))
+    """Fill the errors [C, len(ERRORS), LANES] of one tile; apart [NINE, LANES] is what needs no bins."""
+    run = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, LANES))
     sum_runs(patient, start, excess, weight, run)
-    sum_nine(present, apart, weight, whole)
     binned = np.zeros((place.shape[1], 2, bins, 2, LANES))
     fold(run, place, binned)
     total = np.empty((3, LANES))
-    total[0] = whole[2 * SIDE_BY_SIDE]
+    total[0] = apart[NINE - 1]
     for c in range(place.shape[1]):
-        total[1], total[2] = whole[c], whole[SIDE_BY_SIDE + c]
+        total[1], total[2] = apart[c], apart[SIDE_BY_SIDE + c]
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 
 @compiled
 def _judge_first(
-    patient: Patients,
-    start: NDArray[np.int64],
-    excess: Array,
-    present: Patients,
-    squared: Array,
-    weight: NDArray[np.uint8],
-    squares: Array,
-    distance: Array,
+    patient: Patients, start: NDArray[np.int64], excess: Array, weight: NDArray[np.uint8], distance: Array
 ) -> None:
-    """Fill the sums of squared distances and of the distances of all bins, [LANES] each, of one tile."""
-    binned, total = np.zeros((start.shape[0] - 1, LANES)), np.zeros((1, LANES))
+    """Add up the distances of all bins, [LANES], of one tile."""
+    binned = np.zeros((start.shape[0] - 1, LANES))
     sum_runs_of_one(patient, start, excess, weight, binned)
-    sum_runs_of_one(present, np.array([0, present.shape[0]]), squared, weight, total)
-    for j in range(LANES):
-        squares[j] = total[0, j]
     for b in range(binned.shape[0]):
         for j in range(LANES):
             distance[j] += abs(binned[b, j])

@@ -136,18 +136,30 @@ class _Wanted:
         found += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.called]
         return found + [Key(name, calibrator) for calibrator in self.judged for name in calibration.ERRORS]
 
+    def apart(self, num_findings: int, resamples: Resamples) -> judging.Apart:
+        """Return where the errors of all findings put what needs no bins."""
+        num = min(self.detail or resamples.num, resamples.num)
+        shape = (resamples.num_patients, len(resamples.weight), -(-num // LANES), AS_GIVEN in self.judged)
+        return judging.Apart.over(num_findings if self.judged else 0, *shape)
+
     def of(
-        self, column: Column, threshold_R: Array, judged: Mapping[str, Judged], resamples: Resamples, bins: int
+        self,
+        column: Column,
+        threshold_R: Array,
+        judged: Mapping[str, Judged],
+        resamples: Resamples,
+        bins: int,
+        apart: judging.Apart,
+        at: int,
     ) -> "_Pass":
         """Return what measures a finding, before it has seen a resample."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
-        num_tiles, num = len(resamples.weight), min(self.detail or resamples.num, resamples.num)
+        num = min(self.detail or resamples.num, resamples.num)
         fitted = {name: each for name, each in judged.items() if each.known}
         errors = None
         if fitted:
-            shape = (bins, resamples.num_patients, num_tiles, -(-num // LANES), AS_GIVEN in fitted)
-            errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), *shape)
-        walk = bootstrap.Walk.over(column, num_tiles, cut, len(self.ranked) > 1)
+            errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
+        walk = bootstrap.Walk.over(column, len(resamples.weight), cut, len(self.ranked) > 1)
         return _Pass(self, tuple(list(RULES)[rule] for rule in rules), tuple(fitted), walk, errors, resamples.num, num)
 
 
@@ -228,16 +240,18 @@ def measure(
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
     passes: dict[int, _Pass] = {}
+    apart = wanted.apart(num_findings, resamples)
 
     def begin(k: int) -> None:
         """Sort a finding once, and note all that it is measured by."""
         column = columns[k] = Column.of(resamples.patient, label[:, k], part.logit[:, k])
         judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
-        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins)
+        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins, apart, k)
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
         weight, most = resamples.tile_with_most(tile)
+        apart.fill(tile, weight)
         for k in range(num_findings):
             passes[k].fill(tile, weight, most)
 
