@@ -8,6 +8,7 @@ from bench.scoring.lanes import (
     HALF,
     QUARTER,
     at_least,
+    fetch,
     fused,
     got_half,
     got_quarter,
@@ -24,6 +25,7 @@ from bench.scoring.resamples import LANES
 Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
 MOST_OF_BYTE = 255
+AHEAD = 8
 
 
 @compiled
@@ -174,12 +176,14 @@ def sum_runs(
 
     Four values at a time, so that each weight is widened once; half of the lanes, so that all sums stay in registers.
     """
+    last = patient.shape[0] - 1
     for s in range(start.shape[0] - 1):
         for first in (0, HALF):
             a, b = got_half(out[s, 0], first), got_half(out[s, 1], first)
             c, d = got_half(out[s, 2], first), got_half(out[s, 3], first)
             every = got_half(out[s, 4], first)
             for i in range(start[s], start[s + 1]):
+                fetch(weight, patient[min(i + AHEAD, last)])
                 w = real(take_half(weight, patient[i], first))
                 a = fused(w, value[i, 0], a)
                 b = fused(w, value[i, 1], b)
@@ -233,9 +237,11 @@ def sum_runs_of_one(
     patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: NDArray[np.uint8], out: Array
 ) -> None:
     """Fill weight x value [n], added up over the images of each run: out [S, LANES]."""
+    last = patient.shape[0] - 1
     for s in range(start.shape[0] - 1):
         total = real(0.0)
         for i in range(start[s], start[s + 1]):
+            fetch(weight, patient[min(i + AHEAD, last)])
             total = fused(real(take(weight, patient[i])), value[i], total)
         put(total, out[s], 0)
 

@@ -142,6 +142,21 @@ def put(typing: Any, value: Any, array: Any, first: Any) -> Any:
     return types.void(value, array, first), lower
 
 
+@primitive
+def fetch(typing: Any, weight: Any, row: Any) -> Any:
+    """Bring a row of uint8 [., LANES] near to the processor, to be taken soon."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(_pointer(context, builder, sig, args, 0, Lanes("byte", LANES)), byte)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(call, [place, *(ir.Constant(number, each) for each in (0, 3, 1))])  # to read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(weight, row), lower
+
+
 def _everywhere(context: Any, builder: Any, number: Any, kind: Any, of: Lanes) -> Any:
     """Return a number in every lane."""
     cast_ = context.cast(builder, number, kind, types.int32 if of.kind == "whole" else types.float64)
