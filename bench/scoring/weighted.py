@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
-from bench.scoring.lanes import HALF, at_least, fused, got_half, inverse, put, real, take_half
+from bench.scoring.kernels import AHEAD
+from bench.scoring.lanes import HALF, at_least, fetch, fused, got_half, inverse, put, real, take_half
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
 from bench.scoring.resamples import LANES, Resamples
 
@@ -40,6 +41,7 @@ def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the
     binned [C, 3, LANES]: sum of weight x excess over the images of each bin: negatives, positives, and with the factor, all.
     """
     num = patient.shape[0]
+    last = num - 1
     nothing, counted, tied = np.zeros(LANES), np.zeros((4, LANES)), np.zeros((3, LANES))
     for first in range(0, num_lanes, HALF):
         zero, times = got_half(nothing, first), got_half(ratio, first)
@@ -54,6 +56,7 @@ def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the
             while i < num and place[i] == b:
                 if not in_tie:
                     while i < num and place[i] == b and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: most
+                        fetch(weight, patient[min(i + AHEAD, last)])
                         w, x = real(take_half(weight, patient[i], first)), excess[i]
                         new = w * got_half(factor[group[i]], first)
                         of_all, of_zeros = fused(new, x, of_all), fused(w, x, of_zeros)
@@ -61,6 +64,7 @@ def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the
                         i += 1
                     if i == num or place[i] != b:
                         break
+                fetch(weight, patient[min(i + AHEAD, last)])
                 w, x = real(take_half(weight, patient[i], first)), excess[i]
                 new = w * got_half(factor[group[i]], first)
                 of_all = fused(new, x, of_all)
