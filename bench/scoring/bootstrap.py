@@ -26,11 +26,6 @@ Scores = NDArray[np.floating]
 CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
-def taking_part(label_NC: Labels, column: int) -> NDArray[np.intp]:
-    """Return the rows [n] whose label is 0 or 1."""
-    return np.flatnonzero((label_NC[:, column] == 0) | (label_NC[:, column] == 1))
-
-
 def each(work: Callable[[int], None], num: int, num_threads: int) -> None:
     """Do the work of each column or tile, on threads if more than one is given."""
     if num_threads <= 1 or num <= 1:

@@ -10,12 +10,13 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import Labels, Scores, each, over, taking_part
+from bench.scoring.bootstrap import Labels, Scores, each, over
 from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
 from bench.scoring.kernels import NINE, SIDE_BY_SIDE, fold, sum_nine, sum_runs, sum_runs_of_one
 from bench.scoring.laid import Laid, Patients, Positive
 from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.sorting import taking_part
 
 Array = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def calibration_metrics(
     out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
 
     def work(column: int) -> None:
-        rows = taking_part(label_NC, column)
+        rows = taking_part(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         apart = Apart.over(1, resamples.num_patients, num_tiles, num_tiles)

@@ -208,7 +208,7 @@ class _Pass:
 def counted(part: Part, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
     """Return the labels [N, K] of the findings that are available, the others DROPPED, and the counts of all."""
     counts = count(part.labels(), resamples.patient, min_count)
-    label = np.where(counts.available, part.labels(), np.int8(DROPPED))
+    label = np.asfortranarray(np.where(counts.available, part.labels(), np.int8(DROPPED)))  # read column by column
     label.flags.writeable = False
     return label, counts
 
@@ -237,6 +237,7 @@ def measure(
     num_findings = label.shape[1]
     value = {key: np.full(num_findings, np.nan) for key in wanted.names()}
     replicates = {key: np.full((num_findings, wanted.num(key, resamples)), np.nan) for key in value}
+    logit = np.asfortranarray(part.logit)
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
     passes: dict[int, _Pass] = {}
@@ -244,7 +245,7 @@ def measure(
 
     def begin(k: int) -> None:
         """Sort a finding once, and note all that it is measured by."""
-        column = columns[k] = Column.of(resamples.patient, label[:, k], part.logit[:, k])
+        column = columns[k] = Column.of(resamples.patient, label[:, k], logit[:, k])
         judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
         passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins, apart, k)
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap import taking_part
 from bench.scoring.compare import benjamini_hochberg, holm, paired
 from bench.scoring.delong import areas
 from bench.scoring.gap import AWAY, MACRO, gaps
 from bench.scoring.intervals import mean_of
 from bench.scoring.measure import AUROC, Key, Measured, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
+from bench.scoring.sorting import taking_part
 
 GAP = Key("auroc_gap")
 COLUMNS = (
@@ -171,7 +171,7 @@ def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes:
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     """Return the p of the paired test over images (DeLong) and over patients (Obuchowski)."""
-    rows = taking_part(pair.first.label, k)
+    rows = taking_part(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
     label, score = (

@@ -10,45 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
-from bench.scoring.metrics import require_finite
+from bench.scoring.sorting import Rows, known_falling
 
 Array = NDArray[np.float64]
-Rows = NDArray[np.intp]
 
 POSITIVE, LAST_OF_TIE = 1, 2  # bits
-
-
-@compiled
-def _radix(bits: NDArray[np.uint32]) -> Rows:
-    """Return the stable order of falling float32 from their bits: three passes over 11 of them each."""
-    num = bits.shape[0]
-    key = np.empty(num, np.uint32)
-    for i in range(num):
-        b = bits[i]
-        if b == np.uint32(0x80000000):  # -0 is 0
-            b = np.uint32(0)
-        key[i] = b if b >> np.uint32(31) else np.uint32(0x7FFFFFFF) - b
-    order, other = np.arange(num), np.empty(num, np.int64)
-    for step in range(3):
-        shift = np.uint32(11 * step)
-        start = np.zeros(2049, np.int64)
-        for i in range(num):
-            start[np.int64((key[i] >> shift) & np.uint32(2047)) + 1] += 1
-        for i in range(2048):
-            start[i + 1] += start[i]
-        for i in range(num):
-            digit = np.int64((key[order[i]] >> shift) & np.uint32(2047))
-            other[start[digit]] = order[i]
-            start[digit] += 1
-        order, other = other, order
-    return order
-
-
-def falling(score: NDArray[np.floating]) -> Rows:
-    """Return the rows [N] from the highest score to the lowest, equal ones in their own order."""
-    if score.dtype == np.float32:
-        return np.asarray(_radix(np.ascontiguousarray(score).view(np.uint32)), np.intp)
-    return np.argsort(-score, kind="stable")
 
 
 @compiled
@@ -68,11 +34,34 @@ def _discordant(kind: NDArray[np.uint8]) -> int:
 
 
 @compiled
-def _last_of_ties(score: NDArray[np.floating], kind: NDArray[np.uint8]) -> None:
-    """Set the bit of each image whose score the next one does not have."""
-    for i in range(score.shape[0]):
-        if i + 1 == score.shape[0] or score[i] != score[i + 1]:
-            kind[i] |= np.uint8(LAST_OF_TIE)
+def _gained(kind: NDArray[np.uint8]) -> Array:
+    """Return of each score that some image has its positives, times the precision from there on up."""
+    out, num = np.empty(kind.shape[0]), 0
+    found, before = 0, 0
+    for i in range(kind.shape[0]):
+        found += kind[i] & POSITIVE
+        if kind[i] & LAST_OF_TIE:
+            out[num] = (found - before) * (found / (i + 1))
+            before = found
+            num += 1
+    return out[:num]
+
+
+@compiled
+def _along(
+    rows: Rows, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]
+) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
+    """Return patient, score and kind of rows by falling score, [n] each."""
+    num = rows.shape[0]
+    who, ranked, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
+    for i in range(num):
+        row = rows[i]
+        who[i], ranked[i], kind[i] = patient[row], score[row], label[row] == 1
+        if i > 0 and ranked[i] != ranked[i - 1]:
+            kind[i - 1] |= np.uint8(LAST_OF_TIE)
+    if num:
+        kind[num - 1] |= np.uint8(LAST_OF_TIE)
+    return who, ranked, kind
 
 
 @compiled
@@ -214,14 +203,8 @@ class Column:
         score: NDArray[np.floating],
     ) -> Self:
         """Sort the images whose label is 0 or 1; raises ValueError for a score of these that is not finite."""
-        every = np.flatnonzero((label == 0) | (label == 1))
-        require_finite(score[every], "scores")
-        rows = every[falling(score[every])]
-        positive = label[rows] == 1
-        ranked = score[rows]
-        kind = positive.astype(np.uint8)
-        _last_of_ties(ranked, kind)
-        return cls(rows, patient[rows], ranked, kind)
+        rows = known_falling(label, score)
+        return cls(rows, *_along(rows, patient, label, score))
 
     @classmethod
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
@@ -245,10 +228,7 @@ class Column:
         twice_pairs = 2 * num_positive * (len(positive) - num_positive)
         if not twice_pairs:
             return float("nan"), float("nan")
-        last = np.flatnonzero(self.kind & LAST_OF_TIE)
-        found = np.cumsum(positive)[last]
-        gained = (np.diff(found, prepend=0) * (found / (last + 1))).sum()
-        return (twice_pairs - _discordant(self.kind)) / twice_pairs, float(gained / num_positive)
+        return (twice_pairs - _discordant(self.kind)) / twice_pairs, float(_gained(self.kind).sum() / num_positive)
 
     def placements(self) -> Array:
         """Return [n]: of a positive how many negatives lie below it, of a negative the positives above it (ties count half)."""

@@ -18,8 +18,9 @@ from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, of_area, percentile, wilson
 from bench.scoring.measure import Key, Measured
 from bench.scoring.parts import Settings
-from bench.scoring.ranking import Column, Rows
+from bench.scoring.ranking import Column
 from bench.scoring.rows import Row
+from bench.scoring.sorting import Rows
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int32]  # [A, N] place of the group of each image, by attribute; -1 for none

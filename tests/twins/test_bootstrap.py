@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.scoring import bootstrap, calibration, judging, metrics
 from bench.scoring.calibration import ERRORS, Judged
 from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.sorting import taking_part
 
 
 def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -82,7 +83,7 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
     resamples = Resamples.draw(patient, 150, "twin")
     every = judging.calibration_metrics(resamples, label, prob)
     for k in range(label.shape[1]):
-        rows = bootstrap.taking_part(label, k)
+        rows = taking_part(label[:, k])
         own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
         apart = judging.Apart.over(k + 1, resamples.num_patients, len(resamples.weight), 1, headline=True)
         errors = judging.Errors.of(*own, 15, apart, k)

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from bench.scoring.bootstrap import walk_each
 from bench.scoring.delong import areas, of_column
 from bench.scoring.metrics import auprc, auroc
-from bench.scoring.ranking import Column, falling
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
+from bench.scoring.sorting import falling
 
 SCORES = st.lists(st.sampled_from([-3.0, -0.5, -0.0, 0.0, 1e-30, 0.25, 0.5, 7.0]), max_size=40)
 
