@@ -8,6 +8,7 @@ from bench.scoring.lanes import (
     HALF,
     QUARTER,
     at_least,
+    divided,
     fetch,
     fused,
     got_half,
@@ -15,6 +16,7 @@ from bench.scoring.lanes import (
     inverse,
     put,
     real,
+    single,
     take,
     take_half,
     whole,
@@ -25,6 +27,7 @@ from bench.scoring.resamples import LANES
 Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
 MOST_OF_BYTE = 255
+UNIT = 2**20
 AHEAD = 8
 
 
@@ -50,6 +53,7 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
     positives, negatives, tied_positives, tied_negatives = whole(0), whole(0), whole(0), whole(0)
     pending, room, num_negatives = whole(0), MOST_PAIRS, 0  # discordant pairs, how many more fit
     discordant, gained = real(0.0), real(0.0)
+    units, rest, fits = whole(0), single(0.0), MOST_PAIRS  # of what is gained, and how many more fit
     at_once = MOST_OF_BYTE // max(most, 1)
     in_tie = False
     i = 0
@@ -75,8 +79,17 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
                 pending = pending + new * negatives  # 31 bits hold 255 x 8 million images
                 positives = positives + new
                 if precisely:
-                    called = inverse(at_least(positives + negatives, 1))
-                    gained = fused(real(new * positives), called, gained)
+                    fits -= most * UNIT
+                    if fits < 0:
+                        gained = gained + (real(units) + real(rest))
+                        units, rest, fits = whole(0), single(0.0), MOST_PAIRS - most * UNIT
+                    called, hits = single(at_least(positives + negatives, 1)), single(positives)
+                    inverse_ = divided(single(1.0), called)
+                    precision, times = hits * inverse_, single(new) * single(UNIT)
+                    added = whole(fused(times, precision, single(0.5)))
+                    beyond = fused(times, precision, -single(added))
+                    less = fused(-precision, called, hits) * inverse_
+                    units, rest = units + added, rest + fused(times, less, beyond)
             else:
                 if kind[i] & POSITIVE:
                     tied_positives = tied_positives + new
@@ -88,22 +101,22 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
                     of_tie = real(tied_positives)
                     discordant = fused(of_tie, fused(real(tied_negatives), 0.5, real(negatives)), discordant)
                     positives, negatives = positives + tied_positives, negatives + tied_negatives
-                    called = inverse(at_least(positives + negatives, 1))
-                    gained = fused(of_tie * real(positives), called, gained)
+                    called_ = inverse(at_least(positives + negatives, 1))
+                    gained = fused(of_tie * real(positives) * real(float(UNIT)), called_, gained)
                     tied_positives, tied_negatives = whole(0), whole(0)
             i += 1
         if q < cut.shape[0]:
             put(real(negatives), reached[q, 0], 0)
             put(real(positives), reached[q, 1], 0)
     put(discordant + real(pending), auroc, 0)
-    put(gained, auprc, 0)
+    put(gained + (real(units) + real(rest)), auprc, 0)
     pair = np.empty((2, LANES))
     put(real(negatives), pair[0], 0)
     put(real(positives), pair[1], 0)
     for j in range(LANES):
         every = pair[0, j] * pair[1, j]
         auroc[j] = (every - auroc[j]) / every if every > 0 else np.nan
-        auprc[j] = auprc[j] / pair[1, j] if every > 0 else np.nan
+        auprc[j] = auprc[j] / (UNIT * pair[1, j]) if every > 0 else np.nan
 
 
 @compiled

@@ -77,6 +77,17 @@ for _function, _name in ((operator.add, "add"), (operator.sub, "sub"), (operator
     _join(_function, _name)
 
 
+@infer_global(operator.neg)
+class _Negated(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:  # noqa: ARG002
+        return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind in FLOATS else None
+
+
+@lower_builtin(operator.neg, Lanes)
+def _negated(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
+    return builder.fneg(args[0])
+
+
 def primitive(function: Callable[..., Any]) -> Any:
     """Let compiled functions call what `function` writes for them in LLVM's words."""
     return intrinsic(function)
@@ -159,7 +170,8 @@ def fetch(typing: Any, weight: Any, row: Any) -> Any:
 
 def _everywhere(context: Any, builder: Any, number: Any, kind: Any, of: Lanes) -> Any:
     """Return a number in every lane."""
-    cast_ = context.cast(builder, number, kind, types.int32 if of.kind == "whole" else types.float64)
+    numbers = {"whole": types.int32, "single": types.float32, "real": types.float64}
+    cast_ = context.cast(builder, number, kind, numbers[of.kind])
     none, first = ir.Constant(of.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
     everywhere = ir.Constant(ir.VectorType(ir.IntType(32), of.num), None)
     return builder.shuffle_vector(builder.insert_element(none, cast_, first), none, everywhere)
@@ -167,12 +179,12 @@ def _everywhere(context: Any, builder: Any, number: Any, kind: Any, of: Lanes) -
 
 @primitive
 def whole(typing: Any, given: Any) -> Any:
-    """Return int32: of bytes, or one number in LANES."""
+    """Return int32: of bytes, of float32 cut off at the point, or one number in LANES."""
     of = given.like("whole") if isinstance(given, Lanes) else Lanes("whole", LANES)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if isinstance(given, Lanes):
-            return builder.zext(args[0], of.vector)
+            return (builder.fptosi if given.kind == "single" else builder.zext)(args[0], of.vector)
         return _everywhere(context, builder, args[0], sig.args[0], of)
 
     return of(given), lower
@@ -180,14 +192,29 @@ def whole(typing: Any, given: Any) -> Any:
 
 @primitive
 def real(typing: Any, given: Any) -> Any:
-    """Return float64: of bytes or int32, or one number in LANES."""
+    """Return float64: of bytes, int32 or float32, or one number in LANES."""
     of = given.like("real") if isinstance(given, Lanes) else Lanes("real", LANES)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if not isinstance(given, Lanes):
             return _everywhere(context, builder, args[0], sig.args[0], of)
+        if given.kind == "single":
+            return builder.fpext(args[0], of.vector)
         wide = builder.zext(args[0], of.like("whole").vector) if given.kind == "byte" else args[0]
         return builder.sitofp(wide, of.vector)
+
+    return of(given), lower
+
+
+@primitive
+def single(typing: Any, given: Any) -> Any:
+    """Return float32: of int32 below 2^24, or one number in LANES."""
+    of = given.like("single") if isinstance(given, Lanes) else Lanes("single", LANES)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if not isinstance(given, Lanes):
+            return _everywhere(context, builder, args[0], sig.args[0], of)
+        return builder.sitofp(args[0], of.vector)
 
     return of(given), lower
 
@@ -195,9 +222,8 @@ def real(typing: Any, given: Any) -> Any:
 def _fma(builder: Any, x: Any, y: Any, total: Any) -> Any:
     vector = total.type
     kind = ir.FunctionType(vector, [vector] * 3)
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{vector.count}f64"), [x, y, total]
-    )
+    name = f"llvm.fma.v{vector.count}f{64 if vector.element == FLOATS['real'] else 32}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x, y, total])
 
 
 @primitive
@@ -221,6 +247,16 @@ def at_least(typing: Any, x: Any, least: Any) -> Any:
         return builder.select(greater(">", args[0], bound), args[0], bound)
 
     return x(x, least), lower
+
+
+@primitive
+def divided(typing: Any, x: Any, y: Any) -> Any:
+    """Return x / y of float32."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return x(x, y), lower
 
 
 @primitive
