@@ -67,30 +67,32 @@ def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the
                 fetch(weight, patient[min(i + AHEAD, last)])
                 w, x = real(take_half(weight, patient[i], first)), excess[i]
                 new = w * got_half(factor[group[i]], first)
-                of_all = fused(new, x, of_all)
-                of_tied_negatives = zero
+                of_all, below = fused(new, x, of_all), negatives
                 if kind[i] & POSITIVE:
                     of_ones = fused(w, x, of_ones)
-                else:
-                    of_zeros, zeros = fused(w, x, of_zeros), zeros + w
-                    w, new, of_tied_negatives = zero, zero, new
-                if (
-                    in_tie or kind[i] & LAST_OF_TIE == 0
-                ):  # what came of this tie before; rare, so it need not be in registers
+                if in_tie or kind[i] != POSITIVE | LAST_OF_TIE:  # rare: what came of a tie need not be in registers
+                    of_tied_negatives = zero
+                    if kind[i] & POSITIVE == 0:
+                        of_zeros, zeros = fused(w, x, of_zeros), zeros + w
+                        w, new, of_tied_negatives = zero, zero, new
                     w, new = w + got_half(tied[0], first), new + got_half(tied[1], first)
                     of_tied_negatives = of_tied_negatives + got_half(tied[2], first)
                     in_tie = kind[i] & LAST_OF_TIE == 0
                     put(w if in_tie else zero, tied[0], first)
                     put(new if in_tie else zero, tied[1], first)
                     put(of_tied_negatives if in_tie else zero, tied[2], first)
-                if not in_tie:
-                    discordant = fused(new, fused(of_tied_negatives, 0.5, negatives), discordant)
-                    ones, positives, negatives = ones + w, positives + new, negatives + of_tied_negatives
-                    called = at_least(positives + negatives, TINY)
-                    called_by_label = at_least(fused(zeros, times, ones), TINY)
-                    both = inverse(called * called_by_label)
-                    gained = fused(new * positives, called_by_label * both, gained)
-                    gained_by_label = fused(w * ones, called * both, gained_by_label)
+                    if in_tie:
+                        i += 1
+                        continue
+                    below = fused(of_tied_negatives, 0.5, negatives)
+                    negatives = negatives + of_tied_negatives
+                discordant = fused(new, below, discordant)
+                ones, positives = ones + w, positives + new
+                called = at_least(positives + negatives, TINY)
+                called_by_label = at_least(fused(zeros, times, ones), TINY)
+                both = inverse(called * called_by_label)
+                gained = fused(new * positives, called_by_label * both, gained)
+                gained_by_label = fused(w * ones, called * both, gained_by_label)
                 i += 1
             put(of_zeros, binned[b, 0], first)
             put(of_ones, binned[b, 1], first)
