@@ -184,9 +184,9 @@ def _judge_sample(
                 run[s, c, 0] += excess[i, c]
     binned = np.zeros((place.shape[1], 2, bins, 2, 1))
     fold(run, place, binned)
-    total[0, 0] = sums[0]
+    total[0, 0] = sums[NINE - 1]
     for c in range(place.shape[1]):
-        total[1, 0], total[2, 0] = sums[1 + 2 * c], sums[2 + 2 * c]
+        total[1, 0], total[2, 0] = sums[c], sums[SIDE_BY_SIDE + c]
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 

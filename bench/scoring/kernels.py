@@ -14,6 +14,7 @@ from bench.scoring.lanes import (
     got_half,
     got_quarter,
     inverse,
+    left,
     put,
     real,
     single,
@@ -27,7 +28,7 @@ from bench.scoring.resamples import LANES
 Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
 MOST_OF_BYTE = 255
-UNIT = 2**20
+UNIT = 2**20  # the gain of AUPRC is counted in as many parts of a positive
 AHEAD = 8
 
 
@@ -46,14 +47,15 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
     """Fill both metrics [LANES] from images sorted by falling score; weight [num_patients, LANES] is one tile, at most `most`.
 
     AUROC = 1 - discordant pairs / all pairs (a tie is half a pair); AUPRC = sum of precision x added recall.
-    AUPRC, whose divisions cost more than all the rest, only `precisely`. Negatives that follow each other are added up in
-    bytes, pairs in 32 bits, while these hold them.
+    AUPRC, whose divisions cost more than all the rest, only `precisely`: each precision as whole units in 32 bits and
+    parts of one in float32, with what the rounding of the division cut off (1e-13 of the exact sum). Negatives that follow
+    each other are added up in bytes, pairs in 32 bits, while these hold them.
     reached [Q, 2, LANES]: negatives and positives among the first cut [Q] images; cuts rise and part no tie.
     """
     positives, negatives, tied_positives, tied_negatives = whole(0), whole(0), whole(0), whole(0)
     pending, room, num_negatives = whole(0), MOST_PAIRS, 0  # discordant pairs, how many more fit
     discordant, gained = real(0.0), real(0.0)
-    units, rest, fits = whole(0), single(0.0), MOST_PAIRS  # of what is gained, and how many more fit
+    units, parts, fits = whole(0), single(0.0), MOST_PAIRS  # of what is gained, parts of one, and how many more fit
     at_once = MOST_OF_BYTE // max(most, 1)
     in_tie = False
     i = 0
@@ -81,15 +83,15 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
                 if precisely:
                     fits -= most * UNIT
                     if fits < 0:
-                        gained = gained + (real(units) + real(rest))
-                        units, rest, fits = whole(0), single(0.0), MOST_PAIRS - most * UNIT
-                    called, hits = single(at_least(positives + negatives, 1)), single(positives)
-                    inverse_ = divided(single(1.0), called)
-                    precision, times = hits * inverse_, single(new) * single(UNIT)
+                        gained = gained + (real(units) + real(parts))
+                        units, parts, fits = whole(0), single(0.0), MOST_PAIRS - most * UNIT
+                    called, times = single(at_least(positives + negatives, 1)), single(new)
+                    hits, each = single(positives) * single(UNIT), divided(single(1.0), called)
+                    precision = hits * each
+                    less = left(hits, precision, called) * each  # what its rounding cut off
                     added = whole(fused(times, precision, single(0.5)))
-                    beyond = fused(times, precision, -single(added))
-                    less = fused(-precision, called, hits) * inverse_
-                    units, rest = units + added, rest + fused(times, less, beyond)
+                    units = units + added
+                    parts = fused(times, less, parts - left(single(added), times, precision))
             else:
                 if kind[i] & POSITIVE:
                     tied_positives = tied_positives + new
@@ -101,15 +103,15 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
                     of_tie = real(tied_positives)
                     discordant = fused(of_tie, fused(real(tied_negatives), 0.5, real(negatives)), discordant)
                     positives, negatives = positives + tied_positives, negatives + tied_negatives
-                    called_ = inverse(at_least(positives + negatives, 1))
-                    gained = fused(of_tie * real(positives) * real(float(UNIT)), called_, gained)
+                    hits_ = of_tie * real(positives) * real(float(UNIT))
+                    gained = fused(hits_, inverse(at_least(positives + negatives, 1)), gained)
                     tied_positives, tied_negatives = whole(0), whole(0)
             i += 1
         if q < cut.shape[0]:
             put(real(negatives), reached[q, 0], 0)
             put(real(positives), reached[q, 1], 0)
     put(discordant + real(pending), auroc, 0)
-    put(gained + (real(units) + real(rest)), auprc, 0)
+    put(gained + (real(units) + real(parts)), auprc, 0)
     pair = np.empty((2, LANES))
     put(real(negatives), pair[0], 0)
     put(real(positives), pair[1], 0)

@@ -35,22 +35,22 @@ class Laid(NamedTuple):
     def of(
         cls, patient: Patients, positive: Positive, judged: Sequence[Judged], bins: int, apart: Array
     ) -> tuple[Self, Array]:
-        """Return it with the sums of the sample [1 + 2 C]: positive images, then squared distance and log loss of each.
+        """Return it with the sums of the sample [NINE]: squared distances, log losses, images with the finding.
 
         What needs no bins is added to `apart` [num_patients, NINE]. Raises ValueError for a probability that is not finite.
         """
         num, num_probs = len(patient), len(judged)
-        prob, told = np.stack([each.prob for each in judged]), np.empty((num_probs, num))
+        prob, told = np.zeros((2, SIDE_BY_SIDE, num))
         new, mass = np.zeros(num, np.bool_), np.empty((num_probs, num), np.int64)
         new[:1] = True
         for c, each in enumerate(judged):
             mass[c] = equal_mass_bin_of(each.prob, bins)
             _divide(each.place, mass[c], new)
-            told[c] = log_of_told(positive, each.prob)
-        excess, total = np.zeros((num, SIDE_BY_SIDE)), np.zeros(1 + 2 * num_probs)
+            prob[c], told[c] = each.prob, log_of_told(positive, each.prob)
+        excess, total = np.empty((num, SIDE_BY_SIDE)), np.empty(NINE)
         _add_up(patient, positive, prob, told, excess, apart, total)
         if not np.isfinite(total).all():
-            require_finite(prob, "probabilities")
+            require_finite(prob[:num_probs], "probabilities")
         start = np.flatnonzero(new)
         place = np.empty((len(start), num_probs, 2), np.int64)
         for c, each in enumerate(judged):
@@ -69,17 +69,21 @@ def _divide(wide: NDArray[np.int64], mass: NDArray[np.int64], new: NDArray[np.bo
 def _add_up(
     patient: Patients, positive: Positive, prob: Array, told: Array, excess: Array, apart: Array, total: Array
 ) -> None:
-    """Fill what is known of probabilities [C, n], and add it up by patient and in all; told is the logarithm of what each gave to what was there."""
+    """Fill what is known of probabilities [SIDE_BY_SIDE, n], and add it up by patient and in all, [NINE] each.
+
+    told is the logarithm of what each gave to what was there.
+    """
+    s0, s1, s2, s3, l0, l1, l2, l3, every = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0  # in registers
     for i in range(patient.shape[0]):
-        of = apart[patient[i]]
-        present = 1.0 if positive[i] else 0.0
-        total[0] += present
-        of[NINE - 1] += present
-        for c in range(prob.shape[0]):
-            far = present - prob[c, i]
-            excess[i, c] = far
-            squared = far * far
-            of[c] += squared
-            of[SIDE_BY_SIDE + c] -= told[c, i]
-            total[1 + 2 * c] += squared
-            total[2 + 2 * c] -= told[c, i]
+        present, of, far = 1.0 if positive[i] else 0.0, apart[patient[i]], excess[i]
+        x0, x1, x2, x3 = present - prob[0, i], present - prob[1, i], present - prob[2, i], present - prob[3, i]
+        far[0], far[1], far[2], far[3] = x0, x1, x2, x3
+        x0, x1, x2, x3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
+        y0, y1, y2, y3 = -told[0, i], -told[1, i], -told[2, i], -told[3, i]
+        of[0], of[1], of[2], of[3] = of[0] + x0, of[1] + x1, of[2] + x2, of[3] + x3
+        of[4], of[5], of[6], of[7] = of[4] + y0, of[5] + y1, of[6] + y2, of[7] + y3
+        of[8] += present
+        s0, s1, s2, s3 = s0 + x0, s1 + x1, s2 + x2, s3 + x3
+        l0, l1, l2, l3 = l0 + y0, l1 + y1, l2 + y2, l3 + y3
+        every += present
+    total[:] = np.array([s0, s1, s2, s3, l0, l1, l2, l3, every])

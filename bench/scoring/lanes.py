@@ -7,7 +7,9 @@ compiled function:
     some = take(weight, p)           a byte per lane: how often patient p comes in each replicate
     many = whole(some)               int32; also one number for all lanes
     x = real(many)                   float64; also of bytes, or one number for all lanes
+    y = single(many)                 float32; also one number for all lanes
     total = fused(x, y, total)       total + x y, rounded once; y may be one number for all lanes
+    rest = left(total, x, y)         total - x y, rounded once
     put(total, out, 0)               into an array [LANES], from lane 0 on
 
 For loops with more running sums than the registers hold, `take_half` and `got_half` read HALF lanes from a lane on,
@@ -75,17 +77,6 @@ def _join(function: Callable[[Any, Any], Any], name: str) -> None:
 
 for _function, _name in ((operator.add, "add"), (operator.sub, "sub"), (operator.mul, "mul")):
     _join(_function, _name)
-
-
-@infer_global(operator.neg)
-class _Negated(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:  # noqa: ARG002
-        return signature(args[0], *args) if isinstance(args[0], Lanes) and args[0].kind in FLOATS else None
-
-
-@lower_builtin(operator.neg, Lanes)
-def _negated(context: Any, builder: Any, sig: Any, args: Any) -> Any:  # noqa: ARG001
-    return builder.fneg(args[0])
 
 
 def primitive(function: Callable[..., Any]) -> Any:
@@ -228,13 +219,23 @@ def _fma(builder: Any, x: Any, y: Any, total: Any) -> Any:
 
 @primitive
 def fused(typing: Any, x: Any, y: Any, total: Any) -> Any:
-    """Return total + x y of float64, rounded once; y may be one number for all lanes."""
+    """Return total + x y, rounded once; y may be one float64 for all lanes."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         by = args[1] if isinstance(y, Lanes) else _everywhere(context, builder, args[1], sig.args[1], total)
         return _fma(builder, args[0], by, args[2])
 
     return total(x, y, total), lower
+
+
+@primitive
+def left(typing: Any, total: Any, x: Any, y: Any) -> Any:
+    """Return total - x y, rounded once."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _fma(builder, builder.fneg(args[1]), args[2], args[0])
+
+    return total(total, x, y), lower
 
 
 @primitive

@@ -66,6 +66,21 @@ def test_rank_metrics_equal_scikit_learn_on_any_small_cohort(rows: list[tuple[in
     np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("num_patients", "most"), [(40, 255), (3000, 9)])
+def test_patients_that_come_often_are_counted_exactly(num_patients: int, most: int) -> None:
+    draw = np.random.default_rng(7)
+    patient = np.repeat(np.arange(num_patients), 5).astype(np.int32)
+    label = (draw.random((len(patient), 1)) < 0.6).astype(np.int8)
+    score = (draw.normal(size=label.shape) + label).astype(np.float32)
+    weight = np.zeros((1, num_patients, LANES), np.uint8)
+    weight[0, :, :3] = draw.integers(0, most + 1, (num_patients, 3))
+    weight[0, 0] = most
+    resamples = Resamples(patient, weight, 3, 0)
+    auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
+    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+
+
 def test_calibration_metrics_equal_the_loop() -> None:
     patient, label, score = cohort(2)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))

@@ -17,12 +17,16 @@ from bench.scoring.lanes import (
     HALF,
     QUARTER,
     at_least,
+    divided,
+    fetch,
     fused,
     got_half,
     got_quarter,
     inverse,
+    left,
     put,
     real,
+    single,
     take,
     take_half,
     take_quarter,
@@ -71,6 +75,18 @@ def greater(given: NDArray[np.float64], least: float, out: NDArray[np.float64]) 
         put(at_least(got_half(given, first), least), out, first)
 
 
+@compiled
+def quotients(weight: NDArray[np.uint8], out: NDArray[np.float64]) -> None:
+    """Fill [4, LANES] of float32: x / y, what its rounding cuts off, whole parts of 1,000 x / y, and x / y + 0.1 in one rounding."""
+    x, y = single(whole(take(weight, 0))), single(at_least(whole(take(weight, 1)), 1))
+    fetch(weight, 1)
+    quotient = divided(x, y)
+    put(real(quotient), out[0], 0)
+    put(real(left(x, quotient, y)), out[1], 0)
+    put(real(whole(quotient * single(1000))), out[2], 0)
+    put(real(fused(x, divided(single(1.0), y), single(0.1))), out[3], 0)
+
+
 @pytest.fixture
 def weight() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 120, (2, LANES)).astype(np.uint8)
@@ -96,6 +112,24 @@ def test_an_inverse_is_one_divided_by_it_to_2e_14(weight: NDArray[np.uint8], sca
     many = weight[0].astype(np.float64)
     expected = [1 / np.maximum(many, 1), 1 / np.maximum(many * scale, 1e-30)]
     np.testing.assert_allclose(out, expected, rtol=2e-14, atol=0)
+
+
+def test_float32_is_rounded_as_numpy_does_and_what_that_cuts_off_is_exact(weight: NDArray[np.uint8]) -> None:
+    out = np.empty((4, LANES))
+    quotients(weight, out)
+    x, y = weight[0].astype(np.float32), np.maximum(weight[1], 1).astype(np.float32)
+    quotient = x / y
+    np.testing.assert_array_equal(out[0], quotient)
+    cut = [Fraction(float(a)) - Fraction(float(q)) * Fraction(float(b)) for a, q, b in zip(x, quotient, y, strict=True)]
+    np.testing.assert_array_equal(out[1], [float(each) for each in cut])
+    assert out[1].any()
+    np.testing.assert_array_equal(out[2], np.trunc(quotient * np.float32(1000)))
+    inverse_ = np.float32(1) / y
+    once = [
+        np.float32(float(Fraction(float(a)) * Fraction(float(b)) + Fraction(float(np.float32(0.1)))))
+        for a, b in zip(x, inverse_, strict=True)
+    ]
+    np.testing.assert_array_equal(out[3], once)
 
 
 def test_a_product_is_rounded_once_with_its_sum() -> None:
