@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from bench.scoring import bootstrap, calibration, further, judging
 from bench.scoring.calibration import Judged
-from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature
+from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
 from bench.scoring.parts import DROPPED, Counts, Part, Settings, count
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import FOR_DETAIL, LANES, Resamples
@@ -263,7 +263,7 @@ def measure(
     for work, num in ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings)):
         bootstrap.each(work, num, num_threads)
     for entry in settings.further if only is None else ():
-        given = part.logit if entry.facts["given"] == "logit" else expit(part.logit.astype(np.float64))
+        given = part.logit if entry.facts["given"] == "logit" else sigmoid(part.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
@@ -274,5 +274,5 @@ def measure(
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
     """Return the probabilities [n] of finding k along its column: as given, or by a fit."""
     if points is None or calibrator == AS_GIVEN:
-        return np.asarray(expit(column.score.astype(np.float64)), np.float64)
+        return sigmoid(column.score)
     return points.fits[calibrator][k].apply(column.score)
