@@ -162,6 +162,22 @@ def _tallied(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[n
 
 
 @compiled
+def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64]:
+    """Return how many of falling scores are at least each threshold."""
+    out = np.empty(threshold.shape[0], np.int64)
+    for q in range(threshold.shape[0]):
+        first, stop = 0, score.shape[0]
+        while first < stop:
+            middle = (first + stop) // 2
+            if score[middle] >= threshold[q]:
+                first = middle + 1
+            else:
+                stop = middle
+        out[q] = first
+    return out
+
+
+@compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
     """Return [n]: of a positive the negatives below it, of a negative the positives above it; a tie is half a one."""
     out = np.empty(kind.shape[0])
@@ -237,8 +253,8 @@ class Column:
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Return how many images reach each threshold [Q]: they are the first ones."""
-        rising = -self.score.astype(np.float64)
-        return np.searchsorted(rising, -threshold_Q, side="right").astype(np.int64)
+        found: NDArray[np.int64] = _reaching(self.score, threshold_Q)
+        return found
 
     def counted(self, cut_Q: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return negatives and positives among the first images, [Q, 2]."""
