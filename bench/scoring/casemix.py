@@ -23,14 +23,14 @@ Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cel
 class Mix:
     """The weights of one finding and hospital.
 
-    cell [N] of each image away, group [G] its place among the groups that occur there. sample, drawn: what the groups
-    weigh in the sample and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
+    cell [N] of each image away, group [G] its place among the groups that occur there. sample, drawn: what labels [2] and
+    groups [.] weigh in the sample, and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
     effective: positives and negatives that the weights leave; covered: share of the home images whose cell occurs away.
     """
 
     cell: NDArray[np.int64]
     group: NDArray[np.int32]
-    sample: Factors
+    sample: tuple[Array, Array]
     drawn: Factors
     reason: str
     effective: tuple[float, float]
@@ -55,7 +55,7 @@ def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Tot
     (ours, ours_B), (theirs, theirs_B) = at_home[k, num_cells], _totals(other, k, cells[1], num_cells)
     label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
     group = np.arange(2 * num_cells, dtype=np.int32)
-    sample, drawn = Factors.tiled(label[:, None], label[:, None]), Factors.tiled(label_B, label_B)
+    sample, drawn = (label, label), Factors.tiled(label_B, label_B)
     if reason:
         return Mix(cells[1], group, sample, drawn, reason, NEITHER, float("nan"))
     factor = case_mix_factor(ours, theirs)
@@ -66,7 +66,7 @@ def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Tot
         return Mix(cells[1], group % 2, sample, drawn, few, effective, covered)
     used = np.flatnonzero(theirs)  # a group without an image away needs no weight
     group[used] = np.arange(len(used))
-    sample = Factors.tiled(label[:, None], factor[used, None])
+    sample = (label, factor[used])
     drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
     return Mix(cells[1], group, sample, drawn, "", effective, covered)
 

@@ -27,7 +27,6 @@ from bench.scoring.measure import AS_GIVEN, AUROC, Key, Measured
 from bench.scoring.parts import Settings, count
 from bench.scoring.pieces import PARTS, Piece, Pieces, mean, remainder, unknown
 from bench.scoring.ranking import Column
-from bench.scoring.resamples import Resamples
 from bench.scoring.rows import Row
 from bench.scoring.weighted import Ranked, WeightedWalk
 
@@ -97,7 +96,6 @@ def of_hospital(
     both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
     labels = _labels(home, experts, other, settings, read_at_home, num_threads)
 
-    plain = Resamples.plain(other.resamples.patient, other.resamples.num_patients)
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
     done: dict[int, dict[str, Pieces]] = {}
 
@@ -111,7 +109,7 @@ def of_hospital(
             walk.fill(tile, weight)
 
     def end(i: int) -> None:
-        k, found = both[i], _reweighted(other, both[i], plain, *walks[i], settings.bins)
+        k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
         done[k] = found
         for name, key in METRICS.items():
             replicates = home.replicates[key][k] - other.replicates[key][k]
@@ -136,11 +134,9 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     return mix, WeightedWalk.over(ranked, mix.drawn, settings.bins, other.resamples.num)
 
 
-def _reweighted(
-    other: Measured, k: int, plain: Resamples, mix: Mix, walk: WeightedWalk, bins: int
-) -> dict[str, Pieces]:
-    """Return prevalence and case mix of one finding, by metric; `plain` is the sample itself."""
-    sample, drawn = walk.ranked.reweighted(plain, mix.sample, bins), walk.walked()
+def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:
+    """Return prevalence and case mix of one finding, by metric."""
+    sample, drawn = walk.ranked.of_sample(*mix.sample, bins), walk.walked()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
     alike = {
         "auroc": as_is["auroc"],  # blind to it

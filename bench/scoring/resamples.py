@@ -49,13 +49,6 @@ class Resamples:
         codes, num_patients, digest = _patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
         return cls(codes, _drawn(num_patients, num, name, seed), num, digest)
 
-    @classmethod
-    def plain(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
-        """Return one replicate in which each patient comes once: the sample itself."""
-        weight = np.zeros((1, num_patients, LANES), np.uint8)
-        weight[0, :, 0] = 1
-        return cls(patient, weight, 1, 0)
-
     def tile(self, at: int) -> NDArray[np.uint8]:
         """Return LANES replicates [num_patients, LANES], read through once so that they lie in the processor's cache.
 

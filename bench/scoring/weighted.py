@@ -13,7 +13,7 @@ from bench.scoring.compiled import compiled
 from bench.scoring.kernels import AHEAD
 from bench.scoring.lanes import HALF, at_least, fetch, fused, got_half, inverse, put, real, take_half
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
-from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.resamples import LANES
 
 Array = NDArray[np.float64]
 TINY = 1e-12  # below any sum of weights: a precision of nothing is 0
@@ -112,6 +112,43 @@ def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the
         precision[1, j] = precision[1, j] / counted[2, j] if fine else np.nan
 
 
+@compiled
+def _walk_sample(
+    kind: NDArray[np.uint8],
+    group: NDArray[np.int32],
+    place: NDArray[np.int64],
+    excess: Array,
+    factor: Array,
+    ratio: float,
+    binned: Array,
+) -> tuple[float, float, float]:
+    """Return AUROC and both AUPRC of the sample, and fill its bins [C, 3]: the walk where each image comes once."""
+    ones, zeros, positives, negatives = 0, 0, 0.0, 0.0  # as they are, and as the factor has them
+    tied_ones, tied_zeros, tied_positives, tied_negatives = 0, 0, 0.0, 0.0
+    discordant, gained, gained_by_label = 0.0, 0.0, 0.0
+    for i in range(kind.shape[0]):
+        positive, weight = kind[i] & POSITIVE, factor[group[i]]
+        binned[place[i], positive] += excess[i]
+        binned[place[i], 2] += weight * excess[i]
+        if positive:
+            tied_ones, tied_positives = tied_ones + 1, tied_positives + weight
+        else:
+            tied_zeros, tied_negatives = tied_zeros + 1, tied_negatives + weight
+        if kind[i] & LAST_OF_TIE:
+            ones, zeros = ones + tied_ones, zeros + tied_zeros
+            if tied_ones:
+                discordant += tied_positives * (negatives + 0.5 * tied_negatives)
+                positives += tied_positives
+                gained += tied_positives * positives / max(positives + negatives + tied_negatives, TINY)
+                gained_by_label += tied_ones * ones / max(ones + ratio * zeros, TINY)
+            negatives += tied_negatives
+            tied_ones, tied_zeros, tied_positives, tied_negatives = 0, 0, 0.0, 0.0
+    pairs = positives * negatives
+    if not pairs > 0:
+        return np.nan, np.nan, np.nan
+    return 1.0 - discordant / pairs, gained / positives, gained_by_label / ones if 0 < ratio < np.inf else np.nan
+
+
 class Factors(NamedTuple):
     """How much the images of a group count in each replicate, tile by tile; 0 beyond the last.
 
@@ -156,12 +193,15 @@ class Ranked:
     place: NDArray[np.int64]
     excess: Array
 
-    def reweighted(self, resamples: Resamples, factors: Factors, bins: int) -> Reweighted:
-        """Return the metrics of each replicate."""
-        found = WeightedWalk.over(self, factors, bins, resamples.num)
-        for tile in range(len(resamples.weight)):
-            found.fill(tile, resamples.tile(tile))
-        return found.walked()
+    def of_sample(self, of_label: Array, of_group: Array, bins: int) -> Reweighted:
+        """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = float(of_label[0] / of_label[1])
+        binned = np.zeros((bins, 3))
+        areas = _walk_sample(self.column.kind, self.group, self.place, self.excess, of_group, ratio, binned)
+        errors = np.abs(binned[:, 2]).sum(), np.abs(binned[:, :2] @ of_label).sum()
+        auroc, auprc, by_label = areas
+        return Reweighted(*(np.array([each]) for each in (auroc, auprc, errors[0], by_label, errors[1])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

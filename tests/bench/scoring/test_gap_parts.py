@@ -16,7 +16,7 @@ from bench.scoring.parts import Part, Settings
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import Resamples
 from bench.scoring.score import RunScores, score_run
-from bench.scoring.weighted import Factors, Ranked, Reweighted
+from bench.scoring.weighted import Factors, Ranked, Reweighted, WeightedWalk
 
 QUICK = Settings(num_resamples=100)
 
@@ -44,14 +44,20 @@ def part(
 
 
 def reweighted(
-    resamples: Resamples, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
+    resamples: Resamples | None, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
 ) -> Reweighted:  # fmt: skip
-    """Return the metrics of all replicates when labels and groups weigh the same in each; the score, 0 to 1, is a probability."""
-    column = Column.of(resamples.patient, label, score)
+    """Return the metrics when labels and groups weigh the same in each replicate, or of the sample; the score, 0 to 1, is a probability."""
+    patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
+    column = Column.of(patient, label, score)
     prob = column.score.astype(np.float64)
     ranked = Ranked(column, group[column.rows].astype(np.int32), bin_of(prob, 15), column.positive - prob)
+    if resamples is None:
+        return ranked.of_sample(of_label, of_group, 15)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
-    return ranked.reweighted(resamples, Factors.tiled(*drawn), 15)
+    walk = WeightedWalk.over(ranked, Factors.tiled(*drawn), 15, resamples.num)
+    for tile in range(len(resamples.weight)):
+        walk.fill(tile, resamples.tile(tile))
+    return walk.walked()
 
 
 def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
@@ -230,11 +236,10 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
         return
     of_label, of_group = np.array(factor[:2]), np.array(factor)
     drawn = Resamples.draw(patient, 5, "weighted")
-    plain = Resamples.plain(drawn.patient, drawn.num_patients)
-    for resamples in (plain, drawn):
+    for resamples in (None, drawn):
         found = reweighted(resamples, label, score, group, of_label, of_group)
-        for replicate in range(resamples.num):
-            times = resamples.counts(replicate)
+        for replicate in range(len(found.auroc)):
+            times = resamples.counts(replicate) if resamples else np.ones(len(label), np.uint8)
             ranked = (
                 (found.auroc, of_group[group]),
                 (found.auprc, of_group[group]),
@@ -263,10 +268,7 @@ def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> Non
     (home, score_home), (away, score) = sample(0.3), sample(0.05)
     totals = [np.bincount(label, minlength=2).astype(float) for label in (home, away)]
     factor = prevalence_factor(*totals)
-    resamples = Resamples.plain(np.arange(40000, dtype=np.int32), 40000)
-    auroc, plain, _, weighted, _ = (
-        float(each[0]) for each in reweighted(resamples, away, score, away, factor, np.ones(2))
-    )
+    auroc, plain, _, weighted, _ = (float(each[0]) for each in reweighted(None, away, score, away, factor, np.ones(2)))
     assert plain == pytest.approx(0.337, abs=0.01)
     assert weighted == pytest.approx(0.738, abs=0.01)
     assert weighted == pytest.approx(average_precision_score(home, score_home), abs=0.01)

@@ -168,7 +168,11 @@ group, place = (np.arange(300) % 7).astype(np.int32), np.minimum((prob * 15).ast
 factors = weighted.Factors.tiled(draw.random((2, 100)), draw.random((7, 100)))
 found = [*bootstrap.rank_metrics(drawn, label, score)]
 found += judging.calibration_metrics(drawn, label, prob[:, None]).values()
-found += weighted.Ranked(column, group, place, column.positive - prob).reweighted(drawn, factors, 15)
+ranked = weighted.Ranked(column, group, place, column.positive - prob)
+walk = weighted.WeightedWalk.over(ranked, factors, 15, drawn.num)
+for tile in range(len(drawn.weight)):
+    walk.fill(tile, drawn.tile(tile))
+found += walk.walked()
 print(hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in found)).hexdigest())
 """
 

@@ -68,3 +68,16 @@ def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values:
             np.testing.assert_allclose(drawn[group, replicate], expected, rtol=0, atol=1e-12)
             called = [int((again[0][again[1] >= 0.25] == sign).sum()) for sign in (0, 1)]
             assert counted[group, :, :, replicate].tolist() == [called, [int((again[0] == s).sum()) for s in (0, 1)]]
+
+
+@given(
+    st.lists(st.sampled_from([-2.5, -0.1, 0.0, 0.1, 3.0]), max_size=12),
+    st.lists(st.sampled_from([-np.inf, -2.5, -0.1, float(np.float32(0.1)), 0.1, 0.2, 9.0, np.inf]), max_size=6),
+)
+def test_scores_that_reach_a_threshold_are_counted_as_they_are_not_rounded(
+    scores: list[float], at: list[float]
+) -> None:
+    score = np.array(scores, np.float32)
+    column = Column.of(np.zeros(len(score), np.int32), np.ones(len(score), np.int8), score)
+    expected = [int((score.astype(np.float64) >= each).sum()) for each in at]
+    assert column.reaching(np.array(at, np.float64)).tolist() == expected
