@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.compiled import compiled
 from harmonize.seeds import stream
 
 LANES = 64  # replicates side by side: one byte each, one cache line per patient
@@ -102,6 +103,13 @@ def _patients(patient_ids: Ids, text: str) -> Numbered:
     return found
 
 
+@compiled
+def _count(drawn: NDArray[np.int64], times: NDArray[np.uint8]) -> None:
+    """Add how often each patient was drawn."""
+    for patient in drawn:
+        times[patient] += 1
+
+
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
     """Return the draws, remembered between calls: the hundredth run of a cohort must not draw again."""
     key = (num_patients, num, name, seed)
@@ -109,12 +117,14 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    weight = np.zeros((-(-num // LANES), num_patients, LANES), np.uint8)
+    weight = np.empty((-(-num // LANES), num_patients, LANES), np.uint8)
     generator = stream(seed, "resamples", name)
-    for replicate in range(num if num_patients else 0):
-        drawn = np.bincount(generator.integers(0, num_patients, num_patients), minlength=num_patients)
+    for tile in range(len(weight) if num_patients else 0):
+        times = np.zeros((LANES, num_patients), np.uint8)
         # 255 holds: a count of 256 needs 256 patients, and is then rarer than 1e-500
-        weight[replicate // LANES, :, replicate % LANES] = drawn
+        for lane in range(min(LANES, num - tile * LANES)):
+            _count(generator.integers(0, num_patients, num_patients), times[lane])
+        weight[tile] = times.T
     weight.flags.writeable = False
     with _lock:
         _kept[key] = weight
