@@ -227,10 +227,11 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def _stored(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the same as it lies there, or some of its columns."""
+    """Return the same as it lies there, or some of its columns: as one file, not as a data set of files, which takes twice as long."""
     try:
-        return pq.read_table(path, columns=columns, use_threads=False)
-    except (OSError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
         raise _damaged(path, error) from error
 
 
