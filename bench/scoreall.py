@@ -96,13 +96,15 @@ def _begin(manifest: Manifest) -> None:
     from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
 
     _here.update(manifest=manifest, labels={})
+    threadpool_limits(1)  # as in `_score`, for as long as the process lives: looking for the libraries takes a while
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)  # a run's rows are thousands of tuples, none of them garbage
 
 
 def _score_there(run: Mapping[str, Any]) -> None:
-    _score(_here["manifest"], run, _here["labels"], 1)
+    manifest = _here["manifest"]
+    _write(manifest, run, *_found(manifest, run, _here["labels"], 1))
 
 
 def _score(
@@ -213,7 +215,8 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
             sources[part.dataset] = Source(feature, patient, part.labels()[at], part.logit[at])
         else:  # the labels are not known to be of these images
             sources[part.dataset] = Source(feature, patient)
-    tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
+    with threadpool_limits(1):  # scikit-learn's own, too
+        tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])
     return {name: _known_by(frame, key) for name, frame in tables.items()}
@@ -238,5 +241,5 @@ def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) -> str:
     """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
     images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
-    labels = [short_hash(np.ascontiguousarray(part.labels()).tobytes()) for part in parts]
+    labels = [part.once("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr
 
 from bench.scoring.compiled import compiled
-from bench.scoring.intervals import LEVEL, bounds_of, enough, percentile
+from bench.scoring.intervals import LEVEL, bounds_of, enough, percentile, quantile
 
 Array = NDArray[np.float64]
 
@@ -135,7 +135,7 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
     error = chosen.std(-1, ddof=1)
     deviation = np.abs(chosen - value[fine, None])
     t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
-    half = np.quantile(t.max(0), LEVEL) * error
+    half = quantile(t.max(0), LEVEL) * error
     low[fine], high[fine] = value[fine] - half, value[fine] + half
     return low, high
 

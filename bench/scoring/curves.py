@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.compiled import compiled
 from bench.scoring.gap import MACRO
 from bench.scoring.measure import AUROC, Measured
-from bench.scoring.ranking import LAST_OF_TIE, Column
+from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
 
 Array = NDArray[np.float64]
 POINTS = 30
@@ -26,22 +27,34 @@ def heights(column: Column) -> dict[str, Array]:
     roc: the highest sensitivity at that rate of false alarms, straight between thresholds. pr: the precision at the highest
     threshold that finds that share (at 0: that finds any), a step curve whose area is the AUPRC of the scores.
     """
-    last = np.flatnonzero(column.kind & LAST_OF_TIE)
-    hit = np.cumsum(column.positive)[last].astype(np.float64)
-    called = last + 1.0
-    num_positive = hit[-1] if len(hit) else 0.0
-    num_negative = len(column.rows) - num_positive
-    if not num_positive or not num_negative:
-        return {kind: np.full(POINTS, np.nan) for kind in KINDS}
-    alarms = np.append(0.0, (called - hit) / num_negative)
-    at = np.searchsorted(alarms, FALSE_ALARMS, side="right") - 1
-    after = np.minimum(at + 1, len(alarms) - 1)
-    width = alarms[after] - alarms[at]
-    found, further = (np.append(0.0, hit)[each] / num_positive for each in (at, after))
-    share = np.divide(FALSE_ALARMS - alarms[at], width, out=np.zeros(POINTS), where=width > 0)
+    num_positive = int(np.count_nonzero(column.positive))
     needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)  # .1 * 30 must not round up to 4
-    reached = np.searchsorted(hit, needed)
-    return {"roc": found + share * (further - found), "pr": hit[reached] / called[reached]}
+    out = np.full((len(KINDS), POINTS), np.nan)
+    _heights(column.kind, num_positive, FALSE_ALARMS, needed, out)
+    return dict(zip(KINDS, out, strict=True))
+
+
+@compiled
+def _heights(kind: NDArray[np.uint8], num_positive: int, alarms: Array, needed: Array, out: Array) -> None:
+    """Fill both curves [2, P] over rising rates of false alarms [P] and numbers of positives to be found [P]."""
+    num_negative = kind.shape[0] - num_positive
+    if num_positive == 0 or num_negative == 0:
+        return
+    before, found, hit = 0.0, 0.0, 0  # rate of false alarms and share found at the threshold before; positives so far
+    roc, pr = 0, 0
+    for i in range(kind.shape[0]):
+        hit += kind[i] & POSITIVE
+        if not kind[i] & LAST_OF_TIE:
+            continue
+        after, further = (i + 1 - hit) / num_negative, hit / num_positive
+        while roc < alarms.shape[0] and alarms[roc] < after:
+            out[0, roc] = found + (alarms[roc] - before) / (after - before) * (further - found)
+            roc += 1
+        while pr < needed.shape[0] and needed[pr] <= hit:
+            out[1, pr] = hit / (i + 1)
+            pr += 1
+        before, found = after, further
+    out[0, roc:] = found
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured) -> list[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from bench.scoring.parts import Part
 from bench.scoring.ranking import area
+from bench.scoring.rows import frame
 from bench.scoring.sorting import falling
 from reports.schemas import SCHEMAS
 from reports.tables import rows_of
@@ -49,9 +50,11 @@ def symptoms(
     """
     found: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
-    areas = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    plain = (scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")
+    named = ("dataset", "split", "finding", "value", "low", "high")
+    areas = scores.loc[plain, list(named)]
     intervals: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
-    for dataset, split, finding, *numbers in rows_of(areas, "dataset", "split", "finding", "value", "low", "high"):
+    for dataset, split, finding, *numbers in rows_of(areas, *named):
         value, low, high = numbers
         intervals.setdefault((dataset, split), {})[finding] = value, low, high
     for part in parts:
@@ -66,13 +69,8 @@ def symptoms(
         found += [*constant(part, findings), *below]
         if part.dataset == home:
             found += [*other_order(part, findings), *untrained(part.dataset, *interval.get("macro", (np.nan,) * 3))]
-    names = [f.name for f in fields(Symptom)]
-    table = pd.DataFrame([astuple(symptom) for symptom in found], columns=names)
-    table = table.astype({"value": "float64", "low": "float64", "high": "float64"})
-    histograms = pd.DataFrame(counts, columns=list(SCHEMAS["histograms"][1:]))
-    return table, histograms.astype(
-        {"bin_low": "float64", "bin_high": "float64", "present": "int64", "absent": "int64"}
-    )
+    table = frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
+    return table, frame(counts, SCHEMAS["histograms"][1:])
 
 
 def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:

@@ -20,7 +20,7 @@ def require_finite(score: Score, what: str) -> None:
     Traceback (most recent call last):
     ValueError: 2 of 3 logits of Edema are NaN or infinite
     """
-    num_bad = int(np.size(score) - np.isfinite(score).sum())
+    num_bad = np.size(score) - np.count_nonzero(np.isfinite(score))
     if num_bad:
         raise ValueError(f"{num_bad} of {np.size(score)} {what} are NaN or infinite")
 

@@ -28,11 +28,11 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     1), so that six images of one patient do not count as six; where all or none have the finding, patients are counted.
     Source: Korn and Graubard 1998 (effective sample size); variance of a ratio by patient totals.
     """
-    num_patients = int(patient.max()) + 1 if len(patient) else 0
-    sums = np.zeros((2, 7, bins))
-    seen = np.zeros((bins, num_patients, 4), np.int32)
-    _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), patient, seen, *sums)
-    [points] = _points(sums[:1])
+    where = bin_of(prob, bins)
+    sums, last = np.zeros((1, 7, bins)), np.zeros((int(patient.max(initial=-1)) + 1, 2), np.int64)
+    images = _in_runs(where, label == 1, np.asarray(prob, np.float64), patient)
+    _add(*images, 0, last, np.zeros((bins, len(last)), np.int64), sums[0])
+    [points] = _points(sums)
     return points
 
 
@@ -56,67 +56,102 @@ def _points(sums: Array) -> list[list[Point]]:
     return out
 
 
+Images = tuple[NDArray[np.int64], NDArray[np.bool_], Array, NDArray[np.int32]]  # bin, positive, probability, patient
+
+
+def _in_runs(*images: *Images) -> Images:
+    """Return the images so that those of one bin follow each other, in their own order; along a score they do."""
+    if _rise_or_fall(images[0]):
+        return images
+    order = np.argsort(images[0], kind="stable")
+    where, positive, prob, patient = images
+    return where[order], positive[order], prob[order], patient[order]
+
+
+@compiled
+def _rise_or_fall(where: NDArray[np.int64]) -> bool:
+    """Whether numbers [n] rise, or fall, all the way."""
+    rises, falls = True, True
+    for i in range(1, where.shape[0]):
+        rises &= where[i] >= where[i - 1]
+        falls &= where[i] <= where[i - 1]
+    return rises or falls
+
+
 @compiled
 def _add(
     where: NDArray[np.int64],
     positive: NDArray[np.bool_],
     prob: Array,
     patient: NDArray[np.int32],
-    seen: NDArray[np.int32],
-    own: Array,
-    pooled: Array,
-) -> None:
-    """Add images [n] to the sums [7, G] of a curve and of a pooled one, whose probabilities are added up elsewhere.
+    run: int,
+    last: NDArray[np.int64],
+    pooled: NDArray[np.int64],
+    sums: Array,
+) -> int:
+    """Add images [n], in runs of one bin, to the sums [7, G] of a curve; return the number of the last run.
 
-    seen [G, num_patients, 4]: images of each patient in a bin and the positive ones, so far; on this curve, where they are 0
-    before and after, then pooled.
+    last [num_patients, 2]: the run in which a patient was seen last, `run` or before, and its images in it; pooled
+    [G, num_patients]: the images of each patient in a bin so far. Images are counted in the upper 32 bits, positive ones below.
     """
     num, i = where.shape[0], 0
-    while i < num:  # along a score images of one bin follow each other: their sums stay in registers
+    while i < num:
         g, first = where[i], i
-        total, ones = own[1, g], 0
-        of_own, of_pooled = (0, 0, 0, 0), (0, 0, 0, 0)
+        total, ones = sums[1, g], 0
+        again, of_num, of_both, of_positive = 0, 0, 0, 0  # what images add that are not their patient's first
+        run, so_far = run + 1, pooled[g]
         while i < num and where[i] == g:
             p, y = patient[i], 1 if positive[i] else 0
+            image = (1 << 32) + y
             total += prob[i]
             ones += y
-            at = seen[g, p]
-            of_own = _with(of_own, at[:2], y)
-            of_pooled = _with(of_pooled, at[2:], y)
+            so_far[p] += image
+            if last[p, 0] == run:
+                seen, found = last[p, 1] >> 32, last[p, 1] & 0xFFFFFFFF
+                again += 1
+                of_num += 2 * seen
+                of_both += found + y * seen
+                of_positive += 2 * y * found
+                last[p, 1] += image
+            else:
+                last[p, 0], last[p, 1] = run, image
             i += 1
-        own[1, g] = total
-        for sums, found in ((own, of_own), (pooled, of_pooled)):
-            sums[0, g] += i - first
-            sums[2, g] += ones
-            for j in range(4):
-                sums[3 + j, g] += found[j]
-    for i in range(num):
-        seen[where[i], patient[i], :2] = 0
+        sums[1, g] = total
+        found_here = (i - first, ones, i - first - again, i - first + of_num, ones + of_both, ones + of_positive)
+        for j, at in enumerate((0, 2, 3, 4, 5, 6)):
+            sums[at, g] += found_here[j]
+    return run
 
 
 @compiled
-def _with(sums: tuple[int, int, int, int], seen: NDArray[np.int32], y: int) -> tuple[int, int, int, int]:
-    """Return the sums over patients with one more image of one whose images and positive ones are `seen`, and note it there."""
-    num, ones = seen[0], seen[1]
-    seen[0], seen[1] = num + 1, ones + y
-    patients, of_num, of_both, of_positive = sums
-    return patients + (num == 0), of_num + 2 * num + 1, of_both + ones + y * (num + 1), of_positive + y * (2 * ones + 1)
+def _over_patients(pooled: NDArray[np.int64], sums: Array) -> None:
+    """Fill the four sums [4, G] over patients from the images of each in a bin, [G, num_patients]; no image is left."""
+    for g in range(pooled.shape[0]):
+        patients, of_num, of_both, of_positive = 0, 0, 0, 0
+        for p in range(pooled.shape[1]):
+            num, ones = pooled[g, p] >> 32, pooled[g, p] & 0xFFFFFFFF
+            patients += num > 0
+            of_num += num * num
+            of_both += num * ones
+            of_positive += ones * ones
+            pooled[g, p] = 0
+        sums[0, g], sums[1, g], sums[2, g], sums[3, g] = patients, of_num, of_both, of_positive
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
     """Return rows of the `reliability` table: per calibrator, all available findings pooled, then each by itself."""
     num_patients, num_findings = measured.resamples.num_patients, len(measured.columns)
-    shape = (len(measured.calibrators), 1 + num_findings)
-    sums = np.zeros((*shape, 7, bins))
+    sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))
     positive = [column.positive for column in measured.columns]
+    last, pooled, run = np.zeros((num_patients, 2), np.int64), np.zeros((bins, num_patients), np.int64), 0
     for c, calibrator in enumerate(measured.calibrators):
-        seen = np.zeros((bins, num_patients, 4), np.int32)
         for k, (column, judged) in enumerate(zip(measured.columns, measured.judged, strict=True)):
             each = judged[calibrator]
             if len(each.prob) and each.known:
-                images = (each.place, positive[k], each.prob, column.patient)
-                _add(*images, seen, sums[c, 1 + k], sums[c, 0])
-        sums[c, 0, 1] = sums[c, 1:, 1].sum(0)
+                images = _in_runs(each.place, positive[k], each.prob, column.patient)
+                run = _add(*images, run, last, pooled, sums[c, 1 + k])
+        sums[c, 0, :3] = sums[c, 1:, :3].sum(0)
+        _over_patients(pooled, sums[c, 0, 3:])
     curves = iter(_points(sums.reshape(-1, 7, bins)))
     return [
         (run_id, measured.part.dataset, calibrator, finding, *point)

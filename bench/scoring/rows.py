@@ -22,9 +22,9 @@ Row = tuple[Any, ...]
 
 FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
-FLOATS += ("least", "most", "paired")
+FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
 WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
-WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative")
+WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
@@ -68,8 +68,11 @@ def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None
         value = np.where(counted, value, np.nan)
     centre, replicates = mean_of(value, measured.replicates[key])
     known = np.isfinite(value)
-    num = np.count_nonzero(known)
-    return Macro(centre, replicates, _least(counts, known, int(num)) if num else Sizes())
+    num = int(np.count_nonzero(known))
+    if not num:
+        return Macro(centre, replicates, Sizes())
+    of = ("least", known.tobytes())  # most metrics have a value for the same findings
+    return Macro(centre, replicates, measured.part.once(of, lambda: _least(counts, known, num), counts))
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:

@@ -18,7 +18,8 @@ from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, of_area, percentile, wilson
 from bench.scoring.measure import Key, Measured
 from bench.scoring.parts import Settings
-from bench.scoring.ranking import Column
+from bench.scoring.ranking import Column, Parted
+from bench.scoring.resamples import Resamples
 from bench.scoring.rows import Row
 from bench.scoring.sorting import Rows
 
@@ -195,11 +196,15 @@ def _findings(
             return
         negative = found.num - found.num_positive
         sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
-        called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
-        of = bootstrap.call_metrics(called, every)
-        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
-            value[name][1 + fine, c] = 1 - of[opposite][:, 0]
-            drawn[name][1 + fine, c] = 1 - of[opposite][:, 1:]
+        (false, hit), (every_negative, every_positive) = np.concatenate([sample, counted], -1)[fine].transpose(
+            1, 2, 0, 3
+        )
+        for name, right, every in (
+            ("fnr", hit, every_positive),
+            ("fpr", every_negative - false, every_negative),
+        ):
+            rate = 1 - bootstrap.over(right, every)
+            value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
         bootstrap.each(work, num, num_threads)
@@ -222,20 +227,26 @@ def _rates(
         ("underdiagnosis", sick, called_healthy),
         ("overdiagnosis", healthy, ~called_healthy),
     ):
-        parted = Column.listed(chosen, resamples.patient[chosen], wrong[chosen]).parted(every, num_groups, 0)
-        patients, _ = part.once(("patients of groups", metric), lambda: parted.patients(resamples.num_patients))  # noqa: B023
-        found = parted.tallied()
+        what = ("groups of", metric, resamples.digest, resamples.num)
+        everybody, total = part.once(what, lambda: _in_groups(resamples, chosen, every, num_groups))  # noqa: B023
+        patients, _ = part.once(("patients of groups", metric), lambda: everybody.patients(resamples.num_patients))  # noqa: B023
+        those, failed = _in_groups(resamples, chosen[wrong[chosen]], every, num_groups)
+        num, num_failed = np.diff(everybody.start), np.diff(those.start)
         value = np.full((num_groups, 1), np.nan)
         drawn = np.full((num_groups, 1, resamples.num), np.nan)
         if np.isfinite(threshold[at]):
             fine = np.flatnonzero(patients >= settings.min_count)
-            value[fine, 0] = found.num_positive[fine] / found.num[fine]
-            right, failed = bootstrap.walk_each(resamples, parted)[1][fine, 1].transpose(1, 0, 2)
-            total = right + failed
-            drawn[fine, 0] = np.divide(failed, total, out=np.full(total.shape, np.nan), where=total > 0)
-        sizes = np.stack([found.num, found.num_positive, found.num - found.num_positive, patients])
+            value[fine, 0] = num_failed[fine] / num[fine]
+            drawn[fine, 0] = bootstrap.over(failed[fine], total[fine])
+        sizes = np.stack([num, num_failed, num - num_failed, patients])
         tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
     return tables
+
+
+def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[Parted, Array]:
+    """Return some images by group, and how many each group has in each replicate [G, B]."""
+    parted = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool)).parted(code, num_groups, 0)
+    return parted, bootstrap.walk_each(resamples, parted)[1][:, 1, 0]
 
 
 def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Rows, Rows, Codes]:
