@@ -1,6 +1,7 @@
 """tables(): everything the report shows, gathered from the store."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from bench.analysed import analysis_states, stored_analyses
 from bench.between import across
 from bench.collect import (
-    DETAIL,
+    FRAMES,
     labels_of,
     load_replicates,
     load_scores,
@@ -33,10 +34,7 @@ from reports.schemas import SCHEMAS
 from reports.tables import Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_STORED = (  # per run, as they were scored
-    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
-    "histograms", "mappings", *DETAIL,
-)  # fmt: skip
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -48,7 +46,9 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
-    frames = {name: load_scores(manifest, everyone, name) for name in _STORED} if everyone else {}
+    with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock
+        stored = pool.map(lambda name: load_scores(manifest, everyone, name), FRAMES if everyone else ())
+        frames = dict(zip(FRAMES, stored, strict=False))
     frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
     if everyone:
         frames["costs"] = _costs(manifest, everyone)
@@ -58,7 +58,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
-        compared = {name: frames[name][frames[name]["run_id"].isin(scored)] for name in (*_STORED, "costs")}
+        compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
     analyses = analysis_states(manifest)
@@ -108,6 +108,12 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of these runs; a table that has no others is not copied."""
+    own = frame["run_id"].isin(run_ids)
+    return frame if own.all() else frame[own]
 
 
 def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
