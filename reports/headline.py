@@ -17,6 +17,7 @@ CALIBRATORS = ("none", "platt")  # what the page shows; the tables have more
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
+LOOKED_UP = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)  # of the rows of `scores`
 SAME = 1e-6  # two means of the same findings differ by rounding alone
 
 
@@ -83,14 +84,13 @@ class Choice:
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
         selection = next((s for s in SELECTIONS if (scores["selection"] == s).any()), SELECTIONS[0])
-        rows = scores[
+        chosen = (  # a study may have millions of rows: those that are shown are copied once, without what nobody looks up
             scores["calibrator"].isin(CALIBRATORS)
-        ]  # first what leaves out most: a study may have millions of rows
-        rows = rows[
-            (rows["mapping"] == str(tables.meta.get("mapping") or "default"))
-            & (rows["subgroup"] == "all")
-            & (rows["selection"] == selection)
-        ]
+            & (scores["mapping"] == str(tables.meta.get("mapping") or "default"))
+            & (scores["subgroup"] == "all")
+            & (scores["selection"] == selection)
+        )
+        rows = scores.loc[chosen, ["split", "reference", "metric", "operating_point", *LOOKED_UP]]
         wanted = rows["dataset"].map(splits)
         rows = rows[wanted.isna() | (wanted == rows["split"])]  # `away` has no cohort row and is kept
         order = rows["reference"].map({name: i for i, name in enumerate(REFERENCES)}).fillna(len(REFERENCES))
@@ -103,13 +103,17 @@ class Choice:
         return {point for _, point in self.rows} - {""}
 
     def lookup(
-        self, metric: str, calibrators: tuple[str, ...], operating_point: str = ""
+        self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win."""
+        """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win.
+
+        With `finding`, of this one alone.
+        """
         found: dict[tuple[str, str, str], Estimate] = {}
         rows = self.rows.get((metric, operating_point))
         if rows is None:
             return found
+        rows = rows[rows["finding"] == finding] if finding else rows
         for calibrator in calibrators:
             part = rows[rows["calibrator"] == calibrator]
             for key, *numbers in zip(_keys(part), *_numbers(part, "value", "low", "high"), *_counts(part), strict=True):

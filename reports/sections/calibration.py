@@ -24,7 +24,7 @@ def calibration(board: Board) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
     choice = board.choice
     platt, plain, drift = (
-        choice.lookup(metric, (calibrator,))
+        choice.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = board.tables["reliability"]
