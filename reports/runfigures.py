@@ -20,6 +20,7 @@ from reports.text import known, places
 SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
 WIDE = 340.0  # px of a learning curve
 Path = Sequence[tuple[float, float]]
+OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
@@ -36,7 +37,8 @@ class Curves:
         """Gather what is known of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
-        pooled = reliability[(reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")]
+        chosen = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
+        pooled = reliability.loc[chosen & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
         return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
 
 
