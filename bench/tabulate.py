@@ -10,18 +10,10 @@ import pandas as pd
 
 from bench.analysed import analysis_states, stored_analyses
 from bench.between import across
-from bench.collect import (
-    FRAMES,
-    labels_of,
-    load_replicates,
-    load_scores,
-    reference,
-    run_facts,
-    scored_ids,
-)
+from bench.collect import FRAMES, labels_of, load_replicates, load_scores, reference, run_facts, scored_ids
 from bench.gallery import with_pictures
 from bench.manifest import Manifest
-from bench.runtable import learns, ranked_ids, read_history, runs_table, unlearnt_by
+from bench.runtable import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.epochs import audit
 from bench.scoring.frontier import anytime
 from bench.scoring.goals import goals, maps_on_finding
@@ -49,11 +41,12 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock
         stored = pool.map(lambda name: load_scores(manifest, everyone, name), FRAMES if everyone else ())
         frames = dict(zip(FRAMES, stored, strict=False))
-    frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
+    known = histories(manifest)
+    frames["runs"], frames["published"] = runs_table(manifest, known), _published(manifest)
     if everyone:
-        frames["costs"] = _costs(manifest, everyone)
+        frames["costs"] = _costs(manifest, everyone, known)
     if scored:
-        history = {run_id: read_history(manifest, run_id) for run_id in scored_ids(manifest)}
+        history = {run["id"]: known[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)
@@ -184,11 +177,11 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
+def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, history = run_facts(manifest.store, run_id)["cost"], read_history(manifest, run_id)
-        seconds = float(history["seconds"].median()) if len(history) else np.nan
+        cost, spent = run_facts(manifest.store, run_id)["cost"], history[run_id]["seconds"]
+        seconds = float(spent.median()) if len(spent) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)
     counted = [name for name in _COST if name != "throughput_device"]  # of what is not measured None, which becomes NaN
