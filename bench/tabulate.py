@@ -38,13 +38,15 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
-    with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock
-        stored = pool.map(lambda name: load_scores(manifest, everyone, name), FRAMES if everyone else ())
-        frames = dict(zip(FRAMES, stored, strict=False))
-    known = histories(manifest)
-    frames["runs"], frames["published"] = runs_table(manifest, known), _published(manifest)
-    if everyone:
-        frames["costs"] = _costs(manifest, everyone, known)
+    findings = _findings(manifest)
+    with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock: beside it, what needs no scores
+        stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
+        known, (described, shared) = histories(manifest), _cohorts(manifest, findings)
+        frames = {"runs": runs_table(manifest, known), "published": _published(manifest), **described}
+        if everyone:
+            frames["costs"] = _costs(manifest, everyone, known)
+        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
+        frames |= {name: each.result() for name, each in stored.items()}
     if scored:
         history = {run["id"]: known[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
@@ -52,7 +54,6 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
-        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
     analyses = analysis_states(manifest)
     for name, found in stored_analyses(manifest, everyone, analyses).items():
@@ -66,9 +67,6 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
-    findings = _findings(manifest)
-    described, shared = _cohorts(manifest, findings)
-    frames |= described
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
