@@ -244,7 +244,8 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    frame: pd.DataFrame = pa.concat_tables(filled, promote_options="permissive").to_pandas()
+    stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()  # rows are chosen from one piece
+    frame: pd.DataFrame = stacked.to_pandas()
     frame.attrs = frame.attrs if len(filled) == 1 else {}  # of one run: not what all have
     return frame
 
