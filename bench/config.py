@@ -234,7 +234,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
     """
     if not isinstance(raw, Mapping):
         raise ConfigError(f"{raw!r} is not a block of keys", where, "write `key: value` lines")
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # classes are hashable
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
     for key, value in raw.items():

@@ -100,10 +100,10 @@ class Choice:
         at = np.flatnonzero(chosen)  # a study may have millions of rows: only those looked up are copied
         code, named = pd.factorize(scores["reference"].iloc[at])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
-        at = at[
-            np.argsort(np.array([*order, len(REFERENCES)])[code], kind="stable")
-        ]  # the last is of those without one
-        found = scores[["metric", "operating_point"]].iloc[at].groupby(["metric", "operating_point"]).indices
+        order.append(len(REFERENCES))  # of rows without one, whose code is -1
+        at = at[np.argsort(np.array(order)[code], kind="stable")]
+        names = ["metric", "operating_point"]
+        found: Mapping[Any, Any] = scores[names].iloc[at].groupby(names).indices
         return cls(scores[list(LOOKED_UP)], {(str(m), str(p)): at[rows] for (m, p), rows in found.items()}, selection)
 
     @property
