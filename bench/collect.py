@@ -230,10 +230,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises StoreError when it is missing or damaged.
     """
-    try:
-        return pd.read_parquet(path, use_threads=False)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _damaged(path, error) from error
+    frame: pd.DataFrame = _stored(path).to_pandas()
+    return frame
 
 
 def _stored(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -256,7 +254,8 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    frame: pd.DataFrame = pa.concat_tables(filled, promote_options="permissive").to_pandas()
+    stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()  # rows are chosen from one piece
+    frame: pd.DataFrame = stacked.to_pandas()
     frame.attrs = frame.attrs if len(filled) == 1 else {}  # of one run: not what all have
     return frame
 

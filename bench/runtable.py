@@ -67,8 +67,13 @@ def _differences(manifest: Manifest) -> dict[str, str]:
     return out
 
 
-def runs_table(manifest: Manifest) -> pd.DataFrame:
-    """Return one row per run of the grid, also failed ones; those that train first."""
+def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
+    """Return the history of every run of the grid by its id; those of derived runs have no rows."""
+    return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
+
+
+def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return one row per run of the grid, also failed ones; those that train first. history: what `histories` returns."""
     what = _differences(manifest)
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
@@ -78,7 +83,7 @@ def runs_table(manifest: Manifest) -> pd.DataFrame:
         state = manifest.store.state(run["id"])
         beside = run["id"] in in_panels and run["id"] not in ranked
         apart = f"learns {run['config']['finding']} alone: read in the row of all" if beside and not reason else ""
-        facts, history = run_facts(manifest.store, run["id"]), read_history(manifest, run["id"])
+        facts, epochs = run_facts(manifest.store, run["id"]), history[run["id"]]
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
             {
@@ -94,10 +99,10 @@ def runs_table(manifest: Manifest) -> pd.DataFrame:
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or apart,
                 "remark": remark(facts["trained"]),
-                "epochs": len(history),
-                "best_epoch": facts["trained"].get("best_epoch", len(history)),
+                "epochs": len(epochs),
+                "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
-                "seconds": float(history["seconds"].sum()) if len(history) else np.nan,
+                "seconds": float(epochs["seconds"].sum()) if len(epochs) else np.nan,
                 "command": f"{manifest.content['command']} --only {run['id']}",
                 "config": json.dumps(config, sort_keys=True),
                 "commit": env.get("commit", ""),

@@ -1,6 +1,7 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -140,20 +141,23 @@ def write_report(
     `with_images`: pictures of real radiographs may be among them.
     """
     from bench.tabulate import tables
-    from reports.page import render
+    from reports.page import render, uncollected
 
     display.progress("write the leaderboard", 0, 1)
-    collected = tables(manifest, with_images)
+    with uncollected():
+        collected = tables(manifest, with_images)
     if site is not None:
         from reports.site import write_site
 
         return write_site(collected, site)
     folder = manifest.store.root / "report" / str(manifest.content["name"])
-    if output is None:
-        collected.save(folder / "tables")
     page = output or folder / "leaderboard.html"
-    with replacing(page) as temporary:
-        temporary.write_text(render(collected), encoding="utf-8")
+    with ThreadPoolExecutor(1) as beside:  # to compress tables takes no turn of the interpreter
+        saved = beside.submit(collected.save, folder / "tables") if output is None else None
+        with replacing(page) as temporary:
+            temporary.write_text(render(collected), encoding="utf-8")
+        if saved:
+            saved.result()
     display.progress("write the leaderboard", 1, 1)
     return page
 

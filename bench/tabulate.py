@@ -1,6 +1,7 @@
 """tables(): everything the report shows, gathered from the store."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -9,18 +10,10 @@ import pandas as pd
 
 from bench.analysed import analysis_states, stored_analyses
 from bench.between import across
-from bench.collect import (
-    DETAIL,
-    labels_of,
-    load_replicates,
-    load_scores,
-    reference,
-    run_facts,
-    scored_ids,
-)
+from bench.collect import FRAMES, labels_of, load_replicates, load_scores, reference, run_facts, scored_ids
 from bench.gallery import with_pictures
 from bench.manifest import Manifest
-from bench.runtable import learns, ranked_ids, read_history, runs_table, unlearnt_by
+from bench.runtable import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.epochs import audit
 from bench.scoring.frontier import anytime
 from bench.scoring.goals import goals, maps_on_finding
@@ -33,10 +26,7 @@ from reports.schemas import SCHEMAS
 from reports.tables import Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_STORED = (  # per run, as they were scored
-    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
-    "histograms", "mappings", *DETAIL,
-)  # fmt: skip
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
@@ -48,18 +38,22 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
-    frames = {name: load_scores(manifest, everyone, name) for name in _STORED} if everyone else {}
-    frames["runs"], frames["published"] = runs_table(manifest), _published(manifest)
-    if everyone:
-        frames["costs"] = _costs(manifest, everyone)
+    findings = _findings(manifest)
+    with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock: beside it, what needs no scores
+        stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
+        known, (described, shared) = histories(manifest), _cohorts(manifest, findings)
+        frames = {"runs": runs_table(manifest, known), "published": _published(manifest), **described}
+        if everyone:
+            frames["costs"] = _costs(manifest, everyone, known)
+        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
+        frames |= {name: each.result() for name, each in stored.items()}
     if scored:
-        history = {run_id: read_history(manifest, run_id) for run_id in scored_ids(manifest)}
+        history = {run["id"]: known[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
-        compared = {name: frames[name][frames[name]["run_id"].isin(scored)] for name in (*_STORED, "costs")}
-        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
+        compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
     analyses = analysis_states(manifest)
     for name, found in stored_analyses(manifest, everyone, analyses).items():
@@ -73,9 +67,6 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
-    findings = _findings(manifest)
-    described, shared = _cohorts(manifest, findings)
-    frames |= described
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -108,6 +99,12 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of these runs; a table that has no others is not copied."""
+    own = frame["run_id"].isin(run_ids)
+    return frame if own.all() else frame[own]
 
 
 def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
@@ -178,11 +175,11 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     return out
 
 
-def _costs(manifest: Manifest, scored: list[str]) -> pd.DataFrame:
+def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, history = run_facts(manifest.store, run_id)["cost"], read_history(manifest, run_id)
-        seconds = float(history["seconds"].median()) if len(history) else np.nan
+        cost, spent = run_facts(manifest.store, run_id)["cost"], history[run_id]["seconds"]
+        seconds = float(spent.median()) if len(spent) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)
     counted = [name for name in _COST if name != "throughput_device"]  # of what is not measured None, which becomes NaN

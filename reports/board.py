@@ -150,7 +150,7 @@ def read(tables: Tables) -> Board:
     source = str(meta.get("source", ""))
     chosen = headline.Choice.of(tables, source)
     cells = chosen.lookup("auroc", ("none", "platt"))
-    ece = chosen.lookup("ece", ("platt", "none"))
+    ece = chosen.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline.gap_lookup(tables["gaps"])
     keys = _away_keys(source, cells)
     lost = _mean_gaps(tables["mean_gaps"])

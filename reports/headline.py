@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from reports.tables import Tables, rows_of
 from reports.text import interval, known, places, span
@@ -17,6 +19,7 @@ CALIBRATORS = ("none", "platt")  # what the page shows; the tables have more
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
+LOOKED_UP = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)  # of the rows of `scores`
 SAME = 1e-6  # two means of the same findings differ by rounding alone
 
 
@@ -73,7 +76,10 @@ MISSING = Estimate(float("nan"))
 class Choice:
     """The rows of `scores` that the page leads with: the grid's mapping, all patients, headline split, one selection."""
 
-    rows: Mapping[tuple[str, str], pd.DataFrame]  # by metric and operating point
+    scores: pd.DataFrame
+    rows: Mapping[
+        tuple[str, str], NDArray[np.intp]
+    ]  # of them, by metric and operating point; the reference that wins first
     selection: str
 
     @classmethod
@@ -83,19 +89,22 @@ class Choice:
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
         selection = next((s for s in SELECTIONS if (scores["selection"] == s).any()), SELECTIONS[0])
-        rows = scores[
+        chosen = (
             scores["calibrator"].isin(CALIBRATORS)
-        ]  # first what leaves out most: a study may have millions of rows
-        rows = rows[
-            (rows["mapping"] == str(tables.meta.get("mapping") or "default"))
-            & (rows["subgroup"] == "all")
-            & (rows["selection"] == selection)
-        ]
-        wanted = rows["dataset"].map(splits)
-        rows = rows[wanted.isna() | (wanted == rows["split"])]  # `away` has no cohort row and is kept
-        order = rows["reference"].map({name: i for i, name in enumerate(REFERENCES)}).fillna(len(REFERENCES))
-        rows = rows.assign(preference=order).sort_values("preference", kind="stable")
-        return cls({(str(m), str(p)): part for (m, p), part in rows.groupby(["metric", "operating_point"])}, selection)
+            & (scores["mapping"] == str(tables.meta.get("mapping") or "default"))
+            & (scores["subgroup"] == "all")
+            & (scores["selection"] == selection)
+        )
+        for dataset, split in splits.items():  # `away` has no cohort row and is kept
+            chosen &= (scores["dataset"] != dataset) | (scores["split"] == split)
+        at = np.flatnonzero(chosen)  # a study may have millions of rows: only those looked up are copied
+        code, named = pd.factorize(scores["reference"].iloc[at])
+        order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
+        order.append(len(REFERENCES))  # of rows without one, whose code is -1
+        at = at[np.argsort(np.array(order)[code], kind="stable")]
+        names = ["metric", "operating_point"]
+        found: Mapping[Any, Any] = scores[names].iloc[at].groupby(names).indices
+        return cls(scores[list(LOOKED_UP)], {(str(m), str(p)): at[rows] for (m, p), rows in found.items()}, selection)
 
     @property
     def operating_points(self) -> set[str]:
@@ -103,13 +112,18 @@ class Choice:
         return {point for _, point in self.rows} - {""}
 
     def lookup(
-        self, metric: str, calibrators: tuple[str, ...], operating_point: str = ""
+        self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win."""
+        """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win.
+
+        With `finding`, of this one alone.
+        """
         found: dict[tuple[str, str, str], Estimate] = {}
-        rows = self.rows.get((metric, operating_point))
-        if rows is None:
+        at = self.rows.get((metric, operating_point))
+        if at is None:
             return found
+        rows = self.scores.iloc[at]
+        rows = rows[rows["finding"] == finding] if finding else rows
         for calibrator in calibrators:
             part = rows[rows["calibrator"] == calibrator]
             for key, *numbers in zip(_keys(part), *_numbers(part, "value", "low", "high"), *_counts(part), strict=True):

@@ -4,6 +4,7 @@ import gc
 import json
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -78,7 +79,8 @@ SCRIPTS = (
 
 def render(tables: Tables) -> str:
     """Return the page as one HTML text that loads nothing: the same tables give the same bytes."""
-    with uncollected():
+    with uncollected(), ThreadPoolExecutor(1) as beside:
+        beside.submit(packed_plotly)  # to compress takes no turn of the interpreter, and nearly every page has charts
         return _render(tables)
 
 

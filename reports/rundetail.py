@@ -60,13 +60,14 @@ class Details:
         drawn = list(in_full)
         ids = {run.id for run in drawn}
         choice = board.choice
-        looked_up = [(word, choice.lookup(metric, calibrators)) for metric, calibrators, word in METRICS]
+        looked_up = [(word, choice.lookup(name, given, finding=MACRO)) for name, given, word in METRICS]
         rules = {*choice.operating_points, *board.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
         wanted = (str(board.meta.get("threshold") or ""), *POINTS)
         point = next((p for p in wanted if p in points), points[0] if points else "")
         if point:
-            looked_up += [(said, choice.lookup(name, ("none", "platt"), point)) for name, said in AT_THRESHOLD.items()]
+            both = ("none", "platt")
+            looked_up += [(said, choice.lookup(n, both, point, finding=MACRO)) for n, said in AT_THRESHOLD.items()]
         subgroups = board.tables["subgroups"]
         chosen = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
         chosen = chosen[chosen["metric"].isin(["auroc", "auroc_spread"])]

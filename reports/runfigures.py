@@ -15,11 +15,13 @@ from reports import svg
 from reports.board import AWAY, MACRO, Board
 from reports.entries import Run
 from reports.headline import MISSING
+from reports.tables import rows_of
 from reports.text import known, places
 
 SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
 WIDE = 340.0  # px of a learning curve
 Path = Sequence[tuple[float, float]]
+OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
@@ -36,7 +38,8 @@ class Curves:
         """Gather what is known of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
-        pooled = reliability[(reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")]
+        chosen = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
+        pooled = reliability.loc[chosen & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
         return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
 
 
@@ -94,8 +97,8 @@ def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
     panels = []
     for hospital in board.everyone:
         part = rows[(rows["dataset"] == hospital.key) & (rows["count"] > 0)].sort_values("bin")
-        spots = [tuple(map(float, s)) for s in part[["confidence", "observed", "low", "high"]].itertuples(index=False)]
-        spots = [s for s in spots if known(s[0]) and known(s[1])]
+        columns = ("confidence", "observed", "low", "high")
+        spots = [s for s in rows_of(part, *columns) if known(s[0]) and known(s[1])]
         if not spots:
             continue
         x, y = UNIT

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.collect import read_table
 from bench.manifest import Manifest, read_manifest
-from bench.runtable import runs_table
+from bench.runtable import histories, runs_table
 from bench.store import Store
 from harmonize.errors import CxrError
 from harmonize.imagefile import InMemory
@@ -82,7 +82,7 @@ def choices(store: Store) -> list[Choice]:
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
             continue  # its runs are another grid's
-        for row in runs_table(manifest).to_dict("records"):
+        for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in found
             if ready and (store.run_dir(run_id) / "model.safetensors").is_file():

@@ -15,8 +15,7 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import logit
-from scipy.stats import rankdata, t
+from scipy.special import logit, stdtrit
 
 from bench.scoring.intervals import percentile
 from harmonize.seeds import stream
@@ -181,7 +180,7 @@ def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
     own = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(own):
         return float("nan")
-    first, second = (rankdata(v) - (len(v) + 1) / 2 for v in (xs, ys))
+    first, second = (_ranks(v, np.ones((1, len(v))))[0] - (len(v) + 1) / 2 for v in (xs, ys))
     size = np.sqrt((first @ first) * (second @ second))
     if len(xs) <= EXACT:
         order = _orders(len(xs))
@@ -209,13 +208,13 @@ def detection(n: int) -> tuple[float, float]:
             return float("nan"), 0.0
         bound = float(reached[0])
     else:
-        critical = float(t.ppf(0.975, n - 2))
+        critical = float(stdtrit(n - 2, 0.975))
         bound = critical / float(np.sqrt(critical**2 + n - 2))
     linear = 2 * np.sin(np.pi * ASSUMED / 6)
     generator = stream(0, "power", n)
     xs = generator.normal(size=(NUM_SIMULATED, n))
     ys = linear * xs + np.sqrt(1 - linear**2) * generator.normal(size=xs.shape)
-    first, second = (rankdata(v, axis=1) - (n + 1) / 2 for v in (xs, ys))
+    first, second = (v.argsort(1).argsort(1) - (n - 1) / 2 for v in (xs, ys))
     return bound, float((np.abs((first * second).sum(1) / scale) >= bound - 1e-9).mean())
 
 

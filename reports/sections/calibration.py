@@ -10,6 +10,7 @@ from reports import gap_sentences, sentences, svg
 from reports.board import AWAY, MACRO, Board
 from reports.entries import Run
 from reports.headline import MISSING, Estimate
+from reports.runfigures import OF_BIN
 from reports.section import Section, write
 from reports.text import known, places
 
@@ -24,11 +25,11 @@ def calibration(board: Board) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
     choice = board.choice
     platt, plain, drift = (
-        choice.lookup(metric, (calibrator,))
+        choice.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = board.tables["reliability"]
-    pooled = curves[curves["finding"] == "pooled"]
+    pooled = curves.loc[curves["finding"] == "pooled", ["run_id", "dataset", "calibrator", *OF_BIN]]
     by_run = dict(tuple(pooled.groupby("run_id")))
     drawn = [r for r in board.ranked if r.id in by_run][:DRAWN]
     first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)

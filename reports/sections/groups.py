@@ -25,6 +25,8 @@ METRICS = (  # metric, finding, its name, whether it is shown at once
     ("fnr", MACRO, "Missed findings (FNR)", False),
     ("fpr", MACRO, "False alarms (FPR)", False),
 )
+SPREAD = "auroc_spread"  # what is shown of the runs after the first
+COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
 DEVICES = 8  # of a hospital, those with most images
 WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px of a forest
@@ -37,13 +39,15 @@ Cells = Mapping[Key, Estimate]
 def groups(board: Board) -> Section:
     """Write the forests and numbers of the first run, and the spreads of all; nothing without groups."""
     table = board.tables["subgroups"]
-    chosen = table[table["finding"].isin([MACRO, HEALTHY])]
+    chosen = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     with_any = set(chosen["run_id"])
     runs = [r for r in board.ranked if r.id in with_any]
     where = set(chosen["dataset"][chosen["subgroup"].astype(str).str.contains("=", regex=False)])
     hospitals = [h for h in board.everyone if h.key in where]
     named = [str(s) for s in table["subgroup"].unique()]
-    cells = _cells(chosen[chosen["run_id"].isin([r.id for r in runs[:SHOWN]])])
+    in_full = chosen["run_id"] == (runs[0].id if runs else "")
+    of_others = chosen["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (chosen["metric"] == SPREAD)
+    cells = _cells(chosen[in_full | of_others])
     if not runs or not hospitals:
         return Section("groups", "", Markup(""))
     first = runs[0]
@@ -74,12 +78,11 @@ def groups(board: Board) -> Section:
 
 def _cells(rows: pd.DataFrame) -> Cells:
     """Return each number of the subgroups of some runs."""
-    columns = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
     return {
         (str(run), str(dataset), str(group), str(metric), str(finding)): Estimate(
             float(value), float(low), float(high), count(n), num_findings=count(num_findings)
         )
-        for run, dataset, group, metric, finding, value, low, high, n, num_findings in rows_of(rows, *columns)
+        for run, dataset, group, metric, finding, value, low, high, n, num_findings in rows_of(rows, *COLUMNS)
     }
 
 
@@ -230,4 +233,4 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
 
 
 def _spread(cells: Cells, run: Run, hospital: Hospital, attribute: str) -> Estimate:
-    return cells.get((run.id, hospital.key, attribute, "auroc_spread", MACRO), MISSING)
+    return cells.get((run.id, hospital.key, attribute, SPREAD, MACRO), MISSING)

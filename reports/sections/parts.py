@@ -22,6 +22,7 @@ READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as sta
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
 SHOWN = 40  # runs in the table below
+COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paired", "reason", "least", "most")
 
 Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
 
@@ -29,7 +30,7 @@ Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital,
 def parts(board: Board) -> Section:
     """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
     table = board.tables["decomposition"]
-    macro = table[table["finding"] == MACRO]
+    macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in macro.to_dict("records")
     }
