@@ -88,8 +88,6 @@ def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
     A pair of runs is reversed when it stands the other way round than under `mapping`; tau is Kendall's tau-b, NaN below
     two runs.
     """
-    from scipy.stats import kendalltau  # over a second to import: not for the runs' scores
-
     rows = []
     macro = table[table["finding"] == MACRO]
     for dataset, found in macro.groupby("dataset", sort=True):
@@ -100,7 +98,8 @@ def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
             first, second = first[known], second[known]
             upper = np.triu_indices(len(first), 1)
             before, after = (np.sign(v[:, None] - v[None, :])[upper] for v in (first, second))
-            tau = float(kendalltau(first, second).statistic) if len(first) > 1 else np.nan
+            untied = [np.sqrt(np.count_nonzero(sign)) for sign in (before, after)]
+            tau = float(np.clip((before * after).sum() / untied[0] / untied[1], -1, 1)) if all(untied) else np.nan
             change = float((second - first).mean()) if len(first) else np.nan
             largest = float(np.abs(second - first).max()) if len(first) else np.nan
             rows.append(
