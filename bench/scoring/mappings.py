@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.agreement import taus
 from bench.scoring.gap import MACRO
 from bench.scoring.intervals import mean_of, of_area
 from bench.scoring.measure import AUROC, Measured, measure
@@ -98,8 +99,7 @@ def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
             first, second = first[known], second[known]
             upper = np.triu_indices(len(first), 1)
             before, after = (np.sign(v[:, None] - v[None, :])[upper] for v in (first, second))
-            untied = [np.sqrt(np.count_nonzero(sign)) for sign in (before, after)]
-            tau = float(np.clip((before * after).sum() / untied[0] / untied[1], -1, 1)) if all(untied) else np.nan
+            tau = float(taus(np.stack([first, second]))[0, 1])
             change = float((second - first).mean()) if len(first) else np.nan
             largest = float(np.abs(second - first).max()) if len(first) else np.nan
             rows.append(
