@@ -13,9 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import expit
 
 from bench.scoring.parts import Part
-from bench.scoring.ranking import area
 from bench.scoring.rows import frame
-from bench.scoring.sorting import falling
+from bench.scoring.sorting import area, falling
 from reports.schemas import SCHEMAS
 from reports.tables import rows_of
 

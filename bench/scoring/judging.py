@@ -34,8 +34,8 @@ def calibration_metrics(
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         apart = Apart.over(1, resamples.num_patients, num_tiles, num_tiles)
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, apart)
+        apart.fill(resamples.weight)
         for tile in range(num_tiles):
-            apart.fill(tile, resamples.tile(tile))
             errors.fill(tile, resamples.tile(tile))
         [found] = errors.found(resamples.num)
         for name in ERRORS:
@@ -47,7 +47,7 @@ def calibration_metrics(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Apart:
-    """What needs no bins, of K columns: added up by patient, and filled tile by tile for all columns at once.
+    """What needs no bins, of K columns: added up by patient, and over the patients for all columns and tiles at once.
 
     value [K, num_patients, NINE]: squared distances, log losses, images with the finding; sums [D, K, NINE, LANES].
     squared [G, num_patients, NINE], of the first probability of each column in groups of NINE; squares [T - D, G, NINE, LANES].
@@ -71,13 +71,15 @@ class Apart:
             np.zeros((num_tiles - num_detailed, num_groups, NINE, LANES)),
         )
 
-    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Add up one tile."""
-        later = tile - len(self.sums)
-        if later < 0:
-            sum_nine(self.value, weight, self.sums[tile])
-        else:
-            sum_nine(self.squared, weight, self.squares[later])
+    def fill(self, weight: NDArray[np.uint8], part: int = 0, num_parts: int = 1) -> None:
+        """Add up all tiles [T, num_patients, LANES], or one of so many parts of them."""
+        num_detailed = len(self.sums)
+        for value, tiles, sums in (
+            (self.value, weight[:num_detailed], self.sums),
+            (self.squared, weight[num_detailed:], self.squares),
+        ):
+            some = slice(part * len(tiles) // num_parts, (part + 1) * len(tiles) // num_parts)
+            sum_nine(value, tiles[some], sums[some])
 
 
 class Headline(NamedTuple):

@@ -214,37 +214,38 @@ def sum_runs(
 
 @compiled
 def sum_nine(value: Array, weight: NDArray[np.uint8], out: Array) -> None:
-    """Add weight x value [K, num_patients, NINE] over all patients: out [K, NINE, LANES].
+    """Add weight [T, num_patients, LANES] x value [K, num_patients, NINE] over all patients: out [T, K, NINE, LANES].
 
-    Some patients at a time, so that their weights are widened once for all K and lie close by; a quarter of the lanes, so
-    that all sums stay in registers.
+    Some patients at a time, so that their weights are widened once for all K and their values are read once for all tiles;
+    a quarter of the lanes, so that all sums stay in registers.
     """
-    num = weight.shape[0]
+    num = weight.shape[1]
     wide = np.empty((LANES, LANES))
     for start in range(0, num, LANES):
         stop = min(num, start + LANES)
-        for p in range(start, stop):
-            put(real(take(weight, p)), wide[p - start], 0)
-        for column in range(value.shape[0]):
-            x, total = value[column], out[column]
-            for first in range(0, LANES, QUARTER):
-                a, b, c = got_quarter(total[0], first), got_quarter(total[1], first), got_quarter(total[2], first)
-                d, e, f = got_quarter(total[3], first), got_quarter(total[4], first), got_quarter(total[5], first)
-                g, h, k = got_quarter(total[6], first), got_quarter(total[7], first), got_quarter(total[8], first)
-                for p in range(start, stop):
-                    w = got_quarter(wide[p - start], first)
-                    a, b, c = fused(w, x[p, 0], a), fused(w, x[p, 1], b), fused(w, x[p, 2], c)
-                    d, e, f = fused(w, x[p, 3], d), fused(w, x[p, 4], e), fused(w, x[p, 5], f)
-                    g, h, k = fused(w, x[p, 6], g), fused(w, x[p, 7], h), fused(w, x[p, 8], k)
-                put(a, total[0], first)
-                put(b, total[1], first)
-                put(c, total[2], first)
-                put(d, total[3], first)
-                put(e, total[4], first)
-                put(f, total[5], first)
-                put(g, total[6], first)
-                put(h, total[7], first)
-                put(k, total[8], first)
+        for tile in range(weight.shape[0]):
+            for p in range(start, stop):
+                put(real(take(weight[tile], p)), wide[p - start], 0)
+            for column in range(value.shape[0]):
+                x, total = value[column], out[tile, column]
+                for first in range(0, LANES, QUARTER):
+                    a, b, c = got_quarter(total[0], first), got_quarter(total[1], first), got_quarter(total[2], first)
+                    d, e, f = got_quarter(total[3], first), got_quarter(total[4], first), got_quarter(total[5], first)
+                    g, h, k = got_quarter(total[6], first), got_quarter(total[7], first), got_quarter(total[8], first)
+                    for p in range(start, stop):
+                        w = got_quarter(wide[p - start], first)
+                        a, b, c = fused(w, x[p, 0], a), fused(w, x[p, 1], b), fused(w, x[p, 2], c)
+                        d, e, f = fused(w, x[p, 3], d), fused(w, x[p, 4], e), fused(w, x[p, 5], f)
+                        g, h, k = fused(w, x[p, 6], g), fused(w, x[p, 7], h), fused(w, x[p, 8], k)
+                    put(a, total[0], first)
+                    put(b, total[1], first)
+                    put(c, total[2], first)
+                    put(d, total[3], first)
+                    put(e, total[4], first)
+                    put(f, total[5], first)
+                    put(g, total[6], first)
+                    put(h, total[7], first)
+                    put(k, total[8], first)
 
 
 @compiled

@@ -252,7 +252,6 @@ def measure(
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
         weight, most = resamples.tile_with_most(tile)
-        apart.fill(tile, weight)
         for k in range(num_findings):
             passes[k].fill(tile, weight, most)
 
@@ -260,7 +259,11 @@ def measure(
         for key, numbers in passes[k].numbers().items():
             value[key][k], replicates[key][k] = numbers[0], numbers[1:]
 
-    for work, num in ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings)):
+    def add_up(part: int) -> None:
+        apart.fill(resamples.weight, part, num_threads)
+
+    stages = ((begin, num_findings), (add_up, num_threads), (go, len(resamples.weight)), (end, num_findings))
+    for work, num in stages:
         bootstrap.each(work, num, num_threads)
     for entry in settings.further if only is None else ():
         given = part.logit if entry.facts["given"] == "logit" else sigmoid(part.logit)

@@ -65,49 +65,34 @@ def _along(
 
 
 @compiled
-def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
-    """Return the AUROC of images along falling scores [n], whose labels are 0, 1 or neither; NaN without both classes."""
-    negatives, positives, tied_positives, tied_negatives, twice = 0, 0, 0, 0, 0
-    for i in range(label.shape[0]):
-        if label[i] == 1:
-            tied_positives += 1
-        elif label[i] == 0:
-            tied_negatives += 1
-        if i + 1 == label.shape[0] or score[i] != score[i + 1]:
-            twice += tied_positives * (2 * negatives + tied_negatives)
-            positives += tied_positives
-            negatives += tied_negatives
-            tied_positives, tied_negatives = 0, 0
-    pairs = 2 * positives * negatives
-    return (pairs - twice) / pairs if pairs else np.nan
+def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
+    """Return where each group begins [G + 1] when its images lie together."""
+    start = np.zeros(num_groups + 1, np.int64)
+    for a in range(code.shape[0]):
+        for i in range(rows.shape[0]):
+            if code[a, rows[i]] >= 0:
+                start[code[a, rows[i]] + 1] += 1
+    for g in range(num_groups):
+        start[g + 1] += start[g]
+    return start
 
 
 @compiled
-def _parted(  # noqa: C901 - two passes over the images: the second needs all that the first finds
+def _parted(
+    start: NDArray[np.int64],
     rows: Rows,
     patient: NDArray[np.int32],
     score: NDArray[np.floating],
     kind: NDArray[np.uint8],
     code: NDArray[np.int32],
-    num_groups: int,
     cut: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return where each group begins [G + 1], patient and kind of its images in their order, and how many of the first `cut`.
-
-    code [A, N] are the groups of each image, -1 for none; an image comes once for each group that it is in.
-    """
-    num, num_codes = rows.shape[0], code.shape[0]
-    start = np.zeros(num_groups + 1, np.int64)
-    for a in range(num_codes):
-        for i in range(num):
-            if code[a, rows[i]] >= 0:
-                start[code[a, rows[i]] + 1] += 1
-    for g in range(num_groups):
-        start[g + 1] += start[g]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Return patient and kind of the images of each group in their order, and how many of the first `cut` it has [G]."""
+    num, num_groups = rows.shape[0], start.shape[0] - 1
     free, first = start.copy(), np.zeros(num_groups, np.int64)
     who, what = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
     before = np.empty(num_groups, score.dtype)
-    for a in range(num_codes):
+    for a in range(code.shape[0]):
         for i in range(num):
             g = code[a, rows[i]]
             if g < 0:
@@ -123,7 +108,7 @@ def _parted(  # noqa: C901 - two passes over the images: the second needs all th
     for g in range(num_groups):
         if start[g + 1] > start[g]:
             what[start[g + 1] - 1] |= np.uint8(LAST_OF_TIE)
-    return start, who, what, first
+    return who, what, first
 
 
 @compiled
@@ -228,9 +213,17 @@ class Column:
         kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
         return cls(rows, patient, -np.arange(len(rows), dtype=np.float64), kind)
 
-    def parted(self, code_AN: NDArray[np.int32], num_groups: int, cut: int) -> "Parted":
-        """Return the images by group; `cut` of them, the highest, are told apart."""
-        return Parted(*_parted(self.rows, self.patient, self.score, self.kind, code_AN, num_groups, cut))
+    def starts(self, code_AN: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
+        """Return where each group begins [G + 1] among the images by group: the same for all scores of the same labels."""
+        found: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
+        return found
+
+    def parted(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "Parted":
+        """Return the images by group, as `starts` says; `cut` of them, the highest, are told apart.
+
+        code_AN are the groups of each image, -1 for none; an image comes once for each group that it is in.
+        """
+        return Parted(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_AN, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:

@@ -56,3 +56,21 @@ def falling(score: NDArray[np.floating]) -> Rows:
     word, _ = _words(np.zeros(len(score), np.int8), score.view(np.uint32))
     word.sort()
     return (word & np.uint64(0xFFFFFFFF)).view(np.intp)
+
+
+@compiled
+def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
+    """Return the AUROC of images along falling scores [n], whose labels are 0, 1 or neither; NaN without both classes."""
+    negatives, positives, tied_positives, tied_negatives, twice = 0, 0, 0, 0, 0
+    for i in range(label.shape[0]):
+        if label[i] == 1:
+            tied_positives += 1
+        elif label[i] == 0:
+            tied_negatives += 1
+        if i + 1 == label.shape[0] or score[i] != score[i + 1]:
+            twice += tied_positives * (2 * negatives + tied_negatives)
+            positives += tied_positives
+            negatives += tied_negatives
+            tied_positives, tied_negatives = 0, 0
+    pairs = 2 * positives * negatives
+    return (pairs - twice) / pairs if pairs else np.nan

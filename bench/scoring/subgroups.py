@@ -171,7 +171,8 @@ def _findings(
         k, at = kept[c], threshold[kept[c]]
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
-        walks[c] = bootstrap.GroupWalk.over(column.parted(code, shape[0] - 1, cut), len(resamples.weight))
+        start = part.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
+        walks[c] = bootstrap.GroupWalk.over(column.parted(code, start, cut), len(resamples.weight))
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
@@ -245,7 +246,8 @@ def _rates(
 
 def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[Parted, Array]:
     """Return some images by group, and how many each group has in each replicate [G, B]."""
-    parted = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool)).parted(code, num_groups, 0)
+    column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
+    parted = column.parted(code, column.starts(code, num_groups), 0)
     return parted, bootstrap.walk_each(resamples, parted)[1][:, 1, 0]
 
 

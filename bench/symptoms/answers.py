@@ -18,8 +18,7 @@ from bench.external import KIND
 from bench.manifest import Manifest
 from bench.scoring import diagnostics
 from bench.scoring.parts import Part
-from bench.scoring.ranking import area
-from bench.scoring.sorting import falling
+from bench.scoring.sorting import area, falling
 from bench.symptoms.failures import symptom
 from harmonize.inspect import Check
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from bench.checksums import flaws
 from bench.collect import read_table
 from bench.scoring.parts import Part
-from bench.scoring.ranking import area
-from bench.scoring.sorting import falling
+from bench.scoring.sorting import area, falling
 from bench.symptoms.failures import NO_NUMBER, causes_of, symptom
 from harmonize.inspect import Check
 

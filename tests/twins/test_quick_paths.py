@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.scoring import intervals, metrics, robustness
-from bench.scoring.ranking import area
-from bench.scoring.sorting import falling
+from bench.scoring.sorting import area, falling
 
 seeds = st.integers(0, 2**32 - 1)
 

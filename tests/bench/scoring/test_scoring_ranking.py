@@ -48,7 +48,7 @@ def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values:
     code = np.stack([draw.integers(-1, 2, len(score)), draw.integers(2, 5, len(score))]).astype(np.int32)
     resamples = Resamples.draw(np.append(patient, np.arange(9)).astype(str), 70)  # all nine, whoever is there
     column = Column.of(patient, label, score)
-    parted = column.parted(code, 5, int(column.reaching(np.array([0.25]))[0]))
+    parted = column.parted(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
     found, (drawn, counted) = parted.tallied(), walk_each(resamples, parted)
     num_patients, fewest = parted.patients(9)
     for group in range(5):
