@@ -131,7 +131,7 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     prob, place, _ = other.judged[k][AS_GIVEN]
     label = column.positive.astype(np.int8)
     ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob)
-    return mix, WeightedWalk.over(ranked, mix.drawn, settings.bins, other.resamples.num)
+    return mix, WeightedWalk.over(ranked, mix.drawn, settings.bins, other.resamples.num, by_group=not mix.reason)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:
@@ -146,10 +146,11 @@ def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int
     mixed = {name: (float(getattr(sample, name)[0]), getattr(drawn, name)) for name in METRICS}
     found: dict[str, Pieces] = {}
     for name in METRICS:
-        change = _change(alike[name], mixed[name])
-        case_mix = replace(change, effective=mix.effective, covered=mix.covered)
         if mix.reason:
-            case_mix = unknown(change.replicates, mix.reason, mix.effective, mix.covered)
+            case_mix = unknown(as_is[name][1], mix.reason, mix.effective, mix.covered)
+        else:
+            change = _change(alike[name], mixed[name])
+            case_mix = replace(change, effective=mix.effective, covered=mix.covered)
         found[name] = {"prevalence": _change(as_is[name], alike[name]), "case_mix": case_mix}
     return found
 

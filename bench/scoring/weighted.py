@@ -9,144 +9,11 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.compiled import compiled
-from bench.scoring.kernels import AHEAD
-from bench.scoring.lanes import HALF, at_least, fetch, fused, got_half, inverse, put, real, take_half
-from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
+from bench.scoring.ranking import Column
 from bench.scoring.resamples import LANES
+from bench.scoring.weightedkernels import walk_by_label, walk_sample, walk_weighted
 
 Array = NDArray[np.float64]
-TINY = 1e-12  # below any sum of weights: a precision of nothing is 0
-
-
-@compiled
-def _walk(  # noqa: C901 - one pass over the images: splitting it would hide the order
-    patient: NDArray[np.int32],
-    kind: NDArray[np.uint8],
-    group: NDArray[np.int32],
-    place: NDArray[np.int64],
-    excess: Array,
-    factor: Array,
-    ratio: Array,
-    weight: NDArray[np.uint8],
-    num_lanes: int,
-    area: Array,
-    precision: Array,
-    binned: Array,
-) -> None:
-    """Fill what one tile tells of images sorted by falling score, which weigh weight[patient] x factor[group].
-
-    area [LANES]; precision [2, LANES], of these weights, then where a negative counts `ratio` [LANES] times a positive.
-    Lanes beyond the first `num_lanes` tell nothing.
-    binned [C, 3, LANES]: sum of weight x excess over the images of each bin: negatives, positives, and with the factor, all.
-    """
-    num = patient.shape[0]
-    last = num - 1
-    nothing, counted, tied = np.zeros(LANES), np.zeros((4, LANES)), np.zeros((3, LANES))
-    for first in range(0, num_lanes, HALF):
-        zero, times = got_half(nothing, first), got_half(ratio, first)
-        ones, zeros, positives, negatives = zero, zero, zero, zero  # as they are, and as the factor has them
-        discordant, gained, gained_by_label = zero, zero, zero
-        in_tie = False
-        i = 0
-        while i < num:
-            b = place[i]
-            of_zeros, of_ones = got_half(binned[b, 0], first), got_half(binned[b, 1], first)
-            of_all = got_half(binned[b, 2], first)
-            while i < num and place[i] == b:
-                if not in_tie:
-                    while i < num and place[i] == b and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: most
-                        fetch(weight, patient[min(i + AHEAD, last)])
-                        w, x = real(take_half(weight, patient[i], first)), excess[i]
-                        new = w * got_half(factor[group[i]], first)
-                        of_all, of_zeros = fused(new, x, of_all), fused(w, x, of_zeros)
-                        zeros, negatives = zeros + w, negatives + new
-                        i += 1
-                    if i == num or place[i] != b:
-                        break
-                fetch(weight, patient[min(i + AHEAD, last)])
-                w, x = real(take_half(weight, patient[i], first)), excess[i]
-                new = w * got_half(factor[group[i]], first)
-                of_all, below = fused(new, x, of_all), negatives
-                if kind[i] & POSITIVE:
-                    of_ones = fused(w, x, of_ones)
-                if in_tie or kind[i] != POSITIVE | LAST_OF_TIE:  # rare: what came of a tie need not be in registers
-                    of_tied_negatives = zero
-                    if kind[i] & POSITIVE == 0:
-                        of_zeros, zeros = fused(w, x, of_zeros), zeros + w
-                        w, new, of_tied_negatives = zero, zero, new
-                    w, new = w + got_half(tied[0], first), new + got_half(tied[1], first)
-                    of_tied_negatives = of_tied_negatives + got_half(tied[2], first)
-                    in_tie = kind[i] & LAST_OF_TIE == 0
-                    put(w if in_tie else zero, tied[0], first)
-                    put(new if in_tie else zero, tied[1], first)
-                    put(of_tied_negatives if in_tie else zero, tied[2], first)
-                    if in_tie:
-                        i += 1
-                        continue
-                    below = fused(of_tied_negatives, 0.5, negatives)
-                    negatives = negatives + of_tied_negatives
-                discordant = fused(new, below, discordant)
-                ones, positives = ones + w, positives + new
-                called = at_least(positives + negatives, TINY)
-                called_by_label = at_least(fused(zeros, times, ones), TINY)
-                both = inverse(called * called_by_label)
-                gained = fused(new * positives, called_by_label * both, gained)
-                gained_by_label = fused(w * ones, called * both, gained_by_label)
-                i += 1
-            put(of_zeros, binned[b, 0], first)
-            put(of_ones, binned[b, 1], first)
-            put(of_all, binned[b, 2], first)
-        put(discordant, area, first)
-        put(gained, precision[0], first)
-        put(gained_by_label, precision[1], first)
-        put(positives, counted[0], first)
-        put(negatives, counted[1], first)
-        put(ones, counted[2], first)
-        put(zeros, counted[3], first)
-    for j in range(LANES):
-        pairs = counted[0, j] * counted[1, j]
-        area[j] = 1.0 - area[j] / pairs if pairs > 0 else np.nan
-        precision[0, j] = precision[0, j] / counted[0, j] if pairs > 0 else np.nan
-        fine = counted[2, j] > 0 and counted[3, j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
-        precision[1, j] = precision[1, j] / counted[2, j] if fine else np.nan
-
-
-@compiled
-def _walk_sample(
-    kind: NDArray[np.uint8],
-    group: NDArray[np.int32],
-    place: NDArray[np.int64],
-    excess: Array,
-    factor: Array,
-    ratio: float,
-    binned: Array,
-) -> tuple[float, float, float]:
-    """Return AUROC and both AUPRC of the sample, and fill its bins [C, 3]: the walk where each image comes once."""
-    ones, zeros, positives, negatives = 0, 0, 0.0, 0.0  # as they are, and as the factor has them
-    tied_ones, tied_zeros, tied_positives, tied_negatives = 0, 0, 0.0, 0.0
-    discordant, gained, gained_by_label = 0.0, 0.0, 0.0
-    for i in range(kind.shape[0]):
-        positive, weight = kind[i] & POSITIVE, factor[group[i]]
-        binned[place[i], positive] += excess[i]
-        binned[place[i], 2] += weight * excess[i]
-        if positive:
-            tied_ones, tied_positives = tied_ones + 1, tied_positives + weight
-        else:
-            tied_zeros, tied_negatives = tied_zeros + 1, tied_negatives + weight
-        if kind[i] & LAST_OF_TIE:
-            ones, zeros = ones + tied_ones, zeros + tied_zeros
-            if tied_ones:
-                discordant += tied_positives * (negatives + 0.5 * tied_negatives)
-                positives += tied_positives
-                gained += tied_positives * positives / max(positives + negatives + tied_negatives, TINY)
-                gained_by_label += tied_ones * ones / max(ones + ratio * zeros, TINY)
-            negatives += tied_negatives
-            tied_ones, tied_zeros, tied_positives, tied_negatives = 0, 0, 0.0, 0.0
-    pairs = positives * negatives
-    if not pairs > 0:
-        return np.nan, np.nan, np.nan
-    return 1.0 - discordant / pairs, gained / positives, gained_by_label / ones if 0 < ratio < np.inf else np.nan
 
 
 class Factors(NamedTuple):
@@ -198,7 +65,7 @@ class Ranked:
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = float(of_label[0] / of_label[1])
         binned = np.zeros((bins, 3))
-        areas = _walk_sample(self.column.kind, self.group, self.place, self.excess, of_group, ratio, binned)
+        areas = walk_sample(self.column.kind, self.group, self.place, self.excess, of_group, ratio, binned)
         errors = np.abs(binned[:, 2]).sum(), np.abs(binned[:, :2] @ of_label).sum()
         auroc, auprc, by_label = areas
         return Reweighted(*(np.array([each]) for each in (auroc, auprc, errors[0], by_label, errors[1])))
@@ -206,11 +73,15 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedWalk:
-    """A walk over weighted images, filled tile by tile in any order, of `num` replicates in all."""
+    """A walk over weighted images, filled tile by tile in any order, of `num` replicates in all.
+
+    Not `by_group`, only what needs no more than labels is found: half of the time.
+    """
 
     ranked: Ranked
     factors: Factors
     num: int
+    by_group: bool
     ratio: Array  # [T, LANES]: what a negative counts by label alone, if a positive counts 1
     area: Array  # [T, LANES]
     precision: Array  # [T, 2, LANES]
@@ -218,22 +89,27 @@ class WeightedWalk:
     signed: Array  # [T, C, 2, LANES]: excess of each bin by label, as the images are
 
     @classmethod
-    def over(cls, ranked: Ranked, factors: Factors, bins: int, num: int) -> Self:
+    def over(cls, ranked: Ranked, factors: Factors, bins: int, num: int, by_group: bool = True) -> Self:
         """Return a walk that has not begun."""
         num_tiles = len(factors.of_group)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
         area, precision = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, 2, LANES), np.nan)
-        error, signed = np.zeros((num_tiles, LANES)), np.zeros((num_tiles, bins, 2, LANES))
-        return cls(ranked, factors, num, ratio, area, precision, error, signed)
+        error, signed = np.full((num_tiles, LANES), np.nan), np.zeros((num_tiles, bins, 2, LANES))
+        return cls(ranked, factors, num, by_group, ratio, area, precision, error, signed)
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Walk over one tile."""
-        ranked, binned = self.ranked, np.zeros((self.signed.shape[1], 3, LANES))
-        images = (ranked.column.patient, ranked.column.kind, ranked.group, ranked.place, ranked.excess)
-        weights = (self.factors.of_group[tile], self.ratio[tile], weight, min(LANES, self.num - tile * LANES))
-        _walk(*images, *weights, self.area[tile], self.precision[tile], binned)
-        self.error[tile], self.signed[tile] = np.abs(binned[:, 2]).sum(0), binned[:, :2]
+        ranked, column = self.ranked, self.ranked.column
+        bins, signed, precision = (ranked.place, ranked.excess), self.signed[tile], self.precision[tile]
+        drawn = (self.ratio[tile], weight, min(LANES, self.num - tile * LANES))
+        if not self.by_group:
+            walk_by_label(column.patient, column.kind, *bins, *drawn, precision[1], signed)
+            return
+        factor, sums = self.factors.of_group[tile], np.zeros((len(signed), 3, LANES))
+        images = (column.patient, column.kind, ranked.group, *bins)
+        walk_weighted(*images, factor, *drawn, self.area[tile], precision, sums)
+        self.error[tile], signed[:] = np.abs(sums[:, 2]).sum(0), sums[:, :2]
 
     def walked(self) -> Reweighted:
         """Return the metrics of each replicate."""

@@ -54,10 +54,16 @@ def reweighted(
     if resamples is None:
         return ranked.of_sample(of_label, of_group, 15)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
-    walk = WeightedWalk.over(ranked, Factors.tiled(*drawn), 15, resamples.num)
+    walk, by_label = (
+        WeightedWalk.over(ranked, Factors.tiled(*drawn), 15, resamples.num, by_group) for by_group in (True, False)
+    )
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
-    return walk.walked()
+        by_label.fill(tile, resamples.tile(tile))
+    found, alone = walk.walked(), by_label.walked()
+    np.testing.assert_allclose(alone.auprc_by_label, found.auprc_by_label, rtol=1e-12, atol=0)
+    np.testing.assert_array_equal(alone.ece_by_label, found.ece_by_label)
+    return found
 
 
 def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
