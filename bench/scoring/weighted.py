@@ -101,14 +101,15 @@ class WeightedWalk:
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Walk over one tile."""
         ranked, column = self.ranked, self.ranked.column
-        bins, signed, precision = (ranked.place, ranked.excess), self.signed[tile], self.precision[tile]
-        drawn = (self.ratio[tile], weight, min(LANES, self.num - tile * LANES))
+        images, bins = (column.patient, column.kind), (ranked.place, ranked.excess)
+        ratio, num_lanes = self.ratio[tile], min(LANES, self.num - tile * LANES)
+        signed, precision = self.signed[tile], self.precision[tile]
         if not self.by_group:
-            walk_by_label(column.patient, column.kind, *bins, *drawn, precision[1], signed)
+            walk_by_label(*images, *bins, ratio, weight, num_lanes, precision[1], signed)
             return
         factor, sums = self.factors.of_group[tile], np.zeros((len(signed), 3, LANES))
-        images = (column.patient, column.kind, ranked.group, *bins)
-        walk_weighted(*images, factor, *drawn, self.area[tile], precision, sums)
+        area = self.area[tile]
+        walk_weighted(*images, ranked.group, *bins, factor, ratio, weight, num_lanes, area, precision, sums)
         self.error[tile], signed[:] = np.abs(sums[:, 2]).sum(0), sums[:, :2]
 
     def walked(self) -> Reweighted:
