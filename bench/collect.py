@@ -55,21 +55,22 @@ class Labels:
     latest: dict[bytes, list[Shared]] = field(
         default_factory=dict
     )  # images as last asked for, by their hash: one at most
-    spelt: dict[bytes, bytes] = field(default_factory=dict)  # hash of images by the hash of how a file spells them
 
-    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], path: Path) -> list[Shared]:
-        """Return the parts of the images [N] in a file of predictions that are scored, remembered until others are asked for.
+    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], image_id: pa.Array, path: Path) -> list[Shared]:
+        """Return the parts of these images [N] that are scored, remembered until other images are asked for.
 
-        Raises StoreError for a damaged file, and for an image that the table lacks.
+        Raises StoreError, naming the predictions at `path`, for an image that the table lacks.
         """
-        spelling = _spelling(path, "image_id")
-        if self.spelt.get(spelling) not in self.latest:
-            image_id = np.array(_stored(path, ["image_id"])["image_id"].to_pylist(), str)
-            key = self.spelt[spelling] = hashlib.sha256(image_id.dtype.str.encode() + image_id.tobytes()).digest()
-            if key not in self.latest:
-                self.latest.clear()
-                self.latest[key] = self._shared(manifest, cohort, image_id, path)
-        return self.latest[self.spelt[spelling]]
+        digest = hashlib.sha256(
+            str(image_id.type).encode()
+        )  # of the text as it lies in memory: no string is made of it
+        for buffer in image_id.buffers():
+            digest.update(buffer or b"")
+        key = digest.digest()
+        if key not in self.latest:
+            self.latest.clear()
+            self.latest[key] = self._shared(manifest, cohort, np.array(image_id.to_pylist(), str), path)
+        return self.latest[key]
 
     def _shared(
         self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
@@ -188,32 +189,21 @@ def parts_of(
             mapped = {name: state for name, state in read.items() if (state != own).any()}
             known[place] = replace(found, state_NK=own, mapped=mapped)
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
-        logit_NK = _predictions(path, findings)
-        shared = known[place].asked(manifest, cohort, path)
+        image_id, logit_NK = _predictions(path, findings)
+        shared = known[place].asked(manifest, cohort, image_id, path)
         parts += [each.part.of_run(logit_NK[each.rows]) for each in shared]
     return parts
 
 
-def _predictions(path: Path, findings: Sequence[str]) -> NDArray[np.float32]:
-    """Return the logits [N, K] of a file of predictions. Raises StoreError when it is missing or damaged."""
-    table = _stored(path, findings)
-    return np.stack([table[finding].to_numpy() for finding in findings], 1).astype(np.float32, copy=False)
+def _predictions(path: Path, findings: Sequence[str]) -> tuple[pa.Array, NDArray[np.float32]]:
+    """Return the images of a file of predictions, and their logits [N, K].
 
-
-def _spelling(path: Path, column: str) -> bytes:
-    """Return a hash of a column as its bytes lie in the file: where it is the same, so is the text, and none of it is read."""
-    try:
-        with pq.ParquetFile(path) as file, path.open("rb") as stored:
-            at = file.schema_arrow.names.index(column)
-            digest = hashlib.sha256(str(file.schema_arrow.field(at).type).encode())
-            for group in range(file.num_row_groups):
-                chunk = file.metadata.row_group(group).column(at)
-                digest.update(chunk.compression.encode())
-                stored.seek(min(chunk.dictionary_page_offset or chunk.data_page_offset, chunk.data_page_offset))
-                digest.update(stored.read(chunk.total_compressed_size))
-            return digest.digest()
-    except (OSError, ValueError, pa.ArrowInvalid) as error:
-        raise _damaged(path, error) from error
+    Raises StoreError when it is missing or damaged.
+    """
+    table = _stored(path, ["image_id", *findings])
+    logit = [table[finding].to_numpy() for finding in findings]
+    image_id = pa.concat_arrays(table["image_id"].chunks) if table.num_rows else pa.array([], pa.string())
+    return image_id, np.stack(logit, 1).astype(np.float32, copy=False)
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
@@ -230,7 +220,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
     Raises StoreError when it is missing or damaged.
     """
-    frame: pd.DataFrame = _stored(path).to_pandas()
+    try:
+        frame: pd.DataFrame = _stored(path).to_pandas()
+    except (ValueError, KeyError, TypeError) as error:  # its columns can be read, but not what they say
+        raise _damaged(path, error) from error
     return frame
 
 

@@ -96,15 +96,13 @@ def _begin(manifest: Manifest) -> None:
     from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
 
     _here.update(manifest=manifest, labels={})
-    threadpool_limits(1)  # as in `_score`, for as long as the process lives: looking for the libraries takes a while
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000)  # a run's rows are thousands of tuples, none of them garbage
 
 
 def _score_there(run: Mapping[str, Any]) -> None:
-    manifest = _here["manifest"]
-    _write(manifest, run, *_found(manifest, run, _here["labels"], 1))
+    _score(_here["manifest"], run, _here["labels"], 1)
 
 
 def _score(
@@ -215,7 +213,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
             sources[part.dataset] = Source(feature, patient, part.labels()[at], part.logit[at])
         else:  # the labels are not known to be of these images
             sources[part.dataset] = Source(feature, patient)
-    with threadpool_limits(1):  # scikit-learn's own, too
+    with threadpool_limits(1):  # of scikit-learn, too, if it has just been imported
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])

@@ -156,8 +156,8 @@ def write_report(
         saved = beside.submit(collected.save, folder / "tables") if output is None else None
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")
-        if saved:
-            saved.result()
+            if saved:
+                saved.result()  # a page stands beside its own tables, or none is written
     display.progress("write the leaderboard", 1, 1)
     return page
 

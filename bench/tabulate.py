@@ -39,7 +39,8 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
     findings = _findings(manifest)
-    with ThreadPoolExecutor(2) as pool:  # reading lets go of the interpreter lock: beside it, what needs no scores
+    pool = ThreadPoolExecutor(2)  # reading lets go of the interpreter lock: beside it, what needs no scores
+    try:
         stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
         known, (described, shared) = histories(manifest), _cohorts(manifest, findings)
         frames = {"runs": runs_table(manifest, known), "published": _published(manifest), **described}
@@ -47,6 +48,8 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
             frames["costs"] = _costs(manifest, everyone, known)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= {name: each.result() for name, each in stored.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
     if scored:
         history = {run["id"]: known[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here

@@ -97,7 +97,9 @@ class Choice:
         )
         for dataset, split in splits.items():  # `away` has no cohort row and is kept
             chosen &= (scores["dataset"] != dataset) | (scores["split"] == split)
-        at = np.flatnonzero(chosen)  # a study may have millions of rows: only those looked up are copied
+        at = np.flatnonzero(
+            chosen
+        )  # a study may have millions of rows: of those not looked up no text is compared again
         code, named = pd.factorize(scores["reference"].iloc[at])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
         order.append(len(REFERENCES))  # of rows without one, whose code is -1

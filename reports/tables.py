@@ -54,11 +54,15 @@ class Tables:
         return self.frames[name]
 
     def save(self, folder: Path) -> None:
-        """Write meta.json and one Parquet file per table."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "meta.json").write_text(json.dumps({"schema": SCHEMA, **self.meta}, indent=1, sort_keys=True))
-        for name, frame in self.frames.items():
-            frame.to_parquet(folder / f"{name}.parquet", index=False)
+        """Write meta.json and one Parquet file per table. Raises StoreError where that cannot be done."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "meta.json").write_text(json.dumps({"schema": SCHEMA, **self.meta}, indent=1, sort_keys=True))
+            for name, frame in self.frames.items():
+                frame.to_parquet(folder / f"{name}.parquet", index=False)
+        except OSError as error:
+            fix = "make room, or a folder that can be written to, and write the page again: `bench report`"
+            raise StoreError(f"cannot write the tables of the page: {error}", str(folder), fix) from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -23,7 +23,8 @@ LOG_T_LIMIT = 5.0  # of a temperature
 
 def sigmoid(logit: Score) -> Array:
     """Return probabilities [N] as float64: scipy's expit within 4e-16 of it, in half the time."""
-    out = -np.asarray(logit, np.float64)
+    out = np.array(logit, np.float64)
+    np.negative(out, out=out)
     with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0
         np.exp(out, out=out)
     out += 1
@@ -183,6 +184,7 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     return Isotonic(x[inner], y[inner])
 
 
+# as many as kernels.SIDE_BY_SIDE has room for beside the logits as given
 FITS: Mapping[str, Callable[[Label, Score], Calibrator]] = MappingProxyType(
     {"platt": fit_platt, "temperature": fit_temperature, "isotonic": fit_isotonic}
 )

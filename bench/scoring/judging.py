@@ -78,6 +78,8 @@ class Apart:
             (self.value, weight[:num_detailed], self.sums),
             (self.squared, weight[num_detailed:], self.squares),
         ):
+            if not len(value):
+                continue
             some = slice(part * len(tiles) // num_parts, (part + 1) * len(tiles) // num_parts)
             sum_nine(value, tiles[some], sums[some])
 

@@ -49,7 +49,7 @@ def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hid
     AUROC = 1 - discordant pairs / all pairs (a tie is half a pair); AUPRC = sum of precision x added recall.
     AUPRC, whose divisions cost more than all the rest, only `precisely`: each precision as whole units in 32 bits and
     parts of one in float32, with what the rounding of the division cut off (1e-13 of the exact sum). Negatives that follow
-    each other are added up in bytes, pairs in 32 bits, while these hold them.
+    each other are added up in bytes, pairs in 32 bits, while these hold them. Fewer than 2^24 images are drawn.
     reached [Q, 2, LANES]: negatives and positives among the first cut [Q] images; cuts rise and part no tie.
     """
     positives, negatives, tied_positives, tied_negatives = whole(0), whole(0), whole(0), whole(0)

@@ -40,6 +40,7 @@ class Laid(NamedTuple):
         What needs no bins is added to `apart` [num_patients, NINE]. Raises ValueError for a probability that is not finite.
         """
         num, num_probs = len(patient), len(judged)
+        assert num_probs <= SIDE_BY_SIDE, "one pass takes no more: see calibrators.FITS"
         prob, told = np.empty((2, SIDE_BY_SIDE, num))
         prob[num_probs:], told[num_probs:] = 0, 0
         new, mass = np.zeros(num, np.bool_), np.empty((num_probs, num), np.int64)

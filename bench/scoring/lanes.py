@@ -10,10 +10,12 @@ compiled function:
     y = single(many)                 float32; also one number for all lanes
     total = fused(x, y, total)       total + x y, rounded once; y may be one number for all lanes
     rest = left(total, x, y)         total - x y, rounded once
+    y = divided(x, y)                of float32; inverse(x) of int32 and float64, nearly
+    fetch(weight, p)                 brings what will soon be taken nearer
     put(total, out, 0)               into an array [LANES], from lane 0 on
 
 For loops with more running sums than the registers hold, `take_half` and `got_half` read HALF lanes from a lane on,
-`take_quarter` and `got_quarter` a QUARTER of them.
+`got_quarter` a QUARTER of them.
 Operators +, - and * join two of one type. A sum of bytes is the caller's to keep below 256, one of int32 below 2^31. Every
 lane does the same sums in the same order on every processor: a product is rounded with its sum where `fused` says so, never
 where it suits the machine. Values cannot leave a compiled function.
@@ -116,12 +118,6 @@ def take_half(typing: Any, weight: Any, row: Any, first: Any) -> Any:
 
 
 @primitive
-def take_quarter(typing: Any, weight: Any, row: Any, first: Any) -> Any:
-    """Return a QUARTER of a row of uint8 [., LANES], from lane `first` on."""
-    return _load(Lanes("byte", QUARTER), weight, row, first)
-
-
-@primitive
 def got_half(typing: Any, array: Any, first: Any) -> Any:
     """Return HALF of float64 [LANES], from lane `first` on."""
     return _load(Lanes("real", HALF), array, first)
@@ -199,7 +195,7 @@ def real(typing: Any, given: Any) -> Any:
 
 @primitive
 def single(typing: Any, given: Any) -> Any:
-    """Return float32: of int32 below 2^24, or one number in LANES."""
+    """Return float32: of int32 that are below 2^24 or were float32 before, or one number in LANES."""
     of = given.like("single") if isinstance(given, Lanes) else Lanes("single", LANES)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:

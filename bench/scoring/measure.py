@@ -128,7 +128,7 @@ class _Wanted:
     def num(self, key: Key, resamples: Resamples) -> int:
         """Return how many replicates a metric has."""
         brief = self.detail and key.metric in calibration.ERRORS and key not in HEADLINES
-        return min(self.detail, resamples.num) if brief else resamples.num
+        return self.num_detailed(resamples) if brief else resamples.num
 
     def names(self) -> list[Key]:
         """Return the metrics in the order of the table."""
@@ -136,10 +136,18 @@ class _Wanted:
         found += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.called]
         return found + [Key(name, calibrator) for calibrator in self.judged for name in calibration.ERRORS]
 
+    def num_detailed(self, resamples: Resamples) -> int:
+        """Return how many replicates all calibration errors have."""
+        return min(self.detail or resamples.num, resamples.num)
+
     def apart(self, num_findings: int, resamples: Resamples) -> judging.Apart:
         """Return where the errors of all findings put what needs no bins."""
-        num = min(self.detail or resamples.num, resamples.num)
-        shape = (resamples.num_patients, len(resamples.weight), -(-num // LANES), AS_GIVEN in self.judged)
+        shape = (
+            resamples.num_patients,
+            len(resamples.weight),
+            -(-self.num_detailed(resamples) // LANES),
+            AS_GIVEN in self.judged,
+        )
         return judging.Apart.over(num_findings if self.judged else 0, *shape)
 
     def of(
@@ -154,13 +162,20 @@ class _Wanted:
     ) -> "_Pass":
         """Return what measures a finding, before it has seen a resample."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
-        num = min(self.detail or resamples.num, resamples.num)
         fitted = {name: each for name, each in judged.items() if each.known}
         errors = None
         if fitted:
             errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
         walk = bootstrap.Walk.over(column, len(resamples.weight), cut, len(self.ranked) > 1)
-        return _Pass(self, tuple(list(RULES)[rule] for rule in rules), tuple(fitted), walk, errors, resamples.num, num)
+        return _Pass(
+            self,
+            tuple(list(RULES)[rule] for rule in rules),
+            tuple(fitted),
+            walk,
+            errors,
+            resamples.num,
+            self.num_detailed(resamples),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,10 +274,12 @@ def measure(
         for key, numbers in passes[k].numbers().items():
             value[key][k], replicates[key][k] = numbers[0], numbers[1:]
 
-    def add_up(part: int) -> None:
-        apart.fill(resamples.weight, part, num_threads)
+    num_parts = max(num_threads, 1)
 
-    stages = ((begin, num_findings), (add_up, num_threads), (go, len(resamples.weight)), (end, num_findings))
+    def add_up(part: int) -> None:
+        apart.fill(resamples.weight, part, num_parts)
+
+    stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
         bootstrap.each(work, num, num_threads)
     for entry in settings.further if only is None else ():

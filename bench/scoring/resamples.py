@@ -67,10 +67,6 @@ class Resamples:
         kept = min(num, self.num)
         return replace(self, weight=self.weight[: -(-kept // LANES)], num=kept)
 
-    def beyond(self, num: int) -> Self:
-        """Return the replicates after the first `num`, a multiple of LANES."""
-        return replace(self, weight=self.weight[num // LANES :], num=max(self.num - num, 0))
-
     def counts(self, replicate: int) -> NDArray[np.uint8]:
         """Return how often each image [N] occurs in one replicate."""
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)

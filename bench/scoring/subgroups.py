@@ -197,14 +197,9 @@ def _findings(
             return
         negative = found.num - found.num_positive
         sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
-        (false, hit), (every_negative, every_positive) = np.concatenate([sample, counted], -1)[fine].transpose(
-            1, 2, 0, 3
-        )
-        for name, right, every in (
-            ("fnr", hit, every_positive),
-            ("fpr", every_negative - false, every_negative),
-        ):
-            rate = 1 - bootstrap.over(right, every)
+        called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
+        for name, right, of in (("fnr", called[1], every[1]), ("fpr", every[0] - called[0], every[0])):
+            rate = 1 - bootstrap.over(right, of)
             value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
@@ -248,7 +243,7 @@ def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -
     """Return some images by group, and how many each group has in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
     parted = column.parted(code, column.starts(code, num_groups), 0)
-    return parted, bootstrap.walk_each(resamples, parted)[1][:, 1, 0]
+    return parted, bootstrap.walk_each(resamples, parted)[1][:, 1, 0].copy()  # not with all that it is a view of
 
 
 def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Rows, Rows, Codes]:

@@ -172,7 +172,10 @@ def walk_sample(
     ratio: float,
     binned: Array,
 ) -> tuple[float, float, float]:
-    """Return AUROC and both AUPRC of the sample, and fill its bins [C, 3]: the walk where each image comes once."""
+    """Return AUROC and both AUPRC of the sample, and fill its bins [C, 3]: the walk where each image comes once.
+
+    Factors are above 0, so that there are pairs where there are both classes.
+    """
     ones, zeros, positives, negatives = 0, 0, 0.0, 0.0  # as they are, and as the factor has them
     tied_ones, tied_zeros, tied_positives, tied_negatives = 0, 0, 0.0, 0.0
     discordant, gained, gained_by_label = 0.0, 0.0, 0.0

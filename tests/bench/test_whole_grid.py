@@ -260,3 +260,15 @@ def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) 
             return
         time.sleep(0.1)
     raise AssertionError("a worker goes on without its parent")
+
+
+def test_a_page_is_not_replaced_where_its_tables_cannot_be_written(store_copy: Path, here: Command) -> None:
+    report = store_copy / "runs" / "report" / "tiny"
+    before = (report / "leaderboard.html").read_bytes()
+    shutil.rmtree(report / "tables")
+    (report / "tables").write_text("in the way")
+    (report / "leaderboard.html").write_bytes(before + b"<!-- older -->")
+    failed = here("report", "--grid", "tiny", "--quiet", cwd=store_copy, code=2)
+    assert "tables" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert (report / "leaderboard.html").read_bytes() == before + b"<!-- older -->"

@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import bootstrap, calibration, judging, metrics
+from bench.scoring import bootstrap, calibration, judging, metrics, reliability
 from bench.scoring.calibration import ERRORS, Judged
-from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.calibrators import sigmoid
+from bench.scoring.measure import Key, measure
+from bench.scoring.parts import Part, Settings
+from bench.scoring.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.sorting import taking_part
 
 
@@ -108,6 +111,34 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
         num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
         for name, drawn in errors.beyond(num_B).items():
             np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
+
+
+def test_errors_of_more_findings_than_nine_are_those_of_each_alone() -> None:
+    draw = np.random.default_rng(8)
+    num, num_findings = 400, 11
+    patient = np.array([f"p{i}" for i in draw.integers(0, 150, num)], object)
+    state = (draw.random((num, num_findings)) < 0.4).astype(np.int8)
+    logit = (draw.normal(size=state.shape) + state).astype(np.float32)
+    state[:, 3] = -1
+    part = Part("away", "test", "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
+    settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
+    found = [measure(part, None, settings, threads) for threads in (0, 1, 40)]
+    resamples = found[0].resamples
+    expected = judging.calibration_metrics(resamples, found[0].label, sigmoid(logit))
+    points = reliability.rows("r", [f"finding {k}" for k in range(num_findings)], found[0], 15)
+    rows = [np.flatnonzero(state[:, k] >= 0) for k in range(num_findings)]
+    images = (
+        np.concatenate([each[rows[k], k] if each.ndim > 1 else each[rows[k]] for k in range(num_findings)])
+        for each in (state, sigmoid(logit), resamples.patient)
+    )
+    pooled = np.array([row[4:] for row in points if row[3] == "pooled"], np.float64)
+    np.testing.assert_allclose(pooled, np.array(reliability.curve(*images, 15), np.float64), rtol=1e-12)
+    for measured in found:
+        for name in ("brier", "ece", "nll"):
+            drawn = measured.replicates[Key(name, "none")]
+            np.testing.assert_allclose(drawn, expected[name][:, : drawn.shape[1]], rtol=0, atol=1e-12)
+            assert np.isnan(drawn[3]).all()
+            assert np.isfinite(drawn[10]).all()
 
 
 def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() -> None:

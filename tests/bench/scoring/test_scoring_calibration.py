@@ -9,7 +9,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from bench.scoring.calibration import ace, ece, ece_fast, equal_mass_bin_of, errors, mce, nll
 from bench.scoring.calibrators import FITS, fit_isotonic, fit_platt, fit_temperature
-from bench.scoring.intervals import wilson
+from bench.scoring.intervals import LEVEL, percentile, wilson
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
 
@@ -104,6 +104,21 @@ def test_reliability_intervals_widen_when_images_share_patients() -> None:
     [apart] = curve(label, prob, np.arange(400, dtype=np.int32), 15)
     [together] = curve(label, prob, np.repeat(np.arange(40, dtype=np.int32), 10), 15)
     assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
+
+
+@pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
+@pytest.mark.parametrize("kind", ["rising", "falling", "tied", "missing"])
+def test_bounds_are_quantiles_whatever_the_order(num: int, kind: str) -> None:
+    drawn = np.sort(np.random.default_rng(num).normal(size=num))
+    if kind == "falling":
+        drawn = drawn[::-1].copy()
+    elif kind == "tied":
+        drawn = np.round(drawn)
+    elif kind == "missing":
+        drawn[: num // 50] = np.nan
+    low, high = percentile(np.zeros(1), drawn[None])
+    share = (1 - LEVEL) / 2
+    np.testing.assert_array_equal([low[0], high[0]], np.nanquantile(drawn, [share, 1 - share]))
 
 
 def test_wilson_interval_of_the_textbook_example() -> None:
