@@ -103,13 +103,20 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
 
 
 @compiled
+def rise_and_fall(value: NDArray[Any]) -> tuple[bool, bool]:
+    """Whether numbers [n] rise, and whether they fall, all the way; equal ones do both."""
+    rises, falls = True, True
+    for i in range(1, value.shape[0]):
+        rises &= not value[i] < value[i - 1]
+        falls &= not value[i] > value[i - 1]
+    return rises, falls
+
+
+@compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
     """Fill the bin of each of values that rise or fall all the way; return whether they do."""
     num = value.shape[0]
-    rises, falls = True, True
-    for i in range(1, num):
-        rises &= not value[i] < value[i - 1]
-        falls &= not value[i] > value[i - 1]
+    rises, falls = rise_and_fall(value)
     b = 0
     for i in range(num):
         at, before = (i, i - 1) if rises else (num - 1 - i, num - i)

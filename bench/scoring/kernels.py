@@ -29,7 +29,7 @@ Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
 MOST_OF_BYTE = 255
 UNIT = 2**20  # the gain of AUPRC is counted in as many parts of a positive
-AHEAD = 8
+AHEAD = 8  # images: that far ahead of its use a row of weights is fetched
 
 
 @compiled

@@ -164,46 +164,45 @@ def _everywhere(context: Any, builder: Any, number: Any, kind: Any, of: Lanes) -
     return builder.shuffle_vector(builder.insert_element(none, cast_, first), none, everywhere)
 
 
-@primitive
-def whole(typing: Any, given: Any) -> Any:
-    """Return int32: of bytes, of float32 cut off at the point, or one number in LANES."""
-    of = given.like("whole") if isinstance(given, Lanes) else Lanes("whole", LANES)
+def _made(kind: str, given: Any, convert: Callable[[Any, Any, Any], Any]) -> Any:
+    """Return how lanes of a kind are made: of other lanes by `convert`(builder, lanes, vector), or of one number in LANES."""
+    of = given.like(kind) if isinstance(given, Lanes) else Lanes(kind, LANES)
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if isinstance(given, Lanes):
-            return (builder.fptosi if given.kind == "single" else builder.zext)(args[0], of.vector)
+            return convert(builder, args[0], of.vector)
         return _everywhere(context, builder, args[0], sig.args[0], of)
 
     return of(given), lower
 
 
 @primitive
+def whole(typing: Any, given: Any) -> Any:
+    """Return int32: of bytes, of float32 cut off at the point, or one number in LANES."""
+
+    def convert(builder: Any, lanes: Any, vector: Any) -> Any:
+        return (builder.fptosi if given.kind == "single" else builder.zext)(lanes, vector)
+
+    return _made("whole", given, convert)
+
+
+@primitive
 def real(typing: Any, given: Any) -> Any:
     """Return float64: of bytes, int32 or float32, or one number in LANES."""
-    of = given.like("real") if isinstance(given, Lanes) else Lanes("real", LANES)
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not isinstance(given, Lanes):
-            return _everywhere(context, builder, args[0], sig.args[0], of)
+    def convert(builder: Any, lanes: Any, vector: Any) -> Any:
         if given.kind == "single":
-            return builder.fpext(args[0], of.vector)
-        wide = builder.zext(args[0], of.like("whole").vector) if given.kind == "byte" else args[0]
-        return builder.sitofp(wide, of.vector)
+            return builder.fpext(lanes, vector)
+        wide = builder.zext(lanes, given.like("whole").vector) if given.kind == "byte" else lanes
+        return builder.sitofp(wide, vector)
 
-    return of(given), lower
+    return _made("real", given, convert)
 
 
 @primitive
 def single(typing: Any, given: Any) -> Any:
     """Return float32: of int32 that are below 2^24 or were float32 before, or one number in LANES."""
-    of = given.like("single") if isinstance(given, Lanes) else Lanes("single", LANES)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not isinstance(given, Lanes):
-            return _everywhere(context, builder, args[0], sig.args[0], of)
-        return builder.sitofp(args[0], of.vector)
-
-    return of(given), lower
+    return _made("single", given, lambda builder, lanes, vector: builder.sitofp(lanes, vector))
 
 
 def _fma(builder: Any, x: Any, y: Any, total: Any) -> Any:

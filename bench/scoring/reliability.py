@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import bin_of
+from bench.scoring.calibration import bin_of, rise_and_fall
 from bench.scoring.compiled import compiled
 from bench.scoring.intervals import wilson
 from bench.scoring.measure import Measured
@@ -61,21 +61,11 @@ Images = tuple[NDArray[np.int64], NDArray[np.bool_], Array, NDArray[np.int32]]  
 
 def _in_runs(*images: *Images) -> Images:
     """Return the images so that those of one bin follow each other, in their own order; along a score they do."""
-    if _rise_or_fall(images[0]):
+    if any(rise_and_fall(images[0])):
         return images
     order = np.argsort(images[0], kind="stable")
     where, positive, prob, patient = images
     return where[order], positive[order], prob[order], patient[order]
-
-
-@compiled
-def _rise_or_fall(where: NDArray[np.int64]) -> bool:
-    """Whether numbers [n] rise, or fall, all the way."""
-    rises, falls = True, True
-    for i in range(1, where.shape[0]):
-        rises &= where[i] >= where[i - 1]
-        falls &= where[i] <= where[i - 1]
-    return rises or falls
 
 
 @compiled

@@ -29,6 +29,12 @@ def _words(label: NDArray[np.int8], bits: NDArray[np.uint32]) -> tuple[NDArray[n
     return out[:num], finite
 
 
+def _rows(word: NDArray[np.uint64]) -> Rows:
+    """Return the rows of words, from the highest score to the lowest; the words are sorted."""
+    word.sort()
+    return (word & np.uint64(0xFFFFFFFF)).view(np.intp)
+
+
 def taking_part(label: NDArray[np.integer]) -> Rows:
     """Return the rows [n] whose label is 0 or 1."""
     return np.flatnonzero((label == 0) | (label == 1))
@@ -42,8 +48,7 @@ def known_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Rows:
     if score.dtype == np.float32:
         word, finite = _words(label, score.view(np.uint32))
         if finite:
-            word.sort()
-            return (word & np.uint64(0xFFFFFFFF)).view(np.intp)
+            return _rows(word)
     every = taking_part(label)
     require_finite(score[every], "scores")
     return every[np.argsort(-score[every], kind="stable")]
@@ -53,9 +58,7 @@ def falling(score: NDArray[np.floating]) -> Rows:
     """Return the rows [N] from the highest score to the lowest, equal ones in their own order."""
     if score.dtype != np.float32:
         return np.argsort(-score, kind="stable")
-    word, _ = _words(np.zeros(len(score), np.int8), score.view(np.uint32))
-    word.sort()
-    return (word & np.uint64(0xFFFFFFFF)).view(np.intp)
+    return _rows(_words(np.zeros(len(score), np.int8), score.view(np.uint32))[0])
 
 
 @compiled

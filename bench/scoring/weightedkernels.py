@@ -17,6 +17,12 @@ TINY = 1e-12  # below any sum of weights: a precision of nothing is 0
 
 
 @compiled
+def _of_positives(gained: float, ones: float, zeros: float, ratio: float) -> float:
+    """Return what is gained of each positive; NaN where a class is absent or no negative has a weight beside it."""
+    return gained / ones if ones > 0 and zeros > 0 and ratio > 0 and ratio < np.inf else np.nan
+
+
+@compiled
 def walk_weighted(  # noqa: C901 - one pass over the images: splitting it would hide the order
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
@@ -105,8 +111,7 @@ def walk_weighted(  # noqa: C901 - one pass over the images: splitting it would 
         pairs = counted[0, j] * counted[1, j]
         area[j] = 1.0 - area[j] / pairs if pairs > 0 else np.nan
         precision[0, j] = precision[0, j] / counted[0, j] if pairs > 0 else np.nan
-        fine = counted[2, j] > 0 and counted[3, j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
-        precision[1, j] = precision[1, j] / counted[2, j] if fine else np.nan
+        precision[1, j] = _of_positives(precision[1, j], counted[2, j], counted[3, j], ratio[j])
 
 
 @compiled
@@ -158,8 +163,7 @@ def walk_by_label(
         put(ones, counted[0], first)
         put(zeros, counted[1], first)
     for j in range(LANES):
-        fine = counted[0, j] > 0 and counted[1, j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
-        precision[j] = precision[j] / counted[0, j] if fine else np.nan
+        precision[j] = _of_positives(precision[j], counted[0, j], counted[1, j], ratio[j])
 
 
 @compiled
@@ -199,4 +203,4 @@ def walk_sample(
     pairs = positives * negatives
     if not pairs > 0:
         return np.nan, np.nan, np.nan
-    return 1.0 - discordant / pairs, gained / positives, gained_by_label / ones if 0 < ratio < np.inf else np.nan
+    return 1.0 - discordant / pairs, gained / positives, _of_positives(gained_by_label, ones, zeros, ratio)
