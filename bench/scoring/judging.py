@@ -5,7 +5,7 @@ Shapes: n images that take part, C probabilities, B replicates, G bins, T tiles,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap import Labels, Scores, each, over
 from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
+from bench.scoring.dots import Words
 from bench.scoring.kernels import NINE, SIDE_BY_SIDE, fold, sum_nine, sum_runs, sum_runs_of_one
 from bench.scoring.laid import Laid, Patients, Positive
 from bench.scoring.resamples import LANES, Resamples
@@ -84,14 +85,6 @@ class Apart:
             sum_nine(value, tiles[some], sums[some])
 
 
-class Headline(NamedTuple):
-    """What ECE is made of, of one probability: images of one patient in one bin are added up first."""
-
-    patient: Patients  # [m]
-    start: NDArray[np.int64]  # [G + 1]
-    excess: Array  # [m]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
     """Errors of up to SIDE_BY_SIDE probabilities of one column, filled tile by tile in any order: all of them in the first D tiles.
@@ -104,8 +97,12 @@ class Errors:
     apart: Apart
     at: int  # the column's place there
     out: Array  # [C, len(ERRORS), 1 + D x LANES]: of the sample first
-    headline: Headline | None
     distance: Array  # [T - D, LANES]: sum over bins
+
+    @property
+    def headline(self) -> bool:
+        """Return whether the later tiles are judged, too."""
+        return len(self.apart.squared) > 0
 
     @classmethod
     def of(
@@ -116,14 +113,11 @@ class Errors:
         Raises ValueError for a probability that is not finite.
         """
         out = np.empty((len(judged), len(ERRORS), 1 + len(apart.sums) * LANES))
-        laid, total = Laid.of(patient, positive, judged, bins, apart.value[at])
-        _judge_sample(laid.start, laid.place, laid.excess, total, bins, out)
-        headline = None
+        laid, run, total = Laid.of(patient, positive, judged, bins, apart.value[at])
+        _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
         if len(apart.squared):
             apart.squared[at // NINE, :, at % NINE] = apart.value[at, :, 0]
-            grouped = _by_bin(patient, judged[0].place, laid.excess[:, 0], bins, apart.value.shape[1])
-            headline = Headline(*grouped)
-        return cls(laid, bins, apart, at, out, headline, np.zeros((len(apart.squares), LANES)))
+        return cls(laid, bins, apart, at, out, np.zeros((len(apart.squares), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Judge one tile."""
@@ -132,7 +126,7 @@ class Errors:
             lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
             _judge(*self.laid, self.apart.sums[tile, self.at], weight, self.bins, lanes)
         elif self.headline:
-            _judge_first(*self.headline, weight, self.distance[later])
+            _judge_first(*self.laid, weight, self.bins, self.distance[later])
 
     def found(self, num: int) -> list[dict[str, Array]]:
         """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
@@ -146,84 +140,56 @@ class Errors:
 
 
 @compiled
-def _by_bin(
-    patient: Patients, place: NDArray[np.int64], excess: Array, bins: int, num_patients: int
-) -> tuple[Patients, NDArray[np.int64], Array]:
-    """Return the patients of each bin, bin after bin, where each begins [G + 1], and the sums of their excess there."""
-    num = patient.shape[0]
-    start = np.zeros(bins + 1, np.int64)
-    for b in place:
-        start[b + 1] += 1
-    for b in range(bins):
-        start[b + 1] += start[b]
-    free, order = start.copy(), np.empty(num, np.int64)
-    for i in range(num):
-        order[free[place[i]]] = i
-        free[place[i]] += 1
-    who, sums, at = np.empty(num, np.int32), np.zeros(num), np.full(num_patients, -1, np.int64)
-    found = 0
-    for b in range(bins):
-        first = found
-        for i in order[start[b] : free[b]]:
-            p = patient[i]
-            if at[p] < first:
-                at[p], who[found] = found, p
-                found += 1
-            sums[at[p]] += excess[i]
-        start[b] = first
-    start[bins] = found
-    return who[:found].copy(), start, sums[:found].copy()
-
-
-@compiled
-def _judge_sample(
-    start: NDArray[np.int64], place: NDArray[np.int64], excess: Array, sums: Array, bins: int, out: Array
-) -> None:
-    """Fill the errors [C, len(ERRORS), 0] of the sample itself."""
-    run, total = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, 1)), np.zeros((3, 1))
-    for s in range(place.shape[0]):
-        run[s, SIDE_BY_SIDE, 0] = start[s + 1] - start[s]
-        for i in range(start[s], start[s + 1]):
-            for c in range(SIDE_BY_SIDE):
-                run[s, c, 0] += excess[i, c]
-    binned = np.zeros((place.shape[1], 2, bins, 2, 1))
-    fold(run, place, binned)
-    total[0, 0] = sums[NINE - 1]
-    for c in range(place.shape[1]):
-        total[1, 0], total[2, 0] = sums[c], sums[SIDE_BY_SIDE + c]
+def _fill_all(binned: Array, apart: Array, out: Array) -> None:
+    """Fill the errors [C, len(ERRORS), W] of sums by bin [C, 2, G, 2, W]; apart [NINE, W] is what needs no bins."""
+    total = np.empty((3, apart.shape[1]))
+    total[0] = apart[NINE - 1]
+    for c in range(binned.shape[0]):
+        total[1], total[2] = apart[c], apart[SIDE_BY_SIDE + c]
         fill_errors(binned[c, 0], binned[c, 1], total, out[c])
 
 
 @compiled
+def _judge_sample(run: Array, place: NDArray[np.int64], apart: Array, bins: int, out: Array) -> None:
+    """Fill the errors [C, len(ERRORS), 0] of the sample itself, whose runs add up to run [S, C + 1, 1]."""
+    binned = np.zeros((place.shape[1], 2, bins, 2, 1))
+    for s in range(run.shape[0]):
+        fold(run[s], place[s], binned)
+    _fill_all(binned, apart, out)
+
+
+@compiled
 def _judge(
-    patient: Patients,
     start: NDArray[np.int64],
     place: NDArray[np.int64],
-    excess: Array,
+    pair: Patients,
+    told: Words,
+    excess: Words,
     apart: Array,
     weight: NDArray[np.uint8],
     bins: int,
     out: Array,
 ) -> None:
     """Fill the errors [C, len(ERRORS), LANES] of one tile; apart [NINE, LANES] is what needs no bins."""
-    run = np.zeros((place.shape[0], SIDE_BY_SIDE + 1, LANES))
-    sum_runs(patient, start, excess, weight, run)
     binned = np.zeros((place.shape[1], 2, bins, 2, LANES))
-    fold(run, place, binned)
-    total = np.empty((3, LANES))
-    total[0] = apart[NINE - 1]
-    for c in range(place.shape[1]):
-        total[1], total[2] = apart[c], apart[SIDE_BY_SIDE + c]
-        fill_errors(binned[c, 0], binned[c, 1], total, out[c])
+    sum_runs(start, place, pair, told, excess, weight, binned)
+    _fill_all(binned, apart, out)
 
 
 @compiled
 def _judge_first(
-    patient: Patients, start: NDArray[np.int64], excess: Array, weight: NDArray[np.uint8], distance: Array
+    start: NDArray[np.int64],
+    place: NDArray[np.int64],
+    pair: Patients,
+    told: Words,  # noqa: ARG001 - all that is laid out
+    excess: Words,
+    weight: NDArray[np.uint8],
+    bins: int,
+    distance: Array,
 ) -> None:
-    """Add up the distances of all bins, [LANES], of one tile."""
-    binned = np.zeros((start.shape[0] - 1, LANES))
-    sum_runs_of_one(patient, start, excess, weight, binned)
+    """Add up the distances of all bins of the first probability, [LANES], of one tile."""
+    binned = np.zeros((bins, LANES))
+    sum_runs_of_one(start, place[:, 0, 0], pair, excess[0], weight, binned)
     for b in range(binned.shape[0]):
         for j in range(LANES):
             distance[j] += abs(binned[b, j])

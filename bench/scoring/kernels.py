@@ -4,14 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
+from bench.scoring.dots import PAIRS, Words, add_digits, dotted, got_pairs, in_order, paired, rows_of_pairs
 from bench.scoring.lanes import (
-    HALF,
     QUARTER,
     at_least,
     divided,
     fetch,
     fused,
-    got_half,
+    got,
     got_quarter,
     inverse,
     left,
@@ -19,7 +19,6 @@ from bench.scoring.lanes import (
     real,
     single,
     take,
-    take_half,
     whole,
 )
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
@@ -184,32 +183,85 @@ NINE = 2 * SIDE_BY_SIDE + 1  # values of a patient
 
 
 @compiled
-def sum_runs(
-    patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: NDArray[np.uint8], out: Array
-) -> None:
-    """Add weight x value [n, 4] over the images of each run, start[s] to start[s + 1], and the weights: out [S, 5, LANES].
+def fold(run: Array, place: NDArray[np.int64], binned: Array) -> None:
+    """Add a run [C + 1, W], excess under each of C probabilities and images, to the bins of its place [C, 2].
 
-    Four values at a time, so that each weight is widened once; half of the lanes, so that all sums stay in registers.
+    binned [C, 2, G, 2, W]: equal-width and equal-mass bins; images and excess.
     """
-    last = patient.shape[0] - 1
+    num_probs = place.shape[0]
+    for c in range(num_probs):
+        for kind in range(2):
+            of = binned[c, kind, place[c, kind]]
+            for j in range(run.shape[1]):
+                of[0, j] += run[num_probs, j]
+                of[1, j] += run[c, j]
+
+
+@compiled
+def sum_runs(
+    start: NDArray[np.int64],
+    place: NDArray[np.int64],
+    pair: NDArray[np.int32],
+    told: Words,
+    word: Words,
+    weight: NDArray[np.uint8],
+    binned: Array,
+) -> None:
+    """Add weight x value of C values, and the weights of those told, to the bins [C, 2, G, 2, LANES] of each run of images.
+
+    Run s are the pairs start[s] to start[s + 1], its bins place [S, C, 2]; pair [m, 2], told [m] and word [C, m, DIGITS] as
+    `dots` reads them.
+    """
+    last, num_values = pair.shape[0] - 1, word.shape[0]
+    near = rows_of_pairs()  # the weights of some pairs, looked up once for all values
+    run = np.empty((num_values + 1, LANES))
     for s in range(start.shape[0] - 1):
-        for first in (0, HALF):
-            a, b = got_half(out[s, 0], first), got_half(out[s, 1], first)
-            c, d = got_half(out[s, 2], first), got_half(out[s, 3], first)
-            every = got_half(out[s, 4], first)
-            for i in range(start[s], start[s + 1]):
-                fetch(weight, patient[min(i + AHEAD, last)])
-                w = real(take_half(weight, patient[i], first))
-                a = fused(w, value[i, 0], a)
-                b = fused(w, value[i, 1], b)
-                c = fused(w, value[i, 2], c)
-                d = fused(w, value[i, 3], d)
-                every = every + w
-            put(a, out[s, 0], first)
-            put(b, out[s, 1], first)
-            put(c, out[s, 2], first)
-            put(d, out[s, 3], first)
-            put(every, out[s, 4], first)
+        run[:] = 0
+        for first in range(start[s], start[s + 1], PAIRS):
+            stop = min(first + PAIRS, start[s + 1])
+            every = whole(0)
+            for i in range(first, stop):
+                ahead = pair[min(i + AHEAD // 2, last)]
+                fetch(weight, ahead[0])
+                fetch(weight, ahead[1])
+                two = paired(take(weight, pair[i, 0]), take(weight, pair[i, 1]))
+                put(two, near[i - first], 0)
+                every = dotted(two, told[i], every)
+            put(got(run[num_values]) + real(in_order(every)), run[num_values], 0)
+            for v in range(num_values):
+                low, middle, high = whole(0), whole(0), whole(0)
+                for i in range(first, stop):
+                    two = got_pairs(near, i - first)
+                    low = dotted(two, word[v, i, 0], low)
+                    middle = dotted(two, word[v, i, 1], middle)
+                    high = dotted(two, word[v, i, 2], high)
+                add_digits(low, middle, high, run[v])
+        fold(run, place[s], binned)
+
+
+@compiled
+def sum_runs_of_one(
+    start: NDArray[np.int64],
+    place: NDArray[np.int64],
+    pair: NDArray[np.int32],
+    word: Words,
+    weight: NDArray[np.uint8],
+    out: Array,
+) -> None:
+    """Add weight x value [m, DIGITS] of each run to the bin that is its place [S]: out [G, LANES]."""
+    last = pair.shape[0] - 1
+    for s in range(start.shape[0] - 1):
+        for first in range(start[s], start[s + 1], PAIRS):
+            low, middle, high = whole(0), whole(0), whole(0)
+            for i in range(first, min(first + PAIRS, start[s + 1])):
+                ahead = pair[min(i + AHEAD // 2, last)]
+                fetch(weight, ahead[0])
+                fetch(weight, ahead[1])
+                two = paired(take(weight, pair[i, 0]), take(weight, pair[i, 1]))
+                low = dotted(two, word[i, 0], low)
+                middle = dotted(two, word[i, 1], middle)
+                high = dotted(two, word[i, 2], high)
+            add_digits(low, middle, high, out[place[s]])
 
 
 @compiled
@@ -246,32 +298,3 @@ def sum_nine(value: Array, weight: NDArray[np.uint8], out: Array) -> None:
                     put(g, total[6], first)
                     put(h, total[7], first)
                     put(k, total[8], first)
-
-
-@compiled
-def sum_runs_of_one(
-    patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: NDArray[np.uint8], out: Array
-) -> None:
-    """Fill weight x value [n], added up over the images of each run: out [S, LANES]."""
-    last = patient.shape[0] - 1
-    for s in range(start.shape[0] - 1):
-        total = real(0.0)
-        for i in range(start[s], start[s + 1]):
-            fetch(weight, patient[min(i + AHEAD, last)])
-            total = fused(real(take(weight, patient[i])), value[i], total)
-        put(total, out[s], 0)
-
-
-@compiled
-def fold(run: Array, place: NDArray[np.int64], binned: Array) -> None:
-    """Add run [S, SIDE_BY_SIDE + 1, W], excess under each of C probs and images, to the bins of its place [S, C, 2].
-
-    binned [C, 2, G, 2, W]: equal-width and equal-mass bins; images and excess.
-    """
-    for s in range(run.shape[0]):
-        for c in range(place.shape[1]):
-            for kind in range(2):
-                b = place[s, c, kind]
-                for j in range(run.shape[2]):
-                    binned[c, kind, b, 0, j] += run[s, SIDE_BY_SIDE, j]
-                    binned[c, kind, b, 1, j] += run[s, c, j]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.calibration import Judged, equal_mass_bin_of, log_of_told
 from bench.scoring.compiled import compiled
+from bench.scoring.dots import DIGITS, Words, words_of
 from bench.scoring.kernels import NINE, SIDE_BY_SIDE
 from bench.scoring.metrics import require_finite
 
@@ -23,21 +24,24 @@ class Laid(NamedTuple):
     """Up to SIDE_BY_SIDE probabilities of the images of a column, as one pass over a tile of weights reads them.
 
     Neighbours that share every bin of every probability are a run, so that the weights of an image are read once for all
-    of them; along the score there are fewest.
+    of them; along the score there are fewest. Images go in pairs, the last of a run with nobody where their number is odd.
     """
 
-    patient: Patients  # [n]
-    start: NDArray[np.int64]  # [S + 1]
+    start: NDArray[np.int64]  # [S + 1], in pairs
     place: NDArray[np.int64]  # [S, C, 2]: equal-width and equal-mass bin
-    excess: Array  # [n, SIDE_BY_SIDE]: label - probability
+    pair: Patients  # [m, 2]
+    told: Words  # [m]: 1 for each image
+    excess: Words  # [C, m, DIGITS]: label - probability
 
     @classmethod
     def of(
         cls, patient: Patients, positive: Positive, judged: Sequence[Judged], bins: int, apart: Array
-    ) -> tuple[Self, Array]:
-        """Return it with the sums of the sample [NINE]: squared distances, log losses, images with the finding.
+    ) -> tuple[Self, Array, Array]:
+        """Return it with what the sample adds up to.
 
-        What needs no bins is added to `apart` [num_patients, NINE]. Raises ValueError for a probability that is not finite.
+        These are of each run [S, C + 1] the excess under each probability and the images, and of all images [NINE]
+        squared distances, log losses, those with the finding. What needs no bins is added to `apart` [num_patients, NINE].
+        Raises ValueError for a probability that is not finite.
         """
         num, num_probs = len(patient), len(judged)
         assert num_probs <= SIDE_BY_SIDE, "one pass takes no more: see calibrators.FITS"
@@ -53,11 +57,42 @@ class Laid(NamedTuple):
         _add_up(patient, positive, prob, told, excess, apart, total)
         if not np.isfinite(total).all():
             require_finite(prob[:num_probs], "probabilities")
-        start = np.flatnonzero(new)
-        place = np.empty((len(start), num_probs, 2), np.int64)
+        first = np.flatnonzero(new)
+        place = np.empty((len(first), num_probs, 2), np.int64)
         for c, each in enumerate(judged):
-            place[:, c, 0], place[:, c, 1] = each.place[start], mass[c, start]
-        return cls(patient, np.append(start, num), place, excess), total
+            place[:, c, 0], place[:, c, 1] = each.place[first], mass[c, first]
+        start, pair, told_, words, run = _paired(np.append(first, num), patient, excess, num_probs)
+        return cls(start, place, pair, told_, words), run, total
+
+
+@compiled
+def _paired(
+    first: NDArray[np.int64], patient: Patients, excess: Array, num_probs: int
+) -> tuple[NDArray[np.int64], Patients, Words, Words, Array]:
+    """Return the runs of images, first[s] to first[s + 1], as pairs (see `Laid`), and the sums of each run."""
+    num_runs = first.shape[0] - 1
+    start, run = np.zeros(num_runs + 1, np.int64), np.zeros((num_runs, num_probs + 1))
+    for s in range(num_runs):
+        start[s + 1] = start[s] + (first[s + 1] - first[s] + 1) // 2
+    num = start[num_runs]
+    pair, told, words = (
+        np.empty((num, 2), np.int32),
+        np.empty(num, np.int32),
+        np.empty((num_probs, num, DIGITS), np.int32),
+    )
+    nothing = np.zeros(SIDE_BY_SIDE)
+    for s in range(num_runs):
+        run[s, num_probs] = first[s + 1] - first[s]
+        for i in range(start[s], start[s + 1]):
+            at = first[s] + 2 * (i - start[s])
+            alone = at + 1 == first[s + 1]
+            x, y = excess[at], nothing if alone else excess[at + 1]
+            pair[i, 0], pair[i, 1] = patient[at], patient[at if alone else at + 1]
+            told[i] = 1 if alone else 1 << 16 | 1
+            for c in range(num_probs):
+                words[c, i, 0], words[c, i, 1], words[c, i, 2] = words_of(x[c], y[c])
+                run[s, c] += x[c] + y[c]
+    return start, pair, told, words, run
 
 
 @compiled

@@ -37,7 +37,7 @@ from bench.scoring.resamples import LANES
 
 HALF, QUARTER = LANES // 2, LANES // 4
 FLOATS = {"single": ir.FloatType(), "real": ir.DoubleType()}
-ELEMENTS = {"byte": ir.IntType(8), "whole": ir.IntType(32), **FLOATS}
+ELEMENTS = {"byte": ir.IntType(8), "short": ir.IntType(16), "whole": ir.IntType(32), **FLOATS}
 
 
 class Lanes(types.Type):
@@ -96,7 +96,7 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any, array: int, of: La
     return builder.bitcast(place, of.vector.as_pointer())
 
 
-def _load(of: Lanes, *given: Any) -> Any:
+def load(of: Lanes, *given: Any) -> Any:
     """Return how lanes are read from an array, at the place given after it."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -108,25 +108,31 @@ def _load(of: Lanes, *given: Any) -> Any:
 @primitive
 def take(typing: Any, weight: Any, row: Any) -> Any:
     """Return a row of uint8 [., LANES]."""
-    return _load(Lanes("byte", LANES), weight, row)
+    return load(Lanes("byte", LANES), weight, row)
 
 
 @primitive
 def take_half(typing: Any, weight: Any, row: Any, first: Any) -> Any:
     """Return HALF of a row of uint8 [., LANES], from lane `first` on."""
-    return _load(Lanes("byte", HALF), weight, row, first)
+    return load(Lanes("byte", HALF), weight, row, first)
+
+
+@primitive
+def got(typing: Any, array: Any) -> Any:
+    """Return float64 [LANES]."""
+    return load(Lanes("real", LANES), array)
 
 
 @primitive
 def got_half(typing: Any, array: Any, first: Any) -> Any:
     """Return HALF of float64 [LANES], from lane `first` on."""
-    return _load(Lanes("real", HALF), array, first)
+    return load(Lanes("real", HALF), array, first)
 
 
 @primitive
 def got_quarter(typing: Any, array: Any, first: Any) -> Any:
     """Return a QUARTER of float64 [LANES], from lane `first` on."""
-    return _load(Lanes("real", QUARTER), array, first)
+    return load(Lanes("real", QUARTER), array, first)
 
 
 @primitive
