@@ -104,9 +104,9 @@ def of_hospital(
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
-        weight = other.resamples.tile(tile)
+        drawn_here = other.resamples.tile_with_most(tile)
         for _, walk in walks.values():
-            walk.fill(tile, weight)
+            walk.fill(tile, *drawn_here)
 
     def end(i: int) -> None:
         k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
@@ -130,8 +130,8 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     label = column.positive.astype(np.int8)
-    ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob)
-    return mix, WeightedWalk.over(ranked, mix.drawn, settings.bins, other.resamples.num, by_group=not mix.reason)
+    ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob, other.excess[k])
+    return mix, WeightedWalk.over(ranked, mix.drawn, other.resamples.num, by_group=not mix.reason)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:

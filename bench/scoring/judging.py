@@ -97,6 +97,7 @@ class Errors:
     apart: Apart
     at: int  # the column's place there
     out: Array  # [C, len(ERRORS), 1 + D x LANES]: of the sample first
+    excess: Array  # [D, bins, LANES]: of the first probability, over the images of each equal-width bin
     distance: Array  # [T - D, LANES]: sum over bins
 
     @property
@@ -117,14 +118,15 @@ class Errors:
         _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
         if len(apart.squared):
             apart.squared[at // NINE, :, at % NINE] = apart.value[at, :, 0]
-        return cls(laid, bins, apart, at, out, np.zeros((len(apart.squares), LANES)))
+        excess = np.empty((len(apart.sums), bins, LANES))
+        return cls(laid, bins, apart, at, out, excess, np.zeros((len(apart.squares), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Judge one tile."""
         later = tile - len(self.apart.sums)
         if later < 0:
             lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
-            _judge(*self.laid, self.apart.sums[tile, self.at], weight, self.bins, lanes)
+            _judge(*self.laid, self.apart.sums[tile, self.at], weight, lanes, self.excess[tile])
         elif self.headline:
             _judge_first(*self.laid, weight, self.bins, self.distance[later])
 
@@ -167,13 +169,17 @@ def _judge(
     excess: Words,
     apart: Array,
     weight: NDArray[np.uint8],
-    bins: int,
     out: Array,
+    of_first: Array,
 ) -> None:
-    """Fill the errors [C, len(ERRORS), LANES] of one tile; apart [NINE, LANES] is what needs no bins."""
-    binned = np.zeros((place.shape[1], 2, bins, 2, LANES))
+    """Fill the errors [C, len(ERRORS), LANES] of one tile, and the sums of excess of the first probability [G, LANES].
+
+    apart [NINE, LANES] is what needs no bins.
+    """
+    binned = np.zeros((place.shape[1], 2, of_first.shape[0], 2, LANES))
     sum_runs(start, place, pair, told, excess, weight, binned)
     _fill_all(binned, apart, out)
+    of_first[:] = binned[0, 0, :, 1]
 
 
 @compiled

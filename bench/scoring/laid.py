@@ -61,15 +61,18 @@ class Laid(NamedTuple):
         place = np.empty((len(first), num_probs, 2), np.int64)
         for c, each in enumerate(judged):
             place[:, c, 0], place[:, c, 1] = each.place[first], mass[c, first]
-        start, pair, told_, words, run = _paired(np.append(first, num), patient, excess, num_probs)
+        start, pair, told_, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
         return cls(start, place, pair, told_, words), run, total
 
 
 @compiled
-def _paired(
+def in_pairs(
     first: NDArray[np.int64], patient: Patients, excess: Array, num_probs: int
 ) -> tuple[NDArray[np.int64], Patients, Words, Words, Array]:
-    """Return the runs of images, first[s] to first[s + 1], as pairs (see `Laid`), and the sums of each run."""
+    """Return runs of images, first[s] to first[s + 1], in pairs: start, pair, told and excess as in `Laid`.
+
+    Also the sums of each run [S, C + 1]: of excess [n, .], and how many images.
+    """
     num_runs = first.shape[0] - 1
     start, run = np.zeros(num_runs + 1, np.int64), np.zeros((num_runs, num_probs + 1))
     for s in range(num_runs):
@@ -80,7 +83,7 @@ def _paired(
         np.empty(num, np.int32),
         np.empty((num_probs, num, DIGITS), np.int32),
     )
-    nothing = np.zeros(SIDE_BY_SIDE)
+    nothing = np.zeros(excess.shape[1])
     for s in range(num_runs):
         run[s, num_probs] = first[s + 1] - first[s]
         for i in range(start[s], start[s + 1]):

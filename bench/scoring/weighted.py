@@ -9,6 +9,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.dots import Words
+from bench.scoring.kernels import sum_runs_of_one
+from bench.scoring.laid import Patients, in_pairs
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import LANES
 from bench.scoring.weightedkernels import walk_by_label, walk_sample, walk_weighted
@@ -53,12 +56,26 @@ class Reweighted(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The images of one finding by falling score, each with its group [n], bin [n] and label - probability [n]."""
+    """The images of one finding by falling score, each with its group [n], bin [n] and label - probability [n].
+
+    sums [T, C, LANES]: the latter, added up over the images of each bin in each replicate.
+    """
 
     column: Column
     group: NDArray[np.int32]
     place: NDArray[np.int64]
     excess: Array
+    sums: Array
+
+    def positives(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Patients, Words, Words]:
+        """Return the excess of the positives in pairs (see `laid.in_pairs`), after where each run of a bin starts that bin [S]."""
+        rows = np.flatnonzero(self.column.positive)
+        place = self.place[rows]
+        first = np.flatnonzero(np.diff(place, prepend=-1))
+        start, pair, told, word, _ = in_pairs(
+            np.append(first, len(rows)), self.column.patient[rows], self.excess[rows, None], 1
+        )
+        return start, place[first], pair, told, word
 
     def of_sample(self, of_label: Array, of_group: Array, bins: int) -> Reweighted:
         """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
@@ -75,46 +92,61 @@ class Ranked:
 class WeightedWalk:
     """A walk over weighted images, filled tile by tile in any order, of `num` replicates in all.
 
-    Not `by_group`, only what needs no more than labels is found: half of the time.
+    Not `by_group`, only what needs no more than labels is found: a third of the time.
     """
 
     ranked: Ranked
     factors: Factors
     num: int
     by_group: bool
+    of_ones: tuple[
+        NDArray[np.int64], NDArray[np.int64], Patients, Words, Words
+    ]  # the positives, bin after bin, in pairs
     ratio: Array  # [T, LANES]: what a negative counts by label alone, if a positive counts 1
     area: Array  # [T, LANES]
-    precision: Array  # [T, 2, LANES]
+    precision: Array
     error: Array
-    signed: Array  # [T, C, 2, LANES]: excess of each bin by label, as the images are
+    by_label: Array  # the second AUPRC
+    positive: Array  # [T, C, LANES]: excess of the positives of each bin, as the images are
 
     @classmethod
-    def over(cls, ranked: Ranked, factors: Factors, bins: int, num: int, by_group: bool = True) -> Self:
+    def over(cls, ranked: Ranked, factors: Factors, num: int, by_group: bool = True) -> Self:
         """Return a walk that has not begun."""
-        num_tiles = len(factors.of_group)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
-        area, precision = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, 2, LANES), np.nan)
-        error, signed = np.full((num_tiles, LANES), np.nan), np.zeros((num_tiles, bins, 2, LANES))
-        return cls(ranked, factors, num, by_group, ratio, area, precision, error, signed)
+        area, precision, error, by_label = np.full((4, *ratio.shape), np.nan)
+        of_ones = ranked.positives()
+        return cls(
+            ranked,
+            factors,
+            num,
+            by_group,
+            of_ones,
+            ratio,
+            area,
+            precision,
+            error,
+            by_label,
+            np.zeros(ranked.sums.shape),
+        )
 
-    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Walk over one tile."""
+    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
+        """Walk over one tile, in which no patient comes more often than `most`."""
         ranked, column = self.ranked, self.ranked.column
         images, bins = (column.patient, column.kind), (ranked.place, ranked.excess)
-        ratio, num_lanes = self.ratio[tile], min(LANES, self.num - tile * LANES)
-        signed, precision = self.signed[tile], self.precision[tile]
-        if not self.by_group:
-            walk_by_label(*images, *bins, ratio, weight, num_lanes, precision[1], signed)
-            return
-        factor, sums = self.factors.of_group[tile], np.zeros((len(signed), 3, LANES))
-        area = self.area[tile]
-        walk_weighted(*images, ranked.group, *bins, factor, ratio, weight, num_lanes, area, precision, sums)
-        self.error[tile], signed[:] = np.abs(sums[:, 2]).sum(0), sums[:, :2]
+        walk_by_label(*images, self.ratio[tile], weight, most, self.by_label[tile])
+        start, bin_, pair, _, [word] = self.of_ones
+        sum_runs_of_one(start, bin_, pair, word, weight, self.positive[tile])
+        if self.by_group:
+            factor, sums = self.factors.of_group[tile], np.zeros(ranked.sums.shape[1:])
+            num_lanes, areas = min(LANES, self.num - tile * LANES), (self.area[tile], self.precision[tile])
+            walk_weighted(*images, ranked.group, *bins, factor, weight, num_lanes, *areas, sums)
+            self.error[tile] = np.abs(sums).sum(0)
 
     def walked(self) -> Reweighted:
         """Return the metrics of each replicate."""
+        of_zeros, of_ones = self.factors.of_label[:, 0, None], self.factors.of_label[:, 1, None]
         with np.errstate(invalid="ignore"):  # a replicate without a class has no factor
-            by_label = np.abs((self.signed * self.factors.of_label[:, None]).sum(2)).sum(1)
-        drawn = (self.area, self.precision[:, 0], self.error, self.precision[:, 1], by_label)
+            by_label = np.abs(of_zeros * (self.ranked.sums - self.positive) + of_ones * self.positive).sum(1)
+        drawn = (self.area, self.precision, self.error, self.by_label, by_label)
         return Reweighted(*(each.ravel()[: self.num] for each in drawn))

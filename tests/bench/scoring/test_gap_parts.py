@@ -14,7 +14,7 @@ from bench.scoring.background import Background
 from bench.scoring.calibration import bin_of
 from bench.scoring.parts import Part, Settings
 from bench.scoring.ranking import Column
-from bench.scoring.resamples import Resamples
+from bench.scoring.resamples import LANES, Resamples
 from bench.scoring.score import RunScores, score_run
 from bench.scoring.weighted import Factors, Ranked, Reweighted, WeightedWalk
 
@@ -50,16 +50,23 @@ def reweighted(
     patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
     column = Column.of(patient, label, score)
     prob = column.score.astype(np.float64)
-    ranked = Ranked(column, group[column.rows].astype(np.int32), bin_of(prob, 15), column.positive - prob)
+    place, excess = bin_of(prob, 15), column.positive - prob
+    times = (
+        np.ones((len(label), 0)) if resamples is None else np.stack([*map(resamples.counts, range(resamples.num))], 1)
+    )
+    sums = np.zeros((-(-times.shape[1] // LANES), 15, LANES))
+    for replicate, counted in enumerate(times[column.rows].T):
+        sums[replicate // LANES, :, replicate % LANES] = np.bincount(place, counted * excess, minlength=15)
+    ranked = Ranked(column, group[column.rows].astype(np.int32), place, excess, sums)
     if resamples is None:
         return ranked.of_sample(of_label, of_group, 15)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
     walk, by_label = (
-        WeightedWalk.over(ranked, Factors.tiled(*drawn), 15, resamples.num, by_group) for by_group in (True, False)
+        WeightedWalk.over(ranked, Factors.tiled(*drawn), resamples.num, by_group) for by_group in (True, False)
     )
     for tile in range(len(resamples.weight)):
-        walk.fill(tile, resamples.tile(tile))
-        by_label.fill(tile, resamples.tile(tile))
+        walk.fill(tile, *resamples.tile_with_most(tile))
+        by_label.fill(tile, *resamples.tile_with_most(tile))
     found, alone = walk.walked(), by_label.walked()
     np.testing.assert_allclose(alone.auprc_by_label, found.auprc_by_label, rtol=1e-12, atol=0)
     np.testing.assert_array_equal(alone.ece_by_label, found.ece_by_label)

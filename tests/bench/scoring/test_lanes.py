@@ -167,10 +167,11 @@ group, place = (np.arange(300) % 7).astype(np.int32), np.minimum((prob * 15).ast
 factors = weighted.Factors.tiled(draw.random((2, 100)), draw.random((7, 100)))
 found = [*bootstrap.rank_metrics(drawn, label, score)]
 found += judging.calibration_metrics(drawn, label, prob[:, None]).values()
-ranked = weighted.Ranked(column, group, place, column.positive - prob)
-walk = weighted.WeightedWalk.over(ranked, factors, 15, drawn.num)
+sums = draw.normal(size=(len(drawn.weight), 15, 64))
+ranked = weighted.Ranked(column, group, place, column.positive - prob, sums)
+walk = weighted.WeightedWalk.over(ranked, factors, drawn.num)
 for tile in range(len(drawn.weight)):
-    walk.fill(tile, drawn.tile(tile))
+    walk.fill(tile, *drawn.tile_with_most(tile))
 found += walk.walked()
 print(hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in found)).hexdigest())
 """
