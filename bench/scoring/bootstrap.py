@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bench.scoring.kernels import sum_groups, walk_parted, walk_ranks
 from bench.scoring.ranking import Column, Parted
 from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.steps import Steps, steps_of, steps_of_groups
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -48,11 +49,13 @@ class Walked(NamedTuple):
 class Walk:
     """One walk over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and parts no tie.
 
-    Unless `precisely`, there is no AUPRC to speak of.
+    Unless `precisely`, AUPRC is NaN.
     """
 
     column: Column
     cut: NDArray[np.int64]
+    steps: Steps
+    most: int
     precisely: bool
     auroc: Array  # [T, LANES]
     auprc: Array
@@ -60,17 +63,24 @@ class Walk:
 
     @classmethod
     def over(
-        cls, column: Column, num_tiles: int, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
+        cls,
+        resamples: Resamples,
+        column: Column,
+        cut: Sequence[int] | NDArray[np.int64] = (),
+        precisely: bool = True,
     ) -> Self:
         """Return a walk that has not begun."""
-        places = np.asarray(cut, np.int64)
+        places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
+        steps = steps_of(column.kind, places, resamples.most)
         auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
-        return cls(column, places, precisely, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
+        reached = np.zeros((num_tiles, len(places), 2, LANES))
+        return cls(column, places, steps, resamples.most, precisely, auroc, auprc, reached)
 
-    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
-        """Walk over one tile, in which no patient comes more often than `most`."""
-        out = (self.auroc[tile], self.auprc[tile], self.reached[tile])
-        walk_ranks(self.column.patient, self.column.kind, self.cut, self.precisely, weight, most, *out)
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
+        auprc = self.auprc[tile] if self.precisely else None
+        images = (self.column.patient, self.column.kind, *self.steps)
+        walk_ranks(*images, weight, self.most, self.auroc[tile], auprc, self.reached[tile])
 
     def walked(self, num: int) -> Walked:
         """Return what the tiles tell of the first `num` replicates."""
@@ -82,9 +92,9 @@ def walk(
     resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
 ) -> Walked:
     """Return what one walk over all tiles tells."""
-    found = Walk.over(column, len(resamples.weight), cut, precisely)
+    found = Walk.over(resamples, column, cut, precisely)
     for tile in range(len(resamples.weight)):
-        found.fill(tile, *resamples.tile_with_most(tile))
+        found.fill(tile, resamples.tile(tile))
     return found.walked(resamples.num)
 
 
@@ -93,18 +103,23 @@ class GroupWalk:
     """A walk over each group of a column, filled tile by tile in any order."""
 
     parted: Parted
+    begin: NDArray[np.int64]  # [G + 1]: of the steps of each group
+    steps: Steps
+    most: int
     auroc: Array  # [T, G, LANES]
     counted: Array  # [T, G, 2, 2, LANES]
 
     @classmethod
-    def over(cls, parted: Parted, num_tiles: int) -> Self:
+    def over(cls, resamples: Resamples, parted: Parted) -> Self:
         """Return a walk that has not begun."""
-        shape = (num_tiles, len(parted.first))
-        return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+        shape = (len(resamples.weight), len(parted.first))
+        steps = steps_of_groups(parted.start, parted.kind, parted.first, resamples.most)
+        return cls(parted, *steps, resamples.most, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
-    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
-        """Walk over one tile, in which no patient comes more often than `most`."""
-        walk_parted(*self.parted, weight, most, self.auroc[tile], self.counted[tile])
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
+        images = self.parted[:3]
+        walk_parted(*images, self.begin, *self.steps, weight, self.most, self.auroc[tile], self.counted[tile])
 
     def walked(self, num: int) -> tuple[Array, Array]:
         """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
@@ -116,9 +131,9 @@ class GroupWalk:
 
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
     """Return what walks over each group tell, over all tiles, as `GroupWalk.walked`."""
-    found = GroupWalk.over(parted, len(resamples.weight))
+    found = GroupWalk.over(resamples, parted)
     for tile in range(len(resamples.weight)):
-        found.fill(tile, *resamples.tile_with_most(tile))
+        found.fill(tile, resamples.tile(tile))
     return found.walked(resamples.num)
 
 

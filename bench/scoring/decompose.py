@@ -104,9 +104,9 @@ def of_hospital(
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
-        drawn_here = other.resamples.tile_with_most(tile)
+        weight = other.resamples.tile(tile)
         for _, walk in walks.values():
-            walk.fill(tile, *drawn_here)
+            walk.fill(tile, weight)
 
     def end(i: int) -> None:
         k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
@@ -131,7 +131,7 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     prob, place, _ = other.judged[k][AS_GIVEN]
     label = column.positive.astype(np.int8)
     ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob, other.excess[k])
-    return mix, WeightedWalk.over(ranked, mix.drawn, other.resamples.num, by_group=not mix.reason)
+    return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn, by_group=not mix.reason)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:

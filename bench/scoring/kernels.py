@@ -23,10 +23,10 @@ from bench.scoring.lanes import (
 )
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
 from bench.scoring.resamples import LANES
+from bench.scoring.steps import CUT, LONE_POSITIVE, NOTHING
 
 Array = NDArray[np.float64]
 MOST_PAIRS = 2**31 - 1  # that a sum of pairs in 32 bits holds
-MOST_OF_BYTE = 255
 UNIT = 2**20  # the gain of AUPRC is counted in as many parts of a positive
 AHEAD = 8  # images: that far ahead of its use a row of weights is fetched
 
@@ -35,89 +35,89 @@ AHEAD = 8  # images: that far ahead of its use a row of weights is fetched
 def walk_ranks(  # noqa: C901 - one pass over the images: splitting it would hide the order
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
-    cut: NDArray[np.int64],
-    precisely: bool,
+    stop: NDArray[np.int32],
+    after: NDArray[np.uint8],
     weight: NDArray[np.uint8],
     most: int,
     auroc: Array,
-    auprc: Array,
+    auprc: Array | None,
     reached: Array,
 ) -> None:
     """Fill both metrics [LANES] from images sorted by falling score; weight [num_patients, LANES] is one tile, at most `most`.
 
     AUROC = 1 - discordant pairs / all pairs (a tie is half a pair); AUPRC = sum of precision x added recall.
-    AUPRC, whose divisions cost more than all the rest, only `precisely`: each precision as whole units in 32 bits and
-    parts of one in float32, with what the rounding of the division cut off (1e-13 of the exact sum). Negatives that follow
-    each other are added up in bytes, pairs in 32 bits, while these hold them. Fewer than 2^24 images are drawn.
-    reached [Q, 2, LANES]: negatives and positives among the first cut [Q] images; cuts rise and part no tie.
+    AUPRC, whose divisions cost more than all the rest, only where there is an array for it: each precision as whole units in
+    32 bits and parts of one in float32, with what the rounding of the division cut off (1e-13 of the exact sum). Negatives
+    that follow each other are added up in bytes, pairs in 32 bits, while these hold them. Fewer than 2^24 images are drawn.
+    reached [Q, 2, LANES]: negatives and positives among the images before each cut of the steps: `stop` and `after`.
     """
     positives, negatives, tied_positives, tied_negatives = whole(0), whole(0), whole(0), whole(0)
     pending, room, num_negatives = whole(0), MOST_PAIRS, 0  # discordant pairs, how many more fit
     discordant, gained = real(0.0), real(0.0)
     units, parts, fits = whole(0), single(0.0), MOST_PAIRS  # of what is gained, parts of one, and how many more fit
-    at_once = MOST_OF_BYTE // max(most, 1)
-    in_tie = False
-    i = 0
-    for q in range(cut.shape[0] + 1):
-        stop = cut[q] if q < cut.shape[0] else patient.shape[0]
-        while i < stop:
-            if not in_tie and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: by far the most common
-                some, end = take(weight, patient[i]), min(stop, i + at_once)
-                num_negatives -= i
-                i += 1
-                while i < end and kind[i] == LAST_OF_TIE:
-                    some = some + take(weight, patient[i])
-                    i += 1
-                num_negatives += i
-                negatives = negatives + whole(some)
-                continue
-            new = whole(take(weight, patient[i]))
-            if not in_tie and kind[i] == LAST_OF_TIE | POSITIVE:
-                pairs = most * most * num_negatives
-                if pairs > room:
-                    discordant, pending, room = discordant + real(pending), whole(0), MOST_PAIRS
-                room -= pairs
-                pending = pending + new * negatives  # 31 bits hold 255 x 8 million images
-                positives = positives + new
-                if precisely:
-                    fits -= most * UNIT
-                    if fits < 0:
-                        gained = gained + (real(units) + real(parts))
-                        units, parts, fits = whole(0), single(0.0), MOST_PAIRS - most * UNIT
-                    called, times = single(at_least(positives + negatives, 1)), single(new)
-                    hits, each = single(positives) * single(UNIT), divided(single(1.0), called)
-                    precision = hits * each
-                    less = left(hits, precision, called) * each  # what its rounding cut off
-                    added = whole(fused(times, precision, single(0.5)))
-                    units = units + added
-                    parts = fused(times, less, parts - left(single(added), times, precision))
-            else:
-                if kind[i] & POSITIVE:
-                    tied_positives = tied_positives + new
-                else:
-                    num_negatives += 1
-                    tied_negatives = tied_negatives + new
-                in_tie = kind[i] & LAST_OF_TIE == 0
-                if not in_tie:
-                    of_tie = real(tied_positives)
-                    discordant = fused(of_tie, fused(real(tied_negatives), 0.5, real(negatives)), discordant)
-                    positives, negatives = positives + tied_positives, negatives + tied_negatives
-                    hits_ = of_tie * real(positives) * real(float(UNIT))
-                    gained = fused(hits_, inverse(at_least(positives + negatives, 1)), gained)
-                    tied_positives, tied_negatives = whole(0), whole(0)
+    i, q = 0, 0
+    for s in range(stop.shape[0]):
+        if i < stop[s]:
+            num_negatives += stop[s] - i
+            some = take(weight, patient[i])
             i += 1
-        if q < cut.shape[0]:
+            while i < stop[s]:
+                some = some + take(weight, patient[i])
+                i += 1
+            negatives = negatives + whole(some)
+        if after[s] == NOTHING:
+            continue
+        if after[s] == CUT:
             put(real(negatives), reached[q, 0], 0)
             put(real(positives), reached[q, 1], 0)
+            q += 1
+            continue
+        new = whole(take(weight, patient[i]))
+        if after[s] == LONE_POSITIVE:
+            pairs = most * most * num_negatives
+            if pairs > room:
+                discordant, pending, room = discordant + real(pending), whole(0), MOST_PAIRS
+            room -= pairs
+            pending = pending + new * negatives  # 31 bits hold 255 x 8 million images
+            positives = positives + new
+            if auprc is not None:
+                fits -= most * UNIT
+                if fits < 0:
+                    gained = gained + (real(units) + real(parts))
+                    units, parts, fits = whole(0), single(0.0), MOST_PAIRS - most * UNIT
+                called, times = single(at_least(positives + negatives, 1)), single(new)
+                hits, each = single(positives) * single(UNIT), divided(single(1.0), called)
+                precision = hits * each
+                less = left(hits, precision, called) * each  # what its rounding cut off
+                added = whole(fused(times, precision, single(0.5)))
+                units = units + added
+                parts = fused(times, less, parts - left(single(added), times, precision))
+        else:
+            if kind[i] & POSITIVE:
+                tied_positives = tied_positives + new
+            else:
+                num_negatives += 1
+                tied_negatives = tied_negatives + new
+            if kind[i] & LAST_OF_TIE:
+                of_tie = real(tied_positives)
+                discordant = fused(of_tie, fused(real(tied_negatives), 0.5, real(negatives)), discordant)
+                positives, negatives = positives + tied_positives, negatives + tied_negatives
+                if auprc is not None:
+                    hits_ = of_tie * real(positives) * real(float(UNIT))
+                    gained = fused(hits_, inverse(at_least(positives + negatives, 1)), gained)
+                tied_positives, tied_negatives = whole(0), whole(0)
+        i += 1
     put(discordant + real(pending), auroc, 0)
-    put(gained + (real(units) + real(parts)), auprc, 0)
     pair = np.empty((2, LANES))
     put(real(negatives), pair[0], 0)
     put(real(positives), pair[1], 0)
+    if auprc is not None:
+        put(gained + (real(units) + real(parts)), auprc, 0)
+        for j in range(LANES):
+            auprc[j] = auprc[j] / (UNIT * pair[1, j]) if pair[0, j] * pair[1, j] > 0 else np.nan
     for j in range(LANES):
         every = pair[0, j] * pair[1, j]
         auroc[j] = (every - auroc[j]) / every if every > 0 else np.nan
-        auprc[j] = auprc[j] / (UNIT * pair[1, j]) if every > 0 else np.nan
 
 
 @compiled
@@ -125,22 +125,21 @@ def walk_parted(
     start: NDArray[np.int64],
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
-    first: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    stop: NDArray[np.int32],
+    after: NDArray[np.uint8],
     weight: NDArray[np.uint8],
     most: int,
     auroc: Array,
     reached: Array,
 ) -> None:
-    """Walk over each group g, images start[g] to start[g + 1]: fill its AUROC [G, LANES], and reached [G, 2, 2, LANES].
+    """Walk over each group g, images start[g] to start[g + 1] and steps begin[g] to begin[g + 1]: fill its AUROC [G, LANES].
 
-    These are negatives and positives among its `first` images, then among all of them.
+    reached [G, 2, 2, LANES]: negatives and positives before each of its two cuts.
     """
-    unused = np.empty(LANES)
-    cut = np.empty(2, np.int64)
-    for g in range(first.shape[0]):
-        here = slice(start[g], start[g + 1])
-        cut[0], cut[1] = first[g], start[g + 1] - start[g]
-        walk_ranks(patient[here], kind[here], cut, False, weight, most, auroc[g], unused, reached[g])
+    for g in range(begin.shape[0] - 1):
+        here, steps = slice(start[g], start[g + 1]), slice(begin[g], begin[g + 1])
+        walk_ranks(patient[here], kind[here], stop[steps], after[steps], weight, most, auroc[g], None, reached[g])
 
 
 @compiled

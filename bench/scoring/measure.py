@@ -167,7 +167,7 @@ class _Wanted:
         errors = None
         if fitted:
             errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
-        walk = bootstrap.Walk.over(column, len(resamples.weight), cut, len(self.ranked) > 1)
+        walk = bootstrap.Walk.over(resamples, column, cut, len(self.ranked) > 1)
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
@@ -191,9 +191,9 @@ class _Pass:
     num: int  # replicates
     num_detailed: int
 
-    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Go over the images once with the weights of one tile."""
-        self.walk.fill(tile, weight, most)
+        self.walk.fill(tile, weight)
         if self.errors:
             self.errors.fill(tile, weight)
 
@@ -267,9 +267,9 @@ def measure(
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
-        weight, most = resamples.tile_with_most(tile)
+        weight = resamples.tile(tile)
         for k in range(num_findings):
-            passes[k].fill(tile, weight, most)
+            passes[k].fill(tile, weight)
 
     def end(k: int) -> None:
         for key, numbers in passes[k].numbers().items():

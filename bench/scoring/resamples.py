@@ -28,12 +28,14 @@ class Resamples:
     patient [N] int32: 0 .. num_patients - 1 in the sorted order of the ids, so the order of the images does not matter.
     weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; lanes beyond `num` are 0.
     digest: equal digests mean equal draws of equal patients, hence replicates that can be paired.
+    most: no patient comes more often in a replicate.
     """
 
     patient: NDArray[np.int32]
     weight: NDArray[np.uint8]
     num: int
     digest: int
+    most: int = np.iinfo(np.uint8).max
 
     @property
     def num_patients(self) -> int:
@@ -48,19 +50,17 @@ class Resamples:
         More replicates begin with the same ones. Memory: num bytes per patient.
         """
         codes, num_patients, digest = _patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
-        return cls(codes, _drawn(num_patients, num, name, seed), num, digest)
+        weight, most = _drawn(num_patients, num, name, seed)
+        return cls(codes, weight, num, digest, most)
 
     def tile(self, at: int) -> NDArray[np.uint8]:
         """Return LANES replicates [num_patients, LANES], read through once so that they lie in the processor's cache.
 
         Images come in the order of their scores, hence patients in any: without this, reading them takes three times as long.
         """
-        return self.tile_with_most(at)[0]
-
-    def tile_with_most(self, at: int) -> tuple[NDArray[np.uint8], int]:
-        """Return the same, and how often the patient came that came most often."""
         weight: NDArray[np.uint8] = self.weight[at]
-        return weight, int(weight.max(initial=0))
+        weight.max(initial=0)
+        return weight
 
     def first(self, num: int) -> Self:
         """Return the first replicates alone, or all where there are no more."""
@@ -72,7 +72,7 @@ class Resamples:
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 
-_kept: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()
+_kept: OrderedDict[tuple[int, int, str, int], tuple[NDArray[np.uint8], int]] = OrderedDict()
 _lock = Lock()
 KEPT_BYTES = 400_000_000
 _numbered: OrderedDict[tuple[int, str], tuple[Ids, Numbered]] = OrderedDict()
@@ -113,8 +113,8 @@ def _aligned(num_tiles: int, num_patients: int) -> NDArray[np.uint8]:
     return raw[start : start + num_tiles * num_patients * LANES].reshape(num_tiles, num_patients, LANES)
 
 
-def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
-    """Return the draws, remembered between calls: the hundredth run of a cohort must not draw again."""
+def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:
+    """Return the draws and the most of them, remembered between calls: the hundredth run of a cohort must not draw again."""
     key = (num_patients, num, name, seed)
     with _lock:
         if key in _kept:
@@ -130,7 +130,7 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint
         weight[tile] = times.T
     weight.flags.writeable = False
     with _lock:
-        _kept[key] = weight
-        while len(_kept) > 1 and sum(each.nbytes for each in _kept.values()) > KEPT_BYTES:
+        found = _kept[key] = weight, int(weight.max(initial=0))
+        while len(_kept) > 1 and sum(each.nbytes for each, _ in _kept.values()) > KEPT_BYTES:
             _kept.popitem(last=False)
-    return weight
+    return found

@@ -172,13 +172,13 @@ def _findings(
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
         start = part.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
-        walks[c] = bootstrap.GroupWalk.over(column.parted(code, start, cut), len(resamples.weight))
+        walks[c] = bootstrap.GroupWalk.over(resamples, column.parted(code, start, cut))
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
-        drawn_here = resamples.tile_with_most(tile)
+        weight = resamples.tile(tile)
         for c in range(len(kept)):
-            walks[c].fill(tile, *drawn_here)
+            walks[c].fill(tile, weight)
 
     def end(c: int) -> None:
         k, at = kept[c], threshold[kept[c]]

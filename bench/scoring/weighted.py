@@ -13,7 +13,8 @@ from bench.scoring.dots import Words
 from bench.scoring.kernels import sum_runs_of_one
 from bench.scoring.laid import Patients, in_pairs
 from bench.scoring.ranking import Column
-from bench.scoring.resamples import LANES
+from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.steps import Steps, steps_of
 from bench.scoring.weightedkernels import walk_by_label, walk_sample, walk_weighted
 
 Array = NDArray[np.float64]
@@ -96,6 +97,7 @@ class WeightedWalk:
     """
 
     ranked: Ranked
+    steps: Steps
     factors: Factors
     num: int
     by_group: bool
@@ -110,16 +112,18 @@ class WeightedWalk:
     positive: Array  # [T, C, LANES]: excess of the positives of each bin, as the images are
 
     @classmethod
-    def over(cls, ranked: Ranked, factors: Factors, num: int, by_group: bool = True) -> Self:
+    def over(cls, resamples: Resamples, ranked: Ranked, factors: Factors, by_group: bool = True) -> Self:
         """Return a walk that has not begun."""
+        steps = steps_of(ranked.column.kind, np.empty(0, np.int64), resamples.most)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
         area, precision, error, by_label = np.full((4, *ratio.shape), np.nan)
         of_ones = ranked.positives()
         return cls(
             ranked,
+            steps,
             factors,
-            num,
+            resamples.num,
             by_group,
             of_ones,
             ratio,
@@ -130,11 +134,11 @@ class WeightedWalk:
             np.zeros(ranked.sums.shape),
         )
 
-    def fill(self, tile: int, weight: NDArray[np.uint8], most: int) -> None:
-        """Walk over one tile, in which no patient comes more often than `most`."""
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
         ranked, column = self.ranked, self.ranked.column
         images, bins = (column.patient, column.kind), (ranked.place, ranked.excess)
-        walk_by_label(*images, self.ratio[tile], weight, most, self.by_label[tile])
+        walk_by_label(*images, *self.steps, self.ratio[tile], weight, self.by_label[tile])
         start, bin_, pair, _, [word] = self.of_ones
         sum_runs_of_one(start, bin_, pair, word, weight, self.positive[tile])
         if self.by_group:

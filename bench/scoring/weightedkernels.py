@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
-from bench.scoring.kernels import AHEAD, MOST_OF_BYTE
+from bench.scoring.kernels import AHEAD
 from bench.scoring.lanes import HALF, at_least, fetch, fused, got, got_half, inverse, put, real, take, take_half, whole
 from bench.scoring.ranking import LAST_OF_TIE, POSITIVE
 from bench.scoring.resamples import LANES
+from bench.scoring.steps import NOTHING
 
 Array = NDArray[np.float64]
 TINY = 1e-12  # below any sum of weights: a precision of nothing is 0
@@ -95,36 +96,32 @@ def walk_weighted(  # noqa: C901 - one pass over the images: splitting it would 
 def walk_by_label(
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
+    stop: NDArray[np.int32],
+    after: NDArray[np.uint8],
     ratio: Array,
     weight: NDArray[np.uint8],
-    most: int,
     precision: Array,
 ) -> None:
-    """Fill the AUPRC [LANES] of one tile, at most `most`, where a negative counts `ratio` [LANES] times a positive.
-
-    Negatives that follow each other are added up in bytes, while these hold them.
-    """
-    num, at_once = patient.shape[0], MOST_OF_BYTE // max(most, 1)
+    """Fill the AUPRC [LANES] of one tile where a negative counts `ratio` [LANES] times a positive; stop and after as in `Steps`."""
     ones, zeros, tied_ones, tied_zeros = whole(0), whole(0), whole(0), whole(0)
     gained, times = real(0.0), got(ratio)
-    in_tie = False
     i = 0
-    while i < num:
-        if not in_tie and kind[i] == LAST_OF_TIE:  # negatives alone at their scores: most
-            some, end = take(weight, patient[i]), min(num, i + at_once)
+    for s in range(stop.shape[0]):
+        if i < stop[s]:
+            some = take(weight, patient[i])
             i += 1
-            while i < end and kind[i] == LAST_OF_TIE:
+            while i < stop[s]:
                 some = some + take(weight, patient[i])
                 i += 1
             zeros = zeros + whole(some)
+        if after[s] == NOTHING:
             continue
         new = whole(take(weight, patient[i]))
         if kind[i] & POSITIVE:
             tied_ones = tied_ones + new
         else:
             tied_zeros = tied_zeros + new
-        in_tie = kind[i] & LAST_OF_TIE == 0
-        if not in_tie:
+        if kind[i] & LAST_OF_TIE:
             ones, zeros = ones + tied_ones, zeros + tied_zeros
             called = at_least(fused(real(zeros), times, real(ones)), TINY)
             gained = fused(real(tied_ones) * real(ones), inverse(called), gained)

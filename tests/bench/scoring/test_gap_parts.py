@@ -62,11 +62,11 @@ def reweighted(
         return ranked.of_sample(of_label, of_group, 15)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
     walk, by_label = (
-        WeightedWalk.over(ranked, Factors.tiled(*drawn), resamples.num, by_group) for by_group in (True, False)
+        WeightedWalk.over(resamples, ranked, Factors.tiled(*drawn), by_group) for by_group in (True, False)
     )
     for tile in range(len(resamples.weight)):
-        walk.fill(tile, *resamples.tile_with_most(tile))
-        by_label.fill(tile, *resamples.tile_with_most(tile))
+        walk.fill(tile, resamples.tile(tile))
+        by_label.fill(tile, resamples.tile(tile))
     found, alone = walk.walked(), by_label.walked()
     np.testing.assert_allclose(alone.auprc_by_label, found.auprc_by_label, rtol=1e-12, atol=0)
     np.testing.assert_array_equal(alone.ece_by_label, found.ece_by_label)

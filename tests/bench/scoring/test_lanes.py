@@ -169,9 +169,9 @@ found = [*bootstrap.rank_metrics(drawn, label, score)]
 found += judging.calibration_metrics(drawn, label, prob[:, None]).values()
 sums = draw.normal(size=(len(drawn.weight), 15, 64))
 ranked = weighted.Ranked(column, group, place, column.positive - prob, sums)
-walk = weighted.WeightedWalk.over(ranked, factors, drawn.num)
+walk = weighted.WeightedWalk.over(drawn, ranked, factors)
 for tile in range(len(drawn.weight)):
-    walk.fill(tile, *drawn.tile_with_most(tile))
+    walk.fill(tile, drawn.tile(tile))
 found += walk.walked()
 print(hashlib.sha256(b"".join(np.ascontiguousarray(each).tobytes() for each in found)).hexdigest())
 """
