@@ -68,15 +68,14 @@ class Ranked:
     excess: Array
     sums: Array
 
-    def positives(self) -> tuple[NDArray[np.int64], NDArray[np.int64], Patients, Words, Words]:
-        """Return the excess of the positives in pairs (see `laid.in_pairs`), after where each run of a bin starts that bin [S]."""
+    def positives(self) -> "Positives":
+        """Return the positives, bin after bin."""
         rows = np.flatnonzero(self.column.positive)
         place = self.place[rows]
         first = np.flatnonzero(np.diff(place, prepend=-1))
-        start, pair, told, word, _ = in_pairs(
-            np.append(first, len(rows)), self.column.patient[rows], self.excess[rows, None], 1
-        )
-        return start, place[first], pair, told, word
+        images = (self.column.patient[rows], self.excess[rows, None])
+        start, pair, _, [excess], _ = in_pairs(np.append(first, len(rows)), *images, 1)
+        return Positives(start, place[first], pair, excess)
 
     def of_sample(self, of_label: Array, of_group: Array, bins: int) -> Reweighted:
         """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
@@ -87,6 +86,15 @@ class Ranked:
         errors = np.abs(binned[:, 2]).sum(), np.abs(binned[:, :2] @ of_label).sum()
         auroc, auprc, by_label = areas
         return Reweighted(*(np.array([each]) for each in (auroc, auprc, errors[0], by_label, errors[1])))
+
+
+class Positives(NamedTuple):
+    """Images with the finding in pairs (see `Laid`), run after run: where a run starts [S + 1] and its bin [S]."""
+
+    start: NDArray[np.int64]
+    place: NDArray[np.int64]
+    pair: Patients  # [m, 2]
+    excess: Words  # [m, DIGITS]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,9 +109,7 @@ class WeightedWalk:
     factors: Factors
     num: int
     by_group: bool
-    of_ones: tuple[
-        NDArray[np.int64], NDArray[np.int64], Patients, Words, Words
-    ]  # the positives, bin after bin, in pairs
+    of_ones: Positives
     ratio: Array  # [T, LANES]: what a negative counts by label alone, if a positive counts 1
     area: Array  # [T, LANES]
     precision: Array
@@ -117,30 +123,16 @@ class WeightedWalk:
         steps = steps_of(ranked.column.kind, np.empty(0, np.int64), resamples.most)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
+        given = (ranked, steps, factors, resamples.num, by_group, ranked.positives(), ratio)
         area, precision, error, by_label = np.full((4, *ratio.shape), np.nan)
-        of_ones = ranked.positives()
-        return cls(
-            ranked,
-            steps,
-            factors,
-            resamples.num,
-            by_group,
-            of_ones,
-            ratio,
-            area,
-            precision,
-            error,
-            by_label,
-            np.zeros(ranked.sums.shape),
-        )
+        return cls(*given, area, precision, error, by_label, np.zeros(ranked.sums.shape))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Walk over one tile."""
         ranked, column = self.ranked, self.ranked.column
         images, bins = (column.patient, column.kind), (ranked.place, ranked.excess)
         walk_by_label(*images, *self.steps, self.ratio[tile], weight, self.by_label[tile])
-        start, bin_, pair, _, [word] = self.of_ones
-        sum_runs_of_one(start, bin_, pair, word, weight, self.positive[tile])
+        sum_runs_of_one(*self.of_ones, weight, self.positive[tile])
         if self.by_group:
             factor, sums = self.factors.of_group[tile], np.zeros(ranked.sums.shape[1:])
             num_lanes, areas = min(LANES, self.num - tile * LANES), (self.area[tile], self.precision[tile])

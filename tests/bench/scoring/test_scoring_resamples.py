@@ -3,7 +3,7 @@ import pytest
 
 from bench.scoring import bootstrap, intervals
 from bench.scoring.metrics import auroc
-from bench.scoring.resamples import Resamples
+from bench.scoring.resamples import LANES, Resamples
 
 
 def test_as_many_patients_are_drawn_as_there_are_and_they_bring_all_their_images() -> None:
@@ -32,6 +32,14 @@ def test_more_replicates_begin_with_the_same_ones() -> None:
     patient = np.arange(40).astype(object)
     few, many = Resamples.draw(patient, 10, "x"), Resamples.draw(patient, 200, "x")
     assert all(np.array_equal(few.counts(b), many.counts(b)) for b in range(10))
+
+
+@pytest.mark.parametrize("num_patients", [1, 37, 5000])
+def test_a_patient_is_one_cache_line_and_the_most_are_known(num_patients: int) -> None:
+    drawn = Resamples.draw(np.arange(num_patients).astype(object), 70, "aligned")
+    assert drawn.weight.ctypes.data % LANES == 0
+    assert drawn.weight.shape == (2, num_patients, LANES)
+    assert drawn.most == drawn.weight.max() == drawn.first(10).most
 
 
 def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_differ() -> None:
