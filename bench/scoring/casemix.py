@@ -23,12 +23,11 @@ Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cel
 class Mix:
     """The weights of one finding and hospital.
 
-    cell [N] of each image away, group [G] its place among the groups that occur there. sample, drawn: what labels [2] and
+    group [N] of each image away: its place among the groups that occur there. sample, drawn: what labels [2] and
     groups [.] weigh in the sample, and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
     effective: positives and negatives that the weights leave; covered: share of the home images whose cell occurs away.
     """
 
-    cell: NDArray[np.int64]
     group: NDArray[np.int32]
     sample: tuple[Array, Array]
     drawn: Factors
@@ -54,21 +53,22 @@ def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Tot
         at_home[k, num_cells] = _totals(home, k, cells[0], num_cells)
     (ours, ours_B), (theirs, theirs_B) = at_home[k, num_cells], _totals(other, k, cells[1], num_cells)
     label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
-    group = np.arange(2 * num_cells, dtype=np.int32)
+    group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # of an image that takes no part it is not read
     sample, drawn = (label, label), Factors.tiled(label_B, label_B)
     if reason:
-        return Mix(cells[1], group, sample, drawn, reason, NEITHER, float("nan"))
+        return Mix(group, sample, drawn, reason, NEITHER, float("nan"))
     factor = case_mix_factor(ours, theirs)
     effective = effective_numbers(factor, theirs)
     covered = float(ours[theirs > 0].sum() / ours.sum())
     if min(effective) < min_count:
         few = f"too few images like those at home: an effective {min(effective):.0f}"
-        return Mix(cells[1], group % 2, sample, drawn, few, effective, covered)
+        return Mix(group % 2, sample, drawn, few, effective, covered)
+    place = np.arange(2 * num_cells, dtype=np.int32)
     used = np.flatnonzero(theirs)  # a group without an image away needs no weight
-    group[used] = np.arange(len(used))
+    place[used] = np.arange(len(used))
     sample = (label, factor[used])
     drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
-    return Mix(cells[1], group, sample, drawn, "", effective, covered)
+    return Mix(place[group], sample, drawn, "", effective, covered)
 
 
 def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int) -> tuple[Array, Array]:

@@ -129,8 +129,7 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     mix = mix_of(home, other, k, settings.min_count, at_home)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
-    label = column.positive.astype(np.int8)
-    ranked = Ranked(column, mix.group[2 * mix.cell[column.rows] + label], place, label - prob, other.excess[k])
+    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, other.excess[k])
     return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn, by_group=not mix.reason)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench.scoring.calibration import BIASED
@@ -29,17 +30,17 @@ WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative", 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     """Return a table whose dtypes are the same when it is empty: float64, int64, else text."""
-    kinds = {name: np.float64 if name in FLOATS else np.int64 for name in columns if name in FLOATS + WHOLE}
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
-    return pd.DataFrame(
-        {
-            name: np.array(cell, kinds[name])
-            if name in kinds
-            else pd.Series(cell, dtype=None if cell else object).array
-            for name, cell in zip(columns, cells, strict=True)
-        },
-        copy=False,
-    )
+    return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
+
+
+def _column(name: str, cells: tuple[Any, ...]) -> Any:
+    """Return a column of a table; text without pandas' search for what else the cells may be."""
+    if name in FLOATS + WHOLE:
+        return np.array(cells, np.float64 if name in FLOATS else np.int64)
+    if cells and isinstance(cells[0], str):
+        return pa.array(cells, pa.large_string()).to_pandas().array
+    return pd.Series(cells, dtype=None if cells else object).array
 
 
 class Sizes(NamedTuple):
