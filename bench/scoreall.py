@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.checksums import flaws
+from bench.children import end_with_parent
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
 from bench.external import KIND
 from bench.intact import whole
@@ -95,6 +96,7 @@ def _begin(manifest: Manifest) -> None:
     """Make ready a process that scores runs: what it has imported by then is never looked through for garbage again."""
     from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
 
+    end_with_parent()
     _here.update(manifest=manifest, labels={})
     gc.collect()
     gc.freeze()

@@ -6,7 +6,6 @@ A worker that dies takes only its run with it. Workers end when the parent does.
 import contextlib
 import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from bench.children import end_with_parent
 from bench.devices import choose_devices
 from bench.execute.work import OnEvent, Outcome, Work, attempt, placed
 from bench.job import Job
@@ -151,9 +151,7 @@ def _start(context: Any, job: Work, place: tuple[str, ...], sharing: int) -> _Wo
 
 def _work(connection: Connection, sharing: int) -> None:
     """Do jobs until the parent ends; on a GPU that `sharing` workers share, with that part of its memory."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    end_with_parent()
     while True:
         try:
             job: Work = connection.recv()
@@ -176,8 +174,3 @@ def _work(connection: Connection, sharing: int) -> None:
             connection.send(attempt(job, progress))
         except (BrokenPipeError, KeyboardInterrupt):
             return
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)

@@ -91,7 +91,8 @@ def of_hospital(
 ) -> dict[str, dict[int, Pieces]]:
     """Return by metric (auroc, auprc, ece) the parts of each finding that both have, by its place.
 
-    at_home and read_at_home keep what is found of home between hospitals.
+    at_home and read_at_home keep what is found of home between hospitals. Both sides have the replicates that are judged in
+    detail, and no others.
     """
     both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
     labels = _labels(home, experts, other, settings, read_at_home, num_threads)
@@ -129,8 +130,8 @@ def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home:
     mix = mix_of(home, other, k, settings.min_count, at_home)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
-    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, other.excess[k])
-    return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn, by_group=not mix.reason)
+    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob)
+    return mix, WeightedWalk.over(other.resamples, ranked, other.of_bins[k], mix.drawn, by_group=not mix.reason)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:

@@ -1,7 +1,7 @@
 """Weighted sums in whole numbers, two images at a time: what a processor does fastest with weights of a byte each.
 
 A number becomes DIGITS digits of 16 bits. Digits of two images, side by side in a word of 32 bits, are multiplied with both
-weights and added to a sum in one step: 32 bits hold the sum over PAIRS pairs whatever the weights are, and it is exact. In
+weights and added to a sum in one step: 32 bits hold the sum over CHUNK pairs whatever the weights are, and it is exact. In
 a compiled function (types as in `lanes`):
 
     two = paired(take(weight, p), take(weight, q))    the weights of two patients per lane, in an order of lanes of its own
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
@@ -25,19 +24,18 @@ from bench.scoring.lanes import Lanes, fused, got, load, primitive, put, real
 from bench.scoring.resamples import LANES
 
 DIGITS = 3
-PAIRS = 128  # 2 x PAIRS x 255 x 2^15 < 2^31
-UNIT = 2.0**46  # numbers from -1 to 1 are counted in parts of so many
-UNIT_OF = tuple(2.0 ** (16 * digit) / UNIT for digit in range(DIGITS))
+CHUNK = 128  # pairs whose sum 32 bits hold: 2 x CHUNK x 255 x 2^15 < 2^31
+PARTS = 2.0**46  # of 1: numbers from -1 to 1 are counted in whole ones
+DIGIT_OF = tuple(2.0 ** (16 * digit) / PARTS for digit in range(DIGITS))  # what 1 of each digit stands for
+# numba keeps kernels.py and laid.py compiled with these: empty `__pycache__` where one is changed
 Words = NDArray[np.int32]
 BYTES = 16  # processors interleave bytes within so many
-CHUNKS = LANES // BYTES
+PIECES = LANES // BYTES
 
 PAIRED = Lanes("short", 2 * LANES)
 BLOCK = BYTES // 4  # lanes that stay beside each other
 # where lane BYTES c + BLOCK k + j stands: place LANES / 4 k + BLOCK c + j
-PLACE = [LANES // 4 * k + BLOCK * c + j for c in range(CHUNKS) for k in range(4) for j in range(BLOCK)]
-WIDTHS = (("avx512bw", "llvm.x86.avx512.pmaddw.d.512", 32), ("avx2", "llvm.x86.avx2.pmadd.wd", 16))
-NARROW = ("llvm.x86.sse2.pmadd.wd", 8)  # that every processor of the family has
+PLACE = [LANES // 4 * k + BLOCK * c + j for c in range(PIECES) for k in range(4) for j in range(BLOCK)]
 
 
 def _places(places: list[int]) -> Any:
@@ -46,20 +44,18 @@ def _places(places: list[int]) -> Any:
 
 @primitive
 def paired(typing: Any, first: Any, second: Any) -> Any:
-    """Return the bytes of two rows, lane by lane, as int16."""
+    """Return the bytes of two rows, lane by lane, as int16 [2 LANES], in the order of lanes that is quickest to make."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         nothing = ir.Constant(first.vector, None)
         wide = []
         for half in (0, BYTES // 2):
-            near = [BYTES * c + half + i for c in range(CHUNKS) for i in range(BYTES // 2)]
+            near = [BYTES * c + half + i for c in range(PIECES) for i in range(BYTES // 2)]
             both = builder.shuffle_vector(*args, _places([at for i in near for at in (i, LANES + i)]))
             for start in (0, BYTES // 2):
-                near = [BYTES * c + start + i for c in range(CHUNKS) for i in range(BYTES // 2)]
-                zeros = _places(
-                    [at for i in near for at in (i, LANES + i)]
-                )  # a byte and a zero are a number of 16 bits
-                wide.append(builder.shuffle_vector(both, nothing, zeros))
+                near = [BYTES * c + start + i for c in range(PIECES) for i in range(BYTES // 2)]
+                # a byte and a zero beside it are a number of 16 bits
+                wide.append(builder.shuffle_vector(both, nothing, _places([at for i in near for at in (i, LANES + i)])))
         return builder.bitcast(_joined(builder, wide), PAIRED.vector)
 
     return PAIRED(first, second), lower
@@ -75,36 +71,21 @@ def _joined(builder: Any, parts: list[Any]) -> Any:
 
 @primitive
 def dotted(typing: Any, pairs: Any, word: Any, total: Any) -> Any:
-    """Return total + the sum of the products of both weights and of both int16 that an int32 holds."""
+    """Return total + the sum of the products of both weights and of both int16 that an int32 holds: one instruction of most processors."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        two = ir.VectorType(ir.IntType(16), 2)
-        digits = builder.bitcast(context.cast(builder, args[1], sig.args[1], types.int32), two)
-        pair = builder.shuffle_vector(digits, digits, _places([0, 1] * LANES))
-        return builder.add(args[2], _multiplied(context, builder, args[0], pair))
+        wide = ir.VectorType(ir.IntType(32), 2 * LANES)
+        digits = builder.bitcast(
+            context.cast(builder, args[1], sig.args[1], types.int32), ir.VectorType(ir.IntType(16), 2)
+        )
+        everywhere = builder.shuffle_vector(digits, digits, _places([0, 1] * LANES))
+        products = builder.mul(builder.sext(args[0], wide), builder.sext(everywhere, wide))
+        even, odd = (
+            builder.shuffle_vector(products, products, _places([*range(first, 2 * LANES, 2)])) for first in (0, 1)
+        )
+        return builder.add(args[2], builder.add(even, odd))
 
     return total(pairs, word, total), lower
-
-
-def _multiplied(context: Any, builder: Any, x: Any, y: Any) -> Any:
-    """Return the products of int16, each with its neighbour's added: one instruction where there is one."""
-    whole = ir.IntType(32)
-    if "x86" not in builder.module.triple:
-        wide = ir.VectorType(whole, 2 * LANES)
-        products = builder.mul(builder.sext(x, wide), builder.sext(y, wide))
-        even, odd = (_places(list(range(start, 2 * LANES, 2))) for start in (0, 1))
-        return builder.add(
-            builder.shuffle_vector(products, products, even), builder.shuffle_vector(products, products, odd)
-        )
-    features = context.codegen().magic_tuple()[2].split(",")
-    name, num = next((each[1:] for each in WIDTHS if f"+{each[0]}" in features), NARROW)
-    of = ir.VectorType(ir.IntType(16), num)
-    call = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VectorType(whole, num // 2), [of, of]), name
-    )
-    some = [_places(list(range(start, start + num))) for start in range(0, 2 * LANES, num)]
-    parts = [[builder.shuffle_vector(of, of, places) for of in (x, y)] for places in some]
-    return _joined(builder, [builder.call(call, each) for each in parts])
 
 
 @primitive
@@ -125,19 +106,19 @@ def got_pairs(typing: Any, kept: Any, row: Any) -> Any:
 
 @compiled
 def rows_of_pairs() -> NDArray[np.int16]:
-    """Return room for PAIRS pairs, each row on cache lines of its own."""
-    raw = np.empty((PAIRS + 1) * 2 * LANES, np.int16)
+    """Return room [CHUNK, 2 LANES] for pairs, each row on cache lines of its own."""
+    raw = np.empty((CHUNK + 1) * 2 * LANES, np.int16)
     start = -raw.ctypes.data % LANES // 2
-    return raw[start : start + PAIRS * 2 * LANES].reshape((PAIRS, 2 * LANES))
+    return raw[start : start + CHUNK * 2 * LANES].reshape((CHUNK, 2 * LANES))
 
 
 @compiled
 def digits_of(value: float) -> tuple[Any, Any, Any]:
-    """Return the digits of a number from -1 to 1, lowest first, to the nearest part of UNIT: each fits 16 bits with a sign."""
-    whole = np.int64(np.floor(value * UNIT + 0.5))
+    """Return the digits of a number from -1 to 1, lowest first, to the nearest of its PARTS: each fits 16 bits with a sign."""
+    whole = np.int64(np.floor(value * PARTS + 0.5))
     rest = (whole + 2**15) >> 16
-    most = (rest + 2**15) >> 16
-    return whole - (rest << 16), rest - (most << 16), most
+    high = (rest + 2**15) >> 16
+    return whole - (rest << 16), rest - (high << 16), high
 
 
 @compiled
@@ -150,7 +131,7 @@ def words_of(first: float, second: float) -> tuple[Any, Any, Any]:
 
 @compiled
 def add_digits(low: Any, middle: Any, high: Any, out: NDArray[np.float64]) -> None:
-    """Add the sums of `dotted` of each digit to what they stand for [LANES]."""
-    sums = fused(real(in_order(high)), UNIT_OF[2], got(out))
-    sums = fused(real(in_order(middle)), UNIT_OF[1], sums)
-    put(fused(real(in_order(low)), UNIT_OF[0], sums), out, 0)
+    """Add to out [LANES] what the sums of `dotted` over each digit stand for."""
+    sums = fused(real(in_order(high)), DIGIT_OF[2], got(out))
+    sums = fused(real(in_order(middle)), DIGIT_OF[1], sums)
+    put(fused(real(in_order(low)), DIGIT_OF[0], sums), out, 0)

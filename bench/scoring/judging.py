@@ -25,7 +25,12 @@ Array = NDArray[np.float64]
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Return every error of `calibration.errors_of`, [C, B] each. Equal-mass bins are those of the images, not redrawn."""
+    """Return every error of `calibration.errors_of`, [C, B] each. Equal-mass bins are those of the images, not redrawn.
+
+    Raises ValueError for a probability that does not lie between 0 and 1.
+    """
+    if not ((prob_NC >= 0) & (prob_NC <= 1) | (label_NC < 0)).all():
+        raise ValueError("probabilities lie between 0 and 1")
     num_columns, num_tiles = label_NC.shape[1], len(resamples.weight)
     out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
 
@@ -97,7 +102,7 @@ class Errors:
     apart: Apart
     at: int  # the column's place there
     out: Array  # [C, len(ERRORS), 1 + D x LANES]: of the sample first
-    excess: Array  # [D, bins, LANES]: of the first probability, over the images of each equal-width bin
+    of_bins: Array  # [D, G, LANES]: sum of label - first probability over the images of each equal-width bin
     distance: Array  # [T - D, LANES]: sum over bins
 
     @property
@@ -118,17 +123,18 @@ class Errors:
         _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
         if len(apart.squared):
             apart.squared[at // NINE, :, at % NINE] = apart.value[at, :, 0]
-        excess = np.empty((len(apart.sums), bins, LANES))
-        return cls(laid, bins, apart, at, out, excess, np.zeros((len(apart.squares), LANES)))
+        of_bins = np.empty((len(apart.sums), bins, LANES))
+        return cls(laid, bins, apart, at, out, of_bins, np.zeros((len(apart.squares), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Judge one tile."""
         later = tile - len(self.apart.sums)
         if later < 0:
             lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
-            _judge(*self.laid, self.apart.sums[tile, self.at], weight, lanes, self.excess[tile])
+            _judge(*self.laid, self.apart.sums[tile, self.at], weight, lanes, self.of_bins[tile])
         elif self.headline:
-            _judge_first(*self.laid, weight, self.bins, self.distance[later])
+            start, place, pair, _, excess = self.laid
+            _judge_first(start, place[:, 0, 0], pair, excess[0], weight, self.bins, self.distance[later])
 
     def found(self, num: int) -> list[dict[str, Array]]:
         """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
@@ -165,7 +171,7 @@ def _judge(
     start: NDArray[np.int64],
     place: NDArray[np.int64],
     pair: Patients,
-    told: Words,
+    images: Words,
     excess: Words,
     apart: Array,
     weight: NDArray[np.uint8],
@@ -177,7 +183,7 @@ def _judge(
     apart [NINE, LANES] is what needs no bins.
     """
     binned = np.zeros((place.shape[1], 2, of_first.shape[0], 2, LANES))
-    sum_runs(start, place, pair, told, excess, weight, binned)
+    sum_runs(start, place, pair, images, excess, weight, binned)
     _fill_all(binned, apart, out)
     of_first[:] = binned[0, 0, :, 1]
 
@@ -187,15 +193,14 @@ def _judge_first(
     start: NDArray[np.int64],
     place: NDArray[np.int64],
     pair: Patients,
-    told: Words,  # noqa: ARG001 - all that is laid out
     excess: Words,
     weight: NDArray[np.uint8],
     bins: int,
     distance: Array,
 ) -> None:
-    """Add up the distances of all bins of the first probability, [LANES], of one tile."""
+    """Add up the distances of all bins, [LANES], of one tile, from one probability's place [S] and excess [m, DIGITS]."""
     binned = np.zeros((bins, LANES))
-    sum_runs_of_one(start, place[:, 0, 0], pair, excess[0], weight, binned)
+    sum_runs_of_one(start, place, pair, excess, weight, binned)
     for b in range(binned.shape[0]):
         for j in range(LANES):
             distance[j] += abs(binned[b, j])

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
-from bench.scoring.dots import PAIRS, Words, add_digits, dotted, got_pairs, in_order, paired, rows_of_pairs
+from bench.scoring.dots import CHUNK, Words, add_digits, dotted, got_pairs, in_order, paired, rows_of_pairs
 from bench.scoring.lanes import (
     QUARTER,
     at_least,
@@ -201,14 +201,14 @@ def sum_runs(
     start: NDArray[np.int64],
     place: NDArray[np.int64],
     pair: NDArray[np.int32],
-    told: Words,
+    images: Words,
     word: Words,
     weight: NDArray[np.uint8],
     binned: Array,
 ) -> None:
-    """Add weight x value of C values, and the weights of those told, to the bins [C, 2, G, 2, LANES] of each run of images.
+    """Add weight x value of C values, and of 1 for each image, to the bins [C, 2, G, 2, LANES] of each run of images.
 
-    Run s are the pairs start[s] to start[s + 1], its bins place [S, C, 2]; pair [m, 2], told [m] and word [C, m, DIGITS] as
+    Run s are the pairs start[s] to start[s + 1], its bins place [S, C, 2]; pair [m, 2], images [m] and word [C, m, DIGITS] as
     `dots` reads them.
     """
     last, num_values = pair.shape[0] - 1, word.shape[0]
@@ -216,8 +216,8 @@ def sum_runs(
     run = np.empty((num_values + 1, LANES))
     for s in range(start.shape[0] - 1):
         run[:] = 0
-        for first in range(start[s], start[s + 1], PAIRS):
-            stop = min(first + PAIRS, start[s + 1])
+        for first in range(start[s], start[s + 1], CHUNK):
+            stop = min(first + CHUNK, start[s + 1])
             every = whole(0)
             for i in range(first, stop):
                 ahead = pair[min(i + AHEAD // 2, last)]
@@ -225,7 +225,7 @@ def sum_runs(
                 fetch(weight, ahead[1])
                 two = paired(take(weight, pair[i, 0]), take(weight, pair[i, 1]))
                 put(two, near[i - first], 0)
-                every = dotted(two, told[i], every)
+                every = dotted(two, images[i], every)
             put(got(run[num_values]) + real(in_order(every)), run[num_values], 0)
             for v in range(num_values):
                 low, middle, high = whole(0), whole(0), whole(0)
@@ -250,9 +250,9 @@ def sum_runs_of_one(
     """Add weight x value [m, DIGITS] of each run to the bin that is its place [S]: out [G, LANES]."""
     last = pair.shape[0] - 1
     for s in range(start.shape[0] - 1):
-        for first in range(start[s], start[s + 1], PAIRS):
+        for first in range(start[s], start[s + 1], CHUNK):
             low, middle, high = whole(0), whole(0), whole(0)
-            for i in range(first, min(first + PAIRS, start[s + 1])):
+            for i in range(first, min(first + CHUNK, start[s + 1])):
                 ahead = pair[min(i + AHEAD // 2, last)]
                 fetch(weight, ahead[0])
                 fetch(weight, ahead[1])

@@ -30,7 +30,7 @@ class Laid(NamedTuple):
     start: NDArray[np.int64]  # [S + 1], in pairs
     place: NDArray[np.int64]  # [S, C, 2]: equal-width and equal-mass bin
     pair: Patients  # [m, 2]
-    told: Words  # [m]: 1 for each image
+    images: Words  # [m]: 1 for each image
     excess: Words  # [C, m, DIGITS]: label - probability
 
     @classmethod
@@ -61,15 +61,15 @@ class Laid(NamedTuple):
         place = np.empty((len(first), num_probs, 2), np.int64)
         for c, each in enumerate(judged):
             place[:, c, 0], place[:, c, 1] = each.place[first], mass[c, first]
-        start, pair, told_, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
-        return cls(start, place, pair, told_, words), run, total
+        start, pair, images, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
+        return cls(start, place, pair, images, words), run, total
 
 
 @compiled
 def in_pairs(
     first: NDArray[np.int64], patient: Patients, excess: Array, num_probs: int
 ) -> tuple[NDArray[np.int64], Patients, Words, Words, Array]:
-    """Return runs of images, first[s] to first[s + 1], in pairs: start, pair, told and excess as in `Laid`.
+    """Return runs of images, first[s] to first[s + 1], in pairs: start, pair, images and excess as in `Laid`.
 
     Also the sums of each run [S, C + 1]: of excess [n, .], and how many images.
     """
@@ -78,7 +78,7 @@ def in_pairs(
     for s in range(num_runs):
         start[s + 1] = start[s] + (first[s + 1] - first[s] + 1) // 2
     num = start[num_runs]
-    pair, told, words = (
+    pair, images, words = (
         np.empty((num, 2), np.int32),
         np.empty(num, np.int32),
         np.empty((num_probs, num, DIGITS), np.int32),
@@ -91,11 +91,11 @@ def in_pairs(
             alone = at + 1 == first[s + 1]
             x, y = excess[at], nothing if alone else excess[at + 1]
             pair[i, 0], pair[i, 1] = patient[at], patient[at if alone else at + 1]
-            told[i] = 1 if alone else 1 << 16 | 1
+            images[i] = 1 if alone else 1 << 16 | 1
             for c in range(num_probs):
                 words[c, i, 0], words[c, i, 1], words[c, i, 2] = words_of(x[c], y[c])
                 run[s, c] += x[c] + y[c]
-    return start, pair, told, words, run
+    return start, pair, images, words, run
 
 
 @compiled

@@ -12,7 +12,7 @@ compiled function:
     rest = left(total, x, y)         total - x y, rounded once
     y = divided(x, y)                of float32; inverse(x) of int32 and float64, nearly
     fetch(weight, p)                 brings what will soon be taken nearer
-    put(total, out, 0)               into an array [LANES], from lane 0 on
+    put(total, out, 0)               into an array [LANES], from lane 0 on; got(out) reads float64 from there
 
 For loops with more running sums than the registers hold, `take_half` and `got_half` read HALF lanes from a lane on,
 `got_quarter` a QUARTER of them.
@@ -137,7 +137,7 @@ def got_quarter(typing: Any, array: Any, first: Any) -> Any:
 
 @primitive
 def put(typing: Any, value: Any, array: Any, first: Any) -> Any:
-    """Write float64 into an array [LANES], from lane `first` on."""
+    """Write lanes into an array of their kind, from lane `first` on."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.store(args[0], _pointer(context, builder, sig, args, 1, value), align=1)

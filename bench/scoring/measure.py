@@ -109,7 +109,9 @@ class Measured:
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
     columns: tuple[Column, ...]  # each finding by falling logit
     judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
-    excess: tuple[Array, ...]  # of each finding [D, bins, LANES]: label - probability as given, added up over each bin
+    of_bins: Mapping[
+        int, Array
+    ]  # finding -> [tiles in detail, bins, LANES]: sum of label - probability as given in each bin
 
     @property
     def calibrators(self) -> tuple[str, ...]:
@@ -289,8 +291,8 @@ def measure(
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))
-    excess = tuple(errors.excess for k in range(num_findings) if (errors := passes[k].errors))
-    return Measured(part, label, resamples, counts, value, replicates, threshold, sorted_, along, excess)
+    of_bins = {k: each.errors.of_bins for k, each in passes.items() if each.errors and AS_GIVEN in each.calibrators}
+    return Measured(part, label, resamples, counts, value, replicates, threshold, sorted_, along, of_bins)
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

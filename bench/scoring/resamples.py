@@ -129,8 +129,9 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
             _count(generator.integers(0, num_patients, num_patients), times[lane])
         weight[tile] = times.T
     weight.flags.writeable = False
+    found = weight, int(weight.max(initial=0))
     with _lock:
-        found = _kept[key] = weight, int(weight.max(initial=0))
+        _kept[key] = found
         while len(_kept) > 1 and sum(each.nbytes for each, _ in _kept.values()) > KEPT_BYTES:
             _kept.popitem(last=False)
     return found

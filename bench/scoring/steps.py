@@ -25,7 +25,9 @@ class Steps(NamedTuple):
 
 def steps_of(kind: NDArray[np.uint8], cut: NDArray[np.int64], most: int) -> Steps:
     """Return the steps over images of these kinds [n] of which none weighs more than `most`; cuts [Q] rise and part no tie."""
-    num = len(kind) + len(cut) + 1
+    ends = [0, *cut.tolist(), len(kind)]
+    assert ends == sorted(ends), "cuts rise, and lie among the images"  # compiled code would go on without end
+    num = len(kind) + len(cut)
     stop, after = np.empty(num, np.int32), np.empty(num, np.uint8)
     used = _fill(kind, cut, at_once(most), stop, after)
     return Steps(stop[:used].copy(), after[:used].copy())
@@ -38,14 +40,15 @@ def steps_of_groups(
 
     Group g are the images start[g] to start[g + 1]; a walk is cut after its `first` [G] images and after all of them.
     """
-    num = len(kind) + 3 * len(first)
+    num = len(kind) + 2 * len(first)
     stop, after = np.empty(num, np.int32), np.empty(num, np.uint8)
     begin = _fill_groups(start, kind, first, at_once(most), stop, after)
     return begin, Steps(stop[: begin[-1]].copy(), after[: begin[-1]].copy())
 
 
 def at_once(most: int) -> int:
-    """Return how many weights of at most so many a byte holds the sum of."""
+    """Return how many weights, bytes of at most so many, a byte holds the sum of."""
+    assert most <= MOST_OF_BYTE, "a weight is a byte"
     return MOST_OF_BYTE // max(most, 1)
 
 
@@ -57,7 +60,7 @@ def _fill(
     stop: NDArray[np.int32],
     after: NDArray[np.uint8],
 ) -> int:
-    """Fill steps and return how many there are: no more than images, cuts, and one."""
+    """Fill steps and return how many there are: no more than images and cuts."""
     num, num_cuts = kind.shape[0], cut.shape[0]
     i, q, used, in_tie = 0, 0, 0, False
     while i < num or q < num_cuts:

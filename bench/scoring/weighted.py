@@ -1,6 +1,6 @@
 """AUROC, AUPRC and calibration error of images that count differently: a weight per group, new in each replicate.
 
-Shapes: n images that take part, G groups, B replicates, C bins.
+Shapes: n images that take part, m pairs of them, G groups, B replicates, T tiles, C bins.
 """
 
 from dataclasses import dataclass
@@ -57,16 +57,12 @@ class Reweighted(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The images of one finding by falling score, each with its group [n], bin [n] and label - probability [n].
-
-    sums [T, C, LANES]: the latter, added up over the images of each bin in each replicate.
-    """
+    """The images of one finding by falling score, each with its group [n], bin [n] and label - probability [n]."""
 
     column: Column
     group: NDArray[np.int32]
     place: NDArray[np.int64]
     excess: Array
-    sums: Array
 
     def positives(self) -> "Positives":
         """Return the positives, bin after bin."""
@@ -105,6 +101,7 @@ class WeightedWalk:
     """
 
     ranked: Ranked
+    of_bins: Array  # [T, C, LANES]
     steps: Steps
     factors: Factors
     num: int
@@ -115,26 +112,29 @@ class WeightedWalk:
     precision: Array
     error: Array
     by_label: Array  # the second AUPRC
-    positive: Array  # [T, C, LANES]: excess of the positives of each bin, as the images are
+    of_ones_in_bins: Array  # [T, C, LANES]: excess added up over the positives of each bin
 
     @classmethod
-    def over(cls, resamples: Resamples, ranked: Ranked, factors: Factors, by_group: bool = True) -> Self:
-        """Return a walk that has not begun."""
+    def over(
+        cls, resamples: Resamples, ranked: Ranked, of_bins: Array, factors: Factors, by_group: bool = True
+    ) -> Self:
+        """Return a walk that has not begun; of_bins is the excess added up over the images of each bin."""
+        assert len(of_bins) == len(factors.of_group), "as many tiles"
         steps = steps_of(ranked.column.kind, np.empty(0, np.int64), resamples.most)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = factors.of_label[:, 0] / factors.of_label[:, 1]
-        given = (ranked, steps, factors, resamples.num, by_group, ranked.positives(), ratio)
+        given = (ranked, of_bins, steps, factors, resamples.num, by_group, ranked.positives(), ratio)
         area, precision, error, by_label = np.full((4, *ratio.shape), np.nan)
-        return cls(*given, area, precision, error, by_label, np.zeros(ranked.sums.shape))
+        return cls(*given, area, precision, error, by_label, np.zeros(of_bins.shape))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Walk over one tile."""
         ranked, column = self.ranked, self.ranked.column
         images, bins = (column.patient, column.kind), (ranked.place, ranked.excess)
         walk_by_label(*images, *self.steps, self.ratio[tile], weight, self.by_label[tile])
-        sum_runs_of_one(*self.of_ones, weight, self.positive[tile])
+        sum_runs_of_one(*self.of_ones, weight, self.of_ones_in_bins[tile])
         if self.by_group:
-            factor, sums = self.factors.of_group[tile], np.zeros(ranked.sums.shape[1:])
+            factor, sums = self.factors.of_group[tile], np.zeros(self.of_bins.shape[1:])
             num_lanes, areas = min(LANES, self.num - tile * LANES), (self.area[tile], self.precision[tile])
             walk_weighted(*images, ranked.group, *bins, factor, weight, num_lanes, *areas, sums)
             self.error[tile] = np.abs(sums).sum(0)
@@ -143,6 +143,6 @@ class WeightedWalk:
         """Return the metrics of each replicate."""
         of_zeros, of_ones = self.factors.of_label[:, 0, None], self.factors.of_label[:, 1, None]
         with np.errstate(invalid="ignore"):  # a replicate without a class has no factor
-            by_label = np.abs(of_zeros * (self.ranked.sums - self.positive) + of_ones * self.positive).sum(1)
+            by_label = np.abs(of_zeros * (self.of_bins - self.of_ones_in_bins) + of_ones * self.of_ones_in_bins).sum(1)
         drawn = (self.area, self.precision, self.error, self.by_label, by_label)
         return Reweighted(*(each.ravel()[: self.num] for each in drawn))

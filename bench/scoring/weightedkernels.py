@@ -102,7 +102,7 @@ def walk_by_label(
     weight: NDArray[np.uint8],
     precision: Array,
 ) -> None:
-    """Fill the AUPRC [LANES] of one tile where a negative counts `ratio` [LANES] times a positive; stop and after as in `Steps`."""
+    """Fill the AUPRC [LANES] of one tile where a negative counts `ratio` [LANES] times a positive; stop and after are `Steps` without cuts."""
     ones, zeros, tied_ones, tied_zeros = whole(0), whole(0), whole(0), whole(0)
     gained, times = real(0.0), got(ratio)
     i = 0

@@ -1,8 +1,14 @@
 """Scoring from the store: however many work at it, the files are the same bytes."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench import scoreall
@@ -56,3 +62,46 @@ def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypa
     monkeypatch.setattr(scoreall, "WORTH", 0)
     with pytest.raises(StoreError, match="missing or damaged"):
         scoreall.score_all(manifest, quiet, 2)
+
+
+KILLED = """
+import multiprocessing, sys, time
+from pathlib import Path
+from bench import scoreall
+from bench.manifest import read_manifest
+from bench.store import Store
+
+def progress(what, done, total):
+    if done:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    scoreall.WORTH = 0
+    scoreall.score_all(read_manifest(Store.open(Path(sys.argv[1])), None), progress, 2)
+"""
+
+
+def test_processes_that_score_end_when_the_command_is_killed(store_copy: Path, tmp_path: Path) -> None:
+    for key in (store_copy / "runs" / "scores").glob("*/KEY"):
+        key.unlink()
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(store_copy / "runs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        children = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(children) == 2
+        os.kill(process.pid, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while any(_runs(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [pid for pid in children if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process is there and not only a dead one that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

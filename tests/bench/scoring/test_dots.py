@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
 from bench.scoring.dots import (
+    CHUNK,
+    DIGIT_OF,
     DIGITS,
-    PAIRS,
-    UNIT,
-    UNIT_OF,
+    PARTS,
     digits_of,
     dotted,
     got_pairs,
@@ -24,7 +24,7 @@ from bench.scoring.laid import in_pairs
 from bench.scoring.lanes import put, real, take, whole
 from bench.scoring.resamples import LANES
 
-NUMBERS = st.floats(-1, 1) | st.sampled_from([-1.0, 1.0, 0.0, 0.5 / UNIT, -0.5 / UNIT, 2.0**-15, 1 - 2.0**-16])
+NUMBERS = st.floats(-1, 1) | st.sampled_from([-1.0, 1.0, 0.0, 0.5 / PARTS, -0.5 / PARTS, 2.0**-15, 1 - 2.0**-16])
 
 
 @compiled
@@ -32,9 +32,9 @@ def both(weight: NDArray[np.uint8], word: int, out: NDArray[np.float64]) -> None
     """Fill [2, LANES] with the sum of both products, at once and from kept weights."""
     near = rows_of_pairs()
     two = paired(take(weight, 0), take(weight, 1))
-    put(two, near[PAIRS - 1], 0)
+    put(two, near[CHUNK - 1], 0)
     put(real(in_order(dotted(two, word, whole(1)))), out[0], 0)
-    put(real(in_order(dotted(got_pairs(near, PAIRS - 1), word, whole(1)))), out[1], 0)
+    put(real(in_order(dotted(got_pairs(near, CHUNK - 1), word, whole(1)))), out[1], 0)
 
 
 @settings(deadline=None)  # the first example compiles
@@ -54,11 +54,11 @@ def test_digits_fit_and_stand_for_the_nearest_part(value: float) -> None:
     assert all(-(2**15) <= digit < 2**15 for digit in digits)
     assert len(digits) == DIGITS
     found = sum(int(digit) << 16 * place for place, digit in enumerate(digits))
-    assert abs(found - value * UNIT) <= 0.5
-    assert sum(digit * unit for digit, unit in zip(digits, UNIT_OF, strict=True)) == found / UNIT
+    assert abs(found - value * PARTS) <= 0.5
+    assert sum(digit * unit for digit, unit in zip(digits, DIGIT_OF, strict=True)) == found / PARTS
 
 
-@pytest.mark.parametrize("lengths", [[1], [2, 1, 3], [2 * PAIRS, 2 * PAIRS + 1, 5], []])
+@pytest.mark.parametrize("lengths", [[1], [2, 1, 3], [2 * CHUNK, 2 * CHUNK + 1, 5], []])
 @pytest.mark.parametrize("heavy", [True, False])
 def test_runs_are_summed_whatever_the_weights_and_lengths(lengths: list[int], heavy: bool) -> None:
     draw, num, bins = np.random.default_rng(0), sum(lengths), 2
@@ -66,11 +66,11 @@ def test_runs_are_summed_whatever_the_weights_and_lengths(lengths: list[int], he
     patient = draw.integers(0, 7, num).astype(np.int32)
     value = np.full((num, 1), -1.0) if heavy else draw.uniform(-1, 1, (num, 1))
     place = np.arange(len(lengths)) % bins
-    start, pair, told, [word], sums = in_pairs(np.append(0, np.cumsum(lengths)).astype(np.int64), patient, value, 1)
+    start, pair, images, [word], sums = in_pairs(np.append(0, np.cumsum(lengths)).astype(np.int64), patient, value, 1)
     out = np.zeros((bins, LANES))
     sum_runs_of_one(start, place, pair, word, weight, out)
     expected = np.zeros((bins, LANES))
     np.add.at(expected, np.repeat(place, lengths), weight[patient] * value)
     np.testing.assert_allclose(out, expected, rtol=0, atol=1e-11)
-    assert sum(int(each) & 0xFFFF for each in told) + sum(int(each) >> 16 for each in told) == num
+    assert sum(int(each) & 0xFFFF for each in images) + sum(int(each) >> 16 for each in images) == num
     np.testing.assert_array_equal(sums[:, 1], lengths)

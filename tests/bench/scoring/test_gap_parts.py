@@ -57,12 +57,12 @@ def reweighted(
     sums = np.zeros((-(-times.shape[1] // LANES), 15, LANES))
     for replicate, counted in enumerate(times[column.rows].T):
         sums[replicate // LANES, :, replicate % LANES] = np.bincount(place, counted * excess, minlength=15)
-    ranked = Ranked(column, group[column.rows].astype(np.int32), place, excess, sums)
+    ranked = Ranked(column, group[column.rows].astype(np.int32), place, excess)
     if resamples is None:
         return ranked.of_sample(of_label, of_group, 15)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
     walk, by_label = (
-        WeightedWalk.over(resamples, ranked, Factors.tiled(*drawn), by_group) for by_group in (True, False)
+        WeightedWalk.over(resamples, ranked, sums, Factors.tiled(*drawn), by_group) for by_group in (True, False)
     )
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
