@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.scoring import bootstrap, calibration, judging, metrics, reliability
 from bench.scoring.calibration import ERRORS, Judged
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.measure import Key, measure
+from bench.scoring.measure import Key, OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
 from bench.scoring.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.sorting import taking_part
@@ -69,7 +69,9 @@ def test_rank_metrics_equal_scikit_learn_on_any_small_cohort(rows: list[tuple[in
     np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("num_patients", "most"), [(40, 255), (3000, 9)])
+@pytest.mark.parametrize(
+    ("num_patients", "most"), [(40, 255), (3000, 9), (3000, 255)]
+)  # the last: pairs beyond 32 bits
 def test_patients_that_come_often_are_counted_exactly(num_patients: int, most: int) -> None:
     draw = np.random.default_rng(7)
     patient = np.repeat(np.arange(num_patients), 5).astype(np.int32)
@@ -78,7 +80,7 @@ def test_patients_that_come_often_are_counted_exactly(num_patients: int, most: i
     weight = np.zeros((1, num_patients, LANES), np.uint8)
     weight[0, :, :3] = draw.integers(0, most + 1, (num_patients, 3))
     weight[0, 0] = most
-    resamples = Resamples(patient, weight, 3, 0)
+    resamples = Resamples(patient, weight, 3, 0, most)
     auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
     np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
     np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
@@ -111,6 +113,24 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
         num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
         for name, drawn in errors.beyond(num_B).items():
             np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
+
+
+def test_later_replicates_judge_the_outputs_as_given_beside_fitted_ones() -> None:
+    draw = np.random.default_rng(9)
+    num = 700
+    label = (draw.random((num, 2)) < 0.4).astype(np.int8)
+    logit = (3 * draw.normal(size=label.shape) + 2 * label).astype(
+        np.float32
+    )  # far from calibrated: a fit changes much
+    patient = np.array([f"p{i}" for i in draw.integers(0, 400, num)], object)
+    image = np.array([f"i{i}" for i in range(num)], object)
+    part = Part("away", "test", "report", image, patient, logit, label)
+    settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
+    found = measure(part, OperatingPoints.choose(part, 2), settings)
+    expected = judging.calibration_metrics(found.resamples, found.label, sigmoid(logit))
+    for name in calibration.HEADLINES:
+        np.testing.assert_allclose(found.replicates[Key(name)], expected[name], rtol=0, atol=1e-12)
+    assert not np.allclose(found.replicates[Key("ece", "isotonic")], expected["ece"][:, :FOR_DETAIL], atol=0.01)
 
 
 def test_errors_of_more_findings_than_nine_are_those_of_each_alone() -> None:

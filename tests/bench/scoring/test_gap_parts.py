@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from bench.scoring import decompose
 from bench.scoring.alike import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.background import Background
 from bench.scoring.calibration import bin_of
+from bench.scoring.calibrators import sigmoid
+from bench.scoring.measure import OperatingPoints, measure
 from bench.scoring.parts import Part, Settings
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import LANES, Resamples
@@ -298,3 +301,31 @@ def test_case_mix_weights_give_each_label_the_cells_of_home_and_stop_at_ten() ->
     rare = case_mix_factor(np.array([1.0, 50.0, 99.0, 50.0]), np.array([99.0, 50.0, 1.0, 50.0]))
     assert rare[2] / rare[0] == pytest.approx(10 / (1 / 99))
     assert prevalence_factor(home, away)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
+
+
+def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() -> None:
+    draw, num_findings = np.random.default_rng(4), 3
+
+    def several(dataset: str, split: str, num: int) -> Part:
+        label = (draw.random((num, num_findings)) < (0.1, 0.3, 0.5)).astype(np.int8)
+        logit = (draw.normal(size=label.shape) * (1, 2, 3) + label).astype(np.float32)
+        patient = np.array([f"p{i}" for i in draw.integers(0, num // 2, num)], object)
+        image = np.array([f"{dataset}{i}" for i in range(num)], object)
+        return Part(dataset, split, "report", image, patient, logit, label)
+
+    points = OperatingPoints.choose(several("home", "val", 400), num_findings)
+    settings = Settings(num_resamples=90, min_count=1)
+    home, away = (
+        measure(each, points, settings, 2) for each in (several("home", "test", 600), several("away", "all", 900))
+    )
+    for k in range(num_findings):
+        mix, walk = decompose._mixed(home, away, k, settings, {})
+        for tile in range(len(away.resamples.weight)):
+            walk.fill(tile, away.resamples.tile(tile))
+        positive = away.label[:, k] == 1
+        prob = sigmoid(away.part.logit[:, k])
+        for replicate in (0, 63, 89):
+            of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
+            times = away.resamples.counts(replicate) * of_label[positive.astype(int)]
+            sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
+            assert walk.walked().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)
