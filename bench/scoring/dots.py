@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.compiled import compiled
 from bench.scoring.lanes import Lanes, fused, got, load, primitive, put, real
-from bench.scoring.resamples import LANES
+from bench.scoring.resamples import LANES, cache_lines
 
 DIGITS = 3
 CHUNK = 128  # pairs whose sum 32 bits hold: 2 x CHUNK x 255 x 2^15 < 2^31
@@ -107,9 +107,7 @@ def got_pairs(typing: Any, kept: Any, row: Any) -> Any:
 @compiled
 def rows_of_pairs() -> NDArray[np.int16]:
     """Return room [CHUNK, 2 LANES] for pairs, each row on cache lines of its own."""
-    raw = np.empty((CHUNK + 1) * 2 * LANES, np.int16)
-    start = -raw.ctypes.data % LANES // 2
-    return raw[start : start + CHUNK * 2 * LANES].reshape((CHUNK, 2 * LANES))
+    return cache_lines(4 * CHUNK).view(np.int16).reshape((CHUNK, 2 * LANES))
 
 
 @compiled

@@ -111,7 +111,7 @@ class Measured:
     judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
     of_bins: Mapping[
         int, Array
-    ]  # finding -> [tiles in detail, bins, LANES]: sum of label - probability as given in each bin
+    ]  # finding -> [tiles in detail, bins, LANES]: label - probability as given, summed by bin
 
     @property
     def calibrators(self) -> tuple[str, ...]:

@@ -106,11 +106,12 @@ def _count(drawn: NDArray[np.int64], times: NDArray[np.uint8]) -> None:
         times[patient] += 1
 
 
-def _aligned(num_tiles: int, num_patients: int) -> NDArray[np.uint8]:
-    """Return room for tiles in which a patient's row is one cache line, not parts of two: a fifth of the time to look it up."""
-    raw = np.empty((num_tiles * num_patients + 1) * LANES, np.uint8)
+@compiled
+def cache_lines(num: int) -> NDArray[np.uint8]:
+    """Return room [num x LANES] that begins with a cache line: a row of bytes is then one, not parts of two, and found in less time."""
+    raw = np.empty((num + 1) * LANES, np.uint8)
     start = -raw.ctypes.data % LANES
-    return raw[start : start + num_tiles * num_patients * LANES].reshape(num_tiles, num_patients, LANES)
+    return raw[start : start + num * LANES]
 
 
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:
@@ -120,7 +121,8 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    weight = _aligned(-(-num // LANES), num_patients)
+    num_tiles = -(-num // LANES)
+    weight = cache_lines(num_tiles * num_patients).reshape(num_tiles, num_patients, LANES)
     generator = stream(seed, "resamples", name)
     for tile in range(len(weight) if num_patients else 0):
         times = np.zeros((LANES, num_patients), np.uint8)
