@@ -55,8 +55,10 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 
 def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     folder, key = _folder(manifest, run), _key(manifest, run)
+    if key_in(folder) != key:  # no other file is read
+        return False
     made = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
-    return key_in(folder) == key and made and whole(folder / "replicates.npz")
+    return made and whole(folder / "replicates.npz")
 
 
 def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bench.scoring.calibration import Judged, equal_mass_bin_of, log_of_told
 from bench.scoring.compiled import compiled
 from bench.scoring.dots import DIGITS, Words, words_of
-from bench.scoring.kernels import NINE, SIDE_BY_SIDE
+from bench.scoring.kernels import AHEAD, NINE, SIDE_BY_SIDE
+from bench.scoring.lanes import fetch
 from bench.scoring.metrics import require_finite
 
 Array = NDArray[np.float64]
@@ -45,22 +46,22 @@ class Laid(NamedTuple):
         """
         num, num_probs = len(patient), len(judged)
         assert num_probs <= SIDE_BY_SIDE, "one pass takes no more: see calibrators.FITS"
-        prob, told = np.empty((2, SIDE_BY_SIDE, num))
-        prob[num_probs:], told[num_probs:] = 0, 0
-        new, mass = np.zeros(num, np.bool_), np.empty((num_probs, num), np.int64)
+        mass = [equal_mass_bin_of(each.prob, bins) for each in judged]
+        new = np.zeros(num, np.bool_)
         new[:1] = True
-        for c, each in enumerate(judged):
-            mass[c] = equal_mass_bin_of(each.prob, bins)
-            _divide(each.place, mass[c], new)
-            prob[c], told[c] = each.prob, log_of_told(positive, each.prob)
+        for each, where in zip(judged, mass, strict=True):
+            _divide(each.place, where, new)
+        padding = [np.zeros(num)] * (SIDE_BY_SIDE - num_probs)
+        prob = (*(each.prob for each in judged), *padding)
+        told = (*(log_of_told(positive, each.prob) for each in judged), *padding)
         excess, total = np.empty((num, SIDE_BY_SIDE)), np.empty(NINE)
         _add_up(patient, positive, prob, told, excess, apart, total)
         if not np.isfinite(total).all():
-            require_finite(prob[:num_probs], "probabilities")
+            require_finite(np.stack(prob), "probabilities")
         first = np.flatnonzero(new)
         place = np.empty((len(first), num_probs, 2), np.int64)
         for c, each in enumerate(judged):
-            place[:, c, 0], place[:, c, 1] = each.place[first], mass[c, first]
+            place[:, c, 0], place[:, c, 1] = each.place[first], mass[c][first]
         start, pair, images, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
         return cls(start, place, pair, images, words), run, total
 
@@ -107,19 +108,27 @@ def _divide(wide: NDArray[np.int64], mass: NDArray[np.int64], new: NDArray[np.bo
 
 @compiled
 def _add_up(
-    patient: Patients, positive: Positive, prob: Array, told: Array, excess: Array, apart: Array, total: Array
+    patient: Patients,
+    positive: Positive,
+    prob: tuple[Array, ...],
+    told: tuple[Array, ...],
+    excess: Array,
+    apart: Array,
+    total: Array,
 ) -> None:
-    """Fill what is known of probabilities [SIDE_BY_SIDE, n], and add it up by patient and in all, [NINE] each.
+    """Fill what is known of SIDE_BY_SIDE probabilities [n], and add it up by patient and in all, [NINE] each.
 
     told is the logarithm of what each gave to what was there.
     """
     s0, s1, s2, s3, l0, l1, l2, l3, every = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0  # in registers
+    last = patient.shape[0] - 1
     for i in range(patient.shape[0]):
+        fetch(apart, patient[min(i + AHEAD, last)])
         present, of, far = 1.0 if positive[i] else 0.0, apart[patient[i]], excess[i]
-        x0, x1, x2, x3 = present - prob[0, i], present - prob[1, i], present - prob[2, i], present - prob[3, i]
+        x0, x1, x2, x3 = present - prob[0][i], present - prob[1][i], present - prob[2][i], present - prob[3][i]
         far[0], far[1], far[2], far[3] = x0, x1, x2, x3
         x0, x1, x2, x3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
-        y0, y1, y2, y3 = -told[0, i], -told[1, i], -told[2, i], -told[3, i]
+        y0, y1, y2, y3 = -told[0][i], -told[1][i], -told[2][i], -told[3][i]
         of[0], of[1], of[2], of[3] = of[0] + x0, of[1] + x1, of[2] + x2, of[3] + x3
         of[4], of[5], of[6], of[7] = of[4] + y0, of[5] + y1, of[6] + y2, of[7] + y3
         of[8] += present
