@@ -33,7 +33,7 @@ from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
 from bench.scoreall import score_all
 from bench.store import Store, canonical_json, write_bytes, write_table
-from bench.study import write_report
+from bench.study import ready_page, write_report
 from benchmarks.harness import largest_memory
 
 
@@ -131,7 +131,7 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()
-    score_all(manifest, lambda *_: None, threads)
+    score_all(manifest, lambda *_: None, threads, ready_page)
     scored, used_scoring, memory = time.perf_counter(), cpu(), peak()
     with choose_display(True) as display:
         page = write_report(manifest, None, display)
