@@ -100,9 +100,7 @@ _here: dict[str, Any] = {}  # of a worker process: the manifest and the labels, 
 
 def _begin(manifest: Manifest) -> None:
     """Make ready a process that scores runs: what it has imported by then is never looked through for garbage."""
-    gc.set_threshold(
-        100_000
-    )  # to import is to make thousands of objects, a run's rows thousands of tuples: none is garbage
+    gc.set_threshold(100_000)  # what is imported, and a run's rows, are thousands of objects, none of them garbage
     from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
 
     end_with_parent()
