@@ -4,7 +4,7 @@ import gc
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -38,24 +38,27 @@ WORTH = (
 )
 
 
-def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
+def score_all(
+    manifest: Manifest, progress: Progress, threads: int = 2, meanwhile: Callable[[], None] = lambda: None
+) -> list[str]:
     """Score every finished run whose scores are not there or out of date; return the ids of all scored runs.
 
     Many runs of large cohorts are scored by as many processes as threads are given, else one after the other with that many
-    threads: the files are the same bytes either way.
+    threads: the files are the same bytes either way. While other processes score, this one does what is to be done `meanwhile`.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     pending = [run for run in done if not _up_to_date(manifest, run)]
     ready = len(done) - len(pending)
     progress("score", ready, len(done))
-    for i, _ in enumerate(_each(manifest, pending, threads), ready + 1):
+    for i, _ in enumerate(_each(manifest, pending, threads, meanwhile), ready + 1):
         progress("score", i, len(done))
     return [run["id"] for run in done]
 
 
 def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
-    folder, key = _folder(manifest, run), _key(manifest, run)
-    if key_in(folder) != key:  # no other file is read
+    folder = _folder(manifest, run)
+    key = key_in(folder)
+    if not key or key != _key(manifest, run):  # to look into the tables of a hundred runs takes .2 s
         return False
     made = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
     return made and whole(folder / "replicates.npz")
@@ -65,7 +68,9 @@ def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
     return manifest.scores / str(run["id"])
 
 
-def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -> Iterator[None]:
+def _each(
+    manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int, meanwhile: Callable[[], None]
+) -> Iterator[None]:
     """Score runs; yield after each."""
     num = min(threads, os.cpu_count() or 1, len(runs))
     if num < 2 or len(runs) * _size(manifest, runs[0]) < WORTH:
@@ -76,7 +81,9 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
         return
     pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _begin, (manifest,))
     try:
-        for ended in as_completed([pool.submit(_score_there, run) for run in runs]):
+        given = [pool.submit(_score_there, run) for run in runs]
+        meanwhile()
+        for ended in as_completed(given):
             yield ended.result()
     except BrokenProcessPool as error:
         what = "a process that scores runs died: killed, or out of memory"
@@ -95,14 +102,13 @@ _here: dict[str, Any] = {}  # of a worker process: the manifest and the labels, 
 
 
 def _begin(manifest: Manifest) -> None:
-    """Make ready a process that scores runs: what it has imported by then is never looked through for garbage again."""
+    """Make ready a process that scores runs: what it has imported by then is never looked through for garbage."""
+    gc.set_threshold(100_000)  # what is imported, and a run's rows, are thousands of objects, none of them garbage
     from bench.scoring import diagnostics, mappings, score  # noqa: F401 - what `_found` would import later
 
     end_with_parent()
     _here.update(manifest=manifest, labels={})
-    gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000)  # a run's rows are thousands of tuples, none of them garbage
 
 
 def _score_there(run: Mapping[str, Any]) -> None:

@@ -5,6 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bench.card import write_cards
 from bench.collect import load_scores
@@ -26,6 +29,9 @@ from bench.scoreall import score_all
 from bench.store import Store, replacing
 from bench.tally import Display, Tally
 from harmonize.errors import ConfigError, SetupError
+
+if TYPE_CHECKING:
+    from bench.beforehand import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,11 @@ def execute(
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
-    score_all(manifest, display.progress)
+    known: list[Known] = []
+    score_all(manifest, display.progress, meanwhile=lambda: known.append(ready_page(manifest)))
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    page = write_report(manifest, None, display, with_images)
+    page = write_report(manifest, None, display, with_images, None, *known)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
@@ -129,23 +136,37 @@ def finish(
     manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
 ) -> Path:
     """Score what is not scored, write the tables and the page, or a site; return the page's path."""
-    score_all(manifest, display.progress)
-    return write_report(manifest, output, display, with_images, site)
+    known: list[Known] = []
+    score_all(manifest, display.progress, meanwhile=lambda: known.append(ready_page(manifest)))
+    return write_report(manifest, output, display, with_images, site, *known)
+
+
+def ready_page(manifest: Manifest) -> "Known":
+    """Import and make what any page needs, and return what this one says whatever the scores: over a second, while others score."""
+    from bench.beforehand import Known
+    from bench.scoring.intervals import quantile
+    from bench.tabulate import tables  # noqa: F401 - for `write_report`
+    from reports import page
+
+    page.prepare()
+    quantile(np.zeros(1), 0.5)  # the first compiled function that is read from disk takes .3 s, each other one .01 s
+    return Known.of(manifest)
 
 
 def write_report(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
-) -> Path:
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None,
+    known: "Known | None" = None,
+) -> Path:  # fmt: skip
     """Write tables and page from the stored scores; with `site` a folder of pages instead.
 
-    `with_images`: pictures of real radiographs may be among them.
+    `with_images`: pictures of real radiographs may be among them. `known`: what `ready_page` returned, if it was asked.
     """
     from bench.tabulate import tables
     from reports.page import render, uncollected
 
     display.progress("write the leaderboard", 0, 1)
     with uncollected():
-        collected = tables(manifest, with_images)
+        collected = tables(manifest, with_images, known)
     if site is not None:
         from reports.site import write_site
 

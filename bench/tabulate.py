@@ -3,55 +3,52 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.analysed import analysis_states, stored_analyses
+from bench.beforehand import Known, findings_of, title_of
 from bench.between import across
-from bench.collect import FRAMES, labels_of, load_replicates, load_scores, reference, run_facts, scored_ids
+from bench.collect import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.gallery import with_pictures
 from bench.manifest import Manifest
-from bench.runtable import histories, learns, ranked_ids, runs_table, unlearnt_by
+from bench.runtable import learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.epochs import audit
 from bench.scoring.frontier import anytime
 from bench.scoring.goals import goals, maps_on_finding
 from bench.scoring.reading import metrics
-from bench.scoring.together import cooccurrence
 from bench.shortcut.association import associations
-from harmonize.findings import UNMAPPED_CODE, space
-from harmonize.splits import shared_patients
 from reports.schemas import SCHEMAS
 from reports.tables import Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
 _COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
-_STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
 
-def tables(manifest: Manifest, with_images: bool = False) -> Tables:
+def tables(manifest: Manifest, with_images: bool = False, known: Known | None = None) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason.
 
-    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are.
+    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are. `known`: what no
+    score decides, where it has been gathered already.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
-    findings = _findings(manifest)
+    findings = findings_of(manifest)
     pool = ThreadPoolExecutor(2)  # reading lets go of the interpreter lock: beside it, what needs no scores
     try:
         stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
-        known, (described, shared) = histories(manifest), _cohorts(manifest, findings)
-        frames = {"runs": runs_table(manifest, known), "published": _published(manifest), **described}
+        known = known or Known.of(manifest)
+        frames = {"runs": runs_table(manifest, known.history), "published": _published(manifest), **known.cohorts}
         if everyone:
-            frames["costs"] = _costs(manifest, everyone, known)
+            frames["costs"] = _costs(manifest, everyone, known.history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= {name: each.result() for name, each in stored.items()}
     finally:
         pool.shutdown(cancel_futures=True)
     if scored:
-        history = {run["id"]: known[run["id"]] for run in manifest.runs if run["id"] in all_scored}
+        history = {run["id"]: known.history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)
@@ -80,7 +77,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "threshold": manifest.settings.threshold,
         "num_resamples": manifest.settings.num_resamples,
         "split": asdict(manifest.shared.split),
-        "shared_patients": shared,
+        "shared_patients": known.shared,
         "command": manifest.content["command"],
         "created_from": everyone,
         "findings": findings,
@@ -93,7 +90,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
             c["name"]: {
-                "title": _title(c),
+                "title": title_of(c),
                 "place": str(c["facts"].get("place", "")),
                 "flow": dict(c["flow"]),
                 "no_lungs": dict(c.get("no_lungs", {})),
@@ -139,23 +136,8 @@ def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.D
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
 
 
-def _findings(manifest: Manifest) -> list[str]:
-    """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
-    configs = [manifest.config(run) for run in manifest.runs or manifest.external]
-    learnt = {finding for config in configs for finding in config.findings}
-    named = [finding for finding in space(configs[0].space) if finding in learnt]
-    return [finding for finding in named if finding not in manifest.uncounted(named)]
-
-
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
     return frame[list(SCHEMAS[name])].reset_index(drop=True)
-
-
-def _title(cohort: Mapping[str, Any]) -> str:
-    """Return a cohort's display name: the dataset's own title, or the name the user gave."""
-    return (
-        str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
-    )
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
@@ -190,76 +172,6 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
 
-def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return the tables about the data, by name, and how many patients two splits of home share."""
-    config = manifest.shared
-    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
-    for cohort in manifest.cohorts:
-        labels = labels_of(manifest, cohort, config, findings)
-        table, flow, home = labels.table, cohort["flow"], cohort["role"] == "home"
-        split = pd.Series(labels.split, index=table.index)
-        if home:
-            shared += shared_patients(table, split, cohort["name"])
-        sex, view = table["sex"], table["view"]
-        rows.append(
-            {
-                "dataset": cohort["name"],
-                "role": cohort["role"],
-                "layout": cohort["layout"],
-                "title": _title(cohort),
-                "place": str(cohort["facts"].get("place", "")),
-                "label_source": reference(manifest, cohort),
-                "found": flow.get("found", len(table)),
-                "absent": cohort["absent"],
-                "not_frontal": flow.get("not_frontal", 0),
-                "unreadable": cohort["unreadable"],
-                "used": len(table) - cohort["unreadable"],
-                "patients": table["patient_id"].nunique(),
-                "female": int((sex == "F").sum()),
-                "male": int((sex == "M").sum()),
-                "age_median": float(table["age"].median()),
-                "ap": int((view == "AP").sum()),
-                "pa": int((view == "PA").sum()),
-                "headline_split": "test" if home else cohort["headline_split"],
-                "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
-                "licence": str(cohort["facts"].get("licence", "")),
-            }
-        )
-        named = (
-            [(s, split == s) for s in sorted(set(labels.split))]
-            if home
-            else [(cohort["headline_split"], _headline(cohort, split))]
-        )
-        for name, mask in named:
-            splits.append(
-                {
-                    "dataset": cohort["name"],
-                    "split": name,
-                    "images": int(mask.sum()),
-                    "patients": table.loc[mask, "patient_id"].nunique(),
-                }
-            )
-            if name == rows[-1]["headline_split"]:
-                found = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
-                pairs += [(cohort["name"], name, *pair) for pair in found]
-            for k, finding in enumerate(findings):
-                state = labels.state_NK[mask.to_numpy(), k]
-                counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
-                prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
-    return {
-        "cohorts": pd.DataFrame(rows),
-        "splits": pd.DataFrame(splits),
-        "prevalence": pd.DataFrame(prevalence),
-        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
-    }, shared
-
-
-def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[bool]":
-    return (
-        split == cohort["headline_split"] if cohort["headline_split"] != "all" else pd.Series(True, index=split.index)
-    )
-
-
 def _notes(manifest: Manifest) -> list[str]:
     notes = []
     if manifest.content.get("scored_from"):
@@ -286,7 +198,7 @@ def _notes(manifest: Manifest) -> list[str]:
     if len(learnt) > 1:
         how = (
             "Only runs that learn all of them are ranked and enter means over runs; compare the others finding by finding."
-            if tuple(_findings(manifest)) in learnt
+            if tuple(findings_of(manifest)) in learnt
             else "Ranks, and means over runs, then compare findings and not networks: read this page finding by finding."
         )
         notes.append(

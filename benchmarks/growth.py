@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.beforehand import Known
 from bench.between import across
 from bench.checksums import RECORDS, close
 from bench.collect import load_replicates, load_scores, scored_ids, unfinished
@@ -33,7 +34,7 @@ from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
 from bench.scoreall import score_all
 from bench.store import Store, canonical_json, write_bytes, write_table
-from bench.study import write_report
+from bench.study import ready_page, write_report
 from benchmarks.harness import largest_memory
 
 
@@ -131,10 +132,11 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()
-    score_all(manifest, lambda *_: None, threads)
+    known: list[Known] = []
+    score_all(manifest, lambda *_: None, threads, lambda: known.append(ready_page(manifest)))
     scored, used_scoring, memory = time.perf_counter(), cpu(), peak()
     with choose_display(True) as display:
-        page = write_report(manifest, None, display)
+        page = write_report(manifest, None, display, False, None, *known)
     return {
         "score CPU s": used_scoring - used,
         "score wall s": scored - began,

@@ -124,8 +124,9 @@ class Choice:
         at = self.rows.get((metric, operating_point))
         if at is None:
             return found
+        if finding:  # first: to take the other columns of all rows would take longer than to look
+            at = at[(self.scores["finding"].iloc[at] == finding).to_numpy(bool)]
         rows = self.scores.iloc[at]
-        rows = rows[rows["finding"] == finding] if finding else rows
         for calibrator in calibrators:
             part = rows[rows["calibrator"] == calibrator]
             for key, *numbers in zip(_keys(part), *_numbers(part, "value", "low", "high"), *_counts(part), strict=True):

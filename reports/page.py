@@ -15,7 +15,7 @@ from reports import board
 from reports.board import Board
 from reports.data_sentences import images_said
 from reports.packing import packed
-from reports.section import Section, rounded, write
+from reports.section import Section, compile_all, rounded, write
 from reports.sections.attention import attention
 from reports.sections.calibration import calibration
 from reports.sections.choices import choices
@@ -82,6 +82,12 @@ def render(tables: Tables) -> str:
     with uncollected(), ThreadPoolExecutor(1) as beside:
         beside.submit(packed_plotly)  # to compress takes no turn of the interpreter, and nearly every page has charts
         return _render(tables)
+
+
+def prepare() -> None:
+    """Make what every page is made with, and keep it until this process ends: compiled templates and the packed plotly.js."""
+    packed_plotly()
+    compile_all()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Drawn here rather than by a script, so that they are the same in a drawer, on a 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -95,10 +96,12 @@ def _pr(board: Board, paths: Mapping[str, Path], label: str) -> Markup:
 def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one panel for each hospital with a curve: the probability given against the share with the finding."""
     panels = []
+    spots_at: dict[str, list[tuple[float, ...]]] = {}
+    for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
+        if num > 0 and known(p) and known(o):
+            spots_at.setdefault(dataset, []).append((p, o, low, high))
     for hospital in board.everyone:
-        part = rows[(rows["dataset"] == hospital.key) & (rows["count"] > 0)].sort_values("bin")
-        columns = ("confidence", "observed", "low", "high")
-        spots = [s for s in rows_of(part, *columns) if known(s[0]) and known(s[1])]
+        spots = spots_at.get(hospital.key, [])
         if not spots:
             continue
         x, y = UNIT

@@ -24,10 +24,20 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     [True, True, False]
     """
     known = np.isfinite(value) & np.isfinite(cost)
-    better = (value[None, :] >= value[:, None]) & (cost[None, :] <= cost[:, None])
-    strictly = (value[None, :] > value[:, None]) | (cost[None, :] < cost[:, None])
-    beaten = (better & strictly & known[None, :]).any(1)
-    return np.asarray(known & ~beaten)
+    on = np.zeros(len(value), np.bool_)
+    on[known] = _fronts(value[known, None], cost[known])[:, 0]
+    return on
+
+
+def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
+    """Return which runs are on the frontier [R, B] of each column of value [R, B]; all are numbers."""
+    order = np.argsort(cost)
+    value, cost = value[order], cost[order]
+    best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
+    of_cheaper, of_as_cheap = best[np.searchsorted(cost, cost, "left")], best[np.searchsorted(cost, cost, "right")]
+    on = np.empty(value.shape, np.bool_)
+    on[order] = (value > of_cheaper) & (value == of_as_cheap)
+    return on
 
 
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
@@ -69,7 +79,9 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
     whole = replicates[:, np.isfinite(replicates).all(0)]
     if not whole.shape[1]:
         return np.full(len(cost), np.nan)
-    return np.asarray(np.mean([pareto(column, cost) for column in whole.T], axis=0), np.float64)
+    share, known = np.zeros(len(cost)), np.isfinite(cost)
+    share[known] = _fronts(whole[known], cost[known]).mean(1)
+    return share
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:

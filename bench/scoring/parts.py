@@ -76,8 +76,8 @@ class Part:
             raise ValueError(f"{self.name}: shapes do not fit: {shapes}")
         if self.background is not None and len(self.background.sex) != num:
             raise ValueError(f"{self.name}: a background of {len(self.background.sex)} images for {num}")
-        if len(set(self.image_id)) != num:
-            raise ValueError(f"{self.name}: {num - len(set(self.image_id))} images are listed twice")
+        if twice := num - len(set(self.image_id.tolist())):
+            raise ValueError(f"{self.name}: {twice} images are listed twice")
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}
         if unknown:
             raise ValueError(f"{self.name}: unknown label states {sorted(unknown)}")

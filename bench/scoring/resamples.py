@@ -100,7 +100,7 @@ def _patients(patient_ids: Ids, text: str) -> Numbered:
 
 
 @compiled
-def _count(drawn: NDArray[np.int64], times: NDArray[np.uint8]) -> None:
+def _count(drawn: NDArray[np.uint32], times: NDArray[np.uint8]) -> None:
     """Add how often each patient was drawn."""
     for patient in drawn:
         times[patient] += 1
@@ -128,7 +128,7 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
         times = np.zeros((LANES, num_patients), np.uint8)
         # 255 holds: a count of 256 needs 256 patients, and is then rarer than 1e-500
         for lane in range(min(LANES, num - tile * LANES)):
-            _count(generator.integers(0, num_patients, num_patients), times[lane])
+            _count(generator.integers(0, num_patients, num_patients, np.uint32), times[lane])
         weight[tile] = times.T
     weight.flags.writeable = False
     found = weight, int(weight.max(initial=0))

@@ -1,5 +1,7 @@
 """Can its probabilities be trusted elsewhere: reliability by hospital, as given and after Platt scaling at home."""
 
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from reports.entries import Run
 from reports.headline import MISSING, Estimate
 from reports.runfigures import OF_BIN
 from reports.section import Section, write
+from reports.tables import rows_of
 from reports.text import known, places
 
 DRAWN = 10  # runs whose curves are in the file; the numbers of more are in the table
@@ -30,13 +33,15 @@ def calibration(board: Board) -> Section:
     )
     curves = board.tables["reliability"]
     pooled = curves.loc[curves["finding"] == "pooled", ["run_id", "dataset", "calibrator", *OF_BIN]]
-    by_run = dict(tuple(pooled.groupby("run_id")))
-    drawn = [r for r in board.ranked if r.id in by_run][:DRAWN]
+    with_any = set(pooled["run_id"].unique())
+    drawn = [r for r in board.ranked if r.id in with_any][:DRAWN]
+    pooled = pooled[pooled["run_id"].isin([r.id for r in drawn])]
+    bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
     first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
     context = {
         "board": board,
         "title": _title(board, first, drift) if first else sentences.NO_SCORE,
-        "drawn": [{"run": r, "panels": _panels(board, r, by_run[r.id], platt, plain)} for r in drawn],
+        "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, plain)} for r in drawn],
         "rows": [
             {
                 "run": r,
@@ -67,20 +72,27 @@ def _cell(
 
 
 def _panels(
-    board: Board, run: Run, curves: pd.DataFrame, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
+    board: Board, run: Run, bins: Mapping[Any, pd.DataFrame], platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return one panel for each hospital, home first."""
+    """Return one panel for each hospital, home first; bins: by run, hospital and calibrator."""
     panels = []
     for k, hospital in enumerate(board.everyone):
-        rows = curves[curves["dataset"] == hospital.key]
+        given, scaled = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
         ece = _cell(run, hospital.key, platt, plain)
         panels.append(
-            {"hospital": hospital, "home": k == 0, "ece": ece, "figure": _panel(rows, k == 0, hospital.title, ece)}
+            {
+                "hospital": hospital,
+                "home": k == 0,
+                "ece": ece,
+                "figure": _panel(given, scaled, k == 0, hospital.title, ece),
+            }
         )
     return panels
 
 
-def _panel(rows: pd.DataFrame, home: bool, title: str, ece: dict[str, Estimate]) -> Markup:
+def _panel(
+    given: pd.DataFrame | None, scaled: pd.DataFrame | None, home: bool, title: str, ece: dict[str, Estimate]
+) -> Markup:
     """Draw one reliability diagram: Platt filled with intervals, as given hollow and thin, counts below."""
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
@@ -88,8 +100,7 @@ def _panel(rows: pd.DataFrame, home: bool, title: str, ece: dict[str, Estimate])
         body += svg.text(X(t), TOP + SIDE + 15, word, "tk", "middle")
     body += svg.line(X(0), Y(0), X(1), Y(1), "diag")
     side = "home" if home else "away"
-    body += _curve(rows[rows["calibrator"] == "none"], "rl-plain", "", "rd-plain", 2.2)
-    scaled = rows[rows["calibrator"] == "platt"]
+    body += _curve(given, "rl-plain", "", "rd-plain", 2.2)
     body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if home else "m-ext", 2.8) + _counts(scaled)
     if ece["platt"].known:
         body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
@@ -102,11 +113,10 @@ def _panel(rows: pd.DataFrame, home: bool, title: str, ece: dict[str, Estimate])
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 
 
-def _curve(rows: pd.DataFrame, line: str, bar: str, mark: str, radius: float) -> str:
+def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
     """Draw the bins of one calibrator that hold any case, joined by a line."""
-    part = rows[rows["count"] > 0].sort_values("bin")
-    columns = (part[c] for c in ("confidence", "observed", "low", "high"))
-    spots = [(X(p), Y(o), low, high) for p, o, low, high in zip(*columns, strict=True) if known(p) and known(o)]
+    found = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
+    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in found if num > 0 and known(p) and known(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
     body = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
     for px, py, low, high in spots:
@@ -116,9 +126,9 @@ def _curve(rows: pd.DataFrame, line: str, bar: str, mark: str, radius: float) ->
     return body
 
 
-def _counts(rows: pd.DataFrame) -> str:
+def _counts(rows: pd.DataFrame | None) -> str:
     """Draw how often each probability is given, the tallest bar 14 px."""
-    if not len(rows) or not max(rows["count"]):
+    if rows is None or not max(rows["count"]):
         return ""
     width, most = SIDE / _num_bins(rows), max(rows["count"])
     return "".join(

@@ -40,9 +40,10 @@ def groups(board: Board) -> Section:
     """Write the forests and numbers of the first run, and the spreads of all; nothing without groups."""
     table = board.tables["subgroups"]
     chosen = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
-    with_any = set(chosen["run_id"])
+    with_any = set(chosen["run_id"].unique())
     runs = [r for r in board.ranked if r.id in with_any]
-    where = set(chosen["dataset"][chosen["subgroup"].astype(str).str.contains("=", regex=False)])
+    pairs = chosen[["dataset", "subgroup"]].drop_duplicates()
+    where = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
     hospitals = [h for h in board.everyone if h.key in where]
     named = [str(s) for s in table["subgroup"].unique()]
     in_full = chosen["run_id"] == (runs[0].id if runs else "")

@@ -31,10 +31,13 @@ def parts(board: Board) -> Section:
     """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
+    away = macro[(macro["dataset"] == AWAY) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
+    with_any = set(away["run_id"].tolist())
+    runs = [r for r in board.ranked if r.id in with_any][:SHOWN]
+    macro = macro[macro["run_id"].isin([r.id for r in runs])]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in macro.to_dict("records")
     }
-    runs = [r for r in board.ranked if (r.id, AWAY, "auroc", "gap") in cells]
     if not runs:
         return Section("parts", "", Markup(""))
     first = runs[0]
@@ -47,8 +50,8 @@ def parts(board: Board) -> Section:
         "legend": [
             (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
         ],
-        "all": [_numbers(board, cells, run) for run in runs[:SHOWN]],
-        "against": _against(board, runs[:SHOWN]),
+        "all": [_numbers(board, cells, run) for run in runs],
+        "against": _against(board, runs),
         "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
     }
     return Section("parts", "", write("parts.html.j2", **context))
@@ -137,7 +140,8 @@ def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
-        (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r for r in macro.to_dict("records")
+        (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r
+        for r in macro[macro["run_id"].isin([run.id for run in runs])].to_dict("records")
     }
     splits = list(dict.fromkeys((str(s), str(r)) for s, r in zip(macro["split"], macro["reference"], strict=True)))
     rows: list[dict[str, Any]] = []

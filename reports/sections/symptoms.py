@@ -17,13 +17,15 @@ def symptoms(board: Board) -> Section:
     if not len(table):
         return Section("symptoms", "", Markup(""))
     labels = {run.id: run.label for run in board.entries}
-    histograms = dict(iter(board.tables["histograms"].groupby(["run_id", "dataset", "finding"])))
+    histograms = board.tables["histograms"]
+    present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
+    bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
     rows = []
     met: set[str] = set()
     for row in table.to_dict("records"):
         anchor = "" if row["run_id"] in met else symptom_anchor(str(row["run_id"]))
         met.add(row["run_id"])
-        counts = histograms.get((row["run_id"], row["dataset"], row["finding"]))
+        of = bins.get((row["run_id"], row["dataset"], row["finding"]))
         interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
         rows.append(
             {
@@ -35,9 +37,7 @@ def symptoms(board: Board) -> Section:
                 "value": places(row["value"]),
                 "interval": interval,
                 "advice": str(row["advice"]),
-                "histogram": _histogram(counts["present"].tolist(), counts["absent"].tolist())
-                if counts is not None
-                else "",
+                "histogram": "" if of is None else _histogram(present[of].tolist(), absent[of].tolist()),
             }
         )
     number = table["run_id"].nunique()
@@ -53,11 +53,12 @@ def symptom_anchor(run_id: str) -> str:
 def _histogram(present: list[int], absent: list[int]) -> Markup:
     """Return both classes' shares by predicted probability, present above the line and absent below."""
     width, middle = WIDTH / len(present), HEIGHT / 2
+    lefts, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
     body = svg.line(0, middle, WIDTH, middle, "z")
     for counts, css, up in ((present, "bar1", True), (absent, "bar2", False)):
         most = max([*counts, 1]) / (middle - 2)
-        for i, count in enumerate(counts):
+        for left, count in zip(lefts, counts, strict=True):
             tall = count / most
             top = middle - tall if up else middle
-            body += f'<rect x="{svg.number(i * width)}" y="{svg.number(top)}" width="{svg.number(width - 1)}" height="{svg.number(tall)}" class="{css}"/>'
+            body += f'<rect x="{left}" y="{svg.number(top)}" width="{wide}" height="{svg.number(tall)}" class="{css}"/>'
     return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of present images (above) and absent ones (below)")

@@ -35,9 +35,12 @@ def test_processes_and_threads_write_the_bytes_that_one_thread_writes(
     before = files(store)
     shutil.rmtree(store / "scores")
     monkeypatch.setattr(scoreall, "WORTH", worth)
-    scored = scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1 if worth else 2)
+    found: list[int] = []  # how many runs had been scored when this process was free for other things
+    manifest, meanwhile = read_manifest(Store.open(store), None), lambda: found.append(len(files(store)))
+    scored = scoreall.score_all(manifest, quiet, 1 if worth else 2, meanwhile)
     assert len(scored) == 2
     assert files(store) == before
+    assert found == ([] if worth else [0])
 
 
 def test_scoring_again_keeps_the_source_probe_of_the_same_features(

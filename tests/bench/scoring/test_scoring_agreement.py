@@ -45,6 +45,13 @@ def test_the_rank_correlation_is_scipys_ties_included(rows: list[tuple[int, int]
     assert taus(value)[0, 1] == pytest.approx(expected, nan_ok=True)
 
 
+def test_a_cohort_that_lacks_a_run_agrees_with_none_and_leaves_the_others_alone() -> None:
+    found = taus(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.2], [0.3, 0.4, 0.5]]))
+    assert np.isnan(found[1]).all()
+    assert np.isnan(found[:, 1]).all()
+    assert found[0, 2] == found[2, 0] == 1
+
+
 def test_cohorts_that_agree_have_tau_1_and_those_that_disagree_minus_1() -> None:
     found = agreement(*study([0.6, 0.7, 0.8, 0.9], 1e-6, flip=True), "home")
     assert tuple(found.columns) == SCHEMAS["agreement"]
