@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.collect import labels_of, reference
 from bench.manifest import Manifest
-from bench.runtable import histories
+from bench.runtable import read_history
 from bench.scoring.together import cooccurrence
 from harmonize.findings import UNMAPPED_CODE, space
 from harmonize.splits import shared_patients
@@ -21,14 +21,18 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 class Known:
     """What can be gathered while runs are scored."""
 
-    history: Mapping[str, pd.DataFrame]  # of training, by run id
+    history: Mapping[
+        str, pd.DataFrame
+    ]  # of training, by run id, of the runs that have ended: those of others may yet grow
     cohorts: Mapping[str, pd.DataFrame]  # the tables about the data, by name
     shared: int  # patients that two splits of home share
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """Gather."""
-        return cls(histories(manifest), *_cohorts(manifest, findings_of(manifest)))
+        ended = [run["id"] for run in manifest.runs if manifest.store.state(run["id"]) == "done"]
+        history = {run_id: read_history(manifest, run_id) for run_id in ended}
+        return cls(history, *_cohorts(manifest, findings_of(manifest)))
 
 
 def findings_of(manifest: Manifest) -> list[str]:

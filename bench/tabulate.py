@@ -13,7 +13,7 @@ from bench.between import across
 from bench.collect import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.gallery import with_pictures
 from bench.manifest import Manifest
-from bench.runtable import learns, ranked_ids, runs_table, unlearnt_by
+from bench.runtable import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.epochs import audit
 from bench.scoring.frontier import anytime
 from bench.scoring.goals import goals, maps_on_finding
@@ -40,15 +40,16 @@ def tables(manifest: Manifest, with_images: bool = False, known: Known | None = 
     try:
         stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
         known = known or Known.of(manifest)
-        frames = {"runs": runs_table(manifest, known.history), "published": _published(manifest), **known.cohorts}
+        history = histories(manifest, known.history)
+        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **known.cohorts}
         if everyone:
-            frames["costs"] = _costs(manifest, everyone, known.history)
+            frames["costs"] = _costs(manifest, everyone, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= {name: each.result() for name, each in stored.items()}
     finally:
         pool.shutdown(cancel_futures=True)
     if scored:
-        history = {run["id"]: known.history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
+        history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
         frames["epochs"] = _audits(manifest, history)

@@ -8,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
 from bench import scoreall
+from bench.beforehand import Known
 from bench.manifest import read_manifest
 from bench.store import Store
+from bench.tabulate import tables
 from harmonize.errors import StoreError
 
 pytestmark = pytest.mark.grid
@@ -71,8 +74,10 @@ KILLED = """
 import multiprocessing, sys, time
 from pathlib import Path
 from bench import scoreall
+from bench.beforehand import Known
 from bench.manifest import read_manifest
 from bench.store import Store
+from bench.tabulate import tables
 
 def progress(what, done, total):
     if done:
@@ -108,3 +113,17 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_run_that_ends_while_others_are_scored_is_shown_as_it_ended(store_copy: Path) -> None:
+    store = store_copy / "runs"
+    manifest = read_manifest(Store.open(store), None)
+    expected = tables(manifest).frames
+    folder = manifest.store.run_dir(manifest.runs[0]["id"])
+    hidden = [path.rename(path.with_suffix(".later")) for path in (folder / "DONE", folder / "history.parquet")]
+    known = Known.of(manifest)
+    for path, name in zip(hidden, ("DONE", "history.parquet"), strict=True):
+        path.rename(folder / name)
+    found = tables(manifest, known=known).frames
+    for name, frame in expected.items():
+        pd.testing.assert_frame_equal(found[name], frame)
