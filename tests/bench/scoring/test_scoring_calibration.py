@@ -106,6 +106,18 @@ def test_reliability_intervals_widen_when_images_share_patients() -> None:
     assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
 
 
+def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_images() -> None:
+    draw = np.random.default_rng(4)
+    patient = draw.permutation(np.concatenate([np.arange(300), np.arange(200), draw.integers(0, 60, 400)]))
+    prob = draw.random(len(patient))
+    label = (draw.random(len(patient)) < prob).astype(np.int8)
+    for g, _, share, low, high, count in curve(label, prob, patient.astype(np.int32), 4):
+        here = np.floor(prob * 4) == g
+        num, positive = (np.bincount(patient[here], of) for of in (None, label[here]))
+        excess = ((positive - share * num) ** 2).sum() / (count * share * (1 - share))
+        assert (low, high) == pytest.approx(wilson(np.array(share), np.array(count / max(excess, 1.0))))
+
+
 @pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
 @pytest.mark.parametrize("kind", ["rising", "falling", "tied", "missing"])
 def test_bounds_are_quantiles_whatever_the_order(num: int, kind: str) -> None:
