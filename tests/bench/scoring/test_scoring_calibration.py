@@ -8,7 +8,7 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from bench.scoring.calibration import ace, ece, ece_fast, equal_mass_bin_of, errors, mce, nll
-from bench.scoring.calibrators import FITS, fit_isotonic, fit_platt, fit_temperature
+from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.intervals import LEVEL, percentile, wilson
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
@@ -86,6 +86,15 @@ def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
     assert (auroc(*home), auroc(*away)) == pytest.approx((0.855, 0.856), abs=0.01)
     assert (auprc(*home), auprc(*away)) == pytest.approx((0.735, 0.337), abs=0.01)
     assert (ece_fast(*home), ece_fast(*away)) == pytest.approx((0.005, 0.161), abs=0.01)
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 30])
+def test_a_rising_curve_is_read_as_numpy_reads_it_whatever_the_order(num_points: int) -> None:
+    draw = np.random.default_rng(num_points)
+    x, y = (np.sort(draw.random(num_points, np.float32)).astype(np.float64) for _ in range(2))
+    logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
+    for given in (logit, np.sort(logit), -np.sort(-logit)):
+        np.testing.assert_array_equal(Isotonic(x, y).apply(given), np.interp(given.astype(np.float64), x, y))
 
 
 def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
