@@ -237,7 +237,7 @@ class Column:
     @property
     def positive(self) -> NDArray[np.bool_]:
         """Return which have the finding, [n]."""
-        return np.asarray((self.kind & POSITIVE) == 1)
+        return (self.kind & np.uint8(POSITIVE)).view(np.bool_)
 
     def areas(self) -> tuple[float, float]:
         """Return AUROC and AUPRC; NaN without both classes."""

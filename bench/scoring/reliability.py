@@ -151,17 +151,18 @@ def _over_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
     """Add to the sums over patients [7, G] of all findings pooled, from code [K, N]: some patients at a time, in cache."""
-    count = np.zeros((sums.shape[1] + 1, AT_ONCE), np.int64)  # images in the upper 32 bits, positive ones below
+    count = np.zeros((2 * sums.shape[1] + 1, AT_ONCE), np.int32)
     for begin in range(0, start.shape[0] - 1, AT_ONCE):
         end = min(begin + AT_ONCE, start.shape[0] - 1)
         count[:] = 0
         for k in range(code.shape[0]):
             for i in range(start[begin], start[end]):
-                count[code[k, i] >> 1, patient[i] - begin] += (1 << 32) + (code[k, i] & 1)
+                count[code[k, i], patient[i] - begin] += 1
         for g in range(sums.shape[1]):
             patients, of_num, of_both, of_positive = 0, 0, 0, 0
             for p in range(AT_ONCE):
-                num, ones = count[g, p] >> 32, count[g, p] & 0xFFFFFFFF
+                ones = count[2 * g + 1, p]
+                num = count[2 * g, p] + ones
                 patients += num > 0
                 of_num += num * num
                 of_both += num * ones
