@@ -169,16 +169,18 @@ class Isotonic:
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
     """Return what np.interp gives for finite logits, in half the time where they are sorted: it need not search."""
     out, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
+    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the piece before: most logits share it
     for i in range(logit.shape[0]):
         at = np.float64(logit[i])
-        while j > 0 and at < x[j]:
-            j -= 1
-        while j < last and at >= x[j + 1]:
-            j += 1
-        if at <= x[j] or j == last:
-            out[i] = y[j]
-        else:
-            out[i] = (y[j + 1] - y[j]) / (x[j + 1] - x[j]) * (at - x[j]) + y[j]
+        if not low <= at < high:
+            while j >= 0 and at < x[j]:
+                j -= 1
+            while j < last and at >= x[j + 1]:
+                j += 1
+            low, high = x[j] if j >= 0 else -np.inf, x[j + 1] if j < last else np.inf
+            start, level = x[max(j, 0)], y[max(j, 0)]
+            slope = (y[j + 1] - level) / (high - start) if 0 <= j < last else 0.0
+        out[i] = slope * (at - start) + level
     return out
 
 
