@@ -70,8 +70,11 @@ class Background:
 
     @cached_property
     def codes(self) -> NDArray[np.int32]:
-        """Return [attributes, N] the place of each image's group among all `groups` in their order, -1 for none."""
-        codes = np.full((len(self.groups), len(self.sex)), -1, np.int32)
+        """Return [attributes, N] the place of each image's group among all `groups` in their order, -1 for none.
+
+        The groups of an image lie together in memory: images are read by score, hence in any order.
+        """
+        codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
         place = 0
         for attribute, groups in enumerate(self.groups.values()):
             for mask in groups.values():

@@ -171,7 +171,10 @@ def grouped_sums(
 
 def over(part: Array, whole: Array) -> Array:
     """Return part / whole, NaN where whole is 0."""
-    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    some = whole > 0
+    if some.all():  # nearly always: without a question per number
+        return np.asarray(part / whole)
+    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=some)
     return ratio
 
 

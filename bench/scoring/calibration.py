@@ -16,7 +16,6 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-EPS = float(np.finfo(np.float64).eps)
 LEAST = 1e-7  # of a probability under a logarithm
 
 
@@ -72,15 +71,17 @@ def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int64], bool]:
     """
     bins = edge.shape[0] - 1
     out = np.empty(prob.shape[0], np.int64)
-    known, b = True, 0
+    known, b, low, high = True, 0, np.inf, -np.inf
     for i in range(prob.shape[0]):
-        x = min(max(prob[i], EPS), 1.0 - EPS)
-        if x != x:
-            known, b = False, bins - 1
-        while b > 0 and x < edge[b]:
-            b -= 1
-        while b < bins - 1 and x >= edge[b + 1]:
-            b += 1
+        x = prob[i]
+        if not low <= x < high:
+            if x != x:
+                known, b = False, bins - 1
+            while b > 0 and x < edge[b]:
+                b -= 1
+            while b < bins - 1 and x >= edge[b + 1]:
+                b += 1
+            low, high = edge[b] if b > 0 else -np.inf, edge[b + 1] if b < bins - 1 else np.inf
         out[i] = b
     return out, known
 
@@ -103,27 +104,31 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
 
 
 @compiled
-def rise_and_fall(value: NDArray[Any]) -> tuple[bool, bool]:
+def _rise_and_fall(value: Array) -> tuple[bool, bool]:
     """Whether numbers [n] rise, and whether they fall, all the way; equal ones do both."""
-    rises, falls = True, True
+    falls, rises = 0, 0  # counted: many at a time
     for i in range(1, value.shape[0]):
-        rises &= not value[i] < value[i - 1]
-        falls &= not value[i] > value[i - 1]
-    return rises, falls
+        falls += 1 if value[i] < value[i - 1] else 0
+        rises += 1 if value[i] > value[i - 1] else 0
+    return falls == 0, rises == 0
 
 
 @compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
     """Fill the bin of each of values that rise or fall all the way; return whether they do."""
     num = value.shape[0]
-    rises, falls = rise_and_fall(value)
-    b = 0
-    for i in range(num):
-        at, before = (i, i - 1) if rises else (num - 1 - i, num - i)
-        if i == 0 or value[at] != value[before]:  # else its bin is that of its equals
-            while (b + 1) * num <= i * bins:
-                b += 1
-        out[at] = b
+    rises, falls = _rise_and_fall(value)
+    ranked, of = (value, out) if rises else (value[::-1], out[::-1])
+    i, b = 0, 0
+    while i < num:
+        while (b + 1) * num <= i * bins:
+            b += 1
+        end = min(-(-(b + 1) * num // bins), num)
+        of[i:end] = b
+        i = end
+        while 0 < i < num and ranked[i] == ranked[i - 1]:  # its bin is that of its equals
+            of[i] = b
+            i += 1
     return rises or falls
 
 

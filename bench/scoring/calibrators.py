@@ -94,13 +94,13 @@ def _newton(z: Array, target: Array) -> tuple[float, float]:
         cross = weight @ z
         hessian = np.array([[weight @ (z * z), cross], [cross, weight.sum()]])
         step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
-        size = 1.0
-        while size > 1e-10 and not loss(line - size * step) < best:
+        size, found = 1.0, loss(line - step)
+        while size > 1e-10 and not found < best:
             size /= 2
+            found = loss(line - size * step)
         if size <= 1e-10:
             break
-        line = line - size * step
-        best = loss(line)
+        line, best = line - size * step, found
     return float(line[0]), float(line[1])
 
 
@@ -162,7 +162,26 @@ class Isotonic:
         """Return calibrated probabilities [N]."""
         if not len(self.x):
             return np.full(len(logit), np.nan)
-        return np.asarray(np.interp(np.asarray(logit, np.float64), self.x, self.y), np.float64)
+        return _between_points(np.asarray(logit), self.x, self.y)
+
+
+@compiled
+def _between_points(logit: Score, x: Array, y: Array) -> Array:
+    """Return what np.interp gives for finite logits, in half the time where they are sorted: it need not search."""
+    out, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
+    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the piece before: most logits share it
+    for i in range(logit.shape[0]):
+        at = np.float64(logit[i])
+        if not low <= at < high:
+            while j >= 0 and at < x[j]:
+                j -= 1
+            while j < last and at >= x[j + 1]:
+                j += 1
+            low, high = x[j] if j >= 0 else -np.inf, x[j + 1] if j < last else np.inf
+            start, level = x[max(j, 0)], y[max(j, 0)]
+            slope = (y[j + 1] - level) / (high - start) if 0 <= j < last else 0.0
+        out[i] = slope * (at - start) + level
+    return out
 
 
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:

@@ -118,32 +118,39 @@ def _of_column(
     of_patients: Array,
 ) -> None:
     """Fill the area and both variances as `of_placements` finds them; images of one patient are added up first for the last."""
-    size, sums = np.zeros(2), np.zeros(2)
+    num_positive, below = 0, 0.0
     for i in range(kind.shape[0]):
-        size[kind[i] & POSITIVE] += 1
-        sums[kind[i] & POSITIVE] += placement[i]
+        positive = kind[i] & POSITIVE
+        num_positive += positive
+        below += placement[i] if positive else 0.0
+    size = np.array([float(kind.shape[0] - num_positive), float(num_positive)])
     if size[0] == 0 or size[1] == 0:
         return
-    value[0] = sums[1] / size[1] / size[0]
-    total, seen = np.zeros((2, num_patients)), np.zeros((2, num_patients))
-    squares = np.zeros(2)
+    area = value[0] = below / size[1] / size[0]
+    total, seen = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
+    of_negatives, of_positives = 0.0, 0.0  # squares; in registers, and without a branch
     for i in range(kind.shape[0]):
-        sign = kind[i] & POSITIVE
-        away = placement[i] / size[1 - sign] - value[0]
-        squares[sign] += away * away
-        total[sign, patient[i]] += away
-        seen[sign, patient[i]] += 1
+        positive = kind[i] & POSITIVE
+        away = placement[i] / (size[0] if positive else size[1]) - area
+        square = away * away
+        of_negatives += 0.0 if positive else square
+        of_positives += square if positive else 0.0
+        total[patient[i], positive] += away
+        seen[patient[i]] |= np.uint8(1) << positive
     if size.min() > 1:
-        of_images[0, 0] = squares[1] / (size[1] - 1) / size[1] + squares[0] / (size[0] - 1) / size[0]
-    with_sign, with_any, clustered, shared = np.zeros(2), 0.0, np.zeros(2), 0.0
+        of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]
+    with_negative, with_positive, with_any = 0, 0, 0
+    negatives, positives, shared = 0.0, 0.0, 0.0
     for p in range(num_patients):
-        for sign in range(2):
-            with_sign[sign] += 1 if seen[sign, p] else 0
-            clustered[sign] += total[sign, p] ** 2
-        with_any += 1 if seen[0, p] + seen[1, p] else 0
-        shared += total[0, p] * total[1, p]
+        with_negative += seen[p] & 1
+        with_positive += seen[p] >> 1
+        with_any += seen[p] > 0
+        negatives += total[p, 0] ** 2
+        positives += total[p, 1] ** 2
+        shared += total[p, 0] * total[p, 1]
+    with_sign = np.array([float(with_negative), float(with_positive)])
     if with_sign.min() > 1:
-        within = clustered * with_sign / (with_sign - 1) / size**2
+        within = np.array([negatives, positives]) * with_sign / (with_sign - 1) / size**2
         of_patients[0, 0] = within[0] + within[1] + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
 
 

@@ -19,9 +19,23 @@ GUESS = 64  # replicates that tell about where the tail of all begins
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
     """Return where at least 95 % of the replicates are numbers."""
-    if replicates.shape[-1] == 0:
-        return np.zeros(replicates.shape[:-1], bool)
-    return np.asarray(np.isfinite(replicates).mean(-1) >= VALID_SHARE)
+    *shape, num = replicates.shape
+    if num == 0:
+        return np.zeros(shape, bool)
+    rows = np.ascontiguousarray(replicates, np.float64).reshape(-1, num)
+    return np.asarray(_num_finite(rows) / num >= VALID_SHARE).reshape(shape)
+
+
+@compiled
+def _num_finite(rows: Array) -> NDArray[np.int64]:
+    """Return how many numbers of each row are finite."""
+    out = np.zeros(rows.shape[0], np.int64)
+    for r in range(rows.shape[0]):
+        num = 0
+        for b in range(rows.shape[1]):
+            num += 1 if abs(rows[r, b]) < np.inf else 0
+        out[r] = num
+    return out
 
 
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
@@ -49,24 +63,34 @@ def _between(first: float, second: float, part: float) -> float:
 
 
 @compiled
-def _least(drawn: Array, sign: float, kept: Array) -> None:
-    """Fill kept [M], rising, with the least of sign x the numbers that are no NaN, of which there are M or more."""
-    last, held = kept.shape[0] - 1, 0
+def _nearest(drawn: Array, sign: float, num: int) -> tuple[float, float]:
+    """Return the last two of the `num` least of sign x the numbers [B] that are no NaN; of one, it twice.
+
+    Each number between the bounds so far is tried, and how many are no more is counted, many at a time: in order of chance
+    few are tried, and the least need not be put in order.
+    """
+    below, above = -np.inf, np.inf
+    num_below = _no_more(drawn, sign, below)
+    if num_below >= num:
+        return below, below
     for i in range(drawn.shape[0]):
         x = sign * drawn[i]
-        if held > last:
-            if not x < kept[last]:
-                continue
-            at = last
-        elif x == x:
-            at = held
-            held += 1
-        else:
-            continue
-        while at > 0 and kept[at - 1] > x:
-            kept[at] = kept[at - 1]
-            at -= 1
-        kept[at] = x
+        if below < x < above:
+            count = _no_more(drawn, sign, x)
+            if count >= num:
+                above = x
+            else:
+                below, num_below = x, count
+    return below if 1 < num == num_below + 1 else above, above
+
+
+@compiled
+def _no_more(drawn: Array, sign: float, bound: float) -> int:
+    """Return how many of sign x the numbers are no more than a bound."""
+    count = 0
+    for i in range(drawn.shape[0]):
+        count += 1 if sign * drawn[i] <= bound else 0
+    return count
 
 
 @compiled
@@ -75,9 +99,8 @@ def _likely(drawn: Array, sign: float, num: int) -> Array:
     if drawn.shape[0] < 2 * GUESS:
         return drawn
     mean = GUESS * num / drawn.shape[0]  # of the first ones so many are expected among the least
-    guess = np.full(min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS), np.inf)
-    _least(drawn[:GUESS], sign, guess)
-    some, found, bound = np.empty(drawn.shape[0]), 0, guess[-1]
+    bound = _nearest(drawn[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
+    some, found = np.empty(drawn.shape[0]), 0
     for i in range(drawn.shape[0]):  # without a branch: one that is not kept is written over
         some[found] = drawn[i]
         found += sign * drawn[i] <= bound
@@ -89,9 +112,9 @@ def lower_quantile(drawn: Array, num: int, share: float) -> float:
     """Return a quantile of the `num` numbers of a row [B] that are no NaN, as np.quantile; the less the share the sooner."""
     place = (num - 1) * share
     below = int(place)
-    tail = np.empty(min(below + 2, num))
-    _least(_likely(drawn, 1.0, len(tail)), 1.0, tail)
-    return _between(tail[below], tail[-1], place - below)
+    size = min(below + 2, num)
+    first, second = _nearest(_likely(drawn, 1.0, size), 1.0, size)
+    return _between(first if size > below + 1 else second, second, place - below)
 
 
 @compiled
@@ -99,9 +122,8 @@ def upper_quantile(drawn: Array, num: int, share: float) -> float:
     """Return the same; the more the share the sooner."""
     place = (num - 1) * share
     below = int(place)
-    tail = np.empty(num - below)
-    _least(_likely(drawn, -1.0, len(tail)), -1.0, tail)
-    return _between(-tail[-1], -tail[max(num - 2 - below, 0)], place - below)
+    second, first = _nearest(_likely(drawn, -1.0, num - below), -1.0, num - below)
+    return _between(-first, -second, place - below)
 
 
 @compiled
@@ -141,7 +163,9 @@ def of_area(value: Array, replicates: Array) -> tuple[Array, Array]:
     inside = fine & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
     low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
-        half = float(ndtri((1 + LEVEL) / 2)) * np.nanstd(logit(replicates[inside]), axis=-1, ddof=1)
+        drawn = logit(replicates[inside])
+        deviation = np.nanstd if np.isnan(drawn).any() else np.std  # the same, in half the time
+        half = float(ndtri((1 + LEVEL) / 2)) * deviation(drawn, axis=-1, ddof=1)
         centre = logit(value[inside])
         low[inside], high[inside] = expit(centre - half), expit(centre + half)
     return low, high

@@ -22,10 +22,9 @@ def _discordant(kind: NDArray[np.uint8]) -> int:
     """Return twice the pairs that stand the wrong way round, a tie being half of one."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        if kind[i] & POSITIVE:
-            tied_positives += 1
-        else:
-            tied_negatives += 1
+        positive = kind[i] & POSITIVE  # added without a branch: labels are a toss
+        tied_positives += positive
+        tied_negatives += 1 - positive
         if kind[i] & LAST_OF_TIE:
             twice += tied_positives * (2 * negatives + tied_negatives)
             negatives += tied_negatives
@@ -87,28 +86,30 @@ def _parted(
     code: NDArray[np.int32],
     cut: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return patient and kind of the images of each group in their order, and how many of the first `cut` it has [G]."""
+    """Return patient and kind of the images of each group in their order, and how many of the first `cut` it has [G].
+
+    code [N, A]: the groups of an image lie together, so that they are found at once.
+    """
     num, num_groups = rows.shape[0], start.shape[0] - 1
-    free, first = start.copy(), np.zeros(num_groups, np.int64)
+    free, first = start[:-1].copy(), np.zeros(num_groups, np.int64)
     who, what = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
     before = np.empty(num_groups, score.dtype)
-    for a in range(code.shape[0]):
-        for i in range(num):
-            g = code[a, rows[i]]
+    for i in range(num):
+        if i == cut:
+            first[:] = free - start[:-1]
+        of, whose, x = code[rows[i]], patient[i], score[i]
+        bits, tied = kind[i] & np.uint8(POSITIVE) | np.uint8(LAST_OF_TIE), i > 0 and kind[i - 1] & LAST_OF_TIE == 0
+        for a in range(of.shape[0]):
+            g = of[a]
             if g < 0:
                 continue
             at = free[g]
-            who[at], what[at] = patient[i], kind[i] & np.uint8(POSITIVE)
-            if at > start[g] and score[i] != before[g]:
-                what[at - 1] |= np.uint8(LAST_OF_TIE)
-            before[g] = score[i]
+            who[at], what[at] = whose, bits
+            if tied and at > start[g] and x == before[g]:
+                what[at - 1] &= np.uint8(POSITIVE)
+            before[g] = x
             free[g] = at + 1
-            if i < cut:
-                first[g] += 1
-    for g in range(num_groups):
-        if start[g + 1] > start[g]:
-            what[start[g + 1] - 1] |= np.uint8(LAST_OF_TIE)
-    return who, what, first
+    return who, what, first if cut < num else free - start[:-1]
 
 
 @compiled
@@ -132,17 +133,24 @@ def _patients(
 
 
 @compiled
+def _positives(kind: NDArray[np.uint8]) -> int:
+    """Return how many have the finding."""
+    num = 0
+    for i in range(kind.shape[0]):
+        num += kind[i] & POSITIVE
+    return num
+
+
+@compiled
 def _tallied(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return [5, G]: images; positives; negatives and positives among the `first`; twice the wrong pairs."""
     out = np.zeros((5, first.shape[0]), np.int64)
     for g in range(first.shape[0]):
-        out[0, g] = start[g + 1] - start[g]
-        for i in range(start[g], start[g + 1]):
-            positive = kind[i] & POSITIVE
-            out[1, g] += positive
-            if i - start[g] < first[g]:
-                out[2 + positive, g] += 1
-        out[4, g] = _discordant(kind[start[g] : start[g + 1]])
+        some = kind[start[g] : start[g + 1]]
+        reached = _positives(some[: first[g]])
+        out[0, g], out[1, g] = len(some), _positives(some)
+        out[2, g], out[3, g] = first[g] - reached, reached
+        out[4, g] = _discordant(some)
     return out
 
 
@@ -223,12 +231,13 @@ class Column:
 
         code_AN are the groups of each image, -1 for none; an image comes once for each group that it is in.
         """
-        return Parted(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_AN, cut))
+        code_NA = np.ascontiguousarray(code_AN.T)  # as it is: see `Background.codes`
+        return Parted(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
         """Return which have the finding, [n]."""
-        return np.asarray((self.kind & POSITIVE) == 1)
+        return (self.kind & np.uint8(POSITIVE)).view(np.bool_)
 
     def areas(self) -> tuple[float, float]:
         """Return AUROC and AUPRC; NaN without both classes."""

@@ -252,4 +252,5 @@ def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Ro
     every = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
     )
+    every = np.asfortranarray(every)  # as `Background.codes`
     return np.flatnonzero(sick), np.flatnonzero(label[:, at] == 1), every

@@ -8,7 +8,7 @@ from scipy.special import expit
 from sklearn.isotonic import IsotonicRegression
 
 from bench.scoring.calibration import ace, ece, ece_fast, equal_mass_bin_of, errors, mce, nll
-from bench.scoring.calibrators import FITS, fit_isotonic, fit_platt, fit_temperature
+from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
 from bench.scoring.intervals import LEVEL, percentile, wilson
 from bench.scoring.metrics import auprc, auroc
 from bench.scoring.reliability import curve
@@ -88,6 +88,15 @@ def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
     assert (ece_fast(*home), ece_fast(*away)) == pytest.approx((0.005, 0.161), abs=0.01)
 
 
+@pytest.mark.parametrize("num_points", [1, 2, 30])
+def test_a_rising_curve_is_read_as_numpy_reads_it_whatever_the_order(num_points: int) -> None:
+    draw = np.random.default_rng(num_points)
+    x, y = (np.sort(draw.random(num_points, np.float32)).astype(np.float64) for _ in range(2))
+    logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
+    for given in (logit, np.sort(logit), -np.sort(-logit)):
+        np.testing.assert_array_equal(Isotonic(x, y).apply(given), np.interp(given.astype(np.float64), x, y))
+
+
 def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
     label, prob = cohort(0.3)
     points = curve(label, prob, np.arange(len(label), dtype=np.int32), 15)
@@ -104,6 +113,18 @@ def test_reliability_intervals_widen_when_images_share_patients() -> None:
     [apart] = curve(label, prob, np.arange(400, dtype=np.int32), 15)
     [together] = curve(label, prob, np.repeat(np.arange(40, dtype=np.int32), 10), 15)
     assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
+
+
+def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_images() -> None:
+    draw = np.random.default_rng(4)
+    patient = draw.permutation(np.concatenate([np.arange(300), np.arange(200), draw.integers(0, 60, 400)]))
+    prob = draw.random(len(patient))
+    label = (draw.random(len(patient)) < prob).astype(np.int8)
+    for g, _, share, low, high, count in curve(label, prob, patient.astype(np.int32), 4):
+        here = np.floor(prob * 4) == g
+        num, positive = (np.bincount(patient[here], of) for of in (None, label[here]))
+        excess = ((positive - share * num) ** 2).sum() / (count * share * (1 - share))
+        assert (low, high) == pytest.approx(wilson(np.array(share), np.array(count / max(excess, 1.0))))
 
 
 @pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
