@@ -118,33 +118,37 @@ def _of_column(
     of_patients: Array,
 ) -> None:
     """Fill the area and both variances as `of_placements` finds them; images of one patient are added up first for the last."""
-    size, sums = np.zeros(2), np.zeros(2)
+    size, above = np.zeros(2), 0.0
     for i in range(kind.shape[0]):
-        size[kind[i] & POSITIVE] += 1
-        sums[kind[i] & POSITIVE] += placement[i]
-    if size[0] == 0 or size[1] == 0:
+        size[1] += kind[i] & POSITIVE
+        above += placement[i] if kind[i] & POSITIVE else 0.0
+    size[0] = kind.shape[0] - size[1]
+    if size.min() == 0:
         return
-    value[0] = sums[1] / size[1] / size[0]
-    total, seen = np.zeros((2, num_patients)), np.zeros((2, num_patients))
-    squares = np.zeros(2)
+    value[0] = above / size[1] / size[0]
+    total, seen = np.zeros((num_patients, 2)), np.zeros((num_patients, 2), np.bool_)
+    squares, others = (0.0, 0.0), size[::-1].copy()  # a sum in an array would wait for what was stored last
     for i in range(kind.shape[0]):
         sign = kind[i] & POSITIVE
-        away = placement[i] / size[1 - sign] - value[0]
-        squares[sign] += away * away
-        total[sign, patient[i]] += away
-        seen[sign, patient[i]] += 1
+        away = placement[i] / others[sign] - value[0]
+        square = away * away
+        squares = squares[0] + (0.0 if sign else square), squares[1] + (square if sign else 0.0)
+        total[patient[i], sign] += away
+        seen[patient[i], sign] = True
     if size.min() > 1:
         of_images[0, 0] = squares[1] / (size[1] - 1) / size[1] + squares[0] / (size[0] - 1) / size[0]
-    with_sign, with_any, clustered, shared = np.zeros(2), 0.0, np.zeros(2), 0.0
+    with_negative, with_positive, with_any, of_negatives, of_positives, shared = 0, 0, 0, 0.0, 0.0, 0.0
     for p in range(num_patients):
-        for sign in range(2):
-            with_sign[sign] += 1 if seen[sign, p] else 0
-            clustered[sign] += total[sign, p] ** 2
-        with_any += 1 if seen[0, p] + seen[1, p] else 0
-        shared += total[0, p] * total[1, p]
-    if with_sign.min() > 1:
-        within = clustered * with_sign / (with_sign - 1) / size**2
-        of_patients[0, 0] = within[0] + within[1] + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
+        with_negative += seen[p, 0]
+        with_positive += seen[p, 1]
+        with_any += seen[p, 0] | seen[p, 1]
+        of_negatives += total[p, 0] ** 2
+        of_positives += total[p, 1] ** 2
+        shared += total[p, 0] * total[p, 1]
+    if min(with_negative, with_positive) > 1:
+        negatives = of_negatives * with_negative / (with_negative - 1) / size[0] ** 2
+        positives = of_positives * with_positive / (with_positive - 1) / size[1] ** 2
+        of_patients[0, 0] = negatives + positives + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
 
 
 def _products(first: Array, second: Array) -> Array:
