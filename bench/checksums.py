@@ -1,5 +1,6 @@
 """checksums.json: the SHA-256 of every file that a run itself has stored, written when it finishes, just before DONE."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -87,6 +88,18 @@ def _is_object(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
+
+
+def read_as_stored(path: Path, folder: Path) -> tuple[bytes, str]:
+    """Return what is in a file of a folder and what is wrong with it as `flaws` says it, "" when nothing is.
+
+    It is read once: what the caller gets is what was looked at, and no file that has changed since.
+    """
+    name, content = path.relative_to(folder).as_posix(), path.read_bytes() if path.is_file() else b""
+    known = (checksums(folder) or {}).get(name)
+    if known == hashlib.sha256(content).hexdigest():
+        return content, ""
+    return content, flaws(folder, [name]).get(name, "is not what was stored" if known else "")
 
 
 def flaw_of_analysis(folder: Path) -> str:

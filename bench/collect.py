@@ -6,7 +6,8 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,25 +53,24 @@ class Labels:
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
-    latest: dict[bytes, list[Shared]] = field(
+    latest: dict[bytes, tuple[pa.ChunkedArray, list[Shared]]] = field(
         default_factory=dict
-    )  # images as last asked for, by their hash: one at most
+    )  # of the images last asked for
 
-    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], image_id: pa.Array, path: Path) -> list[Shared]:
-        """Return the parts of these images [N] that are scored, remembered until other images are asked for.
+    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, content: bytes) -> list[Shared]:
+        """Return the parts of the images of some predictions that are scored, remembered until other images are asked for.
 
         Raises StoreError, naming the predictions at `path`, for an image that the table lacks.
         """
-        digest = hashlib.sha256(
-            str(image_id.type).encode()
-        )  # of the text as it lies in memory: no string is made of it
-        for buffer in image_id.buffers():
-            digest.update(buffer or b"")
-        key = digest.digest()
+        key = _images_as_stored(path, content)  # thousands of ids are not read again where they are known
         if key not in self.latest:
-            self.latest.clear()
-            self.latest[key] = self._shared(manifest, cohort, np.array(image_id.to_pylist(), str), path)
-        return self.latest[key]
+            image_id = _stored(path, ["image_id"], content)["image_id"]
+            known = next((each for each in self.latest.values() if each[0].equals(image_id)), None)
+            if known is None:
+                self.latest.clear()
+                known = image_id, self._shared(manifest, cohort, np.array(image_id.to_pylist(), str), path)
+            self.latest[key] = known
+        return self.latest[key][1]
 
     def _shared(
         self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
@@ -171,9 +171,16 @@ def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
 
 
 def parts_of(
-    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, known: dict[tuple[str, str, str], Labels]
+    manifest: Manifest,
+    run: Mapping[str, Any],
+    config: RunConfig,
+    known: dict[tuple[str, str, str], Labels],
+    content_of: Callable[[Path], bytes] = Path.read_bytes,
 ) -> list[Part]:
-    """Return what is scored of a run: home's evaluated splits, each cohort away. `known` keeps labels between runs."""
+    """Return what is scored of a run: home's evaluated splits, each cohort away. `known` keeps labels between runs.
+
+    `content_of` reads a file of predictions. Raises StoreError when one is missing or damaged.
+    """
     parts: list[Part] = []
     findings = config.findings
     for cohort in manifest.cohorts:
@@ -189,21 +196,30 @@ def parts_of(
             mapped = {name: state for name, state in read.items() if (state != own).any()}
             known[place] = replace(found, state_NK=own, mapped=mapped)
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
-        image_id, logit_NK = _predictions(path, findings)
-        shared = known[place].asked(manifest, cohort, image_id, path)
-        parts += [each.part.of_run(logit_NK[each.rows]) for each in shared]
+        try:
+            content = content_of(path)
+        except OSError as error:
+            raise _damaged(path, error) from error
+        table = _stored(path, findings, content)
+        logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
+        shared = known[place].asked(manifest, cohort, path, content)
+        parts += [each.part.of_run(logit_KN.take(each.rows, 1).T) for each in shared]
     return parts
 
 
-def _predictions(path: Path, findings: Sequence[str]) -> tuple[pa.Array, NDArray[np.float32]]:
-    """Return the images of a file of predictions, and their logits [N, K].
+def _images_as_stored(path: Path, content: bytes) -> bytes:
+    """Return a hash of the images of some predictions as they lie in the file: packed, no string is made of them.
 
-    Raises StoreError when it is missing or damaged.
+    Raises StoreError when it is damaged.
     """
-    table = _stored(path, ["image_id", *findings])
-    logit = [table[finding].to_numpy() for finding in findings]
-    image_id = pa.concat_arrays(table["image_id"].chunks) if table.num_rows else pa.array([], pa.string())
-    return image_id, np.stack(logit, 1).astype(np.float32, copy=False)
+    with _opened(path, content) as file:
+        at = file.schema_arrow.names.index("image_id")
+        digest = hashlib.sha256(str(file.schema.column(at)).encode())
+        for group in range(file.num_row_groups):
+            column = file.metadata.row_group(group).column(at)
+            begin = column.dictionary_page_offset or column.data_page_offset
+            digest.update(column.compression.encode() + content[begin : begin + column.total_compressed_size])
+    return digest.digest()
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
@@ -227,12 +243,19 @@ def read_table(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _stored(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return the same as it lies there, or some of its columns: as one file, not as a data set of files, which takes twice as long."""
+def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
+    """Return the same as it lies there, or some of its columns."""
+    with _opened(path, content) as file:
+        return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
+    """Open a file, or what was in it: as one file, not as a data set of files, which takes twice as long."""
     try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
+            yield file
+    except (OSError, KeyError, ValueError) as error:
         raise _damaged(path, error) from error
 
 
@@ -263,9 +286,8 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise StoreError(
-            f"cannot read the replicates: {error}", str(path), "delete this folder and score again: `bench score`"
-        ) from error
+        fix = "delete this folder and score again: `bench score`"
+        raise StoreError(f"cannot read the replicates: {error}", str(path), fix) from error
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Scores of every finished run of a grid, made where they are missing or out of date; several runs at once where that pays."""
 
 import gc
+import io
 import multiprocessing
 import os
 import zipfile
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from bench.checksums import flaws
+from bench.checksums import read_as_stored
 from bench.children import end_with_parent
 from bench.collect import FRAMES, SCORING_VERSION, Labels, parts_of, read_table, run_facts, unfinished
 from bench.external import KIND
@@ -132,8 +134,7 @@ def _found(
     from bench.scoring.score import score_run, without  # they compile kernels: a finished grid does not wait for them
 
     config = manifest.config(run)
-    _require_as_stored(manifest, run, [f"predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts])
-    parts = parts_of(manifest, run, config, labels)
+    parts = parts_of(manifest, run, config, labels, partial(_as_stored, manifest, run))
     settings = replace(manifest.settings, selection=config.selection)
     home, findings = manifest.content["source"], config.findings
     parts = [without(part, manifest.uncounted(findings), findings) for part in parts]
@@ -161,12 +162,17 @@ def _found(
     return result, extra
 
 
-def _require_as_stored(manifest: Manifest, run: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raise StoreError for a file of a run that is not what the run has stored: nothing is scored from it."""
+def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
+    """Return what is in a file of a run.
+
+    Raises StoreError where it is not what the run has stored: nothing is scored from it.
+    """
     folder = manifest.store.run_dir(run["id"])
-    for name, said in flaws(folder, names).items():
-        fix = f"delete it: rm '{folder / name}', then run the grid again: it is made again"
-        raise StoreError(f"run {run['id']}: {name} {said}", str(folder / name), fix)
+    content, said = read_as_stored(path, folder)
+    if said:
+        fix = f"delete it: rm '{path}', then run the grid again: it is made again"
+        raise StoreError(f"run {run['id']}: {path.relative_to(folder).as_posix()} {said}", str(path), fix)
+    return content
 
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
@@ -215,8 +221,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
         path = manifest.store.run_dir(run["id"]) / "features" / f"{part.dataset}.npz"
         if not path.is_file():
             continue
-        _require_as_stored(manifest, run, [f"features/{path.name}"])
-        feature, patient = _features(path)
+        feature, patient = _features(path, _as_stored(manifest, run, path))
         ids, first = np.unique(part.patient_id.astype(str), return_index=True)  # as the sample of features was drawn
         at = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (part.patient_id[at].astype(str) == patient).all():
@@ -230,10 +235,10 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
     return {name: _known_by(frame, key) for name, frame in tables.items()}
 
 
-def _features(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _features(path: Path, content: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return stored features [n, F] and the patient of each [n]. Raises StoreError where the file is damaged."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return stored["feature"], stored["patient_id"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         fix = "run the grid again: what is missing is made again"

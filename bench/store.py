@@ -185,8 +185,9 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     own = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
-    with replacing(path, mode) as temporary:
-        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}), temporary)
+    content = pa.BufferOutputStream()  # a file would be written to column by column
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}), content)
+    write_bytes(path, content.getvalue(), mode)
 
 
 def table_facts(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ Shapes: K findings, B replicates.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,56 +89,64 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
     return Macro(centre, replicates, Sizes(n, num_positive, num_negative, num_patients, num_findings))
 
 
-class _Cell(NamedTuple):
-    """A number whose interval is still to be found: where it stands, its value, replicates [B] and sizes."""
+class _Block(NamedTuple):
+    """Numbers of one metric in one place whose intervals are still to be found: value [F], replicates [F, B], sizes of each."""
 
-    names: tuple[str, ...]
+    place: tuple[str, ...]  # the columns before the finding
     key: Key
-    value: float
+    findings: Sequence[str]
+    value: Array
     replicates: Array
-    sizes: Sequence[int]
+    sizes: Sequence[Sizes]
+
+    @property
+    def alike(self) -> tuple[int, str]:
+        """Return what blocks have in common whose intervals are found together."""
+        return self.replicates.shape[1], _kind(self.key)
 
 
 class Writer:
     """Collects the rows of one run; intervals are found for all of them together, at the end."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
-        self._rows: list[Row | _Cell] = []
+        self._added: list[_Block | list[Row]] = []
         self._run_id = run_id
         self._fixed = (settings.mapping, settings.subgroup, settings.selection)
 
     @property
     def rows(self) -> list[Row]:
         """Return the rows in the order in which they were added."""
-        alike: dict[tuple[int, str], list[int]] = {}
-        for at, row in enumerate(self._rows):
-            if isinstance(row, _Cell):
-                alike.setdefault((len(row.replicates), _kind(row.key)), []).append(at)
-        out = list(self._rows)
-        for (num, kind), places in alike.items():
-            cells = [cell for cell in (self._rows[at] for at in places) if isinstance(cell, _Cell)]
-            value = np.array([cell.value for cell in cells])
-            drawn = np.concatenate([cell.replicates for cell in cells])
-            low, high = INTERVALS[kind](value, drawn.reshape(len(cells), num))
-            for at, cell, *bounds in zip(places, cells, low.tolist(), high.tolist(), strict=True):
-                out[at] = (*cell.names, cell.value, *bounds, *cell.sizes)
-        return [tuple(row) for row in out]
+        alike: dict[tuple[int, str], list[_Block]] = {}
+        for block in self._added:
+            if isinstance(block, _Block):
+                alike.setdefault(block.alike, []).append(block)
+        numbers = {}
+        for what, blocks in alike.items():
+            value = np.concatenate([block.value for block in blocks])
+            bounds = INTERVALS[what[1]](value, np.concatenate([block.replicates for block in blocks]))
+            numbers[what] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
+        out: list[Row] = []
+        for block in self._added:
+            if not isinstance(block, _Block):
+                out += block
+                continue
+            cells = zip(block.findings, islice(numbers[block.alike], len(block.findings)), block.sizes, strict=True)
+            out += [(*block.place, finding, block.key.metric, *number, *size) for finding, number, size in cells]
+        return out
 
-    def _names(self, place: Sequence[str], key: Key, finding: str) -> tuple[str, ...]:
-        return (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point, finding, key.metric)
+    def _before(self, place: Sequence[str], key: Key) -> tuple[str, ...]:
+        return (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point)
 
     def _add_macro(self, place: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
-        self._rows.append(_Cell(self._names(place, key, name), key, mean.value, mean.replicates, mean.sizes))
+        value, replicates = np.array([mean.value]), mean.replicates[None]
+        self._added.append(_Block(self._before(place, key), key, (name,), value, replicates, (mean.sizes,)))
 
     def add_part(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
         """Add each metric of one split of one cohort: per finding, then macro."""
         place, counts = _place([measured]), measured.counts
         sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            for finding, number, drawn, size in zip(
-                findings, value.tolist(), measured.replicates[key], sizes, strict=True
-            ):
-                self._rows.append(_Cell(self._names(place, key, finding), key, number, drawn, size))
+            self._added.append(_Block(self._before(place, key), key, findings, value, measured.replicates[key], sizes))
             self._add_macro(place, key, macros[key])
 
     def add_away(self, away: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
@@ -159,8 +168,8 @@ class Writer:
         of = {AWAY: _place(away), **{each.part.dataset: _place([each]) for each in away}} if away else {}
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
-            names = self._names((gap.dataset, *of[gap.dataset][1:]), key, gap.finding)
-            self._rows.append((*names, gap.value, gap.low, gap.high, *sizes))
+            before = self._before((gap.dataset, *of[gap.dataset][1:]), key)
+            self._added.append([(*before, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
 
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:

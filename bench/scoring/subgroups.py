@@ -7,7 +7,7 @@ Shapes: N images, K findings, G groups, B replicates.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,9 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """One metric of some columns (findings, or the one column of a rate) in each group: value [G, C], replicates [G, C, B].
+    """One metric of some columns (findings and their macro, or the one column of a rate) in each group.
 
-    counts [4, G, C]: images, positive, negative, patients.
+    value [G, C], replicates [G, C, B], sizes [5, G, C] in the order of `Sizes`; the macro is filled in by `_add_macro`.
     """
 
     metric: str
@@ -41,13 +41,13 @@ class _Table:
     columns: tuple[str, ...]
     value: Array
     replicates: Array
-    counts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
 
-    def of(self, groups: slice) -> "_Table":
-        """Return the table of some groups."""
-        return replace(
-            self, value=self.value[groups], replicates=self.replicates[groups], counts=self.counts[:, groups]
-        )
+    def numbers(self) -> list[list[Row]]:
+        """Return value, interval and sizes of each cell [G, C]."""
+        value = np.stack([self.value, *_interval(self)], 2).tolist()
+        size = self.sizes.transpose(1, 2, 0).tolist()
+        return [[(*v, *n) for v, n in zip(*each, strict=True)] for each in zip(value, size, strict=True)]
 
 
 def rows(
@@ -69,34 +69,51 @@ def rows(
         return []
     kept = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in kept)
-    attributes = {"": (ALL,), **{name: tuple(groups) for name, groups in background.groups.items()}}
+    groups = {"": (ALL,), **{name: tuple(each) for name, each in background.groups.items()}}
+    slices, num = dict[str, slice](), 0
+    for attribute, each in groups.items():
+        slices[attribute] = slice(num, num + len(each))
+        num += len(each)
     code = background.codes
     found = _findings(measured, kept, names, threshold, code, settings, num_threads)
+    for table in found:
+        for chosen in slices.values():
+            _add_macro(table, chosen)
     if HEALTHY in findings:
         found += _rates(measured, findings, threshold, code, settings)
-    out: list[Row] = []
     place = (run_id, part.dataset, part.split, part.reference, settings.mapping)
-    start = 0
-    for attribute, groups in attributes.items():
-        tables = [table.of(slice(start, start + len(groups))) for table in found]
-        start += len(groups)
-        if not attribute:
-            tables = [table for table in tables if table.metric != "auroc"]
-        for table in tables:
-            whole = _with_macro(table) if table.columns == names else table
-            fixed = (settings.selection, "none", table.rule)
-            low, high = _interval(whole)
-            sizes = _sizes(whole)
-            numbers = np.stack([whole.value, low, high], 2).tolist()
-            for g, group in enumerate(groups):
-                cells = zip(whole.columns, numbers[g], sizes[g], strict=True)
-                out += [(*place, group, *fixed, column, table.metric, *each, *size) for column, each, size in cells]
-            if attribute:
-                least = whole.counts[0].argmin(0).tolist()
-                distances = np.stack(spreads(whole.value, whole.replicates), 1).tolist()
-                for c, (column, distance) in enumerate(zip(whole.columns, distances, strict=True)):
-                    named = (*place, attribute, *fixed, column, f"{table.metric}_spread")
-                    out.append((*named, *distance, *sizes[least[c]][c]))
+    numbers = [table.numbers() for table in found]
+    return [
+        row
+        for attribute, chosen in slices.items()
+        for table, cells in zip(found, numbers, strict=True)
+        if attribute or table.metric != "auroc"
+        for row in _rows(place, attribute, groups[attribute], chosen, settings.selection, table, cells)
+    ]
+
+
+def _rows(
+    place: Row,
+    attribute: str,
+    groups: Sequence[str],
+    chosen: slice,
+    selection: str,
+    table: _Table,
+    cells: list[list[Row]],
+) -> list[Row]:
+    """Return the rows of one metric: of each group of an attribute, then of the distances between them."""
+    fixed = (selection, "none", table.rule)
+    out = [
+        (*place, group, *fixed, column, table.metric, *cell)
+        for group, of_group in zip(groups, cells[chosen], strict=True)
+        for column, cell in zip(table.columns, of_group, strict=True)
+    ]
+    if attribute:
+        least = table.sizes[0, chosen].argmin(0).tolist()
+        distances = np.stack(spreads(table.value[chosen], table.replicates[chosen]), 1).tolist()
+        for c, (column, distance) in enumerate(zip(table.columns, distances, strict=True)):
+            size = cells[chosen][least[c]][c][3:]
+            out.append((*place, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
     return out
 
 
@@ -104,21 +121,12 @@ def _interval(table: _Table) -> tuple[Array, Array]:
     """Return the interval of each cell [G, C]; Wilson's where a share is 0 or 1 in every replicate."""
     interval = of_area if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
-    n, num_positive, num_negative, num_patients = table.counts.astype(np.float64)
+    n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
     flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(low.shape, bool)
     if flat.any():  # patients, not images, are the independent draws
         low[flat], high[flat] = wilson(table.value[flat], (out_of * num_patients / np.maximum(n, 1))[flat])
     return low, high
-
-
-def _sizes(table: _Table) -> list[list[list[int]]]:
-    """Return the sizes of each cell [G, C], in the order of `Sizes`; of a macro they are the least over its findings."""
-    num_findings = np.ones(table.value.shape, np.int64)
-    if table.columns[-1] == MACRO:
-        num_findings[:, -1] = np.where(np.isfinite(table.value[:, -1]), _common(table.value[:, :-1]).sum(), 0)
-    sizes: list[list[list[int]]] = np.concatenate([table.counts, num_findings[None]]).transpose(1, 2, 0).tolist()
-    return sizes
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
@@ -128,24 +136,14 @@ def _common(value: Array) -> NDArray[np.bool_]:
     return np.asarray(known[full].all(0) if full.any() else np.zeros(value.shape[1], bool))
 
 
-def _with_macro(table: _Table) -> _Table:
-    """Return the table with the macro as its last column."""
-    common = _common(table.value)
-    num_groups, _, num = table.replicates.shape
-    value, replicates = np.full(num_groups, np.nan), np.full((num_groups, num), np.nan)
-    counts = np.zeros((4, num_groups), np.int64)
-    for g in range(num_groups):
-        if common.any() and np.isfinite(table.value[g, common]).all():
-            value[g], replicates[g] = mean_of(table.value[g, common], table.replicates[g, common])
-            counts[:, g] = table.counts[:, g, common].min(-1)
-    return _Table(
-        table.metric,
-        table.rule,
-        (*table.columns, MACRO),
-        np.concatenate([table.value, value[:, None]], 1),
-        np.concatenate([table.replicates, replicates[:, None]], 1),
-        np.concatenate([table.counts, counts[:, :, None]], 2),
-    )
+def _add_macro(table: _Table, groups: slice) -> None:
+    """Fill the last column for the groups of one attribute; sizes of a macro are the least over its findings."""
+    value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
+    common = np.flatnonzero(_common(value[:, :-1]))
+    for g in range(len(value)):
+        if len(common) and np.isfinite(value[g, common]).all():
+            value[g, -1], replicates[g, -1] = mean_of(value[g, common], replicates[g, common])
+            sizes[:4, g, -1], sizes[4, g, -1] = sizes[:4, g, common].min(-1), len(common)
 
 
 def _findings(
@@ -159,10 +157,11 @@ def _findings(
 ) -> list[_Table]:
     """Return AUROC, FPR and FNR of each finding in each group; everyone's AUROC is left NaN."""
     part, resamples = measured.part, measured.resamples
-    shape = (int(code.max(initial=-1)) + 2, len(kept))  # everyone, then each group
+    shape = (int(code.max(initial=-1)) + 2, len(kept) + 1)  # everyone, then each group; the macro last
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
-    sizes = np.zeros((4, *shape), np.int64)
+    sizes = np.zeros((5, *shape), np.int64)
+    sizes[4, :, :-1] = 1
     counts = measured.counts
     walks: dict[int, bootstrap.GroupWalk] = {}
 
@@ -182,14 +181,14 @@ def _findings(
 
     def end(c: int) -> None:
         k, at = kept[c], threshold[kept[c]]
-        sizes[:, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
+        sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # everyone's are known already
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].parted
         patients, fewest = part.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
         found = parted.tallied()
-        sizes[:, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
+        sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
         auroc, counted = walks[c].walked(resamples.num)
         fine = np.flatnonzero(fewest >= settings.min_count)
         value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
@@ -205,7 +204,9 @@ def _findings(
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
         bootstrap.each(work, num, num_threads)
     return [
-        _Table(name, "" if name == "auroc" else settings.threshold, names, value[name], drawn[name], sizes)
+        _Table(
+            name, "" if name == "auroc" else settings.threshold, (*names, MACRO), value[name], drawn[name], sizes.copy()
+        )
         for name in value
     ]
 
@@ -234,7 +235,7 @@ def _rates(
             fine = np.flatnonzero(patients >= settings.min_count)
             value[fine, 0] = num_failed[fine] / num[fine]
             drawn[fine, 0] = bootstrap.over(failed[fine], total[fine])
-        sizes = np.stack([num, num_failed, num - num_failed, patients])
+        sizes = np.stack([num, num_failed, num - num_failed, patients, np.ones_like(num)])
         tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
     return tables
 

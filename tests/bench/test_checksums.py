@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.checksums import checksums, close, stored_files, take_up
+from bench.checksums import checksums, close, read_as_stored, stored_files, take_up
 from bench.store import Store, write_bytes
 
 pytestmark = pytest.mark.grid
@@ -43,6 +43,21 @@ def test_what_changed_since_a_run_was_done_is_deleted_when_it_is_taken_up_and_no
     assert checksums(folder) is None
     write_bytes(folder / "run.json", b"changed while at work")
     assert take_up(folder) == []
+
+
+def test_what_is_read_is_what_was_looked_at(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path)
+    path = folder / "log.txt"
+    assert read_as_stored(path, folder) == (b"log.txt", ""), "nobody knows what it should be"
+    path = folder / "run.json"
+    write_bytes(path, b"{}")
+    close(folder)
+    assert read_as_stored(path, folder) == (b"{}", "")
+    for content, said in ((b"[]", "is damaged"), (b'{"id": 1}', "is not what was stored")):
+        write_bytes(path, content)
+        assert read_as_stored(path, folder) == (content, said)
+    path.unlink()
+    assert read_as_stored(path, folder) == (b"", "is missing")
 
 
 def test_a_record_reaches_no_file_outside_of_the_run(tmp_path: Path) -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from bench import scoreall
 from bench.beforehand import Known
+from bench.collect import Labels, parts_of
 from bench.manifest import read_manifest
+from bench.scoring.parts import Part
 from bench.store import Store
 from bench.tabulate import tables
 from harmonize.errors import StoreError
@@ -68,6 +71,30 @@ def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypa
     monkeypatch.setattr(scoreall, "WORTH", 0)
     with pytest.raises(StoreError, match="missing or damaged"):
         scoreall.score_all(manifest, quiet, 2)
+
+
+def test_images_are_known_again_however_they_are_stored_and_in_another_order_are_others(store_copy: Path) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), None)
+    run, labels = manifest.runs[0], dict[tuple[str, str, str], Labels]()
+    path = manifest.store.run_dir(run["id"]) / "predictions" / f"{manifest.cohorts[0]['name']}.parquet"
+    table = pq.read_table(path)
+
+    def first() -> Part:
+        return parts_of(manifest, run, manifest.config(run), labels)[0]
+
+    before = first()
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    again = first()
+    assert again.identity is before.identity
+    assert (again.logit == before.logit).all()
+    pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
+    turned = first()
+    assert turned.identity is not before.identity
+    assert turned.image_id.tolist() == before.image_id[::-1].tolist()
+    assert (turned.logit == before.logit[::-1]).all()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StoreError, match=f"cannot read {path.name}"):
+        first()
 
 
 KILLED = """
