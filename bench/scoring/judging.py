@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring import matrices
 from bench.scoring.bootstrap import Labels, Scores, each, over
 from bench.scoring.calibration import ERRORS, HEADLINES, Judged, fill_errors
 from bench.scoring.compiled import compiled
@@ -40,7 +41,7 @@ def calibration_metrics(
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         apart = Apart.over(1, resamples.num_patients, num_tiles, num_tiles)
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, apart)
-        apart.fill(resamples.weight)
+        apart.fill(resamples)
         for tile in range(num_tiles):
             errors.fill(tile, resamples.tile(tile))
         [found] = errors.found(resamples.num)
@@ -55,46 +56,55 @@ def calibration_metrics(
 class Apart:
     """What needs no bins, of K columns: added up by patient, and over the patients for all columns and tiles at once.
 
-    value [K, num_patients, NINE]: squared distances, log losses, images with the finding; sums [D, K, NINE, LANES].
-    squared [G, num_patients, NINE], of the first probability of each column in groups of NINE; squares [T - D, G, NINE, LANES].
+    value [K, num_patients, NINE]: squared distances, log losses, images with the finding; total [K, NINE] of the sample.
+    sums [T, K, NINE, LANES]: of all values in the first `num_detailed` tiles, in the others of the first value alone.
     """
 
     value: Array
+    total: Array
     sums: Array
-    squared: Array
-    squares: Array
+    num_detailed: int
 
     @classmethod
-    def over(
-        cls, num_columns: int, num_patients: int, num_tiles: int, num_detailed: int, headline: bool = False
-    ) -> Self:
-        """Return zeros; nothing is squared without a `headline`."""
-        num_groups = -(-num_columns // NINE) if headline and num_tiles > num_detailed else 0
-        return cls(
-            np.zeros((num_columns, num_patients, NINE)),
-            np.zeros((num_detailed, num_columns, NINE, LANES)),
-            np.zeros((num_groups, num_patients, NINE)),
-            np.zeros((num_tiles - num_detailed, num_groups, NINE, LANES)),
-        )
+    def over(cls, num_columns: int, num_patients: int, num_tiles: int, num_detailed: int) -> Self:
+        """Return zeros."""
+        value, total = np.zeros((num_columns, num_patients, NINE)), np.zeros((num_columns, NINE))
+        return cls(value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 
-    def fill(self, weight: NDArray[np.uint8], part: int = 0, num_parts: int = 1) -> None:
-        """Add up all tiles [T, num_patients, LANES], or one of so many parts of them."""
-        num_detailed = len(self.sums)
-        for value, tiles, sums in (
-            (self.value, weight[:num_detailed], self.sums),
-            (self.squared, weight[num_detailed:], self.squares),
-        ):
-            if not len(value):
-                continue
-            some = slice(part * len(tiles) // num_parts, (part + 1) * len(tiles) // num_parts)
-            sum_nine(value, tiles[some], sums[some])
+    def fill(self, resamples: Resamples, part: int = 0, num_parts: int = 1) -> None:
+        """Add up all tiles, or one of so many parts of them."""
+        if not self.value.size:
+            return
+        detailed, later = (
+            slice(*(first + at * (stop - first) // num_parts for at in (part, part + 1)))
+            for first, stop in ((0, self.num_detailed), (self.num_detailed, len(self.sums)))
+        )
+        weight, most = resamples.weight, resamples.most
+        if matrices.usable(self.value):
+            matrices.add_up(self.value, self.total, weight[detailed], most, self.sums[detailed])
+            matrices.add_up(self.value[..., :1], self.total[:, :1], weight[later], most, self.sums[later, :, :1])
+        else:
+            sum_nine(self.value, weight[detailed], self.sums[detailed])
+            self.sums[later, :, 0] = _add_up(self.value[..., 0], weight[later])
+
+
+def _add_up(value: Array, weight: NDArray[np.uint8]) -> Array:
+    """Return weight [T, num_patients, LANES] x value [K, num_patients] over all patients: [T, K, LANES]."""
+    num_columns, num_patients = value.shape
+    num_groups = -(-num_columns // NINE)
+    beside = np.zeros((num_groups, num_patients, NINE))
+    for k in range(num_columns):
+        beside[k // NINE, :, k % NINE] = value[k]
+    sums = np.zeros((len(weight), num_groups, NINE, LANES))
+    sum_nine(beside, weight, sums)
+    return sums.reshape(len(weight), num_groups * NINE, LANES)[:, :num_columns]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
     """Errors of up to SIDE_BY_SIDE probabilities of one column, filled tile by tile in any order: all of them in the first D tiles.
 
-    In the others Brier score and ECE of the first probability alone, if `apart` has a headline. `apart` is filled first.
+    In the others that `apart` has, Brier score and ECE of the first probability alone. `apart` is filled first.
     """
 
     laid: Laid
@@ -107,8 +117,8 @@ class Errors:
 
     @property
     def headline(self) -> bool:
-        """Return whether the later tiles are judged, too."""
-        return len(self.apart.squared) > 0
+        """Return whether later tiles are judged, too."""
+        return len(self.distance) > 0
 
     @classmethod
     def of(
@@ -118,21 +128,20 @@ class Errors:
 
         Raises ValueError for a probability that is not finite.
         """
-        out = np.empty((len(judged), len(ERRORS), 1 + len(apart.sums) * LANES))
-        laid, run, total = Laid.of(patient, positive, judged, bins, apart.value[at])
-        _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
-        if len(apart.squared):
-            apart.squared[at // NINE, :, at % NINE] = apart.value[at, :, 0]
-        of_bins = np.empty((len(apart.sums), bins, LANES))
-        return cls(laid, bins, apart, at, out, of_bins, np.zeros((len(apart.squares), LANES)))
+        num = apart.num_detailed
+        out = np.empty((len(judged), len(ERRORS), 1 + num * LANES))
+        laid, run, apart.total[at] = Laid.of(patient, positive, judged, bins, apart.value[at])
+        _judge_sample(run[..., None], laid.place, apart.total[at, :, None], bins, out)
+        of_bins, distance = np.empty((num, bins, LANES)), np.zeros((len(apart.sums) - num, LANES))
+        return cls(laid, bins, apart, at, out, of_bins, distance)
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Judge one tile."""
-        later = tile - len(self.apart.sums)
+        later = tile - len(self.of_bins)
         if later < 0:
             lanes = self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES]
             _judge(*self.laid, self.apart.sums[tile, self.at], weight, lanes, self.of_bins[tile])
-        elif self.headline:
+        elif later < len(self.distance):
             start, place, pair, _, excess = self.laid
             _judge_first(start, place[:, 0, 0], pair, excess[0], weight, self.bins, self.distance[later])
 
@@ -142,7 +151,7 @@ class Errors:
 
     def beyond(self, num_B: Array) -> dict[str, Array]:
         """Return HEADLINES in the replicates [B] after those in detail, whose images num_B counts."""
-        squares = self.apart.squares[:, self.at // NINE, self.at % NINE]
+        squares = self.apart.sums[self.apart.num_detailed :, self.at, 0]
         sums = (squares.ravel()[: len(num_B)], self.distance.ravel()[: len(num_B)])
         return {name: over(each, num_B) for name, each in zip(HEADLINES, sums, strict=True)}
 
