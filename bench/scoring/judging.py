@@ -75,17 +75,16 @@ class Apart:
         """Add up all tiles, or one of so many parts of them."""
         if not self.value.size:
             return
-        detailed, later = (
-            slice(*(first + at * (stop - first) // num_parts for at in (part, part + 1)))
-            for first, stop in ((0, self.num_detailed), (self.num_detailed, len(self.sums)))
-        )
-        weight, most = resamples.weight, resamples.most
+        work = np.full(1 + len(self.sums), 1.0)  # of each tile, after none
+        work[0], work[1 : 1 + self.num_detailed] = 0, NINE
+        edge = np.searchsorted(work.cumsum(), work.sum() * np.array([part, part + 1]) / num_parts)
+        weight, sums = resamples.weight[edge[0] : edge[1]], self.sums[edge[0] : edge[1]]
+        num = max(self.num_detailed - int(edge[0]), 0)
         if matrices.usable(self.value):
-            matrices.add_up(self.value, self.total, weight[detailed], most, self.sums[detailed])
-            matrices.add_up(self.value[..., :1], self.total[:, :1], weight[later], most, self.sums[later, :, :1])
+            matrices.add_up(self.value, self.total, weight, resamples.most, num, sums)
         else:
-            sum_nine(self.value, weight[detailed], self.sums[detailed])
-            self.sums[later, :, 0] = _add_up(self.value[..., 0], weight[later])
+            sum_nine(self.value, weight[:num], sums[:num])
+            sums[num:, :, 0] = _add_up(self.value[..., 0], weight[num:])
 
 
 def _add_up(value: Array, weight: NDArray[np.uint8]) -> Array:

@@ -30,7 +30,7 @@ Bytes = NDArray[np.uint8]
 
 SIDE, DEEP = 16, 64
 DIGITS = SIDE // 2  # of a whole number of 64 bits
-AT_ONCE = 4  # registers of DEEP patients: their digits and weights stay near the processor until they are multiplied
+AT_ONCE = 8  # registers of DEEP patients: their digits and weights stay near the processor until they are multiplied
 MOST_PATIENTS = 2**23  # 32 bits hold 255 times as many
 SIZE, ROW = SIDE * DEEP, 4 * LANES  # bytes of a register, and from one row of weights or sums to the next
 PERMIT, TILE_DATA, ARCH_PRCTL = 0x1023, 18, 158  # of Linux: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA, the call's number
@@ -148,12 +148,47 @@ def _bring_near(weight: Bytes, first: int, near: Bytes) -> None:
 
 
 @compiled
-def _multiply(value: Array, scale: Array, weight: Bytes, sums: NDArray[np.int32]) -> None:
-    """Add the digits of values [K, P, V] times their scale [K, V] x weight [T, P, LANES] to sums [T, R x SIDE, LANES]."""
-    num_pairs = sums.shape[1] // SIDE
+def _multiply(digit: Bytes, pairs: NDArray[np.int64], near: Bytes, sums: NDArray[np.int32]) -> None:
+    """Add digits [R, AT_ONCE, SIDE, DEEP] x weights [AT_ONCE x SIDE, ROW] of some pairs of values to sums [len(pairs) x SIDE, LANES]."""
+    for i in range(pairs.shape[0]):
+        at = i * SIDE * ROW
+        _sums_0(sums, at, ROW)
+        _sums_1(sums, at + DEEP, ROW)
+        _sums_2(sums, at + 2 * DEEP, ROW)
+        _sums_3(sums, at + 3 * DEEP, ROW)
+        for block in range(AT_ONCE):
+            _digits(digit, (pairs[i] * AT_ONCE + block) * SIZE, DEEP)
+            _weights_5(near, block * SIDE * ROW, ROW)
+            _add_0()
+            _weights_6(near, block * SIDE * ROW + DEEP, ROW)
+            _add_1()
+            _weights_7(near, block * SIDE * ROW + 2 * DEEP, ROW)
+            _add_2()
+            _weights_5(near, block * SIDE * ROW + 3 * DEEP, ROW)
+            _add_3()
+        _keep_0(sums, at, ROW)
+        _keep_1(sums, at + DEEP, ROW)
+        _keep_2(sums, at + 2 * DEEP, ROW)
+        _keep_3(sums, at + 3 * DEEP, ROW)
+
+
+@compiled
+def _add_up(
+    value: Array,
+    scale: Array,
+    weight: Bytes,
+    num_detailed: int,
+    every: NDArray[np.int64],
+    some: NDArray[np.int64],
+    sums: NDArray[np.int32],
+) -> None:
+    """Add the digits of values [K, P, V] times their scale [K, V] x weight [T, P, LANES] to sums [T, ., LANES].
+
+    Of `every` pair of values in the first `num_detailed` tiles, of `some` in the others: SIDE rows for each.
+    """
     near = cache_lines(4 * AT_ONCE * SIDE).reshape((AT_ONCE * SIDE, ROW))
-    digit = cache_lines(num_pairs * AT_ONCE * SIDE).reshape((num_pairs, AT_ONCE, SIDE, DEEP))
-    digit[num_pairs - 1] = 0  # half of it has no value where their number is odd
+    digit = cache_lines(every.shape[0] * AT_ONCE * SIDE).reshape((every.shape[0], AT_ONCE, SIDE, DEEP))
+    digit[every.shape[0] - 1] = 0  # half of it has no value where their number is odd
     form = np.zeros(64, np.uint8)
     form[0] = 1
     for register in range(8):
@@ -163,41 +198,31 @@ def _multiply(value: Array, scale: Array, weight: Bytes, sums: NDArray[np.int32]
         _spell(value, scale, first, digit)
         for tile in range(weight.shape[0]):
             _bring_near(weight[tile], first, near)
-            for pair in range(num_pairs):
-                at = (tile * num_pairs + pair) * SIDE * ROW
-                _sums_0(sums, at, ROW)
-                _sums_1(sums, at + DEEP, ROW)
-                _sums_2(sums, at + 2 * DEEP, ROW)
-                _sums_3(sums, at + 3 * DEEP, ROW)
-                for block in range(AT_ONCE):
-                    _digits(digit, (pair * AT_ONCE + block) * SIZE, DEEP)
-                    _weights_5(near, block * SIDE * ROW, ROW)
-                    _add_0()
-                    _weights_6(near, block * SIDE * ROW + DEEP, ROW)
-                    _add_1()
-                    _weights_7(near, block * SIDE * ROW + 2 * DEEP, ROW)
-                    _add_2()
-                    _weights_5(near, block * SIDE * ROW + 3 * DEEP, ROW)
-                    _add_3()
-                _keep_0(sums, at, ROW)
-                _keep_1(sums, at + DEEP, ROW)
-                _keep_2(sums, at + 2 * DEEP, ROW)
-                _keep_3(sums, at + 3 * DEEP, ROW)
+            _multiply(digit, every if tile < num_detailed else some, near, sums[tile])
     _let_go()
 
 
 @compiled
-def _join(sums: NDArray[np.int32], scale: Array, out: Array) -> None:
-    """Fill what the sums of digits [T, R x SIDE, LANES] of values times their scale [K, V] stand for: out [T, K, V, LANES]."""
+def _joined(sums: NDArray[np.int32], row: int, scale: float, out: Array) -> None:
+    """Fill what the sums of digits [., LANES] from `row` on stand for: out [LANES]."""
+    for lane in range(LANES):
+        total = np.int64(0)
+        for d in range(DIGITS - 1, -1, -1):
+            total = (total << 8) + sums[row + d, lane]
+        out[lane] = total / scale
+
+
+@compiled
+def _join(sums: NDArray[np.int32], scale: Array, num_detailed: int, out: Array) -> None:
+    """Fill what the sums of digits [T, ., LANES] of values times their scale [K, V] stand for: out [T, K, V, LANES]."""
+    num_columns, num_values = scale.shape
     for tile in range(out.shape[0]):
-        for k in range(out.shape[1]):
-            for v in range(out.shape[2]):
-                row = (k * out.shape[2] + v) * DIGITS
-                for lane in range(LANES):
-                    total = np.int64(0)
-                    for d in range(DIGITS - 1, -1, -1):
-                        total = (total << 8) + sums[tile, row + d, lane]
-                    out[tile, k, v, lane] = total / scale[k, v]
+        for k in range(num_columns):
+            if tile < num_detailed:
+                for v in range(num_values):
+                    _joined(sums[tile], (k * num_values + v) * DIGITS, scale[k, v], out[tile, k, v])
+            else:
+                _joined(sums[tile], k * SIDE + k * num_values % 2 * DIGITS, scale[k, 0], out[tile, k, 0])
 
 
 def usable(value: Array) -> bool:
@@ -205,13 +230,15 @@ def usable(value: Array) -> bool:
     return value.shape[1] < MOST_PATIENTS and has_matrices()
 
 
-def add_up(value: Array, total: Array, weight: Bytes, most: int, out: Array) -> None:
+def add_up(value: Array, total: Array, weight: Bytes, most: int, num_detailed: int, out: Array) -> None:
     """Fill weight [T, P, LANES] x value [K, P, V] over all patients: out [T, K, V, LANES]; only where `usable`.
 
-    No value is below 0; total [K, V] are their sums. No weight is above `most`, and those of a lane add up to P or less.
+    Of all values in the first `num_detailed` tiles, in the others of the first value alone. No value is below 0; total [K, V]
+    are their sums. No weight is above `most`, and those of a lane add up to P or less.
     """
+    num_columns, _, num_values = value.shape
     scale = 2.0 ** (62 - np.frexp(total * most)[1])
-    num_pairs = -(-value.shape[0] * value.shape[2] // 2)
-    sums = np.zeros((len(weight), num_pairs * SIDE, LANES), np.int32)
-    _multiply(value, scale, weight, sums)
-    _join(sums, scale, out)
+    every, of_first = np.arange(-(-num_columns * num_values // 2)), np.arange(num_columns) * num_values // 2
+    sums = np.zeros((len(weight), max(len(every), num_columns) * SIDE, LANES), np.int32)
+    _add_up(value, scale, weight, num_detailed, every, of_first, sums)
+    _join(sums, scale, num_detailed, out)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 def summed(value: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return what `add_up` finds, [T, K, V, LANES]."""
     out = np.full((len(weight), value.shape[0], value.shape[2], LANES), np.nan)
-    matrices.add_up(value, value.sum(1), weight, int(weight.max(initial=0)), out)
+    matrices.add_up(value, value.sum(1), weight, int(weight.max(initial=0)), len(weight), out)
     return out
 
 
