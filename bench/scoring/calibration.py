@@ -52,7 +52,7 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
     return float(_netcal("MCE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
 
 
-def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
+def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     """Return the equal-width bin [N] of each probability, from 0; an edge belongs to the bin above, as in netcal."""
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
@@ -64,13 +64,13 @@ def _edges(bins: int) -> Array:
 
 
 @compiled
-def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int64], bool]:
+def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
     """Return the bin that np.digitize finds, NaN in the last one, and whether there is no NaN.
 
     The bin before is the guess: along a score most images share it.
     """
     bins = edge.shape[0] - 1
-    out = np.empty(prob.shape[0], np.int64)
+    out = np.empty(prob.shape[0], np.int32)
     known, b, low, high = True, 0, np.inf, -np.inf
     for i in range(prob.shape[0]):
         x = prob[i]
@@ -86,18 +86,18 @@ def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int64], bool]:
     return out, known
 
 
-def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int64]:
+def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     """Return the bin [N] of each probability, from 0, of bins that hold equally many images.
 
     The bin is G x (images with a lower probability) / N, rounded down: equal probabilities share a bin, so neither the
     order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
     """
     value = np.ascontiguousarray(prob, np.float64)
-    out = np.empty(len(value), np.int64)
+    out = np.empty(len(value), np.int32)
     if _mass_along(value, bins, out):
         return out
     order = np.argsort(value)
-    rising = np.empty(len(value), np.int64)
+    rising = np.empty(len(value), np.int32)
     _mass_along(value[order], bins, rising)
     out[order] = rising
     return out
@@ -114,7 +114,7 @@ def _rise_and_fall(value: Array) -> tuple[bool, bool]:
 
 
 @compiled
-def _mass_along(value: Array, bins: int, out: NDArray[np.int64]) -> bool:
+def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
     """Fill the bin of each of values that rise or fall all the way; return whether they do."""
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
@@ -136,7 +136,7 @@ class Judged(NamedTuple):
     """Probabilities of images [n], the equal-width bin of each, and whether they are known, not NaN for want of a fit."""
 
     prob: Array
-    place: NDArray[np.int64]
+    place: NDArray[np.int32]
     known: bool
 
     @classmethod

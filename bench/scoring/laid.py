@@ -100,7 +100,7 @@ def in_pairs(
 
 
 @compiled
-def _divide(wide: NDArray[np.int64], mass: NDArray[np.int64], new: NDArray[np.bool_]) -> None:
+def _divide(wide: NDArray[np.int32], mass: NDArray[np.int32], new: NDArray[np.bool_]) -> None:
     """Note of each image [n] whether a bin of one probability is another than that of the image before."""
     for i in range(1, new.shape[0]):
         new[i] |= (wide[i] != wide[i - 1]) | (mass[i] != mass[i - 1])

@@ -81,7 +81,7 @@ def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsigned
 
 @compiled
 def _add(
-    where: NDArray[np.int64],
+    where: NDArray[np.int32],
     positive: NDArray[np.bool_],
     prob: Array,
     slot: NDArray[np.int32],

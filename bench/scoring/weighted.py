@@ -61,7 +61,7 @@ class Ranked:
 
     column: Column
     group: NDArray[np.int32]
-    place: NDArray[np.int64]
+    place: NDArray[np.int32]
     excess: Array
 
     def positives(self) -> "Positives":
@@ -88,7 +88,7 @@ class Positives(NamedTuple):
     """Images with the finding in pairs (see `Laid`), run after run: where a run starts [S + 1] and its bin [S]."""
 
     start: NDArray[np.int64]
-    place: NDArray[np.int64]
+    place: NDArray[np.int32]
     pair: Patients  # [m, 2]
     excess: Words  # [m, DIGITS]
 

@@ -28,7 +28,7 @@ def walk_weighted(  # noqa: C901 - one pass over the images: splitting it would 
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
     group: NDArray[np.int32],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     excess: Array,
     factor: Array,
     weight: NDArray[np.uint8],
@@ -139,7 +139,7 @@ def walk_by_label(
 def walk_sample(
     kind: NDArray[np.uint8],
     group: NDArray[np.int32],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     excess: Array,
     factor: Array,
     ratio: float,
