@@ -166,7 +166,7 @@ def _fill_all(binned: Array, apart: Array, out: Array) -> None:
 
 
 @compiled
-def _judge_sample(run: Array, place: NDArray[np.int64], apart: Array, bins: int, out: Array) -> None:
+def _judge_sample(run: Array, place: NDArray[np.int32], apart: Array, bins: int, out: Array) -> None:
     """Fill the errors [C, len(ERRORS), 0] of the sample itself, whose runs add up to run [S, C + 1, 1]."""
     binned = np.zeros((place.shape[1], 2, bins, 2, 1))
     for s in range(run.shape[0]):
@@ -177,7 +177,7 @@ def _judge_sample(run: Array, place: NDArray[np.int64], apart: Array, bins: int,
 @compiled
 def _judge(
     start: NDArray[np.int64],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     pair: Patients,
     images: Words,
     excess: Words,
@@ -199,7 +199,7 @@ def _judge(
 @compiled
 def _judge_first(
     start: NDArray[np.int64],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     pair: Patients,
     excess: Words,
     weight: NDArray[np.uint8],

@@ -182,7 +182,7 @@ NINE = 2 * SIDE_BY_SIDE + 1  # values of a patient
 
 
 @compiled
-def fold(run: Array, place: NDArray[np.int64], binned: Array) -> None:
+def fold(run: Array, place: NDArray[np.int32], binned: Array) -> None:
     """Add a run [C + 1, W], excess under each of C probabilities and images, to the bins of its place [C, 2].
 
     binned [C, 2, G, 2, W]: equal-width and equal-mass bins; images and excess.
@@ -199,7 +199,7 @@ def fold(run: Array, place: NDArray[np.int64], binned: Array) -> None:
 @compiled
 def sum_runs(
     start: NDArray[np.int64],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     pair: NDArray[np.int32],
     images: Words,
     word: Words,
@@ -241,7 +241,7 @@ def sum_runs(
 @compiled
 def sum_runs_of_one(
     start: NDArray[np.int64],
-    place: NDArray[np.int64],
+    place: NDArray[np.int32],
     pair: NDArray[np.int32],
     word: Words,
     weight: NDArray[np.uint8],

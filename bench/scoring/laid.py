@@ -29,7 +29,7 @@ class Laid(NamedTuple):
     """
 
     start: NDArray[np.int64]  # [S + 1], in pairs
-    place: NDArray[np.int64]  # [S, C, 2]: equal-width and equal-mass bin
+    place: NDArray[np.int32]  # [S, C, 2]: equal-width and equal-mass bin
     pair: Patients  # [m, 2]
     images: Words  # [m]: 1 for each image
     excess: Words  # [C, m, DIGITS]: label - probability
@@ -59,7 +59,7 @@ class Laid(NamedTuple):
         if not np.isfinite(total).all():
             require_finite(np.stack(prob), "probabilities")
         first = np.flatnonzero(new)
-        place = np.empty((len(first), num_probs, 2), np.int64)
+        place = np.empty((len(first), num_probs, 2), np.int32)
         for c, each in enumerate(judged):
             place[:, c, 0], place[:, c, 1] = each.place[first], mass[c][first]
         start, pair, images, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
