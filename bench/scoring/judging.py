@@ -39,9 +39,9 @@ def calibration_metrics(
         rows = taking_part(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
-        apart = Apart.over(1, resamples.num_patients, num_tiles, num_tiles)
+        apart = Apart.over(resamples, 1, num_tiles, num_tiles)
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, apart)
-        apart.fill(resamples)
+        apart.fill()
         for tile in range(num_tiles):
             errors.fill(tile, resamples.tile(tile))
         [found] = errors.found(resamples.num)
@@ -56,35 +56,52 @@ def calibration_metrics(
 class Apart:
     """What needs no bins, of K columns: added up by patient, and over the patients for all columns and tiles at once.
 
-    value [K, num_patients, NINE]: squared distances, log losses, images with the finding; total [K, NINE] of the sample.
+    value [K, num_patients, NINE]: squared distances, log losses, images with the finding. Each is cut to a whole number of 1 / scale
+    [K, NINE], so few that float64 adds them up exactly: in any order, and on any processor, to the same last digit.
     sums [T, K, NINE, LANES]: of all values in the first `num_detailed` tiles, in the others of the first value alone.
     """
 
+    resamples: Resamples
     value: Array
-    total: Array
+    scale: Array
     sums: Array
     num_detailed: int
 
     @classmethod
-    def over(cls, num_columns: int, num_patients: int, num_tiles: int, num_detailed: int) -> Self:
+    def over(cls, resamples: Resamples, num_columns: int, num_tiles: int, num_detailed: int) -> Self:
         """Return zeros."""
-        value, total = np.zeros((num_columns, num_patients, NINE)), np.zeros((num_columns, NINE))
-        return cls(value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
+        value, scale = np.zeros((num_columns, resamples.num_patients, NINE)), np.ones((num_columns, NINE))
+        return cls(resamples, value, scale, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 
-    def fill(self, resamples: Resamples, part: int = 0, num_parts: int = 1) -> None:
+    def cut(self, at: int, total: Array) -> None:
+        """Cut the values of a column, which add up to total [NINE]."""
+        self.scale[at] = 2.0 ** (52 - np.frexp(total * self.resamples.most)[1])
+        if not matrices.usable(self.value):  # else they are cut on their way
+            _cut(self.value[at], self.scale[at])
+
+    def fill(self, part: int = 0, num_parts: int = 1) -> None:
         """Add up all tiles, or one of so many parts of them."""
         if not self.value.size:
             return
         work = np.full(1 + len(self.sums), 1.0)  # of each tile, after none
         work[0], work[1 : 1 + self.num_detailed] = 0, NINE
-        edge = np.searchsorted(work.cumsum(), work.sum() * np.array([part, part + 1]) / num_parts)
-        weight, sums = resamples.weight[edge[0] : edge[1]], self.sums[edge[0] : edge[1]]
-        num = max(self.num_detailed - int(edge[0]), 0)
+        first, stop = np.searchsorted(work.cumsum(), work.sum() * np.array([part, part + 1]) / num_parts).tolist()
+        tiles, sums = self.resamples.weight[first:stop], self.sums[first:stop]
+        num = max(self.num_detailed - first, 0)
         if matrices.usable(self.value):
-            matrices.add_up(self.value, self.total, weight, resamples.most, num, sums)
+            matrices.add_up(self.value, self.scale, tiles, num, sums)
         else:
-            sum_nine(self.value, weight[:num], sums[:num])
-            sums[num:, :, 0] = _add_up(self.value[..., 0], weight[num:])
+            sum_nine(self.value, tiles[:num], sums[:num])
+            sums[num:, :, 0] = _add_up(self.value[..., 0], tiles[num:])
+
+
+@compiled
+def _cut(value: Array, scale: Array) -> None:
+    """Cut values [n, V], none below 0, to whole numbers of 1 / scale [V], the nearest."""
+    part = 1.0 / scale
+    for i in range(value.shape[0]):
+        for v in range(value.shape[1]):
+            value[i, v] = np.floor(value[i, v] * scale[v] + 0.5) * part[v]
 
 
 def _add_up(value: Array, weight: NDArray[np.uint8]) -> Array:
@@ -129,8 +146,9 @@ class Errors:
         """
         num = apart.num_detailed
         out = np.empty((len(judged), len(ERRORS), 1 + num * LANES))
-        laid, run, apart.total[at] = Laid.of(patient, positive, judged, bins, apart.value[at])
-        _judge_sample(run[..., None], laid.place, apart.total[at, :, None], bins, out)
+        laid, run, total = Laid.of(patient, positive, judged, bins, apart.value[at])
+        apart.cut(at, total)
+        _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
         of_bins, distance = np.empty((num, bins, LANES)), np.zeros((len(apart.sums) - num, LANES))
         return cls(laid, bins, apart, at, out, of_bins, distance)
 

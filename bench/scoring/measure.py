@@ -147,7 +147,7 @@ class _Wanted:
         """Return where the errors of all findings put what needs no bins."""
         num_detailed = -(-self.num_detailed(resamples) // LANES)
         num_tiles = len(resamples.weight) if AS_GIVEN in self.judged else num_detailed  # the HEADLINES go on
-        return judging.Apart.over(num_findings if self.judged else 0, resamples.num_patients, num_tiles, num_detailed)
+        return judging.Apart.over(resamples, num_findings if self.judged else 0, num_tiles, num_detailed)
 
     def of(
         self,
@@ -276,7 +276,7 @@ def measure(
     num_parts = max(num_threads, 1)
 
     def add_up(part: int) -> None:
-        apart.fill(resamples, part, num_parts)
+        apart.fill(part, num_parts)
 
     stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:

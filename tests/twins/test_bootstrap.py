@@ -105,9 +105,9 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
     for k in range(label.shape[1]):
         rows = taking_part(label[:, k])
         own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
-        apart = judging.Apart.over(k + 1, resamples.num_patients, len(resamples.weight), 1)
+        apart = judging.Apart.over(resamples, k + 1, len(resamples.weight), 1)
         errors = judging.Errors.of(*own, 15, apart, k)
-        apart.fill(resamples)
+        apart.fill()
         for tile in range(len(resamples.weight)):
             errors.fill(tile, resamples.tile(tile))
         num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
