@@ -21,9 +21,8 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 class Known:
     """What can be gathered while runs are scored."""
 
-    history: Mapping[
-        str, pd.DataFrame
-    ]  # of training, by run id, of the runs that have ended: those of others may yet grow
+    # of training, by run id, of the runs that have ended: those of others may yet grow
+    history: Mapping[str, pd.DataFrame]
     cohorts: Mapping[str, pd.DataFrame]  # the tables about the data, by name
     shared: int  # patients that two splits of home share
 

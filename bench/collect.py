@@ -213,7 +213,7 @@ def _images_as_stored(path: Path, content: bytes) -> bytes:
     Raises StoreError when it is damaged.
     """
     with _opened(path, content) as file:
-        at = file.schema_arrow.names.index("image_id")
+        at = [file.schema.column(i).path for i in range(len(file.schema))].index("image_id")
         digest = hashlib.sha256(str(file.schema.column(at)).encode())
         for group in range(file.num_row_groups):
             column = file.metadata.row_group(group).column(at)

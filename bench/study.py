@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -26,7 +27,7 @@ from bench.registry import Registry, installed
 from bench.run import Run
 from bench.runtable import ranked_ids, titled
 from bench.scoreall import score_all
-from bench.store import Store, replacing
+from bench.store import Progress, Store, replacing
 from bench.tally import Display, Tally
 from harmonize.errors import ConfigError, SetupError
 
@@ -104,11 +105,10 @@ def execute(
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
-    known: list[Known] = []
-    score_all(manifest, display.progress, meanwhile=lambda: known.append(ready_page(manifest)))
+    known = score(manifest, display.progress)
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    page = write_report(manifest, None, display, with_images, None, *known)
+    page = write_report(manifest, None, display, with_images, known=known)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
@@ -136,13 +136,26 @@ def finish(
     manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
 ) -> Path:
     """Score what is not scored, write the tables and the page, or a site; return the page's path."""
+    return write_report(manifest, output, display, with_images, site, score(manifest, display.progress))
+
+
+def score(manifest: Manifest, progress: Progress, threads: int = 2) -> "Known | None":
+    """Score what is not scored; return what was gathered for the page while other processes did, None without any.
+
+    What goes wrong with the page does not keep runs from being scored: it will be said when the page is written.
+    """
     known: list[Known] = []
-    score_all(manifest, display.progress, meanwhile=lambda: known.append(ready_page(manifest)))
-    return write_report(manifest, output, display, with_images, site, *known)
+
+    def meanwhile() -> None:
+        with suppress(Exception):
+            known.append(_ready_page(manifest))
+
+    score_all(manifest, progress, threads, meanwhile)
+    return known[0] if known else None
 
 
-def ready_page(manifest: Manifest) -> "Known":
-    """Import and make what any page needs, and return what this one says whatever the scores: over a second, while others score."""
+def _ready_page(manifest: Manifest) -> "Known":
+    """Import and make what any page needs, and return what this one says whatever the scores: over a second."""
     from bench.beforehand import Known
     from bench.scoring.intervals import quantile
     from bench.tabulate import tables  # noqa: F401 - for `write_report`
@@ -159,7 +172,7 @@ def write_report(
 ) -> Path:  # fmt: skip
     """Write tables and page from the stored scores; with `site` a folder of pages instead.
 
-    `with_images`: pictures of real radiographs may be among them. `known`: what `ready_page` returned, if it was asked.
+    `with_images`: pictures of real radiographs may be among them. `known`: what `score` has gathered.
     """
     from bench.tabulate import tables
     from reports.page import render, uncollected

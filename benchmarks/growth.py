@@ -5,7 +5,7 @@
 
 Patients of each cohort are drawn again under new names until there are as many images as asked for; every new run has the logits of
 one of the store with noise of its own, features of `--width` numbers, and an id, a seed and files like any other. Scores are then
-made by `score_all` and the page by `write_report`, from nothing and then again with the source probes kept, each time in a process of
+made by `score` and the page by `write_report`, from nothing and then again with the source probes kept, each time in a process of
 its own. CPU seconds are of it and of the processes it starts; memory is the largest of any one of them.
 `--across N` takes the tables over runs alone to N runs; `--scan N` looks at N run folders.
 """
@@ -26,15 +26,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.beforehand import Known
 from bench.between import across
 from bench.checksums import RECORDS, close
 from bench.collect import load_replicates, load_scores, scored_ids, unfinished
 from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
-from bench.scoreall import score_all
 from bench.store import Store, canonical_json, write_bytes, write_table
-from bench.study import ready_page, write_report
+from bench.study import score, write_report
 from benchmarks.harness import largest_memory
 
 
@@ -132,11 +130,10 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()
-    known: list[Known] = []
-    score_all(manifest, lambda *_: None, threads, lambda: known.append(ready_page(manifest)))
+    known = score(manifest, lambda *_: None, threads)
     scored, used_scoring, memory = time.perf_counter(), cpu(), peak()
     with choose_display(True) as display:
-        page = write_report(manifest, None, display, False, None, *known)
+        page = write_report(manifest, None, display, known=known)
     return {
         "score CPU s": used_scoring - used,
         "score wall s": scored - began,

@@ -144,7 +144,7 @@ def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
 
 @compiled
 def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array]:
-    """Return both of each row: only the tails are put in order."""
+    """Return both of each row."""
     low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
     for r in range(value.shape[0]):
         low[r], high[r] = bounds_of(value[r], replicates[r], share)

@@ -56,28 +56,21 @@ def calibration_metrics(
 class Apart:
     """What needs no bins, of K columns: added up by patient, and over the patients for all columns and tiles at once.
 
-    value [K, num_patients, NINE]: squared distances, log losses, images with the finding. Each is cut to a whole number of 1 / scale
-    [K, NINE], so few that float64 adds them up exactly: in any order, and on any processor, to the same last digit.
+    value [K, num_patients, NINE]: squared distances, log losses, images with the finding; total [K, NINE] of the sample.
     sums [T, K, NINE, LANES]: of all values in the first `num_detailed` tiles, in the others of the first value alone.
     """
 
     resamples: Resamples
     value: Array
-    scale: Array
+    total: Array
     sums: Array
     num_detailed: int
 
     @classmethod
     def over(cls, resamples: Resamples, num_columns: int, num_tiles: int, num_detailed: int) -> Self:
         """Return zeros."""
-        value, scale = np.zeros((num_columns, resamples.num_patients, NINE)), np.ones((num_columns, NINE))
-        return cls(resamples, value, scale, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
-
-    def cut(self, at: int, total: Array) -> None:
-        """Cut the values of a column, which add up to total [NINE]."""
-        self.scale[at] = 2.0 ** (52 - np.frexp(total * self.resamples.most)[1])
-        if not matrices.usable(self.value):  # else they are cut on their way
-            _cut(self.value[at], self.scale[at])
+        value, total = np.zeros((num_columns, resamples.num_patients, NINE)), np.zeros((num_columns, NINE))
+        return cls(resamples, value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 
     def fill(self, part: int = 0, num_parts: int = 1) -> None:
         """Add up all tiles, or one of so many parts of them."""
@@ -89,22 +82,14 @@ class Apart:
         tiles, sums = self.resamples.weight[first:stop], self.sums[first:stop]
         num = max(self.num_detailed - first, 0)
         if matrices.usable(self.value):
-            matrices.add_up(self.value, self.scale, tiles, num, sums)
+            matrices.add_up(self.value, self.total, tiles, self.resamples.most, num, sums)
         else:
             sum_nine(self.value, tiles[:num], sums[:num])
-            sums[num:, :, 0] = _add_up(self.value[..., 0], tiles[num:])
+            if num < len(tiles):
+                sums[num:, :, 0] = _sums_of_first(self.value[..., 0], tiles[num:])
 
 
-@compiled
-def _cut(value: Array, scale: Array) -> None:
-    """Cut values [n, V], none below 0, to whole numbers of 1 / scale [V], the nearest."""
-    part = 1.0 / scale
-    for i in range(value.shape[0]):
-        for v in range(value.shape[1]):
-            value[i, v] = np.floor(value[i, v] * scale[v] + 0.5) * part[v]
-
-
-def _add_up(value: Array, weight: NDArray[np.uint8]) -> Array:
+def _sums_of_first(value: Array, weight: NDArray[np.uint8]) -> Array:
     """Return weight [T, num_patients, LANES] x value [K, num_patients] over all patients: [T, K, LANES]."""
     num_columns, num_patients = value.shape
     num_groups = -(-num_columns // NINE)
@@ -131,11 +116,6 @@ class Errors:
     of_bins: Array  # [D, G, LANES]: sum of label - first probability over the images of each equal-width bin
     distance: Array  # [T - D, LANES]: sum over bins
 
-    @property
-    def headline(self) -> bool:
-        """Return whether later tiles are judged, too."""
-        return len(self.distance) > 0
-
     @classmethod
     def of(
         cls, patient: Patients, positive: Positive, judged: Sequence[Judged], bins: int, apart: Apart, at: int = 0
@@ -146,9 +126,8 @@ class Errors:
         """
         num = apart.num_detailed
         out = np.empty((len(judged), len(ERRORS), 1 + num * LANES))
-        laid, run, total = Laid.of(patient, positive, judged, bins, apart.value[at])
-        apart.cut(at, total)
-        _judge_sample(run[..., None], laid.place, total[:, None], bins, out)
+        laid, run, apart.total[at] = Laid.of(patient, positive, judged, bins, apart.value[at])
+        _judge_sample(run[..., None], laid.place, apart.total[at, :, None], bins, out)
         of_bins, distance = np.empty((num, bins, LANES)), np.zeros((len(apart.sums) - num, LANES))
         return cls(laid, bins, apart, at, out, of_bins, distance)
 

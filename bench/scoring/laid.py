@@ -57,7 +57,7 @@ class Laid(NamedTuple):
         excess, total = np.empty((num, SIDE_BY_SIDE)), np.empty(NINE)
         _add_up(patient, positive, prob, told, excess, apart, total)
         if not np.isfinite(total).all():
-            require_finite(np.stack(prob), "probabilities")
+            require_finite(np.stack(prob[:num_probs]), "probabilities")
         first = np.flatnonzero(new)
         place = np.empty((len(first), num_probs, 2), np.int32)
         for c, each in enumerate(judged):

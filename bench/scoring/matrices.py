@@ -1,7 +1,7 @@
 """Sums over all patients on a processor that multiplies matrices of bytes (AMX of Intel's Xeons since 2023): half the time.
 
 Values are cut to whole numbers, and these into bytes. Products of bytes with the weights, which are bytes too, add up to whole
-numbers of 32 bits, exactly: `kernels.sum_nine` finds the same on any processor.
+numbers of 32 bits, exactly: all that is rounded is each value, to 2^-62 of what all of them may add up to.
 A register of the processor holds SIDE rows of DEEP bytes: of digits, one row for each and a byte for each of DEEP patients;
 of weights, four patients of each of SIDE lanes in a row; of sums, SIDE digits in SIDE lanes.
 Shapes: P patients, K columns, V values of a patient, T tiles, R pairs of values, whose digits fill a register.
@@ -31,6 +31,7 @@ Bytes = NDArray[np.uint8]
 SIDE, DEEP = 16, 64
 DIGITS = SIDE // 2  # of a whole number of 64 bits
 AT_ONCE = 8  # registers of DEEP patients: their digits and weights stay near the processor until they are multiplied
+MOST_OF_SCALE = 1000  # powers of 2: numbers that need more are 0 for any purpose
 MOST_PATIENTS = 2**23  # 32 bits hold 255 times as many
 SIZE, ROW = SIDE * DEEP, 4 * LANES  # bytes of a register, and from one row of weights or sums to the next
 PERMIT, TILE_DATA, ARCH_PRCTL = 0x1023, 18, 158  # of Linux: ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA, the call's number
@@ -230,13 +231,14 @@ def usable(value: Array) -> bool:
     return value.shape[1] < MOST_PATIENTS and has_matrices()
 
 
-def add_up(value: Array, scale: Array, weight: Bytes, num_detailed: int, out: Array) -> None:
+def add_up(value: Array, total: Array, weight: Bytes, most: int, num_detailed: int, out: Array) -> None:
     """Fill weight [T, P, LANES] x value [K, P, V] over all patients: out [T, K, V, LANES]; only where `usable`.
 
-    Of all values in the first `num_detailed` tiles, in the others of the first value alone. No value is below 0; all are cut to
-    whole numbers of 1 / scale [K, V], and no sum is beyond 2^53 of them. The weights of a lane add up to P or less.
+    Of all values in the first `num_detailed` tiles, in the others of the first value alone. No value is below 0; total [K, V]
+    are their sums. No weight is above `most`, and those of a lane add up to P or less.
     """
     num_columns, _, num_values = value.shape
+    scale = 2.0 ** np.minimum(62 - np.frexp(total * most)[1], MOST_OF_SCALE)
     every, of_first = np.arange(-(-num_columns * num_values // 2)), np.arange(num_columns) * num_values // 2
     sums = np.zeros((len(weight), max(len(every), num_columns) * SIDE, LANES), np.int32)
     _add_up(value, scale, weight, num_detailed, every, of_first, sums)

@@ -146,7 +146,7 @@ class _Wanted:
     def apart(self, num_findings: int, resamples: Resamples) -> judging.Apart:
         """Return where the errors of all findings put what needs no bins."""
         num_detailed = -(-self.num_detailed(resamples) // LANES)
-        num_tiles = len(resamples.weight) if AS_GIVEN in self.judged else num_detailed  # the HEADLINES go on
+        num_tiles = len(resamples.weight) if AS_GIVEN in self.judged else num_detailed
         return judging.Apart.over(resamples, num_findings if self.judged else 0, num_tiles, num_detailed)
 
     def of(
@@ -212,7 +212,7 @@ class _Pass:
         if self.errors:
             for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
-            if self.errors.headline:
+            if len(self.errors.distance):  # the HEADLINES go on
                 num_B = walked.reached[-1, :, self.num_detailed :].sum(0)
                 more = self.errors.beyond(num_B)
                 out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}

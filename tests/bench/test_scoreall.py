@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from bench import scoreall
+from bench import scoreall, study
 from bench.beforehand import Known
 from bench.collect import Labels, parts_of
 from bench.manifest import read_manifest
@@ -101,10 +101,8 @@ KILLED = """
 import multiprocessing, sys, time
 from pathlib import Path
 from bench import scoreall
-from bench.beforehand import Known
 from bench.manifest import read_manifest
 from bench.store import Store
-from bench.tabulate import tables
 
 def progress(what, done, total):
     if done:
@@ -140,6 +138,18 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_what_is_wrong_with_the_page_keeps_no_run_from_being_scored(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    shutil.rmtree(store / "scores")
+    monkeypatch.setattr(scoreall, "WORTH", 0)
+    monkeypatch.setattr(study, "_ready_page", lambda _: 1 / 0)
+    assert study.score(read_manifest(Store.open(store), None), quiet) is None
+    assert files(store) == before
 
 
 def test_a_run_that_ends_while_others_are_scored_is_shown_as_it_ended(store_copy: Path) -> None:

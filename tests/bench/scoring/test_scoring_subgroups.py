@@ -1,5 +1,7 @@
 """Numbers of groups of patients, and of extremes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from bench.scoring.background import Background
 from bench.scoring.extremes import largest, spread
 from bench.scoring.parts import Part, Settings
 from bench.scoring.score import RunScores, score_run
+from harmonize.findings import UNMAPPED_CODE
 
 FINDINGS = ("No Finding", "Edema")
 NUM = 1200
@@ -90,6 +93,16 @@ def test_a_group_that_is_read_worse_shows_and_one_that_is_not_does_not(there: pd
     assert sex["low"] > 0.1
     assert device["low"] == 0
     assert device["value"] < 0.05
+
+
+def test_rates_have_no_macro_also_where_no_finding_is_all_that_is_labelled() -> None:
+    state = PARTS[2].state.copy()
+    state[:, 1] = UNMAPPED_CODE
+    parts = [*PARTS[:2], replace(PARTS[2], state=state)]
+    found = score_run("r", FINDINGS, "home", parts, Settings(num_resamples=100)).detail["subgroups"]
+    of = found[found["metric"].isin(["underdiagnosis", "overdiagnosis"])]
+    assert set(of["finding"]) == {"No Finding"}
+    assert set(of["dataset"]) == {"home", "there"}
 
 
 def test_groups_below_the_count_have_no_number_and_unknown_ages_are_in_no_group(there: pd.DataFrame) -> None:
