@@ -42,8 +42,8 @@ BYTE = ir.IntType(8)
 def has_matrices() -> bool:
     """Whether this processor multiplies matrices of bytes, and the system lets this process do so."""
     settings: Any = config
-    features = str(settings.CPU_FEATURES or "").split(",")
-    if not sys.platform.startswith("linux") or not {"+amx-int8", "+amx-tile"} <= set(features):
+    features = {each[1:]: each[:1] for each in str(settings.CPU_FEATURES or "").split(",")}  # what is said last counts
+    if not sys.platform.startswith("linux") or not features.get("amx-int8") == features.get("amx-tile") == "+":
         return False
     return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, PERMIT, TILE_DATA) == 0)
 
