@@ -34,8 +34,15 @@ def by(made, dataset="away", column="value"):
 
 
 def listener(script):
-    """Return a script that runs when the page's own scripts have run, before anything is put in place in an idle moment."""
-    return f"addEventListener('DOMContentLoaded', () => {{ {script} }})"
+    """Return a script that runs when the page's own scripts have run, before anything is put in place in an idle moment.
+
+    On a slow machine there are idle moments before the page is loaded: they wait for it.
+    """
+    return f"""{{
+      const idle = requestIdleCallback.bind(window);
+      const loaded = new Promise(done => addEventListener('DOMContentLoaded', () => {{ {script}; done(); }}));
+      window.requestIdleCallback = (...given) => loaded.then(() => idle(...given));
+    }}"""
 
 
 def opened(browser, file, script="", **options):
