@@ -113,7 +113,7 @@ def rows_of_pairs() -> NDArray[np.int16]:
 @compiled
 def digits_of(value: float) -> tuple[Any, Any, Any]:
     """Return the digits of a number from -1 to 1, lowest first, to the nearest of its PARTS: each fits 16 bits with a sign."""
-    whole = np.int64(np.floor(value * PARTS + 0.5))
+    whole = np.int64(np.rint(value * PARTS))
     rest = (whole + 2**15) >> 16
     high = (rest + 2**15) >> 16
     return whole - (rest << 16), rest - (high << 16), high

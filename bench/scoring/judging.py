@@ -69,7 +69,7 @@ class Apart:
     @classmethod
     def over(cls, resamples: Resamples, num_columns: int, num_tiles: int, num_detailed: int) -> Self:
         """Return zeros."""
-        value, total = np.zeros((num_columns, resamples.num_patients, NINE)), np.zeros((num_columns, NINE))
+        value, total = np.empty((num_columns, resamples.num_patients, NINE)), np.zeros((num_columns, NINE))
         return cls(resamples, value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 
     def fill(self, part: int = 0, num_parts: int = 1) -> None:

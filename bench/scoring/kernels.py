@@ -208,7 +208,7 @@ def sum_runs(
 ) -> None:
     """Add weight x value of C values, and of 1 for each image, to the bins [C, 2, G, 2, LANES] of each run of images.
 
-    Run s are the pairs start[s] to start[s + 1], its bins place [S, C, 2]; pair [m, 2], images [m] and word [C, m, DIGITS] as
+    Run s are the pairs start[s] to start[s + 1], its bins place [S, C, 2]; pair [m, 2], images [m] and word [C, DIGITS, m] as
     `dots` reads them.
     """
     last, num_values = pair.shape[0] - 1, word.shape[0]
@@ -231,9 +231,9 @@ def sum_runs(
                 low, middle, high = whole(0), whole(0), whole(0)
                 for i in range(first, stop):
                     two = got_pairs(near, i - first)
-                    low = dotted(two, word[v, i, 0], low)
-                    middle = dotted(two, word[v, i, 1], middle)
-                    high = dotted(two, word[v, i, 2], high)
+                    low = dotted(two, word[v, 0, i], low)
+                    middle = dotted(two, word[v, 1, i], middle)
+                    high = dotted(two, word[v, 2, i], high)
                 add_digits(low, middle, high, run[v])
         fold(run, place[s], binned)
 
@@ -247,7 +247,7 @@ def sum_runs_of_one(
     weight: NDArray[np.uint8],
     out: Array,
 ) -> None:
-    """Add weight x value [m, DIGITS] of each run to the bin that is its place [S]: out [G, LANES]."""
+    """Add weight x value [DIGITS, m] of each run to the bin that is its place [S]: out [G, LANES]."""
     last = pair.shape[0] - 1
     for s in range(start.shape[0] - 1):
         for first in range(start[s], start[s + 1], CHUNK):
@@ -257,9 +257,9 @@ def sum_runs_of_one(
                 fetch(weight, ahead[0])
                 fetch(weight, ahead[1])
                 two = paired(take(weight, pair[i, 0]), take(weight, pair[i, 1]))
-                low = dotted(two, word[i, 0], low)
-                middle = dotted(two, word[i, 1], middle)
-                high = dotted(two, word[i, 2], high)
+                low = dotted(two, word[0, i], low)
+                middle = dotted(two, word[1, i], middle)
+                high = dotted(two, word[2, i], high)
             add_digits(low, middle, high, out[place[s]])
 
 

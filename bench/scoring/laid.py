@@ -32,7 +32,7 @@ class Laid(NamedTuple):
     place: NDArray[np.int32]  # [S, C, 2]: equal-width and equal-mass bin
     pair: Patients  # [m, 2]
     images: Words  # [m]: 1 for each image
-    excess: Words  # [C, m, DIGITS]: label - probability
+    excess: Words  # [C, DIGITS, m]: label - probability
 
     @classmethod
     def of(
@@ -54,49 +54,55 @@ class Laid(NamedTuple):
         padding = [np.zeros(num)] * (SIDE_BY_SIDE - num_probs)
         prob = (*(each.prob for each in judged), *padding)
         told = (*(log_of_told(positive, each.prob) for each in judged), *padding)
-        excess, total = np.empty((num, SIDE_BY_SIDE)), np.empty(NINE)
-        _add_up(patient, positive, prob, told, excess, apart, total)
+        first = np.append(np.flatnonzero(new), num)
+        total, run = np.empty(NINE), np.empty((len(first) - 1, SIDE_BY_SIDE + 1))
+        _add_up(patient, positive, prob, told, first, apart, total, run)
+        run[:, num_probs] = np.diff(first)
         if not np.isfinite(total).all():
             require_finite(np.stack(prob[:num_probs]), "probabilities")
-        first = np.flatnonzero(new)
-        place = np.empty((len(first), num_probs, 2), np.int32)
+        place = np.empty((len(run), num_probs, 2), np.int32)
         for c, each in enumerate(judged):
-            place[:, c, 0], place[:, c, 1] = each.place[first], mass[c][first]
-        start, pair, images, words, run = in_pairs(np.append(first, num), patient, excess, num_probs)
+            place[:, c, 0], place[:, c, 1] = each.place[first[:-1]], mass[c][first[:-1]]
+        start, pair, images = in_pairs(first, patient)
+        words, present, excess = (
+            np.empty((num_probs, DIGITS, len(pair)), np.int32),
+            positive.astype(np.float64),
+            np.empty(num),
+        )
+        for each, word in zip(judged, words, strict=True):
+            spell(first, start, np.subtract(present, each.prob, out=excess), word)
         return cls(start, place, pair, images, words), run, total
 
 
 @compiled
-def in_pairs(
-    first: NDArray[np.int64], patient: Patients, excess: Array, num_probs: int
-) -> tuple[NDArray[np.int64], Patients, Words, Words, Array]:
-    """Return runs of images, first[s] to first[s + 1], in pairs: start, pair, images and excess as in `Laid`.
-
-    Also the sums of each run [S, C + 1]: of excess [n, .], and how many images.
-    """
+def in_pairs(first: NDArray[np.int64], patient: Patients) -> tuple[NDArray[np.int64], Patients, Words]:
+    """Return runs of images, first[s] to first[s + 1], in pairs: start, pair and images as in `Laid`."""
     num_runs = first.shape[0] - 1
-    start, run = np.zeros(num_runs + 1, np.int64), np.zeros((num_runs, num_probs + 1))
+    start = np.zeros(num_runs + 1, np.int64)
     for s in range(num_runs):
         start[s + 1] = start[s] + (first[s + 1] - first[s] + 1) // 2
-    num = start[num_runs]
-    pair, images, words = (
-        np.empty((num, 2), np.int32),
-        np.empty(num, np.int32),
-        np.empty((num_probs, num, DIGITS), np.int32),
-    )
-    nothing = np.zeros(excess.shape[1])
+    pair, images = np.empty((start[num_runs], 2), np.int32), np.full(start[num_runs], 1 << 16 | 1, np.int32)
+    flat = pair.reshape(-1)
     for s in range(num_runs):
-        run[s, num_probs] = first[s + 1] - first[s]
-        for i in range(start[s], start[s + 1]):
-            at = first[s] + 2 * (i - start[s])
-            alone = at + 1 == first[s + 1]
-            x, y = excess[at], nothing if alone else excess[at + 1]
-            pair[i, 0], pair[i, 1] = patient[at], patient[at if alone else at + 1]
-            images[i] = 1 if alone else 1 << 16 | 1
-            for c in range(num_probs):
-                words[c, i, 0], words[c, i, 1], words[c, i, 2] = words_of(x[c], y[c])
-                run[s, c] += x[c] + y[c]
-    return start, pair, images, words, run
+        num, at = first[s + 1] - first[s], 2 * start[s]
+        flat[at : at + num] = patient[first[s] : first[s + 1]]
+        if num % 2:
+            flat[at + num], images[start[s + 1] - 1] = flat[at + num - 1], 1
+    return start, pair, images
+
+
+@compiled
+def spell(first: NDArray[np.int64], start: NDArray[np.int64], excess: Array, words: Words) -> None:
+    """Write the digits of excess [n], in pairs as `in_pairs` has them: words [DIGITS, m]."""
+    beside = np.empty((words.shape[1], 2))
+    flat = beside.reshape(-1)
+    for s in range(first.shape[0] - 1):
+        num, at = first[s + 1] - first[s], 2 * start[s]
+        flat[at : at + num] = excess[first[s] : first[s + 1]]
+        if num % 2:
+            flat[at + num] = 0
+    for i in range(beside.shape[0]):  # over all runs: many at a time
+        words[0, i], words[1, i], words[2, i] = words_of(beside[i, 0], beside[i, 1])
 
 
 @compiled
@@ -112,27 +118,34 @@ def _add_up(
     positive: Positive,
     prob: tuple[Array, ...],
     told: tuple[Array, ...],
-    excess: Array,
+    first: NDArray[np.int64],
     apart: Array,
     total: Array,
+    run: Array,
 ) -> None:
-    """Fill what is known of SIDE_BY_SIDE probabilities [n], and add it up by patient and in all, [NINE] each.
+    """Fill what is known of SIDE_BY_SIDE probabilities [n], added up by patient and in all, [NINE] each.
 
-    told is the logarithm of what each gave to what was there.
+    told is the logarithm of what each gave to what was there; run [S, .] gets the excess of each run of images.
     """
     s0, s1, s2, s3, l0, l1, l2, l3, every = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0  # in registers
-    last = patient.shape[0] - 1
-    for i in range(patient.shape[0]):
-        fetch(apart, patient[min(i + AHEAD, last)])
-        present, of, far = 1.0 if positive[i] else 0.0, apart[patient[i]], excess[i]
-        x0, x1, x2, x3 = present - prob[0][i], present - prob[1][i], present - prob[2][i], present - prob[3][i]
-        far[0], far[1], far[2], far[3] = x0, x1, x2, x3
-        x0, x1, x2, x3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
-        y0, y1, y2, y3 = -told[0][i], -told[1][i], -told[2][i], -told[3][i]
-        of[0], of[1], of[2], of[3] = of[0] + x0, of[1] + x1, of[2] + x2, of[3] + x3
-        of[4], of[5], of[6], of[7] = of[4] + y0, of[5] + y1, of[6] + y2, of[7] + y3
-        of[8] += present
-        s0, s1, s2, s3 = s0 + x0, s1 + x1, s2 + x2, s3 + x3
-        l0, l1, l2, l3 = l0 + y0, l1 + y1, l2 + y2, l3 + y3
-        every += present
+    last, flat = patient.shape[0] - 1, apart.reshape(-1)
+    flat[:] = 0
+    for s in range(run.shape[0]):
+        e0, e1, e2, e3 = 0.0, 0.0, 0.0, 0.0
+        for i in range(first[s], first[s + 1]):
+            ahead = patient[min(i + 2 * AHEAD, last)] * NINE
+            fetch(flat, ahead)
+            fetch(flat, ahead + NINE - 1)
+            present, of = 1.0 if positive[i] else 0.0, apart[patient[i]]
+            x0, x1, x2, x3 = present - prob[0][i], present - prob[1][i], present - prob[2][i], present - prob[3][i]
+            e0, e1, e2, e3 = e0 + x0, e1 + x1, e2 + x2, e3 + x3
+            x0, x1, x2, x3 = x0 * x0, x1 * x1, x2 * x2, x3 * x3
+            y0, y1, y2, y3 = -told[0][i], -told[1][i], -told[2][i], -told[3][i]
+            of[0], of[1], of[2], of[3] = of[0] + x0, of[1] + x1, of[2] + x2, of[3] + x3
+            of[4], of[5], of[6], of[7] = of[4] + y0, of[5] + y1, of[6] + y2, of[7] + y3
+            of[8] += present
+            s0, s1, s2, s3 = s0 + x0, s1 + x1, s2 + x2, s3 + x3
+            l0, l1, l2, l3 = l0 + y0, l1 + y1, l2 + y2, l3 + y3
+            every += present
+        run[s, 0], run[s, 1], run[s, 2], run[s, 3] = e0, e1, e2, e3
     total[:] = np.array([s0, s1, s2, s3, l0, l1, l2, l3, every])

@@ -9,9 +9,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.dots import Words
+from bench.scoring.dots import DIGITS, Words
 from bench.scoring.kernels import sum_runs_of_one
-from bench.scoring.laid import Patients, in_pairs
+from bench.scoring.laid import Patients, in_pairs, spell
 from bench.scoring.ranking import Column
 from bench.scoring.resamples import LANES, Resamples
 from bench.scoring.steps import Steps, steps_of
@@ -69,9 +69,11 @@ class Ranked:
         rows = np.flatnonzero(self.column.positive)
         place = self.place[rows]
         first = np.flatnonzero(np.diff(place, prepend=-1))
-        images = (self.column.patient[rows], self.excess[rows, None])
-        start, pair, _, [excess], _ = in_pairs(np.append(first, len(rows)), *images, 1)
-        return Positives(start, place[first], pair, excess)
+        first = np.append(first, len(rows))
+        start, pair, _ = in_pairs(first, self.column.patient[rows])
+        excess = np.empty((DIGITS, len(pair)), np.int32)
+        spell(first, start, self.excess[rows], excess)
+        return Positives(start, place[first[:-1]], pair, excess)
 
     def of_sample(self, of_label: Array, of_group: Array, bins: int) -> Reweighted:
         """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
@@ -90,7 +92,7 @@ class Positives(NamedTuple):
     start: NDArray[np.int64]
     place: NDArray[np.int32]
     pair: Patients  # [m, 2]
-    excess: Words  # [m, DIGITS]
+    excess: Words  # [DIGITS, m]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
