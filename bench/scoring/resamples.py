@@ -17,6 +17,7 @@ LANES = 64  # replicates side by side: one byte each, one cache line per patient
 FOR_DETAIL = (
     5 * LANES
 )  # replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
+STREAMS = 4  # places in memory that are read side by side: two thirds of the time of one
 Ids = NDArray[np.object_] | NDArray[np.str_]
 Numbered = tuple[NDArray[np.int32], int, int]
 
@@ -59,7 +60,7 @@ class Resamples:
         Images come in the order of their scores, hence patients in any: without this, reading them takes three times as long.
         """
         weight: NDArray[np.uint8] = self.weight[at]
-        weight.max(initial=0)
+        _bring_near(weight)
         return weight
 
     def first(self, num: int) -> Self:
@@ -104,6 +105,18 @@ def _count(drawn: NDArray[np.uint32], times: NDArray[np.uint8]) -> None:
     """Add how often each patient was drawn."""
     for patient in drawn:
         times[patient] += 1
+
+
+@compiled
+def _bring_near(weight: NDArray[np.uint8]) -> int:
+    """Read a byte of each row [num_patients, LANES], of STREAMS rows at once: the processor asks for what follows each of them."""
+    part, found = weight.shape[0] // STREAMS, 0
+    for p in range(part):
+        for k in range(STREAMS):
+            found |= weight[k * part + p, 0]
+    for p in range(STREAMS * part, weight.shape[0]):
+        found |= weight[p, 0]
+    return found
 
 
 @compiled
