@@ -30,7 +30,7 @@ from harmonize import labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 10  # raise it when the same predictions may give other numbers
+SCORING_VERSION = 11  # raise it when the same predictions may give other numbers
 FRAMES = (
     "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
     "histograms", "mappings", *DETAIL,
