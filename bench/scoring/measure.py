@@ -250,7 +250,7 @@ def measure(
     )
     num_findings = label.shape[1]
     value = {key: np.full(num_findings, np.nan) for key in wanted.names()}
-    replicates = {key: np.full((num_findings, wanted.num(key, resamples)), np.nan) for key in value}
+    replicates = {key: np.empty((num_findings, wanted.num(key, resamples))) for key in value}
     logit = np.asfortranarray(part.logit)
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
@@ -270,8 +270,9 @@ def measure(
             passes[k].fill(tile, weight)
 
     def end(k: int) -> None:
-        for key, numbers in passes[k].numbers().items():
-            value[key][k], replicates[key][k] = numbers[0], numbers[1:]
+        found = passes[k].numbers()
+        for key in value:
+            value[key][k], replicates[key][k] = (found[key][0], found[key][1:]) if key in found else (np.nan, np.nan)
 
     num_parts = max(num_threads, 1)
 
