@@ -3,7 +3,8 @@ import pytest
 
 from bench.scoring import bootstrap, intervals
 from bench.scoring.metrics import auroc
-from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.resamples import LANES, Resamples, place
+from harmonize.seeds import stream
 
 
 def test_as_many_patients_are_drawn_as_there_are_and_they_bring_all_their_images() -> None:
@@ -32,6 +33,28 @@ def test_more_replicates_begin_with_the_same_ones() -> None:
     patient = np.arange(40).astype(object)
     few, many = Resamples.draw(patient, 10, "x"), Resamples.draw(patient, 200, "x")
     assert all(np.array_equal(few.counts(b), many.counts(b)) for b in range(10))
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 2**16 + 1, 2**31 + 1, 3 * 2**30, 2**32 - 1])
+def test_a_place_is_drawn_as_numpy_draws_it(bound: int) -> None:
+    halves = np.random.default_rng(bound).bit_generator.random_raw(1000).view(np.uint32)
+    drawn = np.array([at for half in halves if (at := place(half, bound)) >= 0])
+    expected = np.random.default_rng(bound).integers(0, bound, len(drawn), np.uint32)
+    np.testing.assert_array_equal(drawn, expected)
+    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # others are thrown away
+
+
+@pytest.mark.parametrize(
+    "num_patients", [1, 2, 37, 4096, 5001]
+)  # beyond what is drawn at a time, with halves left over
+def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
+    generator = stream(3, "resamples", "x")
+    resamples = Resamples.draw(np.arange(num_patients).astype(object), 70, "x", seed=3)
+    for replicate in range(70):
+        drawn = generator.integers(0, num_patients, num_patients, np.uint32)
+        weight = resamples.weight[replicate // LANES, :, replicate % LANES]
+        np.testing.assert_array_equal(weight, np.bincount(drawn, minlength=num_patients))
+    assert not resamples.weight[1, :, 70 - LANES :].any()
 
 
 @pytest.mark.parametrize("num_patients", [1, 37, 5000])
