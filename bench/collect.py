@@ -68,14 +68,14 @@ class Labels:
             known = next((each for each in self.latest.values() if each[0].equals(image_id)), None)
             if known is None:
                 self.latest.clear()
-                known = image_id, self._shared(manifest, cohort, np.array(image_id.to_pylist(), str), path)
+                known = image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path)
             self.latest[key] = known
         return self.latest[key][1]
 
     def _shared(
-        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: NDArray[np.str_], path: Path
+        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: "pd.Index[str]", path: Path
     ) -> list[Shared]:
-        at = pd.Index(self.table["image_id"].to_numpy(str)).get_indexer(pd.Index(image_id))
+        at = pd.Index(self.table["image_id"]).get_indexer(image_id)
         if (at < 0).any():
             raise StoreError(
                 f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
@@ -93,9 +93,10 @@ class Labels:
             if mask.any():
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
-                ids, patients = (self.table[c].to_numpy(str)[chosen] for c in ("image_id", "patient_id"))
+                table = self.table.iloc[chosen]
+                ids, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
-                who = Background.of(self.table.iloc[chosen], {key: state[chosen] for key, state in self.mapped.items()})
+                who = Background.of(table, {key: state[chosen] for key, state in self.mapped.items()})
                 state_NK = self.state_NK[chosen]
                 none = np.zeros(state_NK.shape, np.float32)
                 part = Part(cohort["name"], name, by, ids, patients, none, state_NK, background=who)

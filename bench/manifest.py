@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from bench.config import RunConfig, from_dict, full
 from bench.external import KIND, dropped, kept
@@ -123,7 +124,9 @@ class Manifest:
             raise StoreError(
                 "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
             )
-        return pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:  # not as a data set of files, which brings more to import and starts threads
+            frame: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
+        return frame
 
 
 def read_manifest(store: Store, name: str | None) -> Manifest:
