@@ -86,6 +86,7 @@ class Background:
         at = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
         return np.where(np.isfinite(self.age), np.array(AGES, object)[at], UNKNOWN)
 
+    @cached_property
     def missing(self) -> list[str]:
         """Return which of sex, age and view more than a fifth of the images lack."""
         unknown = {

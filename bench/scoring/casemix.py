@@ -85,7 +85,7 @@ def _cells(home: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], ND
     found = []
     for side in (home, other):
         known = side.part.background
-        missing = known.missing() if known else ["sex", "age", "view"]
+        missing = known.missing if known else ["sex", "age", "view"]
         if known is None or missing:
             where = "at home" if side is home else "there"
             what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
