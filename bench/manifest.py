@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -19,8 +19,10 @@ from bench.registry import Entry
 from bench.scoring.parts import Settings
 from bench.store import Store, canonical_json, table_facts, write_bytes
 from harmonize import labelmap
-from harmonize.cache import ImageCache
 from harmonize.errors import StoreError
+
+if TYPE_CHECKING:
+    from harmonize.cache import ImageCache  # it brings OpenCV
 
 SCHEMA = 3  # 2: derived runs and references; 3: analyses
 
@@ -190,7 +192,7 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
     raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
 
 
-def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> list[str]:
+def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> list[str]:
     """Write grids/<name>.json; return the names of models from elsewhere that are no longer in it.
 
     They stay while they compare with what is planned now.
@@ -207,7 +209,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], dou
     return lost
 
 
-def contents(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: int) -> dict[str, Any]:
+def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
     """Return what a manifest holds: all that scoring and reporting need beside run folders and cohort tables.
 
     doubles: home images that another patient's image in another split repeats.
@@ -277,7 +279,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], ImageCache], doubles: 
     }
 
 
-def _no_lungs(plan: Plan, caches: Mapping[str, ImageCache]) -> dict[str, float]:
+def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
     """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
     rates = {}
     for run in plan.runs:

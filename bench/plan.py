@@ -6,6 +6,7 @@ Everything that can be found wrong before anything trains is found here. No torc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -22,12 +23,14 @@ from harmonize.choose import sampled
 from harmonize.cohort import Cohort, load
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.findings import UNMAPPED_CODE, check_source, labels_yaml, space
-from harmonize.phantom import PhantomSettings, write_cohorts
 from harmonize.specs import GOLD, CohortSpec, read_data, with_gold
 from harmonize.splits import assign, shared_patients
 
 EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
 FEATURES_OF = 2000  # patients of a cohort whose features are kept
+
+if TYPE_CHECKING:
+    from harmonize.phantom import PhantomSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +135,10 @@ def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
     return replace(spec, choice=choice, label_source=source, hybrid=hybrid)
 
 
-def phantom_settings(grid: Grid) -> PhantomSettings:
+def phantom_settings(grid: Grid) -> "PhantomSettings":
     """Return the synthetic cohorts that a grid asks for."""
+    from harmonize.phantom import PhantomSettings
+
     choice = grid.phantom
     away = (name.removesuffix(GOLD) for name in grid.evaluate_on)
     images = {grid.train_on: choice.source, **dict.fromkeys(away, choice.external)}
@@ -164,6 +169,8 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
         if name.removesuffix(GOLD) not in known or name == "table":
             fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
             raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
+    from harmonize.phantom import write_cohorts  # OpenCV draws them: not for what reads scores
+
     root = phantom_root(grid, store)
     write_cohorts(root, phantom_settings(grid), workers=workers, progress=progress)
     return read_data(root)

@@ -32,7 +32,6 @@ from bench.collect import load_replicates, load_scores, scored_ids, unfinished
 from bench.display import choose_display
 from bench.manifest import Manifest, read_manifest
 from bench.store import Store, canonical_json, write_bytes, write_table
-from bench.study import score, write_report
 from benchmarks.harness import largest_memory
 
 
@@ -128,6 +127,8 @@ def hashed(folder: Path) -> str:
 
 def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
+    from bench.study import score, write_report  # it brings OpenCV: not for the processes that score for this one
+
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()
     known = score(manifest, lambda *_: None, threads)
