@@ -87,6 +87,7 @@ def _each(
         meanwhile()
         for ended in as_completed(given):
             yield ended.result()
+        pool.shutdown(wait=False)  # idle processes end by themselves: the page does not wait .1 s for it
     except BrokenProcessPool as error:
         what = "a process that scores runs died: killed, or out of memory"
         raise SetupError(what, str(manifest.store.root / "scores"), "score again: what is finished is kept") from error
