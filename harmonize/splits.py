@@ -37,7 +37,7 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
         split = split.where(split != "", table["patient_id"].map(of_patient).fillna("train"))
     else:
         split = split.where(split != "", "train")
-    present = set(table["split"])
+    present = set(table["split"].unique())
     parts = {name: share for name, share in shares.items() if share > 0 and (name == "train" or name not in present)}
     pool = split == "train"
     if pool.any() and parts:
