@@ -22,10 +22,11 @@ from bench.scoring.selection import selection
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
     """Return the tables over runs that learn the same findings; frames hold the scores, gaps, costs ... of these alone."""
     home = str(manifest.content["source"])
-    plain = frames["scores"][frames["scores"]["calibrator"] == "none"]
+    scores = frames["scores"]  # of a hundred runs half a million rows: what all tables below look at, and no others
+    plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]
     configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in runs}
-    found = metrics(frames["scores"], frames["gaps"], replicates)
+    found = metrics(plain, frames["gaps"], replicates)
     effects, importance, single = ablation(configs, found)
     out = {
         "ranks": ranks(plain, replicates),

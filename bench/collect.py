@@ -4,6 +4,7 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 """
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -247,7 +248,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
     """Return the same as it lies there, or some of its columns."""
     with _opened(path, content) as file:
-        return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
+        table = file.read(columns, use_threads=False)
+        return table.select(columns) if columns else table
 
 
 @contextmanager
@@ -284,7 +286,7 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     """
     path = manifest.scores / run_id / "replicates.npz"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:  # read at once, not array by array
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         fix = "delete this folder and score again: `bench score`"

@@ -13,7 +13,7 @@ import pandas as pd
 from reports import headline
 from reports.entries import Hospital, Run
 from reports.headline import MISSING, Estimate
-from reports.tables import Tables
+from reports.tables import Tables, records_of
 from reports.text import known
 
 AWAY = "away"
@@ -158,12 +158,12 @@ def read(tables: Tables) -> Board:
     hospitals = sorted(
         (_hospital(tables, key, lost.get(key, MISSING), at_once.get(key, MISSING)) for key in keys), key=_by_loss
     )
-    ranks = {row["run_id"]: row for row in _records(tables["ranks"])}
-    costs = {row["run_id"]: row for row in _records(tables["costs"])}
+    ranks = {row["run_id"]: row for row in records_of(tables["ranks"])}
+    costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline.probe_lookup(tables["sources"])
     causal = headline.causal_lookup(tables["transplants"])
     runs = []
-    for facts in _records(tables["runs"]):
+    for facts in records_of(tables["runs"]):
         run_id = str(facts["run_id"])
         rank = ranks.get(run_id, {})
         home, away = (cells.get((run_id, key, MACRO), MISSING) for key in (source, AWAY))
@@ -204,7 +204,7 @@ def read(tables: Tables) -> Board:
     shown = {r.id for r in (*ranked, *derived)}
     unranked = sorted((r for r in runs if r.id not in shown), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
-    away_row = next((row for row in _records(tables["mean_gaps"]) if row["dataset"] == AWAY), {})
+    away_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == AWAY), {})
     labelled = _labelled(tables["prevalence"])
     away_keys = set(keys) | _listed_away(tables)
     return Board(
@@ -236,11 +236,6 @@ def config_lines(facts: Mapping[str, Any]) -> str:
         return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
     except ValueError:
         return raw
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as plain dictionaries."""
-    return [{str(k): v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def _text(value: object) -> str:
@@ -277,7 +272,8 @@ def _mean_gaps(frame: pd.DataFrame, which: str = "") -> dict[str, Estimate]:
     """Return the mean loss by hospital, `away` for the mean over hospitals; which "all_": bounds for all at once."""
     low, high = f"{which}low", f"{which}high"
     return {
-        str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high])) for row in _records(frame)
+        str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high]))
+        for row in records_of(frame)
     }
 
 
@@ -296,7 +292,7 @@ def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
 def _hospital(tables: Tables, key: str, lost: Estimate, at_once: Estimate = MISSING) -> Hospital:
     """Return what the page calls a cohort: the cohort table first, then `meta`, then its key."""
     cohorts = tables["cohorts"]
-    row: Mapping[str, Any] = next(iter(_records(cohorts[cohorts["dataset"] == key])), {})
+    row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     named: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})
     title = _text(named.get("title")) or _text(row.get("title")) or key
     return Hospital(key, title, _text(named.get("place")) or _text(row.get("place")), lost, at_once)

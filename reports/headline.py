@@ -95,11 +95,9 @@ class Choice:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        for dataset, split in splits.items():  # `away` has no cohort row and is kept
-            chosen &= (scores["dataset"] != dataset) | (scores["split"] == split)
-        at = np.flatnonzero(
-            chosen
-        )  # a study may have millions of rows: of those not looked up no text is compared again
+        at = np.flatnonzero(chosen)  # a study may have millions of rows: of others no text is compared again
+        wanted = scores["dataset"].iloc[at].map(splits)  # `away` has no cohort row and is kept
+        at = at[(wanted.isna() | (wanted == scores["split"].iloc[at])).to_numpy(bool)]
         code, named = pd.factorize(scores["reference"].iloc[at])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
         order.append(len(REFERENCES))  # of rows without one, whose code is -1

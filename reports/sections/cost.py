@@ -11,6 +11,7 @@ from reports.board import Board
 from reports.goals import at_once
 from reports.headline import Estimate
 from reports.section import Section, write
+from reports.tables import rows_of
 from reports.text import known
 
 OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
@@ -103,7 +104,8 @@ def _anytime(board: Board) -> list[dict[str, Any]]:
 
 def _curves(board: Board, rows: pd.DataFrame, unit: str, per: float, label: str) -> Markup:
     """Draw what each run had reached by when, the first of the ranking dark, and dots where nobody had come as far sooner."""
-    order = [r.id for r in board.runs if (rows["run_id"] == r.id).any()][:DRAWN]
+    there = set(rows["run_id"].unique())
+    order = [r.id for r in board.runs if r.id in there][:DRAWN]
     shown = rows[rows["run_id"].isin(order)]
     low, high = float(shown["reached"].min()), float(shown["reached"].max())
     margin = max(0.01, 0.05 * (high - low))
@@ -116,10 +118,11 @@ def _curves(board: Board, rows: pd.DataFrame, unit: str, per: float, label: str)
     )
     body += "".join(svg.text(x(t), HEIGHT - BOTTOM + 16, svg.tick_text(t, across), "tk", "middle") for t in across)
     body += svg.text(WIDTH - 8, HEIGHT - 4, f"{unit} of training →", "tk", "end")
+    spots: dict[str, list[tuple[float, float]]] = {}
+    for run_id, hours, reached in rows_of(shown.sort_values("epoch"), "run_id", "hours", "reached"):
+        spots.setdefault(str(run_id), []).append((x(hours * per), y(reached)))
     for k, run_id in reversed(list(enumerate(order))):
-        own = shown[shown["run_id"] == run_id].sort_values("epoch")
-        spots = [(x(h * per), y(v)) for h, v in zip(own["hours"], own["reached"], strict=True)]
-        body += svg.steps(spots, "rl-plain" if k else "rl-home")
+        body += svg.steps(spots[run_id], "rl-plain" if k else "rl-home")
     front = shown.loc[shown["on_front"].astype(bool), ["hours", "reached"]].to_numpy(float).tolist()
     body += "".join(svg.circle(x(h * per), y(v), 3, "m-ext") for h, v in front)
     return svg.svg(WIDTH, HEIGHT, body, label)

@@ -7,7 +7,7 @@ from typing import Any
 from reports import charts, sentences
 from reports.board import Board
 from reports.section import Section, write
-from reports.tables import rows_of
+from reports.tables import records_of, rows_of
 from reports.text import known
 
 DRAWN = 40  # lines; more could not be told apart
@@ -58,7 +58,7 @@ def _audit(board: Board) -> list[dict[str, Any]]:
     labels = {run.id: run.label for run in board.runs}
     rows = []
     for run_id, part in table.groupby("run_id", sort=False):
-        by = {str(row["rule"]): row for row in part.to_dict("records")}
+        by = {str(row["rule"]): row for row in records_of(part)}
         honest = next(rule for rule in by if rule.startswith("best_"))
         kept, last, oracle = by[honest], by["last"], by.get("oracle")
         rows.append(

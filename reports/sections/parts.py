@@ -11,6 +11,7 @@ from reports.board import AWAY, MACRO, Board
 from reports.entries import Run
 from reports.headline import MISSING, Estimate
 from reports.section import Section, write
+from reports.tables import records_of
 from reports.text import known, span
 
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
@@ -36,7 +37,7 @@ def parts(board: Board) -> Section:
     runs = [r for r in board.ranked if r.id in with_any][:SHOWN]
     macro = macro[macro["run_id"].isin([r.id for r in runs])]
     cells: Cells = {
-        (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in macro.to_dict("records")
+        (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
     }
     if not runs:
         return Section("parts", "", Markup(""))
@@ -141,7 +142,7 @@ def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
     macro = table[table["finding"] == MACRO]
     found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
         (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r
-        for r in macro[macro["run_id"].isin([run.id for run in runs])].to_dict("records")
+        for r in records_of(macro[macro["run_id"].isin([run.id for run in runs])])
     }
     splits = list(dict.fromkeys((str(s), str(r)) for s, r in zip(macro["split"], macro["reference"], strict=True)))
     rows: list[dict[str, Any]] = []

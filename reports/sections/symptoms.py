@@ -5,6 +5,7 @@ from markupsafe import Markup
 from reports import svg
 from reports.board import Board
 from reports.section import Section, write
+from reports.tables import records_of
 from reports.text import places, plural
 
 WIDTH, HEIGHT = 180, 46
@@ -22,7 +23,7 @@ def symptoms(board: Board) -> Section:
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
     rows = []
     met: set[str] = set()
-    for row in table.to_dict("records"):
+    for row in records_of(table):
         anchor = "" if row["run_id"] in met else symptom_anchor(str(row["run_id"]))
         met.add(row["run_id"])
         of = bins.get((row["run_id"], row["dataset"], row["finding"]))
