@@ -73,10 +73,8 @@ class Labels:
             self.latest[key] = known
         return self.latest[key][1]
 
-    def _shared(
-        self, manifest: Manifest, cohort: Mapping[str, Any], image_id: "pd.Index[str]", path: Path
-    ) -> list[Shared]:
-        at = pd.Index(self.table["image_id"]).get_indexer(image_id)
+    def _shared(self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path) -> list[Shared]:
+        at = pd.Index(self.table["image_id"]).get_indexer(ids)
         if (at < 0).any():
             raise StoreError(
                 f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
@@ -95,12 +93,12 @@ class Labels:
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
                 table = self.table.iloc[chosen]
-                ids, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
+                images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
                 who = Background.of(table, {key: state[chosen] for key, state in self.mapped.items()})
                 state_NK = self.state_NK[chosen]
                 none = np.zeros(state_NK.shape, np.float32)
-                part = Part(cohort["name"], name, by, ids, patients, none, state_NK, background=who)
+                part = Part(cohort["name"], name, by, images, patients, none, state_NK, background=who)
                 found.append(Shared(np.flatnonzero(mask), part))
         return found
 
@@ -248,8 +246,7 @@ def read_table(path: Path) -> pd.DataFrame:
 def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
     """Return the same as it lies there, or some of its columns."""
     with _opened(path, content) as file:
-        table = file.read(columns, use_threads=False)
-        return table.select(columns) if columns else table
+        return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from bench.config import RunConfig, from_dict, full
 from bench.external import KIND, dropped, kept
@@ -17,7 +16,7 @@ from bench.ops import geometry
 from bench.plan import Plan
 from bench.registry import Entry
 from bench.scoring.parts import Settings
-from bench.store import Store, canonical_json, table_facts, write_bytes
+from bench.store import Store, canonical_json, read_frame, table_facts, write_bytes
 from harmonize import labelmap
 from harmonize.errors import StoreError
 
@@ -126,9 +125,7 @@ class Manifest:
             raise StoreError(
                 "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
             )
-        with pq.ParquetFile(path) as file:  # not as a data set of files, which brings more to import and starts threads
-            frame: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
-        return frame
+        return read_frame(path)
 
 
 def read_manifest(store: Store, name: str | None) -> Manifest:

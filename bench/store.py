@@ -17,11 +17,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bench.intact import json_object
 from bench.schema import FILE, SCHEMA, require_present, schema_of
 from harmonize.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 State = Literal["absent", "started", "done", "failed"]
 
@@ -188,6 +191,15 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
     content = pa.BufferOutputStream()  # a file would be written to column by column
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **own}), content)
     write_bytes(path, content.getvalue(), mode)
+
+
+def read_frame(path: Path) -> "pd.DataFrame":
+    """Return what `write_table` wrote: read as one file, for a data set of files brings more to import, and starts threads."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        frame: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
+    return frame
 
 
 def table_facts(path: Path) -> dict[str, str]:
