@@ -204,7 +204,8 @@ def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) 
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = replace(side.part, state=state).labels()
+        label = np.asfortranarray(replace(side.part, state=state).labels())  # as `counted` has them
+        label.flags.writeable = False
         available = count(label, side.resamples.patient, settings.min_count).available
         return label, np.flatnonzero((label != side.part.labels()).any(0) & available).tolist()
 

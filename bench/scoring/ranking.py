@@ -219,7 +219,7 @@ class Column:
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
         """Return images [n] in the order given, none tied with another."""
         kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
-        return cls(rows, patient, -np.arange(len(rows), dtype=np.float64), kind)
+        return cls(rows, patient, -np.arange(len(rows), dtype=np.float32), kind)  # float32 as logits: compiled for them
 
     def starts(self, code_AN: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
         """Return where each group begins [G + 1] among the images by group: the same for all scores of the same labels."""
@@ -255,6 +255,7 @@ class Column:
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Return how many images reach each threshold [Q]: they are the first ones."""
+        threshold_Q = np.ascontiguousarray(threshold_Q)  # compiled for these alone
         found: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return found
 
