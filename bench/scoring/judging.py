@@ -68,7 +68,7 @@ class Apart:
 
     @classmethod
     def over(cls, resamples: Resamples, num_columns: int, num_tiles: int, num_detailed: int) -> Self:
-        """Return zeros."""
+        """Return room for values, each column to be filled by `Errors.of` before any is added up."""
         value, total = np.empty((num_columns, resamples.num_patients, NINE)), np.zeros((num_columns, NINE))
         return cls(resamples, value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 

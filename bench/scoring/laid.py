@@ -41,7 +41,7 @@ class Laid(NamedTuple):
         """Return it with what the sample adds up to.
 
         These are of each run [S, C + 1] the excess under each probability and the images, and of all images [NINE]
-        squared distances, log losses, those with the finding. What needs no bins is added to `apart` [num_patients, NINE].
+        squared distances, log losses, those with the finding. `apart` [num_patients, NINE] gets what needs no bins.
         Raises ValueError for a probability that is not finite.
         """
         num, num_probs = len(patient), len(judged)
@@ -64,14 +64,11 @@ class Laid(NamedTuple):
         for c, each in enumerate(judged):
             place[:, c, 0], place[:, c, 1] = each.place[first[:-1]], mass[c][first[:-1]]
         start, pair, images = in_pairs(first, patient)
-        words, present, excess = (
-            np.empty((num_probs, DIGITS, len(pair)), np.int32),
-            positive.astype(np.float64),
-            np.empty(num),
-        )
+        words = np.empty((num_probs, DIGITS, len(pair)), np.int32)
+        present, excess = positive.astype(np.float64), np.empty(num)
         for each, word in zip(judged, words, strict=True):
             spell(first, start, np.subtract(present, each.prob, out=excess), word)
-        return cls(start, place, pair, images, words), run, total
+        return cls(start, place, pair, images, words), run[:, : num_probs + 1], total
 
 
 @compiled

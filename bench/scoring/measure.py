@@ -165,6 +165,8 @@ class _Wanted:
         errors = None
         if fitted:
             errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
+        elif judged:
+            apart.value[at] = 0  # nothing else fills it
         walk = bootstrap.Walk.over(resamples, column, cut, len(self.ranked) > 1)
         return _Pass(
             self,

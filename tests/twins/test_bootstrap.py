@@ -106,6 +106,7 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
         rows = taking_part(label[:, k])
         own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
         apart = judging.Apart.over(resamples, k + 1, len(resamples.weight), 1)
+        apart.value[:k] = 0
         errors = judging.Errors.of(*own, 15, apart, k)
         apart.fill()
         for tile in range(len(resamples.weight)):
