@@ -273,8 +273,8 @@ def measure(
 
     def end(k: int) -> None:
         found = passes[k].numbers()
-        for key in value:
-            value[key][k], replicates[key][k] = (found[key][0], found[key][1:]) if key in found else (np.nan, np.nan)
+        for key, drawn in replicates.items():
+            value[key][k], drawn[k] = (found[key][0], found[key][1:]) if key in found else (np.nan, np.nan)
 
     num_parts = max(num_threads, 1)
 
