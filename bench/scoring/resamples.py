@@ -138,12 +138,14 @@ def _count(half: NDArray[np.uint32], times: NDArray[np.uint8], missing: int) -> 
     return taken, missing
 
 
-@compiled
-def cache_lines(num: int) -> NDArray[np.uint8]:
+def _cache_lines(num: int) -> NDArray[np.uint8]:
     """Return room [num x LANES] that begins with a cache line: a row of bytes is then one, not parts of two, and found in less time."""
     raw = np.empty((num + 1) * LANES, np.uint8)
     start = -raw.ctypes.data % LANES
     return raw[start : start + num * LANES]
+
+
+cache_lines = compiled(_cache_lines)  # for room within what is compiled: numpy itself asks for large pages
 
 
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:
@@ -154,7 +156,7 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
             _kept.move_to_end(key)
             return _kept[key]
     num_tiles = -(-num // LANES)
-    weight = cache_lines(num_tiles * num_patients).reshape(num_tiles, num_patients, LANES)
+    weight = _cache_lines(num_tiles * num_patients).reshape(num_tiles, num_patients, LANES)
     words, half = stream(seed, "resamples", name).bit_generator, np.empty(0, np.uint32)
     for tile in range(len(weight) if num_patients else 0):
         times = np.zeros((LANES, num_patients), np.uint8)
