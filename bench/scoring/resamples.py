@@ -145,7 +145,9 @@ def _cache_lines(num: int) -> NDArray[np.uint8]:
     return raw[start : start + num * LANES]
 
 
-cache_lines = compiled(_cache_lines)  # for room within what is compiled: numpy itself asks for large pages
+cache_lines = compiled(
+    _cache_lines
+)  # within what is compiled; numpy itself asks for large pages, with which a further run takes 2 % less
 
 
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:
