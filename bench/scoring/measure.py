@@ -109,9 +109,8 @@ class Measured:
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
     columns: tuple[Column, ...]  # each finding by falling logit
     judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
-    of_bins: Mapping[
-        int, Array
-    ]  # finding -> [tiles in detail, bins, LANES]: label - probability as given, summed by bin
+    # finding -> [tiles in detail, bins, LANES]: label - probability as given, summed by bin
+    of_bins: Mapping[int, Array]
 
     @property
     def calibrators(self) -> tuple[str, ...]:
