@@ -26,11 +26,11 @@ from harmonize.findings import UNMAPPED_CODE, check_source, labels_yaml, space
 from harmonize.specs import GOLD, CohortSpec, read_data, with_gold
 from harmonize.splits import assign, shared_patients
 
-EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
-FEATURES_OF = 2000  # patients of a cohort whose features are kept
-
 if TYPE_CHECKING:
     from harmonize.phantom import PhantomSettings
+
+EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
+FEATURES_OF = 2000  # patients of a cohort whose features are kept
 
 
 @dataclass(frozen=True, slots=True)

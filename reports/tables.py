@@ -87,6 +87,6 @@ def rows_of(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
 
 
 def records_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as mappings from columns to plain values, as `to_dict("records")` does in three times as long."""
+    """Return the rows as mappings from columns to plain values, as `to_dict("records")` does of such in three times as long."""
     names = [str(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in rows_of(table, *names)]

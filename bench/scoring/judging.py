@@ -68,7 +68,7 @@ class Apart:
 
     @classmethod
     def over(cls, resamples: Resamples, num_columns: int, num_tiles: int, num_detailed: int) -> Self:
-        """Return room for values, each column to be filled by `Errors.of` before any is added up."""
+        """Return room for values: before any is added up, each column is filled by `Errors.of`, or with 0."""
         value, total = np.empty((num_columns, resamples.num_patients, NINE)), np.zeros((num_columns, NINE))
         return cls(resamples, value, total, np.zeros((num_tiles, num_columns, NINE, LANES)), num_detailed)
 
@@ -203,7 +203,7 @@ def _judge_first(
     bins: int,
     distance: Array,
 ) -> None:
-    """Add up the distances of all bins, [LANES], of one tile, from one probability's place [S] and excess [m, DIGITS]."""
+    """Add up the distances of all bins, [LANES], of one tile, from one probability's place [S] and excess [DIGITS, m]."""
     binned = np.zeros((bins, LANES))
     sum_runs_of_one(start, place, pair, excess, weight, binned)
     for b in range(binned.shape[0]):

@@ -68,7 +68,7 @@ class Laid(NamedTuple):
         present, excess = positive.astype(np.float64), np.empty(num)
         for each, word in zip(judged, words, strict=True):
             spell(first, start, np.subtract(present, each.prob, out=excess), word)
-        return cls(start, place, pair, images, words), run[:, : num_probs + 1], total
+        return cls(start, place, pair, images, words), np.ascontiguousarray(run[:, : num_probs + 1]), total
 
 
 @compiled

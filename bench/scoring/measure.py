@@ -165,7 +165,7 @@ class _Wanted:
         if fitted:
             errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
         elif judged:
-            apart.value[at] = 0  # nothing else fills it
+            apart.value[at] = 0  # there is only room, and no number is read from what lies there
         walk = bootstrap.Walk.over(resamples, column, cut, len(self.ranked) > 1)
         return _Pass(
             self,

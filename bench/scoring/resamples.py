@@ -145,9 +145,8 @@ def _cache_lines(num: int) -> NDArray[np.uint8]:
     return raw[start : start + num * LANES]
 
 
-cache_lines = compiled(
-    _cache_lines
-)  # within what is compiled; numpy itself asks for large pages, with which a further run takes 2 % less
+# for what is compiled; numpy itself asks for large pages, with which a further run takes 2 % less
+cache_lines = compiled(_cache_lines)
 
 
 def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:

@@ -1,6 +1,7 @@
 """The bootstrap engine against scikit-learn and plain loops on rows that are really copied."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,6 +115,30 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
         num_B = np.array([resamples.counts(replicate)[rows].sum() for replicate in range(LANES, 150)], np.float64)
         for name, drawn in errors.beyond(num_B).items():
             np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
+
+
+def test_no_number_comes_from_room_that_nothing_has_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finding without a positive image where fits come from has no fit, hence no errors by it."""
+    patient, label, score = cohort(3)
+    image, none = np.array([f"i{i}" for i in range(len(patient))], object), label.copy()
+    none[:, 0] = 0
+    settings, rooms = Settings(num_resamples=70, min_count=1), []
+    points = OperatingPoints.choose(Part("home", "val", "report", image, patient, score, none), 1)
+    over = judging.Apart.over
+
+    def poisoned(*given: Any) -> judging.Apart:
+        rooms.append(over(*given))
+        rooms[-1].value[:] = np.nan
+        return rooms[-1]
+
+    monkeypatch.setattr(judging.Apart, "over", poisoned)
+    found = measure(
+        Part("away", "test", "report", image, patient, score, label), points, settings, only=Key("ece", "platt")
+    )
+    [room] = rooms
+    assert np.isfinite(room.value).all()
+    assert np.isnan(found.value[Key("ece", "platt")][0])
+    assert np.isfinite(found.value[Key("ece", "platt")][1:]).all()
 
 
 def test_later_replicates_judge_the_outputs_as_given_beside_fitted_ones() -> None:
