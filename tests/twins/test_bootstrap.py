@@ -123,7 +123,7 @@ def test_no_number_comes_from_room_that_nothing_has_filled(monkeypatch: pytest.M
     image, none = np.array([f"i{i}" for i in range(len(patient))], object), label.copy()
     none[:, 0] = 0
     settings, rooms = Settings(num_resamples=70, min_count=1), []
-    points = OperatingPoints.choose(Part("home", "val", "report", image, patient, score, none), 1)
+    points = OperatingPoints.choose(Part("home", "val", "report", image, patient, score, none), 3)
     over = judging.Apart.over
 
     def poisoned(*given: Any) -> judging.Apart:
