@@ -26,7 +26,7 @@ from bench.manifest import Manifest
 from bench.plan import EVALUATED_AT_HOME, home_split, states
 from bench.scoring.background import Background
 from bench.scoring.parts import Part
-from bench.store import Store
+from bench.store import Store, read_frame
 from harmonize import labelmap
 from harmonize.errors import StoreError
 
@@ -237,10 +237,9 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises StoreError when it is missing or damaged.
     """
     try:
-        frame: pd.DataFrame = _stored(path).to_pandas()
-    except (ValueError, KeyError, TypeError) as error:  # its columns can be read, but not what they say
+        return read_frame(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: columns can be read, but not what they say
         raise _damaged(path, error) from error
-    return frame
 
 
 def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:

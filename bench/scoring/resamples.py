@@ -18,7 +18,7 @@ FOR_DETAIL = (
     5 * LANES
 )  # replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
 STREAMS = 4  # places in memory that are read side by side: two thirds of the time of one
-AT_ONCE = 2**14  # words of 64 bits that are drawn before they are counted: the processor's cache holds them
+WORDS_AT_ONCE = 2**14  # words of 64 bits that are drawn before they are counted: the processor's cache holds them
 Ids = NDArray[np.object_] | NDArray[np.str_]
 Numbered = tuple[NDArray[np.int32], int, int]
 
@@ -61,7 +61,7 @@ class Resamples:
         Images come in the order of their scores, hence patients in any: without this, reading them takes three times as long.
         """
         weight: NDArray[np.uint8] = self.weight[at]
-        _bring_near(weight)
+        _read_through(weight)
         return weight
 
     def first(self, num: int) -> Self:
@@ -114,7 +114,7 @@ def place(half: np.uint32, num: int) -> np.int64:
 
 
 @compiled
-def _bring_near(weight: NDArray[np.uint8]) -> int:
+def _read_through(weight: NDArray[np.uint8]) -> int:
     """Read a byte of each row [num_patients, LANES], of STREAMS rows at once: the processor asks for what follows each of them."""
     part, found = weight.shape[0] // STREAMS, 0
     for p in range(part):
@@ -166,7 +166,7 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
             missing = num_patients
             while missing:
                 if not len(half):
-                    half = words.random_raw(AT_ONCE).view(np.uint32)  # the low half of each word comes first
+                    half = words.random_raw(WORDS_AT_ONCE).view(np.uint32)  # the low half of each word comes first
                 taken, missing = _count(half, times[lane], missing)
                 half = half[taken:]
         weight[tile] = times.T

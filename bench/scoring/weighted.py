@@ -68,8 +68,7 @@ class Ranked:
         """Return the positives, bin after bin."""
         rows = np.flatnonzero(self.column.positive)
         place = self.place[rows]
-        first = np.flatnonzero(np.diff(place, prepend=-1))
-        first = np.append(first, len(rows))
+        first = np.append(np.flatnonzero(np.diff(place, prepend=-1)), len(rows))
         start, pair, _ = in_pairs(first, self.column.patient[rows])
         excess = np.empty((DIGITS, len(pair)), np.int32)
         spell(first, start, self.excess[rows], excess)

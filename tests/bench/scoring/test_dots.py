@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bench.scoring.calibration import Judged
 from bench.scoring.compiled import compiled
 from bench.scoring.dots import (
     CHUNK,
@@ -19,8 +20,8 @@ from bench.scoring.dots import (
     paired,
     rows_of_pairs,
 )
-from bench.scoring.kernels import sum_runs, sum_runs_of_one
-from bench.scoring.laid import in_pairs, spell
+from bench.scoring.kernels import NINE, sum_runs, sum_runs_of_one
+from bench.scoring.laid import Laid, in_pairs, spell
 from bench.scoring.lanes import put, real, take, whole
 from bench.scoring.resamples import LANES
 
@@ -76,6 +77,21 @@ def test_runs_are_summed_whatever_the_weights_and_lengths(lengths: list[int], he
     np.add.at(expected, np.repeat(place, lengths), weight[patient] * value[:, None])
     np.testing.assert_allclose(out, expected, rtol=1e-12 if heavy else 0, atol=0 if heavy else 1e-11)
     assert sum(int(each) & 0xFFFF for each in images) + sum(int(each) >> 16 for each in images) == num
+
+
+@pytest.mark.parametrize("num_probs", [1, 3])
+def test_runs_of_the_sample_hold_their_images_and_excess(num_probs: int) -> None:
+    draw, num = np.random.default_rng(2), 301
+    patient, positive = draw.integers(0, 90, num).astype(np.int32), draw.random(num) < 0.3
+    judged = [Judged.of(np.sort(draw.random(num)), 5) for _ in range(num_probs)]
+    laid, run, total = Laid.of(patient, positive, judged, 5, np.empty((90, NINE)))
+    images = [(int(each) & 0xFFFF) + (int(each) >> 16) for each in laid.images]
+    lengths = np.add.reduceat(images, laid.start[:-1])
+    np.testing.assert_array_equal(run[:, num_probs], lengths)
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    for c, each in enumerate(judged):
+        np.testing.assert_allclose(run[:, c], np.bincount(which, positive - each.prob), rtol=0, atol=1e-12)
+    assert total[NINE - 1] == positive.sum()
 
 
 def test_bins_of_several_values_get_their_runs_and_images() -> None:

@@ -44,10 +44,9 @@ def test_a_place_is_drawn_as_numpy_draws_it(bound: int) -> None:
     assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # others are thrown away
 
 
-@pytest.mark.parametrize(
-    "num_patients", [1, 2, 37, 4096, 5001]
-)  # beyond what is drawn at a time, with halves left over
+@pytest.mark.parametrize("num_patients", [1, 2, 37, 4096, 5001])
 def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
+    """Also beyond what is drawn at a time, with halves left over."""
     generator = stream(3, "resamples", "x")
     resamples = Resamples.draw(np.arange(num_patients).astype(object), 70, "x", seed=3)
     for replicate in range(70):
