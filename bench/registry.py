@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.plugins import installed_plugins
+from bench.stable_names import current_name, stable_name
 from harmonize.errors import ConfigError, CxrError, RegistryError
 from harmonize.yamlfile import read_yaml
 
@@ -84,9 +85,9 @@ class Entry:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the entry decides numbers: it is hashed into the run id."""
+        """The fields that affect results; hashed into the run id."""
         facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states"}}
-        return {"use": self.use, "with": dict(self.options), "version": self.version, **facts}
+        return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         raise RegistryError(
             f"with is {given_options!r}, not a block of options", where, "write `with: {option: value}`"
         )
-    use, options = str(block.get("use", "")), dict(given_options)
+    use, options = current_name(str(block.get("use", ""))), dict(given_options)
     if "timm" in block:
         use, options = "bench.models:timm_model", {"name": str(block["timm"]), **options}
     facts = {k: v for k, v in block.items() if k in _FACTS.get(section, set()) - {"timm"}}

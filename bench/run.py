@@ -10,6 +10,7 @@ from typing import Any
 from bench.config import NAMED, RunConfig, differing, from_dict
 from bench.intact import file_sha256
 from bench.registry import Entry, Registry
+from bench.stable_names import current_name
 from bench.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
@@ -107,7 +108,9 @@ def read_run(store: Store, run_id: str) -> Run:
         for key, known in content["entries"].items():
             facts = {k: v for k, v in known.items() if k not in {"use", "with", "version"}}
             name = str(getattr(config, key))
-            entries[key] = Entry(NAMED[key], name, known["use"], known["with"], facts, name, version=known["version"])
+            entries[key] = Entry(
+                NAMED[key], name, current_name(known["use"]), known["with"], facts, name, version=known["version"]
+            )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         fix = "predict with the version that trained it, or train it again"
         raise StoreError(f"run {run_id} cannot be read: {error}", str(path), fix) from error
