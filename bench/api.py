@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.config import RunConfig
-    from bench.explain.panel import Asked
-    from bench.infer import Inference, StoredRun
-    from bench.manifest import Manifest
-    from bench.scoring.pairing import Scored
-    from bench.scoring.parts import Settings
-    from bench.scoring.score import RunScores
-    from harmonize.cohort import Cohort
-    from harmonize.imagefile import InMemory
+    from bench.analyses.heatmaps.panel import Asked
+    from bench.config.run_config import RunConfig
+    from bench.planning.manifest import Manifest
+    from bench.runs.new_images import Inference, StoredRun
+    from bench.scoring.across_runs.paired_runs import Scored
+    from bench.scoring.score_run import RunScores
+    from bench.scoring.scored_split import Settings
+    from harmonize.cohorts.cohort import Cohort
+    from harmonize.images.image_header import InMemory
 
 Where = str | PathLike[str]
 
@@ -78,11 +78,11 @@ def load_cohort(name: str, data: Where, *, mapping: str = "default", space: str 
     0  00090001_000.png      90001      0
     1  00090002_000.png      90002      0
     """
-    from harmonize import findings
-    from harmonize.cohort import load
+    from harmonize.cohorts.cohort import load
+    from harmonize.cohorts.label_mapping import MAPPINGS
+    from harmonize.cohorts.specs import read_data, with_gold
     from harmonize.errors import ConfigError
-    from harmonize.labelmap import MAPPINGS
-    from harmonize.specs import read_data, with_gold
+    from harmonize.labels import findings
 
     if mapping not in MAPPINGS:
         raise ConfigError(f"no mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
@@ -113,8 +113,8 @@ def run(
     >>> grid.settings.min_count, [cohort["name"] for cohort in grid.cohorts]
     (2, ['chexpert', 'nih'])
     """
-    from bench.alone import Wanted, run_alone
-    from bench.display import choose_display
+    from bench.cli.progress_bars import choose_display
+    from bench.study.run_single import Wanted, run_alone
 
     wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count)
     at = [None if each is None else Path(each) for each in (registry, data, weights)]
@@ -132,8 +132,8 @@ def open_grid(store: Where = "runs", name: str | None = None) -> "Manifest":
     >>> grid.content["source"], [each["config"]["architecture"] for each in grid.runs]
     ('chexpert', ['seresnet_tiny'])
     """
-    from bench.manifest import read_manifest
-    from bench.store import Store
+    from bench.planning.manifest import read_manifest
+    from bench.store.store import Store
 
     return read_manifest(Store.open(Path(store), create=False), name)
 
@@ -144,7 +144,7 @@ def finished(grid: "Manifest") -> list[str]:
     >>> run_id in finished(grid)
     True
     """
-    from bench.collect import scored_ids
+    from bench.results.read_predictions import scored_ids
 
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
@@ -159,8 +159,8 @@ def load_logits(grid: "Manifest", run_id: str) -> "Scored":
     >>> [part.name for part in logits.parts], logits.parts[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
-    from bench.collect import parts_of, run_facts, unfinished
-    from bench.scoring.pairing import Scored
+    from bench.results.read_predictions import parts_of, run_facts, unfinished
+    from bench.scoring.across_runs.paired_runs import Scored
     from harmonize.errors import StoreError
 
     where = str(grid.store.run_dir(run_id))
@@ -186,7 +186,7 @@ def score(logits: "Scored", settings: "Settings | None" = None, *, run_id: str =
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
     ['chexpert', 'nih', 'away']
     """
-    from bench.scoring.score import score_run
+    from bench.scoring.score_run import score_run
 
     return score_run(run_id, logits.findings, logits.home, logits.parts, settings, unlearnt=logits.unlearnt)
 
@@ -199,8 +199,8 @@ def render(grid: "Manifest", page: Where | None = None) -> Path:
     >>> render(grid, work / "leaderboard.html").stat().st_size > 100_000
     True
     """
-    from bench.display import choose_display
-    from bench.study import finish
+    from bench.cli.progress_bars import choose_display
+    from bench.study.run_grid import finish
 
     with choose_display(quiet=True) as display:
         return finish(grid, None if page is None else Path(page), display)
@@ -215,9 +215,9 @@ def load_run(store: Where, run_id: str, device: str = "cpu") -> "StoredRun":
     >>> stored.run.id == run_id, stored.geometry.size
     (True, 64)
     """
-    from bench.devices import check_device, choose_devices
-    from bench.infer import load
-    from bench.store import Store
+    from bench.runs.new_images import load
+    from bench.store.store import Store
+    from bench.system.devices import check_device, choose_devices
 
     check_device(device)
     return load(Store.open(Path(store), create=False), run_id, choose_devices(device, 1, 1)[0])
@@ -226,7 +226,7 @@ def load_run(store: Where, run_id: str, device: str = "cpu") -> "StoredRun":
 def predict(run: "StoredRun", images: "Sequence[Where | InMemory]") -> "Inference":
     """Return what a run finds in image files, folders of them, or those that a CSV lists. Not for clinical use.
 
-    An image need not be a file: `harmonize.imagefile.InMemory(name, content)`.
+    An image need not be a file: `harmonize.images.image_header.InMemory(name, content)`.
 
     `table` has a row per image and finding: logit, probability, calibrated probability, a call at each stored threshold
     (1, 0, NaN without one) and what is unusual about the image. A file that cannot be used is a row of `skipped`, with its reason.
@@ -235,8 +235,8 @@ def predict(run: "StoredRun", images: "Sequence[Where | InMemory]") -> "Inferenc
     >>> found.num_images, len(found.skipped), found.table["finding"].nunique()
     (2, 0, 9)
     """
-    from bench.infer import images_of, infer
-    from harmonize.imagefile import ImageFile, InMemory
+    from bench.runs.new_images import images_of, infer
+    from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []
     for each in images:
@@ -256,8 +256,8 @@ def explain(
     >>> asked.answers[0].finding, asked.answers[0].heat.shape == asked.gray.shape
     ('Edema', True)
     """
-    from bench.explanation import Explainer, chosen_findings
-    from harmonize.imagefile import InMemory
+    from bench.analyses.explain_image import Explainer, chosen_findings
+    from harmonize.images.image_header import InMemory
 
     file = image if isinstance(image, InMemory) else Path(image)
     return Explainer(run).ask(file, chosen_findings(run.run, findings), method, None)
@@ -271,7 +271,7 @@ def overlay(asked: "Asked", finding: str) -> "NDArray[np.uint8]":
     >>> overlay(asked, "Edema").shape
     (384, 384, 3)
     """
-    from bench.explain.panel import overlaid
+    from bench.analyses.heatmaps.panel import overlaid
     from harmonize.errors import ConfigError
 
     for answer in asked.answers:

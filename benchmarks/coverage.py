@@ -24,17 +24,17 @@ from numpy.typing import NDArray
 from planted import HOME, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
 from scipy.stats import norm
 
-from bench.scoring import decompose
-from bench.scoring.across import ranks
-from bench.scoring.bootstrap import rank_metrics
-from bench.scoring.compare import holm, p_value
+from bench.scoring.across_runs.paired_tests import holm, p_value
+from bench.scoring.across_runs.ranks import ranks
+from bench.scoring.bootstrap.bootstrap import rank_metrics
+from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.delong import areas
-from bench.scoring.intervals import mean_of, of_area, percentile, wilson
-from bench.scoring.measure import measure
+from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps.gap_component import MEASURED, PARTS
 from bench.scoring.metrics import auroc
-from bench.scoring.parts import Settings
-from bench.scoring.pieces import MEASURED, PARTS
-from bench.scoring.resamples import Resamples
+from bench.scoring.metrics_of_split import measure
+from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
 Seen = dict[str, list[float]]  # claim -> what each case gave

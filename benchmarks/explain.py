@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.explain.gradcam import gradcam, heat_maps
-from bench.explain.stages import still
-from bench.models import Network, build
-from bench.registry import Registry
+from bench.analyses.heatmaps.gradcam import gradcam, heat_maps
+from bench.analyses.heatmaps.stages import still
+from bench.config.registry import Registry
+from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
     asked = [
         sys.executable,
         "-m",
-        "bench.cli",
+        "bench.cli.main",
         "run",
         "--grid",
         str(grid),

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.between import across
-from bench.checksums import RECORDS, close
-from bench.collect import load_replicates, load_scores, scored_ids, unfinished
-from bench.display import choose_display
-from bench.manifest import Manifest, read_manifest
-from bench.store import Store, canonical_json, write_bytes, write_table
+from bench.cli.progress_bars import choose_display
+from bench.planning.manifest import Manifest, read_manifest
+from bench.results.cross_run_tables import across
+from bench.results.read_predictions import load_replicates, load_scores, scored_ids, unfinished
+from bench.store.checksums import RECORDS, close
+from bench.store.store import Store, canonical_json, write_bytes, write_table
 from benchmarks.harness import largest_memory
 
 
@@ -71,7 +71,7 @@ def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.
 
 def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) -> Manifest:
     """Write the large store and return its manifest."""
-    from bench.data import probe_rows  # it brings torch: not for the process that is measured
+    from bench.inputs.examples import probe_rows  # it brings torch: not for the process that is measured
 
     old = read_manifest(Store.open(source, create=False), None)
     store, draw, content = Store.open(root), np.random.default_rng(0), copy.deepcopy(dict(old.content))
@@ -122,7 +122,10 @@ def hashed(folder: Path) -> str:
 
 def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
-    from bench.study import score, write_report  # it brings OpenCV: not for the processes that score for this one
+    from bench.study.run_grid import (  # it brings OpenCV: not for the processes that score for this one
+        score,
+        write_report,
+    )
 
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()

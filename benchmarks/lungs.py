@@ -3,7 +3,7 @@
     python benchmarks/lungs.py --images DIR --masks DIR     # masks: same file names, 0 or 255; e.g. outlines of the COVID-19 collection
 
 Dice of the lung field with outlined lungs, beside what costs nothing: the whole image, and the box of the adaptive region.
-The two constants of `harmonize/lungs.py` that were tuned (rim, hull) were so on the half of the images whose name hashes even;
+The two constants of `harmonize/images/lungs.py` that were tuned (rim, hull) were so on the half of the images whose name hashes even;
 the other half is stated apart. Without folders: phantoms, for lungs and tags.
 """
 
@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harmonize import roi
-from harmonize.lungs import lung_field
-from harmonize.markers import markers
+from harmonize.images import roi
+from harmonize.images.lungs import lung_field
+from harmonize.images.markers import markers
+from harmonize.images.pixels import read_gray
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.radiograph import twin
 from harmonize.phantom.sites import SITES
-from harmonize.pixels import read_gray
 
 Mask = NDArray[np.bool_]
 

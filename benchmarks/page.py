@@ -28,12 +28,12 @@ import jinja2
 import plotly.graph_objects as go
 from playwright.sync_api import Browser, CDPSession, sync_playwright
 
-from reports.board import read
-from reports.columns import columns_of
 from reports.page import ORDER, render
+from reports.report_data.report_data import read
+from reports.sections.ranking_columns import columns_of
 from reports.tables import Tables
 from tests.browser.visit import FLAGS, chromium, wait_until
-from tests.reports.synthetic import Invented, tables
+from tests.synthetic import Invented, tables
 
 PEER = """<!doctype html><html><head><meta charset="utf-8"><title>Leaderboard</title></head><body>
 {% for figure in figures %}{{ figure }}{% endfor %}

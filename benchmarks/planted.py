@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bench.scoring.background import Background
-from bench.scoring.parts import Part
+from bench.scoring.patient_groups import Background
+from bench.scoring.scored_split import Part
 
 PATIENT_SD, NOISE_SD = 0.8, 0.6
 SD = float(np.hypot(PATIENT_SD, NOISE_SD))

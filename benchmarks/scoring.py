@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from bench.scoring.background import Background
-from bench.scoring.bootstrap import rank_metrics, walk
-from bench.scoring.calibration import ece
-from bench.scoring.compare import all_pairs, paired
-from bench.scoring.judging import calibration_metrics
-from bench.scoring.parts import Part, Settings
-from bench.scoring.ranking import Column
-from bench.scoring.resamples import Resamples
-from bench.scoring.score import RunScores, score_run
+from bench.scoring.across_runs.paired_tests import all_pairs, paired
+from bench.scoring.bootstrap.bootstrap import rank_metrics, walk
+from bench.scoring.bootstrap.calibration_errors import calibration_metrics
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.calibration_metrics import ece
+from bench.scoring.patient_groups import Background
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import Part, Settings
 from benchmarks.harness import largest_memory
-from harmonize.findings import FINDINGS
+from harmonize.labels.findings import FINDINGS
 
 IMAGES_PER_PATIENT = 3.3
 LOOP = 20  # replicates of the loop that are timed

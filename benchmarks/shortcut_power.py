@@ -4,7 +4,7 @@
 
 40 small networks, each on phantom hospitals of its own: 20 whose training hospital prints a tag with Pleural Effusion
 (strength .9), 20 whose tag says nothing (strength 0), seeds 0 to 19 for both. The rule is that of the page
-(`reports.changes.caught`): the 95 % interval of what a marker of home changes away, less its control, lies above MARGIN, and
+(`reports.summaries.change_rules.caught`): the 95 % interval of what a marker of home changes away, less its control, lies above MARGIN, and
 that of what erasing markers costs in AUROC at home, less its control, lies beyond 0. Caught: it says so of Pleural Effusion
 at .9. A false alarm: it says so of any finding at 0. Sizes and rule were settled on one pilot seed, which is not among
 those counted here.
@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.analyse import analyse_one
-from bench.collect import load_scores
-from bench.grid import Grid
-from bench.images import prepare
-from bench.job import Job, analysis_jobs
-from bench.manifest import read_manifest, write_manifest
-from bench.pipeline import run_one
-from bench.plan import make_plan
-from bench.registry import Registry
-from bench.scoreall import score_all
-from bench.scoring.intervals import wilson
-from bench.store import Store
-from reports.changes import AWAY, ERASED, MARGIN, MARKER, caught, changed, changes
+from bench.analyses.run_analysis import analyse_one
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.planning.image_caches import prepare
+from bench.planning.jobs import Job, analysis_jobs
+from bench.planning.manifest import read_manifest, write_manifest
+from bench.planning.plan import make_plan
+from bench.results.read_predictions import load_scores
+from bench.results.score_runs import score_all
+from bench.runs.run_one import run_one
+from bench.scoring.bootstrap.intervals import wilson
+from bench.store.store import Store
+from reports.summaries.change_rules import AWAY, ERASED, MARGIN, MARKER, caught, changed, changes
 
 HERE = Path(__file__).parent
 FINDING = "Pleural Effusion"

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from reports.page import render
 from tests.browser.visit import FLAGS, Visit, chromium
-from tests.reports.synthetic import Invented, tables
+from tests.synthetic import Invented, tables
 
 MOST = 400_000  # bytes of a picture
 VIEWS = (  # ending of the name, width, height, colour scheme

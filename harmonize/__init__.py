@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harmonize.cohort import Cohort, load
+    from harmonize.cohorts.cohort import Cohort, load
+    from harmonize.cohorts.specs import CohortSpec, read_data
+    from harmonize.cohorts.splits import assign
     from harmonize.datasets import LAYOUTS
     from harmonize.errors import ConfigError, CxrError, DatasetError, RegistryError, SetupError, StoreError
-    from harmonize.findings import FINDINGS
-    from harmonize.specs import CohortSpec, read_data
-    from harmonize.splits import assign
+    from harmonize.labels.findings import FINDINGS
 
 __all__ = [
     "FINDINGS",
@@ -35,12 +35,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "cohort": ("Cohort", "load"),
+    "cohorts.cohort": ("Cohort", "load"),
     "datasets": ("LAYOUTS",),
     "errors": ("ConfigError", "CxrError", "DatasetError", "RegistryError", "SetupError", "StoreError"),
-    "findings": ("FINDINGS",),
-    "specs": ("CohortSpec", "read_data"),
-    "splits": ("assign",),
+    "labels.findings": ("FINDINGS",),
+    "cohorts.specs": ("CohortSpec", "read_data"),
+    "cohorts.splits": ("assign",),
 }
 
 

@@ -11,35 +11,35 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from reports import board
-from reports.board import Board
-from reports.data_sentences import images_said
-from reports.packing import packed
-from reports.section import Section, compile_all, rounded, write
+from reports.html.compression import packed
+from reports.html.section import Section, compile_all, rounded, write
+from reports.html.shell import joined, policy
+from reports.report_data import report_data as board
+from reports.report_data.report_data import Board
 from reports.sections.attention import attention
 from reports.sections.calibration import calibration
 from reports.sections.choices import choices
 from reports.sections.cohorts import cohorts
 from reports.sections.compare import compare
 from reports.sections.cost import cost
-from reports.sections.expected import expected
+from reports.sections.data_exposure import passports
 from reports.sections.findings import findings
+from reports.sections.gap_components import parts
 from reports.sections.groups import groups
 from reports.sections.hospitals import hospitals
 from reports.sections.learning import learning
 from reports.sections.mappings import mappings
 from reports.sections.method import method
 from reports.sections.opening import opening, title
-from reports.sections.parts import parts
-from reports.sections.passports import passports
 from reports.sections.policies import policies
 from reports.sections.published import published
 from reports.sections.ranking import ranking
+from reports.sections.robustness import expected
 from reports.sections.runs import runs
 from reports.sections.shortcuts import shortcuts
 from reports.sections.symptoms import symptoms
 from reports.sections.transplants import transplants
-from reports.shell import joined, policy
+from reports.sentences.data import images_said
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[Board], Section], ...] = (

@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from reports import board
-from reports.data_sentences import images_said
+from reports.html.section import write
+from reports.html.shell import joined, policy
 from reports.page import STYLES, render
-from reports.rundetail import Details
-from reports.section import write
-from reports.shell import joined, policy
+from reports.report_data import report_data as board
+from reports.sections.run_detail import Details
+from reports.sentences.data import images_said
 from reports.tables import Tables
 
 

@@ -1,7 +1,7 @@
 """The tables a report is made of: one frozen value, one schema, one folder of Parquet files.
 
 Everything on the page is a function of these tables. They hold no patient id, and no image but the small ones of `gallery`.
-`reports.schemas` has their columns.
+`reports.schemas.tables` has their columns.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, Self
 import pandas as pd
 
 from harmonize.errors import StoreError
-from reports.schemas import SCHEMAS
+from reports.schemas.tables import SCHEMAS
 
 SCHEMA = 1
 

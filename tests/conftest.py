@@ -48,7 +48,7 @@ def command() -> Command:
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """The `bench` command in this process, for what is quick: no second start of Python and torch."""
-    from bench.cli import main
+    from bench.cli.main import main
 
     def ask(*arguments: str, cwd: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
         with monkeypatch.context() as patch:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.checksums import checksums, stored_files
-from bench.intact import file_sha256
-from bench.store import Store
+from bench.store.checksums import checksums, stored_files
+from bench.store.file_check import file_sha256
+from bench.store.store import Store
 
 WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bench.models import build
+from bench.models.network import build
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
@@ -13,7 +13,7 @@ class Inside(nn.Module):
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()
-        self.backbone = build("bench.seresnet:se_resnet", TINY, num_outputs, 1).backbone
+        self.backbone = build("bench.models.se_resnet:se_resnet", TINY, num_outputs, 1).backbone
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         return self.backbone(x_NCHW)

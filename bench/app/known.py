@@ -8,12 +8,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from bench.collect import read_table
-from bench.manifest import Manifest, read_manifest
-from bench.runtable import histories, runs_table
-from bench.store import Store
+from bench.planning.manifest import Manifest, read_manifest
+from bench.results.run_table import histories, runs_table
+from bench.store.store import Store, read_table
 from harmonize.errors import CxrError
-from harmonize.imagefile import InMemory
+from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 

@@ -14,13 +14,13 @@ import streamlit as st
 
 from bench.app.answer import RULES, answer_html, performance_html, surest_first
 from bench.app.known import ANYWHERE, Choice, choices, grids, said_of, sample, sample_sites
-from bench.notice import NOTICE
-from bench.store import Store
+from bench.store.store import Store
+from bench.system.disclaimer import NOTICE
 from harmonize.errors import CxrError, DatasetError
-from harmonize.imagefile import InMemory
+from harmonize.images.image_header import InMemory
 
 if TYPE_CHECKING:
-    from bench.infer import StoredRun
+    from bench.runs.new_images import StoredRun
 
 STORE = "BENCH_STORE"  # the environment variable by which `bench app` says which store
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]

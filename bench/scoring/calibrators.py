@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from bench.scoring.compiled import compiled
+from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.compiled import compiled
-from bench.scoring.gap import MACRO
-from bench.scoring.measure import AUROC, Measured
-from bench.scoring.ranking import LAST_OF_TIE, POSITIVE, Column
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE, Column
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics_of_split import AUROC, Measured
 
 Array = NDArray[np.float64]
 POINTS = 30

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtr, ndtri
 
-from bench.scoring.compiled import compiled
-from bench.scoring.intervals import LEVEL
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.bootstrap.intervals import LEVEL
+from bench.scoring.bootstrap.sorted_images import POSITIVE
 from bench.scoring.metrics import Label, Score, require_finite
-from bench.scoring.ranking import POSITIVE
 
 Array = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import expit
 
-from bench.scoring.parts import Part
-from bench.scoring.rows import frame
-from bench.scoring.sorting import area, falling
-from reports.schemas import SCHEMAS
+from bench.scoring.bootstrap.sort_scores import area, falling
+from bench.scoring.score_rows import frame
+from bench.scoring.scored_split import Part
+from reports.schemas.tables import SCHEMAS
 from reports.tables import rows_of
 
 INVERTED = "inverted or mislabelled"

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.calibration import bin_of
-from bench.scoring.compiled import compiled
-from bench.scoring.intervals import wilson
-from bench.scoring.measure import Measured
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.bootstrap.intervals import wilson
+from bench.scoring.calibration_metrics import bin_of
+from bench.scoring.metrics_of_split import Measured
 
 Array = NDArray[np.float64]
 POOLED = "pooled"

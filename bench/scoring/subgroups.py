@@ -12,16 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring import bootstrap
-from bench.scoring.extremes import spreads
-from bench.scoring.gap import MACRO
-from bench.scoring.intervals import mean_of, of_area, percentile, wilson
-from bench.scoring.measure import Key, Measured
-from bench.scoring.parts import Settings
-from bench.scoring.ranking import Column, Parted
-from bench.scoring.resamples import Resamples
-from bench.scoring.rows import Row
-from bench.scoring.sorting import Rows
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.max_intervals import spreads
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sort_scores import Rows
+from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics_of_split import Key, Measured
+from bench.scoring.score_rows import Row
+from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int32]  # [A, N] place of the group of each image, by attribute; -1 for none

@@ -12,8 +12,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.sort_scores import falling
 from bench.scoring.metrics import Label, Score, require_finite
-from bench.scoring.sorting import falling
 
 Counts = NDArray[np.int64]
 SENSITIVITY = 0.90  # of the rule sens_90

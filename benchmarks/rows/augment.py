@@ -43,7 +43,7 @@ def gate(batch: Any) -> str:
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import affine
 
-    from bench.augment.warp import Warp
+    from bench.inputs.augmentation.warp import Warp
 
     one, angle, shift, zoom = torch.ones(1), 7.0, (0.025, -0.05), 1.04
     ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(batch[:1, None])
@@ -62,7 +62,7 @@ def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Meas
     def run(quick: bool) -> Measured:
         import torch
 
-        from bench.augment import affine
+        from bench.inputs.augmentation import affine
 
         torch.set_num_threads(1)
         batch = torch.from_numpy(np.stack(images(quick)))

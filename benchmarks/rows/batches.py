@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.radiographs import jpegs, radiograph
-from harmonize.cache import ImageCache, open_cache
-from harmonize.packed import pack, unpack
-from harmonize.pixels import Geometry, fitted, read_gray
+from harmonize.cache.cache import ImageCache, open_cache
+from harmonize.cache.packed import pack, unpack
+from harmonize.images.pixels import Geometry, fitted, read_gray
 
 GEOMETRY = Geometry(320)
 FILES, BATCH = 8, 64
@@ -52,7 +52,7 @@ def place(quick: bool) -> Iterator[Place]:
 
 def gate(here: Place) -> str:
     """Hold a batch against its files, decoded once more."""
-    from bench.feed import Feed
+    from bench.inputs.batches import Feed
 
     rows = here.rows(np.random.default_rng(0))
     batch = Feed(here.cache.images, _cpu())(rows).numpy()
@@ -119,7 +119,7 @@ def against(way: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Me
     """Return the benchmark of a way."""
 
     def run(quick: bool) -> Measured:
-        from bench.feed import Feed
+        from bench.inputs.batches import Feed
 
         with place(quick) as here:
             found, rng = gate(here), np.random.default_rng(2)

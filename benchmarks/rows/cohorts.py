@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, peer, spread
-from harmonize.cohort import Cohort, load
+from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets.chexpert import LABELS
-from harmonize.specs import CohortSpec
 
 ROWS = 377_000
 ALONE = """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer, spread
 from benchmarks.radiographs import jpegs
-from harmonize.pixels import Geometry, fitted, read_gray
+from harmonize.images.pixels import Geometry, fitted, read_gray
 
 GEOMETRY = Geometry(320)
 LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB

@@ -26,18 +26,20 @@ def training(name: str) -> Callable[[bool], Measured]:
 
     def run(quick: bool) -> Measured:
         need_gpu()
-        from bench.config import RunConfig, Schedule
-        from bench.data import Examples
-        from bench.feed import Feed
-        from bench.models import build
-        from bench.objective import Objective, teaching
-        from bench.preprocess import Tone
-        from bench.registry import Registry
-        from bench.run import resolve
-        from bench.step import Step
+        from bench.config.registry import Registry
+        from bench.config.run_config import RunConfig, Schedule
+        from bench.inputs.batches import Feed
+        from bench.inputs.examples import Examples
+        from bench.inputs.normalize import Tone
+        from bench.models.network import build
+        from bench.planning.run import resolve
+        from bench.training.objective import Objective, teaching
+        from bench.training.step import Step
 
         gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
-        network = build("bench.models:timm_model", {"name": name}, FINDINGS).to(gpu, memory_format=torch.channels_last)
+        network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
+            gpu, memory_format=torch.channels_last
+        )
         plain = copy.deepcopy(network).train()
         config = RunConfig(
             "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=Schedule(batch_size=BATCH)
@@ -84,14 +86,16 @@ def inference(name: str) -> Callable[[bool], Measured]:
         need_gpu()
         import timm
 
-        from bench.feed import Feed
-        from bench.models import build
-        from bench.predict import predict
-        from bench.preprocess import Tone
+        from bench.inputs.batches import Feed
+        from bench.inputs.normalize import Tone
+        from bench.models.network import build
+        from bench.models.predict import predict
 
         gpu, num = torch.device("cuda:0"), 1024
         network = (
-            build("bench.models:timm_model", {"name": name}, FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
+            build("bench.models.network:timm_model", {"name": name}, FINDINGS)
+            .to(gpu, memory_format=torch.channels_last)
+            .eval()
         )
         theirs = timm.create_model(name, num_classes=FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
         theirs.load_state_dict(network.backbone.state_dict())
@@ -124,7 +128,7 @@ def several_runs(quick: bool) -> Measured:
             command = [
                 sys.executable,
                 "-m",
-                "bench.cli",
+                "bench.cli.main",
                 "run",
                 "--grid",
                 "tiny" if quick else "demo",
@@ -154,8 +158,8 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
         import timm
         from timm.optim import Lion as TimmLion
 
-        from bench.optim.lion import Lion
-        from bench.optim.sam import SAM
+        from bench.training.optimizers.lion import Lion
+        from bench.training.optimizers.sam import SAM
 
         torch.manual_seed(0)
         first: nn.Module = timm.create_model("resnet50", num_classes=FINDINGS).cuda().eval()

@@ -15,9 +15,9 @@ def against(way: str, *, more: bool) -> Callable[[bool], Measured]:
     def run(quick: bool) -> Measured:
         import torch
 
-        from bench.explain.gradcam import heat_maps
-        from bench.models import build
-        from bench.registry import Registry
+        from bench.analyses.heatmaps.gradcam import heat_maps
+        from bench.config.registry import Registry
+        from bench.models.network import build
         from benchmarks import explain
 
         if way == "package":

@@ -15,7 +15,7 @@ def made(quick: bool) -> tuple[dict[str, str], dict[str, list[float]], str]:
     peer("playwright.sync_api", "playwright")
     peer("tests.browser.visit")
     from benchmarks import page
-    from tests.reports.synthetic import Invented, tables
+    from tests.synthetic import Invented, tables
 
     found = tables(Invented(runs=20 if quick else 500))
     page.render(tables(Invented(runs=2)))  # plotly.js is packed once in a process

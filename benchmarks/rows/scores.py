@@ -96,9 +96,9 @@ def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[floa
 
 def on_threads(num: int, resamples: int) -> None:
     """Print whether two threads give the bits of one, least wall-clock ms of a replicate with one and with two, memory in kB."""
-    from bench.scoring.bootstrap import each, walk
-    from bench.scoring.ranking import Column
-    from bench.scoring.resamples import Resamples
+    from bench.scoring.bootstrap.bootstrap import each, walk
+    from bench.scoring.bootstrap.resamples import Resamples
+    from bench.scoring.bootstrap.sorted_images import Column
     from benchmarks.scoring import part
 
     cohort = part("away1", "all", num, 0)

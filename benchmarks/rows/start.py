@@ -13,7 +13,7 @@ from benchmarks.harness import Benchmark, Measured, check, compared, interleaved
 
 HEAVY = ("torch", "timm", "sklearn", "shap")
 EAGER = "import argparse, torch, timm, sklearn.metrics, shap, pandas, plotly; argparse.ArgumentParser().parse_args([])"
-PROBE = "import sys; from bench.cli import main\ntry: main()\nexcept SystemExit: pass\nprint(*(m for m in {heavy!r} if m in sys.modules), file=sys.stderr)"
+PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept SystemExit: pass\nprint(*(m for m in {heavy!r} if m in sys.modules), file=sys.stderr)"
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def command(arguments: list[str]) -> Callable[[bool], Measured]:
     def run(quick: bool) -> Measured:
         with compiled() as environment:
             found = clean(arguments, (*HEAVY, "pandas"), environment)
-            ours = "from bench.cli import main; main()"
+            ours = "from bench.cli.main import main; main()"
             ways = {"ours": lambda: started(ours, arguments, environment)}
             return spread(interleaved(ways, 2 if quick else 9, children)["ours"], found, "bytecode compiled before")
 
@@ -64,7 +64,7 @@ def against_eager(quick: bool) -> Measured:
     with compiled() as environment:
         found = clean(["list"], (*HEAVY, "pandas"), environment)
         ways = {
-            "ours": lambda: started("from bench.cli import main; main()", ["list"], environment),
+            "ours": lambda: started("from bench.cli.main import main; main()", ["list"], environment),
             "peer": lambda: started(EAGER, [], environment),
         }
         spent = interleaved(ways, 1 if quick else 3, children)
@@ -75,7 +75,7 @@ def resumed(quick: bool) -> Measured:
     """Return the CPU seconds of a grid that is finished: nothing to train, the page written anew."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
         arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
-        code = "from bench.cli import main; main()"
+        code = "from bench.cli.main import main; main()"
         started(code, arguments, environment)
         found = clean(arguments, HEAVY, environment)
         ways = {"ours": lambda: started(code, arguments, environment)}

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.radiographs import radiograph
-from harmonize import roi
-from harmonize.pixels import Geometry, fitted
+from harmonize.images import roi
+from harmonize.images.pixels import Geometry, fitted
 
 SIZE, NUM = 320, 64
 Image = NDArray[np.uint8]
@@ -44,7 +44,7 @@ def clahe(pictures: list[Image]) -> Case:
 
 def nyul(pictures: list[Image]) -> Case:
     """Landmarks to standard ones, against `numpy.percentile` and `numpy.interp`."""
-    from bench.intensity import LANDMARKS
+    from bench.inputs.histograms import LANDMARKS
 
     standard = np.linspace(0, 1, len(LANDMARKS))
 
@@ -98,7 +98,7 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
     """Return our way: a batch through the tone of an entry."""
     import torch
 
-    from bench.preprocess import Tone
+    from bench.inputs.normalize import Tone
 
     torch.set_num_threads(1)
     tone = Tone([op], (0.0,) * 3, (1.0,) * 3, 1, reference={op: learnt} if learnt else {})

@@ -57,7 +57,7 @@ class Task:
         torch.manual_seed(0)
         if not self.real:
             return Tiny()
-        from bench.seresnet import se_resnet
+        from bench.models.se_resnet import se_resnet
 
         return se_resnet(
             num_outputs=FINDINGS, in_channels=1, depths=(1, 1, 1, 1), widths=(16, 32, 64, 128), dropout=0.0
@@ -88,16 +88,16 @@ def adamw(network: nn.Module) -> torch.optim.Optimizer:
 
 def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     """Return the project's step, and a function that trains an epoch as `fit` does: sums, learning rate, progress."""
-    from bench.config import RunConfig, Schedule
-    from bench.data import Examples
-    from bench.feed import Feed
-    from bench.models import Network
-    from bench.objective import Objective, teaching
-    from bench.preprocess import Tone
-    from bench.registry import Registry
-    from bench.run import resolve
-    from bench.step import Step
-    from bench.train import train_epoch
+    from bench.config.registry import Registry
+    from bench.config.run_config import RunConfig, Schedule
+    from bench.inputs.batches import Feed
+    from bench.inputs.examples import Examples
+    from bench.inputs.normalize import Tone
+    from bench.models.network import Network
+    from bench.planning.run import resolve
+    from bench.training.fit import train_epoch
+    from bench.training.objective import Objective, teaching
+    from bench.training.step import Step
 
     schedule = Schedule(epochs=1000, batch_size=task.batch, lr=LR, weight_decay=DECAY, kind="constant", warmup=0.0)
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1, schedule=schedule)

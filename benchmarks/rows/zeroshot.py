@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.radiographs import radiograph
-from harmonize.cache import open_cache
-from harmonize.pixels import Geometry
+from harmonize.cache.cache import open_cache
+from harmonize.images.pixels import Geometry
 
 SIDE = 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,14 +33,14 @@ def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
 
 def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
     """Return ResNet-18s of different random weights whose last layer has learnt, by ridge, which images are light."""
-    from bench.models import build
-    from bench.preprocess import Tone
+    from bench.inputs.normalize import Tone
+    from bench.models.network import build
 
     table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
     images = torch.from_numpy(np.array(open_cache("b9", folder, table, Geometry(SIDE), folder / "learnt").images))
     x_NCHW, target, found = Tone(["imagenet"], MEAN, STD)(images), torch.from_numpy(2.0 * light - 1), []
     for seed in range(num):
-        network = build("bench.models:timm_model", {"name": "resnet18"}, 1, seed=seed).eval()
+        network = build("bench.models.network:timm_model", {"name": "resnet18"}, 1, seed=seed).eval()
         with torch.no_grad():
             feature = network.embed(x_NCHW).double()
             centre, spread = feature.mean(0), feature.std() + 1e-9
@@ -55,9 +55,9 @@ def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: 
 
 def ours(folder: Path, paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
     """Decode once, then one pass over the cache for all networks: fp32, as reported scores are."""
-    from bench.feed import Feed
-    from bench.predict import Asked, predict_each
-    from bench.preprocess import Tone
+    from bench.inputs.batches import Feed
+    from bench.inputs.normalize import Tone
+    from bench.models.predict import Asked, predict_each
 
     with tempfile.TemporaryDirectory(dir=folder) as where:  # decoding counts: nothing is left from before
         table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})

@@ -31,7 +31,7 @@ FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: known to be frontal, PA or A
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
 LABELS = "native:labels"  # the one native column of a token family
-FAULT = "fault"  # of a row: a cell that is no label, ids that say nothing. `harmonize.rows` says what comes of it
+FAULT = "fault"  # of a row: a cell that is no label, ids that say nothing. `harmonize.cohorts.bad_rows` says what comes of it
 
 
 def adapter(layout: str) -> ModuleType:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.errors import DatasetError
-from harmonize.imagefile import MAX_PIXELS
+from harmonize.images.image_header import MAX_PIXELS
 
 FINDINGS = (
     "Enlarged Cardiomediastinum",

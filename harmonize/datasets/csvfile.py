@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
 from harmonize.errors import DatasetError
-from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
+from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
 STATES = {
     "1": PRESENT,

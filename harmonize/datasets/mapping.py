@@ -9,8 +9,8 @@ from typing import Any
 
 from harmonize.datasets import SPLITS, VIEWS
 from harmonize.errors import ConfigError
-from harmonize.findings import labels_yaml
-from harmonize.yamlfile import read_yaml
+from harmonize.labels.findings import labels_yaml
+from harmonize.yaml_file import read_yaml
 
 _KEYS = ("image", "patient", "view", "sex", "age", "where", "findings", "split", "lung_mask")
 Values = tuple[str, ...]

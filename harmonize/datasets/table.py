@@ -29,7 +29,7 @@ from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.csvfile import faults, header, numbers, read_text, states_array
 from harmonize.datasets.mapping import Mapped, read_mapping
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.findings import ABSENT, PRESENT
+from harmonize.labels.findings import ABSENT, PRESENT
 
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")  # words for nothing: "*" does not mean them
 TABLE, MAPPING = "table.csv", "mapping.yaml"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from harmonize.datasets import FAULT, native
 from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, recode, require, states_array
 from harmonize.errors import DatasetError
-from harmonize.findings import ABSENT, NOT_MENTIONED, PRESENT
+from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 LABELS = (
     "Aortic enlargement",

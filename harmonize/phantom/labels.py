@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from harmonize.datasets.vindr import LABELS as VINDR_LABELS
-from harmonize.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNCERTAIN
+from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from harmonize.findings import NO_FINDING
+from harmonize.labels.findings import NO_FINDING
 from harmonize.phantom.labels import native_labels
 from harmonize.phantom.names import Names, names
 from harmonize.phantom.patient import Patient, Study, draw_patient, draw_study, rng_of

@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reports import looks
-from reports.board import Board
-from reports.cases import KINDS, pictures_of
-from reports.looks import ALL, NETWORK, OWN, WORDS, Mean
-from reports.section import Section, write
-from reports.text import known, percent, places
-from reports.undone import instead, undone
+from reports.formatting import known, percent, places
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
+from reports.summaries import heatmap_summary as looks
+from reports.summaries.gallery_cases import KINDS, pictures_of
+from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
+from reports.summaries.missing_analyses import instead, undone
 
 SHOWN = 12  # runs whose own numbers are in the file
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}

@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from reports import gap_sentences, sentences, svg
-from reports.board import AWAY, MACRO, Board
-from reports.entries import Run
-from reports.headline import MISSING, Estimate
-from reports.runfigures import OF_BIN
-from reports.section import Section, write
+from reports.drawing import svg
+from reports.drawing.run_figures import OF_BIN
+from reports.formatting import known, places
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.sentences import gaps as gap_sentences
+from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
-from reports.text import known, places
 
 DRAWN = 10  # runs whose curves are in the file; the numbers of more are in the table
 LISTED = 60  # runs in that table; the ECE of the others is in the ranking

@@ -8,11 +8,11 @@ import pandas as pd
 from markupsafe import Markup
 from scipy.special import stdtrit
 
-from reports import svg
-from reports.board import Board
-from reports.headline import Estimate
-from reports.section import Section, write
-from reports.text import DASH, known, listing, places
+from reports.drawing import svg
+from reports.formatting import DASH, known, listing, places
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import Board
 
 METRICS = {"auroc": "AUROC away", "gap": "gap"}
 VERDICTS = {"auroc": ("better away", "worse away"), "gap": ("loses more", "loses less")}  # above and below 0

@@ -4,12 +4,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from harmonize.choice import REMARKS
-from reports import data_sentences, svg
-from reports.board import Board
-from reports.section import Section, write
-from reports.text import known, percent
-from reports.together import come_together
+from harmonize.cohorts.cohort_choice import REMARKS
+from reports.drawing import svg
+from reports.formatting import known, percent
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
+from reports.sentences import data as data_sentences
+from reports.summaries.cooccurrence import come_together
 
 SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")

@@ -5,12 +5,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.board import AWAY, Board
-from reports.entries import Run
-from reports.headline import Estimate
-from reports.section import Section, data_block, write
+from reports.formatting import known, plural
+from reports.html.section import Section, data_block, write
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, Board
 from reports.tables import rows_of
-from reports.text import known, plural
 
 MOST_SHOWN = 64  # differences that can stand side by side: of three runs against the first, in every place
 

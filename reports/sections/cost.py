@@ -6,13 +6,15 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reports import charts, cost_sentences, sentences, svg
-from reports.board import Board
-from reports.goals import at_once
-from reports.headline import Estimate
-from reports.section import Section, write
+from reports.drawing import charts, svg
+from reports.formatting import known
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import Board
+from reports.sentences import cost as cost_sentences
+from reports.sentences import main_findings as sentences
+from reports.summaries.pareto import at_once
 from reports.tables import rows_of
-from reports.text import known
 
 OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
     ("device_hours", "What more training buys", "Training", "hours", 1.0),

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from reports import sentences, svg
-from reports.board import AWAY, Board
-from reports.headline import MISSING, Estimate
-from reports.section import Section, write
-from reports.text import known, places
+from reports.drawing import svg
+from reports.formatting import known, places
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.report_data import AWAY, Board
+from reports.sentences import main_findings as sentences
 
 LANES = 6  # up to so many runs each get a line of their own with its interval
 WIDTH = 330.0

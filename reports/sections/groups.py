@@ -6,14 +6,15 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reports import group_sentences, svg
-from reports.board import MACRO, Board
-from reports.entries import Hospital, Run
-from reports.group_sentences import Distance
-from reports.headline import MISSING, Estimate, count
-from reports.section import Section, write
+from reports.drawing import svg
+from reports.formatting import known
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate, count
+from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.report_data import MACRO, Board
+from reports.sentences import groups as group_sentences
+from reports.sentences.groups import Distance
 from reports.tables import rows_of
-from reports.text import known
 
 HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")

@@ -4,11 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from reports import charts, data_sentences, sentences
-from reports.board import AWAY, Board
-from reports.entries import Run
-from reports.section import Section, write
-from reports.text import plural
+from reports.drawing import charts
+from reports.formatting import plural
+from reports.html.section import Section, write
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, Board
+from reports.sentences import data as data_sentences
+from reports.sentences import main_findings as sentences
 
 STEP = 0.02  # AUROC lost for each of the eight steps of colour
 SHOWN = 40  # rows of the heat map before the rest is folded away

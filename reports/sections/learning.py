@@ -4,11 +4,12 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from reports import charts, sentences
-from reports.board import Board
-from reports.section import Section, write
+from reports.drawing import charts
+from reports.formatting import known
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
+from reports.sentences import main_findings as sentences
 from reports.tables import records_of, rows_of
-from reports.text import known
 
 DRAWN = 40  # lines; more could not be told apart
 MEASURED = ("val_auroc", "train_loss", "val_loss")

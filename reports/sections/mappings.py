@@ -5,9 +5,9 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from reports.board import MACRO, Board
-from reports.section import Section, write
-from reports.text import known, places, plural, signed
+from reports.formatting import known, places, plural, signed
+from reports.html.section import Section, write
+from reports.report_data.report_data import MACRO, Board
 
 
 def mappings(board: Board) -> Section:

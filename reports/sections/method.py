@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from reports import data_sentences
-from reports.board import AWAY, Board
-from reports.section import Section, write
-from reports.text import percent, places
+from reports.formatting import percent, places
+from reports.html.section import Section, write
+from reports.report_data.report_data import AWAY, Board
+from reports.sentences import data as data_sentences
 
 
 def method(board: Board) -> Section:

@@ -2,11 +2,12 @@
 
 from markupsafe import Markup
 
-from reports import sentences, svg
-from reports.board import Board
-from reports.entries import Run
-from reports.section import Section, write
-from reports.text import places, plural
+from reports.drawing import svg
+from reports.formatting import places, plural
+from reports.html.section import Section, write
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import Board
+from reports.sentences import main_findings as sentences
 
 NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its words are never scaled down
 

@@ -4,11 +4,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.board import AWAY, Board
-from reports.headline import MISSING, Estimate
-from reports.section import Section, write
-from reports.sections.parts import READERS
-from reports.text import plural, sentence_case, word
+from reports.formatting import plural, sentence_case, word
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.report_data import AWAY, Board
+from reports.sections.gap_components import READERS
 
 
 def policies(board: Board) -> Section:

@@ -4,9 +4,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.board import MACRO, Board
-from reports.section import Section, write
-from reports.text import places
+from reports.formatting import places
+from reports.html.section import Section, write
+from reports.report_data.report_data import MACRO, Board
 
 SPLITS = {"expert_valid": "radiologists, validation", "expert_test": "radiologists, test", "val": "validation"}
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}

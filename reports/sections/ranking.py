@@ -8,14 +8,16 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import agreeing, sentences, svg
-from reports.board import Board
-from reports.columns import Column, columns_of
-from reports.entries import Run
-from reports.headline import Estimate
-from reports.section import Section, data_block, write
+from reports.drawing import svg
+from reports.formatting import known
+from reports.html.section import Section, data_block, write
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import Board
+from reports.sections.ranking_columns import Column, columns_of
 from reports.sections.symptoms import symptom_anchor
-from reports.text import known
+from reports.sentences import main_findings as sentences
+from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px of the dot strip
 OPEN = 10  # groups of ties that start open

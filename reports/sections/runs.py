@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from reports.board import Board
-from reports.packing import Packed
-from reports.rundetail import Details
-from reports.section import Section, write
+from reports.html.compression import Packed
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
+from reports.sections.run_detail import Details
 
 DRAWN = (
     12  # runs, best first, whose calls, curves and subgroups are in the file of a larger study; a site has those of all

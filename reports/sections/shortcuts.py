@@ -5,13 +5,16 @@ from typing import Any
 
 import numpy as np
 
-from reports import beeswarm, charts, nuisances, sentences, sources
-from reports.board import Board
-from reports.entries import Run
-from reports.headline import MISSING, Estimate, probe_lookup
-from reports.section import Section, write
-from reports.text import Z
-from reports.undone import undone
+from reports.drawing import beeswarm, charts
+from reports.formatting import Z
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate, probe_lookup
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import Board
+from reports.sentences import main_findings as sentences
+from reports.summaries import nuisances
+from reports.summaries import source_classifiers as sources
+from reports.summaries.missing_analyses import undone
 
 NEEDED = 8  # runs for a rank correlation; below that any interval covers nearly everything
 SHOWN = 40  # runs in the table of selectivity

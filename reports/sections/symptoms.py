@@ -2,11 +2,11 @@
 
 from markupsafe import Markup
 
-from reports import svg
-from reports.board import Board
-from reports.section import Section, write
+from reports.drawing import svg
+from reports.formatting import places, plural
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
 from reports.tables import records_of
-from reports.text import places, plural
 
 WIDTH, HEIGHT = 180, 46
 SHOWN = 12

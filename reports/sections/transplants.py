@@ -8,18 +8,19 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports import change_sentences, charts, svg
-from reports.board import AWAY, MACRO, Board
-from reports.changes import MARGIN, MARKER, caught, changed, changes
-from reports.entries import Run
-from reports.headline import MISSING, Estimate
-from reports.section import Section, write
-from reports.text import known
-from reports.undone import instead, undone
+from reports.drawing import charts, svg
+from reports.formatting import known
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.sentences import changes as change_sentences
+from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, changes
+from reports.summaries.missing_analyses import instead, undone
 
 WIDTH, HEIGHT = 300.0, 22.0
 SHOWN = 40  # runs in the table below
-LEAST = 4  # architectures for a rank correlation, as in `bench.shortcut.association`
+LEAST = 4  # architectures for a rank correlation, as in `bench.analyses.shortcuts.association`
 INTO = {
     "marker": "a marker",
     "corner": "corners",

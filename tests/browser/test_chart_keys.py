@@ -4,7 +4,7 @@ import pytest
 
 from reports.page import render
 from tests.browser.visit import Visit
-from tests.reports.synthetic import Invented, tables
+from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ import pytest
 from reports.page import render
 from reports.sections.ranking import FIRST
 from tests.browser.visit import Visit, wait_until
-from tests.reports.synthetic import Invented, tables
+from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
 RUNS = 130

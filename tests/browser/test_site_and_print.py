@@ -11,7 +11,7 @@ import pytest
 from reports.page import render
 from reports.site import write_site
 from tests.browser.visit import CONTRAST, Visit
-from tests.reports.synthetic import Invented, tables
+from tests.synthetic import Invented, tables
 
 pytestmark = pytest.mark.browser
 

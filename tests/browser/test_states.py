@@ -7,9 +7,9 @@ import pytest
 
 from reports.page import render
 from tests.browser.visit import CONTRAST, Visit, wait_until
-from tests.reports.synthetic import Invented, tables
-from tests.reports.test_derived_and_published import with_derived
-from tests.reports.test_page import STATES
+from tests.synthetic import Invented, tables
+from tests.unit.reports.test_derived_and_published import with_derived
+from tests.unit.reports.test_page import STATES
 
 pytestmark = pytest.mark.browser
 TOO_WIDE = """width => [...document.querySelectorAll('main *, footer *')].filter(e => {

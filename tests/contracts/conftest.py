@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.registry import Registry
+from bench.config.registry import Registry
 
 REGISTRY = Registry.read(Path(__file__).parents[2] / "registry.yaml")
 SECTION = {

@@ -2,8 +2,8 @@
 
 import torch
 
-from bench.models import build
-from bench.registry import Entry
+from bench.config.registry import Entry
+from bench.models.network import build
 
 
 def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.explain.gradcam import METHODS, chosen_stage, heat_maps
-from bench.models import Network, build
-from bench.registry import Entry, Registry
+from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
+from bench.config.registry import Entry, Registry
+from bench.models.network import Network, build
 
 REGISTRY = Registry.read(Path(__file__).parents[2] / "registry.yaml")
 

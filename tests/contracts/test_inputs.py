@@ -7,19 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config import RunConfig
-from bench.data import Examples
-from bench.feed import Feed
-from bench.intensity import learn
-from bench.objective import Objective, teaching
-from bench.ops import geometry, input_size, learnt_op
-from bench.predict import predict
-from bench.preprocess import Tone
-from bench.registry import Entry, Registry
-from bench.run import resolve
-from bench.step import Step
-from bench.uncertainty import Labels
-from harmonize.pixels import to_geometry
+from bench.config.preprocessing_ops import geometry, input_size, learnt_op
+from bench.config.registry import Entry, Registry
+from bench.config.run_config import RunConfig
+from bench.inputs.batches import Feed
+from bench.inputs.examples import Examples
+from bench.inputs.histograms import learn
+from bench.inputs.normalize import Tone
+from bench.models.predict import predict
+from bench.planning.run import resolve
+from bench.training.objective import Objective, teaching
+from bench.training.step import Step
+from bench.training.uncertainty import Labels
+from harmonize.images.pixels import to_geometry
 
 FINDINGS = ("Edema", "Atelectasis", "Pneumonia")
 

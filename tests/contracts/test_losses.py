@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.objective import build_loss
-from bench.registry import Entry
+from bench.config.registry import Entry
+from bench.training.objective import build_loss
 
 EVERYTHING = torch.ones(8, 9)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.registry import Registry
-from bench.scoring.parts import Part, Settings
-from bench.scoring.score import score_run
+from bench.config.registry import Registry
+from bench.scoring.score_run import score_run
+from bench.scoring.scored_split import Part, Settings
 from harmonize.datasets import LAYOUTS, adapter
 
 REGISTRY = Registry.read()

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from bench.optim.build import build, fused_on, take_up
-from bench.optim.lion import Lion
-from bench.optim.sam import SAM
-from bench.registry import Entry
+from bench.config.registry import Entry
+from bench.training.optimizers.build import build, fused_on, take_up
+from bench.training.optimizers.lion import Lion
+from bench.training.optimizers.sam import SAM
 
 
 def small_network() -> nn.Sequential:
@@ -43,7 +43,7 @@ def closure(network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[]
 
 
 def made(optimizer: Entry, network: nn.Module, **changes: float) -> torch.optim.Optimizer:
-    """Build an optimizer of the registry, ready to train as `bench.step` makes it."""
+    """Build an optimizer of the registry, ready to train as `bench.training.step` makes it."""
     built = build(optimizer.use, optimizer.options, network, **changes)
     if hasattr(built, "train"):
         built.train()
@@ -154,7 +154,7 @@ def test_adam_is_fused_on_a_gpu_alone_and_an_option_has_the_last_word(monkeypatc
         assert not fused_on(other, {}, {"cuda"})
     assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is None
     assert build(torch.optim.AdamW, {"fused": True}, small_network()).defaults["fused"] is True
-    monkeypatch.setattr("bench.optim.build.fused_on", lambda *_: True)
+    monkeypatch.setattr("bench.training.optimizers.build.fused_on", lambda *_: True)
     assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is True
 
 

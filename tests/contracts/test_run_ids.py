@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.grid import Grid
-from bench.registry import Registry
-from bench.run import resolve
-from bench.stable_names import current_name, stable_name
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.config.stable_names import current_name, stable_name
+from bench.planning.run import resolve
 
 HERE = Path(__file__).parent / "before"
 ROOT = Path(__file__).parents[2]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import models
-from bench.grid import Grid
-from bench.optim.build import build
-from bench.plan import resolve
-from bench.registry import Registry
-from bench.scoring.parts import Part, Settings
-from bench.scoring.score import score_run
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.models import network as models
+from bench.planning.plan import resolve
+from bench.scoring.score_run import score_run
+from bench.scoring.scored_split import Part, Settings
+from bench.training.optimizers.build import build
 
 DOCUMENT = Path(__file__).parents[2] / "CONTRIBUTING.md"
 

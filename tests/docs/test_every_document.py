@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bench.store import Store
+from bench.store.store import Store
 from tests.conftest import Command
 
 ROOT = Path(__file__).parents[2]

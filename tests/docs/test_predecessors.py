@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bench.cli import app
-from bench.grid import Grid
-from bench.gridfile import shipped_grids
-from bench.registry import Registry
+from bench.cli.main import app
+from bench.config.grid import Grid
+from bench.config.grid_file import shipped_grids
+from bench.config.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "predecessors.md").read_text()

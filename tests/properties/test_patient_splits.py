@@ -4,7 +4,7 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmonize.splits import assign, position, shared_patients
+from harmonize.cohorts.splits import assign, position, shared_patients
 
 names = st.text(min_size=1, max_size=6)
 shares = st.tuples(st.floats(0.1, 1), st.floats(0.1, 1), st.floats(0, 1)).map(

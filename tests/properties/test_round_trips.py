@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harmonize.cohorts.label_mapping import words
 from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, vindr
-from harmonize.labelmap import words
 
 quick = settings(max_examples=25, deadline=None)
 Rows = list[dict[str, Any]]

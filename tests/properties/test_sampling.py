@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.sampling import balanced, classes, passes, shuffled
+from bench.training.batch_sampling import balanced, classes, passes, shuffled
 
 quick = settings(max_examples=60, deadline=None)
 

@@ -19,10 +19,11 @@ from sklearn.metrics import (
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.scoring import calibration, metrics
+from bench.scoring import calibration_metrics as calibration
+from bench.scoring import metrics
+from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm
+from bench.scoring.bootstrap.intervals import LEVEL, wilson
 from bench.scoring.calibrators import fit_platt
-from bench.scoring.compare import benjamini_hochberg, holm
-from bench.scoring.intervals import LEVEL, wilson
 from bench.scoring.thresholds import f1_max, sens_90, youden
 
 score = st.one_of(st.integers(-3, 3).map(float), st.floats(-50, 50, width=32))

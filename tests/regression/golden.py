@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.scoring.parts import Part, Settings
-from bench.scoring.score import RunScores, score_run
-from harmonize.findings import FINDINGS
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import Part, Settings
+from harmonize.labels.findings import FINDINGS
 
 HERE = Path(__file__).parent
 GRID_CSV, SCORING_CSV = HERE / "tiny_grid.csv", HERE / "scoring.csv"

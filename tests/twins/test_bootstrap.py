@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from bench.scoring import bootstrap, calibration, judging, metrics, reliability
-from bench.scoring.calibration import ERRORS, Judged
+from bench.scoring import calibration_metrics as calibration
+from bench.scoring import metrics, reliability
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap import calibration_errors as judging
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
+from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.calibration_metrics import ERRORS, Judged
 from bench.scoring.calibrators import sigmoid
-from bench.scoring.measure import Key, OperatingPoints, measure
-from bench.scoring.parts import Part, Settings
-from bench.scoring.resamples import FOR_DETAIL, LANES, Resamples
-from bench.scoring.sorting import taking_part
+from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
+from bench.scoring.scored_split import Part, Settings
 
 
 def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

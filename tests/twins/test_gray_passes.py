@@ -11,12 +11,12 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform
 
-from bench.augment import affine, chain
-from bench.augment.warp import draw, levels
-from bench.graykernels import resample
-from bench.intensity import histmatch, histograms, histstd, learn, look_up
-from bench.preprocess import Tone, unit
-from harmonize import roi
+from bench.inputs.augmentation import affine, chain
+from bench.inputs.augmentation.warp import draw, levels
+from bench.inputs.gray_kernels import resample
+from bench.inputs.histograms import histmatch, histograms, histstd, learn, look_up
+from bench.inputs.normalize import Tone, unit
+from harmonize.images import roi
 
 Images = NDArray[np.uint8]
 sides = st.tuples(st.integers(1, 4), st.integers(1, 37), st.integers(1, 70))

@@ -4,7 +4,7 @@ import timm.optim
 import torch
 from torch import nn
 
-from bench.optim.lion import Lion
+from bench.training.optimizers.lion import Lion
 
 
 def test_lion_equals_its_twin_written_from_the_paper() -> None:

@@ -5,10 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from bench.scoring import matrices
-from bench.scoring.judging import Apart
-from bench.scoring.kernels import NINE, sum_nine
-from bench.scoring.resamples import LANES, Resamples
+from bench.scoring.bootstrap import amx_sums as matrices
+from bench.scoring.bootstrap.calibration_errors import Apart
+from bench.scoring.bootstrap.kernels import NINE, sum_nine
+from bench.scoring.bootstrap.resamples import LANES, Resamples
 
 pytestmark = pytest.mark.skipif(
     not matrices.has_matrices(), reason="this processor does not multiply matrices of bytes"

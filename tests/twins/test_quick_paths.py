@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.scoring import intervals, metrics, robustness
-from bench.scoring.sorting import area, falling
+from bench.scoring import metrics
+from bench.scoring.across_runs import robustness
+from bench.scoring.bootstrap import intervals
+from bench.scoring.bootstrap.sort_scores import area, falling
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -7,8 +7,8 @@ import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
-from bench.optim.build import build
-from bench.optim.sam import SAM
+from bench.training.optimizers.build import build
+from bench.training.optimizers.sam import SAM
 
 
 def quadratic(weight: nn.Parameter, seen: list[list[float]]) -> Callable[[], Tensor]:

@@ -1,0 +1,146 @@
+"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for any architecture, without a hook left behind.
+
+The network runs once. Only what comes after the chosen feature maps is differentiated, for all findings in one vectorised
+backward pass, so the maps of the last stage cost about as much as the prediction.
+
+N images, C channels of the chosen feature maps, h and w their size, K findings, O outputs. A: feature maps; G: the gradient
+of a finding's logit with respect to them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, relu
+
+from bench.analyses.heatmaps.stages import Stage, check_maps, stages, still
+from bench.models.network import Network
+from harmonize.errors import ConfigError
+
+SMALLEST = 4  # maps of fewer rows or columns say too little about where
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMaps:
+    """Logits and heat maps of a batch: heat >= 0, of the size of the chosen feature maps, not normalised."""
+
+    logit_NK: Tensor
+    heat_NKhw: Tensor  # zero where nothing speaks for the finding
+
+    @property
+    def empty(self) -> Tensor:
+        """Return, as [N, K], which maps are zero everywhere: nothing in the image speaks for the finding. Count them, show none."""
+        return ~(self.heat_NKhw > 0).flatten(2).any(2)
+
+
+def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
+    """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = mean of G_c. Selvaraju et al., arXiv:1610.02391, eq. 1 and 2."""
+    return relu(torch.einsum("knc,nchw->nkhw", G_KNChw.mean((3, 4)), A_NChw))
+
+
+def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
+    """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = sum alpha_c ReLU(G_c). Chattopadhay et al., arXiv:1710.11063.
+
+    alpha = G^2 / (2 G^2 + sum(A) G^3), eq. 19, here with G^2 divided out; 0 where that is no number.
+    """
+    alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
+    usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
+    w_KNC = torch.where(usable, alpha_KNChw * relu(G_KNChw), 0.0).sum((3, 4))
+    return relu(torch.einsum("knc,nchw->nkhw", w_KNC, A_NChw))
+
+
+def hirescam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
+    """Return heat_NKhw = ReLU(sum_c G_c A_c), place by place. Draelos and Carin, arXiv:2011.08891, eq. 3."""
+    return relu(torch.einsum("knchw,nchw->nkhw", G_KNChw, A_NChw))
+
+
+METHODS: MappingProxyType[str, Callable[[Tensor, Tensor], Tensor]] = MappingProxyType(
+    {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "hirescam": hirescam}
+)
+
+
+def heat_maps(
+    network: Network,
+    x_NCHW: Tensor,
+    method: str = "gradcam",
+    stage: int | None = None,
+    findings: Sequence[int] | None = None,
+) -> HeatMaps:
+    """Return the logits and the heat maps of preprocessed images, on their device, for all findings or those named.
+
+    `stage` counts the entries of `stages` (negative from the end); None is the last feature maps, or, where these are smaller
+    than 4 x 4, the last that are not. Of three label states the logit is that of present against absent. Weights, statistics,
+    modes and gradients of the network stay as they are. Memory: K x N x C x h x w floats; the caller chooses N.
+    Raises ConfigError for an unknown method or stage, and for a network without feature maps.
+    """
+    if method not in METHODS:
+        raise ConfigError(f"no heat map method {method!r}", "method", f"known: {', '.join(METHODS)}")
+    with torch.inference_mode(mode=False), still(network):
+        leaves, logit_NK = _cut(network, x_NCHW, stage)
+        chosen = list(range(logit_NK.shape[1])) if findings is None else list(findings)
+        one_hot_KK = torch.eye(logit_NK.shape[1], dtype=logit_NK.dtype, device=logit_NK.device)[chosen]
+        each_KNK = one_hot_KK[:, None].expand(-1, len(logit_NK), -1)
+        gradients = torch.autograd.grad(logit_NK, leaves, each_KNK, is_grads_batched=True)
+    A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
+    return HeatMaps(logit_NK.detach()[:, chosen], METHODS[method](A_NChw, G_KNChw))
+
+
+def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Return heat_NKHW of `size`, bilinear with align_corners False: a map's pixel is the square that it stands for."""
+    both = (size, size) if isinstance(size, int) else size
+    return interpolate(heat_NKhw, both, mode="bilinear", align_corners=False)
+
+
+def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
+    """Return the stage that `heat_maps` looks at in images of this size. Raises ConfigError for one that is not there."""
+    there = stages(network, height, width)
+    if stage is None:
+        large = [s for s in there if min(s.height, s.width) >= SMALLEST]
+        return large[-1] if large else there[0]
+    if not -len(there) <= stage < len(there):
+        listed = ", ".join(f"{i}: {s.height} x {s.width}" for i, s in enumerate(there))
+        raise ConfigError(f"no stage {stage}", "stage", f"this network at this size has {listed}")
+    return there[stage]
+
+
+def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
+    """Return the chosen feature maps as leaves of the autograd graph (two in a dual-path network), and logit_NK of them."""
+    backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
+    features: Tensor
+    if stage in (None, -1):  # most often these are the maps, and where others are is not asked
+        with torch.no_grad():
+            features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        check_maps(network, features)
+        if stage == -1 or min(features.shape[2:]) >= SMALLEST:
+            leaf = _leaf(features)
+            return [leaf], _logits(network, leaf)
+    module = chosen_stage(network, height, width, stage).module
+    leaves: list[Tensor] = []
+
+    def begin(_module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+        leaves.extend(map(_leaf, output if isinstance(output, tuple) else (output,)))
+        copies = tuple(leaf.clone() for leaf in leaves)  # what follows may work in place
+        return copies if isinstance(output, tuple) else copies[0]
+
+    if not module:
+        with torch.no_grad():
+            leaf = _leaf(backbone.forward_features(x_NCHW))  # type: ignore[operator]
+        return [leaf], _logits(network, leaf)
+    hook = backbone.get_submodule(module).register_forward_hook(begin)
+    try:
+        with torch.enable_grad():
+            features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
+    finally:
+        hook.remove()
+    return leaves, _logits(network, features)
+
+
+def _leaf(maps: Tensor) -> Tensor:
+    return maps.detach().clone().requires_grad_()
+
+
+def _logits(network: Network, features: Tensor) -> Tensor:
+    with torch.enable_grad():
+        return network.findings(network.backbone.forward_head(features.clone()))  # type: ignore[operator]

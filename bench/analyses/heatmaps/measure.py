@@ -1,0 +1,43 @@
+"""One heat map and one scene -> what is measured of it. No torch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.analyses.heatmaps.localization import centre_prior, energy, measured, near
+from bench.analyses.heatmaps.summary import MEASURES, NETWORK, OVERLAPS, TRUTH
+from harmonize.ground_truth.ground_truth import Scene
+
+Row = tuple[object, ...]
+Heat = NDArray[np.float32]
+
+
+def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator[Row]:
+    """Yield rows of MEASURES: the network's map in every region there is, the baselines' in the finding's outline alone."""
+    outline = scene.findings.get(finding)
+    if outline is not None:
+        for by, drawn in ((NETWORK, heat), *baselines(scene)):
+            yield _row(finding, patient_id, by, TRUTH, drawn, outline)
+    for name, mask in scene.regions.items():
+        yield _row(finding, patient_id, NETWORK, name, heat, mask)
+
+
+def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
+    """Yield the maps of those who never look at the finding: `centre`, and `lungs` where they are known or found."""
+    yield "centre", centre_prior(*scene.image.shape)
+    if scene.lungs is not None and scene.lungs.any():
+        yield "lungs", scene.lungs.astype(np.float32)
+
+
+def _row(finding: str, patient_id: str, by: str, region: str, heat: Heat, mask: NDArray[np.bool_]) -> Row:
+    of_truth = region == TRUTH
+    overlaps = measured(heat, mask) if of_truth else {}
+    reach = float(near(mask).mean()) if of_truth else float("nan")
+    empty = not bool((heat > 0).any())
+    values = {
+        "finding": finding, "patient_id": patient_id, "by": by, "region": region, "energy": energy(heat, mask),
+        "area": float(mask.mean()), "near": reach, "empty": float(empty),
+        **{name: overlaps.get(name, float("nan")) for name in OVERLAPS},
+    }  # fmt: skip
+    return tuple(values[name] for name in MEASURES)

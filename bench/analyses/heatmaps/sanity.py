@@ -1,0 +1,170 @@
+"""Whether heat maps can be trusted: do they depend on the weights, do they name pixels that matter, do they stand noise.
+
+A map that stays the same when the weights are shuffled shows the image, not the network; one whose pixels matter no more
+than those of a random map explains nothing. Each check says so in numbers, and each has what it is to be held against.
+
+N images, C channels, H and W their size, h and w that of the maps.
+"""
+
+from copy import deepcopy
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import conv2d, pad
+
+from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
+from bench.analyses.heatmaps.localization import centre_prior
+from bench.analyses.heatmaps.stages import parts, still
+from bench.models.network import Network
+from harmonize.seeds import seed_for
+
+STEPS = 20  # of deletion and insertion
+BLUR = 0.1  # sigma of the baseline image, share of its width
+CELLS = 7  # rows and columns of a random map: as coarse as most heat maps
+NOISE = 0.1  # standard deviation of input noise, share of the image's
+
+
+def cascade(
+    network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
+) -> pd.DataFrame:
+    """Return how alike a finding's maps stay while the weights are shuffled, part by part from the head to the stem.
+
+    Columns: step (1 = the head alone), stage (the part shuffled last), image (0 to N - 1), spearman (of the maps' values)
+    and ssim (of the maps as shown), both 1 = the same, about 0 = nothing in common, and empty, see `alike`.
+    Each weight tensor keeps its values and loses their order, so scale and spread stay; the network given is not touched.
+    Source: Adebayo et al. 2018, arXiv:1810.03292 (there the weights are drawn anew).
+    """
+    original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
+    shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "cascade"))
+    rows: list[pd.DataFrame] = []
+    for step, (name, modules) in enumerate(parts(shuffled, *x_NCHW.shape[2:]).items(), 1):
+        with torch.no_grad():
+            for module in modules:
+                for weight in module.parameters(recurse=False):
+                    order = torch.randperm(weight.numel(), generator=draw).to(weight.device)
+                    weight.copy_(weight.flatten()[order].view_as(weight))
+        heat_Nhw = heat_maps(shuffled, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
+        rows.append(alike(original, heat_Nhw, x_NCHW.shape[2]).assign(step=step, stage=name))
+    return pd.concat(rows, ignore_index=True)[["step", "stage", "image", "spearman", "ssim", "empty"]]
+
+
+def noise_stability(
+    network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
+) -> pd.DataFrame:
+    """Return how alike a finding's maps stay when noise is added that no reader would see: columns as of `alike`.
+
+    The noise is Gaussian with a tenth of the image's own standard deviation, the same in all channels.
+    """
+    draw = torch.Generator().manual_seed(seed_for(seed, "noise"))
+    noise = torch.randn(len(x_NCHW), 1, *x_NCHW.shape[2:], generator=draw).to(x_NCHW)
+    noisy = x_NCHW + NOISE * x_NCHW.std((1, 2, 3), keepdim=True) * noise
+    first, second = (heat_maps(network, x, method, stage, [finding]).heat_NKhw[:, 0] for x in (x_NCHW, noisy))
+    return alike(first, second, x_NCHW.shape[2])
+
+
+def deletion_insertion(
+    network: Network, x_NCHW: Tensor, heat_NHW: Tensor, finding: int, seed: int, steps: int = STEPS
+) -> pd.DataFrame:
+    """Return what happens to a finding's probability as pixels are taken from the image, or given back to a blurred one.
+
+    Columns: image, order, deletion, insertion. In each of 20 steps the next 5 % of the pixels go, hottest first (order
+    heat), by a random map of 7 x 7 cells (random), or from the centre outwards (centre); numbers are areas under the
+    probability against the share of pixels, divided by the probability of the whole image. A map that names what matters
+    has a lower deletion and a higher insertion than a random one. NaN for order heat where the map is empty.
+    heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
+    """
+    num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
+    draw = torch.Generator().manual_seed(seed_for(seed, "deletion"))
+    coarse = torch.rand(num, 1, CELLS, CELLS, generator=draw)
+    by = {
+        "heat": heat_NHW.to(x_NCHW),
+        "random": upsampled(coarse, (height, width))[:, 0].to(x_NCHW),
+        "centre": torch.from_numpy(centre_prior(height, width)).to(x_NCHW).expand(num, -1, -1),
+    }
+    ties = torch.rand(num, height * width, generator=draw).to(x_NCHW.device).argsort(1)  # equal pixels go in any order
+    base_NCHW = blurred(x_NCHW, BLUR * width)
+    rows = []
+    with still(network), torch.inference_mode():
+        p_whole, p_base = (network(x)[:, finding].double().sigmoid() for x in (x_NCHW, base_NCHW))
+        for order, heat in by.items():
+            hottest = heat.flatten(1).gather(1, ties).argsort(dim=1, descending=True, stable=True)
+            rank_NHW = ties.gather(1, hottest).argsort(1).view(num, 1, height, width)
+            p_deleted, p_inserted = [p_whole], [p_base]
+            for step in range(1, steps):
+                first = rank_NHW < step * height * width / steps
+                for probability, x in (
+                    (p_deleted, torch.where(first, base_NCHW, x_NCHW)),
+                    (p_inserted, torch.where(first, x_NCHW, base_NCHW)),
+                ):
+                    probability.append(network(x)[:, finding].double().sigmoid())
+            areas = [
+                torch.trapezoid(torch.stack([*p, last]), dx=1 / steps, dim=0) / p_whole
+                for p, last in ((p_deleted, p_base), (p_inserted, p_whole))
+            ]
+            unordered = (heat.flatten(1) <= 0).all(1) if order == "heat" else torch.zeros(num, dtype=torch.bool)
+            values = [torch.where(unordered.to(area.device), torch.nan, area).cpu().numpy() for area in areas]
+            rows.append(
+                pd.DataFrame({"image": range(num), "order": order, "deletion": values[0], "insertion": values[1]})
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
+    """Return images smoothed by a Gaussian of `sigma` pixels; beyond the edge they go on as at the edge."""
+    kernel = _gaussian(sigma, int(np.ceil(3 * sigma))).to(x_NCHW)
+    half, channels = len(kernel) // 2, x_NCHW.shape[1]
+    smooth = pad(x_NCHW, (half, half, half, half), mode="replicate")
+    for shape in ((-1, 1), (1, -1)):
+        smooth = conv2d(smooth, kernel.view(1, 1, *shape).expand(channels, -1, -1, -1), groups=channels)
+    return smooth
+
+
+def alike(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
+    """Return, by image, the rank correlation of two maps and their structural similarity at `size` pixels, largest value 1.
+
+    A map that has become empty or flat has the rank correlation 0: it shares no order with the original. `empty` says where
+    that is so. Both are NaN where the original is empty, the rank correlation also where it is flat.
+    """
+    shown = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
+    similar = ssim(*shown)
+    rows = []
+    for k, (a, b) in enumerate(
+        zip(*(h.flatten(1).double().cpu().numpy() for h in (original_Nhw, other_Nhw)), strict=True)
+    ):
+        ranks = np.nan if np.ptp(a) == 0 else 0.0 if np.ptp(b) == 0 else float(spearmanr(a, b).statistic)
+        rows.append((k, ranks, similar[k] if a.any() else np.nan, not b.any()))
+    return pd.DataFrame(rows, columns=["image", "spearman", "ssim", "empty"])
+
+
+def ssim(first_NHW: Tensor, second_NHW: Tensor) -> NDArray[np.float64]:
+    """Return the mean structural similarity [N] of images in [0, 1] of 11 pixels a side or more.
+
+    Gaussian windows of sigma 1.5, K1 = 0.01, K2 = 0.03. Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+    """
+    a, b = first_NHW[:, None].double(), second_NHW[:, None].double()
+    kernel = _gaussian(1.5, 5).to(a)
+
+    def mean(x: Tensor) -> Tensor:
+        return conv2d(conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b, both = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    local = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    found: NDArray[np.float64] = local.mean((1, 2, 3)).cpu().numpy()
+    return found
+
+
+def _gaussian(sigma: float, half: int) -> Tensor:
+    kernel = torch.exp(-(torch.arange(-half, half + 1, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def _by_max(heat_Nhw: Tensor) -> Tensor:
+    """Return maps with largest value 1; an empty one stays zero."""
+    largest = heat_Nhw.amax((1, 2), keepdim=True)
+    return torch.where(largest > 0, heat_Nhw / largest, 0.0)

@@ -1,0 +1,91 @@
+"""From what was measured on single heat maps to the table `attention`: means over images, intervals over patients. No torch."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from reports.schemas.tables import SCHEMAS
+
+LEAST = 5  # patients that a number needs
+ALL = "all"
+NETWORK = "network"  # who drew the map; the others are the baselines `centre` and `lungs`
+TRUTH = "finding"  # the region of a finding's own outline or box
+OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
+BASELINE = ("iou_top", "hit")  # of a baseline, whose other overlaps say nothing more
+
+# one row per image, finding, drawer and region: energy NaN for an empty map; overlaps on region `finding` alone
+MEASURES = ("finding", "patient_id", "by", "region", "energy", "area", "near", "empty", *OVERLAPS)
+
+Array = NDArray[np.float64]
+
+
+def summarise(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
+    """Return the rows of `attention` of one run on one cohort, from rows of MEASURES.
+
+    A value is the mean over images; enrichment is the mean energy over the mean area, so that a tiny mark does not outweigh
+    all others. Images of one patient are drawn together. Fewer than LEAST patients: the value is NaN, n says how many.
+    """
+    if measures.empty:
+        return pd.DataFrame(columns=list(SCHEMAS["attention"]))
+    resamples = Resamples.draw(measures["patient_id"].to_numpy(object), FOR_DETAIL, dataset)
+    weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
+    measures = measures.assign(code=resamples.patient)
+    rows = []
+    for (by, region), group in measures.groupby(["by", "region"], sort=True):
+        for finding, part in (*group.groupby("finding", sort=True), (ALL, group)):
+            patients = int(part["code"].nunique())
+            for metric, value, replicates, chance, n in _metrics(part, str(by), str(region), weight_BP):
+                low, high = percentile(np.array(value), replicates) if patients >= LEAST else (np.nan, np.nan)
+                number = value if patients >= LEAST else np.nan
+                rows.append(
+                    (
+                        run_id,
+                        dataset,
+                        str(finding),
+                        by,
+                        region,
+                        metric,
+                        number,
+                        float(low),
+                        float(high),
+                        n,
+                        patients,
+                        chance,
+                    )
+                )
+    return pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
+
+
+def _metrics(
+    part: pd.DataFrame, by: str, region: str, weight_BP: Array
+) -> Iterable[tuple[str, float, Array, float, int]]:
+    """Yield metric, value, replicates [B], chance and number of maps."""
+    drawn = part[part["empty"] == 0]
+    if by == NETWORK and region == TRUTH:
+        yield _mean("empty", part, "empty", weight_BP, float("nan"))
+    for metric in (OVERLAPS if by == NETWORK else BASELINE) if region == TRUTH else ():
+        area = part["area"]
+        chance = {"hit": float(part["near"].mean()), "iou_top": float((area / (2 - area)).mean())}.get(metric, np.nan)
+        yield _mean(metric, part, metric, weight_BP, chance)
+    if len(drawn):
+        usual = float(drawn["area"].mean())
+        yield _mean("energy", drawn, "energy", weight_BP, usual)
+        weight_BN = weight_BP[:, drawn["code"].to_numpy()]
+        inside, share = (drawn[c].to_numpy(np.float64) for c in ("energy", "area"))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = (weight_BN @ inside) / (weight_BN @ share)
+        yield "enrichment", float(inside.mean() / usual) if usual else float("nan"), ratio, 1.0, len(drawn)
+
+
+def _mean(
+    metric: str, part: pd.DataFrame, column: str, weight_BP: Array, chance: float
+) -> tuple[str, float, Array, float, int]:
+    value_N = part[column].to_numpy(np.float64)
+    weight_BN = weight_BP[:, part["code"].to_numpy()]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        replicates = (weight_BN @ value_N) / weight_BN.sum(1)
+    return metric, float(value_N.mean()), replicates, chance, len(part)

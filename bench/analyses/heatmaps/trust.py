@@ -1,0 +1,55 @@
+"""Whether a run's heat maps can be trusted: the checks of `sanity` on a few images, as rows of the table `cascade`.
+
+N images, C channels, H and W their size.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
+from bench.analyses.heatmaps.sanity import cascade, deletion_insertion, noise_stability
+from bench.models.network import Network
+from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from reports.schemas.tables import SCHEMAS
+
+LEAST = 5  # images that a number needs
+
+Rows = list[tuple[str, int, str, str, "pd.Series[float]"]]
+
+
+def trust(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> pd.DataFrame:
+    """Return check, step, stage, metric, value, low, high, n of images of different patients, all with the finding.
+
+    Values are means over images that have a number (the map is not empty), with 95 % bootstrap intervals over them.
+    """
+    rows: Rows = []
+    for _, part in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):
+        step, stage = int(part["step"].iloc[0]), str(part["stage"].iloc[0])
+        rows += [("weights", step, stage, metric, part[metric]) for metric in ("spearman", "ssim")]
+    noisy = noise_stability(network, x_NCHW, finding, seed, method)
+    rows += [("noise", 0, "", metric, noisy[metric]) for metric in ("spearman", "ssim")]
+    heat_NHW = upsampled(heat_maps(network, x_NCHW, method, None, [finding]).heat_NKhw, x_NCHW.shape[2])[:, 0]
+    with torch.random.fork_rng(devices=[]):
+        pixels = deletion_insertion(network, x_NCHW, heat_NHW, finding, seed)
+    by = {str(order): part.set_index("image") for order, part in pixels.groupby("order", sort=True)}
+    for order, part in by.items():
+        rows += [("pixels", 0, order, metric, part[metric]) for metric in ("deletion", "insertion")]
+    rows.append(("pixels", 0, "heat", "deletion_gain", by["random"]["deletion"] - by["heat"]["deletion"]))
+    rows.append(("pixels", 0, "heat", "insertion_gain", by["heat"]["insertion"] - by["random"]["insertion"]))
+    return pd.DataFrame([(*row[:4], *_mean(row[4])) for row in rows], columns=list(SCHEMAS["cascade"][3:]))
+
+
+def _mean(values: "pd.Series[float]") -> tuple[float, float, float, int]:
+    """Return mean, interval and number of the values that are numbers; NaN for fewer than LEAST."""
+    number = values.to_numpy(np.float64)
+    number = number[np.isfinite(number)]
+    if len(number) < LEAST:
+        return float("nan"), float("nan"), float("nan"), len(number)
+    draws = Resamples.draw(np.arange(len(number)).astype(str), FOR_DETAIL, "cascade")
+    weight_BN = np.concatenate(list(draws.weight.transpose(0, 2, 1)))[: draws.num][:, draws.patient].astype(np.float64)
+    value = float(number.mean())
+    low, high = percentile(np.array(value), weight_BN @ number / len(number))
+    return value, float(low), float(high), len(number)

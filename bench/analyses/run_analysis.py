@@ -1,0 +1,32 @@
+"""analyse_one(): one analysis of a finished run, from its images to its tables."""
+
+import shutil
+from importlib import import_module
+
+from bench.planning.jobs import AnalysisJob
+from bench.store.checksums import note
+from bench.store.lease import lease
+from bench.store.store import Progress, write_bytes
+
+
+def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
+    """Do an analysis unless it is done; return False when another process holds it.
+
+    Raises whatever stops it; the caller records it as the analysis's failure.
+    """
+    with lease(job.folder) as mine:
+        if not mine:
+            return False
+        if job.done:
+            return True
+        (job.folder / "KEY").unlink(missing_ok=True)
+        for path in job.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in {"LOCK", "log.txt"}:
+                path.unlink()
+        module, _, name = job.analysis.kind.use.partition(":")
+        getattr(import_module(module), name)(job, job.folder, progress)
+        note(job.folder)
+        write_bytes(job.folder / "KEY", job.key.encode())
+    return True

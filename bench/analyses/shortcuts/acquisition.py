@@ -1,0 +1,192 @@
+"""How an image was taken and stored, in numbers, and trees that name its hospital from these alone.
+
+Descriptors of pixels and of the file are never in one model: a release's file format would tell all.
+Shapes: N images, D descriptors, K sources, S pixels per side.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+
+from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
+from harmonize.images import roi
+from harmonize.images.image_header import UnreadableImage, jpeg_size, png_size
+from harmonize.seeds import stream
+
+Array = NDArray[np.float64]
+Gray = NDArray[np.uint8]
+
+TREES = 150
+AT_LEAST = 256  # px: the sides with which an image is decoded to be described
+TOLERANCE = 1e-6  # of the sum of a forest's SHAP values against its probabilities
+PIXELS = (
+    "mean gray", "spread of gray", "1st percentile", "5th percentile", "median", "95th percentile", "99th percentile",
+    "share black", "share white", "ring mean", "ring standard deviation", "ring share black", "sharpness", "noise",
+    "corner top left", "corner top right", "corner bottom left", "corner bottom right", "border width", "text",
+)  # fmt: skip
+HEADER = ("height", "width", "aspect ratio", "bit depth", "JPEG quantisation", "bytes per pixel")
+_TEXT_SIDE = 256  # px, the long side of the picture in which letters are looked for
+
+
+def pixel_descriptors(image: Gray) -> Array:
+    """Return the numbers of PIXELS [D] of one gray image, gray values as shares of white.
+
+    ring: the outer sixteenth on each side; corner: the brightest pixel of a sixth of the sides; sharpness: variance of the
+    Laplacian; noise: median distance to the 3 x 3 median; border width: share of the sides outside `roi.bounds`; text: see
+    `text_likelihood`.
+    """
+    share = image.astype(np.float64) / 255
+    height, width = share.shape
+    edge, corner = max(1, min(height, width) // 16), max(1, min(height, width) // 6)
+    ring = np.ones(share.shape, bool)
+    ring[edge:-edge, edge:-edge] = False
+    outer = share[ring]
+    rows, columns = roi.bounds(image)
+    kept = ((rows.stop - rows.start) / height + (columns.stop - columns.start) / width) / 2
+    corners = (share[:corner, :corner], share[:corner, -corner:], share[-corner:, :corner], share[-corner:, -corner:])
+    laplacian = cv2.Laplacian(share, cv2.CV_64F)
+    smooth = cv2.medianBlur(np.ascontiguousarray(image), 3) / 255
+    return np.array([
+        share.mean(), share.std(), *np.percentile(share, [1, 5, 50, 95, 99]), (share < 0.02).mean(), (share > 0.98).mean(),
+        outer.mean(), outer.std(), (outer < 0.02).mean(), laplacian.var(), np.median(np.abs(share - smooth)),
+        *(part.max() for part in corners), 1 - kept, text_likelihood(image),
+    ])  # fmt: skip
+
+
+def text_likelihood(image: Gray) -> float:
+    """Return the share of the outer quarter of an image that bright, small, sharp-edged strokes cover: letters and tags.
+
+    Strokes are what a white top-hat of 1/32 of the side keeps above a third of white; anatomy is broader, noise is fainter.
+    """
+    shrink = min(1.0, _TEXT_SIDE / max(image.shape))
+    size = tuple(max(8, round(side * shrink)) for side in image.shape)
+    small = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    width = max(3, min(size) // 32)
+    hat = np.asarray(cv2.morphologyEx(small, cv2.MORPH_TOPHAT, np.ones((width, width), np.uint8)))
+    outer = np.ones(small.shape, bool)
+    outer[size[0] // 4 : -(size[0] // 4), size[1] // 4 : -(size[1] // 4)] = False
+    return float((hat[outer] > 255 / 3).mean())
+
+
+def header_descriptors(path: Path) -> Array:
+    """Return the numbers of HEADER [D] of one file, all of them NaN for one that cannot be read.
+
+    JPEG quantisation: mean of the first table (1 = hardly any loss), 0 where there is none.
+    """
+    try:
+        content = path.read_bytes()
+        height, width, depth = _shape(content)
+    except (OSError, UnreadableImage):
+        return np.full(len(HEADER), np.nan)
+    return np.array([height, width, width / height, depth, _quantisation(content), len(content) / (height * width)])
+
+
+def _shape(content: bytes) -> tuple[int, int, int]:
+    """Return height, width and bits per pixel as the header states them."""
+    if content.startswith(b"\xff\xd8"):
+        return *jpeg_size(content), 8
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return *png_size(content), content[24]
+    if content[128:132] == b"DICM":
+        from io import BytesIO
+
+        import pydicom
+
+        try:
+            header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
+            return max(1, int(header.Rows)), max(1, int(header.Columns)), int(header.BitsStored)
+        except Exception as error:  # pydicom raises many kinds on damaged files
+            raise UnreadableImage("no DICOM header") from error
+    raise UnreadableImage("not a JPEG, PNG or DICOM image")
+
+
+def _quantisation(content: bytes) -> float:
+    """Return the mean of a JPEG's first quantisation table, 0 for another kind of file or none."""
+    at = 2
+    while (
+        content.startswith(b"\xff\xd8") and at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA
+    ):
+        length = int.from_bytes(content[at + 2 : at + 4], "big")
+        if content[at + 1] == 0xDB and length >= 67:
+            step = 2 if content[at + 4] >> 4 else 1
+            values = np.frombuffer(content[at + 5 : at + 5 + 64 * step], ">u2" if step == 2 else np.uint8)
+            return float(values.mean()) if len(values) == 64 else 0.0
+        at += 2 + max(2, length)
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained:
+    """What trees on descriptors reached out of fold, and why.
+
+    prob_NK; shap_ND: of each explained image on the probability of its own source, rows `explained` of the sample.
+    """
+
+    prob_NK: Array
+    explained: NDArray[np.int64]
+    shap_ND: Array
+
+
+def trees(x_ND: Array, sample: Sample, named: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
+    """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
+
+    150 trees or more, leaves of three, classes balanced; a probability of 0 is lifted to what one more tree that knows
+    nothing would give. Raises ValueError when SHAP values do not sum to the probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
+    """
+    known_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
+    num_sources = len(sample.names)
+    prob_NK = np.full((len(named), num_sources), 1 / num_sources)
+    rows: list[NDArray[np.int64]] = []
+    values: list[Array] = []
+    for number in range(NUM_FOLDS):
+        train, test = sample.fold != number, sample.fold == number
+        forest = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1)
+        forest.fit(known_ND[train], named[train])
+        voted = forest.predict_proba(known_ND[test])
+        prob_NK[test] = (voted * TREES + 1 / num_sources) / (TREES + 1)
+        if explain:
+            chosen = stream(seed, "explained", number).permutation(np.flatnonzero(test))[:explain]
+            rows.append(chosen)
+            values.append(_shap_of_own(forest, known_ND[chosen], named[chosen]))
+    empty = np.empty((0, x_ND.shape[1]))
+    return Explained(prob_NK, np.concatenate(rows) if rows else np.empty(0, np.int64), np.concatenate(values) if values else empty)  # fmt: skip
+
+
+def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np.int64]) -> Array:
+    """Return each image's SHAP values [N, D] on the probability of its own source, checked to add up."""
+    import shap
+
+    explainer = shap.TreeExplainer(forest)
+    shap_NDK = np.asarray(explainer.shap_values(x_ND, check_additivity=False))
+    error = np.abs(shap_NDK.sum(1) + np.asarray(explainer.expected_value) - forest.predict_proba(x_ND)).max(initial=0.0)
+    if error > TOLERANCE:
+        raise ValueError(f"SHAP values miss the probabilities that they explain by up to {error:.2g}")
+    return np.asarray(shap_NDK[np.arange(len(x_ND)), :, source])
+
+
+def described(explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return the `descriptors` rows of a model (without run_id): importance over all and per source, and the points."""
+    rows: list[tuple[str, str, str, str, float, float, float]] = []
+    source = sample.source[explained.explained]
+    seen_ND = x_ND[explained.explained]
+    size = np.abs(explained.shap_ND)
+    for d, name in enumerate(names):
+        value_N = seen_ND[:, d]
+        rank_N = pd.Series(value_N).rank(pct=True).fillna(0.0).to_numpy()
+        if len(source):
+            middle = float(np.nanmedian(x_ND[:, d])) if np.isfinite(x_ND[:, d]).any() else np.nan
+            rows.append((model, "importance", name, "", float(size[:, d].mean()), np.nan, middle))
+        for k, cohort in enumerate(sample.names):
+            mine = source == k
+            here = x_ND[sample.source == k, d]
+            middle = float(np.nanmedian(here)) if np.isfinite(here).any() else np.nan
+            if mine.any():
+                rows.append((model, "importance", name, cohort, float(size[mine, d].mean()), np.nan, middle))
+            points = zip(explained.shap_ND[mine, d], rank_N[mine], value_N[mine], strict=True)
+            rows += [(model, "point", name, cohort, float(s), float(r), float(v)) for s, r, v in points]
+    return pd.DataFrame(rows, columns=["model", "kind", "descriptor", "source", "shap", "rank", "value"])

@@ -1,0 +1,118 @@
+"""How well classifiers name the source of an image: balanced accuracy, AUROC and cross-entropy, with their replicates.
+
+Shapes: N images, K sources, B replicates of patients, R repeats of a classifier.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.intervals import of_area, percentile
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.metrics import auroc
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+NUM_RESAMPLES = 1000
+FLOOR = 1e-6  # the least probability of the true source: one image costs 20 bits at most
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """What a classifier of sources reached: metric -> value, and replicates [B] over resampled patients."""
+
+    value: Mapping[str, float]
+    replicates: Mapping[str, Array]
+    num_sources: int
+    n: int
+
+    def rows(self) -> pd.DataFrame:
+        """Return metric, value, low, high (95 %), chance, num_sources, n.
+
+        Metrics: balanced_accuracy (chance 1/K), bits (cross-entropy per image, chance log2 K; less is better) and, of one
+        classifier, auroc (macro, one against the rest, chance 1/2).
+        """
+        chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
+        out = []
+        for metric, value in self.value.items():
+            interval = of_area if metric == "auroc" else percentile
+            low, high = interval(np.array([value]), self.replicates[metric][None])
+            out.append((metric, value, float(low[0]), float(high[0]), chance[metric], self.num_sources, self.n))
+        return pd.DataFrame(out, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
+
+
+def judge(prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True) -> Judged:
+    """Return how well out-of-fold probabilities name the sources; `ids` [N] of patients are what is resampled."""
+    own_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
+    resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
+    value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
+    if auc:
+        area, _ = bootstrap.rank_metrics(resamples, own_NK, prob_NK)
+        value["auroc"] = float(np.mean([auroc(own_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])]))
+        replicates["auroc"] = area.mean(0)
+    return Judged(value, replicates, prob_NK.shape[1], len(source))
+
+
+def judge_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> Judged:
+    """Return the mean over R classifiers, NaN where an image taught one; patients and classifiers are both resampled."""
+    parts = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
+    hit_NR, bits_NR = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
+    resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
+    again_BR = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), NUM_RESAMPLES)
+    value, replicates = _over_repeats(hit_NR, bits_NR, source, resamples, again_BR)
+    return Judged(value, replicates, prob_RNK.shape[2], len(source))
+
+
+def difference(first: Judged, second: Judged, metric: str = "balanced_accuracy") -> tuple[float, float, float]:
+    """Return first less second on the same images, with its paired 95 % interval."""
+    value = np.array([first.value[metric] - second.value[metric]])
+    low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
+    return float(value[0]), float(low[0]), float(high[0])
+
+
+def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:
+    """Return source, named, count, share (of the images of the source): what the classifier calls each."""
+    count_KK = np.zeros((len(names), len(names)), np.int64)
+    np.add.at(count_KK, (source, prob_NK.argmax(1)), 1)
+    total_K = np.maximum(count_KK.sum(1), 1)
+    rows = [
+        (names[i], names[j], int(count_KK[i, j]), float(count_KK[i, j] / total_K[i]))
+        for i in range(len(names))
+        for j in range(len(names))
+    ]
+    return pd.DataFrame(rows, columns=["source", "named", "count", "share"])
+
+
+def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
+    """Return whether the largest is the true one, and -log2 of the true one's probability, [N, 1] each; NaN stays."""
+    own = prob_NK[np.arange(len(source)), source]
+    bits = -np.log2(np.maximum(own, FLOOR))
+    hit = np.where(np.isfinite(own), np.nan_to_num(prob_NK).argmax(1) == source, np.nan)
+    return hit[:, None], bits[:, None]
+
+
+def _over_repeats(
+    hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, again_BR: NDArray[np.int64] | None
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """Return the mean over sources, then over repeats, with replicates; NaN where a replicate has no image of a source."""
+    weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
+    drawn_NB = weight_PB[resamples.patient].astype(np.float32)
+    members = [np.flatnonzero(source == k) for k in range(int(source.max()) + 1)]
+    value: dict[str, float] = {}
+    replicates: dict[str, Array] = {}
+    for metric, found_NR in (("balanced_accuracy", hit_NR), ("bits", bits_NR)):
+        known_NR = np.isfinite(found_NR).astype(np.float32)
+        filled_NR = np.nan_to_num(found_NR).astype(np.float32)
+        with np.errstate(invalid="ignore"):
+            value_KR = np.array([filled_NR[rows].sum(0, np.float64) / known_NR[rows].sum(0) for rows in members])
+            each_KBR = [(drawn_NB[rows].T @ filled_NR[rows]) / (drawn_NB[rows].T @ known_NR[rows]) for rows in members]
+        each_BR = np.mean(each_KBR, axis=0, dtype=np.float64)
+        value[metric] = float(value_KR.mean())
+        weight_BR = np.ones_like(each_BR) if again_BR is None else again_BR
+        replicates[metric] = (each_BR * weight_BR).sum(1) / weight_BR.sum(1)
+    return value, replicates

@@ -1,0 +1,92 @@
+"""Linear classifiers of sources, or of whatever a sample's images are named by, on principal components of features.
+
+Shapes: N images, D features, C components, K sources, R repeats.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.utils.extmath import randomized_svd
+
+from bench.analyses.shortcuts.sample import NUM_FOLDS, Codes, Sample
+from bench.scoring.metrics import require_finite
+from harmonize.seeds import stream
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+COMPONENTS = 64  # principal components that the full probe sees: the L2 penalty would shrink the others most anyway
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # C of the L2 penalty, chosen inside the first training fold
+REPEATS = 20  # of a few-shot probe, each with other images
+
+
+def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
+    """Return, for each fold, all images on the principal components of the other folds' images, [N, C] each."""
+    require_finite(x_ND, "features")
+    return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
+
+
+def out_of_fold(sample: Sample, inputs: list[Floats], named: Codes) -> Array:
+    """Return the probability of each source [N, K] by classifiers that saw neither image nor patient.
+
+    inputs: for each fold what its classifier sees of all images.
+    """
+    prob_NK = np.zeros((len(named), len(sample.names)))
+    strength = _choose_strength(inputs[0][sample.fold != 0], named[sample.fold != 0])
+    for number, x_NC in enumerate(inputs):
+        train, test = sample.fold != number, np.flatnonzero(sample.fold == number)
+        if len(test):
+            model = _fit(x_NC[train], named[train], strength)
+            prob_NK[np.ix_(test, model.classes_)] = model.predict_proba(x_NC[test])
+    return prob_NK
+
+
+def few_shot(sample: Sample, x_ND: Floats, shots: int, components: int, seed: int) -> Array:
+    """Return the probability of each source [R, N, K] by classifiers of few images, NaN for those images."""
+    prob_RNK = np.full((REPEATS, len(x_ND), len(sample.names)), np.nan)
+    places: list[Codes] = [np.flatnonzero(sample.source == k) for k in range(len(sample.names))]
+    for repeat in range(REPEATS):
+        generator = stream(seed, f"few shots {shots}", repeat)
+        train = np.zeros(len(x_ND), bool)
+        train[np.concatenate([generator.choice(rows, shots, replace=False) for rows in places])] = True
+        seen_NC = _project(x_ND, train, components)
+        seen_NC = seen_NC / np.maximum(seen_NC[train].std(0), 1e-6)
+        model = _fit(seen_NC[train], sample.source[train], 1.0)
+        prob_RNK[repeat, ~train] = model.predict_proba(seen_NC[~train])
+    return prob_RNK
+
+
+def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: int) -> Floats:
+    """Return standardised images on the first principal components of the training images, [N, C]."""
+    mean_D, spread_D = x_ND[train].mean(0), x_ND[train].std(0)
+    spread_D = np.where(spread_D > 0, spread_D, 1)
+    scaled_ND = (x_ND[train] - mean_D) / spread_D
+    number = min(components, *scaled_ND.shape)
+    if number == x_ND.shape[1]:
+        return np.asarray((x_ND - mean_D) / spread_D, np.float32)  # a rotation would change nothing
+    _, _, axes_CD = randomized_svd(scaled_ND, number, n_iter=2, random_state=0)
+    weight_DC = (axes_CD / spread_D).T
+    return np.asarray(x_ND @ weight_DC - mean_D @ weight_DC, np.float32)
+
+
+def _choose_strength(x: Floats, named: Codes) -> float:
+    """Return the C with the least cross-entropy on a held-out fifth of these images."""
+    order = stream(0, "strength").permutation(len(x))
+    held, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
+    losses = []
+    for strength in STRENGTHS:
+        model = _fit(x[train], named[train], strength)
+        at = np.searchsorted(model.classes_, named[held]).clip(max=len(model.classes_) - 1)
+        prob = np.where(model.classes_[at] == named[held], model.predict_proba(x[held])[np.arange(len(held)), at], 0.0)
+        losses.append(-np.log(np.maximum(prob, 1e-12)).mean())
+    return STRENGTHS[int(np.argmin(losses))]
+
+
+def _fit(x: Floats, named: Codes, strength: float) -> LogisticRegression:
+    with warnings.catch_warnings():
+        # a probe is judged on held-out images, however far it got
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, named)

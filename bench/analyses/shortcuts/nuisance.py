@@ -1,0 +1,266 @@
+"""What varies inside one hospital and may stand in for a finding: projection, support devices, sex, age, scanner, marker.
+
+Training sees one hospital alone, so its name cannot be learnt; these can.
+Shapes: N images, F findings, L levels of a nuisance, B replicates of patients.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from bench.planning.auxiliary_targets import DEVICES
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics import auroc
+from bench.scoring.patient_groups import Background
+from harmonize.datasets import native
+from harmonize.ground_truth.ground_truth import tag_boxes
+from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNMAPPED_CODE
+from harmonize.seeds import stream
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Row = tuple[str, str, str, str, float, float, float, float, int]
+
+COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "chance", "n")
+SUPPORT, MARKER, ANY = "support devices", "marker", "any"
+UNKNOWN = -1
+MOST_PATIENTS = 20_000  # of a cohort, drawn with the seed
+MIN_PATIENTS = 10  # with and without a finding
+MIN_STRATUM = 5  # the same in each level that strata are made of
+
+
+def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, tuple[tuple[str, ...], Codes]]:
+    """Return the nuisances that vary in a cohort table: name -> its levels, and the level of each image, -1 = unknown.
+
+    marker: whether the marker is on each image, where that is known (of phantoms).
+    """
+    found: dict[str, tuple[tuple[str, ...], Codes]] = {}
+    for name, groups in Background.of(table).groups.items():
+        if name != "sex age":
+            code = np.full(len(table), UNKNOWN, np.int64)
+            for number, chosen in enumerate(groups.values()):
+                code[chosen] = number
+            found[name] = (tuple(group.partition("=")[2] for group in groups), code)
+    for column in (DEVICES, native(DEVICES)):
+        if column in table and SUPPORT not in found:
+            state = table[column].astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
+            code = np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], UNKNOWN)
+            found[SUPPORT] = (("no", "yes"), code.astype(np.int64))
+    if marker is not None:
+        found[MARKER] = (("no", "yes"), marker.astype(np.int64))
+    return {name: each for name, each in found.items() if len(np.unique(each[1][each[1] >= 0])) > 1}
+
+
+def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
+    """Return which images of a phantom cohort bear the marker, None for any other cohort."""
+    tags = tag_boxes(root)
+    return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
+
+
+def drawn(patient: NDArray[Any], seed: int = 0, most: int = MOST_PATIENTS) -> NDArray[np.bool_]:
+    """Return the images of at most so many patients."""
+    ids, code = np.unique(np.asarray(patient, str), return_inverse=True)
+    kept = np.zeros(len(ids), bool)
+    kept[stream(seed, "nuisance patients").permutation(len(ids))[:most]] = True
+    return np.asarray(kept[code])
+
+
+def shares(nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> list[Row]:
+    """Return the share of each level among the images on which it is known, with Wilson's interval."""
+    out: list[Row] = []
+    for name, (named, code) in nuisances.items():
+        known = code[code >= 0]
+        for number, level in enumerate(named):
+            share = np.array([(known == number).mean()])
+            low, high = wilson(share, np.array([float(len(known))]))
+            out.append((name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known)))
+    return out
+
+
+class Association:
+    """What the nuisances of the home training images alone say about each finding; applied to any cohort."""
+
+    def __init__(
+        self,
+        findings: Sequence[str],
+        nuisances: Mapping[str, tuple[tuple[str, ...], Codes]],
+        label_NF: NDArray[np.int8],
+    ) -> None:
+        self.findings, self.named = tuple(findings), {name: levels for name, (levels, _) in nuisances.items()}
+        self.label_NF, self.nuisances = label_NF, dict(nuisances)
+
+    def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
+        """Return cramers_v and auroc_nuisance of each nuisance and finding at home, out of fold, split by patient."""
+        resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
+        fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
+        out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
+        for name, members in self._models(self.nuisances):
+            for f, finding in enumerate(self.findings):
+                label = self.label_NF[:, f]
+                if not _enough(label, resamples.patient):
+                    continue
+                score = np.zeros(len(label))
+                x = self._inputs(members, self.nuisances)
+                for number in range(5):
+                    score[fold == number] = _effects(x, label, fold != number)[1](x[fold == number])
+                out += _judged(name, finding, label, score, resamples)
+        return out
+
+    def away(
+        self, nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], patient: NDArray[Any]
+    ) -> list[Row]:
+        """Return the same of another cohort, where the model stays the one of home: an association that turned is below 1/2."""
+        resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
+        out = _cramers(self.findings, nuisances, label_NF, resamples)
+        for name, members in self._models(self.nuisances):
+            there = [member for member in members if member in nuisances]
+            if name != ANY and not there:
+                continue
+            for f, finding in enumerate(self.findings):
+                if there and _enough(label_NF[:, f], resamples.patient) and (self.label_NF[:, f] >= 0).any():
+                    everyone = np.ones(len(self.label_NF), bool)
+                    _, predict = _effects(self._inputs(there, self.nuisances), self.label_NF[:, f], everyone)
+                    score = predict(self._inputs(there, nuisances))
+                    out += _judged(name, finding, label_NF[:, f], score, resamples)
+        return out
+
+    def _models(self, nuisances: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+        alone: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in nuisances]
+        return [*alone, (ANY, tuple(nuisances))] if len(alone) > 1 else alone
+
+    def _inputs(self, members: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> Array:
+        """Return one column for each level that home knows; an unknown or new level is 0 in all of them."""
+        columns = []
+        for name in members:
+            named, code = nuisances[name]
+            text = np.array([*named, ""], object)[code]
+            columns += [(text == level).astype(np.float64) for level in self.named[name]]
+        return np.stack(columns, axis=1)
+
+
+def stratified(
+    findings: Sequence[str], label_NF: NDArray[np.int8], logit_NF: NDArray[np.floating], patient: NDArray[Any],
+    nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], seed: int = 0,
+) -> list[Row]:  # fmt: skip
+    """Return pooled_auroc, stratified_auroc and pooled_less_stratified of each nuisance and finding, and their macro.
+
+    Stratified: pairs of a positive and a negative image of one level alone, so that the level cannot order them. Levels
+    with fewer than five patients on a side take no part in either; two must be left. Intervals are paired over patients.
+    """
+    resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
+    out: list[Row] = []
+    for name, (named, code) in nuisances.items():
+        found = []
+        for f, finding in enumerate(findings):
+            both = _pooled_and_stratified(label_NF[:, f], logit_NF[:, f], code, len(named), resamples)
+            if both is not None:
+                found.append((finding, *both))
+        if not found:
+            continue
+        value_F2 = np.array([value for _, value, _, _ in found])
+        replicates_F2B = np.array([replicates for _, _, replicates, _ in found])
+        for finding, value, replicates, n in found:
+            out += _three(name, finding, value, replicates, n)
+        means = [mean_of(value_F2[:, i], replicates_F2B[:, i]) for i in (0, 1)]
+        value, replicates = np.array([m[0] for m in means]), np.array([m[1] for m in means])
+        out += _three(name, MACRO, value, replicates, min(n for *_, n in found))
+    return out
+
+
+def _three(name: str, finding: str, value: Array, replicates_2B: Array, n: int) -> list[Row]:
+    value_3 = np.array([*value, value[0] - value[1]])
+    low, high = of_area(value, replicates_2B)
+    gap_low, gap_high = percentile(value_3[2:], replicates_2B[:1] - replicates_2B[1:])
+    bounds = zip((*low, *gap_low), (*high, *gap_high), strict=True)
+    metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
+    return [(name, "", finding, m, float(v), float(a), float(b), c, n) for (m, v, c), (a, b) in zip(metrics, bounds, strict=True)]  # fmt: skip
+
+
+def _pooled_and_stratified(
+    label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, resamples: Resamples
+) -> tuple[Array, Array, int] | None:
+    """Return (pooled, stratified) AUROC [2], replicates [2, B], and how many images; None without two full strata."""
+    strata = [np.where(code == level, label, np.int8(UNKNOWN)) for level in range(num_levels)]
+    strata = [column for column in strata if _enough(column, resamples.patient, MIN_STRATUM)]
+    if len(strata) < 2:
+        return None
+    inside = np.any([column >= 0 for column in strata], axis=0)
+    columns = np.stack([np.where(inside, label, np.int8(UNKNOWN)), *strata], axis=1)
+    area_CB, _ = bootstrap.rank_metrics(resamples, columns, np.repeat(logit[:, None], columns.shape[1], axis=1))
+    value = np.array([auroc((c == 1)[c >= 0], logit[c >= 0]) for c in columns.T])
+    pairs = np.array([float((c == 1).sum()) * float((c == 0).sum()) for c in strata])
+    weight = pairs / pairs.sum()
+    replicates = np.stack([area_CB[0], weight @ area_CB[1:]])
+    return np.array([value[0], weight @ value[1:]]), replicates, int(inside.sum())
+
+
+def _cramers(
+    findings: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], resamples: Resamples
+) -> list[Row]:  # fmt: skip
+    out: list[Row] = []
+    weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
+    for name, (named, code) in nuisances.items():
+        for f, finding in enumerate(findings):
+            label = label_NF[:, f]
+            part = np.flatnonzero((code >= 0) & (label >= 0))
+            if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), resamples.patient):
+                continue
+            cell = np.zeros((len(part), len(named) * 2), np.float32)
+            cell[np.arange(len(part)), code[part] * 2 + label[part]] = 1
+            table_B = (weight_PB[resamples.patient[part]].astype(np.float32).T @ cell).reshape(-1, len(named), 2)
+            value = np.array([cramers_v(cell.sum(0).reshape(-1, 2))])
+            low, high = percentile(value, np.array([[cramers_v(each) for each in table_B]]))
+            out.append((name, "", finding, "cramers_v", float(value[0]), float(low[0]), float(high[0]), 0.0, len(part)))
+    return out
+
+
+def cramers_v(count_RC: NDArray[np.floating]) -> float:
+    """Return Cramér's V of a contingency table, 0 to 1, less the bias that few images give it.
+
+    Source: Bergsma 2013, doi:10.1016/j.jkss.2012.10.002. NaN when all images are in one row or column.
+    """
+    count = np.asarray(count_RC, np.float64)
+    count = count[count.sum(1) > 0][:, count.sum(0) > 0]
+    (rows, columns), n = count.shape, count.sum()
+    if min(rows, columns) < 2 or n < 2:
+        return float("nan")
+    expected = count.sum(1, keepdims=True) * count.sum(0, keepdims=True) / n
+    phi = ((count - expected) ** 2 / expected).sum() / n
+    phi = max(0.0, phi - (rows - 1) * (columns - 1) / (n - 1))
+    fewer = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
+    return float(np.sqrt(phi / fewer)) if fewer > 0 else float("nan")
+
+
+def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:
+    """Whether enough patients have the finding, and enough have it not."""
+    return all(len(np.unique(patient[label == side])) >= least for side in (0, 1))
+
+
+def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tuple[LogisticRegression | None, Any]:
+    """Return a logistic model of the labelled training images, and its score without the intercept.
+
+    A fold's intercept is its prevalence, which is low where the held-out one is high: scores of folds would not compare.
+    """
+    rows = train & (label >= 0)
+    if len(np.unique(label[rows])) < 2:
+        return None, lambda inputs: np.zeros(len(inputs))
+    model = LogisticRegression(C=1.0).fit(x[rows], label[rows])
+    return model, lambda inputs: inputs @ model.coef_[0]
+
+
+def _judged(name: str, finding: str, label: NDArray[np.int8], score: Array, resamples: Resamples) -> list[Row]:
+    known = label >= 0
+    area, _ = bootstrap.rank_metrics(resamples, np.where(known, label, -1).astype(np.int8)[:, None], score[:, None])
+    value = np.array([auroc(label[known] == 1, score[known])])
+    low, high = of_area(value, area)
+    return [
+        (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(known.sum()))
+    ]

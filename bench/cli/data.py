@@ -1,0 +1,260 @@
+"""`bench data`: synthetic cohorts, and what is in cohorts of any kind."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import DataOption, JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption
+from harmonize.errors import ConfigError, CxrError
+
+if TYPE_CHECKING:
+    from bench.config.grid import Grid
+    from bench.study.job_progress import Display
+    from harmonize.cohorts.cohort import Cohort
+    from harmonize.cohorts.specs import CohortSpec
+    from harmonize.statistics.cohort_statistics import Stats
+    from harmonize.statistics.image_sample import Sample
+
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe any cohorts."
+)
+
+DEMO = "demo"  # the grid whose phantom cohorts are described when there is no --data
+
+
+@data_app.command(epilog="Example:  bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9")
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Where to write chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
+    source: Annotated[int, typer.Option(help="Frontal images of the training hospital.")] = 2300,
+    external: Annotated[int, typer.Option(help="Frontal images of each other hospital.")] = 320,
+    size: Annotated[int, typer.Option(help="Long side in pixels.")] = 128,
+    shortcut: Annotated[float, typer.Option(help="Strength of the planted shortcut, 0 to 1.")] = 0.0,
+    finding: Annotated[str, typer.Option(help="The finding it goes with.")] = "Pleural Effusion",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same patients at every strength.")] = 0,
+    masks: Annotated[bool, typer.Option("--masks", help="Write masks of what is drawn, too.")] = False,
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Draw six synthetic hospitals, with known truth. They are written in the layouts of the real datasets."""
+    from bench.cli.progress_bars import choose_display
+    from bench.system.devices import default_workers
+    from harmonize.phantom import PhantomSettings, write_cohorts
+
+    names = ("mimic", "nih", "padchest", "vindr", "brax")
+    images = {"chexpert": source, **dict.fromkeys(names, external)}
+    try:
+        settings = PhantomSettings(seed=seed, images=images, size=size, shortcut=shortcut, finding=finding)
+    except ValueError as error:
+        raise ConfigError(str(error), "bench data phantom", "see --help for the ranges") from error
+    if folder.exists() and any(folder.iterdir()) and not (folder / "phantom.json").is_file():
+        raise ConfigError("the folder holds other files", str(folder), "name an empty or a new folder")
+    with choose_display(quiet) as display:
+        write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)
+    typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
+
+
+@data_app.command(epilog="Example:  bench data people /data/vindr -o /data/vindr/people.csv")
+def people(
+    root: Annotated[Path, typer.Argument(help="The folder of VinDr-CXR, with train/ and test/.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write image_id, sex, age.")],
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Read sex and age from VinDr's DICOM headers, once. As people.csv in its folder they are part of the cohort."""
+    from bench.cli.progress_bars import choose_display
+    from bench.store.store import write_bytes
+    from bench.system.devices import default_workers
+    from harmonize.cohorts.dicom_demographics import read_people
+    from harmonize.datasets.vindr import images
+
+    files = images(root)
+    if not files:
+        raise ConfigError("no DICOM file in train/ or test/", str(root), "name the folder of VinDr-CXR as published")
+    with choose_display(quiet) as display:
+        table = read_people(files, workers or default_workers(), display.progress)
+    write_bytes(output, table.to_csv(index=False).encode())
+    sexes, ages = int((table["sex"] != "").sum()), int(table["age"].notna().sum())
+    typer.echo(f"{output}: {len(table):,} images, {sexes:,} with a sex, {ages:,} with an age")
+
+
+@data_app.command(
+    epilog="Examples:  bench data stats --html data.html   |   bench data stats --data data.yaml --no-images"
+)
+def stats(
+    data: DataOption = None,
+    grid: Annotated[
+        str | None, typer.Option("--grid", help="A grid whose split and label space are used, and whose phantoms.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one page with figures, too.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="From the tables alone; open no image.")] = False,
+    with_images: Annotated[
+        bool,
+        typer.Option(
+            "--with-images", help="Show images of real patients on the page; agreements forbid publishing it."
+        ),
+    ] = False,
+    sample: Annotated[int, typer.Option(min=1, max=1000, help="Images of each cohort to decode.")] = 36,
+    seed: Annotated[int, typer.Option(min=0, help="Which images they are.")] = 0,
+    store: StoreOption = Path("runs"),
+    registry: RegistryOption = None,
+    workers: WorkersOption = 0,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Describe cohorts: images, labels, patients, splits, pixels."""
+    from bench.cli.data_tables import lines
+    from bench.cli.progress_bars import choose_display
+    from bench.config.grid import Grid
+    from bench.config.registry import Registry
+
+    if no_images and with_images:
+        raise ConfigError("--no-images and --with-images", "bench data stats", "give one of them")
+    with choose_display(quiet) as display:
+        asked = Grid.read(grid or DEMO, Registry.read(registry))
+        specs = _specs(data, asked, store, workers, display)
+        cohorts, failed = _read(specs, asked, no_images, display)
+        described = _describe(cohorts, asked, None if no_images else store, display)
+        samples = {} if no_images else _samples(cohorts, sample, seed, bool(html), with_images, registry, display)
+    if as_json:
+        typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
+    else:
+        typer.echo("\n".join(lines(list(described.values()), samples)))
+    if html is not None:
+        _write(html, cohorts, described, samples, seed, registry, failed)
+        typer.echo(f"page: {html}", err=as_json)
+    for name, error in failed.items():
+        typer.echo(f"error: {name}: {error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _specs(
+    data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
+) -> "Mapping[str, CohortSpec]":
+    """Return the cohorts of --data, else the phantoms of a grid, made where they are not there yet."""
+    from harmonize.cohorts.specs import read_data
+
+    if data is not None:
+        return read_data(data)
+    from bench.planning.plan import phantom_root, phantom_specs
+    from bench.store.store import Store
+    from bench.system.devices import default_workers
+
+    opened = Store.open(store, older=True)
+    typer.echo(
+        f"no --data: phantom cohorts (synthetic images) of the grid {grid.name}, under {phantom_root(grid, opened)}",
+        err=True,
+    )
+    return phantom_specs(grid, opened, workers or default_workers(), display.progress)
+
+
+def _read(
+    specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
+) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
+    """Return the cohorts that can be read, and why others cannot; raise the reason when none can."""
+    from harmonize.cohorts.cohort import load
+    from harmonize.labels.findings import space
+
+    cohorts: dict[str, Cohort] = {}
+    failed: dict[str, CxrError] = {}
+    for done, (name, spec) in enumerate(specs.items()):
+        display.progress("read cohorts", done, len(specs))
+        try:
+            cohorts[name] = load(spec, findings=space(grid.configs[0].space), images=not no_images)
+        except CxrError as error:
+            failed[name] = error
+    display.progress("read cohorts", len(specs), len(specs))
+    if not cohorts:
+        raise next(iter(failed.values()))
+    return cohorts, failed
+
+
+def _describe(
+    cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
+) -> "dict[str, Stats]":
+    """Return the tables of each cohort; of its images what earlier checks and runs of the store have seen, if given."""
+    from bench.config.grid import split_of
+    from bench.store.store import short_hash
+    from harmonize.checks.known_images import seen
+    from harmonize.labels.findings import space
+    from harmonize.statistics.cohort_statistics import describe
+
+    shares, findings = split_of(grid.configs[0]), space(grid.configs[0].space)
+    described = {}
+    for done, (name, cohort) in enumerate(cohorts.items()):
+        display.progress("count", done, len(cohorts))
+        known = None
+        if store is not None:
+            decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
+            known = seen(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=known)
+    display.progress("count", len(cohorts), len(cohorts))
+    return described
+
+
+def _samples(
+    cohorts: "Mapping[str, Cohort]",
+    number: int,
+    seed: int,
+    page: bool,
+    with_images: bool,
+    registry: Path | None,
+    display: "Display",
+) -> "dict[str, Sample]":
+    """Return the decoded samples; pictures only for a page, and only of phantoms unless asked for by name."""
+    from bench.config.registry import Registry
+    from bench.diagnostics.data_pictures import SHOWN, TRANSFORMED, variants
+    from harmonize.statistics.image_sample import draw
+
+    forms = list({v.form.key: v.form for v in variants(Registry.read(registry))}.values()) if page else []
+    drawn = {}
+    for name, cohort in cohorts.items():
+        visible = page and (cohort.phantom or with_images)
+        show, transform = (SHOWN, TRANSFORMED) if visible else (0, 0)
+        drawn[name] = draw(cohort, number, seed, show, transform, forms, display.progress)
+    return drawn
+
+
+def _document(
+    described: "Mapping[str, Stats]", samples: "Mapping[str, Sample]", failed: Mapping[str, CxrError]
+) -> dict[str, Any]:
+    """Return everything as plain values."""
+    from harmonize.statistics import cohort_statistics as stats
+    from harmonize.statistics import image_sample as sample
+
+    cohorts = [
+        stats.as_dict(one) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
+        for name, one in described.items()
+    ]
+    return {"schema": 1, "cohorts": cohorts, "failed": {name: str(error) for name, error in failed.items()}}
+
+
+def _write(
+    path: Path,
+    cohorts: "Mapping[str, Cohort]",
+    described: "Mapping[str, Stats]",
+    samples: "Mapping[str, Sample]",
+    seed: int,
+    registry: Path | None,
+    failed: Mapping[str, CxrError],
+) -> None:
+    """Write the page."""
+    from bench.config.registry import Registry
+    from bench.diagnostics.data_pictures import looks, variants
+    from bench.store.store import write_bytes
+    from reports.cohort_page.page import DataPage, render
+
+    chosen = variants(Registry.read(registry)) if any(s.shown for s in samples.values()) else ()
+    visible = {name: sample for name, sample in samples.items() if sample.shown}
+    content = DataPage(
+        cohorts=tuple(described.values()),
+        samples=samples,
+        looks=looks(cohorts, visible, chosen),
+        variants=tuple(v.names for v in chosen),
+        seed=seed,
+        unread=tuple(failed),
+    )
+    write_bytes(path, render(content).encode())

@@ -1,0 +1,1 @@
+"""What a user may write: run configurations, the registry, grids."""

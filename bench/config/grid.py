@@ -1,0 +1,291 @@
+"""A grid file and its expansion into run configurations: union of products, each run once."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Self
+
+from bench.config.analyses import Analysis, read_analyses
+from bench.config.auxiliary_heads import check_heads
+from bench.config.compatibility import check_trainable, with_its_kind
+from bench.config.grid_file import find, load, merge
+from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
+from bench.config.published_results import Published, read_published
+from bench.config.registry import Registry
+from bench.config.run_config import NAMED, RunConfig, Split, from_dict
+from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
+from harmonize.errors import ConfigError
+from harmonize.labels.findings import labels_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What the author of a grid promises; `runs` is checked, the rest is said to the reader."""
+
+    runs: int = 0
+    minutes: float = 0.0
+    device: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhantomChoice:
+    """The synthetic cohorts a grid makes when it is run without data."""
+
+    source: int = 2300  # frontal images of the training hospital
+    external: int = 320  # frontal images of each other hospital
+    size: int = 128  # long side in pixels
+    shortcut: float = 0.0  # strength of the planted shortcut, 0 to 1
+    finding: str = "Pleural Effusion"  # the finding it goes with
+    seed: int = 0
+
+
+RESERVED = {"away"}
+_KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "limit", "phantom", "include",
+         "base", "sweeps",
+         "skip", "label_sources", "tta", "ensembles", "references", "analyses")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What to train, where to test, and how to score."""
+
+    name: str
+    path: str
+    title: str
+    evaluate_on: tuple[str, ...]
+    min_count: int
+    configs: tuple[RunConfig, ...]
+    expect: Expect = field(default_factory=Expect)
+    phantom: PhantomChoice = field(default_factory=PhantomChoice)
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, whose labels of it) at home, where not `label_source`
+    tta: tuple[str, ...] = ()
+    ensembles: tuple[Ensemble, ...] = ()
+    references: tuple[Published, ...] = ()
+    analyses: tuple[Analysis, ...] = ()
+
+    @property
+    def train_on(self) -> str:
+        """The home cohort; one per grid."""
+        return self.configs[0].train_on
+
+    @classmethod
+    def read(cls, name_or_path: str, registry: Registry) -> Self:
+        """Read a grid file, or the shipped grid of that name, and expand it; raises ConfigError as `of` does."""
+        path = find(name_or_path)
+        return cls.of(load(path), path, registry)
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any], path: Path, registry: Registry) -> Self:
+        """Return the grid that the content of a grid file says; `path` is the file, or what stands for one in errors.
+
+        Raises ConfigError for anything unknown, misspelt, repeated or impossible, with file and place.
+        """
+        for key in raw:
+            if key not in _KEYS:
+                close = get_close_matches(str(key), _KEYS, n=1)
+                fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
+                raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
+        configs = _expand(raw, registry, str(path))
+        for key, values in {
+            **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping", "label_source")},
+            "cohort": {replace(c.cohort, limit=0) for c in configs},
+        }.items():
+            if len(values) > 1:
+                fix = "runs of one grid are compared on the same images, labels and findings; write one grid each"
+                raise ConfigError(f"runs differ in {key}", f"{path}: {key}", fix)
+        evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
+        min_count = raw.get("min_count", 10)
+        if type(min_count) is not int or min_count < 1:
+            raise ConfigError(
+                f"min_count is {min_count!r}", f"{path}: min_count", "give a whole number of patients from 1"
+            )
+        expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
+        if expect.runs and expect.runs != len(configs):
+            raise ConfigError(
+                f"the grid expands to {len(configs)} runs, not {expect.runs}",
+                f"{path}: expect.runs",
+                "correct the sweeps or the number",
+            )
+        name = str(raw.get("name", path.stem))
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(
+                f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _"
+            )
+        phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
+        tta = read_tta(raw.get("tta", []), configs, registry, f"{path}: tta")
+
+        def meets(config: RunConfig, conditions: Mapping[str, Any], place: str) -> bool:
+            return _meets(config, conditions, registry, place)
+
+        ensembles = read_ensembles(raw.get("ensembles", []), configs, tta, meets, f"{path}: ensembles")
+        references = raw.get("references", [])
+        if not isinstance(references, list):
+            raise ConfigError("references is not a list of files", f"{path}: references", "write [published/mine.yaml]")
+        return cls(
+            name,
+            str(path),
+            str(raw.get("title", name)),
+            evaluate_on,
+            min_count,
+            configs,
+            expect,
+            phantom,
+            _label_sources(raw.get("label_sources", {}), f"{path}: label_sources"),
+            tta,
+            ensembles,
+            read_published([Path(name) for name in references]),
+            read_analyses(raw.get("analyses", {}), f"{path}: analyses"),
+        )
+
+
+def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
+    """Return (finding, label source) pairs; whether the home cohort has the source is known when the data is."""
+    if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
+        raise ConfigError(f"{raw!r} is not a block of label sources", where, "write {Edema: chexbert}")
+    known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
+    for finding in raw:
+        if finding not in known:
+            close = get_close_matches(str(finding), known, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels/labels.yaml"
+            raise ConfigError(f"no finding {finding!r}", where, fix)
+    return tuple((str(finding), source) for finding, source in raw.items())
+
+
+def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
+    """Return the external cohorts of a grid, checked."""
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise ConfigError("evaluate_on is not a list of cohort names", where, "write [mimic, nih]")
+    for name in (home, *names):
+        if name in RESERVED:
+            raise ConfigError(
+                f"no cohort can be named {name!r}", where, "it has a meaning of its own; rename the cohort"
+            )
+        if [home, *names].count(name) > 1:
+            fix = "name each external cohort once; the training cohort is always evaluated"
+            raise ConfigError(f"evaluate_on names {name!r} twice or the training cohort", where, fix)
+    return tuple(names)
+
+
+def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
+    base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
+    sweeps = raw.get("sweeps") or [{}]
+    skips = raw.get("skip") or []
+    for label, blocks in (("sweeps", sweeps), ("skip", skips)):
+        if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
+            raise ConfigError(
+                f"{label} is not a list of blocks",
+                f"{where}: {label}",
+                "write `- {architecture: [a, b], seed: [0, 1]}`",
+            )
+    unique: dict[RunConfig, None] = {}
+    idle = set(range(len(skips)))
+    for i, sweep in enumerate(sweeps):
+        place = f"{where}: sweeps[{i}]"
+        axes = [[(key, v) for v in _values(key, value, registry, place)] for key, value in sweep.items()]
+        for combination in itertools.product(*axes):
+            block = dict(base)
+            for key, value in combination:
+                block = merge(block, _nested(key, value, place))
+            config = _config(block, registry, place if sweep else f"{where}: base")
+            skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
+            idle -= set(skipped)
+            if not skipped:
+                _possible(config, registry, place if sweep else f"{where}: base")
+                unique[config] = None
+    for j in sorted(idle):
+        raise ConfigError(
+            "this skip takes nothing out", f"{where}: skip[{j}]", "correct its names or values, or remove it"
+        )
+    if not unique:
+        raise ConfigError("the grid has no runs", where, "remove a `skip`, or give `sweeps` or a full `base`")
+    return tuple(unique)
+
+
+def _values(key: str, value: Any, registry: Registry, place: str) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values:
+        raise ConfigError(f"{key} is an empty list", f"{place}.{key}", "give at least one value")
+    if key not in NAMED:
+        return values
+    names = [_named(key, v, registry, f"{place}.{key}") for v in values]
+    return [name for group in names for name in group]
+
+
+def _named(key: str, value: Any, registry: Registry, place: str) -> list[str]:
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is {value!r}, not a name", place, f"`bench list {NAMED[key]}` shows the names")
+    return registry.match(NAMED[key], value, place)
+
+
+def _nested(key: str, value: Any, place: str) -> dict[str, Any]:
+    """Turn `schedule.lr: 1` into {schedule: {lr: 1}}."""
+    head, _, rest = str(key).partition(".")
+    known = [f.name for f in fields(RunConfig)]
+    if head not in known:
+        close = get_close_matches(head, known, n=1)
+        raise ConfigError(
+            f"unknown key {head!r}",
+            f"{place}.{key}",
+            f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}",
+        )
+    return {head: {rest: value}} if rest else {head: value}
+
+
+def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConfig:
+    config = from_dict(RunConfig, block, place)
+    for key, section in NAMED.items():
+        registry.find(section, getattr(config, key), f"{place}.{key}")
+    geometry(registry.find("preprocessing", config.preprocessing, place).facts)
+    check_augmentation(registry.find("augmentation", config.augmentation, place))
+    if "kind" not in block.get("schedule", {}):
+        config = with_its_kind(config, registry.find("optimizers", config.optimizer, place))
+    return config
+
+
+def _possible(config: RunConfig, registry: Registry, place: str) -> None:
+    """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
+    optimizer = registry.find("optimizers", config.optimizer, place)
+    loss = registry.find("losses", config.loss, place)
+    check_trainable(config, optimizer, loss, place)
+    architecture = registry.find("architectures", config.architecture, place)
+    size = input_size(registry.find("preprocessing", config.preprocessing, place).facts)
+    if size < (smallest := architecture.facts.get("min_px", 1)):
+        fix = f"choose a preprocessing of {smallest} pixels or more"
+        raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{place}.preprocessing", fix)
+    if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
+        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
+    check_heads(config, place)
+    policy = registry.find("uncertainty", config.uncertainty, place)
+    needed = policy.facts.get("blank", config.blank)
+    if needed != config.blank:
+        what = f"{config.uncertainty} leaves out what is not mentioned, `blank: {config.blank}` does not"
+        raise ConfigError(what, f"{place}.blank", f"write `blank: {needed}` beside it")
+    if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
+        fix = "use `loss: bce`, without options: it becomes the cross-entropy over three states"
+        raise ConfigError(f"{config.uncertainty} cannot be learnt with {config.loss}", f"{place}.loss", fix)
+
+
+def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, place: str) -> bool:
+    """Whether a run meets all conditions of one line of `skip`, or of one `of` of `ensembles`."""
+    for key, value in conditions.items():
+        _nested(key, value, place)
+        actual: Any = config
+        for part in str(key).split("."):
+            if part not in getattr(actual, "__dataclass_fields__", {}):
+                raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", "see docs/grids.md")
+            actual = getattr(actual, part)
+        wanted = _values(key, value, registry, place)
+        if not any(
+            fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted
+        ):
+            return False
+    return True
+
+
+def split_of(config: RunConfig) -> dict[str, float]:
+    """Return the split shares of a run as a plain mapping."""
+    split: Split = config.split
+    return {"train": split.train, "val": split.val, "test": split.test}

@@ -1,0 +1,79 @@
+"""A grid file as it lies on disk: found, read, and joined with what it includes."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from bench.config.registry import shipped
+from harmonize.errors import ConfigError
+from harmonize.yaml_file import read_yaml
+
+
+def find(name_or_path: str) -> Path:
+    """Return the file of a grid: a path as it is, or the shipped grid of that name.
+
+    Raises ConfigError when there is neither.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+        raise ConfigError(
+            "no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
+        )
+    names = shipped_grids()
+    if name_or_path in names:
+        return shipped(f"grids/{name_or_path}.yaml")
+    close = get_close_matches(name_or_path, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ConfigError(f"no grid {name_or_path!r}", "--grid", f"{hint}shipped grids: {', '.join(names)}; or give a file")
+
+
+def shipped_grids() -> list[str]:
+    """Return the names of the grids that come with the project."""
+    return sorted(p.stem for p in shipped("grids/demo.yaml").parent.glob("*.yaml"))
+
+
+def described() -> list[tuple[str, str, str]]:
+    """Return name, title and the one line `about` of each shipped grid."""
+    found = []
+    for name in shipped_grids():
+        raw = load(shipped(f"grids/{name}.yaml"))
+        found.append((name, str(raw.get("title", name)), str(raw.get("about", ""))))
+    return found
+
+
+def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the keys of a grid file over those of the file it includes, over those of the file that one includes.
+
+    `base` is merged key by key, every other key replaces the inherited one: lists (`sweeps`, `evaluate_on`, `tta`) and
+    the blocks `split`, `phantom` and `expect` alike. Paths under `references` are relative to the file that names them.
+    """
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise ConfigError("not a grid: no keys", str(path), "see grids/demo.yaml for the form")
+    if isinstance(raw.get("references"), list):
+        raw["references"] = [str(path.parent / str(name)) for name in raw["references"]]
+    if "include" not in raw:
+        return raw
+    parent = path.parent / str(raw["include"])
+    if parent.resolve() in (*seen, path.resolve()) or not parent.is_file():
+        raise ConfigError(
+            f"cannot include {raw['include']!r}",
+            f"{path}: include",
+            "name another grid file beside this one, without a circle",
+        )
+    inherited = load(parent, (*seen, path.resolve()))
+    merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
+    if "base" in inherited and "base" in raw:
+        merged["base"] = merge(inherited["base"] or {}, raw["base"] or {})
+    return merged
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `under` with `over` on top, blocks merged key by key."""
+    out = dict(under)
+    for key, value in over.items():
+        out[key] = merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value
+    return out

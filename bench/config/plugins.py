@@ -1,0 +1,58 @@
+"""Registry entries that installed packages bring, found through their entry points.
+
+A package says in its pyproject.toml where its entries are, in one of two forms:
+
+    [project.entry-points."unseen_cxr.registry"]
+    mine = "my_package:registry.yaml"     # a file in the package; its code is imported only when an entry is used
+    mine = "my_package.entries:ENTRIES"   # a mapping section -> name -> block, or a function that returns one
+"""
+
+import importlib.util
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from harmonize.errors import CxrError, RegistryError
+from harmonize.yaml_file import read_yaml
+
+GROUP = "unseen_cxr.registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point; `name` is what the package calls it."""
+
+    name: str
+    point: EntryPoint
+
+    def entries(self) -> Any:
+        """Return what the plug-in brings, as written: section -> name -> block.
+
+        Raises CxrError for whatever is wrong with it: its code is not ours.
+        """
+        where = f"plug-in {self.name} ({self.point.value})"
+        try:
+            if self.point.attr.endswith((".yaml", ".yml")):
+                return read_yaml(_packed(self.point.module, self.point.attr))
+            loaded = self.point.load()
+            return loaded() if callable(loaded) else loaded
+        except CxrError:
+            raise
+        except Exception as error:  # importing a stranger's module may raise anything
+            problem = f"it cannot be read: {type(error).__name__}: {error}"
+            raise RegistryError(problem, where, "mend or uninstall the package") from error
+
+
+def installed_plugins() -> list[Plugin]:
+    """Return the plug-ins of this Python, by name, so that the order of installation does not matter."""
+    found = [Plugin(point.name, point) for point in entry_points(group=GROUP)]
+    return sorted(found, key=lambda plugin: (plugin.name, plugin.point.value))
+
+
+def _packed(package: str, file: str) -> Path:
+    """Return the path of a package's file without importing the package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"no package named {package!r}")
+    return Path(next(iter(spec.submodule_search_locations))) / file

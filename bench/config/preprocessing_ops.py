@@ -1,0 +1,189 @@
+"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. No torch."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bench.config.registry import Entry
+    from harmonize.images.pixels import Geometry
+
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # what is cut out: done once, in the image cache
+CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighbouring pixels: done once, on uint8, before everything else
+TABLE_OPS = ("histstd", "histmatch")  # one 256-entry table for each image, before augmentation; learnt at home
+TONE_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
+_SHARE, _HALF, _BELOW_1 = (
+    ("a number from 0 to 1", 0.0, 1.0),
+    ("a number from 0 to 0.5", 0.0, 0.5),
+    ("a number from 0 to 0.99", 0.0, 0.99),
+)
+_DEGREES, _ABOVE_0 = ("degrees from 0 to 180", 0.0, 180.0), ("a number above 0", 1e-3, 1e3)
+AUGMENT_STEPS: Mapping[
+    str, Mapping[str, Any]
+] = {  # of `bench.inputs.augmentation:chain`, with their options and what these may be
+    "crop": {"share": _SHARE, "p": _SHARE},
+    "hflip": {"p": _SHARE},
+    "warp": {"rotate": _DEGREES, "translate": _SHARE, "scale": _BELOW_1, "p": _SHARE},
+    "jitter": {"brightness": _SHARE, "contrast": _SHARE, "p": _SHARE},
+    "gamma": {"low": _ABOVE_0, "high": _ABOVE_0, "p": _SHARE},
+    "blur": {"sigma": _SHARE, "p": _SHARE},
+    "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
+    "border": {"most": _HALF, "p": _SHARE},
+}
+READ_BYTES = {
+    "bench.inputs.augmentation:affine",
+    "bench.inputs.augmentation:chain",
+}  # augmentations that may be shown uint8 images
+_PAIRS = {"area", "ratio"}  # options that are [least, greatest]
+_AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
+
+_STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, TONE_OPS)) for name in names}
+_OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
+    "clahe": {"clip", "tiles"},
+    "histstd": set(),
+    "histmatch": set(),
+    "minmax": {"pixels"},
+    "zscore": {"pixels"},
+    "imagenet": set(),
+}
+
+
+def geometry(options: Mapping[str, Any]) -> "Geometry":
+    """Return the cached half of a preprocessing entry: size, fit and the ops before the tone.
+
+    Raises ConfigError for a missing size, or a value or an op that cannot be.
+    """
+    from harmonize.images.pixels import Geometry  # it knows OpenCV and DICOM; a list of names needs neither
+
+    clahe, region = None, None
+    input_size(options)
+    try:
+        for name, given in parse(options.get("ops", ())):
+            if unknown := set(given) - _OPTIONS[name]:
+                known = " and ".join(sorted(_OPTIONS[name])) or "no option"
+                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {known}")
+            if given.get("pixels", "all") not in ("foreground", "all"):
+                raise ConfigError(f"pixels is {given['pixels']!r}", "preprocessing.ops", "choose foreground or all")
+            if name == "clahe":
+                clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
+            if name in REGION_OPS:
+                ((option, usual),) = REGION_OPS[name].items()
+                region = (name, float(given.get(option, usual)))
+        return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe, region)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error), "preprocessing", "correct the entry") from error
+
+
+def padded(options: Mapping[str, Any]) -> bool:
+    """Return whether gray value 0 of the cached images is padding, and not image: so it is in a letterbox."""
+    return options.get("fit") == "letterbox"
+
+
+def input_size(options: Mapping[str, Any]) -> int:
+    """Return the side in pixels of what the network sees: `input`, the centre of the cached image, else all of it.
+
+    Raises ConfigError for a missing size, or an input that is larger.
+    """
+    if "size" not in options:
+        raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square input in pixels")
+    size = int(options["size"])
+    seen = int(options.get("input", size))
+    if not 8 <= seen <= size or (size - seen) % 2:
+        what = f"input {seen} is no centre of size {size}"
+        raise ConfigError(what, "preprocessing.input", f"give a number from 8 to {size} that leaves equal margins")
+    return seen
+
+
+def images_per_pass(usual: int, side: int) -> int:
+    """Return how many images one pass of a network takes: fewer above 512 pixels, so that its memory stays the same.
+
+    >>> images_per_pass(64, 224), images_per_pass(64, 2048)
+    (64, 4)
+    """
+    return max(1, usual * 512**2 // max(512, side) ** 2)
+
+
+def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (name, options) of each op, written `name` or `{name: {option: value}}`.
+
+    >>> parse([{"clahe": {"clip": 2.0}}, "imagenet"])
+    [('clahe', {'clip': 2.0}), ('imagenet', {})]
+    """
+    parsed: list[tuple[str, dict[str, Any]]] = []
+    for op in ops:
+        name, options = _named(op, "op", _STAGES, "preprocessing.ops")
+        if parsed:
+            _check_order(parsed[-1][0], name)
+        parsed.append((name, options))
+    return parsed
+
+
+def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (name, options) of each step of an augmentation, written like ops.
+
+    Raises ConfigError for a step or an option that does not exist, or an option that cannot be.
+    """
+    if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
+        raise ConfigError(
+            f"steps is {steps!r}, not a list", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
+        )
+    named = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
+    for name, options in named:
+        if unknown := options.keys() - AUGMENT_STEPS[name].keys():
+            known = ", ".join(sorted(AUGMENT_STEPS[name]))
+            raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {known}")
+        for option, value in options.items():
+            _check_number(f"{name}.{option}", value, AUGMENT_STEPS[name][option], pair=option in _PAIRS)
+        if options.get("low", 0.7) > options.get("high", 1.4):
+            raise ConfigError(f"{name}.low is above {name}.high", "augmentation.steps", "give the smaller one as low")
+    return named
+
+
+def check_augmentation(entry: "Entry") -> None:
+    """Raise ConfigError for options of one of the project's own augmentations that it cannot work with."""
+    if entry.use == "bench.inputs.augmentation:chain":
+        augment_steps(entry.options.get("steps", ()))
+    for option, value in entry.options.items() if entry.use == "bench.inputs.augmentation:affine" else ():
+        if option in _AFFINE:
+            _check_number(option, value, _AFFINE[option])
+        elif option == "hflip" and type(value) is not bool:
+            raise ConfigError(f"hflip is {value!r}", f"augmentation.{entry.name}", "choose true or false")
+
+
+def _check_number(name: str, value: object, kind: tuple[str, float, float], *, pair: bool = False) -> None:
+    """Raise ConfigError unless a value is a number in the range of its kind, or, of a pair, two that rise."""
+    words, low, high = kind
+    numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]
+    right = all(type(number) in (int, float) and low <= number <= high for number in numbers)
+    if not right or (pair and (len(numbers) != 2 or numbers[0] > numbers[1])):
+        fix = f"give {f'[least, greatest], each {words}' if pair else words}"
+        raise ConfigError(f"{name} is {value!r}", "augmentation", fix)
+
+
+def _named(item: object, what: str, known: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the options of an item written `name` or `{name: {option: value}}`."""
+    name, options = next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else (item, {})
+    if not isinstance(name, str) or name not in known:
+        close = get_close_matches(str(name), known, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"known {what}s: {', '.join(known)}"
+        raise ConfigError(f"no {what} {name!r}", where, fix)
+    return name, dict(options or {})
+
+
+def learnt_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
+    """Return the op that needs a reference learnt on training images; there is one at most."""
+    return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
+
+
+def _check_order(before: str, name: str) -> None:
+    """Raise ConfigError when an op cannot follow another: region, CLAHE, table, tone is the order."""
+    if before == "imagenet":
+        raise ConfigError("imagenet is not the last op", "preprocessing.ops", "put it last: it makes the channels")
+    if name in CACHED_OPS and _STAGES[before] >= _STAGES["histstd"]:
+        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", "put it first: it is cached")
+    if _STAGES[name] < _STAGES[before]:
+        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"put {name} before {before}")
+    if _STAGES[name] == _STAGES[before] and name not in TONE_OPS:
+        raise ConfigError(f"{name} beside {before}", "preprocessing.ops", "choose one of them")

@@ -1,0 +1,176 @@
+"""The checks behind `bench check`."""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.config.grid import Grid
+from bench.config.grid_file import shipped_grids
+from bench.config.registry import Registry
+from bench.diagnostics.store_audit import examine_store
+from bench.planning.run import find_run
+from bench.store.store import Store
+from harmonize.checks.release import Check
+from harmonize.errors import CxrError
+
+Progress = Callable[[str, int, int], None]
+_MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
+
+
+def examine(
+    data: Path | None,
+    store: Path,
+    registry_file: Path | None,
+    images: bool = True,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Check]:
+    """Return what was looked at, in the order a user meets it.
+
+    With `images` every image of the cohorts is opened; what was seen of it is kept in the store, so that an
+    interrupted check goes on and a second one is quick. Every table and every weights file of the store is then read, too.
+    """
+    checks = [_python(), *_packages(), *_registry(registry_file)]
+    if data:
+        checks += _data(data, store if images else None, workers, progress)
+    if store.exists():
+        checks += _store(store, images, progress)
+    return checks
+
+
+def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Progress | None = None) -> list[Check]:
+    """Return the symptoms of the runs whose ids begin so, and a line for each that shows none.
+
+    Unless `quick`, each network is shown images of home again. Raises StoreError for a run that is not there.
+    """
+    from bench.diagnostics.symptoms.find import notes, symptoms
+
+    checks: list[Check] = []
+    for run_id in [find_run(store, name) for name in asked]:
+        found = symptoms(store, run_id)
+        state = store.state(run_id)
+        if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
+            from bench.diagnostics.symptoms.repredict import relook
+
+            found += relook(store, run_id, progress=progress)
+        if not any(check.level in ("fault", "warning") for check in found):
+            level, seen = ("ok", "none seen") if state == "done" else ("note", f"not looked for: it is {state}")
+            checks.append(Check("", f"run {run_id}: symptoms", level, "", seen))
+        checks += found
+        if state == "done":
+            checks += notes(store, run_id, not any(check.level == "fault" for check in found))
+    return checks
+
+
+def lines(checks: Sequence[Check]) -> list[str]:
+    """Return one line per check, below it the likely causes where there are several, then the sum of them."""
+    said = []
+    for check in checks:
+        what = f"{check.dataset}: {check.what}" if check.dataset else check.what
+        expected = f"expected {check.expected}, " if check.expected else ""
+        causes = check.fix.split("\n")
+        listed = "".join(f"\n       {at}. {cause}" for at, cause in enumerate(causes, 1))
+        fix = listed if len(causes) > 1 else f" -> {check.fix}" if check.fix else ""
+        said.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
+    faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
+    said.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    return said
+
+
+def _check(what: str, ok: bool, found: str) -> Check:
+    """Return a check of the environment, which is well or not."""
+    return Check("", what, "ok" if ok else "fault", "", found)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return _check("python", sys.version_info >= (3, 11), version)
+
+
+def _packages() -> list[Check]:
+    checks = []
+    for name in ("torch", "torchvision", "timm", "fvcore", "netcal", "plotly", "shap", "numba"):
+        found = importlib.util.find_spec(name) is not None
+        checks.append(
+            _check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr")
+        )
+    return checks
+
+
+def _registry(path: Path | None) -> list[Check]:
+    """Return the check of the registry, and a fault for each plug-in that was refused."""
+    try:
+        registry = Registry.read(path)
+        for entry in registry:
+            module, _, _ = entry.use.partition(":")
+            if module and importlib.util.find_spec(module) is None:
+                return [_check("registry", False, f"{entry.section}.{entry.name}: no module {module}")]
+        for name in shipped_grids():
+            Grid.read(name, registry)
+    except (CxrError, ModuleNotFoundError) as error:
+        return [_check("registry", False, str(error).replace("\n", "; "))]
+    found = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
+    refused = [Check("", f"plug-in {n}", "fault", "", e.what, e.fix) for n, e in registry.refused.items()]
+    return [_check("registry", True, found), *refused]
+
+
+def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
+    """Return the checks of every cohort: its tables, and its images where there is a store to remember them in."""
+    from harmonize.checks.duplicates import Looked, check_duplicates, check_images
+    from harmonize.checks.release import inspect
+    from harmonize.checks.scan import scan
+    from harmonize.cohorts.specs import read_data
+
+    try:
+        specs = read_data(data)
+    except CxrError as error:
+        return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
+    checks, looked = [], []
+    for name, spec in specs.items():
+        cohort, found = inspect(spec)
+        checks += found
+        if cohort is None or store is None:
+            continue
+        folder = Store.open(store, older=True).root / "check"
+        seen = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
+        looked.append(Looked(cohort, seen))
+        checks += check_images(looked[-1])
+    if looked:
+        checks += check_duplicates(looked)
+    elif store is None:
+        checks.append(
+            Check("", "images", "note", "", "not opened (--quick): unreadable and duplicate ones are not found")
+        )
+    return checks
+
+
+def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
+    """Return how many runs there are in which state, what is wrong with the store, and what its runs are symptoms of."""
+    try:
+        opened = Store.open(store, create=False)
+    except CxrError as error:
+        return [_check("store", False, str(error).replace("\n", "; "))]
+    states = [opened.state(i) for i in opened.run_ids()]
+    free = shutil.disk_usage(store).free / 2**30
+    counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
+    found = examine_store(opened, files, progress)
+    if files:
+        found += _symptoms(opened, progress)
+    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *found]
+
+
+def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
+    """Return the symptoms of all runs, or that none shows any."""
+    from bench.diagnostics.symptoms.find import symptoms
+
+    ids, found = store.run_ids(), []
+    for at, run_id in enumerate(ids):
+        if progress:
+            progress("look for symptoms", at, len(ids))
+        found += symptoms(store, run_id)
+    if progress:
+        progress("look for symptoms", len(ids), max(1, len(ids)))
+    return found or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

@@ -1,0 +1,42 @@
+"""Run jobs in this very process, one after the other: for the library, where a script or a notebook waits for one run."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.executors.work import OnEvent, Outcome, Work, attempt, placed
+from bench.system.devices import choose_devices
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """The process that asks. What a run prints goes to its log; the number of torch's threads is put back afterwards."""
+
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+
+    def prepare(self) -> None:
+        """Begin nothing: there is nobody to begin it beside."""
+
+    def side_by_side(self, threads: int) -> int:  # noqa: ARG002
+        """Return 1."""
+        return 1
+
+    def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
+        """Do the jobs and yield how each ended."""
+        import torch
+
+        device = choose_devices(self.device, 1, 1)[:1]
+        threads = torch.get_num_threads()
+        try:
+            for job in jobs:
+                yield self._do(placed(job, device), on_event)
+        finally:
+            torch.set_num_threads(threads)
+
+    def _do(self, job: Work, on_event: OnEvent) -> Outcome:
+        def progress(what: str, done: int, total: int) -> None:
+            on_event(job.id, what, done, total)
+
+        began = time.monotonic()
+        state, reason = attempt(job, progress)
+        return Outcome(job.id, state, reason, time.monotonic() - began, job.folder / "log.txt")

@@ -1,0 +1,149 @@
+"""Turning, shifting, zooming, mirroring and the light of images, in one resampling.
+
+N images, H and W pixels. Images are [N, 1, H, W], before the tone ops: uint8 as the cache has them, or float32 in
+[0, 1], which the results are.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from bench.inputs.device_transfer import to_device
+
+
+@dataclass(frozen=True, slots=True)
+class Warp:
+    """What happens to each image of a batch; `draw` decides it, `apply` does it."""
+
+    angle: Tensor  # [N], radians
+    shift: Tensor  # [N, 2], right and down, as a share of the side
+    zoom: Tensor  # [N], 1.05 shows everything 5 % larger
+    flip: Tensor  # [N], 1, or -1 for left-right
+    brightness: Tensor  # [N], factor
+    contrast: Tensor  # [N], factor about the image's own mean
+
+    def apply(self, x_N1HW: Tensor) -> Tensor:
+        """Return the images changed, resampled once; what comes in from outside is black.
+
+        Resampling reads bytes: float32 images are rounded to whole gray levels before it, and nothing is after it.
+        """
+        return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
+
+    def inverse(self, height: int, width: int) -> Tensor:
+        """Return the matrices [N, 2, 3] that say where each output pixel comes from, both sides being -1 to 1 long."""
+        cos, sin, aspect = torch.cos(self.angle), torch.sin(self.angle), height / width
+        across = torch.stack([cos * self.flip, sin * aspect * self.flip], 1)
+        down = torch.stack([-sin / aspect, cos], 1)
+        turn = torch.stack([across, down], 1) / self.zoom[:, None, None]
+        origin = turn @ (-2 * self.shift)[:, :, None]
+        return torch.cat([turn, origin], 2)
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        """Return the same decisions for some of the images."""
+        return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+def gray(x_N1HW: Tensor) -> Tensor:
+    """Return images as gray values in [0, 1]; float32 ones are that already."""
+    return x_N1HW.float() / 255 if x_N1HW.dtype == torch.uint8 else x_N1HW
+
+
+def levels(x_N1HW: Tensor) -> Tensor:
+    """Return images in whole gray levels, uint8; those are that already."""
+    return x_N1HW if x_N1HW.dtype == torch.uint8 else (x_N1HW * 255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
+    """Return a whole batch of bytes changed by torch, as a GPU does it best."""
+    x_N1HW = gray(image_N1HW)
+    mean = x_N1HW.mean((2, 3), keepdim=True)
+    brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
+    toned = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness)
+    inverse = to_device(warp.inverse(*x_N1HW.shape[2:]).to(x_N1HW.dtype), x_N1HW.device)
+    grid = affine_grid(inverse, list(x_N1HW.shape), align_corners=False)
+    return grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
+
+
+def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
+    """Return the same but for rounding, image by image: one stays in the processor's cache."""
+    from bench.inputs.gray_kernels import resample
+
+    height, width = image_N1HW.shape[2:]
+    between = np.diag([2 / width, 2 / height, 1.0])  # from pixels to sides that are -1 to 1 long
+    between[:2, 2] = 1 / width - 1, 1 / height - 1
+    inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
+    inverse_N33[:, :2] = warp.inverse(height, width).numpy()
+    from_N23 = np.ascontiguousarray((np.linalg.inv(between) @ inverse_N33 @ between)[:, :2])
+    result = np.empty(image_N1HW.shape, np.float32)  # numpy asks for large pages, torch does not
+    light_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
+    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result[:, 0])
+    return torch.from_numpy(result)
+
+
+def affine(
+    x_N1HW: Tensor,
+    seed: int,
+    *,
+    rotate: float = 10.0,
+    translate: float = 0.05,
+    scale: float = 0.05,
+    brightness: float = 0.15,
+    contrast: float = 0.15,
+    p: float = 0.5,
+    hflip: bool = False,
+) -> Tensor:
+    """Return a batch slightly turned, shifted, zoomed, lightened and steepened; each by chance `p`, for each image.
+
+    Ranges are plus or minus: `rotate` degrees, `translate` a share of the side, the others a share of 1. `hflip`
+    mirrors half of the images; it is off because it moves the heart to the other side.
+    """
+    warp = draw(
+        len(x_N1HW),
+        seed,
+        rotate=rotate,
+        translate=translate,
+        scale=scale,
+        brightness=brightness,
+        contrast=contrast,
+        p=p,
+        hflip=hflip,
+    )
+    return warp.apply(x_N1HW)
+
+
+def draw(
+    num_images: int,
+    seed: int,
+    *,
+    rotate: float,
+    translate: float,
+    scale: float,
+    brightness: float,
+    contrast: float,
+    p: float,
+    hflip: bool,
+) -> Warp:
+    """Return the decisions for a batch: the same on every device, because they are drawn on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    value = torch.rand(num_images, 6, generator=generator) * 2 - 1
+    taken = torch.rand(num_images, 5, generator=generator) < p
+    amount = value * taken[:, [0, 1, 1, 2, 3, 4]]  # a shift is one decision with two directions
+    flip = torch.rand(num_images, generator=generator) < (0.5 if hflip else 0.0)
+    return Warp(
+        angle=amount[:, 0] * math.radians(rotate),
+        shift=amount[:, 1:3] * translate,
+        zoom=1 + amount[:, 3] * scale,
+        flip=1 - 2 * flip.float(),
+        brightness=1 + amount[:, 4] * brightness,
+        contrast=1 + amount[:, 5] * contrast,
+    )
+
+
+def none(x_N1HW: Tensor, seed: int) -> Tensor:  # noqa: ARG001  (the signature of every augmentation)
+    """Return the images as they are."""
+    return x_N1HW

@@ -1,0 +1,157 @@
+"""Compiled passes over the bytes of images: gray values counted, looked up, resampled, with the same bits everywhere.
+
+N images, P pixels, V = 256 gray values, C channels, H and W pixels. Importing this takes half a second: it is imported
+where the first image needs it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.compiled import compiled
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
+STRIDE = 64  # rounds of a loop that compiled code does at once, at most
+
+
+@compiled
+def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
+    """Fill how many pixels of each image have each gray value."""
+    low, one = np.uint64(255), np.uint32(1)
+    for n in range(image_NP.shape[0]):
+        image = image_NP[n]
+        found = np.zeros(
+            (4, 256), np.uint32
+        )  # four, because one place cannot be counted up twice in a row at full speed
+        words = image[: image.shape[0] // 8 * 8].view(np.uint64)
+        for i in range(words.shape[0]):
+            word = words[i]
+            found[0, word & low] += one
+            found[1, (word >> np.uint64(8)) & low] += one
+            found[2, (word >> np.uint64(16)) & low] += one
+            found[3, (word >> np.uint64(24)) & low] += one
+            found[0, (word >> np.uint64(32)) & low] += one
+            found[1, (word >> np.uint64(40)) & low] += one
+            found[2, (word >> np.uint64(48)) & low] += one
+            found[3, word >> np.uint64(56)] += one
+        for i in range(words.shape[0] * 8, image.shape[0]):
+            found[0, image[i]] += one
+        for v in range(256):
+            count_NV[n, v] = np.int64(found[0, v]) + found[1, v] + found[2, v] + found[3, v]
+
+
+@compiled
+def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
+    """Fill each channel of each image with what its table says of its gray values."""
+    for n in range(image_NP.shape[0]):
+        image = image_NP[n]
+        for c in range(table_NCV.shape[1]):
+            table, out = table_NCV[n, c], out_NCP[n, c]
+            for i in range(image.shape[0]):
+                out[i] = table[image[i]]
+
+
+@compiled
+def _light(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tuple[np.float32, np.float32]:
+    """Return the factor and the summand that make a lit gray value in [0, 1] of a byte."""
+    height, width = image_HW.shape
+    total = np.uint64(0)
+    for y in range(height):
+        for x in range(width):
+            total += image_HW[y, x]
+    gain = contrast * brightness
+    return gain / np.float32(255), (brightness - gain) * np.float32(total / (255.0 * height * width))
+
+
+@compiled
+def _pack(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
+    """Fill each pixel, its right, its lower and its lower right neighbour as one number, in a frame of black pixels.
+
+    framed  zeros [H + 2, W + 2], whose middle is filled; four [H + 1, W + 1]
+    """
+    height, width = image_HW.shape
+    for y in range(height):
+        for x in range(width):
+            framed[y + 1, x + 1] = image_HW[y, x]
+    for y in range(height + 1):
+        for x in range(width + 1):
+            left = np.uint32(framed[y, x]) | (np.uint32(framed[y + 1, x]) << np.uint32(16))
+            right = np.uint32(framed[y, x + 1]) | (np.uint32(framed[y + 1, x + 1]) << np.uint32(16))
+            four[y, x] = left | (right << np.uint32(8))
+
+
+@compiled
+def _places(
+    start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], sides: tuple[int, int], row: Row
+) -> None:
+    """Fill where each pixel of a row has its upper left neighbour, how far it lies from that, and how far inside."""
+    across, down, inside, place, _, _ = row
+    (x0, y0), (dx, dy) = start, step
+    height, width = np.float32(sides[0]), np.float32(sides[1])
+    zero, one = np.float32(0), np.float32(1)
+    last_y, last_x, stride = np.int32(sides[0]), np.int32(sides[1]), np.int32(sides[1] + 1)
+    for i in range(place.shape[0]):
+        along = np.float32(np.int32(i))
+        x, y = x0 + dx * along + one, y0 + dy * along + one  # in the frame
+        x, y = max(zero, x), max(zero, y)
+        right, lower = max(zero, width + one - x), max(zero, height + one - y)
+        inside[i] = min(one, right, x) * min(one, lower, y)
+        x, y = min(width + one, x), min(height + one, y)
+        left, top = np.int32(x), np.int32(y)
+        left, top = min(last_x, left), min(last_y, top)  # those that have neighbours
+        across[i], down[i] = x - np.float32(left), y - np.float32(top)
+        place[i] = top * stride + left
+
+
+@compiled
+def _take(four: NDArray[np.uint32], row: Row) -> None:
+    """Fill the four neighbours of each pixel of a row."""
+    _, _, _, place, taken, _ = row
+    for i in range(place.shape[0]):
+        taken[i] = four[place[i]]
+
+
+@compiled
+def _blend(row: Row, gain: np.float32, base: np.float32) -> None:
+    """Fill what four neighbours give, each by its distance."""
+    across, down, inside, _, taken, value = row
+    zero, one = np.float32(0), np.float32(1)
+    for i in range(taken.shape[0]):
+        here = taken[i]
+        upper_left, upper_right = np.float32(np.int32(here & 255)), np.float32(np.int32((here >> 8) & 255))
+        lower_left, lower_right = np.float32(np.int32((here >> 16) & 255)), np.float32(np.int32((here >> 24) & 255))
+        upper = upper_left + across[i] * (upper_right - upper_left)
+        lower = lower_left + across[i] * (lower_right - lower_left)
+        lit = (upper + down[i] * (lower - upper)) * gain + base * inside[i]
+        value[i] = min(one, max(zero, lit))
+
+
+@compiled
+def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats, out_NHW: Floats) -> None:
+    """Fill float32 images in [0, 1], each the bilinear interpolation of its bytes; what lies outside of them is black.
+
+    from_N23   where each pixel comes from: (x, y) = from @ (x, y, 1), in pixels, whole numbers at their middles
+    factor_N2  of contrast, about the image's own mean, and of brightness after it
+    Light comes before the interpolation, the limits 0 and 1 after it.
+    """
+    height, width = image_NHW.shape[1], image_NHW.shape[2]
+    framed, four = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)
+    flat = four.reshape(-1)
+    room = (width + STRIDE - 1) // STRIDE * STRIDE
+    across, down, inside = np.empty(room, np.float32), np.empty(room, np.float32), np.empty(room, np.float32)
+    place, taken, value = np.empty(room, np.uint32), np.empty(room, np.uint32), np.empty(room, np.float32)
+    row = (across, down, inside, place, taken, value)
+    for n in range(image_NHW.shape[0]):
+        image_HW = image_NHW[n]
+        gain, base = _light(image_HW, factor_N2[n, 0], factor_N2[n, 1])
+        _pack(image_HW, framed, four)
+        step = np.float32(from_N23[n, 0, 0]), np.float32(from_N23[n, 1, 0])
+        for y in range(height):
+            x0 = np.float32(from_N23[n, 0, 1] * y + from_N23[n, 0, 2])
+            y0 = np.float32(from_N23[n, 1, 1] * y + from_N23[n, 1, 2])
+            _places((x0, y0), step, (height, width), row)
+            _take(flat, row)
+            _blend(row, gain, base)
+            for x in range(width):
+                out_NHW[n, y, x] = value[x]

@@ -1,0 +1,133 @@
+"""What a network costs: parameters, multiply-accumulates, images per second, peak memory.
+
+Every number is measured at the resolution that is actually used, without data loading. Networks with two forms
+(RepVGG: Ding et al. 2021, arXiv:2101.03697) are trained in one and deployed in the other: `deployed` gives it.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import cast
+
+import torch
+from timm.utils.model import reparameterize_model
+from torch import nn
+
+from bench.config.preprocessing_ops import images_per_pass
+from bench.models.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Size of a network and of one forward pass of one image."""
+
+    params: int
+    trainable_params: int
+    macs: int  # multiply-accumulates, what fvcore counts (and calls flops)
+    unsupported: tuple[str, ...]  # ops that were met and not counted, as "name:times"
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiply and an add for each multiply-accumulate."""
+        return 2 * self.macs
+
+
+def cost(network: Network, size: int) -> Cost:
+    """Return the cost of one image of size x size pixels in evaluation mode; the network stays as it was."""
+    params = list(network.parameters())
+    image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
+    with _evaluating(network), _quiet():
+        from fvcore.nn import FlopCountAnalysis  # its import warns, too
+
+        analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        macs = int(analysis.total())
+        unsupported = analysis.unsupported_ops()
+    return Cost(
+        params=sum(p.numel() for p in params),
+        trainable_params=sum(p.numel() for p in params if p.requires_grad),
+        macs=macs,
+        unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
+    )
+
+
+def deployed(network: Network) -> Network:
+    """Return the network as it is deployed: parallel branches and batch norms folded into plain convolutions.
+
+    It computes the same function in evaluation mode, up to rounding. A network that timm cannot re-parameterise is
+    returned as it is; else the fused one is a copy, and the network stays as it was.
+    """
+    if not any(hasattr(module, name) for module in network.backbone.modules() for name in _FUSING):
+        return network
+    return cast("Network", reparameterize_model(network).eval())
+
+
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # what timm's reparameterize_model looks for
+
+
+def throughput(
+    network: Network,
+    size: int,
+    device: torch.device,
+    batch: int | None = None,
+    precision: torch.dtype | None = None,
+) -> float:
+    """Return images per second of inference: the median over timed passes of one fixed batch.
+
+    The network must be on `device`. `precision` is autocast's type, None for float32. A GPU gives a measurement
+    (batch 64, 10 passes to warm up, 30 timed); a CPU a feel for the speed (batch 4, what fits into a second). Batches
+    are smaller above 512 pixels.
+    """
+    on_gpu = device.type == "cuda"
+    usual_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)
+    images = torch.zeros(batch or images_per_pass(usual_batch, size), network.in_channels, size, size, device=device)
+    if on_gpu:
+        images = images.contiguous(memory_format=torch.channels_last)
+    seconds: list[float] = []
+    deadline = perf_counter() + limit_s
+    autocast = torch.autocast(device.type, precision, enabled=precision is not None)
+    with _evaluating(network), torch.inference_mode(), autocast:
+        for done in range(warmup + 30):
+            start = _now(device)
+            network(images)
+            end = _now(device)
+            if done >= warmup or end > deadline:
+                seconds.append(end - start)
+            if end > deadline:
+                break
+    return len(images) / median(seconds)
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return perf_counter()
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Switch to evaluation for a while; then each module goes back to its own mode (frozen batch norm stays frozen)."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence fvcore and torch's tracer: they warn of shapes that are constant here, and of torch.jit's future."""
+    logger = logging.getLogger("fvcore.nn.jit_analysis")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

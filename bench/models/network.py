@@ -1,0 +1,249 @@
+"""Networks with one face: logits for training, features for the shortcut analysis, from timm or from this project.
+
+N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D features.
+The first K x S outputs are the findings', what follows are those of further heads.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+from torch.hub import load_state_dict_from_url
+
+from bench.config.registry import Entry
+from bench.system.hub_client import download
+from harmonize.errors import ConfigError, SetupError
+
+Triple = tuple[float, float, float]
+
+
+class Network(nn.Module):
+    """A backbone (anything with `forward_features` and `forward_head(maps, pre_logits)`) and how its input is scaled.
+
+    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1]. `num_findings` None: every output is one.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: Triple,
+        std: Triple,
+        in_channels: int,
+        num_findings: int | None = None,
+        states: int = 1,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.mean, self.std, self.in_channels = mean, std, in_channels
+        self.num_findings, self.states = num_findings, states
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return logit_NK of the findings."""
+        return self.findings(self.outputs(x_NCHW))
+
+    def outputs(self, x_NCHW: Tensor) -> Tensor:
+        """Return output_NO: all that the last linear layer gives."""
+        output_NO: Tensor = self.backbone(x_NCHW)
+        return output_NO
+
+    def findings(self, output_NO: Tensor) -> Tensor:
+        """Return logit_NK of the findings; of three states, the logit of present against absent."""
+        if self.num_findings is None:
+            return output_NO
+        return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
+
+    def further(self, output_NO: Tensor) -> Tensor:
+        """Return the logits of the further heads, one column each."""
+        return output_NO[:, output_NO.shape[1] if self.num_findings is None else self.num_findings * self.states :]
+
+    def embed(self, x_NCHW: Tensor) -> Tensor:
+        """Return the penultimate features, feature_ND: what the last linear layer sees."""
+        maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        return self._features(maps)
+
+    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output_NO and feature_ND of one pass; in evaluation mode they equal `outputs` and `embed`."""
+        maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
+        return output_NO, self._features(maps)
+
+    def _features(self, maps: Tensor) -> Tensor:
+        feature: Tensor = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return feature.flatten(1)  # DPN's last layer is a 1x1 convolution
+
+
+def build(
+    use: str | Callable[..., nn.Module],
+    options: Mapping[str, Any],
+    num_outputs: int,
+    in_channels: int = 3,
+    weights: Path | Literal["hub"] | None = None,
+    seed: int = 0,
+    num_findings: int | None = None,
+    states: int = 1,
+) -> Network:
+    """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
+
+    `weights`: None for random ones, a safetensors file of the ImageNet model, or "hub" to download that file.
+    The classifier is random in all three cases, and equal in all three. No global random state is touched.
+    Raises ConfigError for options it does not take, SetupError for weights that cannot be had.
+    """
+    factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
+    where = str(options.get("name", getattr(factory, "__name__", use)))
+    try:
+        with _seeded(seed):
+            backbone = factory(num_outputs=num_outputs, in_channels=in_channels, **options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"cannot build the architecture: {error}", where, "correct its `with:` options") from error
+    if weights is not None:
+        if factory is not timm_model:
+            raise SetupError("it has no pretrained weights", where, "train it with `weights: none`")
+        tensors, source = _download(backbone, where) if weights == "hub" else (_read(weights), str(weights))
+        _start_from(tensors, source, backbone, in_channels, options)
+    scale = getattr(backbone, "pretrained_cfg", {})
+    mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
+    return Network(backbone, mean, std, in_channels, num_findings, states)
+
+
+def finding_logits(output_NX: Tensor, states: int) -> Tensor:
+    """Return logit_NK of outputs in K groups of `states`: as they are, or present minus absent of three states.
+
+    The sigmoid of that difference is the softmax over present and absent alone.
+    Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
+    """
+    return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
+
+
+_IMAGENET = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+
+
+def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) -> nn.Module:
+    """Return a timm network with random weights; `name` is NAME or NAME.TAG.
+
+    Raises ConfigError for a name or tag that timm does not have.
+    """
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=False, num_classes=num_outputs, in_chans=in_channels, **options
+        )
+    except RuntimeError as error:
+        if not str(error).startswith(("Unknown model", "Invalid pretrained tag")):
+            raise
+        close = get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=1)
+        fix = f"did you mean {close[0]!r}?" if close else "`timm.list_pretrained()` shows all"
+        raise ConfigError(f"timm {timm.__version__} has no model {name!r}", name, fix) from error
+    return model
+
+
+def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
+    """Raise ConfigError when timm lacks the model or the model cannot take images of size x size pixels.
+
+    It is made on torch's meta device: shapes without numbers, in a moment.
+    """
+    with torch.device("meta"):
+        config: Any = timm_model(num_outputs=1, in_channels=channels, **options).pretrained_cfg
+    native = config["input_size"][-1]
+    resized = {"img_size", "dynamic_img_size"} & set(options)
+    if config.get("fixed_input_size") and native != size and not resized:
+        fix = f"choose a preprocessing of {native}, or write an entry `with: {{img_size: {size}}}`"
+        raise ConfigError(f"{options['name']} takes images of {native} pixels only, not {size}", where, fix)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the CPU generator for a while. Not torch.manual_seed: it would also reseed every GPU, for good."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def _start_from(
+    tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]
+) -> None:
+    """Copy everything but the classifier from the ImageNet model of `source`; every key must be there and fit."""
+    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    state = _imagenet_state(tensors, source, config, options)
+    classifier = tuple(f"{name}." for name in _names(config.get("classifier")))
+    state = {key: value for key, value in state.items() if not key.startswith(classifier)}
+    for conv in _names(config.get("first_conv")) if in_channels != 3 else ():
+        state[f"{conv}.weight"] = adapt_input_conv(in_channels, state[f"{conv}.weight"])
+    wrong = backbone.load_state_dict(state, strict=False)
+    missing = [key for key in wrong.missing_keys if not key.startswith(classifier)]
+    if missing or wrong.unexpected_keys:
+        raise _misfit(source, config, f"missing {missing}, unexpected {wrong.unexpected_keys}")
+
+
+def _imagenet_state(
+    tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """Return the state of the whole ImageNet model, loaded strictly by timm, which knows its older key layouts."""
+    others = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
+    overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            donor = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **others)
+    except (RuntimeError, KeyError) as error:
+        raise _misfit(source, config, str(error)) from error
+    state: dict[str, Tensor] = donor.state_dict()
+    return state
+
+
+def _misfit(source: str, config: Mapping[str, Any], detail: str) -> SetupError:
+    detail = " ".join(detail.split())
+    shown = detail if len(detail) < 600 else f"{detail[:600]} ..."
+    fix = f"give the ImageNet weights of timm's {config['architecture']}, with timm's keys"
+    return SetupError(f"the weights do not fit {config['architecture']}: {shown}", source, fix)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file."""
+    if file.suffix != ".safetensors":
+        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
+        raise SetupError(f"starting weights are read from .safetensors files only, not {file.suffix!r}", str(file), fix)
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        fix = "give a readable safetensors file, or download it again"
+        raise SetupError(f"cannot read the starting weights: {error}", str(file), fix) from error
+
+
+def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of the pinned tag from timm's hub, and what they came from.
+
+    A failure raises, random weights never stand in. Few tags (legacy_xception) are not on the hub but a file of timm's
+    releases: its name holds its hash, which is checked, and only its tensors are unpickled.
+    """
+    config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
+    repository, url = config.get("hf_hub_id"), config.get("url")
+    if not repository and not url:
+        raise SetupError("timm's hub has no weights for it", where, "name a tag that has them, or `weights: none`")
+    source = f"{repository}/model.safetensors" if repository else str(url)
+    try:
+        if repository:
+            return _read(Path(download(repository, "model.safetensors"))), source
+        return _release(source), source
+    except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
+        fix = "check the network, or put the file under --weights DIR"
+        raise SetupError(f"cannot download {source}: {error}", where, fix) from error
+
+
+def _release(url: str) -> dict[str, Tensor]:
+    """Return the tensors of a file of timm's releases."""
+    tensors: dict[str, Tensor] = load_state_dict_from_url(
+        url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+    )
+    return tensors
+
+
+def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return what timm writes as one name, several or none."""
+    return (value,) if isinstance(value, str) else tuple(value or ())

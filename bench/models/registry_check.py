@@ -1,0 +1,80 @@
+"""Architectures held against the figures that the registry states: parameters and multiply-accumulates."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.config.registry import Entry
+from bench.models.cost import cost, deployed
+from bench.models.network import build
+from harmonize.errors import CxrError
+
+OUTPUTS, SIZE = 9, 224  # what every stated figure is for: nine findings, 3 x 224 x 224
+PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured of one architecture: millions of parameters, GMACs; zeros when it cannot be built."""
+
+    entry: Entry
+    params: float = 0.0
+    gmacs: float = 0.0
+    deployed_params: float = 0.0
+    deployed_gmacs: float = 0.0
+    problem: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Return `ok`, `not stated` (nothing to compare with), or what is wrong."""
+        if self.problem:
+            return self.problem
+        stated = [
+            (word, self.entry.facts[key], measured, tolerance)
+            for word, key, measured, tolerance in (
+                ("params", "params", self.params, PARAMS_TOLERANCE),
+                ("GMACs", "gmacs", self.gmacs, GMACS_TOLERANCE),
+            )
+            if key in self.entry.facts
+        ]
+        wrong = [
+            f"{word} stated {said}" for word, said, measured, off in stated if abs(measured - said) > off * abs(said)
+        ]
+        return ", ".join(wrong) or ("ok" if stated else "not stated")
+
+    @property
+    def deviates(self) -> bool:
+        """Whether it cannot be built or is not what the registry states."""
+        return self.verdict not in {"ok", "not stated"}
+
+    def row(self) -> list[str]:
+        """Return name, millions of parameters, GMACs, both as deployed where they differ, and the verdict."""
+        numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
+        shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
+        if shown[:2] == shown[2:]:
+            shown[2:] = ["", ""]
+        return [self.entry.name, *shown, self.verdict]
+
+
+HEADER = ["name", "million params", "GMACs at 224", "params deployed", "GMACs deployed", "verdict"]
+
+
+def measure(entry: Entry) -> Figures:
+    """Build an architecture with random weights and count; a failure is a verdict, not an exception."""
+    try:
+        network = build(entry.use, entry.options, OUTPUTS)
+        plain = deployed(network)
+        trained = cost(network, SIZE)
+        in_use = trained if plain is network else cost(plain, SIZE)
+    except (CxrError, RuntimeError, AssertionError, TypeError, ValueError) as error:
+        return Figures(entry, problem=" ".join(str(error).split())[:200])
+    return Figures(entry, trained.params / 1e6, trained.macs / 1e9, in_use.params / 1e6, in_use.macs / 1e9)
+
+
+def check(entries: Sequence[Entry], progress: Callable[[str, int, int], None]) -> list[Figures]:
+    """Measure each architecture in turn."""
+    found = []
+    for done, entry in enumerate(entries):
+        progress(f"count {entry.name}", done, len(entries))
+        found.append(measure(entry))
+    progress("count", len(entries), len(entries))
+    return found

@@ -1,0 +1,1 @@
+"""From a grid and data to runs and jobs."""

@@ -1,0 +1,93 @@
+"""What the home cohort's table says about the further heads; nothing else is read, and nobody away is asked.
+
+Legend: N images, T further heads.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.config.auxiliary_heads import ABNORMAL, heads
+from bench.config.run_config import RunConfig
+from harmonize.datasets import native
+from harmonize.errors import DatasetError
+from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
+
+DEVICES = "Support Devices"  # a label of the CheXpert family, and no disease: "No Finding" does not exclude it
+Floats = NDArray[np.float32]
+
+
+def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
+    """Raise DatasetError when the training images do not show both classes of a head."""
+    target_NT = targets(table, config)
+    for head, target_N in zip(heads(config), target_NT.T, strict=True):
+        if not ((target_N == 1).any() and (target_N == 0).any()):
+            fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort that states it"
+            raise DatasetError(
+                f"the training images cannot teach the head {head.name!r}: {_SOURCE[head.name]}", where, fix
+            )
+
+
+def targets(table: pd.DataFrame, config: RunConfig) -> Floats:
+    """Return what a cohort table says about each further head [N, T]: 1, 0, or NaN where it is not known."""
+    columns = [_TARGET[head.name](table, config) for head in heads(config)]
+    return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.float32)
+
+
+def _abnormal(table: pd.DataFrame, config: RunConfig) -> Floats:
+    """1 where a disease is present or "No Finding" is absent, 0 where "No Finding" stands alone, else unknown."""
+    findings = space(config.space)
+    if ABNORMAL in findings:
+        return _known(table[ABNORMAL], config.blank)
+    diseases = [finding for finding in findings if finding not in (NO_FINDING, DEVICES)]
+    diseased = table[diseases].eq(PRESENT).fillna(False).any(axis=1).to_numpy(bool)
+    normal = _known(table[NO_FINDING], config.blank)
+    target = np.where(diseased, np.float32(1), 1 - normal).astype(np.float32)
+    target[diseased & (normal == 1)] = np.nan  # the labels contradict each other
+    return target
+
+
+def _device(table: pd.DataFrame, config: RunConfig) -> Floats:
+    """1 where support devices are present, 0 where they are absent."""
+    for column in (DEVICES, native(DEVICES)):
+        if column in table:
+            return _known(table[column], config.blank)
+    return np.full(len(table), np.nan, np.float32)
+
+
+def _projection(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
+    """1 where the view is AP, 0 where it is PA."""
+    return _coded(table["view"], "AP", "PA")
+
+
+def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
+    """1 for men, 0 for women."""
+    return _coded(table["sex"], "M", "F")
+
+
+def _known(state: pd.Series, blank: str) -> Floats:
+    """Return label states as 1, 0 and NaN; the blank policy reads "not mentioned", uncertain is not known."""
+    absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
+    code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
+    return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)
+
+
+def _coded(column: pd.Series, one: str, zero: str) -> Floats:
+    text = column.to_numpy(object)
+    return np.select([text == one, text == zero], [1.0, 0.0], np.nan).astype(np.float32)
+
+
+_TARGET: dict[str, Callable[[pd.DataFrame, RunConfig], Floats]] = {
+    "abnormal": _abnormal,
+    "device": _device,
+    "projection": _projection,
+    "sex": _sex,
+}
+_SOURCE = {
+    "abnormal": "it needs normal and abnormal images",
+    "device": f"it needs the label {DEVICES!r}, present and absent",
+    "projection": "it needs AP and PA images",
+    "sex": "it needs women and men",
+}

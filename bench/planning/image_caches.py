@@ -1,0 +1,192 @@
+"""The decoded images of a plan: made once, looked at for doubles, and what a run still lacks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.config.preprocessing_ops import geometry
+from bench.planning.jobs import TRAINED
+from bench.planning.plan import CohortRef, Plan, home_split
+from bench.planning.run import Run
+from bench.store.checksums import FILE as CHECKSUMS
+from bench.store.checksums import flaws
+from bench.store.file_check import whole
+from bench.store.safe_csv import csv_text
+from bench.store.store import Progress, Store, short_hash, table_facts, write_bytes
+from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
+from harmonize.errors import DatasetError
+from harmonize.images.pixels import Geometry
+
+# what a finished run has beside its predictions and features
+COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
+
+
+def geometry_of(run: Run) -> Geometry:
+    """Return the cached half of a run's preprocessing: size, fit, region and CLAHE."""
+    return geometry(run.preprocessing)
+
+
+def open_images(
+    store: Store,
+    ref: CohortRef,
+    geometry: Geometry,
+    workers: int = 1,
+    progress: Progress | None = None,
+    states: pd.DataFrame | None = None,
+) -> ImageCache:
+    """Open the decoded images of a cohort, decoding what is not there yet; `states` of its files, where they are known."""
+    table = _listed(ref)
+    return open_cache(ref.name, ref.root, table, geometry, _folder(store, ref), workers, progress, states)
+
+
+def _listed(ref: CohortRef) -> pd.DataFrame:
+    """Return image_id and path of every image of a cohort."""
+    return pd.read_parquet(ref.table, columns=["image_id", "path"])
+
+
+def _states(plan: Plan) -> dict[str, pd.DataFrame]:
+    """Return the states of all files, by cohort."""
+    return {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
+
+
+def _folder(store: Store, ref: CohortRef) -> Path:
+    """Return where the caches of a cohort lie: two datasets may have one name."""
+    return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
+
+
+def decoding(plan: Plan, workers: int, states: Mapping[str, pd.DataFrame]) -> Forecast:
+    """Return what decoding the images of a plan will take: how many are left, all pixels on disk, seconds from now."""
+    found = decoding_each(plan, plan.runs, workers, states).values()
+    return Forecast(*(sum(getattr(each, name) for each in found) for name in ("images", "num_bytes", "seconds")))
+
+
+def decoding_each(
+    plan: Plan, runs: Sequence[Run], workers: int, states: Mapping[str, pd.DataFrame] | None = None
+) -> dict[tuple[str, str], Forecast]:
+    """Return what decoding the images of some runs will take, by (cohort, geometry key)."""
+    states = _states(plan) if states is None else states
+    return {
+        (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
+        for ref in plan.refs
+        for form in dict.fromkeys(geometry_of(run) for run in runs)
+    }
+
+
+def told(work: Forecast, workers: int) -> str:
+    """Return a forecast as a sentence.
+
+    >>> told(Forecast(224_316, 22_969_958_400, 4000.0), 8)
+    '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
+    """
+    long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
+    size = f"{work.num_bytes / 1e9:.4g} GB" if work.num_bytes >= 1e9 else f"{work.num_bytes / 1e6:.3g} MB"
+    where = f"{workers} processes" if workers > 1 else "one process"
+    return f"{work.images:,} images to decode, about {long} in {where}; all pixels then take {size}"
+
+
+def prepare(
+    plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None
+) -> dict[tuple[str, str], ImageCache]:
+    """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key).
+
+    `say` gets a line about size and time before the first is decoded, where any is left.
+    """
+    states = _states(plan)
+    if say is not None:
+        work = decoding(plan, workers, states)
+        if work.images:
+            say(told(work, workers))
+    caches: dict[tuple[str, str], ImageCache] = {}
+    for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
+        for ref in plan.refs:
+            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress, states[ref.name])
+    for (name, _), cache in caches.items():
+        if not (cache.index["reason"] == "").any():
+            reason = cache.index["reason"].iloc[0]
+            fix = "give readable images, or take the cohort out of the grid"
+            raise DatasetError(
+                f"no image of {name} can be read (the first: {reason})", str(plan.cohorts[name].root), fix
+            )
+    for ref in plan.refs:
+        bad = [
+            plan.cohorts[ref.name].quarantine,
+            *(c.quarantine for (name, _), c in caches.items() if name == ref.name),
+        ]
+        rows = pd.concat(bad).drop_duplicates()
+        path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
+        if len(rows) or path.is_file():
+            write_bytes(path, csv_text(rows).encode())
+        doubts = plan.cohorts[ref.name].doubts
+        path = plan.store.root / "cohorts" / f"doubts-{ref.name}.csv"
+        if len(doubts) or path.is_file():
+            write_bytes(path, csv_text(doubts).encode())
+    return caches
+
+
+def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
+    """Return a line for each cohort and adaptive geometry: in how many of its images no lungs were found."""
+    rates = {(name, key): cache.fallback_rate for (name, key), cache in caches.items()}
+    return [
+        f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
+        for (name, key), rate in rates.items()
+        if rate is not None
+    ]
+
+
+def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
+    """Whether a run is not finished: it lacks a file, or predictions on images as they are now."""
+    folder = plan.store.run_dir(run.id)
+    if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
+        return True
+    if flaws(folder) or not all(whole(folder / name) for name in COMPLETE):
+        return True
+    return unpredicted(plan, run, caches)
+
+
+def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
+    """Whether a run lacks predictions of a cohort, or has them on images as they were before."""
+    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
+    for ref in plan.refs:
+        facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
+        if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
+            return True
+        if not whole(folder / "features" / f"{ref.name}.npz"):
+            return True
+    return False
+
+
+def check_doubles(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> int:
+    """Return how many home images have the same pixels as one of another patient in another home split.
+
+    Raises DatasetError when a hospital away holds images of the home cohort: it would be tested on what it trained on.
+    """
+    key = next(iter(caches))[1]
+    home, *away = plan.refs
+    at_home = _prints(caches[home.name, key])
+    for ref in away:
+        same = at_home[at_home["print"].isin(_prints(caches[ref.name, key])["print"])]
+        if len(same):
+            example = same["image_id"].iloc[0]
+            what = f"{len(same)} images of {home.name} are also in {ref.name}, e.g. {example}"
+            raise DatasetError(what, str(ref.root), "take them out of one of the two: an external test must be unseen")
+    table = plan.cohorts[home.name].table[["image_id", "patient_id"]]
+    table = table.assign(split=home_split(plan.cohorts[home.name].table, plan.runs[0].config))
+    known = at_home.merge(table, on="image_id")
+    spread = known.groupby("print")[["patient_id", "split"]].nunique()
+    doubled = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
+    return int(known["print"].isin(doubled).sum())
+
+
+def _prints(cache: ImageCache) -> pd.DataFrame:
+    """Return image_id and a print (file size and checksum of the pixels) of readable images that are not one flat gray."""
+    index = cache.index[cache.index["reason"] == ""]
+    prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
+    shared = prints.duplicated(keep=False)
+    flat = {
+        p
+        for p, row in zip(prints[shared], index.index[shared], strict=True)
+        if cache.images[row].min() == cache.images[row].max()
+    }
+    found = pd.DataFrame({"image_id": index["image_id"], "print": prints})
+    return found[~found["print"].isin(flat)]

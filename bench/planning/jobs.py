@@ -1,0 +1,168 @@
+"""A job: what travels to a worker process. No torch, so that the process that hands out jobs needs none."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from bench.config.analyses import Analysis
+from bench.config.preprocessing_ops import geometry
+from bench.planning.derived_runs import Derived
+from bench.planning.plan import CohortRef, Plan
+from bench.planning.run import Run
+from bench.store.checksums import flaw_of_analysis
+from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
+
+R = TypeVar("R", Run, Derived)
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what training leaves
+
+
+@dataclass(frozen=True, slots=True)
+class RunJob(Generic[R]):
+    """All that a worker needs to do one run, trained or derived."""
+
+    run: R
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str = "cpu"  # the executor's choice
+
+    @property
+    def id(self) -> str:
+        """Return its name in progress and outcomes: the run's id."""
+        return self.run.id
+
+    @property
+    def folder(self) -> Path:
+        """Return where its files lie."""
+        return self.store.run_dir(self.run.id)
+
+    def begin(self) -> None:
+        """Make the folder, with run.json in it."""
+        self.store.begin(self.run.id, self.run.document)
+
+    def fail(self, text: str) -> None:
+        """Record why it stopped."""
+        self.store.fail(self.run.id, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(RunJob[Run]):
+    """One run to train, freeze and predict with."""
+
+    others: tuple[str, ...] = ()  # further devices that train it together with the first
+    trains_only: bool = False  # it is predicted with later, together with others
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedJob(RunJob[Derived]):
+    """One run to derive from finished ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassJob:
+    """Trained runs of one geometry, to predict in one pass over the images of each cohort. It leaves them unfinished."""
+
+    runs: tuple[Run, ...]
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str = "cpu"  # the executor's choice
+
+    @property
+    def run(self) -> Run:
+        """Return the first: executors ask a job what it needs."""
+        return self.runs[0]
+
+    @property
+    def id(self) -> str:
+        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd+7": the first, and how many more."""
+        return f"{self.run.id}+{len(self.runs) - 1}"
+
+    @property
+    def folder(self) -> Path:
+        """Return where its log lies."""
+        return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
+
+    def begin(self) -> None:
+        """Make the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def fail(self, text: str) -> None:
+        """Record nothing: the runs are as they were, and each can still be predicted with by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysisJob:
+    """All that a worker needs for one analysis of a finished run; one of the cohorts takes only its geometry from `run`.
+
+    Its folder holds tables, named and made as in `reports.schemas.tables.SCHEMAS`, and what else it makes; KEY, written last,
+    says what they were made from. It never changes what the run is: a failed analysis leaves the run done.
+    """
+
+    analysis: Analysis
+    run: Run
+    store: Store
+    refs: tuple[CohortRef, ...]  # home first
+    device: str = "cpu"  # the executor's choice
+
+    @property
+    def id(self) -> str:
+        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd/attention"."""
+        return f"{self.run.id if self.analysis.kind.per_run else 'cohorts'}/{self.analysis.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Return where its files lie: in the run's folder, or, of the cohorts, in a folder named by what it is about."""
+        if self.analysis.kind.per_run:
+            return self.store.run_dir(self.run.id) / self.analysis.name
+        about = [[ref.name, ref.id] for ref in self.refs]
+        key = short_hash(canonical_json([about, geometry(self.run.preprocessing).key]))
+        return self.store.root / "analyses" / f"{self.analysis.name}-{key}"
+
+    @property
+    def key(self) -> str:
+        """Return what its numbers depend on, as a hash: options, cohorts, images and, of a run, the weights."""
+        places = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
+        facts = predicted(self.store, self.run.id, places)
+        return analysis_key(self.analysis.identity, facts, self.analysis.kind.per_run)
+
+    @property
+    def done(self) -> bool:
+        """Whether its tables are there and made from what is there now."""
+        return key_in(self.folder) == self.key and not flaw_of_analysis(self.folder)
+
+    def begin(self) -> None:
+        """Make the folder and take what an older attempt left away, but the log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "FAILED").unlink(missing_ok=True)
+
+    def fail(self, text: str) -> None:
+        """Record why it stopped."""
+        write_bytes(self.folder / "FAILED", text.encode())
+
+
+def key_in(folder: Path) -> str:
+    """Return what the files of a folder were made from, "" when they are not all there."""
+    path = folder / "KEY"
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
+    """Return the key of an analysis of a run of which `predicted` says these facts."""
+    if not per_run:
+        facts = [fact[:-1] for fact in facts]  # the images, whatever the weights
+    return short_hash(canonical_json([identity, facts]), 32)
+
+
+def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
+    """Return the analyses that a plan asks for of these runs, one of the cohorts once for each geometry."""
+    asked = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
+    return list({job.folder: job for job in reversed(asked)}.values())[::-1]
+
+
+def predicted(store: Store, run_id: str, places: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
+    """Return what a run's predictions were made from, by cohort (name, role, id, headline split): images and weights."""
+    folder = store.run_dir(run_id) / "predictions"
+    stored: list[tuple[tuple[str, str, str, str], Mapping[str, str]]] = [
+        (place, table_facts(folder / f"{place[0]}.parquet")) for place in places
+    ]
+    return [[*place, facts.get("fingerprint"), facts.get("weights")] for place, facts in stored]

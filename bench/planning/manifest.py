@@ -1,0 +1,300 @@
+"""grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bench.config.preprocessing_ops import geometry
+from bench.config.registry import Entry
+from bench.config.run_config import RunConfig, from_dict, full
+from bench.planning.imported_run import KIND, dropped, kept
+from bench.planning.jobs import analysis_jobs
+from bench.planning.plan import Plan
+from bench.scoring.scored_split import Settings
+from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.errors import StoreError
+
+if TYPE_CHECKING:
+    from harmonize.cache.cache import ImageCache  # it brings OpenCV
+
+SCHEMA = 3  # 2: derived runs and references; 3: analyses
+
+
+@dataclass(frozen=True)  # no slots: what is ranked is found once and kept
+class Manifest:
+    """What `bench run` planned, read back from the store."""
+
+    store: Store
+    content: Mapping[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """Return how this grid is scored."""
+        return Settings(
+            min_count=int(self.content["min_count"]),
+            bins=int(self.content["bins"]),
+            mapping=self.content["mapping"],
+            threshold=str(self.content.get("threshold", "f1_max")),
+            further=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
+        )
+
+    @property
+    def of_bundles(self) -> bool:
+        """Whether it was made of bundles: predictions without features, labels without native ones, ordinals for ids."""
+        return "bundles" in self.content
+
+    @property
+    def scores(self) -> Path:
+        """Return where the scores of its runs lie; those of a grid scored again apart from the first ones."""
+        folder = self.store.root / "scores"
+        return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
+
+    def uncounted(self, findings: Sequence[str]) -> list[str]:
+        """Return which of these findings a grid that was scored again leaves out."""
+        counted = self.content.get("counted", findings)
+        return [finding for finding in findings if finding not in counted]
+
+    @property
+    def runs(self) -> list[Mapping[str, Any]]:
+        """Return the runs that train, in the order of the grid: what is ranked, and what every sentence is about."""
+        return list(self.content["runs"])
+
+    @cached_property
+    def ranked(self) -> list[Mapping[str, Any]]:
+        """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
+
+        Where the runs learn one finding each, that is their panels; where nothing learns all, every run. Where nothing is
+        trained, the models from elsewhere that had not seen a hospital away.
+        """
+        if not self.runs:
+            home = self.content["source"]
+            return [run for run in self.external if not set(run["passport"]["seen"]) - {home}]
+        learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
+        panels = [run for run in self.derived if run["kind"] == "panel"]
+        learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
+        everything = set().union(*learns.values())
+        return [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+
+    @property
+    def derived(self) -> list[Mapping[str, Any]]:
+        """Return the runs that are made of others; each carries its `kind`."""
+        return list(self.content["derived"])
+
+    @property
+    def external(self) -> list[Mapping[str, Any]]:
+        """Return those of them that were trained elsewhere, and are made of no run of the grid."""
+        return [run for run in self.derived if run["kind"] == KIND]
+
+    @property
+    def shared(self) -> RunConfig:
+        """Return a configuration with what all runs share: home, findings' space, label mapping, splits."""
+        return self.config((self.runs or self.external)[0])
+
+    @property
+    def cohorts(self) -> list[Mapping[str, Any]]:
+        """Return the cohorts, home first."""
+        return list(self.content["cohorts"])
+
+    @property
+    def analyses(self) -> list[Mapping[str, Any]]:
+        """Return the analyses that were asked for: name, identity, run, per_run, folder."""
+        return list(self.content["analyses"])
+
+    @property
+    def places(self) -> list[tuple[str, str, str, str]]:
+        """Return name, role, id and headline split of each cohort."""
+        return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
+
+    def config(self, run: Mapping[str, Any]) -> RunConfig:
+        """Return the configuration of a planned run."""
+        return from_dict(RunConfig, run["config"], f"run {run['id']}")
+
+    def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
+        """Return the harmonized table of a cohort.
+
+        Raises StoreError when it is missing or damaged.
+        """
+        path = self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
+        if table_facts(path).get("id") != cohort["id"]:
+            raise StoreError(
+                "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
+            )
+        return read_frame(path)
+
+
+def read_manifest(store: Store, name: str | None) -> Manifest:
+    """Return the manifest of a grid; without a name, of the only grid in the store.
+
+    Raises StoreError when it is not there or the choice is open.
+    """
+    names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name is None or name not in names:
+        what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
+        raise StoreError(
+            what,
+            str(store.root / "grids"),
+            f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
+        )
+    content = store.read_json("grids", f"{name}.json")
+    if content.get("schema") != SCHEMA:
+        raise StoreError(
+            "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
+        )
+    if odd := _odd(content):
+        where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
+        raise StoreError(f"the manifest is damaged: {odd}", where, fix)
+    return Manifest(store, content)
+
+
+_FORM: Mapping[str, type] = {
+    **dict.fromkeys(("name", "title", "source", "mapping", "command"), str),
+    **dict.fromkeys(("min_count", "bins", "doubles"), int),
+    **dict.fromkeys(("cohorts", "runs", "derived", "references", "analyses", "metrics"), list),
+}
+_PARTS = {
+    "runs": ("id", "config", "titles"),
+    "derived": ("id", "kind", "name", "config", "titles"),
+    "cohorts": ("name", "id", "role", "headline_split", "flow", "facts"),
+    "analyses": ("name", "identity", "run", "per_run", "folder"),
+}
+
+
+def _odd(content: Mapping[str, Any]) -> str:
+    """Return what a manifest lacks that every one has, "" when it is whole."""
+    odd = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
+    if not odd:
+        odd = [f"{key}: {k}" for key, keys in _PARTS.items() for k in keys for part in content[key] if k not in part]
+    return f"it lacks {', '.join(dict.fromkeys(odd))}" if odd else ""
+
+
+def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
+    """Return a grid that planned the run (the one named, else the first), and the run as planned.
+
+    Raises StoreError when there is none.
+    """
+    for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
+        manifest = read_manifest(store, name)
+        for run in (*manifest.runs, *manifest.derived):
+            if run["id"] == run_id:
+                return manifest, run
+    where, fix = str(store.root / "grids"), "name the grid that it is of, or run that grid again"
+    raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
+
+
+def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> list[str]:
+    """Write grids/<name>.json; return the names of models from elsewhere that are no longer in it.
+
+    They stay while they compare with what is planned now.
+    """
+    lost: list[str] = []
+    content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
+    with contextlib.suppress(StoreError):  # there is none, or it is cut off: then nothing says which they were
+        before = plan.store.read_json("grids", path.name)
+        if before.get("schema") == SCHEMA:
+            stays = kept(plan.store, before, content)
+            content["derived"] += stays
+            lost = dropped(plan.store, before, stays)
+    write_bytes(path, canonical_json(content))
+    return lost
+
+
+def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
+    """Return what a manifest holds: all that scoring and reporting need beside run folders and cohort tables.
+
+    doubles: home images that another patient's image in another split repeats.
+    """
+    cohorts: list[dict[str, Any]] = []
+    for ref in plan.refs:
+        cohort = plan.cohorts[ref.name]
+        own = {key: c for (name, key), c in caches.items() if name == ref.name}
+        cohorts.append(
+            {
+                "name": ref.name,
+                "id": ref.id,
+                "role": ref.role,
+                "layout": ref.layout,
+                "headline_split": ref.headline_split,
+                "flow": dict(cohort.flow),
+                "absent": cohort.flow["absent"],
+                "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
+                "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
+                "no_lungs": _no_lungs(plan, own),
+                "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
+            }
+        )
+    runs = [
+        {
+            "id": run.id,
+            "config": full(run.config),
+            "titles": {key: entry.title for key, entry in run.entries.items()},
+            "family": run.entries["architecture"].facts.get("family", "other"),
+            "licence": run.entries["architecture"].licence,  # of its pretrained weights
+            "corpus": run.entries["architecture"].facts.get("corpus", ""),  # what these had seen
+        }
+        for run in plan.runs
+    ]
+    made = [
+        {
+            "id": each.id,
+            "kind": each.kind,
+            "name": each.name,
+            "sources": list(each.sources),
+            "of": [run.id for run in each.runs],
+            "config": full(each.config),
+            "titles": {"architecture": each.runs[0].entries["architecture"].title},
+        }
+        for each in plan.derived
+    ]
+    grid = plan.grid
+    return {
+        "schema": SCHEMA,
+        "name": grid.name,
+        "title": grid.title,
+        "phantom": plan.phantom,
+        "source": grid.train_on,
+        "min_count": grid.min_count,
+        "bins": plan.bins,
+        "mapping": plan.runs[0].config.mapping,
+        "metrics": [asdict(entry) for entry in plan.metrics],
+        "doubles": doubles,
+        "command": plan.command,
+        "cohorts": cohorts,
+        "runs": runs,
+        "derived": made,
+        "references": [asdict(row) for row in grid.references],
+        "analyses": _analyses(plan),
+        "label_sources": [list(pair) for pair in grid.label_sources],
+        "phantom_settings": full(grid.phantom) if plan.phantom else {},
+    }
+
+
+def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
+    """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
+    rates = {}
+    for run in plan.runs:
+        cache = caches.get(geometry(run.preprocessing).key) if caches else None
+        if cache and (rate := cache.fallback_rate) is not None:
+            rates[run.entries["preprocessing"].title] = rate
+    return rates
+
+
+def _analyses(plan: Plan) -> list[dict[str, Any]]:
+    """Return where each analysis that the plan asks for is, and what it is of."""
+    return [
+        {
+            "name": job.analysis.name,
+            "identity": job.analysis.identity,
+            "run": job.run.id,
+            "per_run": job.analysis.kind.per_run,
+            "folder": str(job.folder.relative_to(plan.store.root)),
+        }
+        for job in analysis_jobs(plan, plan.runs)
+    ]

@@ -1,0 +1,47 @@
+"""A stored grid as it was asked for: what is needed to read its data again, or to train one of its runs again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config.grid import Grid, PhantomChoice
+from bench.config.run_config import RunConfig, from_dict
+from bench.planning.manifest import Manifest
+from bench.planning.plan import cohort_spec
+from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.specs import read_data, with_gold
+from harmonize.errors import ConfigError
+from harmonize.labels.findings import space
+
+
+def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
+    """Return the grid of these runs alone, on the cohorts of the manifest; without derived runs, references and analyses."""
+    content = manifest.content
+    where = f"grids/{content['name']}.json"
+    return Grid(
+        str(content["name"]),
+        where,
+        str(content["title"]),
+        tuple(str(cohort["name"]) for cohort in manifest.cohorts if cohort["role"] == "away"),
+        manifest.settings.min_count,
+        tuple(from_dict(RunConfig, run["config"], where) for run in runs),
+        phantom=from_dict(PhantomChoice, content["phantom_settings"], where),
+        label_sources=tuple((str(finding), str(source)) for finding, source in content.get("label_sources", ())),
+    )
+
+
+def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
+    """Read the manifest's cohorts from data, home first, each as the grid chose its images and labels.
+
+    Raises ConfigError when the data lack one.
+    """
+    grid = grid_of(manifest, manifest.runs or manifest.external)
+    names = [str(cohort["name"]) for cohort in manifest.cohorts]
+    specs = with_gold(read_data(data), names)
+    for name in names:
+        if name not in specs:
+            raise ConfigError(
+                f"the data lack the cohort {name!r}", str(data), f"found: {', '.join(specs) or 'nothing'}"
+            )
+    first = grid.configs[0]
+    return [load(cohort_spec(specs[name], grid), first.mapping, space(first.space)) for name in names]

@@ -1,0 +1,126 @@
+"""A run: one configuration with everything that decides its weights, and the id that follows from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.config.registry import Entry, Registry
+from bench.config.run_config import NAMED, RunConfig, differing, from_dict
+from bench.config.stable_names import current_name
+from bench.store.file_check import file_sha256
+from bench.store.store import Store, canonical_json, short_hash
+from harmonize.errors import ConfigError, SetupError, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model to train: `id` is the first 12 hex digits of the SHA-256 of `document`."""
+
+    id: str
+    config: RunConfig
+    entries: Mapping[str, Entry]  # by field of the configuration: architecture, optimizer, ...
+    document: bytes  # canonical JSON, stored as run.json
+    weights_file: Path | None  # where the starting weights lie; None = random or the hub
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Return size, fit and ops of the preprocessing entry."""
+        return self.entries["preprocessing"].facts
+
+    @property
+    def states(self) -> int:
+        """Return how many outputs the network has per finding: 3 where "uncertain" is a class of its own, else 1."""
+        return int(self.entries["uncertainty"].facts.get("states", 1))
+
+
+def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Path | None) -> Run:
+    """Return the run of a configuration: full entries, starting weights, id.
+
+    home_id is the id of the training cohort: phantom and real data never share a run.
+    Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
+    """
+    entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
+    weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
+    document = canonical_json(
+        {
+            "schema": 1,
+            "config": differing(config),
+            "entries": {key: entry.identity for key, entry in entries.items()},
+            "home": home_id,
+            "weights": weights_id,
+        }
+    )
+    return Run(short_hash(document), config, entries, document, weights_file)
+
+
+def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:
+    """Return the file of starting weights (None: random or hub) and the identity that enters the run id."""
+    if choice == "none":
+        return None, "none"
+    name = str(architecture.options.get("name", architecture.name))
+    if folder is None:
+        if "." not in name:  # which weights that means is for each version of timm to say
+            fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
+            raise SetupError(f"{architecture.name} names no tag of its starting weights", "weights: imagenet", fix)
+        return None, f"hub:{name}"
+    file = folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
+    if not file.is_file():
+        fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
+        raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
+    return file, f"sha256:{_sha256(file)}"
+
+
+def find_run(store: Store, asked: str) -> str:
+    """Return the id of the one run of the store that begins so.
+
+    Raises StoreError when none or several do.
+    """
+    found = [run_id for run_id in store.run_ids() if asked and run_id.startswith(asked)]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs begin with {asked!r}" if found else f"no run {asked!r} in the store"
+    near = found or get_close_matches(asked, store.run_ids(), 3, 0.0)
+    fix = f"`bench list runs` shows all; e.g. {', '.join(near[:3])}" if near else "make one with `bench run`"
+    raise StoreError(what, str(store.root), fix)
+
+
+def read_run(store: Store, run_id: str) -> Run:
+    """Return a trained run from its run.json alone: no registry and no data are needed, its weights are its own.
+
+    Raises StoreError for a derived run, and for a record that is damaged or was written by another version.
+    """
+    path = store.run_dir(run_id) / "run.json"
+    content = store.read_json(str(path.relative_to(store.root)))
+    if content.get("kind") == "external":
+        fix = "its model.yaml says what it is: `bench evaluate --model` does it again"
+        raise StoreError(
+            f"run {run_id} was trained elsewhere: the store has its predictions, not its network", str(path), fix
+        )
+    if "kind" in content:
+        fix = f"name one of the runs that it is made of: {', '.join(map(str, content.get('sources', [])))}"
+        raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)
+    try:
+        config = from_dict(RunConfig, content["config"], str(path))
+        entries = {}
+        for key, known in content["entries"].items():
+            facts = {k: v for k, v in known.items() if k not in {"use", "with", "version"}}
+            name = str(getattr(config, key))
+            entries[key] = Entry(
+                NAMED[key], name, current_name(known["use"]), known["with"], facts, name, version=known["version"]
+            )
+    except (KeyError, TypeError, AttributeError, ConfigError) as error:
+        fix = "predict with the version that trained it, or train it again"
+        raise StoreError(f"run {run_id} cannot be read: {error}", str(path), fix) from error
+    document = canonical_json(content)
+    if short_hash(document) != run_id:
+        raise StoreError("the run's document is not the one it was named by", str(path), "run the grid again")
+    return Run(run_id, config, entries, document, None)
+
+
+@cache
+def _sha256(file: Path) -> str:
+    """Return the hash of starting weights, read once for all runs that begin with them."""
+    return file_sha256(file)

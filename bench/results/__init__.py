@@ -1,0 +1,1 @@
+"""From stored predictions to the tables of a report."""

@@ -1,0 +1,55 @@
+"""What the analyses of a grid found: their stored tables, stacked, and what became of each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.planning.jobs import analysis_key, key_in, predicted
+from bench.planning.manifest import Manifest
+from bench.store.checksums import flaw_of_analysis
+from bench.store.store import last_line, read_table
+from reports.schemas.tables import SCHEMAS
+
+
+def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return name, run id ("" of the cohorts), options off their default, state (done, failed, absent) and reason of each."""
+    facts: dict[str, list[list[Any]]] = {}  # of a run, read once for all its analyses
+    out = []
+    for each in manifest.analyses:
+        run_id = str(each["run"])
+        if run_id not in facts:
+            facts[run_id] = predicted(manifest.store, run_id, manifest.places)
+        wanted = analysis_key(each["identity"], facts[run_id], bool(each["per_run"]))
+        verdict = _verdict(manifest.store.root / each["folder"], wanted)
+        options = dict(each["identity"][2])
+        out.append({"name": each["name"], "run_id": run_id if each["per_run"] else "", "options": options, **verdict})
+    return out
+
+
+def _verdict(folder: Path, wanted: str) -> dict[str, str]:
+    """Return how an analysis stands: done when its tables were made from what is in the store now."""
+    if key_in(folder) == wanted:
+        flaw = flaw_of_analysis(folder)
+        return {"state": "absent" if flaw else "done", "reason": flaw}
+    failed = folder / "FAILED"
+    return {"state": "failed" if failed.is_file() else "absent", "reason": last_line(failed)}
+
+
+def stored_analyses(
+    manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables of the finished analyses of these runs and of the cohorts, by their names in SCHEMAS.
+
+    states: what `analysis_states` says of the analyses.
+    """
+    frames: dict[str, list[pd.DataFrame]] = {}
+    wanted = {"", *run_ids}
+    for analysis, state in zip(manifest.analyses, states, strict=True):
+        if state["state"] != "done" or state["run_id"] not in wanted:
+            continue
+        for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
+            if path.stem in SCHEMAS:  # what else lies there is for the analysis itself
+                frames.setdefault(path.stem, []).append(read_table(path))
+    return {name: pd.concat([f for f in found if len(f)] or found, ignore_index=True) for name, found in frames.items()}

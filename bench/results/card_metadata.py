@@ -1,0 +1,53 @@
+"""The metadata at the head of a model card, as the Hugging Face hub reads it: licence, task, base model, results."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from bench.planning.manifest import Manifest
+
+
+def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
+    """Return the YAML block that a card begins with, its two lines of dashes included.
+
+    Results are macro AUROCs: of the home test split, then of each cohort away. A phantom's say that they are synthetic.
+    """
+    store, home = manifest.store, str(manifest.content["source"])
+    started = str(store.read_json(run["id"][:2], run["id"], "run.json").get("weights", ""))
+    tags = ["chest-x-ray", "radiology", "multi-label", "research-only", "unseen-cxr"]
+    content: dict[str, Any] = {
+        "license": "other",
+        "license_name": "research-only-see-card",
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": [*tags, *(["synthetic-data"] if manifest.content["phantom"] else [])],
+    }
+    if started.startswith("hub:"):
+        content["base_model"] = f"timm/{started.removeprefix('hub:')}"
+    plain = scores[
+        (scores["metric"] == "auroc")
+        & (scores["calibrator"] == "none")
+        & (scores["subgroup"] == "all")
+        & (scores["finding"] == "macro")
+    ]
+    results = []
+    for cohort in manifest.cohorts:
+        split = "test" if cohort["role"] == "home" else str(cohort["headline_split"])
+        there = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
+        if len(there) and pd.notna(there["value"].iloc[0]):
+            value = round(float(there["value"].iloc[0]), 4)
+            title = str(cohort["facts"].get("title", cohort["name"]))
+            told = f"{title} (synthetic)" if manifest.content["phantom"] else title
+            where = "home" if cohort["name"] == home else "never trained on"
+            results.append(
+                {
+                    "task": {"type": "image-classification", "name": f"Findings on radiographs, {where}"},
+                    "dataset": {"type": str(cohort["name"]), "name": told, "split": split},
+                    "metrics": [{"type": "roc_auc", "name": "macro AUROC", "value": value}],
+                }
+            )
+    if results:
+        content["model-index"] = [{"name": f"{run['titles']['architecture']}, run {run['id']}", "results": results}]
+    return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"

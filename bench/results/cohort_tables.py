@@ -1,0 +1,119 @@
+"""What the tables of a report say that no score decides: of the data, and of how training went."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import pandas as pd
+
+from bench.planning.manifest import Manifest
+from bench.results.read_predictions import labels_of, reference
+from bench.results.run_table import read_history
+from bench.scoring.cooccurrence import cooccurrence
+from harmonize.cohorts.splits import shared_patients
+from harmonize.labels.findings import UNMAPPED_CODE, space
+from reports.schemas.tables import SCHEMAS
+
+_STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What can be gathered while runs are scored."""
+
+    # of training, by run id, of the runs that have ended: those of others may yet grow
+    history: Mapping[str, pd.DataFrame]
+    cohorts: Mapping[str, pd.DataFrame]  # the tables about the data, by name
+    shared: int  # patients that two splits of home share
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Gather."""
+        ended = [run["id"] for run in manifest.runs if manifest.store.state(run["id"]) == "done"]
+        history = {run_id: read_history(manifest, run_id) for run_id in ended}
+        return cls(history, *_cohorts(manifest, findings_of(manifest)))
+
+
+def findings_of(manifest: Manifest) -> list[str]:
+    """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
+    configs = [manifest.config(run) for run in manifest.runs or manifest.external]
+    learnt = {finding for config in configs for finding in config.findings}
+    named = [finding for finding in space(configs[0].space) if finding in learnt]
+    return [finding for finding in named if finding not in manifest.uncounted(named)]
+
+
+def title_of(cohort: Mapping[str, Any]) -> str:
+    """Return a cohort's display name: the dataset's own title, or the name the user gave."""
+    return (
+        str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
+    )
+
+
+def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the tables about the data, by name, and how many patients two splits of home share."""
+    config = manifest.shared
+    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
+    for cohort in manifest.cohorts:
+        labels = labels_of(manifest, cohort, config, findings)
+        table, flow, home = labels.table, cohort["flow"], cohort["role"] == "home"
+        split = pd.Series(labels.split, index=table.index)
+        if home:
+            shared += shared_patients(table, split, cohort["name"])
+        sex, view = table["sex"], table["view"]
+        rows.append(
+            {
+                "dataset": cohort["name"],
+                "role": cohort["role"],
+                "layout": cohort["layout"],
+                "title": title_of(cohort),
+                "place": str(cohort["facts"].get("place", "")),
+                "label_source": reference(manifest, cohort),
+                "found": flow.get("found", len(table)),
+                "absent": cohort["absent"],
+                "not_frontal": flow.get("not_frontal", 0),
+                "unreadable": cohort["unreadable"],
+                "used": len(table) - cohort["unreadable"],
+                "patients": table["patient_id"].nunique(),
+                "female": int((sex == "F").sum()),
+                "male": int((sex == "M").sum()),
+                "age_median": float(table["age"].median()),
+                "ap": int((view == "AP").sum()),
+                "pa": int((view == "PA").sum()),
+                "headline_split": "test" if home else cohort["headline_split"],
+                "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
+                "licence": str(cohort["facts"].get("licence", "")),
+            }
+        )
+        named = (
+            [(s, split == s) for s in sorted(set(labels.split))]
+            if home
+            else [(cohort["headline_split"], _headline(cohort, split))]
+        )
+        for name, mask in named:
+            splits.append(
+                {
+                    "dataset": cohort["name"],
+                    "split": name,
+                    "images": int(mask.sum()),
+                    "patients": table.loc[mask, "patient_id"].nunique(),
+                }
+            )
+            if name == rows[-1]["headline_split"]:
+                found = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
+                pairs += [(cohort["name"], name, *pair) for pair in found]
+            for k, finding in enumerate(findings):
+                state = labels.state_NK[mask.to_numpy(), k]
+                counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
+                prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
+    return {
+        "cohorts": pd.DataFrame(rows),
+        "splits": pd.DataFrame(splits),
+        "prevalence": pd.DataFrame(prevalence),
+        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
+    }, shared
+
+
+def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[bool]":
+    return (
+        split == cohort["headline_split"] if cohort["headline_split"] != "all" else pd.Series(True, index=split.index)
+    )

@@ -1,0 +1,82 @@
+"""What only many runs together can say: ranks, ties, ablations, frontiers, and who would have been chosen."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from bench.config.run_config import flat
+from bench.planning.manifest import Manifest
+from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
+from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
+from bench.scoring.across_runs.all_pairs import pairs
+from bench.scoring.across_runs.frontier import device_hours
+from bench.scoring.across_runs.label_policies import Evaluation, matrix
+from bench.scoring.across_runs.ranks import Replicates, mean_gaps, ranks, together, with_gaps
+from bench.scoring.across_runs.robustness import robustness
+from bench.scoring.across_runs.run_selection import selection
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.gaps.label_mappings import reversals
+
+
+def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
+    """Return the tables over runs that learn the same findings; frames hold the scores, gaps, costs ... of these alone."""
+    home = str(manifest.content["source"])
+    scores = frames["scores"]  # of a hundred runs half a million rows: what all tables below look at, and no others
+    plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    runs = [run for run in manifest.ranked if run["id"] in replicates]
+    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in runs}
+    found = metrics(plain, frames["gaps"], replicates)
+    effects, importance, single = ablation(configs, found)
+    out = {
+        "ranks": ranks(plain, replicates),
+        "pairs": pairs(plain, frames["gaps"], replicates, home),
+        "mean_gaps": mean_gaps(frames["gaps"], replicates),
+        "agreement": agreement(plain, replicates, home),
+        "seeds": seed_variance(seed_groups({run["id"]: run["config"] for run in runs}), plain, replicates, home),
+        "ablation": effects,
+        "surrogate": importance,
+        "factor_shap": single,
+        "reversals": reversals(frames["mappings"], manifest.settings.mapping),
+        "robustness": robustness(frames["gaps"], replicates),
+        "selection": selection(plain, home, replicates),
+        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), home, replicates)),
+    }
+    if "gap" in found:
+        out["ranks"] = with_gaps(out["ranks"], *found["gap"])
+    if "auroc" in found:
+        costs = frames["costs"].set_index("run_id")
+        kinds = {"macs": costs["macs"], "params": costs["params"]}
+        by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
+        by_run["device_hours"] = device_hours(*_training(manifest, frames))
+        out["frontier"] = frontier(by_run, *found["auroc"])
+    return out
+
+
+def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the seconds of training and the device by run id; of a panel, those of its networks together."""
+    spent = frames["history"].groupby("run_id")["seconds"].sum(min_count=1)
+    seconds = {str(run_id): float(value) for run_id, value in spent.items()}
+    runs = frames["runs"]
+    devices = dict(zip(runs["run_id"].astype(str), runs["device"].astype(str), strict=True))
+    for run in manifest.derived:
+        if run["kind"] == "panel" and all(part in seconds for part in run["of"]):
+            seconds[run["id"]] = sum(seconds[part] for part in run["of"])
+    return seconds, devices
+
+
+def _evaluations(scores: pd.DataFrame, run_ids: list[str], home: str, replicates: Replicates) -> list[Evaluation]:
+    """Return every labelled set that all runs were scored on, home's splits first, with the macro AUROC of each run."""
+    chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
+    places: list[tuple[str, str, str]] = list(
+        chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
+    )
+    out = []
+    for dataset, split, reference in sorted(places, key=lambda place: place[0] != home):
+        name = f"auroc/{dataset}" if dataset != home or split == "test" else f"auroc/{dataset}/{split}"
+        if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
+            continue
+        rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
+        value = rows["value"].reindex(run_ids).to_numpy(np.float64)
+        out.append(Evaluation(dataset, split, reference, value, together(run_ids, name, replicates)))
+    return out

@@ -1,0 +1,73 @@
+"""Which pictures of the gallery a report carries: bounded, chosen by a rule, and none of a real patient unless asked for."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.analyses.heatmaps.image_sample import KINDS
+from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
+from bench.planning.manifest import Manifest
+
+MOST, MOST_BYTES = 200, 700_000  # a page stays below a megabyte of pictures
+ASK = "pictures of real radiographs are left out; `bench report --with-images` puts them in"
+LESS_TELLING = 4  # what the second case of a kind counts against it, in places of the orders
+
+
+def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked: bool) -> tuple[pd.DataFrame, str]:
+    """Return the table `gallery`, most telling first, with the pictures that the page shows, and why it shows none ("" where it does).
+
+    Those come first that are of well-ranked runs, of home and of the hospitals that cost most, and of findings that lose most.
+    """
+    gallery = frames["gallery"].reset_index(drop=True)
+    order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
+    gallery = gallery.iloc[order].reset_index(drop=True)
+    if not manifest.content["phantom"] and not asked:
+        return gallery.assign(picture=None), ASK if len(gallery) else ""
+    folders = {a["run"]: manifest.store.root / a["folder"] for a in manifest.analyses if a["name"] == "attention"}
+    pictures: dict[int, bytes] = {}
+    size, ranks = 0, gallery["rank"].astype(int).tolist()
+    for i in range(len(gallery)):
+        run_id, dataset, finding, kind = (str(gallery[c].iloc[i]) for c in ("run_id", "dataset", "finding", "kind"))
+        path = folders[run_id] / "gallery" / picture_name(dataset, finding, kind, ranks[i])
+        if path.is_file() and is_picture(path.read_bytes()):
+            pictures[i] = webp(path.read_bytes())
+            size += len(pictures[i])
+        if len(pictures) >= MOST or size >= MOST_BYTES:
+            break
+    column = pd.Series([pictures.get(i) for i in range(len(gallery))], gallery.index, dtype=object)
+    return gallery.assign(picture=column), ""
+
+
+def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
+    """Return the rows in the order in which they are shown: by the sum of their places in the three orders.
+
+    All kinds of a case come together, so that hits are never shown without misses.
+    """
+    place = np.zeros(len(gallery), np.int64)
+    for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):
+        at = {name: i for i, name in enumerate(order)}
+        place += gallery[column].astype(str).map(lambda name, at=at: at.get(name, len(at))).to_numpy(np.int64)
+    place += LESS_TELLING * gallery["rank"].to_numpy(np.int64)
+    kind = gallery["kind"].map({name: i for i, name in enumerate(KINDS)}).to_numpy()
+    keys = [gallery[column].astype(str).to_numpy() for column in ("finding", "dataset", "run_id")]
+    return [int(i) for i in np.lexsort([kind, *keys, place])]
+
+
+def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    ranks = frames.get("ranks")
+    return [] if ranks is None or ranks.empty else ranks.sort_values("mean_rank")["run_id"].astype(str).tolist()
+
+
+def _hospitals(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    lost = frames.get("mean_gaps")
+    away = [] if lost is None else lost.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
+    return [str(manifest.content["source"]), *(name for name in away if name != "away")]
+
+
+def _findings(frames: Mapping[str, pd.DataFrame]) -> list[str]:
+    gaps = frames.get("gaps")
+    if gaps is None or gaps.empty:
+        return []
+    away = gaps[(gaps["dataset"] == "away") & (gaps["finding"] != "macro")]
+    return away.groupby("finding")["value"].mean().sort_values(ascending=False).index.astype(str).tolist()

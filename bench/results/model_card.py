@@ -1,0 +1,175 @@
+"""A run's model card: MODEL_CARD.md beside its weights, in Markdown, made from what the store holds and nothing else."""
+
+import html
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.config.run_config import differing, flat
+from bench.planning.manifest import Manifest, planned
+from bench.planning.run import find_run, read_run
+from bench.results.card_metadata import front_matter
+from bench.results.read_predictions import run_facts, scored_ids, unfinished
+from bench.store.store import Store, read_table, remark, write_bytes
+from harmonize.errors import StoreError
+
+FILE = "MODEL_CARD.md"
+_LIMITS = (
+    "Labels are mostly read from reports by programs; a number is only as good as they are.",
+    "A loss away from home can come from images, patients or labels; the leaderboard takes it apart.",
+    "What it does on children, on lateral views, or on other findings is not known.",
+)
+
+
+def write_cards(manifest: Manifest) -> list[Path]:
+    """Write the card of every finished and scored run of a grid; return their paths. One that would not change is left alone."""
+    paths = []
+    scored = set(scored_ids(manifest))
+    for run in manifest.runs:
+        if run["id"] in scored:
+            path, content = manifest.store.run_dir(run["id"]) / FILE, card(manifest, run).encode()
+            if not path.is_file() or path.read_bytes() != content:
+                write_bytes(path, content)
+            paths.append(path)
+    return paths
+
+
+def write_card(store: Store, asked: str, grid: str | None) -> Path:
+    """Write the card of the run whose id begins with `asked`; return its path.
+
+    Raises StoreError for a run that is not there, not finished, not scored, or derived from others.
+    """
+    run_id = find_run(store, asked)
+    read_run(store, run_id)
+    manifest, run = planned(store, run_id, grid)
+    scored = (store.root / "scores" / run_id / "KEY").is_file()
+    if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
+        fix = "finish it with `bench run`, score it with `bench score`"
+        raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), fix)
+    path = store.run_dir(run_id) / FILE
+    write_bytes(path, card(manifest, run).encode())
+    return path
+
+
+def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return the card of a scored run: what it is, for whom it is not, what taught it, how it does at home and away."""
+    store, config = manifest.store, manifest.config(run)
+    facts = run_facts(store, run["id"])
+    folder = store.root / "scores" / run["id"]
+    scores, gaps, points = (read_table(folder / f"{name}.parquet") for name in ("scores", "gaps", "operating_points"))
+    unlearnt = facts["trained"].get("unlearnt", [])
+    few = manifest.settings.min_count
+    home = next(c for c in manifest.cohorts if c["role"] == "home")
+    blocks = [
+        front_matter(manifest, run, scores),
+        f"# {_text(run['titles']['architecture'])}, run {run['id']}",
+        "**For research only, not for clinical use.** No medical device; not validated for any patient."
+        + (" Trained and tested on synthetic images: its numbers say nothing about patients." if manifest.content["phantom"] else ""),
+        "## What it does",
+        f"From one frontal chest radiograph it gives a probability for each of: {', '.join(map(_text, config.findings))}.",
+        f"Calibrated probabilities and the thresholds below were fitted on {_text(home['name'])}'s validation patients.",
+        f"Training showed one class only of {', '.join(map(_text, unlearnt))}: these outputs mean nothing." if unlearnt else "",
+        f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
+        "## How it was made",
+        _table(("", ""), _made(manifest, run, facts)),
+        "## Data",
+        _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest)),
+        "Nothing was fitted on a cohort away: neither weights, nor thresholds, nor calibration.",
+        "## How well it does",
+        f"AUROC with its 95 % interval over resampled patients; – where fewer than {few} patients have the finding, or have it not.",
+        "The gap is home minus away, over the findings that both have.",
+        _table(*_aurocs(manifest, config.findings, scores, gaps)),
+        "## Thresholds",
+        "Chosen at home (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
+        _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
+        "## Limits",
+        "\n".join(f"- {line}" for line in _LIMITS),
+    ]  # fmt: skip
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (what, value) of the run's configuration, training, cost and origin."""
+    config, env, cost, trained = manifest.config(run), facts["env"], facts["cost"], facts["trained"]
+    start = run["titles"].get("weights", config.weights)
+    if config.weights != "none":
+        origin = manifest.store.read_json(run["id"][:2], run["id"], "run.json").get("weights", "")
+        start = f"{start} ({origin}; licence: {run.get('licence') or 'not stated'})"
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(env.get("versions", {}).items()))
+    said = {
+        "architecture": run["titles"]["architecture"],
+        "starting weights": start,
+        **{key: run["titles"].get(key, "") for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")},
+        "settings": ", ".join(f"{k} {v}" for k, v in flat(differing(config)).items() if k not in run["titles"]),
+        "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
+        "training": remark(trained),
+        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px" if cost else "",
+        "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
+        "commit, versions": f"{env.get('commit') or 'unknown'}; {versions}",
+        "trained on": env.get("device", ""),
+        "made again by": f"`{manifest.content['command']}`",
+    }  # fmt: skip
+    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in said.items() if value]
+
+
+def _data(manifest: Manifest) -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for cohort in manifest.cohorts:
+        table, facts = manifest.table(cohort), cohort["facts"]
+        synthetic = bool(manifest.content["phantom"])
+        who = "phantom" if synthetic else str(facts.get("reference", "stated"))
+        licence = "synthetic images" if synthetic else facts.get("licence", "") or "not stated"
+        title = str(facts.get("title", cohort["name"]))
+        title = title if cohort["name"] == cohort["layout"] else f"{cohort['name']} ({title})"
+        role = "home: train, val, test" if cohort["role"] == "home" else f"away: {cohort['headline_split']}"
+        counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
+        rows.append((_text(title), role, *counts, who, _text(licence)))
+    return rows
+
+
+def _aurocs(
+    manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the header and one row per finding and for their mean: home test, each cohort away, mean gap."""
+    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
+    home = str(manifest.content["source"])
+    columns = [(home, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "away")]
+    rows = []
+    for finding in (*findings, "macro"):
+        cells = [_text("mean" if finding == "macro" else finding)]
+        for dataset, split in columns:
+            there = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
+            cells.append(_cell(there[there["split"] == split] if split else there))
+        cells.append(_cell(gaps[(gaps["dataset"] == "away") & (gaps["finding"] == finding)]))
+        rows.append(tuple(cells))
+    return ("finding", f"{home} test", *(name for name, _ in columns[1:]), "mean gap"), rows
+
+
+def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    rules = ("f1_max", "youden", "sens_90")
+    wide = points.pivot_table(index="finding", columns="rule", values="probability", dropna=False)
+    rows = []
+    for finding in findings:
+        values = [wide.loc[finding].get(rule) if finding in wide.index else None for rule in rules]
+        rows.append((_text(finding), *("–" if value is None or pd.isna(value) else f"{value:.3f}" for value in values)))
+    return ("finding", *rules), rows
+
+
+def _cell(rows: pd.DataFrame) -> str:
+    if not len(rows) or pd.isna(rows["value"].iloc[0]):
+        return "–"
+    value, low, high = (float(rows[column].iloc[0]) for column in ("value", "low", "high"))
+    return f"{value:.3f}" if pd.isna(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: object) -> str:
+    """Return a value as one line of Markdown that is neither markup nor the end of a table's cell."""
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))

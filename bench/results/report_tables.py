@@ -1,0 +1,208 @@
+"""tables(): everything the report shows, gathered from the store."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from bench.analyses.shortcuts.association import associations
+from bench.planning.manifest import Manifest
+from bench.results.analysis_tables import analysis_states, stored_analyses
+from bench.results.cohort_tables import Known, findings_of, title_of
+from bench.results.cross_run_tables import across
+from bench.results.gallery import with_pictures
+from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
+from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
+from bench.scoring.across_runs.ablation_tables import metrics
+from bench.scoring.across_runs.epoch_selection import audit
+from bench.scoring.across_runs.frontier import anytime
+from bench.scoring.across_runs.pareto import goals, maps_on_finding
+from reports.schemas.tables import SCHEMAS
+from reports.tables import Tables
+
+_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
+
+
+def tables(manifest: Manifest, with_images: bool = False, known: Known | None = None) -> Tables:
+    """Return the tables of a grid's report. Runs without scores are listed with their state and reason.
+
+    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are. `known`: what no
+    score decides, where it has been gathered already.
+    """
+    scored = ranked_ids(manifest)
+    all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
+    everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
+    findings = findings_of(manifest)
+    pool = ThreadPoolExecutor(2)  # reading lets go of the interpreter lock: beside it, what needs no scores
+    try:
+        stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
+        known = known or Known.of(manifest)
+        history = histories(manifest, known.history)
+        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **known.cohorts}
+        if everyone:
+            frames["costs"] = _costs(manifest, everyone, history)
+        replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
+        frames |= {name: each.result() for name, each in stored.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if scored:
+        history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
+        none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
+        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
+        frames["epochs"] = _audits(manifest, history)
+        frames["anytime"] = _anytime(manifest, history, frames["runs"])
+        compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
+        frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+    analyses = analysis_states(manifest)
+    for name, found in stored_analyses(manifest, everyone, analyses).items():
+        frames[name] = pd.concat([frames[name], found], ignore_index=True) if name in frames else found
+    if scored:
+        numbers = metrics(compared["scores"], compared["gaps"], replicates)
+        macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
+        looked = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
+        frames["goals"] = goals(numbers, macs, maps_on_finding(looked, str(manifest.content["source"])))
+        frames["associations"] = associations(_families(manifest, scored), frames)
+    no_pictures = ""
+    if "gallery" in frames:
+        frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
+    meta = {
+        "title": manifest.content["title"],
+        "grid": manifest.content["name"],
+        "source": manifest.content["source"],
+        "phantom": manifest.content["phantom"],
+        "min_count": manifest.settings.min_count,
+        "mapping": manifest.settings.mapping,
+        "threshold": manifest.settings.threshold,
+        "num_resamples": manifest.settings.num_resamples,
+        "split": asdict(manifest.shared.split),
+        "shared_patients": known.shared,
+        "command": manifest.content["command"],
+        "created_from": everyone,
+        "findings": findings,
+        "notes": _notes(manifest),
+        "unlearnt": unlearnt_by(manifest, everyone),
+        "learns": learns(manifest, findings, everyone, scored),
+        "not_compared": _not_compared(frames["gaps"]) if scored else {},
+        "analyses": analyses,
+        "no_pictures": no_pictures,
+        "duplicates": int(manifest.content["doubles"]),
+        "datasets": {
+            c["name"]: {
+                "title": title_of(c),
+                "place": str(c["facts"].get("place", "")),
+                "flow": dict(c["flow"]),
+                "no_lungs": dict(c.get("no_lungs", {})),
+            }
+            for c in manifest.cohorts
+        },
+    }
+    return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of these runs; a table that has no others is not copied."""
+    own = frame["run_id"].isin(run_ids)
+    return frame if own.all() else frame[own]
+
+
+def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
+    """Return id, architecture and family of runs that train."""
+    return [
+        {"id": run["id"], "architecture": run["config"]["architecture"], "family": run["family"]}
+        for run in manifest.runs
+        if run["id"] in run_ids
+    ]
+
+
+def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return what other rules of choosing the epoch would have shown, of the runs with a history here."""
+    runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
+    audits = []
+    for run in runs:
+        schedule, known = manifest.config(run).schedule, history[run["id"]]
+        audits.append(audit(run["id"], known[known["epoch"] > schedule.pretrain_epochs], schedule.select_on))
+    return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
+
+
+def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
+    """Return how far each of the runs with a history had come after each of its epochs."""
+    configs = {run["id"]: run["config"] for run in manifest.runs}
+    chosen_on = {
+        run_id: "last" if configs[run_id]["selection"] == "last" else str(configs[run_id]["schedule"]["select_on"])
+        for run_id in history
+    }
+    return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
+
+
+def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[list(SCHEMAS[name])].reset_index(drop=True)
+
+
+def _published(manifest: Manifest) -> pd.DataFrame:
+    """Return one row per published number that the grid names."""
+    rows = [
+        (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
+        for row in manifest.content["references"]
+        for dataset, split, finding, value in row["numbers"]
+    ]
+    return pd.DataFrame(rows, columns=list(SCHEMAS["published"]))
+
+
+def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
+    """Return, by hospital, the findings without a gap in any run: one side does not label them, or too few patients."""
+    rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "away")]
+    never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
+    out: dict[str, list[str]] = {}
+    for dataset, finding in never.index[never.to_numpy()]:
+        out.setdefault(str(dataset), []).append(str(finding))
+    return out
+
+
+def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    rows = []
+    for run_id in scored:
+        cost, spent = run_facts(manifest.store, run_id)["cost"], history[run_id]["seconds"]
+        seconds = float(spent.median()) if len(spent) else np.nan
+        rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
+    frame = pd.DataFrame(rows)
+    counted = [name for name in _COST if name != "throughput_device"]  # of what is not measured None, which becomes NaN
+    frame[counted] = frame[counted].apply(pd.to_numeric)
+    return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    notes = []
+    if manifest.content.get("scored_from"):
+        origin, how, by = (manifest.content[key] for key in ("scored_from", "scored_how", "scored_by"))
+        notes.append(f"Scored again from the stored predictions of the grid {origin}: {how} ({by}).")
+    if manifest.of_bundles:
+        names = ", ".join(str(each["file"]) for each in manifest.content["bundles"])
+        notes.append(
+            f"Made of bundles of predictions ({names}), scored here again: images, weights and features stayed where they are, so "
+            "nothing is said of what rests on them. Only scored images are counted, and ages are the middle of their decades."
+        )
+    settings = manifest.content["phantom_settings"]
+    if settings and settings["shortcut"]:
+        notes.append(
+            f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
+            f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
+        )
+    if manifest.external and not manifest.runs:
+        notes.append(
+            "Nothing was trained here: home is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
+            "counted from. What each model had seen before, its passport says."
+        )
+    learnt = {manifest.config(run).findings for run in manifest.runs}
+    if len(learnt) > 1:
+        how = (
+            "Only runs that learn all of them are ranked and enter means over runs; compare the others finding by finding."
+            if tuple(findings_of(manifest)) in learnt
+            else "Ranks, and means over runs, then compare findings and not networks: read this page finding by finding."
+        )
+        notes.append(
+            f"The runs of this grid learn different findings, and a macro counts what its own run has learnt. {how}"
+        )
+    return notes

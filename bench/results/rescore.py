@@ -1,0 +1,109 @@
+"""A finished grid scored in another way, from the store alone: a manifest of its own, its scores beside the first ones.
+
+Nothing is trained or predicted again: the runs are the same, by id. What may change is what reads their logits: the mapping
+of the labels, the findings that count, how many patients a number needs, the threshold rule, and the metrics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from bench.config.grid_file import shipped_grids
+from bench.config.registry import Registry
+from bench.planning.manifest import Manifest
+from bench.scoring.thresholds import RULES
+from bench.store.store import Store, canonical_json, write_bytes
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is read in another way; None or empty: as the grid has it."""
+
+    mapping: str | None = None
+    findings: tuple[str, ...] = ()
+    min_count: int | None = None
+    threshold: str | None = None
+    registry: Path | None = None  # whose metrics are scored
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing changes."""
+        return self == Change()
+
+
+def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
+    """Write the manifest of the same runs under another name and return it.
+
+    The same change under the same name scores what has come since. Raises ConfigError for an unknown choice, a name that
+    is no folder's, that a grid of `bench run` has or that stands for another way of scoring.
+    """
+    path = _path(manifest, name, change)
+    content: dict[str, Any] = dict(manifest.content)
+    known = {finding for run in manifest.runs or manifest.external for finding in manifest.config(run).findings}
+    for finding in change.findings:
+        _check(finding, sorted(known), "--findings", "finding of this grid")
+    said = []
+    if change.mapping is not None:
+        _check(change.mapping, labelmap.MAPPINGS, "--mapping", "mapping")
+        content["mapping"] = change.mapping
+        said.append(f"labels read as {change.mapping}")
+    if change.findings:
+        content["counted"] = list(dict.fromkeys(change.findings))
+        said.append(f"{len(content['counted'])} of {len(known)} findings")
+    if change.min_count is not None:
+        if change.min_count < 1:
+            raise ConfigError(f"--min-count is {change.min_count}", "--min-count", "give a number of patients from 1")
+        content["min_count"] = change.min_count
+        said.append(f"numbers from {change.min_count} patients on")
+    if change.threshold is not None:
+        _check(change.threshold, list(RULES), "--threshold", "threshold rule")
+        content["threshold"] = change.threshold
+        said.append(f"calls at {change.threshold}")
+    if change.registry is not None:
+        entries = Registry.read(change.registry).sections["metrics"].values()
+        content["metrics"] = [asdict(entry) for entry in entries if "given" in entry.facts]
+        content["bins"] = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), content["bins"])
+        said.append("metrics of another registry")
+    origin = str(content.get("scored_from") or content["name"])
+    content |= {"name": name, "scored_from": origin, "scored_by": command, "scored_how": ", ".join(said)}
+    content["title"] = f"{content['title']}: {', '.join(said)}"
+    _check_same_way(manifest.store, path, content)
+    write_bytes(path, canonical_json(content))
+    return Manifest(manifest.store, content)
+
+
+def _path(manifest: Manifest, name: str, change: Change) -> Path:
+    """Return where the new manifest belongs; raises ConfigError for a name that cannot be taken, or when nothing changes."""
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"the name {name!r} cannot name a folder", "--as", "use letters, digits, - and _")
+    path = manifest.store.root / "grids" / f"{name}.json"
+    if change.empty:
+        fix = "say what changes: --mapping, --findings, --min-count, --threshold or --registry"
+        raise ConfigError(f"{name!r} would be the same scores again", "--as", fix)
+    taken = path.is_file() and not manifest.store.read_json("grids", path.name).get("scored_from")
+    if taken or name in shipped_grids():  # `bench run` of the latter would write over the manifest
+        raise ConfigError(f"{name!r} is a grid of its own", "--as", "choose a name that no grid has")
+    return path
+
+
+def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
+    """Raise ConfigError when the name already stands for scores that are read in another way: they would be lost."""
+    if path.is_file():
+        before = store.read_json("grids", path.name)
+        if any(before.get(key) != content.get(key) for key in _READ_SO):
+            what = f"{path.stem!r} has scores already: {before['scored_from']}, {before['scored_how']}"
+            raise ConfigError(what, "--as", f"choose another name, or delete {path} to take this one")
+
+
+_READ_SO = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "bins")
+
+
+def _check(given: str, known: Sequence[str], where: str, what: str) -> None:
+    if given not in known:
+        close = get_close_matches(given, known, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(known)}"
+        raise ConfigError(f"no {what} {given!r}", where, fix)

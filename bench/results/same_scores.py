@@ -1,0 +1,76 @@
+"""When two tables of scores are the same."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.results.read_predictions import FRAMES
+from bench.results.score_runs import PROBED
+from bench.store.store import short_hash
+
+SCORED = tuple(name for name in FRAMES if name not in PROBED)  # probes of the source need features, which stay at home
+PACKAGES = (
+    "unseen-cxr",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "numba",
+    "netcal",
+)  # what last digits may depend on
+ROUNDING = 1e-6  # the fits behind calibrated numbers end at a tolerance
+
+
+def versions() -> dict[str, str]:
+    """Return what the last digits of a number may depend on: versions of packages, and how this processor rounds."""
+    from scipy.special import expit, ndtri
+
+    x = np.linspace(0.01, 0.99, 1001)
+    found = (np.exp(x), np.log(x), np.power(x, x), expit(x), ndtri(x), x.sum(), x @ x)
+    rounds = short_hash(b"".join(np.asarray(each).tobytes() for each in found))
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {"arithmetic": rounds}
+
+
+def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
+    """Return where two tables differ in these columns, "" when they do not: to the last bit, or by no more than `slack`."""
+    if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
+        return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
+    for column in columns:
+        a, b = ours[column], theirs[column]
+        if pd.api.types.is_float_dtype(a) and pd.api.types.is_float_dtype(b):
+            same = _alike(a.to_numpy(np.float64), b.to_numpy(np.float64), slack)
+        else:
+            same = np.array([_equal(p, q, slack) for p, q in zip(a, b, strict=True)], bool)
+        if not same.all():
+            at = int(np.flatnonzero(~same)[0])
+            names = ("dataset", "split", "subgroup", "finding", "metric", "calibrator", "operating_point")
+            row = ", ".join(
+                str(ours[name].iloc[at]) for name in names if name in ours and ours[name].iloc[at] not in ("", None)
+            )
+            return f"{column} of ({row}) is {_shown(a.iloc[at])}, not {_shown(b.iloc[at])}"
+    return ""
+
+
+def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where two arrays hold the same number to the last bit; NaN is NaN."""
+    return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
+
+
+def _alike(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
+    """Return where two arrays hold the same number, or numbers no further apart than `slack`."""
+    return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
+
+
+def _equal(p: Any, q: Any, slack: float) -> bool:
+    if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
+        return p.shape == q.shape and bool(_alike(p.astype(np.float64), q.astype(np.float64), slack).all())
+    empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]
+    return all(empty) if any(empty) else bool(p == q)
+
+
+def _shown(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, float) else str(value)[:80]

@@ -1,0 +1,140 @@
+"""Predictions that somebody made elsewhere: one table per cohort, held against the cohort's images before anything is scored.
+
+Legend: N images, K findings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from bench.config.run_config import RunConfig
+from bench.config.imported_model import Declared
+from bench.store.file_check import file_sha256
+from bench.planning.plan import EVALUATED_AT_HOME, CohortRef, home_split
+from bench.store.store import Store
+from harmonize.errors import ConfigError, DatasetError
+
+LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities beyond them become these: a logit is finite
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """The declaration with the names that the files bear; by cohort, the logits as the store keeps them and the file's hash."""
+
+    declared: Declared
+    frames: dict[str, pd.DataFrame]
+    sha256: dict[str, str]
+    remarks: tuple[str, ...]
+
+
+def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunConfig, store: Store) -> Predictions:
+    """Return the predictions on every cohort.
+
+    Raises DatasetError for a file that is absent or cannot be read, that lacks images, or has one twice; ConfigError for columns
+    that are no findings, and for numbers that are not finite or no probabilities where these are declared.
+    """
+    where = f"{declared.where}: model.predictions"
+    if absent := [ref.name for ref in refs if ref.name not in declared.files]:
+        fix = "predict every cohort of the grid: a mean over fewer hospitals compares with nothing"
+        raise DatasetError(f"no predictions on {', '.join(absent)}", where, fix)
+    frames, names = {ref.name: _table(declared.files[ref.name]) for ref in refs}, None
+    remarks: list[str] = []
+    for ref in refs:
+        columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
+        names = names or columns
+        if set(columns) != set(names):
+            odd = sorted(set(columns) ^ set(names))
+            raise ConfigError(f"the files have other columns: {odd[0]}", str(declared.files[ref.name]), "use the same")
+    declared = declared.with_names(names or [])
+    found = {}
+    for ref in refs:
+        path, frame = declared.files[ref.name], frames[ref.name]
+        wanted = _wanted(ref, config, store)
+        chosen = _images(frame, wanted, ref, str(path), remarks)
+        found[ref.name] = _logits(chosen, names or [], declared, config, str(path))
+    digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in refs}
+    return Predictions(declared, found, digests, tuple(remarks))
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        is_parquet = path.suffix == ".parquet"
+        frame = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype={"image_id": str})
+    except (OSError, ValueError, pa.ArrowException) as error:
+        said = str(error).splitlines()[0][:200]
+        raise DatasetError(f"cannot read the predictions: {said}", str(path), "give a CSV or Parquet table") from error
+    if "image_id" not in frame:
+        raise DatasetError("no column image_id", str(path), "name the column with the images' ids so")
+    frame["image_id"] = frame["image_id"].astype(str)
+    return frame
+
+
+def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
+    """Return image_id and split of the images that are scored, and could be read where somebody has tried here."""
+    table = pd.read_parquet(ref.table)
+    split = home_split(table, config) if ref.role == "home" else table["split"]
+    scored = split.isin(EVALUATED_AT_HOME) if ref.role == "home" else (split == ref.headline_split)
+    scored = scored | (ref.role == "away" and ref.headline_split == "all")
+    quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
+    unreadable = set(pd.read_csv(quarantine, dtype=str)["image_id"]) if quarantine.is_file() else set()
+    ids = table["image_id"].astype(str)
+    return pd.DataFrame({"image_id": ids, "split": split})[scored & ~ids.isin(unreadable)]
+
+
+def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
+    """Return the rows of the images that are scored, in the cohort's order; of home, validation may be left out."""
+    if frame["image_id"].duplicated().any():
+        twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
+        raise DatasetError(f"image {twice} is there twice", where, "one row per image")
+    missing = wanted[~wanted["image_id"].isin(frame["image_id"])]
+    if ref.role == "home" and (wanted["split"] == "val").any():
+        no_val = set(wanted.index[wanted["split"] == "val"]) <= set(missing.index)
+        if no_val:
+            remarks.append(
+                f"no predictions on the validation patients of {ref.name}: no thresholds and no calibration, so no calls"
+            )
+            missing = missing[missing["split"] != "val"]
+    if len(missing):
+        example = missing["image_id"].iloc[0]
+        what = f"{len(missing):,} of {len(wanted):,} images of {ref.name} have no prediction, e.g. {example}"
+        fix = "predict all of them: a model is not compared on the images that it chose"
+        raise DatasetError(what, where, fix)
+    chosen = wanted.merge(frame, on="image_id", how="inner", validate="1:1")
+    beside = len(frame) - len(chosen)
+    if beside:
+        remarks.append(f"{beside:,} rows on {ref.name} are of images that are not scored, and left out")
+    return chosen.drop(columns="split")
+
+
+def _logits(
+    frame: pd.DataFrame, names: Sequence[str], declared: Declared, config: RunConfig, where: str
+) -> pd.DataFrame:
+    """Return image_id and a logit per finding of the grid, 0 where the model has none."""
+    own = dict(zip(names, declared.outputs.names, strict=True))
+    out = pd.DataFrame({"image_id": frame["image_id"].to_numpy(str)})
+    by_finding = {finding: column for column, finding in own.items() if finding}
+    for finding in config.findings:
+        value_N = np.zeros(len(frame))
+        if finding in by_finding:
+            value_N = pd.to_numeric(frame[by_finding[finding]], errors="coerce").to_numpy(np.float64)
+            _check(value_N, frame, finding, declared.outputs.kind, where)
+            if declared.outputs.kind == "probability":
+                clipped = value_N.clip(LEAST, MOST)
+                value_N = np.log(clipped) - np.log1p(-clipped)
+        out[finding] = value_N.astype(np.float32)
+    return out
+
+
+def _check(value_N: np.ndarray, frame: pd.DataFrame, finding: str, kind: str, where: str) -> None:
+    bad = ~np.isfinite(value_N)
+    what = "is no finite number"
+    if kind == "probability" and not bad.any():
+        bad, what = (value_N < 0) | (value_N > 1), "is no probability"
+    if bad.any():
+        example = frame["image_id"].iloc[int(np.flatnonzero(bad)[0])]
+        fix = "say `kind: logit` if they are taken before the sigmoid" if "prob" in what else "give one number per cell"
+        raise ConfigError(f"{finding} of {int(bad.sum()):,} images {what}, e.g. of {example}", where, fix)

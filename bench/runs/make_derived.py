@@ -1,0 +1,199 @@
+"""derive_one(): the predictions of a derived run, from finished runs. Nothing trains.
+
+Legend: M members (views or runs), N images, K findings, H and W pixels.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.functional import InterpolationMode, rotate
+
+from bench.store.checksums import close, take_up
+from bench.store.store import read_table
+from bench.config.tta_and_ensembles import View
+from bench.planning.derived_runs import Derived, logit_of_mean, prediction_facts, waits_for
+from bench.runs.provenance import environment
+from bench.inputs.batches import Feed
+from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.jobs import DerivedJob, Job
+from bench.store.lease import lease
+from bench.models.network import Network
+from bench.planning.plan import CohortRef
+from bench.models.predict import predict, weights_sha256
+from bench.runs.predict_cohorts import evaluated, frozen, tone_of
+from bench.store.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
+from bench.training.fit import TrainingError
+from harmonize.errors import StoreError
+
+
+def seen(view: View) -> Callable[[Tensor], Tensor]:
+    """Return the function that shows images [N, 1, H, W] from one view; what comes in at a turn is black."""
+    mirrored, degrees = view
+
+    def look(x_N1HW: Tensor) -> Tensor:
+        x_N1HW = x_N1HW.flip(3) if mirrored else x_N1HW
+        return rotate(x_N1HW, degrees, InterpolationMode.BILINEAR) if degrees else x_N1HW
+
+    return look
+
+
+def derive_one(job: DerivedJob, progress: Progress) -> bool:
+    """Do what is left of a derived run; return False when another process holds it.
+
+    Raises StoreError when a run that it needs is not finished, TrainingError when a network is not the one that predicted.
+    """
+    store, derived, began = job.store, job.run, time.time()
+    folder = store.begin(derived.id, derived.document)
+    with lease(folder) as mine:
+        if not mine:
+            return False
+        store.reopen(derived.id)
+        if reason := waits_for(store, derived.sources):
+            raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
+        take_up(folder)
+        device = torch.device(job.device)
+        if device.type == "cpu":
+            torch.set_num_threads(derived.config.threads)
+        stale = [ref for ref in job.refs if table_facts(_path(store, derived.id, ref)) != _facts(store, derived, ref)]
+        network = _network(job, device) if derived.kind == "tta" and stale else None
+        for i, ref in enumerate(stale):
+            progress(f"average {ref.name}", i, len(stale))
+            if network:
+                ids, logit_NK = _views(job, ref, network, device, progress)
+            else:
+                ids, logit_NK = (
+                    _side_by_side(store, derived, ref) if derived.kind == "panel" else _members(store, derived, ref)
+                )
+            columns = derived.config.findings if derived.kind == "panel" else _findings(store, derived, ref)
+            frame = pd.DataFrame(logit_NK, columns=list(columns)[: logit_NK.shape[1]])
+            frame.insert(0, "image_id", ids)
+            write_table(_path(store, derived.id, ref), frame, _facts(store, derived, ref))
+        if network and weights_sha256(network) != _facts(store, derived, job.refs[0])["weights"]:
+            raise TrainingError("zero-shot seal broken: the weights changed while the views were predicted")
+        for name, content in _records(store, derived).items():
+            write_bytes(folder / f"{name}.json", canonical_json(content))
+        if stale or not (folder / "env.json").is_file():
+            write_bytes(folder / "env.json", canonical_json(environment(device, derived.config.threads, began)))
+        close(folder)
+    return True
+
+
+def _path(store: Store, run_id: str, ref: CohortRef) -> Path:
+    return store.run_dir(run_id) / "predictions" / f"{ref.name}.parquet"
+
+
+def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
+    return prediction_facts(store, derived, ref.name, ref.id)
+
+
+def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
+    """Return what the first source predicts, in its order: the findings, then what further heads it has."""
+    return [str(c) for c in read_table(_path(store, derived.sources[0], ref)).columns if c != "image_id"]
+
+
+def _network(job: DerivedJob, device: torch.device) -> Network:
+    """Return the frozen network of a tta.
+
+    Raises TrainingError when its weights are not those that the run's predictions were made with.
+    """
+    (run,) = job.run.runs
+    network = frozen(Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id), device)
+    if weights_sha256(network) != _facts(job.store, job.run, job.refs[0])["weights"]:
+        raise TrainingError(f"the stored weights of run {run.id} are not those that its predictions were made with")
+    return network
+
+
+def _views(
+    job: DerivedJob, ref: CohortRef, network: Network, device: torch.device, progress: Progress
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return image ids [N] and the logits [N, K] of the mean over views."""
+    (run,) = job.run.runs
+    cache = open_images(job.store, ref, geometry_of(run))
+    tone = tone_of(Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id), network)
+    chosen, feed = evaluated(ref, run, cache), Feed(cache.images, device)
+    logits = []
+    for i, view in enumerate(job.run.views, start=1):
+        what = f"view {i} of {ref.name}"
+        logit_NK, _ = predict(
+            network, partial(tone, augment=seen(view)), feed, chosen.rows, device, progress=progress, what=what
+        )
+        logits.append(logit_NK)
+    return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))
+
+
+def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return image ids [N] and the logits [N, K] of the mean over runs, of the images that all of them predicted.
+
+    Raises StoreError when the runs predict different findings.
+    """
+    frames = [read_table(_path(store, source, ref)).set_index("image_id") for source in derived.sources]
+    first = frames[0]
+    for source, frame in zip(derived.sources, frames, strict=True):
+        if list(frame.columns) != list(first.columns):
+            fix = "choose runs that learn the same findings"
+            raise StoreError("the runs of an ensemble predict different findings", str(_path(store, source, ref)), fix)
+    ids = first.index[np.logical_and.reduce([first.index.isin(frame.index) for frame in frames])]
+    return ids.to_numpy(str), logit_of_mean(np.stack([frame.loc[ids].to_numpy(np.float32) for frame in frames]))
+
+
+def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return image ids [N] and the logits [N, K] of a panel: each finding by its own network, 0 where it has none."""
+    frames = {run.config.finding: read_table(_path(store, run.id, ref)).set_index("image_id") for run in derived.runs}
+    first = next(iter(frames.values())).index
+    ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
+    findings = derived.config.findings
+    columns = [frames[f].loc[ids, f] if f in frames else pd.Series(0.0, index=ids) for f in findings]
+    return ids.to_numpy(str), np.stack([column.to_numpy(np.float32) for column in columns], axis=1)
+
+
+def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
+    """Return what is written beside the predictions: what was not learnt, whose weights, what it costs."""
+    known = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
+    unlearnt = dict.fromkeys(finding for facts in known["trained"] for finding in facts.get("unlearnt", []))
+    if derived.kind == "panel":  # a finding without a network is not learnt
+        unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
+    before, after = ([facts[f"weights_{when}"] for facts in known["seal"]] for when in ("before", "after"))
+    weights = {
+        f"weights_{when}": v[0] if len(v) == 1 else short_hash(canonical_json(v), 64)
+        for when, v in (("before", before), ("after", after))
+    }
+    return {
+        "trained": {"unlearnt": list(unlearnt)},
+        "seal": weights,
+        "cost": cost_of(known["cost"], len(derived.views)),
+    }
+
+
+def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any]:
+    """Return what one prediction costs: all networks once (an ensemble), or one network `num_views` times (a tta).
+
+    Parameters and operations add up; the time for one image does, too, where all were timed on one device. Peak memory is
+    of training, and is the largest; None where it is not known of all.
+    """
+    passes = max(1, num_views)
+    devices = {str(cost["throughput_device"]) for cost in costs}
+    speeds = [cost["images_per_second"] for cost in costs]
+    timed = len(devices) == 1 and all(speeds)
+    memory = [cost["peak_memory_bytes"] for cost in costs]
+    return {
+        **{key: sum(cost[key] for cost in costs) for key in ("params", "trainable_params")},
+        **{key: passes * sum(cost[key] for cost in costs) for key in ("macs", "flops")},
+        "not_counted": sorted({op for cost in costs for op in cost["not_counted"]}),
+        "images_per_second": 1 / sum(passes / speed for speed in speeds) if timed else None,
+        "throughput_device": next(iter(devices)) if timed else "",
+        "peak_memory_bytes": max(memory) if all(memory) else None,
+        "image_size": max(cost["image_size"] for cost in costs),
+    }
+
+
+def _read(store: Store, run_id: str, name: str) -> dict[str, Any]:
+    folder = store.run_dir(run_id).relative_to(store.root)
+    return store.read_json(str(folder), f"{name}.json")

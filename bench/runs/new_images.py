@@ -1,0 +1,239 @@
+"""Images that no cohort holds, through a stored run: its own preprocessing, probabilities, and calls at its thresholds.
+
+    from bench.runs.new_images import images_of, infer, load
+    stored = load(Store.open(Path("runs"), create=False), "3fa9")
+    found = infer(stored, images_of([Path("inbox/")]))
+    found.table      # one row per image and finding
+    found.skipped    # image, reason
+
+The run's folder is all that is needed, beside the run's scores for thresholds and calibration. Nothing is fitted to the
+images. For research: not for clinical use.
+
+Legend: N images, K findings, S side in pixels.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from bench.inputs.batches import Feed
+from bench.planning.image_caches import geometry_of
+from bench.planning.jobs import Job
+from bench.models.network import Network
+from bench.config.preprocessing_ops import images_per_pass
+from bench.models.predict import predict
+from bench.inputs.normalize import Tone
+from bench.inputs.histogram_reference import stored_reference
+from bench.planning.run import Run, find_run, read_run
+from bench.scoring.calibrators import Platt
+from bench.runs.predict_cohorts import frozen
+from bench.store.store import Progress, Store, table_facts
+from harmonize.cache.cache import finished_cache
+from harmonize.errors import DatasetError, StoreError
+from harmonize.images.image_header import ImageFile
+from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.checks.non_cxr_checks import unlike_radiograph
+
+RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at home
+COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # what is taken of a folder
+_SAMPLE = 400  # home images that say what is usual
+_TOGETHER = 64  # images decoded at a time
+_LONG = 2.0  # long side over short: no view of a chest is so
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A finished run, ready to predict."""
+
+    run: Run
+    network: Network
+    tone: Tone
+    geometry: Geometry
+    device: torch.device
+    unlearnt: tuple[str, ...]  # findings that training saw one class of: they are not predicted
+    points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)  # range at home of each of `gray_values`
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """What was found. `table` has COLUMNS: a row per image and finding; calls are 1, 0, or NaN without a threshold."""
+
+    run_id: str
+    table: pd.DataFrame
+    skipped: pd.DataFrame  # image, reason
+
+    @property
+    def num_images(self) -> int:
+        """Return how many images were predicted."""
+        return int(self.table["image"].nunique())
+
+
+def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
+    """Return the run of the store whose id begins with `asked`.
+
+    Raises StoreError when there is no such run, it is not finished or derived from others, or a file of it is damaged.
+    """
+    run_id = find_run(store, asked)
+    run, folder = read_run(store, run_id), store.run_dir(run_id)
+    if store.state(run_id) != "done":
+        raise StoreError(f"run {run_id} is not finished", str(folder), "finish it with `bench run`")
+    if not (folder / "model.safetensors").is_file():  # before any code that a stranger's run.json may name is imported
+        fix = "predict where it was trained; a bundle has no weights"
+        raise StoreError(f"run {run_id} cannot be loaded: its weights are not here", str(folder), fix)
+    on = torch.device(device)
+    try:
+        network = frozen(Job(run, store, (), device), folder, on)
+        trained = json.loads((folder / "trained.json").read_text())
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        fix = "train it again: delete this folder and run its grid"
+        raise StoreError(f"run {run_id} cannot be loaded: {error}", str(folder), fix) from error
+    learnt = stored_reference(run, folder)
+    tone = Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)
+    path = store.root / "scores" / run_id / "operating_points.parquet"
+    empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
+    points = pd.read_parquet(path) if path.is_file() else empty
+    form, unlearnt = geometry_of(run), tuple(trained.get("unlearnt", ()))
+    return StoredRun(run, network, tone, form, on, unlearnt, points, _usual(store, run, form))
+
+
+def images_of(given: Sequence[Path]) -> list[Path]:
+    """Return the image files that are meant: files, all PNG, JPEG and DICOM files below folders, the paths in CSV files.
+
+    A CSV names one image per row in its column `path` or `image`, relative to the file. Each is returned once.
+    Raises DatasetError for what does not exist, a folder without images, and a CSV without such a column.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
+            own = sorted(each for each in below if each.suffix.lower() in SUFFIXES)
+            if not own:
+                fix = f"give a folder with {', '.join(SUFFIXES)} files, or name the files"
+                raise DatasetError("no images below this folder", str(path), fix)
+        elif not path.is_file():
+            raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
+        else:
+            own = _listed(path) if path.suffix.lower() == ".csv" else [path]
+        found |= dict.fromkeys(own)
+    return list(found)
+
+
+def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
+    """Return what a run finds in some image files; a file that cannot be used is skipped, with its reason.
+
+    `warnings` says what about an image is unlike the images that the run has learnt from: its numbers mean less. Memory
+    does not grow with the number of images.
+    """
+    frames: list[pd.DataFrame] = []
+    skipped: list[tuple[str, str]] = []
+    together = images_per_pass(_TOGETHER, stored.geometry.size)
+    for start in range(0, len(paths), together):
+        names, pixels, warnings = [], [], []
+        for path in paths[start : start + together]:
+            try:
+                image, said = _decoded(path, stored)
+            except UnreadableImage as error:
+                skipped.append((str(path), str(error)))
+                continue
+            names.append(str(path))
+            pixels.append(image)
+            warnings.append("; ".join(said))
+        if names:
+            feed = Feed(np.stack(pixels), stored.device)
+            rows = np.arange(len(names), dtype=np.int64)
+            logit_NK, _ = predict(stored.network, stored.tone, feed, rows, stored.device)
+            frames.append(_frame(stored, names, logit_NK, warnings))
+        if progress:
+            progress("predict", min(start + together, len(paths)), len(paths))
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    return Inference(stored.run.id, table, pd.DataFrame(skipped, columns=["image", "reason"]))
+
+
+def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
+    """Return what is compared with the images at home: mean and spread of the gray values, shares of black and white."""
+    return {
+        "mean gray": float(image_SS.mean()),
+        "contrast": float(image_SS.std()),
+        "share of black": float((image_SS < 6).mean()),
+        "share of white": float((image_SS > 249).mean()),
+    }
+
+
+def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return the pixels [S, S] of a file and what is unusual about it; UnreadableImage when it cannot be used."""
+    whole = read_gray(path, stored.geometry.decode_at)
+    if whole.min() == whole.max():
+        raise UnreadableImage("no contrast: all its pixels are equal")
+    part, fell_back = region(whole, stored.geometry)
+    image, warnings = fitted(part, stored.geometry), unlike_radiograph(path)
+    if max(whole.shape) > _LONG * min(whole.shape):
+        warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
+    if min(part.shape) < stored.geometry.size:
+        warnings.append(f"enlarged from {min(part.shape)} to {stored.geometry.size} pixels")
+    if fell_back:
+        warnings.append("no lungs found: the fixed region is used")
+    for name, value in gray_values(image).items():
+        low, high = stored.usual.get(name, (-np.inf, np.inf))
+        if not low <= value <= high:
+            warnings.append(f"{name} {value:.3g} is outside of the range at home, {low:.3g} to {high:.3g}")
+    return image, warnings
+
+
+def _frame(
+    stored: StoredRun, names: Sequence[str], logit_NK: NDArray[np.float32], warnings: Sequence[str]
+) -> pd.DataFrame:
+    columns = []
+    for k, finding in enumerate(stored.run.config.findings):
+        if finding in stored.unlearnt:
+            continue
+        logit, own = logit_NK[:, k].astype(np.float64), stored.points[stored.points["finding"] == finding]
+        fit = own[["platt_a", "platt_b"]].to_numpy(np.float64)[0] if len(own) else (np.nan, np.nan)
+        plain, calibrated = Platt(1.0, 0.0).apply(logit), Platt(*map(float, fit)).apply(logit)
+        column = {"image": names, "finding": finding, "logit": logit, "probability": plain, "calibrated": calibrated}
+        thresholds = dict(zip(own["rule"], own["threshold"].astype(float), strict=True))
+        for rule in RULES:
+            threshold = thresholds.get(rule, np.nan)
+            column[f"call_{rule}"] = np.where(np.isnan(threshold), np.nan, logit >= threshold)
+        columns.append(pd.DataFrame(column | {"warnings": list(warnings)}))
+    if not columns:
+        return pd.DataFrame(columns=list(COLUMNS))
+    stacked = pd.concat(columns).sort_index(kind="stable")  # all findings of an image together, in the run's order
+    return stacked.reset_index(drop=True)[list(COLUMNS)]
+
+
+def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, float]]:
+    """Return the range of each gray value over a sample of home's decoded images; {} where they are no longer there."""
+    home = run.config.train_on
+    facts = table_facts(store.run_dir(run.id) / "predictions" / f"{home}.parquet")
+    cache = finished_cache(store.root / "cache", home, form, facts.get("fingerprint", ""))
+    if cache is None:
+        return {}
+    rows = np.flatnonzero((cache.index["reason"] == "").to_numpy())
+    chosen = np.random.default_rng(0).permutation(rows)[:_SAMPLE]
+    values = pd.DataFrame([gray_values(cache.images[row]) for row in np.sort(chosen)])
+    return {str(name): (float(values[name].min()), float(values[name].max())) for name in values}
+
+
+def _listed(path: Path) -> list[Path]:
+    """Return the files that a CSV names."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read this CSV: {error}", str(path), "give a table with a column `path`") from error
+    column = next((name for name in ("path", "image") if name in table), None)
+    if column is None:
+        raise DatasetError("no column `path` or `image`", str(path), "name the column with the image files so")
+    return [path.parent / name for name in table[column] if name.strip()]
+
+
+__all__ = ["COLUMNS", "Inference", "StoredRun", "gray_values", "images_of", "infer", "load"]

@@ -1,0 +1,57 @@
+"""Which trained runs are predicted with in one pass over the images that they share."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby, pairwise
+from pathlib import Path
+
+from bench.planning.image_caches import geometry_of, unpredicted
+from bench.store.file_check import whole
+from bench.planning.jobs import TRAINED, PassJob
+from bench.planning.plan import Plan
+from bench.planning.run import Run
+from harmonize.cache.cache import ImageCache
+
+MOST_BYTES = 4 << 30  # of weights that lie side by side in memory, of all places, but for
+LEAST_BYTES = 1 << 30  # in one place
+MOST_RUNS = 64  # whose logits do
+
+
+def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], ImageCache], places: int) -> list[PassJob]:
+    """Return jobs that predict what trained runs lack, one pass for all that share images, or one for each of `places`.
+
+    Runs share images that have the same geometry; on a CPU, where sums depend on it, the same number of threads, too. Where
+    there are places for all of them, nothing is shared and there is no job: each run predicts by itself.
+    """
+    ready = [run for run in runs if trained(plan, run) and unpredicted(plan, run, caches)]
+    jobs = []
+    for _, group in groupby(sorted(ready, key=_shared), _shared):
+        parts = _parts(plan, list(group), places)
+        if any(len(part) > 1 for part in parts):
+            jobs += [PassJob(tuple(part), plan.store, plan.refs) for part in parts]
+    return jobs
+
+
+def _shared(run: Run) -> tuple[str, int]:
+    return geometry_of(run).key, run.config.threads
+
+
+def trained(plan: Plan, run: Run) -> bool:
+    """Whether the weights of a run are there."""
+    folder = plan.store.run_dir(run.id)
+    try:
+        return (folder / "run.json").read_bytes() == run.document and all(whole(folder / name) for name in TRAINED)
+    except OSError:
+        return False
+
+
+def _parts(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
+    """Divide runs into as many parts as there are places, or more where memory asks for it, whose sizes differ by 1 at most."""
+    weights = [_size(plan.store.run_dir(run.id) / TRAINED[0]) for run in runs]
+    most = max(MOST_BYTES // places, LEAST_BYTES)
+    num = min(max(places, -(-len(runs) // MOST_RUNS), -(-sum(weights) // most)), len(runs))
+    edges = [len(runs) * i // num for i in range(num + 1)]
+    return [list(runs[a:b]) for a, b in pairwise(edges)]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

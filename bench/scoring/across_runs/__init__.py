@@ -1,0 +1,1 @@
+"""Comparisons across runs: ranks, paired tests, ablations."""

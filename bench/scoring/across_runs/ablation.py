@@ -1,0 +1,148 @@
+"""Reading an ablation: what one factor changes, all else equal; and which factor matters in a full grid.
+
+A factor is a field of the run configuration in which runs of one grid differ; a level is one of its values. Two runs
+are a pair when they differ in one factor only. Shapes: R runs, B replicates, F factors.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.across_runs.paired_tests import holm, p_value
+from bench.scoring.bootstrap.intervals import percentile
+
+Array = NDArray[np.float64]
+Config = Mapping[str, object]  # flat: factor -> level
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The mean difference level - reference over all pairs; p is Holm-adjusted over the levels of the factor."""
+
+    factor: str
+    level: str
+    reference: str
+    value: float
+    low: float
+    high: float
+    p: float
+    num_pairs: int
+    pair_sd: float  # of the pairs' differences; NaN for one pair
+
+
+def factors(configs: Sequence[Config]) -> list[str]:
+    """Return the fields in which the configurations differ, without the seed, in their order.
+
+    >>> factors([{"loss": "bce", "seed": 0}, {"loss": "focal", "seed": 1}])
+    ['loss']
+    """
+    names = list(dict.fromkeys(name for config in configs for name in config))
+    return [n for n in names if n != "seed" and len({_text(config.get(n)) for config in configs}) > 1]
+
+
+def references(configs: Sequence[Config]) -> dict[str, str]:
+    """Return each factor's level that most runs have, of equals the first: what an ablation goes around."""
+    return {
+        name: pd.Series([_text(config.get(name)) for config in configs]).value_counts(sort=True).index[0]
+        for name in factors(configs)
+    }
+
+
+def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
+    """Return the effect of every level of every factor against its reference level, over all pairs that exist.
+
+    Both runs of a pair share all other factors and the seed. The interval is over patients, for these runs; the spread
+    over pairs is given beside it. A level without any pair is left out.
+    """
+    effects: list[Effect] = []
+    names, reference = factors(configs), references(configs)
+    keys = [tuple(_text(c.get(n)) for n in (*names, "seed")) for c in configs]
+    place = {key: run for run, key in enumerate(keys)}
+    for number, name in enumerate(names):
+        pairs: dict[str, list[tuple[int, int]]] = {}
+        for run, key in enumerate(keys):
+            other = (*key[:number], reference[name], *key[number + 1 :])
+            if key[number] != reference[name] and other in place:
+                pairs.setdefault(key[number], []).append((run, place[other]))
+        found = [_effect(name, level, reference[name], chosen, value, replicates) for level, chosen in pairs.items()]
+        found = [effect for effect in found if effect.num_pairs]
+        adjusted = holm(np.array([effect.p for effect in found], np.float64))
+        effects += [replace(effect, p=float(p)) for effect, p in zip(found, adjusted, strict=True)]
+    return effects
+
+
+def _effect(
+    name: str, level: str, reference: str, pairs: Sequence[tuple[int, int]], value: Array, replicates: Array
+) -> Effect:
+    known = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
+    if not known:
+        return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, np.nan)
+    first, second = (list(side) for side in zip(*known, strict=True))
+    differences = value[first] - value[second]
+    mean, drawn = differences.mean(keepdims=True), (replicates[first] - replicates[second]).mean(0, keepdims=True)
+    (low,), (high,) = percentile(mean, drawn)
+    p = float(p_value(mean, drawn)[0])
+    spread = float(differences.std(ddof=1)) if len(known) > 1 else np.nan
+    return Effect(name, level, reference, float(mean[0]), float(low), float(high), p, len(known), spread)
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """A model of the value from the factors: how much each moves it, and whether the model is any good.
+
+    importance: factor -> mean |SHAP value| in units of the value; empty where r2_low is not above 0: there is no claim.
+    """
+
+    r2: float  # cross-validated, of whole configurations: seeds of one are never in two folds
+    r2_low: float  # lower end of its 95 % interval over configurations
+    num_runs: int
+    importance: Mapping[str, float]
+    shap: Mapping[str, Array] = field(default_factory=dict)  # factor -> SHAP value of each run with a number, in order
+
+
+def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
+    """Fit a random forest to value [R] from the factors, and explain it with SHAP.
+
+    Fewer than 10 runs, or fewer than 2 factors, make no model: r2 is NaN.
+    Source of the values: Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9 (TreeSHAP).
+    """
+    known = np.flatnonzero(np.isfinite(value)).tolist()
+    configs, value = [configs[i] for i in known], value[known]
+    names = factors(configs)
+    groups = [tuple(_text(config.get(n)) for n in names) for config in configs]
+    num_groups = len(set(groups))
+    if len(known) < 10 or len(names) < 2 or num_groups < 5:
+        return Surrogate(np.nan, np.nan, len(known), {})
+    from shap import TreeExplainer  # seconds to import: only where there is something to explain
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    table = pd.get_dummies(pd.DataFrame(groups, columns=names), dtype=float, prefix_sep="\x00")
+    forest = RandomForestRegressor(100, min_samples_leaf=2, max_features=0.5, random_state=seed)
+    label = pd.factorize(pd.Series(groups))[0]
+    folds = GroupKFold(min(5, num_groups), shuffle=True, random_state=seed)
+    guess = cross_val_predict(forest, table, value, groups=label, cv=folds)
+    r2, low = _r2(value, guess, label, seed)
+    if not low > 0:
+        return Surrogate(r2, low, len(known), {})
+    shares = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
+    owner = [column.split("\x00")[0] for column in table.columns]
+    together = {n: shares[:, [o == n for o in owner]].sum(1) for n in names}  # a factor's levels act as one
+    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in together.items()}, together)
+
+
+def _r2(value: Array, guess: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
+    """Return R2 of out-of-fold guesses, and the 2.5th percentile of it over resampled groups."""
+    residual, spread = (value - guess) ** 2, (value - value.mean()) ** 2
+    if np.ptp(value) == 0:
+        return np.nan, np.nan
+    num = int(group.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), 2000)[:, group]
+    return 1 - float(residual.sum() / spread.sum()), float(np.quantile(1 - drawn @ residual / (drawn @ spread), 0.025))
+
+
+def _text(level: object) -> str:
+    return str(level)

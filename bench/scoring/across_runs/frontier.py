@@ -1,0 +1,140 @@
+"""What a bigger budget buys: the runs that no cheaper run beats, and how far each had come at any moment of its training.
+
+Shapes: R runs, B replicates.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from reports.schemas.tables import SCHEMAS
+
+Array = NDArray[np.float64]
+
+
+def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
+    """Return which runs [R] are on the frontier: no other has a value at least as high for a cost at most as high.
+
+    Of runs equal in both, all are on it. A run without value or cost is not.
+
+    >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
+    [True, True, False]
+    """
+    known = np.isfinite(value) & np.isfinite(cost)
+    on = np.zeros(len(value), np.bool_)
+    on[known] = _fronts(value[known, None], cost[known])[:, 0]
+    return on
+
+
+def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
+    """Return which runs are on the frontier [R, B] of each column of value [R, B]; all are numbers."""
+    order = np.argsort(cost)
+    value, cost = value[order], cost[order]
+    best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
+    of_cheaper, of_as_cheap = best[np.searchsorted(cost, cost, "left")], best[np.searchsorted(cost, cost, "right")]
+    on = np.empty(value.shape, np.bool_)
+    on[order] = (value > of_cheaper) & (value == of_as_cheap)
+    return on
+
+
+def undominated(goal_RG: Array) -> NDArray[np.bool_]:
+    """Return which runs [R] no other beats in several goals at once: at least as good in each, better in one.
+
+    More is better in every column. A run that lacks a goal neither beats nor is unbeaten; of equal runs, all are unbeaten.
+    With two goals this is the frontier of `pareto`.
+
+    >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
+    [True, False, True]
+    """
+    known = np.asarray(np.isfinite(goal_RG).all(1))
+    as_good_RR = np.ones((len(goal_RG), len(goal_RG)), np.bool_)  # first as good as second, in every goal
+    for goal_R in goal_RG.T:
+        as_good_RR &= goal_R[:, None] >= goal_R[None, :]
+    beats_RR = as_good_RR & ~as_good_RR.T & known[:, None]
+    return np.asarray(known & ~beats_RR.any(0))
+
+
+def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
+    """Return the share of replicates [B] in which each run [R] is undominated; NaN without any whole replicate.
+
+    replicates: by column, [R, B]; the goals without any stay as they are.
+    """
+    drawn = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
+    whole = np.isfinite(drawn[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (drawn.shape[1] > 0)
+    if not whole.any():
+        return np.full(len(goal_RG), np.nan)
+    columns, times = list(replicates), np.zeros(len(goal_RG))
+    for at in np.flatnonzero(whole):
+        goal = goal_RG.copy()
+        goal[:, columns] = drawn[:, :, at].T
+        times += undominated(goal)
+    return np.asarray(times / whole.sum(), np.float64)
+
+
+def chance_on_frontier(replicates: Array, cost: Array) -> Array:
+    """Return the share of replicates [R, B] in which each run is on the frontier; NaN without any whole replicate."""
+    whole = replicates[:, np.isfinite(replicates).all(0)]
+    if not whole.shape[1]:
+        return np.full(len(cost), np.nan)
+    share, known = np.zeros(len(cost)), np.isfinite(cost)
+    share[known] = _fronts(whole[known], cost[known]).mean(1)
+    return share
+
+
+def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
+    """Return what each run [R] adds to the best of the cheaper runs, and its replicates [R, B].
+
+    The cheapest run adds to nothing: NaN. The best of the cheaper is the best by value, the same in every replicate, so
+    that the difference is paired; it is chosen on the same patients, which flatters the cheaper one a little.
+    """
+    gain, drawn = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
+    for run in range(len(value)):
+        cheaper = np.flatnonzero((cost < cost[run]) & np.isfinite(value))
+        if len(cheaper) and np.isfinite(value[run]):
+            best = cheaper[np.argmax(value[cheaper])]
+            gain[run], drawn[run] = value[run] - value[best], replicates[run] - replicates[best]
+    return gain, drawn
+
+
+def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
+    """Return the hours of training by run id, of the runs on the device that most runs were trained on (of equals the first).
+
+    Seconds are those of all devices that train a run, so hours are GPU-hours where these are GPUs. Hours of two kinds of
+    device are two currencies: runs on another are left out, as are those whose time is not known.
+    """
+    known = {run_id: spent for run_id, spent in seconds.items() if np.isfinite(spent) and devices.get(run_id)}
+    usual = Counter(devices[run_id] for run_id in known).most_common(1)
+    return {run_id: spent / 3600 for run_id, spent in known.items() if devices[run_id] == usual[0][0]}
+
+
+def anytime(
+    histories: Mapping[str, pd.DataFrame], devices: Mapping[str, str], chosen_on: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the table `anytime`: after each epoch of each run the hours spent and the AUROC at home reached by then.
+
+    histories have epoch, seconds and <part>_auroc; chosen_on says by which part a run chooses its epoch, or "last". reached
+    is what stopping there would have kept: the best so far, or the last. on_front: no run on that device had come as far
+    in less time. It is the validation AUROC that chose the epoch, so a little above that of new patients, and without
+    interval: predictions of earlier epochs are not kept. Epochs after one whose time is not known are left out.
+    """
+    frames = []
+    for run_id, history in histories.items():
+        by = chosen_on.get(run_id, "val")
+        column = f"{'val' if by == 'last' else by}_auroc"
+        if not len(history) or column not in history:
+            continue
+        value = history[column].to_numpy(np.float64)
+        hours = np.cumsum(history["seconds"].to_numpy(np.float64)) / 3600
+        reached = value if by == "last" else np.fmax.accumulate(value)
+        columns = {"epoch": history["epoch"].to_numpy(np.int64), "hours": hours, "auroc": value, "reached": reached}
+        frame = pd.DataFrame({"run_id": run_id, "device": devices.get(run_id, ""), **columns})
+        frames.append(frame[np.isfinite(hours) & np.isfinite(reached)])
+    table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(SCHEMAS["anytime"]))
+    table["on_front"] = False
+    for _, rows in table.groupby("device"):
+        best = pareto(rows["reached"].to_numpy(np.float64), rows["hours"].to_numpy(np.float64))
+        table.loc[rows.index, "on_front"] = best
+    return table[list(SCHEMAS["anytime"])]

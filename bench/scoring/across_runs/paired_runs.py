@@ -1,0 +1,203 @@
+"""Two runs on the same images: differences on shared resamples, and how sure they are.
+
+Shapes: K findings both runs have, B replicates.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, paired
+from bench.scoring.bootstrap.intervals import mean_of
+from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.delong import areas
+from bench.scoring.gaps.gap import AWAY, MACRO, gaps
+from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
+from bench.scoring.scored_split import Part, Settings
+
+GAP = Key("auroc_gap")
+COLUMNS = (
+    "dataset",
+    "split",
+    "finding",
+    "first",
+    "second",
+    "difference",  # first - second, with its 95 % interval
+    "low",
+    "high",
+    "p",  # of the paired bootstrap
+    "p_holm",
+    "p_bh",
+    "p_delong",  # DeLong's paired test: images taken for independent
+    "p_patient",  # the same with Obuchowski's variance: patients independent
+    "n",
+    "num_positive",
+    "num_negative",
+    "num_patients",
+    "num_findings",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """One run: its findings, home, parts (as `score_run` takes them) and what it was not taught."""
+
+    findings: Sequence[str]
+    home: str
+    parts: Sequence[Part]
+    unlearnt: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """One cohort as both runs saw it: the same images in the same order, labelled as for the first."""
+
+    first: Measured
+    second: Measured
+    home: bool  # of either run
+
+
+def differences(
+    first: Scored, second: Scored, key: Key, settings: Settings, datasets: Sequence[str] = (), num_threads: int = 1
+) -> pd.DataFrame:
+    """Return COLUMNS of one metric, cohort by cohort: each finding and macro; last dataset "away", the mean of macros.
+
+    Both are judged on the images and findings they share, by the labels of the first, at thresholds and calibrators of
+    their own validation splits. A cohort that is home to one of them is judged on that one's test split.
+    With `datasets`, only their rows. p_holm and p_bh adjust over all findings in the table, apart from these over the
+    cohorts' macros; "away" is one question. The gap (GAP) is compared where both have the same home. Without a value, or
+    replicates enough: NaN.
+    """
+    findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearnt, *second.unlearnt}]
+    pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
+    if key == GAP and first.home != second.home:
+        pairs = []
+    rows = _gap_rows(findings, pairs) if key == GAP else _rows(findings, pairs, key)
+    rows = [row for row in rows if not datasets or row[0] in datasets]
+    table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in {"p_holm", "p_bh"}])
+    overall, macro = table["dataset"] == AWAY, table["finding"] == MACRO
+    for name, adjust in (("p_holm", holm), ("p_bh", benjamini_hochberg)):
+        table[name] = np.nan
+        for family in (~overall & ~macro, ~overall & macro, overall & macro, overall & ~macro):
+            table.loc[family, name] = adjust(table.loc[family, "p"].to_numpy(np.float64))
+    return table[list(COLUMNS)]
+
+
+def _pairs(
+    first: Scored, second: Scored, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
+) -> Iterator[Pair]:
+    points = [
+        _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
+        for run in (first, second)
+    ]
+    for one in first.parts:
+        for two in second.parts:
+            if not _match(first, one, second, two):
+                continue
+            images = np.intersect1d(one.image_id.astype(str), two.image_id.astype(str))
+            same = _restricted(one, first.findings, findings, images)
+            other = _restricted(two, second.findings, findings, images)
+            other = replace(other, split=same.split, state=same.state, patient_id=same.patient_id)
+            told = [
+                measure(part, at, settings, num_threads, key) for part, at in zip((same, other), points, strict=True)
+            ]
+            yield Pair(told[0], told[1], one.dataset in {first.home, second.home})
+
+
+def _match(first: Scored, one: Part, second: Scored, two: Part) -> bool:
+    """Return whether two parts are compared: of one cohort, one split where it is home to both, and not `val`."""
+    if one.dataset != two.dataset:
+        return False
+    splits = [part.split for run, part in ((first, one), (second, two)) if part.dataset == run.home]
+    if len(splits) == 2:
+        return splits[0] == splits[1] != "val"
+    return splits in ([], ["test"])
+
+
+def _points(run: Scored, findings: Sequence[str], min_count: int) -> OperatingPoints:
+    val = next((part for part in run.parts if (part.dataset, part.split) == (run.home, "val")), None)
+    chosen = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
+    return OperatingPoints.choose(chosen, len(findings), min_count)
+
+
+def _restricted(part: Part, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]) -> Part:
+    """Return the part with these findings, and these of its images in the order given."""
+    rows = pd.Index(part.image_id.astype(str)).get_indexer(pd.Index(images))
+    columns = [list(own).index(finding) for finding in findings]
+    cells = np.ix_(rows, columns)
+    ids, patients = part.image_id[rows], part.patient_id[rows]
+    return replace(part, image_id=ids, patient_id=patients, logit=part.logit[cells], state=part.state[cells])
+
+
+def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
+    """Return the rows of a metric; a macro away counts what the home test split has, too, as on the leaderboard."""
+    test = next((pair.first for pair in pairs if pair.home and pair.first.part.split == "test"), None)
+    common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
+    rows, away = [], []
+    for pair in pairs:
+        counts, place = pair.first.counts, (pair.first.part.dataset, pair.first.part.split)
+        sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
+        values, drawn = zip(
+            *((each.value[key], each.replicates[key]) for each in (pair.first, pair.second)), strict=True
+        )
+        told = np.stack(paired(*values, *drawn), 1)
+        for k, finding in enumerate(findings):
+            checks = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
+            rows.append((*place, finding, values[0][k], values[1][k], *told[k], *checks, *sizes[k], 1))
+        known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.home)
+        means = [mean_of(np.where(known, v, np.nan), d) for v, d in zip(values, drawn, strict=True)]
+        least = sizes[known].min(0) if known.any() else np.zeros(4, np.int64)
+        rows.append(_mean_row(place, means, (*least, int(known.sum()))))
+        if not pair.home:
+            away.append((means, (*least, int(known.sum()))))
+    if away:
+        means = [
+            mean_of(np.array([m[run][0] for m, _ in away]), np.stack([m[run][1] for m, _ in away])) for run in (0, 1)
+        ]
+        total = np.array([sizes for (m, _), sizes in ((each, each[1]) for each in away) if np.isfinite(m[0][0])])
+        whole = (*total[:, :4].sum(0), total[:, 4].min()) if len(total) else (0,) * 5
+        rows.append(_mean_row((AWAY, "mixed" if len(away) > 1 else rows[-1][1]), means, whole))
+    return rows
+
+
+def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes: Sequence[int]) -> tuple[Any, ...]:
+    told = paired(*(np.array([value]) for value, _ in means), *(drawn[None] for _, drawn in means))
+    return (*place, MACRO, means[0][0], means[1][0], *np.concatenate(told), float("nan"), float("nan"), *sizes)
+
+
+def _analytic(pair: Pair, k: int) -> tuple[float, float]:
+    """Return the p of the paired test over images (DeLong) and over patients (Obuchowski)."""
+    rows = taking_part(pair.first.label[:, k])
+    if not len(rows):
+        return float("nan"), float("nan")
+    label, score = (
+        pair.first.label[rows, k],
+        np.stack([each.part.logit[rows, k] for each in (pair.first, pair.second)], 1),
+    )
+    return (
+        areas(label, score).p_of_difference(),
+        areas(label, score, pair.first.resamples.patient[rows]).p_of_difference(),
+    )
+
+
+def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
+    test = next((pair for pair in pairs if pair.home and pair.first.part.split == "test"), None)
+    away = [pair for pair in pairs if not pair.home]
+    if test is None or not away:
+        return []
+    both = [gaps(findings, getattr(test, one), [getattr(pair, one) for pair in away]) for one in ("first", "second")]
+    splits = {pair.first.part.dataset: pair.first.part.split for pair in away}
+    rows = []
+    told = paired(
+        *(np.array([gap.value for gap in each]) for each in both),
+        *(np.stack([gap.replicates for gap in each]) for each in both),
+    )
+    for one, two, numbers in zip(*both, np.stack(told, 1), strict=True):
+        sizes = (one.n, one.num_positive, one.num_negative, one.num_patients, one.num_findings)
+        place = (one.dataset, splits.get(one.dataset, "mixed"), one.finding)
+        rows.append((*place, one.value, two.value, *numbers, float("nan"), float("nan"), *sizes))
+    return rows

@@ -1,0 +1,1 @@
+"""Patient-clustered bootstrap: resamples, kernels and intervals."""

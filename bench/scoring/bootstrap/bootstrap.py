@@ -1,0 +1,222 @@
+"""Metrics of many columns on the same resampled patients, without copying a single image.
+
+A column is one finding of one model. It is sorted once; each replicate is the same walk with other weights, and 64
+replicates are walked side by side. Counts are whole numbers, held exactly (in float64 up to 2^53), so ties and order
+cost no accuracy.
+Shapes: N images, C columns, B replicates. label_NC int8: 1 and 0, anything else takes no part in that column.
+Results do not depend on the number of threads.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.kernels import sum_groups, walk_parted, walk_ranks
+from bench.scoring.bootstrap.resamples import LANES, Resamples
+from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.bootstrap.walk_order import Steps, steps_of, steps_of_groups
+
+Array = NDArray[np.float64]
+Labels = NDArray[np.int8]
+Scores = NDArray[np.floating]
+
+CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
+
+
+def each(work: Callable[[int], None], num: int, num_threads: int) -> None:
+    """Do the work of each column or tile, on threads if more than one is given."""
+    if num_threads <= 1 or num <= 1:
+        for place in range(num):
+            work(place)
+    else:
+        with ThreadPoolExecutor(num_threads) as pool:
+            list(pool.map(work, range(num)))
+
+
+class Walked(NamedTuple):
+    """AUROC and AUPRC of each replicate [B], and negatives and positives among the first images [Q, 2, B]."""
+
+    auroc: Array
+    auprc: Array
+    reached: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """One walk over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and parts no tie.
+
+    Unless `precisely`, AUPRC is NaN.
+    """
+
+    column: Column
+    cut: NDArray[np.int64]
+    steps: Steps
+    most: int
+    precisely: bool
+    auroc: Array  # [T, LANES]
+    auprc: Array
+    reached: Array  # [T, Q, 2, LANES]
+
+    @classmethod
+    def over(
+        cls,
+        resamples: Resamples,
+        column: Column,
+        cut: Sequence[int] | NDArray[np.int64] = (),
+        precisely: bool = True,
+    ) -> Self:
+        """Return a walk that has not begun."""
+        places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
+        steps = steps_of(column.kind, places, resamples.most)
+        auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
+        reached = np.zeros((num_tiles, len(places), 2, LANES))
+        return cls(column, places, steps, resamples.most, precisely, auroc, auprc, reached)
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
+        auprc = self.auprc[tile] if self.precisely else None
+        images = (self.column.patient, self.column.kind, *self.steps)
+        walk_ranks(*images, weight, self.most, self.auroc[tile], auprc, self.reached[tile])
+
+    def walked(self, num: int) -> Walked:
+        """Return what the tiles tell of the first `num` replicates."""
+        counts = self.reached.transpose(1, 2, 0, 3).reshape(len(self.cut), 2, self.auroc.size)[..., :num]
+        return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
+
+
+def walk(
+    resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
+) -> Walked:
+    """Return what one walk over all tiles tells."""
+    found = Walk.over(resamples, column, cut, precisely)
+    for tile in range(len(resamples.weight)):
+        found.fill(tile, resamples.tile(tile))
+    return found.walked(resamples.num)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupWalk:
+    """A walk over each group of a column, filled tile by tile in any order."""
+
+    parted: Parted
+    begin: NDArray[np.int64]  # [G + 1]: of the steps of each group
+    steps: Steps
+    most: int
+    auroc: Array  # [T, G, LANES]
+    counted: Array  # [T, G, 2, 2, LANES]
+
+    @classmethod
+    def over(cls, resamples: Resamples, parted: Parted) -> Self:
+        """Return a walk that has not begun."""
+        shape = (len(resamples.weight), len(parted.first))
+        steps = steps_of_groups(parted.start, parted.kind, parted.first, resamples.most)
+        return cls(parted, *steps, resamples.most, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Walk over one tile."""
+        images = self.parted[:3]
+        walk_parted(*images, self.begin, *self.steps, weight, self.most, self.auroc[tile], self.counted[tile])
+
+    def walked(self, num: int) -> tuple[Array, Array]:
+        """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
+        num_tiles, num_groups, lanes = self.auroc.shape
+        areas = self.auroc.transpose(1, 0, 2).reshape(num_groups, num_tiles * lanes)
+        counts = self.counted.transpose(1, 2, 3, 0, 4).reshape(num_groups, 2, 2, num_tiles * lanes)
+        return areas[:, :num], counts[..., :num]
+
+
+def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
+    """Return what walks over each group tell, over all tiles, as `GroupWalk.walked`."""
+    found = GroupWalk.over(resamples, parted)
+    for tile in range(len(resamples.weight)):
+        found.fill(tile, resamples.tile(tile))
+    return found.walked(resamples.num)
+
+
+def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
+    """Return AUROC and AUPRC of each replicate, [C, B] each; NaN where a replicate lacks a class.
+
+    Equal to scikit-learn on the resampled rows within 1e-12, ties included.
+    """
+    shape = (label_NC.shape[1], resamples.num)
+    auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
+
+    def work(k: int) -> None:
+        auroc[k], auprc[k], _ = walk(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
+
+    each(work, shape[0], num_threads)
+    return auroc, auprc
+
+
+def grouped_sums(
+    resamples: Resamples, rows: NDArray[np.intp], group: NDArray[np.integer], value: Array, num_groups: int
+) -> Array:
+    """Return the sums of V values over the images of each group, per replicate: [num_groups, V, B].
+
+    rows, group [n] and value [n, V] describe the images that take part.
+    """
+    num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
+    out = np.zeros((num_tiles, num_groups, num_values, LANES))
+    order = np.argsort(group.astype(np.uint16 if num_groups < 2**16 else np.int64), kind="stable")
+    who, which = resamples.patient[rows[order]], group[order].astype(np.int32)
+    sorted_ = np.ascontiguousarray(value[order], np.float64)
+    for tile in range(num_tiles):
+        sum_groups(who, which, sorted_, resamples.tile(tile), out[tile])
+    return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
+
+
+def over(part: Array, whole: Array) -> Array:
+    """Return part / whole, NaN where whole is 0."""
+    some = whole > 0
+    if some.all():  # nearly always: without a question per number
+        return np.asarray(part / whole)
+    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=some)
+    return ratio
+
+
+def call_metrics(reached: Array, every: Array) -> dict[str, Array]:
+    """Return the CALL_METRICS [...] from negatives and positives called, reached [2, ...], and of all images, every [2, ...]."""
+    (false, hit), (negative, positive) = reached, every
+    cleared = negative - false
+    f1 = over(2 * hit, hit + false + positive)
+    return {
+        "f1": np.where(positive > 0, f1, np.nan),
+        "precision": over(hit, hit + false),
+        "sensitivity": over(hit, positive),
+        "specificity": over(cleared, negative),
+        "npv": over(cleared, cleared + positive - hit),
+    }
+
+
+def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the rules [Q] whose threshold is a number, highest threshold first, and how many images reach each."""
+    known = np.flatnonzero(~np.isnan(threshold_R))
+    rules = known[np.argsort(-threshold_R[known], kind="stable")].tolist()
+    return rules, np.append(column.reaching(threshold_R[rules]), len(column.rows))
+
+
+def calls(
+    resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
+) -> dict[str, Array]:
+    """Return the CALL_METRICS, [R, C, B] each, of R thresholds per column.
+
+    An image is called when score >= threshold. A NaN threshold gives NaN; so does a replicate without the class, or for
+    precision without a call, or for npv with calls alone.
+    """
+    num_rules, num_columns = threshold_RC.shape
+    out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
+
+    def work(k: int) -> None:
+        column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
+        rules, cut = cuts_of(column, threshold_RC[:, k])
+        *reached, every = walk(resamples, column, cut).reached
+        for rule, at in zip(rules, reached, strict=True):
+            for name, found in call_metrics(at, every).items():
+                out[name][rule, k] = found
+
+    each(work, num_columns, num_threads)
+    return out

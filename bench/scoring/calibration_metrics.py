@@ -1,0 +1,266 @@
+"""How far probabilities are from frequencies.
+
+Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that of the finding, not of the
+likelier class. Every error is NaN without images, and refuses probabilities that are NaN or infinite.
+"""
+
+import warnings
+from functools import cache
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.compiled import compiled
+from bench.scoring.metrics import Label, Score, require_finite
+
+Array = NDArray[np.float64]
+
+LEAST = 1e-7  # of a probability under a logarithm
+
+
+def ece(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return netcal's expected calibration error: mean distance of probability and frequency over equal-width bins.
+
+    Range: 0 (calibrated) to 1.
+    Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
+    """
+    require_finite(prob, "probabilities")
+    if not len(label):
+        return float("nan")
+    return float(_netcal("ECE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
+
+
+@cache
+def _netcal(name: str, bins: int) -> Any:
+    """Return a measure of netcal; it brings torch with it, so it is imported by those who need it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # old escape sequences in its sources, seen when they are first compiled
+        from netcal import metrics
+    return getattr(metrics, name)(bins=bins)
+
+
+def mce(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return netcal's maximum calibration error: the largest distance over the equal-width bins that hold an image.
+
+    Range: 0 to 1. One image alone in its bin may decide it: it says little without the counts.
+    Source: Naeini et al. 2015; netcal's MCE.
+    """
+    require_finite(prob, "probabilities")
+    if not len(label):
+        return float("nan")
+    return float(_netcal("MCE", bins).measure(np.asarray(prob, np.float64), np.asarray(label, np.int64)))
+
+
+def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
+    """Return the equal-width bin [N] of each probability, from 0; an edge belongs to the bin above, as in netcal."""
+    return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
+
+
+@cache
+def _edges(bins: int) -> Array:
+    """Return where bins of equal width begin and end [G + 1]."""
+    return np.linspace(0.0, 1.0, bins + 1)
+
+
+@compiled
+def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
+    """Return the bin that np.digitize finds, NaN in the last one, and whether there is no NaN.
+
+    The bin before is the guess: along a score most images share it.
+    """
+    bins = edge.shape[0] - 1
+    out = np.empty(prob.shape[0], np.int32)
+    known, b, low, high = True, 0, np.inf, -np.inf
+    for i in range(prob.shape[0]):
+        x = prob[i]
+        if not low <= x < high:
+            if x != x:
+                known, b = False, bins - 1
+            while b > 0 and x < edge[b]:
+                b -= 1
+            while b < bins - 1 and x >= edge[b + 1]:
+                b += 1
+            low, high = edge[b] if b > 0 else -np.inf, edge[b + 1] if b < bins - 1 else np.inf
+        out[i] = b
+    return out, known
+
+
+def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
+    """Return the bin [N] of each probability, from 0, of bins that hold equally many images.
+
+    The bin is G x (images with a lower probability) / N, rounded down: equal probabilities share a bin, so neither the
+    order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
+    """
+    value = np.ascontiguousarray(prob, np.float64)
+    out = np.empty(len(value), np.int32)
+    if _mass_along(value, bins, out):
+        return out
+    order = np.argsort(value)
+    rising = np.empty(len(value), np.int32)
+    _mass_along(value[order], bins, rising)
+    out[order] = rising
+    return out
+
+
+@compiled
+def _rise_and_fall(value: Array) -> tuple[bool, bool]:
+    """Whether numbers [n] rise, and whether they fall, all the way; equal ones do both."""
+    falls, rises = 0, 0  # counted: many at a time
+    for i in range(1, value.shape[0]):
+        falls += 1 if value[i] < value[i - 1] else 0
+        rises += 1 if value[i] > value[i - 1] else 0
+    return falls == 0, rises == 0
+
+
+@compiled
+def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
+    """Fill the bin of each of values that rise or fall all the way; return whether they do."""
+    num = value.shape[0]
+    rises, falls = _rise_and_fall(value)
+    ranked, of = (value, out) if rises else (value[::-1], out[::-1])
+    i, b = 0, 0
+    while i < num:
+        while (b + 1) * num <= i * bins:
+            b += 1
+        end = min(-(-(b + 1) * num // bins), num)
+        of[i:end] = b
+        i = end
+        while 0 < i < num and ranked[i] == ranked[i - 1]:  # its bin is that of its equals
+            of[i] = b
+            i += 1
+    return rises or falls
+
+
+class Judged(NamedTuple):
+    """Probabilities of images [n], the equal-width bin of each, and whether they are known, not NaN for want of a fit."""
+
+    prob: Array
+    place: NDArray[np.int32]
+    known: bool
+
+    @classmethod
+    def of(cls, prob: Array, bins: int) -> Self:
+        """Find the bins."""
+        return cls(prob, *_binned(prob, _edges(bins)))
+
+
+class Sums(NamedTuple):
+    """What all errors are made of: sums over images, of one sample or of B replicates along the last axis.
+
+    wide, mass [G, 2, B]: images, and sum of label - probability, per equal-width and per equal-mass bin.
+    total [3, B]: positive images, squared distance, log loss.
+    """
+
+    wide: Array
+    mass: Array
+    total: Array
+
+
+def log_of_told(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Return the logarithm [N] of the probability of what was there, kept 1e-7 from 0 and 1: the log loss is its negative."""
+    told = _told(positive, prob)
+    return np.log(told, out=told)
+
+
+@compiled
+def _told(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Return what a probability gives to what was there [N]: a logarithm for each image, not two."""
+    out = np.empty(prob.shape[0])
+    for i in range(prob.shape[0]):
+        kept = min(max(prob[i], LEAST), 1 - LEAST)
+        out[i] = kept if positive[i] else 1 - kept
+    return out
+
+
+def errors_of(sums: Sums) -> dict[str, Array]:
+    """Return every error [B] by name, NaN in a replicate without images.
+
+    ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest
+    (netcal's MCE). ace: unweighted mean over equal-mass bins that hold an image (Nixon et al. 2019, arXiv:1904.01685;
+    netcal's ACE is the same mean over equal-WIDTH bins). nll: log loss, as scikit-learn's with p kept 1e-7 from 0 and 1.
+    brier = brier_reliability - brier_resolution + brier_uncertainty: miscalibration over equal-width bins, what forecasts
+    tell apart, prevalence x (1 - prevalence). What varies inside a bin counts as resolution, so that the parts add up;
+    on forecasts that are equal inside each bin they are Murphy's own.
+    Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalised resolution of Stephenson et al. 2008,
+    doi:10.1175/2007WAF2006116.1.
+    """
+    out = np.empty((len(ERRORS), sums.total.shape[-1]))
+    fill_errors(sums.wide, sums.mass, sums.total, out)
+    return dict(zip(ERRORS, out, strict=True))
+
+
+@compiled
+def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
+    """Fill the errors [len(ERRORS), B] of `Sums`."""
+    for j in range(total.shape[1]):
+        num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
+        at_mass, used = 0.0, 0
+        for g in range(wide.shape[0]):
+            images, excess = wide[g, 0, j], abs(wide[g, 1, j])
+            num += images
+            distances += excess
+            if images > 0:
+                largest = max(largest, excess / images)
+                squared += excess / images * excess
+            if mass[g, 0, j] > 0:
+                at_mass += abs(mass[g, 1, j]) / mass[g, 0, j]
+                used += 1
+        if num == 0:
+            out[:, j] = np.nan
+            continue
+        share = total[0, j] / num
+        brier, reliability, uncertainty = total[1, j] / num, squared / num, share * (1 - share)
+        out[0, j], out[1, j], out[2, j] = brier, distances / num, largest
+        out[3, j], out[4, j] = at_mass / used, total[2, j] / num
+        out[5, j], out[6, j], out[7, j] = reliability, reliability + uncertainty - brier, uncertainty
+
+
+ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
+HEADLINES = ("brier", "ece")
+BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: noise makes them grow
+
+
+def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
+    """Return every error of one sample by name (see `errors_of`)."""
+    require_finite(prob, "probabilities")
+    value = np.asarray(prob, np.float64)
+    excess = label - value
+    wide, mass = (
+        np.stack([np.bincount(where, minlength=bins), np.bincount(where, excess, minlength=bins)], 1, dtype=np.float64)
+        for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
+    )
+    squared, loss = (label - value) ** 2, -log_of_told(label == 1, value)
+    whole = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
+    found = errors_of(Sums(wide[..., None], mass[..., None], whole[:, None]))
+    return {name: float(each[0]) for name, each in found.items()}
+
+
+def ece_fast(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the value of `ece` without netcal."""
+    return errors(label, prob, bins)["ece"]
+
+
+def ace(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the adaptive calibration error, of equal-mass bins; range 0 to 1."""
+    return errors(label, prob, bins)["ace"]
+
+
+def nll(label: Label, prob: Score) -> float:
+    """Return the mean negative log likelihood; range 0 to 16.1."""
+    return errors(label, prob)["nll"]
+
+
+def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the part of the Brier score that a recalibration of each bin would take away."""
+    return errors(label, prob, bins)["brier_reliability"]
+
+
+def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return how far calibrated forecasts take the Brier score below that of the prevalence for all."""
+    return errors(label, prob, bins)["brier_resolution"]
+
+
+def brier_uncertainty(label: Label, prob: Score, bins: int = 15) -> float:
+    """Return the Brier score of the prevalence for all, whatever the forecasts."""
+    return errors(label, prob, bins)["brier_uncertainty"]

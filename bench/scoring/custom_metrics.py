@@ -1,0 +1,50 @@
+"""Metrics that a user's registry adds: one function of labels and scores, resampled without a kernel of its own.
+
+Shapes: N images, K findings, B replicates.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.config.registry import Entry
+from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.bootstrap.sort_scores import taking_part
+from harmonize.errors import RegistryError
+
+Array = NDArray[np.float64]
+
+
+def measure(
+    entry: Entry, label_NK: NDArray[np.int8], score_NK: NDArray[Any], resamples: Resamples
+) -> tuple[Array, Array]:
+    """Return the metric of each finding [K] and its replicates [K, B]; NaN where no image takes part.
+
+    The function is called as `metric(label, score, **with)`: label [n] of 0 and 1, score [n] the logits or the
+    probabilities, as the entry's `given` says. In a replicate an image comes as often as its patient was drawn.
+    Raises RegistryError when it raises, or returns something that is not a number.
+    """
+    function, options = entry.load(), entry.options
+
+    def of(label: NDArray[np.int8], score: NDArray[Any]) -> float:
+        if len(np.unique(label)) < 2:
+            return math.nan  # a replicate of one class, or of no image
+        try:
+            return float(function(label, score, **options))
+        except Exception as error:  # a stranger's function may raise anything
+            where, fix = f"metrics.{entry.name}", f"correct {entry.use}: it gets labels [n] of 0 and 1 and scores [n]"
+            raise RegistryError(f"the metric failed: {type(error).__name__}: {error}", where, fix) from error
+
+    value = np.full(label_NK.shape[1], np.nan)
+    replicates = np.full((len(value), resamples.num), np.nan)
+    times = [resamples.counts(replicate) for replicate in range(resamples.num)]
+    for k in range(len(value)):
+        rows = taking_part(label_NK[:, k])
+        label, score = label_NK[rows, k], score_NK[rows, k]
+        value[k] = of(label, score)
+        for replicate, drawn in enumerate(times) if len(rows) else ():
+            again = np.repeat(np.arange(len(rows)), drawn[rows])
+            replicates[k, replicate] = of(label[again], score[again])
+    return value, replicates

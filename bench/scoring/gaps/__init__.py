@@ -1,0 +1,1 @@
+"""Generalization gaps and their components."""

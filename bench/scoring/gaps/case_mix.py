@@ -1,0 +1,94 @@
+"""How the images of a hospital away are to count so that they are like those at home: the same for every run.
+
+Shapes: N images, G groups (cell x label: even groups are negatives, odd ones positives), B replicates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.weighted_metrics import Factors
+from bench.scoring.gaps.gap_component import NEITHER
+from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
+from bench.scoring.metrics_of_split import Measured
+from bench.scoring.patient_groups import NUM_CELLS
+
+Array = NDArray[np.float64]
+Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cells -> images of each group [G], [G, B]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mix:
+    """The weights of one finding and hospital.
+
+    group [N] of each image away: its place among the groups that occur there. sample, drawn: what labels [2] and
+    groups [.] weigh in the sample, and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
+    effective: positives and negatives that the weights leave; covered: share of the home images whose cell occurs away.
+    """
+
+    group: NDArray[np.int32]
+    sample: tuple[Array, Array]
+    drawn: Factors
+    reason: str
+    effective: tuple[float, float]
+    covered: float
+
+
+def mix_of(home: Measured, other: Measured, k: int, min_count: int, at_home: Totals) -> Mix:
+    """Return the weights of finding k, found once for all runs; at_home keeps what is counted there between hospitals.
+
+    Below an effective number of `min_count` positives or negatives the case mix is not made alike.
+    """
+    resamples = other.resamples
+    what = ("mix", k, resamples.digest, resamples.num, home.resamples.digest, min_count)
+    return other.part.once(what, lambda: _found(home, other, k, min_count, at_home), home.part.identity)
+
+
+def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Totals) -> Mix:
+    cells, reason = _cells(home, other)
+    num_cells = 1 if reason else NUM_CELLS
+    if (k, num_cells) not in at_home:
+        at_home[k, num_cells] = _totals(home, k, cells[0], num_cells)
+    (ours, ours_B), (theirs, theirs_B) = at_home[k, num_cells], _totals(other, k, cells[1], num_cells)
+    label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
+    group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # of an image that takes no part it is not read
+    sample, drawn = (label, label), Factors.tiled(label_B, label_B)
+    if reason:
+        return Mix(group, sample, drawn, reason, NEITHER, float("nan"))
+    factor = case_mix_factor(ours, theirs)
+    effective = effective_numbers(factor, theirs)
+    covered = float(ours[theirs > 0].sum() / ours.sum())
+    if min(effective) < min_count:
+        few = f"too few images like those at home: an effective {min(effective):.0f}"
+        return Mix(group % 2, sample, drawn, few, effective, covered)
+    place = np.arange(2 * num_cells, dtype=np.int32)
+    used = np.flatnonzero(theirs)  # a group without an image away needs no weight
+    place[used] = np.arange(len(used))
+    sample = (label, factor[used])
+    drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
+    return Mix(place[group], sample, drawn, "", effective, covered)
+
+
+def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int) -> tuple[Array, Array]:
+    """Return how many images each group has [G], and in each replicate [G, B]."""
+    rows = measured.columns[k].rows
+    group = 2 * cell[rows] + measured.columns[k].positive
+    ones = np.ones((len(rows), 1))
+    resampled = bootstrap.grouped_sums(measured.resamples, rows, group, ones, 2 * num_cells)[:, 0]
+    return np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled
+
+
+def _cells(home: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
+    """Return the cell of each image on both sides, and why there is but one cell ("" where there are many)."""
+    found = []
+    for side in (home, other):
+        known = side.part.background
+        missing = known.missing if known else ["sex", "age", "view"]
+        if known is None or missing:
+            where = "at home" if side is home else "there"
+            what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
+            return (np.zeros(len(home.label), np.int64), np.zeros(len(other.label), np.int64)), what
+        found.append(known.cells)
+    return (found[0], found[1]), ""

@@ -1,0 +1,237 @@
+"""What a gap is made of: prevalence, case mix, the definition of the labels, and what none of them explains.
+
+gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A part is
+how much nearer to home the number away comes when that one thing is made alike:
+  prevalence  the images away count so that the finding is as frequent as on the home test split (AUROC: 0, it is blind to it)
+  case mix    on top, within positives and within negatives, so that sex x age decade x view is as on the home test split;
+              a weight is at most 10 times the average (Cole and Hernan 2008, doi:10.1093/aje/kwn164, on truncation)
+  labels      AUROC only: where radiologists labelled away and not the home test split, home judged by its radiologists. They
+              read other patients than those of the test split: that difference is in it, too, and `paired` is 0. Else both sides
+              read, on the same images, under a mapping closer in meaning than the grid's own; where there is none the part is
+              unknown: looser words make the two sides less alike, not more. least and most are over every mapping
+The weights use labels away: this is an analysis of the gap, never a way to a better number.
+Shapes: N images, G groups (cell x label), B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
+from bench.scoring.gaps.case_mix import Mix, Totals, mix_of
+from bench.scoring.gaps.gap import AWAY, MACRO, Gap
+from bench.scoring.gaps.gap_component import PARTS, Piece, Pieces, mean, remainder, unknown
+from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, Measured
+from bench.scoring.score_rows import Row
+from bench.scoring.scored_split import Settings, count
+
+Array = NDArray[np.float64]
+Readings = dict[
+    str, dict[int, tuple[float, Array]]
+]  # mapping -> finding -> what it adds to AUROC, and in each replicate
+RADIOLOGIST = "radiologist"
+PREFERRED = ("strict", "default", "broad")  # mappings, from the closest in meaning to the loosest
+METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
+
+
+def rows(
+    run_id: str,
+    findings: Sequence[str],
+    home: Measured,
+    experts: Sequence[Measured],
+    away: Sequence[Measured],
+    gaps: Sequence[Gap],
+    settings: Settings,
+    num_threads: int = 1,
+) -> list[Row]:
+    """Return the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "away".
+
+    The AUROC gaps are those of `gaps`, whose intervals may come from more replicates than the parts'.
+    home is the test split, experts the splits of home that radiologists labelled. The macro and the mean over hospitals
+    count a part that cannot be measured somewhere as 0 there, so it stays in the remainder: the parts still sum.
+    """
+    out: list[Row] = []
+    at_home: Totals = {}
+    read_at_home: Readings = {}
+    macros: dict[str, list[Pieces]] = {name: [] for name in METRICS}
+    for other in away:
+        found = of_hospital(home, experts, other, settings, at_home, read_at_home, num_threads)
+        for name, single in found.items():
+            for k, pieces in single.items():
+                out += _rows(run_id, other.part.dataset, name, findings[k], pieces)
+            if single:
+                macros[name].append(mean(list(single.values()), sum, "findings"))
+                out += _rows(run_id, other.part.dataset, name, MACRO, macros[name][-1])
+    for name, each in macros.items():
+        if each:
+            out += _rows(run_id, AWAY, name, MACRO, mean(each, min, "hospitals"))
+    bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
+    return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in out]
+
+
+def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
+    """Return a row of a gap with the interval that the table of gaps has."""
+    dataset, finding = row[1], row[3]
+    return (*row[:6], *bounds[dataset, finding], *row[8:])
+
+
+def of_hospital(
+    home: Measured,
+    experts: Sequence[Measured],
+    other: Measured,
+    settings: Settings,
+    at_home: Totals,
+    read_at_home: Readings,
+    num_threads: int,
+) -> dict[str, dict[int, Pieces]]:
+    """Return by metric (auroc, auprc, ece) the parts of each finding that both have, by its place.
+
+    at_home and read_at_home keep what is found of home between hospitals. Both sides have the replicates that are judged in
+    detail, and no others.
+    """
+    both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
+    labels = _labels(home, experts, other, settings, read_at_home, num_threads)
+
+    walks: dict[int, tuple[Mix, WeightedWalk]] = {}
+    done: dict[int, dict[str, Pieces]] = {}
+
+    def begin(i: int) -> None:
+        walks[i] = _mixed(home, other, both[i], settings, at_home)
+
+    def go(tile: int) -> None:
+        """Take a tile for all findings, while it lies in the processor's cache."""
+        weight = other.resamples.tile(tile)
+        for _, walk in walks.values():
+            walk.fill(tile, weight)
+
+    def end(i: int) -> None:
+        k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
+        done[k] = found
+        for name, key in METRICS.items():
+            replicates = home.replicates[key][k] - other.replicates[key][k]
+            pieces = found[name]
+            pieces["gap"] = Piece(float(home.value[key][k] - other.value[key][k]), replicates)
+            why = "no other reading of its labels" if name == "auroc" else "measured for AUROC only"
+            pieces["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
+            pieces["remainder"] = remainder(pieces)
+
+    for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
+        bootstrap.each(work, num, num_threads)
+    return {name: {k: done[k][name] for k in both} for name in METRICS}
+
+
+def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home: Totals) -> tuple[Mix, WeightedWalk]:
+    """Return how the images of a finding are to count, and a walk over them that has not begun; at_home keeps what is counted at home."""
+    mix = mix_of(home, other, k, settings.min_count, at_home)
+    column = other.columns[k]
+    prob, place, _ = other.judged[k][AS_GIVEN]
+    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob)
+    return mix, WeightedWalk.over(other.resamples, ranked, other.of_bins[k], mix.drawn, by_group=not mix.reason)
+
+
+def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:
+    """Return prevalence and case mix of one finding, by metric."""
+    sample, drawn = walk.ranked.of_sample(*mix.sample, bins), walk.walked()
+    as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
+    alike = {
+        "auroc": as_is["auroc"],  # blind to it
+        "auprc": (float(sample.auprc_by_label[0]), drawn.auprc_by_label),
+        "ece": (float(sample.ece_by_label[0]), drawn.ece_by_label),
+    }
+    mixed = {name: (float(getattr(sample, name)[0]), getattr(drawn, name)) for name in METRICS}
+    found: dict[str, Pieces] = {}
+    for name in METRICS:
+        if mix.reason:
+            case_mix = unknown(as_is[name][1], mix.reason, mix.effective, mix.covered)
+        else:
+            change = _change(alike[name], mixed[name])
+            case_mix = replace(change, effective=mix.effective, covered=mix.covered)
+        found[name] = {"prevalence": _change(as_is[name], alike[name]), "case_mix": case_mix}
+    return found
+
+
+def _change(before: tuple[float, Array], after: tuple[float, Array]) -> Piece:
+    return Piece(after[0] - before[0], after[1] - before[1])
+
+
+def _labels(
+    home: Measured,
+    experts: Sequence[Measured],
+    other: Measured,
+    settings: Settings,
+    at_home: Readings,
+    num_threads: int,
+) -> dict[int, Piece]:
+    """Return what reading the labels in another way changes in the AUROC gap, by place of the finding; at_home keeps home's."""
+    found: dict[int, Piece] = {}
+    if other.part.reference == RADIOLOGIST and home.part.reference != RADIOLOGIST:
+        for expert in sorted(experts, key=lambda each: each.part.split != "expert_test"):
+            value = home.value[AUROC] - expert.value[AUROC]
+            replicates = home.replicates[AUROC] - expert.replicates[AUROC]
+            how = f"home judged by radiologists on other patients ({expert.part.split})"
+            for k in np.flatnonzero(np.isfinite(value)).tolist():
+                found.setdefault(k, Piece(float(value[k]), replicates[k], how, paired=0.0))
+    both = np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])
+    read: dict[int, dict[str, Piece]] = {}
+    for mapping in PREFERRED:
+        if mapping not in at_home:
+            at_home[mapping] = _reread(home, mapping, settings, num_threads)
+        changes = [_reread(other, mapping, settings, num_threads), at_home[mapping]]
+        for k in sorted({k for side in changes for k in side if both[k]}):
+            sides = [word for word, of in zip(("away", "at home"), changes, strict=True) if k in of]
+            away, there = (of.get(k, (0.0, np.zeros(other.resamples.num))) for of in changes)
+            how = f"{mapping} mapping {' and '.join(sides)}"
+            read.setdefault(k, {})[mapping] = Piece(away[0] - there[0], away[1] - there[1], how, paired=1.0)
+    closer = PREFERRED[: PREFERRED.index(settings.mapping)]
+    already = f"{settings.mapping} is its closest mapping already"
+    for k, pieces in read.items():
+        values = [0.0, *(piece.value for piece in pieces.values())]
+        usual = unknown(other.replicates[AUROC][k], already)
+        best = next((pieces[mapping] for mapping in closer if mapping in pieces), usual)
+        found.setdefault(k, replace(best, bounds=(min(values), max(values))))
+    return found
+
+
+def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) -> dict[int, tuple[float, Array]]:
+    """Return by how much another mapping raises the AUROC of each finding that it changes, and that in each replicate."""
+    state = side.part.background.mapped.get(mapping) if side.part.background else None
+    if state is None:
+        return {}
+
+    def changed() -> tuple[NDArray[np.int8], list[int]]:
+        label = np.asfortranarray(replace(side.part, state=state).labels())  # as `counted` has them
+        label.flags.writeable = False
+        available = count(label, side.resamples.patient, settings.min_count).available
+        return label, np.flatnonzero((label != side.part.labels()).any(0) & available).tolist()
+
+    label, columns = side.part.once(("reread", mapping, settings.min_count), changed)
+    found: dict[int, tuple[float, Array]] = {}
+
+    def work(i: int) -> None:
+        k = columns[i]
+        column = Column.of(side.resamples.patient, label[:, k], side.part.logit[:, k])
+        drawn = bootstrap.walk(side.resamples, column, precisely=False).auroc
+        found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
+
+    bootstrap.each(work, len(columns), num_threads)
+    return found
+
+
+def _rows(run_id: str, dataset: str, metric: str, finding: str, pieces: Pieces) -> list[Row]:
+    each = [pieces[part] for part in PARTS]
+    value = np.array([piece.value for piece in each])
+    low, high = percentile(value, np.stack([piece.replicates for piece in each]))
+    if metric == "ece":  # its replicates lie on one side of it: mirrored, as everywhere
+        low, high = 2 * value - high, 2 * value - low
+    out: list[Row] = []
+    for i, (part, piece) in enumerate(zip(PARTS, each, strict=True)):
+        numbers = (piece.value, float(low[i]), float(high[i]))
+        place = (run_id, dataset, metric, finding, part)
+        told = (piece.reason, *piece.effective, piece.covered, piece.num_findings, *piece.bounds, piece.paired)
+        out.append((*place, *numbers, *told))
+    return out

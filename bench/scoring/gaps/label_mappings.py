@@ -1,0 +1,108 @@
+"""How far an AUROC away hangs on the reading of the labels: every admissible mapping on the same logits and patients.
+
+Shapes: N images, K findings, R runs.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring.across_runs.agreement import taus
+from bench.scoring.bootstrap.intervals import mean_of, of_area
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics_of_split import AUROC, Measured, measure
+from bench.scoring.scored_split import Part, Settings
+from reports.schemas.tables import SCHEMAS
+
+
+class _Reading(NamedTuple):
+    """AUROC [K], its replicates [K, B], images [K] and positive ones [K]."""
+
+    value: NDArray[np.float64]
+    replicates: NDArray[np.float64]
+    num: NDArray[np.int64]
+    num_positive: NDArray[np.int64]
+
+
+def _read(measured: Measured) -> _Reading:
+    counts = measured.counts
+    return _Reading(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
+
+
+def _few(part: Part, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> Part:
+    """Return some columns of a part under another reading, the same for every run."""
+    return part.once(
+        ("read as", name), lambda: replace(part, state=state[:, columns], logit=np.zeros_like(part.logit[:, columns]))
+    )
+
+
+def sensitivity(
+    run_id: str,
+    part: Part,
+    findings: Sequence[str],
+    settings: Settings,
+    num_threads: int = 1,
+    measured: Measured | None = None,
+) -> list[tuple[object, ...]]:
+    """Return rows of the `mappings` table: the AUROC of each finding that some mapping changes, and the macro.
+
+    The part's background holds its states under the other mappings. The macro is over the findings with a value under
+    every mapping, so that only the reading differs. Patients are resampled as ever. `measured` is the part under its own
+    mapping where that is known already.
+    """
+    mapped = part.background.mapped if part.background else {}
+    readings = {name: state for name, state in mapped.items() if (state != part.state).any()}
+    if not readings:
+        return []
+    changed = np.any([(state != part.state).any(0) for state in readings.values()], axis=0)
+    as_is = _read(measured or measure(part, None, settings, num_threads, only=AUROC))
+    found = {settings.mapping: as_is}
+    for name, state in readings.items():
+        columns = np.flatnonzero((state != part.state).any(0))  # all else is read as before
+        other = _few(part, name, state, columns)
+        again = _read(measure(other.of_run(part.logit[:, columns]), None, settings, num_threads, only=AUROC))
+        found[name] = deepcopy(as_is)
+        for whole, few in zip(found[name], again, strict=True):
+            whole[columns] = few
+    everywhere = np.all([np.isfinite(reading.value) for reading in found.values()], axis=0)
+    rows: list[tuple[object, ...]] = []
+    for name, (value, drawn, n, positive) in found.items():
+        low, high = of_area(value, drawn)
+        for k in np.flatnonzero(changed).tolist():
+            numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
+            rows.append((run_id, part.dataset, name, findings[k], *numbers))
+        centre, mean_drawn = mean_of(np.where(everywhere, value, np.nan), drawn)
+        (bottom,), (top,) = of_area(np.array([centre]), mean_drawn[None])
+        least = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
+        rows.append((run_id, part.dataset, name, MACRO, centre, float(bottom), float(top), *least))
+    return rows
+
+
+def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
+    """Return the `reversals` table: how each other mapping reorders the runs of a hospital by macro AUROC.
+
+    A pair of runs is reversed when it stands the other way round than under `mapping`; tau is Kendall's tau-b, NaN below
+    two runs.
+    """
+    rows = []
+    macro = table[table["finding"] == MACRO]
+    for dataset, found in macro.groupby("dataset", sort=True):
+        value = found.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value a cell)
+        for other in [name for name in value.columns if name != mapping and mapping in value.columns]:
+            first, second = (value[name].to_numpy(np.float64) for name in (mapping, other))
+            known = np.isfinite(first) & np.isfinite(second)
+            first, second = first[known], second[known]
+            upper = np.triu_indices(len(first), 1)
+            before, after = (np.sign(v[:, None] - v[None, :])[upper] for v in (first, second))
+            tau = float(taus(np.stack([first, second]))[0, 1])
+            change = float((second - first).mean()) if len(first) else np.nan
+            largest = float(np.abs(second - first).max()) if len(first) else np.nan
+            rows.append(
+                (dataset, other, len(first), change, largest, len(before), int((before * after < 0).sum()), tau)
+            )
+    return pd.DataFrame(rows, columns=list(SCHEMAS["reversals"]))

@@ -1,0 +1,303 @@
+"""All metrics of one part, per finding, with their replicates.
+
+Shapes: N images, K findings, B replicates, R operating points.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from bench.scoring import calibration_metrics as calibration
+from bench.scoring import custom_metrics as further
+from bench.scoring.bootstrap import bootstrap
+from bench.scoring.bootstrap import calibration_errors as judging
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.calibration_metrics import Judged
+from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
+from bench.scoring.scored_split import DROPPED, Counts, Part, Settings, count
+from bench.scoring.thresholds import RULES
+from reports.schemas.tables import SCHEMAS
+
+Array = NDArray[np.float64]
+
+
+class Key(NamedTuple):
+    """Names one metric of a finding."""
+
+    metric: str
+    calibrator: str = "none"  # none, platt, temperature, isotonic
+    operating_point: str = ""  # "" for threshold-free metrics
+
+
+AUROC = Key("auroc")
+RANKED = (AUROC, Key("auprc"))
+AS_GIVEN = "none"
+HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OperatingPoints:
+    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), and a fit per finding by FITS.
+
+    num_patients [2, K]: those there with a positive image, and with a negative one.
+    """
+
+    threshold: Array
+    fits: Mapping[str, Sequence[Calibrator]]
+    num_patients: NDArray[np.int64]
+
+    @classmethod
+    def choose(cls, part: Part | None, num_findings: int, min_count: int = 1) -> Self:
+        """Return what this part gives; NaN for all without a part, and for a finding that lacks a class.
+
+        A threshold is the score of one image: below `min_count` patients with or without the finding it would be luck
+        and is NaN. A fit of few numbers uses all images, and holds back by itself where they are few (Platt's targets).
+        """
+        threshold = np.full((len(RULES), num_findings), np.nan)
+        fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
+        none = np.zeros((2, num_findings), np.int64)
+        num_patients = part.once("patients by class", partial(_by_class, part)) if part else none
+        for k in range(num_findings):
+            label = part.labels()[:, k] if part else np.empty(0, np.int8)
+            logit = part.logit[:, k] if part else np.empty(0, np.float32)
+            known = label != DROPPED
+            if num_patients[:, k].min() >= min_count:
+                threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
+            for name, fit in FITS.items():
+                fits[name].append(fit(label[known], logit[known]))
+        return cls(threshold, fits, num_patients)
+
+    def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
+        """Return the rows of `operating_points`: one per finding and rule, with the fits of few numbers.
+
+        These are platt_a, platt_b and temperature; an isotonic curve is fitted again from the stored logits.
+        """
+        rows = []
+        for k, finding in enumerate(findings):
+            platt, temperature = self.fits["platt"][k], self.fits["temperature"][k]
+            assert isinstance(platt, Platt)
+            assert isinstance(temperature, Temperature)
+            for r, rule in enumerate(RULES):
+                at = self.threshold[r, k]
+                counts = self.num_patients[:, k].tolist()
+                rows.append((run_id, finding, rule, at, float(expit(at)), platt.a, platt.b, temperature.t, *counts))
+        return pd.DataFrame(rows, columns=list(SCHEMAS["operating_points"]))
+
+
+def _by_class(part: Part) -> NDArray[np.int64]:
+    """Return the patients with a positive image of each finding, and those with a negative one: [2, K]."""
+    return np.array([[len(set(part.patient_id[of == sign])) for of in part.labels().T] for sign in (1, 0)], np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """One part with its counts, and per metric the value [K] and replicates [K, B] (NaN where not available).
+
+    Calibration errors but for Brier score and ECE of the outputs as given have the first FOR_DETAIL replicates only.
+    """
+
+    part: Part
+    label: NDArray[np.int8]  # [N, K]; whole columns DROPPED where the finding is not available
+    resamples: Resamples
+    counts: Counts
+    value: dict[Key, Array]
+    replicates: dict[Key, Array]
+    threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
+    columns: tuple[Column, ...]  # each finding by falling logit
+    judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
+    # finding -> [tiles in detail, bins, LANES]: label - probability as given, summed by bin
+    of_bins: Mapping[int, Array]
+
+    @property
+    def calibrators(self) -> tuple[str, ...]:
+        """Return by what the logits became probabilities."""
+        return tuple(self.judged[0]) if self.judged else ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What to measure: which areas, calls, and the errors of which calibrators."""
+
+    ranked: Sequence[Key]  # AUROC; AUPRC, too, which takes as long again
+    called: bool
+    judged: Sequence[str]
+    detail: int  # replicates of calibration errors but for the HEADLINES; 0: all
+
+    def num(self, key: Key, resamples: Resamples) -> int:
+        """Return how many replicates a metric has."""
+        brief = self.detail and key.metric in calibration.ERRORS and key not in HEADLINES
+        return self.num_detailed(resamples) if brief else resamples.num
+
+    def names(self) -> list[Key]:
+        """Return the metrics in the order of the table."""
+        found = list(self.ranked)
+        found += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.called]
+        return found + [Key(name, calibrator) for calibrator in self.judged for name in calibration.ERRORS]
+
+    def num_detailed(self, resamples: Resamples) -> int:
+        """Return how many replicates all calibration errors have."""
+        return min(self.detail or resamples.num, resamples.num)
+
+    def apart(self, num_findings: int, resamples: Resamples) -> judging.Apart:
+        """Return where the errors of all findings put what needs no bins."""
+        num_detailed = -(-self.num_detailed(resamples) // LANES)
+        num_tiles = len(resamples.weight) if AS_GIVEN in self.judged else num_detailed
+        return judging.Apart.over(resamples, num_findings if self.judged else 0, num_tiles, num_detailed)
+
+    def of(
+        self,
+        column: Column,
+        threshold_R: Array,
+        judged: Mapping[str, Judged],
+        resamples: Resamples,
+        bins: int,
+        apart: judging.Apart,
+        at: int,
+    ) -> "_Pass":
+        """Return what measures a finding, before it has seen a resample."""
+        rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
+        fitted = {name: each for name, each in judged.items() if each.known}
+        errors = None
+        if fitted:
+            errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
+        elif judged:
+            apart.value[at] = 0  # there is only room, and no number is read from what lies there
+        walk = bootstrap.Walk.over(resamples, column, cut, len(self.ranked) > 1)
+        return _Pass(
+            self,
+            tuple(list(RULES)[rule] for rule in rules),
+            tuple(fitted),
+            walk,
+            errors,
+            resamples.num,
+            self.num_detailed(resamples),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """Everything about one finding that is read off the same resamples, filled tile by tile."""
+
+    wanted: _Wanted
+    rules: tuple[str, ...]
+    calibrators: tuple[str, ...]
+    walk: bootstrap.Walk
+    errors: judging.Errors | None
+    num: int  # replicates
+    num_detailed: int
+
+    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
+        """Go over the images once with the weights of one tile."""
+        self.walk.fill(tile, weight)
+        if self.errors:
+            self.errors.fill(tile, weight)
+
+    def numbers(self) -> dict[Key, Array]:
+        """Return of each metric that can be had the value, then its replicates: [1 + B]."""
+        out: dict[Key, Array] = {}
+        walked = self.walk.walked(self.num)
+        areas = zip(self.wanted.ranked, self.walk.column.areas(), walked[:2], strict=False)
+        out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
+        if self.wanted.called:
+            counted = np.concatenate([self.walk.column.counted(self.walk.cut)[..., None], walked.reached], 2)
+            found = bootstrap.call_metrics(counted[:-1].transpose(1, 0, 2), counted[-1][:, None])
+            out |= {
+                Key(name, operating_point=rule): each[r]
+                for name, each in found.items()
+                for r, rule in enumerate(self.rules)
+            }
+        if self.errors:
+            for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
+                out |= {Key(name, calibrator): each for name, each in of.items()}
+            if len(self.errors.distance):  # the HEADLINES go on
+                num_B = walked.reached[-1, :, self.num_detailed :].sum(0)
+                more = self.errors.beyond(num_B)
+                out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
+        return out
+
+
+def counted(part: Part, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
+    """Return the labels [N, K] of the findings that are available, the others DROPPED, and the counts of all."""
+    counts = count(part.labels(), resamples.patient, min_count)
+    label = np.asfortranarray(np.where(counts.available, part.labels(), np.int8(DROPPED)))  # read column by column
+    label.flags.writeable = False
+    return label, counts
+
+
+def measure(
+    part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1, only: Key | None = None
+) -> Measured:
+    """Measure a part; without operating points (on the split they come from) only what needs no fit.
+
+    `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
+    """
+    resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
+    label, counts = part.once(("counts", settings.min_count), lambda: counted(part, resamples, settings.min_count))
+    threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
+    calibrators = (AS_GIVEN, *(points.fits if points else ()))
+    wanted = _Wanted(
+        RANKED if only is None or only == RANKED[1] else (AUROC,) if only == AUROC else (),
+        points is not None and (only is None or bool(only.operating_point)),
+        [
+            name
+            for name in calibrators
+            if only is None or (only.calibrator == name and only.metric in calibration.ERRORS)
+        ],
+        FOR_DETAIL if only is None else 0,
+    )
+    num_findings = label.shape[1]
+    value = {key: np.full(num_findings, np.nan) for key in wanted.names()}
+    replicates = {key: np.empty((num_findings, wanted.num(key, resamples))) for key in value}
+    logit = np.asfortranarray(part.logit)
+    columns: dict[int, Column] = {}
+    judged: dict[int, dict[str, Judged]] = {}
+    passes: dict[int, _Pass] = {}
+    apart = wanted.apart(num_findings, resamples)
+
+    def begin(k: int) -> None:
+        """Sort a finding once, and note all that it is measured by."""
+        column = columns[k] = Column.of(resamples.patient, label[:, k], logit[:, k])
+        judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
+        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins, apart, k)
+
+    def go(tile: int) -> None:
+        """Take a tile for all findings, while it lies in the processor's cache."""
+        weight = resamples.tile(tile)
+        for k in range(num_findings):
+            passes[k].fill(tile, weight)
+
+    def end(k: int) -> None:
+        found = passes[k].numbers()
+        for key, drawn in replicates.items():
+            value[key][k], drawn[k] = (found[key][0], found[key][1:]) if key in found else (np.nan, np.nan)
+
+    num_parts = max(num_threads, 1)
+
+    def add_up(part: int) -> None:
+        apart.fill(part, num_parts)
+
+    stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
+    for work, num in stages:
+        bootstrap.each(work, num, num_threads)
+    for entry in settings.further if only is None else ():
+        given = part.logit if entry.facts["given"] == "logit" else sigmoid(part.logit)
+        value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
+    if only is not None and only not in value:
+        raise KeyError(f"no metric {only}")
+    sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))
+    of_bins = {k: each.errors.of_bins for k, each in passes.items() if each.errors and AS_GIVEN in each.calibrators}
+    return Measured(part, label, resamples, counts, value, replicates, threshold, sorted_, along, of_bins)
+
+
+def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
+    """Return the probabilities [n] of finding k along its column: as given, or by a fit."""
+    if points is None or calibrator == AS_GIVEN:
+        return sigmoid(column.score)
+    return points.fits[calibrator][k].apply(column.score)

@@ -1,0 +1,195 @@
+"""Rows of the scores table: every metric per finding, as macro over findings, and as mean over hospitals.
+
+Shapes: K findings, B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, reflected
+from bench.scoring.calibration_metrics import BIASED
+from bench.scoring.gaps.gap import AWAY, CORE, MACRO, Gap
+from bench.scoring.metrics_of_split import RANKED, Key, Measured
+from bench.scoring.scored_split import Counts, Settings
+
+Array = NDArray[np.float64]
+Row = tuple[Any, ...]
+
+FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
+FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
+FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
+WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
+WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
+
+
+def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose dtypes are the same when it is empty: float64, int64, else text."""
+    cells = list(zip(*rows, strict=True)) or [()] * len(columns)
+    return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
+
+
+def _column(name: str, cells: tuple[Any, ...]) -> Any:
+    """Return a column of a table; text without pandas' search for what else the cells may be."""
+    if name in FLOATS + WHOLE:
+        return np.array(cells, np.float64 if name in FLOATS else np.int64)
+    if cells and isinstance(cells[0], str):
+        return pa.array(cells, pa.large_string()).to_pandas().array
+    return pd.Series(cells, dtype=None if cells else object).array
+
+
+class Sizes(NamedTuple):
+    """How much a number rests on, in the order of the columns."""
+
+    n: int = 0
+    num_positive: int = 0
+    num_negative: int = 0
+    num_patients: int = 0
+    num_findings: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Macro:
+    """An unweighted mean over findings (or hospitals) with its replicates [B]."""
+
+    value: float
+    replicates: Array
+    sizes: Sizes  # the least of its findings; of hospitals: summed, with the least num_findings
+
+
+def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None) -> Macro:
+    """Return the mean over the findings that have a value; `counted` [K] leaves others out."""
+    value, counts = measured.value[key], measured.counts
+    if counted is not None:
+        value = np.where(counted, value, np.nan)
+    centre, replicates = mean_of(value, measured.replicates[key])
+    known = np.isfinite(value)
+    num = int(np.count_nonzero(known))
+    if not num:
+        return Macro(centre, replicates, Sizes())
+    of = ("least", known.tobytes())  # most metrics have a value for the same findings
+    return Macro(centre, replicates, measured.part.once(of, lambda: _least(counts, known, num), counts))
+
+
+def mean_of_macros(macros: Sequence[Macro]) -> Macro:
+    """Return the unweighted mean over the hospitals that have a macro."""
+    values = np.array([each.value for each in macros])
+    centre, replicates = mean_of(values, np.stack([each.replicates for each in macros]))
+    known = [each.sizes for each in macros if np.isfinite(each.value)]
+    if not known:
+        return Macro(centre, replicates, Sizes())
+    n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*known, strict=True))
+    num_findings = min(each.num_findings for each in known)
+    return Macro(centre, replicates, Sizes(n, num_positive, num_negative, num_patients, num_findings))
+
+
+class _Block(NamedTuple):
+    """Numbers of one metric in one place whose intervals are still to be found: value [F], replicates [F, B], sizes of each."""
+
+    place: tuple[str, ...]  # the columns before the finding
+    key: Key
+    findings: Sequence[str]
+    value: Array
+    replicates: Array
+    sizes: Sequence[Sizes]
+
+    @property
+    def alike(self) -> tuple[int, str]:
+        """Return what blocks have in common whose intervals are found together."""
+        return self.replicates.shape[1], _kind(self.key)
+
+
+class Writer:
+    """Collects the rows of one run; intervals are found for all of them together, at the end."""
+
+    def __init__(self, run_id: str, settings: Settings) -> None:
+        self._added: list[_Block | list[Row]] = []
+        self._run_id = run_id
+        self._fixed = (settings.mapping, settings.subgroup, settings.selection)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Return the rows in the order in which they were added."""
+        alike: dict[tuple[int, str], list[_Block]] = {}
+        for block in self._added:
+            if isinstance(block, _Block):
+                alike.setdefault(block.alike, []).append(block)
+        numbers = {}
+        for what, blocks in alike.items():
+            value = np.concatenate([block.value for block in blocks])
+            bounds = INTERVALS[what[1]](value, np.concatenate([block.replicates for block in blocks]))
+            numbers[what] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
+        out: list[Row] = []
+        for block in self._added:
+            if not isinstance(block, _Block):
+                out += block
+                continue
+            cells = zip(block.findings, islice(numbers[block.alike], len(block.findings)), block.sizes, strict=True)
+            out += [(*block.place, finding, block.key.metric, *number, *size) for finding, number, size in cells]
+        return out
+
+    def _before(self, place: Sequence[str], key: Key) -> tuple[str, ...]:
+        return (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point)
+
+    def _add_macro(self, place: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
+        value, replicates = np.array([mean.value]), mean.replicates[None]
+        self._added.append(_Block(self._before(place, key), key, (name,), value, replicates, (mean.sizes,)))
+
+    def add_part(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
+        """Add each metric of one split of one cohort: per finding, then macro."""
+        place, counts = _place([measured]), measured.counts
+        sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
+        for key, value in measured.value.items():
+            self._added.append(_Block(self._before(place, key), key, findings, value, measured.replicates[key], sizes))
+            self._add_macro(place, key, macros[key])
+
+    def add_away(self, away: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
+        """Add the mean over hospitals of each macro."""
+        for key, mean in means.items():
+            self._add_macro((AWAY, *_place(away)[1:]), key, mean)
+
+    def add_core(self, test: Measured, away: Sequence[Measured], core: NDArray[np.bool_]) -> None:
+        """Add the mean over the findings that all cohorts have: of home test, each hospital, and their mean."""
+        places = [_place([each]) for each in (test, *away)]
+        for key in test.value:
+            means = [macro(each, key, core) for each in (test, *away)]
+            for place, mean in zip(places, means, strict=True):
+                self._add_macro(place, key, mean, CORE)
+            self._add_macro((AWAY, *_place(away)[1:]), key, mean_of_macros(means[1:]), CORE)
+
+    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], away: Sequence[Measured]) -> None:
+        """Add each gap of the hospital away under its metric, such as auroc_gap."""
+        of = {AWAY: _place(away), **{each.part.dataset: _place([each]) for each in away}} if away else {}
+        for key, gap in gaps:
+            sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
+            before = self._before((gap.dataset, *of[gap.dataset][1:]), key)
+            self._added.append([(*before, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
+
+
+def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
+    """Return the least of each count over the chosen findings."""
+    columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
+    n, num_positive, num_negative, num_patients = columns[:, chosen].min(1).tolist()
+    return Sizes(n, num_positive, num_negative, num_patients, num_findings)
+
+
+def _kind(key: Key) -> str:
+    """Return which of INTERVALS a metric has."""
+    return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
+
+
+INTERVALS = {"area": of_area, "distance": reflected, "other": percentile}
+
+
+def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:
+    """Return dataset, split and reference; "mixed" where the parts differ."""
+    names = ({each.part.dataset for each in measured}, {each.part.split for each in measured})
+    references = {each.part.reference for each in measured}
+    dataset, split, reference = (found.pop() if len(found) == 1 else "mixed" for found in (*names, references))
+    return dataset, split, reference

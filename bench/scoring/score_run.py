@@ -1,0 +1,168 @@
+"""Scores of one run: a pure function of its logits and the labels.
+
+Thresholds and calibrators come from the home validation split; everything else is judged with them as they are.
+Shapes: N images, K findings, B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.scoring import curves, reliability, subgroups
+from bench.scoring.bootstrap.resamples import FOR_DETAIL
+from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
+from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps import label_references as references
+from bench.scoring.gaps.calibration_drift import drifts
+from bench.scoring.gaps.gap import AWAY, gaps, replicates_by_dataset
+from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
+from bench.scoring.score_rows import Writer, frame, macro, mean_of_macros
+from bench.scoring.scored_split import Part, Settings
+from bench.scoring.thresholds import RULES
+from harmonize.labels.findings import UNMAPPED_CODE
+from reports.schemas.tables import SCHEMAS, SCORES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunScores:
+    """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
+
+    replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/<home>/expert_*",
+    "auroc/away", "gap/<dataset>", "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    detail: by name, decomposition, references, subgroups, curves. measured: the parts in their order, with all replicates.
+    """
+
+    scores: pd.DataFrame
+    gaps: pd.DataFrame
+    reliability: pd.DataFrame
+    confusion: pd.DataFrame
+    delong: pd.DataFrame
+    operating_points: pd.DataFrame
+    replicates: dict[str, NDArray[Any]]
+    detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    measured: Sequence[Measured] = ()
+
+
+def score_run(
+    run_id: str,
+    findings: Sequence[str],
+    home: str,
+    parts: Sequence[Part],
+    settings: Settings | None = None,
+    num_threads: int = 1,
+    unlearnt: Sequence[str] = (),
+) -> RunScores:
+    """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
+
+    Findings in `unlearnt` (training saw one class only) get no number anywhere. A macro away is over the findings that
+    the home test split has, too, so that it compares with home; single findings keep their numbers. Finding "core" is the
+    mean over the findings that home test and every hospital have.
+    Thresholds and calibrators need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
+    Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
+    Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
+    """
+    settings = settings or Settings()
+    _check(findings, home, parts)
+    parts = [without(part, unlearnt, findings) for part in parts]
+    val = next((part for part in parts if (part.dataset, part.split) == (home, "val")), None)
+    points = OperatingPoints.choose(val, len(findings), settings.min_count)
+    measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
+    test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
+    away = [each for each in measured if each.part.dataset != home]
+    common = np.isfinite(test.value[AUROC]) if test else None  # away counts what home has, too
+    counted = [common if each.part.dataset != home else None for each in measured]
+    macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
+    away_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != home]
+    means = {key: mean_of_macros([found[key] for found in away_macros]) for key in (away_macros[0] if away else ())}
+    found_gaps = gaps(findings, test, away) if test else []
+
+    writer = Writer(run_id, settings)
+    for each, found in zip(measured, macros, strict=True):
+        writer.add_part(findings, each, found)
+    writer.add_away(away, means)
+    writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], away)
+    if test and away:
+        writer.add_core(test, away, np.all([np.isfinite(each.value[AUROC]) for each in (test, *away)], axis=0))
+        writer.add_gaps(drifts(findings, test, away), away)
+    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
+    shown = [each for each in (test, *away) if each is not None]
+    reliable = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
+
+    replicates: dict[str, NDArray[Any]] = {
+        f"auroc/{each.part.dataset}": found[AUROC].replicates
+        for each, found in zip(measured, macros, strict=True)
+        if any(each is one for one in shown)
+    }
+    if away:
+        replicates["auroc/away"] = means[AUROC].replicates
+    replicates |= replicates_by_dataset(found_gaps)
+    for each, found in zip(measured, macros, strict=True):
+        if each.part.dataset == home and each.part.split.startswith("expert_"):
+            replicates[f"auroc/{each.part.name}"] = found[AUROC].replicates
+    experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
+    brief = {id(each): _first(each) for each in measured}
+    others, read = ([brief[id(each)] for each in side] for side in (away, experts))
+    made_of = (
+        decompose.rows(run_id, findings, brief[id(test)], read, others, found_gaps, settings, num_threads)
+        if test
+        else []
+    )
+    against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
+    fixed = points.threshold[list(RULES).index(settings.threshold)]
+    who = [
+        row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
+    ]
+    replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
+    return RunScores(
+        frame(writer.rows, SCORES),
+        frame(gap_rows, SCHEMAS["gaps"]),
+        frame(reliable, SCHEMAS["reliability"]),
+        frame([row for each in measured for row in confusion_rows(run_id, findings, each)], SCHEMAS["confusion"]),
+        frame([row for each in measured for row in delong_rows(run_id, findings, each)], SCHEMAS["delong"]),
+        points.frame(run_id, findings),
+        replicates,
+        {
+            "decomposition": frame(made_of, SCHEMAS["decomposition"]),
+            "references": frame(against, SCHEMAS["references"]),
+            "subgroups": frame(who, SCORES),
+            "curves": frame([row for each in shown for row in curves.rows(run_id, findings, each)], SCHEMAS["curves"]),
+        },
+        measured,
+    )
+
+
+def _first(measured: Measured) -> Measured:
+    """Return the same part with its first replicates only, for what is read beside the main numbers."""
+    resamples = measured.resamples.first(FOR_DETAIL)
+    drawn = {key: each[:, : resamples.num] for key, each in measured.replicates.items()}
+    return replace(measured, resamples=resamples, replicates=drawn)
+
+
+def without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:
+    """Return a part in which nobody labels these of the findings: those the network was not taught, or that do not count."""
+    columns = [k for k, finding in enumerate(findings) if finding in unlearnt]
+    if not columns:
+        return part
+
+    def fewer() -> Part:
+        state = part.state.copy()
+        state[:, columns] = UNMAPPED_CODE
+        return replace(part, state=state)
+
+    return part.once(("without", *columns), fewer).of_run(part.logit)
+
+
+def _check(findings: Sequence[str], home: str, parts: Sequence[Part]) -> None:
+    names = [part.name if part.dataset == home else part.dataset for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"more than one part of {', '.join(twice)}")
+    for part in parts:
+        if part.logit.shape[1] != len(findings):
+            raise ValueError(f"{part.name}: {part.logit.shape[1]} logits per image for {len(findings)} findings")
+        if part.dataset == AWAY:
+            raise ValueError(f'no cohort can be named "{AWAY}": it stands for the mean over hospitals')

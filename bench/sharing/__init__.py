@@ -1,0 +1,1 @@
+"""Bundles, MLflow and the Hugging Face hub."""

@@ -1,0 +1,1 @@
+"""A whole grid, and its forecast."""

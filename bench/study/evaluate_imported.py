@@ -1,0 +1,239 @@
+"""evaluate(): a model from elsewhere on every cohort of a grid, without training; its run lies in the store like any other."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+
+from bench.config.grid import Grid
+from bench.config.imported_model import Declared
+from bench.config.registry import Registry
+from bench.config.run_config import full
+from bench.inputs.batches import Feed
+from bench.models import cost
+from bench.models.predict import predict
+from bench.planning.image_caches import check_doubles, geometry_of, open_images, prepare
+from bench.planning.imported_run import alike, config_of, external_run, planned_row, row
+from bench.planning.manifest import Manifest, contents, read_manifest
+from bench.planning.plan import CohortRef, Plan, make_plan
+from bench.planning.run import Run
+from bench.runs.imported_network import Elsewhere, open_model, sha256_of, tone_of
+from bench.runs.imported_predictions import Predictions, read_predictions
+from bench.runs.predict_cohorts import evaluated, probe_sample, write_features
+from bench.runs.provenance import device_name, environment
+from bench.store.checksums import close, take_up
+from bench.store.file_check import whole
+from bench.store.lease import lease
+from bench.store.remove_run import delete
+from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
+from bench.study.job_progress import Display
+from bench.study.run_grid import finish
+from harmonize.errors import CxrError, StoreError
+
+if TYPE_CHECKING:
+    from bench.models.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What came of it: the run's id, its row in the manifest, what its owner should know, and the page."""
+
+    run_id: str
+    row: Mapping[str, Any]
+    remarks: tuple[str, ...]
+    manifest: Manifest
+    page: Path
+
+
+def evaluate(
+    model: Path, grid_name: str, store: Store, data: Path | None, registry_file: Path | None, device: str, workers: int,
+    trust: bool, display: Display,
+) -> Evaluated:  # fmt: skip
+    """Predict every cohort of the grid with the model of a model.yaml, score, and write the page with its row.
+
+    A second call does what is missing. Nothing of a model that fails stays in the store. Raises ConfigError, SetupError or
+    DatasetError for a model that is not what was declared, StoreError where the grid of the store has other cohorts.
+    """
+    declared = Declared.read(model)
+    registry = Registry.read(registry_file)
+    grid = Grid.read(grid_name, registry)
+    alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
+    command = f"bench evaluate --model {model.name} --grid {grid.name}" + (" --data DATA" if data else "")
+    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress)
+    before = _stored(store, plan)
+    config, on = config_of(declared.name, plan.runs[0].config), torch.device(device)
+    if on.type == "cpu":
+        torch.set_num_threads(max(1, workers))
+    files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
+    declared = files.declared if files else declared
+    lacking = [finding for finding in config.findings if finding not in declared.learnt(config.findings)]
+    network = None if files else open_model(declared, config.findings, on, trust)
+    weights = sha256_of(declared, network)
+    run = external_run(declared, config, plan.refs[0].id, weights)
+    plan = replace(plan, runs=(run,))
+    caches = prepare(plan, workers, display.progress, display.say) if network else {}
+    doubles = check_doubles(plan, caches) if caches else 0
+    content = before or {**contents(plan, caches, doubles), "runs": []}
+    own = row(run, declared, content["cohorts"])
+    remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []
+    remarks += _do(plan, run, _Source(declared, network, files, weights, lacking), on, display)
+    content = {**content, "derived": planned_row(content, own)}
+    write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
+    manifest = read_manifest(store, grid.name)
+    return Evaluated(run.id, own, tuple(remarks), manifest, finish(manifest, None, display))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """Where the predictions come from: a network, or files."""
+
+    declared: Declared
+    network: Elsewhere | None
+    files: Predictions | None
+    weights: str
+    lacking: list[str]  # findings of the grid that it does not give
+
+
+def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
+    """Return what the store has planned under the grid's name, None for nothing.
+
+    Raises StoreError when its cohorts, findings or splits are others: the model would stand beside runs that it does not
+    compare with.
+    """
+    path = store.root / "grids" / f"{plan.grid.name}.json"
+    if not path.is_file():
+        return None
+    manifest = read_manifest(store, plan.grid.name)
+    same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
+    if not same or not alike(full(manifest.shared), full(plan.runs[0].config)) or manifest.of_bundles:
+        fix = "run the grid again with `bench run` first, or evaluate into another --store"
+        raise StoreError(f"grid {plan.grid.name} of the store is of other cohorts or findings", str(path), fix)
+    return dict(manifest.content)
+
+
+def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Display) -> list[str]:
+    """Write the run's files and return remarks; of a new one that fails nothing is left, of others what is whole."""
+    before = plan.store.state(run.id)
+    folder = plan.store.begin(run.id, run.document)
+    try:
+        with lease(folder) as mine:
+            _free(mine, folder)
+            plan.store.reopen(run.id)
+            take_up(folder)
+            began = time.time()
+            files = source.files
+            remarks = (
+                _copy(plan, folder, source, files) if files else _predict(plan, run, folder, source, device, display)
+            )
+            after = sha256_of(source.declared, source.network)
+            _unchanged(after == source.weights, folder)
+            _records(folder, source, device, began)
+            close(folder)
+    except BlockedError:
+        raise
+    except CxrError:
+        if before == "absent":
+            delete(plan.store, run.id)
+        raise
+    return remarks
+
+
+def _free(mine: bool, folder: Path) -> None:
+    if not mine:
+        raise BlockedError("a process is at work on this model", str(folder / "LOCK"), "wait until it is done")
+
+
+def _unchanged(same: bool, folder: Path) -> None:
+    if not same:
+        what = "zero-shot seal broken: the model changed while it was tested"
+        raise StoreError(what, str(folder), "evaluate it again, and leave its files alone")
+
+
+class BlockedError(StoreError):
+    """Another process works on the same run."""
+
+
+def _copy(plan: Plan, folder: Path, source: _Source, files: Predictions) -> list[str]:
+    for ref in plan.refs:
+        facts = {"fingerprint": files.sha256[ref.name], "weights": source.weights, "cohort": ref.id}
+        write_table(folder / "predictions" / f"{ref.name}.parquet", files.frames[ref.name], facts)
+    return list(files.remarks)
+
+
+def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.device, display: Display) -> list[str]:
+    """Write the predictions on each cohort, and features where the network has some."""
+    network, given = source.network, source.declared.input
+    assert network is not None
+    assert given is not None
+    tone, least, most = tone_of(given), np.inf, -np.inf
+    for ref in plan.refs:
+        path = folder / "predictions" / f"{ref.name}.parquet"
+        cache = open_images(plan.store, ref, geometry_of(run))
+        facts = {"fingerprint": cache.fingerprint, "weights": source.weights, "cohort": ref.id}
+        stored = table_facts(path)
+        if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
+            folder, source, ref
+        ):
+            chosen, feed = evaluated(ref, run, cache), Feed(cache.images, device)
+            sample = probe_sample(ref, run, chosen)
+            what = f"predict {ref.name}"
+            logit_NK, features = predict(
+                network, tone, feed, chosen.rows, device, "fp32", sample, display.progress, what
+            )
+            if network.has_features:
+                write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)
+            frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
+            frame.insert(0, "image_id", chosen.image_id.astype(str))
+            write_table(path, frame, facts)
+        logit = pd.read_parquet(path, columns=source.declared.learnt(run.config.findings)).to_numpy()
+        least, most = min(least, float(logit.min())), max(most, float(logit.max()))
+    if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
+        return ["all outputs lie between 0 and 1: are they probabilities? Then say `kind: probability`"]
+    return []
+
+
+def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
+    """Whether the features of a cohort are there, or there are none to be had."""
+    wanted = source.network is not None and source.network.has_features
+    return not wanted or whole(folder / "features" / f"{ref.name}.npz")
+
+
+def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
+    """Write what lies beside the predictions of a run: no history and no weights, for nothing was trained here."""
+    trained = {"unlearnt": source.lacking, "elsewhere": source.declared.name}
+    records = {
+        "trained": trained,
+        "seal": {"weights_before": source.weights, "weights_after": source.weights},
+        "cost": _cost(source.declared, source.network, device) if source.network else {},
+        "env": environment(device, torch.get_num_threads(), began),
+    }
+    for name, content in records.items():
+        write_bytes(folder / f"{name}.json", canonical_json(content))
+
+
+def _cost(declared: Declared, network: Elsewhere, device: torch.device) -> dict[str, Any]:
+    """Return what one image costs, as far as it can be measured: operations of torch modules alone."""
+    assert declared.input is not None
+    size = declared.input.input or declared.input.size
+    inner: Any = network.network
+    params = int(getattr(inner, "num_params", 0)) or sum(p.numel() for p in network.parameters())
+    found: dict[str, Any] = {
+        "params": params,
+        "trainable_params": params,
+        "image_size": size,
+        "peak_memory_bytes": None,
+    }
+    measured = cast("Network", network)
+    if declared.kind in ("timm", "function"):
+        counted = cost.cost(measured, size)
+        found |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
+    speed = cost.throughput(measured, size, device, batch=network.batch)
+    return found | {
+        "images_per_second": speed,
+        "throughput_device": device_name(device, torch.get_num_threads()),
+    }

@@ -1,0 +1,196 @@
+"""A rehearsal: what the parts of a grid take on this machine, measured on a few images in a store that is thrown away.
+
+Steps and predictions of every network that the grid has, decoded files, and what `bench.study.forecast_pilot` rehearses of the rest.
+On a CPU all times are those of cores, on a GPU they are the clock's.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import psutil
+import torch
+from safetensors.torch import save_file
+
+from bench.config.preprocessing_ops import input_size, learnt_op
+from bench.inputs.batches import Feed
+from bench.inputs.examples import Examples
+from bench.inputs.histograms import LANDMARKS
+from bench.inputs.normalize import Tone
+from bench.models import cost
+from bench.models.network import Network
+from bench.models.predict import predict, weights_sha256
+from bench.planning.auxiliary_targets import targets
+from bench.planning.image_caches import decoding_each
+from bench.planning.jobs import Job
+from bench.planning.plan import Plan, home_split, states
+from bench.planning.run import Run
+from bench.runs.predict_cohorts import start
+from bench.runs.run_one import peak_memory, reset_peak_memory
+from bench.store.store import Progress
+from bench.study.forecast import NetworkRate, Rates, alike
+from bench.study.forecast_pilot import Pilot
+from bench.training.batch_sampling import batch_of
+from bench.training.checkpoint import Record
+from bench.training.objective import Objective, teaching
+from bench.training.step import Step
+from harmonize.seeds import stream
+
+ENOUGH_S = 2.0  # of steps, or of predictions, of one network
+DISTINCT = 64  # images that a network is measured on
+LABELLED = 5000  # training images whose labels a step is measured with
+Clock = Callable[[], float]
+
+
+def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
+    """Measure what these runs of a plan are made of, on one device; nothing of it is kept."""
+    began = time.process_time()  # what this process took until here, the run itself will take again
+    device = torch.device(device_name)
+    clock = clock_of(device)
+    progress("rehearse: decode", 0, 1)
+    decoding = decoding_each(plan, runs, 1)
+    start_s, empty_bytes = worker()
+    networks = {}
+    different = {alike(run.config): run for run in runs}
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
+        for i, (key, run) in enumerate(different.items()):
+            progress(f"rehearse: train {run.config.architecture}", i, len(different))
+            networks[key] = network_rate(plan, run, device, clock, Path(folder), empty_bytes)
+        pilot = Pilot.of(plan, runs[0], Path(folder) / "store", device, clock)
+        scored = pilot.score(progress)
+        analyses, report_s = pilot.analyse(progress)
+    return Rates(
+        on_gpu=device.type == "cuda",
+        networks=networks,
+        decoding=decoding,
+        row_bytes=scored.row_bytes,
+        start_s=start_s + min(began, start_s),  # making phantom cohorts is over, when there is a plan
+        first_score_s=scored.first_s,
+        score_s=scored.further_s,
+        score_rows=scored.rows,
+        score_bytes=scored.num_bytes,
+        report_s=report_s,
+        analyses=analyses,
+    )
+
+
+def clock_of(device: torch.device) -> Clock:
+    """Return seconds of all cores of this process, or, once a GPU has done all that it was told, of the clock."""
+    if device.type != "cuda":
+        return time.process_time
+
+    def now() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return now
+
+
+def worker() -> tuple[float, int]:
+    """Return the core seconds that the programs of a worker take to be read, and the bytes that it then has."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    script = "import bench.runs.run_one, psutil; print(psutil.Process().memory_info().rss)"
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(told.stdout)
+
+
+def network_rate(
+    plan: Plan, run: Run, device: torch.device, clock: Clock, folder: Path, empty_bytes: int
+) -> NetworkRate:
+    """Return what a network takes, from a few of its steps and predictions on images of noise.
+
+    On a CPU its memory is what this process takes more for it, and `empty_bytes`, those of a worker without a network.
+    """
+    if device.type == "cpu":
+        torch.set_num_threads(run.config.threads)
+    before = psutil.Process().memory_info().rss
+    began = clock()
+    network = start(Job(run, plan.store, plan.refs, str(device)), None)
+    network.to(device=device).to(memory_format=torch.channels_last)
+    tone, feed = tone_for(run, network), Feed(noise(run), device)
+    building = clock() - began
+    reset_peak_memory(device)
+    step, step_s = steps(plan, run, network, tone, feed, device, clock)
+    peak = peak_memory(device)
+    if peak is not None and device.type != "cuda":
+        peak = empty_bytes + max(0, peak - before)
+    record = Record(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
+    record.save(folder / "last.pt", run.id, step)
+    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+    image_s, width = prediction(network, tone, feed, device, clock)
+    began = clock()
+    weights_sha256(network)
+    hashing = (clock() - began) * (len(plan.refs) + 3)
+    began, plain, size = clock(), cost.deployed(network), input_size(run.preprocessing)
+    for each in dict.fromkeys((plain, network)):
+        cost.cost(each, size)
+    cost.throughput(plain, size, device)
+    return NetworkRate(
+        step_s,
+        image_s,
+        building * 2 + hashing + clock() - began,  # it is built to be trained, and again to predict
+        peak,
+        (folder / "model.safetensors").stat().st_size,
+        (folder / "last.pt").stat().st_size,
+        width,
+    )
+
+
+def noise(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """Return images [DISTINCT, S, S] of the size that the run's preprocessing caches."""
+    side = int(run.preprocessing["size"])
+    return stream(0, "rehearsal", "noise").integers(1, 256, (DISTINCT, side, side), np.uint8)
+
+
+def tone_for(run: Run, network: Network) -> Tone:
+    """Return a run's tone; what histstd or histmatch would learn at home is made up, which takes no more and no less."""
+    marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
+    made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
+    op = learnt_op(run.preprocessing.get("ops", ()))
+    known = {op: made_up[op]} if op else {}
+    return Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
+
+
+def steps(
+    plan: Plan, run: Run, network: Network, tone: Tone, feed: Feed, device: torch.device, clock: Clock
+) -> tuple[Step, float]:
+    """Return a run's training after some steps, and the seconds of one."""
+    table = plan.cohorts[plan.refs[0].name].table
+    table = table[home_split(table, run.config) == "train"]
+    size = batch_of(run.config.schedule, len(table))
+    table = table.iloc[: max(size, LABELLED)]
+    ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
+    rows = np.arange(len(table), dtype=np.int64) % DISTINCT
+    home = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
+    objective = Objective(run, teaching(run, home, device))
+    step = Step(run, network, tone, feed, home.rows, objective, device)
+    step.begin_epoch(run.config.schedule.epochs)  # all weights learn
+    step.set_lr(1e-3)
+    spent: list[float] = []
+    while len(spent) < 2 or (sum(spent) < ENOUGH_S and len(spent) < 8):
+        began = clock()
+        step(stream(0, "rehearsal", len(spent)).permutation(len(table))[:size], run.config.schedule.epochs, len(spent))
+        spent.append(clock() - began)
+        if spent[0] > 2 * ENOUGH_S:
+            return step, spent[0]
+    return step, median(spent[1:])  # the first one makes the optimizer's state
+
+
+def prediction(network: Network, tone: Tone, feed: Feed, device: torch.device, clock: Clock) -> tuple[float, int]:
+    """Return the seconds of one image's prediction, and how many features it has."""
+    spent: list[float] = []
+    rows, first = np.arange(DISTINCT, dtype=np.int64), np.arange(1)
+    while len(spent) < 2 or (sum(spent) < ENOUGH_S / 2 and len(spent) < 6):
+        began = clock()
+        _, features = predict(network, tone, feed, rows, device, features_of=first)
+        spent.append(clock() - began)
+        if spent[0] > ENOUGH_S:
+            break
+    return min(spent) / DISTINCT, features.shape[1]

@@ -1,0 +1,218 @@
+"""The part of a rehearsal that needs a whole study: scores, analyses, the page, of a tiny network on some images.
+
+It stands in a store of its own that is thrown away. Scores are made of stand-in predictions for up to SCORED images of
+each cohort; analyses, which look at bounded samples, see up to LOOKED_AT images. The images that go through the network
+are counted, so that the passes of the grid's own networks can be put in their place.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from bench.config.auxiliary_heads import own_outputs
+from bench.config.registry import Entry
+from bench.executors.work import attempt
+from bench.inputs.batches import Feed
+from bench.inputs.examples import probe_rows
+from bench.models.network import Network
+from bench.models.predict import predict
+from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.jobs import Job, analysis_jobs
+from bench.planning.manifest import Manifest, read_manifest, write_manifest
+from bench.planning.plan import EVALUATED_AT_HOME, CohortRef, Plan, home_split, judged_rows
+from bench.planning.run import Run
+from bench.results.report_tables import tables
+from bench.results.score_runs import score_all
+from bench.runs.predict_cohorts import frozen, start, tone_of
+from bench.store.checksums import close
+from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
+from bench.study.forecast import AnalysisRate, looked_at
+from harmonize.seeds import stream
+from reports.page import render
+
+LOOKED_AT = 240  # images of a cohort that analyses are rehearsed on: most of them look at no more
+SCORED = 4000  # images of a cohort that are scored; more take in proportion
+NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What scoring took: core seconds of the first run and of a further one, of so many images."""
+
+    first_s: float
+    further_s: float
+    rows: int
+    num_bytes: int
+    row_bytes: Mapping[str, float]  # of a prediction, by cohort
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """A study of one run, on some images of the plan's cohorts."""
+
+    whole: Plan
+    plan: Plan
+    run: Run
+    device: torch.device
+    clock: Callable[[], float]
+
+    @classmethod
+    def of(cls, plan: Plan, run: Run, root: Path, device: torch.device, clock: Callable[[], float]) -> "Pilot":
+        """Choose the images and write their tables; `run` lends its configuration, all but the network and its training."""
+        store = Store.open(root)
+        refs = tuple(_cut(plan, ref, run, store, LOOKED_AT) for ref in plan.refs)
+        cohorts = {r.name: replace(plan.cohorts[r.name], table=pd.read_parquet(r.table)) for r in refs}
+        schedule = replace(run.config.schedule, epochs=1, freeze_epochs=0, pretrain_epochs=0)
+        config = replace(run.config, weights="none", schedule=schedule)
+        entries = {
+            **run.entries,
+            "architecture": Entry("architectures", "tiny", "bench.models.se_resnet:se_resnet", NETWORK),
+        }
+        document = canonical_json({"rehearsal": run.id})
+        stand_in = Run(short_hash(document), config, entries, document, None)
+        small = replace(plan, store=store, cohorts=cohorts, refs=refs, runs=(stand_in,), derived=())
+        return cls(plan, small, stand_in, device, clock)
+
+    def score(self, progress: Progress) -> Scored:
+        """Predict the few images, and score stand-in predictions of up to SCORED images of each cohort, twice."""
+        self._finish(progress)
+        manifest = read_manifest(self.plan.store, self.plan.grid.name)
+        score_all(manifest, progress)  # analyses read it
+        cut = [_cut(self.whole, ref, self.run, self.plan.store, SCORED) for ref in self.whole.refs]
+        cohorts = [{**known, "id": ref.id} for known, ref in zip(manifest.cohorts, cut, strict=True)]
+        runs = [{**manifest.runs[0], "id": name * 12} for name in ("0", "1")]
+        content = {**manifest.content, "cohorts": cohorts, "runs": runs, "analyses": []}
+        pretended = {ref.name: [self._pretend(run["id"], ref) for run in runs] for ref in cut}
+        spent, sizes = [], {name: found[0] for name, found in pretended.items()}
+        for known in (runs[:1], runs):
+            began = self.clock()
+            score_all(Manifest(self.plan.store, {**content, "runs": known}), progress)
+            spent.append(self.clock() - began)
+        rows = {ref.name: len(pd.read_parquet(ref.table, columns=["image_id"])) for ref in cut}
+        predicted = {name: number for name, (number, _) in sizes.items()}
+        return Scored(
+            spent[0], spent[1], sum(predicted.values()), _size(self.plan.store.root / "scores" / runs[1]["id"]),
+            {name: num_bytes / max(1, number) for name, (number, num_bytes) in sizes.items() if rows[name]},
+        )  # fmt: skip
+
+    def analyse(self, progress: Progress) -> tuple[dict[str, AnalysisRate], float]:
+        """Return what each analysis of the grid takes, and the seconds of the page."""
+        folder = self.plan.store.run_dir(self.run.id)
+        job = Job(self.run, self.plan.store, self.plan.refs, str(self.device))
+        network = frozen(job, folder, self.device)
+        some = np.zeros(
+            (64, *open_images(self.plan.store, self.plan.refs[0], geometry_of(self.run)).images.shape[1:]), np.uint8
+        )
+        tone, feed, rows = tone_of(job, folder, network), Feed(some, self.device), np.arange(64)
+        predict(network, tone, feed, rows, self.device)
+        began = self.clock()
+        predict(network, tone, feed, rows, self.device)
+        image_s = (self.clock() - began) / len(rows)
+        found = {}
+        for asked in analysis_jobs(self.plan, self.plan.runs):
+            with _counted() as passed:
+                began = self.clock()
+                state, reason = attempt(replace(asked, device=str(self.device)), progress)
+                spent = self.clock() - began
+            looked = looked_at(self.plan, asked.analysis, self.run)
+            own = max(0.0, spent - passed[0] * image_s)
+            failed = "" if state == "done" else f"its rehearsal failed: {reason}"
+            found[asked.analysis.name] = AnalysisRate(own, passed[0], looked, _size(asked.folder), failed)
+        manifest = read_manifest(self.plan.store, self.plan.grid.name)
+        began = self.clock()
+        render(tables(manifest))
+        return found, self.clock() - began
+
+    def _finish(self, progress: Progress) -> None:
+        """Make the stand-in run one that is done: untrained weights, its own predictions."""
+        store, run, refs = self.plan.store, self.run, self.plan.refs
+        form = geometry_of(run)
+        caches = {(ref.name, form.key): open_images(store, ref, form, 1, progress) for ref in refs}
+        write_manifest(self.plan, caches, 0)
+        job = Job(run, store, refs, str(self.device))
+        folder = store.begin(run.id, run.document)
+        network = start(job, None)
+        save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+        facts = {"best_epoch": 1, "gradient_evaluations": 0, "unlearnt": [], "peak_memory_bytes": None}
+        write_bytes(folder / "trained.json", canonical_json(facts))
+        numbers = ("train_loss", "seconds", "val_auroc", "val_loss", "lr", "gradient_evaluations")
+        write_table(folder / "history.parquet", pd.DataFrame([{"epoch": 1, **dict.fromkeys(numbers, 0.5)}]))
+        state, reason = attempt(job, progress)
+        if state != "done":
+            raise RuntimeError(f"the rehearsal failed: {reason}")
+
+    def _pretend(self, run_id: str, ref: CohortRef) -> tuple[int, int]:
+        """Write predictions and features that no network made; return how many predictions, and their bytes."""
+        store, config = self.plan.store, self.run.config
+        folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
+        table = pd.read_parquet(ref.table)
+        split = home_split(table, config) if ref.role == "home" else table["split"]
+        inside = split.isin(EVALUATED_AT_HOME).to_numpy(bool) if ref.role == "home" else np.full(len(table), True)
+        judged = judged_rows(ref, split)[inside]
+        table = table[inside]
+        columns = [*config.findings, *(head.column for head in own_outputs(config))]
+        frame = pd.DataFrame(draw.normal(size=(len(table), len(columns))).astype(np.float32), columns=columns)
+        frame.insert(0, "image_id", table["image_id"].to_numpy(str))
+        path = folder / "predictions" / f"{ref.name}.parquet"
+        write_table(path, frame, {"fingerprint": "f" * 16, "weights": "w" * 64, "cohort": ref.id})
+        patient = table["patient_id"].to_numpy(object)[judged]
+        kept = patient[probe_rows(patient)].astype("U")
+        (folder / "features").mkdir(exist_ok=True)
+        feature = draw.normal(size=(len(kept), 256)).astype(np.float16)
+        np.savez(folder / "features" / f"{ref.name}.npz", patient_id=kept, feature=feature)
+        close(folder)
+        return len(frame), path.stat().st_size
+
+
+def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
+    """Return a cohort of at most about `most` of the images that stand for it, with `most` others, in another store."""
+    table = plan.cohorts[ref.name].table
+    split = home_split(table, run.config) if ref.role == "home" else table["split"]
+    judged = judged_rows(ref, split)
+    kept = table[_some(table, judged, most, ref.name) | _some(table, ~judged, most, ref.name)].reset_index(drop=True)
+    name = short_hash(f"{ref.id} {most}".encode())
+    path = store.root / "cohorts" / f"{ref.name}-{name}.parquet"
+    write_table(path, kept, {"id": name})
+    return replace(ref, id=name, table=path)
+
+
+def _some(table: pd.DataFrame, among: NDArray[np.bool_], most: int, name: str) -> NDArray[np.bool_]:
+    """Return which rows are of patients drawn until `most` images of those in question are there."""
+    patient = table["patient_id"].to_numpy(str)
+    who, number = np.unique(patient[among], return_counts=True)
+    order = stream(0, "rehearsal", name).permutation(len(who))
+    chosen = who[order[np.cumsum(number[order]) <= max(most, number.max(initial=0))]]
+    return among & np.isin(patient, chosen)
+
+
+@contextmanager
+def _counted() -> Iterator[list[int]]:
+    """Count the images that go through any network while the block runs."""
+    total, own = [0], {name: getattr(Network, name) for name in ("both", "outputs", "embed")}
+
+    def counting(call: Any) -> Any:
+        def passed(self: Network, x_NCHW: torch.Tensor) -> Any:
+            total[0] += len(x_NCHW)
+            return call(self, x_NCHW)
+
+        return passed
+
+    for name, call in own.items():
+        setattr(Network, name, counting(call))
+    try:
+        yield total
+    finally:
+        for name, call in own.items():
+            setattr(Network, name, call)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

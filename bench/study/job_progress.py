@@ -1,0 +1,75 @@
+"""What becomes of the jobs of a grid: they are handed to an executor, and how each ended is said and counted."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bench.executors.work import Executor, Outcome, Work
+from bench.planning.jobs import Job, PassJob
+from bench.planning.plan import Plan
+from bench.planning.run import Run
+from bench.runs.shared_passes import trained
+
+
+class Display(Protocol):
+    """What shows how far things are."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Show one bar of the main process."""
+
+    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
+        """Show one bar of a run."""
+
+    def say(self, text: str) -> None:
+        """Say one line about how things go."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the jobs so far."""
+
+    display: Display
+    executor: Executor
+    held: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    logs: dict[str, Path] = field(default_factory=dict)
+
+    def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
+        """Train those of the runs that are not, and return with which to go on."""
+        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
+        out = {job.id for job in jobs} - self.work(jobs, names, "trained")
+        return [run for run in runs if run.id not in out]
+
+    def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
+        """Do the jobs, if any, say how each ended, and return the ids of those that ended well.
+
+        A pass that fails, or finds its runs held, is none of a run's: each run then has its own.
+        """
+        well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
+        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
+            took = f"in {outcome.seconds:.0f} s"
+            if outcome.job_id in shared:
+                self._say_pass(shared[outcome.job_id], outcome, took)
+                continue
+            name = f"{outcome.job_id} {names[outcome.job_id]}"
+            if outcome.state == "failed":
+                self.failed[outcome.job_id] = outcome.reason
+                self.logs[outcome.job_id] = outcome.log
+                self.display.say(f"{name} failed: {outcome.reason}")
+            elif outcome.state == "held":
+                self.held += 1
+                self.display.say(f"{name}: {outcome.reason}")
+            else:
+                well.add(outcome.job_id)
+                self.display.say(f"{name} {done} {took}")
+        return well
+
+    def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
+        """Say how a pass ended; its log is kept where it says why each run has to have its own."""
+        if outcome.state == "done":
+            self.display.say(f"{job.id} predicted in one pass over the images {took}")
+            shutil.rmtree(job.folder, ignore_errors=True)
+        else:
+            self.display.say(f"{job.id}: no pass together ({outcome.reason}); log: {outcome.log}")

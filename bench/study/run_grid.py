@@ -1,0 +1,281 @@
+"""The whole job: plan, decode, train and predict what is missing, score, report."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.config.grid import Grid
+from bench.config.preprocessing_ops import input_size
+from bench.config.registry import Registry, installed
+from bench.config.run_config import NAMED
+from bench.executors.work import Executor
+from bench.planning.derived_runs import Derived, waits_for
+from bench.planning.derived_runs import lacks as lacks_derived
+from bench.planning.image_caches import check_doubles, fallbacks, lacks, prepare
+from bench.planning.jobs import DerivedJob, Job, analysis_jobs
+from bench.planning.manifest import Manifest, read_manifest, write_manifest
+from bench.planning.plan import Plan, make_plan
+from bench.planning.run import Run
+from bench.results.model_card import write_cards
+from bench.results.read_predictions import load_scores
+from bench.results.run_table import ranked_ids, titled
+from bench.results.score_runs import score_all
+from bench.runs.shared_passes import passes
+from bench.store.store import Progress, Store, replacing
+from bench.study.job_progress import Display, Tally
+from harmonize.errors import ConfigError, SetupError
+
+if TYPE_CHECKING:
+    from bench.results.cohort_tables import Known
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a grid ended."""
+
+    done: int
+    trained: int
+    failed: dict[str, str]  # id of a run, or of its analysis -> reason
+    held: int
+    page: Path | None
+    derived: int = 0  # finished ones among those asked for
+    waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
+    logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
+    dropped: Sequence[str] = ()  # models from elsewhere that were rows of the grid as it was before
+
+
+def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
+    """Return the runs whose id begins with, or whose architecture matches, the pattern, with what derives from them.
+
+    A derived run takes part when its own id or name fits, with all runs it needs, or when all of these take part.
+    Without a pattern, all take part.
+    """
+    if not pattern:
+        return list(plan.runs), list(plan.derived)
+    named = [d for d in plan.derived if d.id.startswith(pattern) or fnmatchcase(d.name, pattern)]
+    needed = {run.id for each in named for run in each.runs}
+    chosen = [
+        r
+        for r in plan.runs
+        if r.id in needed or r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)
+    ]
+    if not chosen:
+        raise ConfigError(
+            f"no run matches {pattern!r}",
+            "--only",
+            "give the first digits of a run id or an architecture; see --dry-run",
+        )
+    ids = {run.id for run in chosen}
+    return chosen, [d for d in plan.derived if ids.issuperset(run.id for run in d.runs)]
+
+
+def execute(
+    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
+    with_images: bool = False, one_pass: bool = False,
+) -> Result:  # fmt: skip
+    """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page.
+
+    The executor does runs and analyses; up to `workers` processes of this machine decode images. Runs that are trained and
+    only lack predictions share a pass over the images; with `one_pass` all are trained before any is predicted with.
+    """
+    if any(plan.store.state(r.id) != "done" for r in runs):
+        executor.prepare()
+    caches = prepare(plan, workers, display.progress, display.say)
+    for line in fallbacks(caches):
+        display.say(line)
+    dropped = write_manifest(plan, caches, check_doubles(plan, caches))
+    todo = [r for r in runs if lacks(plan, r, caches)]
+    display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
+    tally = Tally(display, executor)
+    names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
+    if one_pass:
+        todo = tally.train(plan, todo, names)
+    together = passes(plan, todo, caches, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
+    later = {run.id for job in together for run in job.runs}
+    if one_pass and todo and not together:
+        display.say("no pass is shared: there are places for all runs, or they share no images")
+    jobs = [Job(run, plan.store, plan.refs) for run in todo]
+    ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
+    ended |= tally.work([job for job in jobs if job.id in later], names)
+    _derive(plan, derived, tally)
+    manifest = read_manifest(plan.store, plan.grid.name)
+    known = score(manifest, display.progress)
+    write_cards(manifest)
+    _analyse(plan, runs, tally)
+    page = write_report(manifest, None, display, with_images, known=known)
+    done = sum(plan.store.state(r.id) == "done" for r in runs)
+    waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
+    finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
+    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
+
+
+def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
+    """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
+    cohorts = {ref.name: ref.id for ref in plan.refs}
+    for kind in ("tta", "panel", "ensemble"):
+        ready = [d for d in derived if d.kind == kind and not waits_for(plan.store, d.sources)]
+        todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
+        tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
+
+
+def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
+    """Do the analyses that are missing or out of date, of the runs that are finished."""
+    finished = [run for run in runs if plan.store.state(run.id) == "done"]
+    jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
+    todo = [job for job in jobs if not job.done]
+    tally.work(todo, {job.id: job.run.config.architecture for job in todo})
+
+
+def finish(
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
+) -> Path:
+    """Score what is not scored, write the tables and the page, or a site; return the page's path."""
+    return write_report(manifest, output, display, with_images, site, score(manifest, display.progress))
+
+
+def score(manifest: Manifest, progress: Progress, threads: int = 2) -> "Known | None":
+    """Score what is not scored; return what was gathered for the page while other processes did, None without any.
+
+    What goes wrong with the page does not keep runs from being scored: it will be said when the page is written.
+    """
+    known: list[Known] = []
+
+    def meanwhile() -> None:
+        with suppress(Exception):
+            known.append(_ready_page(manifest))
+
+    score_all(manifest, progress, threads, meanwhile)
+    return known[0] if known else None
+
+
+def _ready_page(manifest: Manifest) -> "Known":
+    """Import and make what any page needs, and return what this one says whatever the scores: over a second."""
+    from reports import page
+
+    with page.uncollected():
+        from bench.results.cohort_tables import Known
+        from bench.results.report_tables import tables  # noqa: F401 - for `write_report`
+        from bench.scoring.bootstrap.intervals import quantile
+
+        page.prepare()
+        quantile(np.zeros(1), 0.5)  # the first compiled function that is read from disk takes .3 s, others .01 s
+        return Known.of(manifest)
+
+
+def write_report(
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None,
+    known: "Known | None" = None,
+) -> Path:  # fmt: skip
+    """Write tables and page from the stored scores; with `site` a folder of pages instead.
+
+    `with_images`: pictures of real radiographs may be among them. `known`: what `score` has gathered.
+    """
+    from bench.results.report_tables import tables
+    from reports.page import render, uncollected
+
+    display.progress("write the leaderboard", 0, 1)
+    with uncollected():
+        collected = tables(manifest, with_images, known)
+    if site is not None:
+        from reports.site import write_site
+
+        return write_site(collected, site)
+    folder = manifest.store.root / "report" / str(manifest.content["name"])
+    page = output or folder / "leaderboard.html"
+    with ThreadPoolExecutor(1) as beside:  # to compress tables takes no turn of the interpreter
+        saved = beside.submit(collected.save, folder / "tables") if output is None else None
+        with replacing(page) as temporary:
+            temporary.write_text(render(collected), encoding="utf-8")
+            if saved:
+                saved.result()  # a page stands beside its own tables, or none is written
+    display.progress("write the leaderboard", 1, 1)
+    return page
+
+
+def plan_grid(
+    grid_name: str,
+    registry_file: Path | None,
+    store: Store,
+    data: Path | None,
+    weights: Path | None,
+    workers: int,
+    display: Display,
+) -> Plan:
+    """Read registry, grid and cohorts and return the plan."""
+    registry = Registry.read(registry_file)
+    grid = Grid.read(grid_name, registry)
+    command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
+    command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
+    command += " --registry REGISTRY" if registry_file else ""
+    if weights and not weights.is_dir():
+        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    check_foreign(grid, registry)
+    return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
+
+
+def check_foreign(grid: Grid, registry: Registry) -> None:
+    """Raise ConfigError or RegistryError for what did not come with the project and cannot work.
+
+    That is code that cannot be imported or does not take its options, and timm models that do not exist or do not take
+    the images. What came with the project is tested, and is not imported here.
+    """
+    came = installed("registry.yaml")
+    own = (registry if registry.path.resolve() == came.resolve() else Registry.read(came)).sections
+    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
+    for section, name in sorted(named):
+        entry = registry.find(section, name, grid.path)
+        if entry.plugin or entry != own[section].get(name):
+            entry.check()
+    for config in grid.configs:
+        entry = registry.find("architectures", config.architecture, grid.path)
+        if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
+            from bench.models.network import (
+                check_timm,  # timm takes seconds to import: only for models that need a look
+            )
+
+            size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
+            check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
+
+
+def outcome(result: Result, grid: str, num_runs: int, num_derived: int) -> list[str]:
+    """Return how a grid ended: counts, what waits for a run, what is no longer a row, what failed with its reason and log."""
+    held = f", {result.held} held by another process" if result.held else ""
+    lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
+    if num_derived:
+        lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
+    lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
+    again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
+    why = "was evaluated on other cohorts, findings or splits and is no longer a row"
+    lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in result.dropped]
+    for run_id, reason in result.failed.items():
+        lines.append(f"  {run_id} failed: {reason}\n    log: {result.logs[run_id]}")
+    return lines
+
+
+def summary(store: Store, grid: str) -> list[str]:
+    """Return the two lines everyone wants to know: best away from home, smallest gap."""
+    manifest = read_manifest(store, grid)
+    ids = ranked_ids(manifest)
+    if not ids:
+        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.external)
+        return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
+    ranked = {str(run["id"]): run for run in manifest.ranked}
+    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
+    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
+    if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
+        return ["  the runs learn different findings: the page compares them finding by finding"]
+    lines = []
+    for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
+        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro")]
+        rows = rows.dropna(subset=["value"])
+        if len(rows):
+            top = rows.sort_values("value", ascending=smallest_first).iloc[0]
+            name = titled(manifest, ranked[str(top["run_id"])])
+            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
+    return lines

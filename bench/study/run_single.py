@@ -1,0 +1,73 @@
+"""One configuration, or a sweep of it, run in this process: a grid file that nobody had to write."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.config.run_config import RunConfig, differing
+from bench.executors.here import Here
+from bench.planning.plan import make_plan
+from bench.store.store import Store, write_bytes
+from bench.study import run_grid as study
+from bench.study.job_progress import Display
+from bench.system.devices import check_device
+from harmonize.errors import SetupError, StoreError
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a grid file would say."""
+
+    name: str
+    config: Mapping[str, Any] | RunConfig
+    evaluate_on: tuple[str, ...]
+    sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    min_count: int = 10
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Return the content of the grid file, in plain values."""
+        base = differing(self.config) if isinstance(self.config, RunConfig) else dict(self.config)
+        raw = {"name": self.name, "evaluate_on": list(self.evaluate_on), "min_count": self.min_count}
+        swept = {"sweeps": [{key: list(values) for key, values in self.sweep.items()}]} if self.sweep else {}
+        return {**raw, "analyses": False, "base": base, **swept}
+
+
+def run_alone(
+    wanted: Wanted,
+    store: Path,
+    places: tuple[Path | None, Path | None, Path | None],
+    device: str,
+    workers: int,
+    display: Display,
+) -> study.Result:
+    """Do what is left of the runs, score them and write the page; `places`: registry, data, starting weights.
+
+    The grid file goes to `grids/<name>.yaml` of the store once it has been found possible. Raises what planning raises,
+    and StoreError when a run failed or another process holds it.
+    """
+    check_device(device)
+    registry_file, data, weights = places
+    if weights and not weights.is_dir():
+        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
+    registry, raw = Registry.read(registry_file), wanted.content
+    grid = Grid.of(raw, Path("run()"), registry)
+    study.check_foreign(grid, registry)
+    opened = Store.open(store)
+    command = f"bench run --grid {grid.name}.yaml" + (" --data DATA" if data else "")
+    command += (" --weights WEIGHTS" if weights else "") + (" --registry REGISTRY" if registry_file else "")
+    plan = make_plan(grid, registry, opened, data, weights, workers, command, display.progress)
+    text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
+    write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
+    result = study.execute(plan, plan.runs, (), Here(device), workers, display)
+    for run_id, reason in result.failed.items():
+        fix = "its log says more; correct the configuration or the data, and run it again"
+        raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)
+    if result.held:
+        raise StoreError("another process is at work on this run", str(opened.root), "wait for it, then call again")
+    return result

@@ -1,0 +1,83 @@
+"""Losses that aim at the area under the ROC curve: at the order of images, not at their probabilities.
+
+Same signature and promises as in `bench.training.losses`. Soft targets are read as chances: an image with target t is a positive
+one with weight t and a negative one with weight 1 - t, so that what is minimised is the mean over what the labels may
+be; no threshold is needed. An image is never paired with itself.
+Their outputs are no probabilities: the calibrated scores (Platt, fitted on `val`) are those to read.
+N images, K findings.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import relu, softplus
+
+from bench.training.losses import known
+
+SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {  # of the difference positive - negative, and the margin
+    "hinge": lambda d, margin: relu(margin - d),
+    "squared_hinge": lambda d, margin: relu(margin - d) ** 2,
+    "square": lambda d, margin: (margin - d) ** 2,
+    "logistic": lambda d, margin: softplus(margin - d),
+}
+
+
+def pairwise(
+    logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, surrogate: str = "hinge", margin: float = 1.0
+) -> Tensor:
+    """Return the surrogate's mean over pairs of a positive and a negative image, then over the findings that have pairs.
+
+    `surrogate` is hinge, squared_hinge, square or logistic; the latter is log(1 + exp(margin - d)), usually with margin 0.
+    A finding without a positive or without a negative in the batch takes no part; without any the loss is 0.
+    Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the area).
+    """
+    logit_NK, target_NK = logit_NK.float(), known(target_NK, weight_NK)
+    difference_NNK = logit_NK[:, None] - logit_NK[None]
+    pair_NNK = (weight_NK * target_NK)[:, None] * (weight_NK * (1 - target_NK))[None]
+    pair_NNK = pair_NNK * (1 - torch.eye(len(logit_NK), device=logit_NK.device))[:, :, None]
+    total_K, pairs_K = (pair_NNK * SURROGATES[surrogate](difference_NNK, margin)).sum((0, 1)), pair_NNK.sum((0, 1))
+    return _mean_over_findings(total_K / pairs_K.clamp(min=1e-8), pairs_K > 0)
+
+
+class AUCM(nn.Module):
+    """The AUC-margin loss, a min-max problem: outputs, `a_K` and `b_K` go down, the dual variable `alpha_K` goes up.
+
+    With h = sigmoid(logit), p the share of positives in *training* (not in the batch) and the margin m, per finding:
+      (1-p) E[(h-a)^2 1+] + p E[(h-b)^2 1-] + 2 alpha (p(1-p) m + E[p h 1- - (1-p) h 1+]) - p(1-p) alpha^2
+    where E is over the known images of the batch. Any optimizer that goes down can drive all of it: alpha's gradient is
+    turned. `after_step` keeps alpha at or above 0. a, b and alpha start at the solution for a network that knows nothing
+    (h = 1/2, so alpha = m); the paper starts them at 0, from where outputs first fall together.
+    Source: Yuan et al. 2021, arXiv:2012.03173, section 3; scaled by p(1-p) as in LibAUC's first version.
+    """
+
+    prior_K: Tensor
+
+    def __init__(self, target_NK: Tensor, weight_NK: Tensor, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+        prior_K = (weight_NK * known(target_NK, weight_NK)).sum(0) / weight_NK.sum(0).clamp(min=1e-8)
+        self.register_buffer("prior_K", prior_K, persistent=False)
+        self.a_K = nn.Parameter(torch.full_like(prior_K, 0.5))
+        self.b_K = nn.Parameter(torch.full_like(prior_K, 0.5))
+        self.alpha_K = nn.Parameter(torch.full_like(prior_K, margin))
+
+    def forward(self, logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
+        """Return the loss."""
+        target_NK, h_NK, p_K = known(target_NK, weight_NK), torch.sigmoid(logit_NK.float()), self.prior_K
+        positive_NK, negative_NK = weight_NK * target_NK, weight_NK * (1 - target_NK)
+        alpha_K = 2 * self.alpha_K.detach() - self.alpha_K  # alpha in value, its opposite in gradient
+        spread_NK = (1 - p_K) * (h_NK - self.a_K) ** 2 * positive_NK + p_K * (h_NK - self.b_K) ** 2 * negative_NK
+        order_NK = p_K * h_NK * negative_NK - (1 - p_K) * h_NK * positive_NK
+        weight_K, both_K = weight_NK.sum(0), p_K * (1 - p_K)
+        loss_K = (spread_NK + 2 * alpha_K * order_NK).sum(0) / weight_K.clamp(min=1e-8)
+        return _mean_over_findings(loss_K + both_K * (2 * alpha_K * self.margin - alpha_K**2), weight_K > 0)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Keep the dual variable where it may be."""
+        self.alpha_K.clamp_(min=0)
+
+
+def _mean_over_findings(loss_K: Tensor, counted_K: Tensor) -> Tensor:
+    return torch.where(counted_K, loss_K, 0.0).sum() / counted_K.sum().clamp(min=1)

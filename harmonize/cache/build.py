@@ -1,0 +1,166 @@
+"""How a cache is filled: chunks of images decoded in this process or in several, each chunk noted in a journal."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from harmonize.cache.packed import PACKED_FROM, pack
+from harmonize.errors import SetupError
+from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+
+CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
+POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
+_AHEAD = 3  # chunks per process under way: bounds the memory
+
+
+class Row(NamedTuple):
+    """What the journal holds of an image."""
+
+    crc: int  # of the pixels, or 0
+    reason: str  # why it is unreadable, or ""
+    fell_back: bool  # its lungs were looked for and not found
+    at: int = 0  # of a packed image: where its block begins
+    length: int = 0  # and how long it is
+
+
+Pixels = NDArray[np.uint8] | list[bytes]  # [n, S, S], or the blocks of packed images
+Decoded = tuple[Pixels, list[Row]]
+
+
+def packs(geometry: Geometry) -> bool:
+    """Whether images of a geometry are stored packed."""
+    return geometry.size >= PACKED_FROM
+
+
+def decode_rows(
+    chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
+) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
+    """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished.
+
+    The pixels are the same whoever decodes; processes start only where the chunks so far say that it pays.
+    """
+    started = time.monotonic()
+    for number, rows in enumerate(chunks):
+        remaining_s = (time.monotonic() - started) / max(number, 1) * (len(chunks) - number)
+        if workers > 1 and number > 0 and remaining_s >= POOL_WORTH_S:
+            yield from _decode_in_pool(chunks[number:], paths, geometry, workers)
+            return
+        yield rows, *decode([paths[row] for row in rows], geometry)
+
+
+def _decode_in_pool(
+    chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
+) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
+    """Yield the same from several processes."""
+    # Spawned, not forked: the caller may hold threads of torch or a lock of OpenCV.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
+    pending: dict[Future[Decoded], list[int]] = {}
+    queue = iter(chunks)
+    try:
+        while True:
+            for rows in queue:
+                pending[pool.submit(decode, [paths[row] for row in rows], geometry)] = rows
+                if len(pending) >= _AHEAD * workers:
+                    break
+            if not pending:
+                break
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield pending.pop(future), *future.result()
+    except BrokenProcessPool as error:
+        fix = "run again with --workers 1: it goes on where it stopped and names the image"
+        raise SetupError("a decoding process died (out of memory?)", "image cache", fix) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
+    """Return the pixels of some files, black (or an empty block) where one is unreadable, and an entry for each."""
+    pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
+    entries: list[Row] = []
+    for image, path in zip(pixels, paths, strict=True):
+        try:
+            image[:], fell_back = _decode_one(path, geometry)
+            entries.append(Row(zlib.crc32(image.tobytes()), "", fell_back))
+        except UnreadableImage as error:
+            entries.append(Row(0, str(error), False))
+    return stored(pixels, entries, geometry), entries
+
+
+def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
+    """Return images as they are stored: themselves, or a block each, empty where there is nothing to see."""
+    if not packs(geometry):
+        return images
+    return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
+
+
+def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
+    """Return the pixels of one file and whether its lungs were not found; "" stands for a file that is not there."""
+    if not path:
+        raise UnreadableImage("listed but absent")
+    part, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
+    return fitted(part, geometry), fell_back
+
+
+def _start_worker() -> None:
+    """Make a process of the pool use one thread, leave Ctrl-C to its parent, and end when its parent does."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's death (SIGKILL included), then end this process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+
+def journal_line(rows: list[int], entries: list[Row]) -> str:
+    """Return the line that says that these rows are written."""
+    return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
+
+
+def read_journal(path: Path, total: int) -> dict[int, Row]:
+    """Return the rows that an interrupted build finished; a line that was cut off or is of another form is passed over."""
+    rows: dict[int, Row] = {}
+    if not path.exists():
+        return rows
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            entries = json.loads(line)
+            known = {row: Row(*entry) for row, *entry in entries if row < total}
+        except (ValueError, TypeError):
+            continue
+        rows |= known
+    return rows
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock among processes of this machine; it ends with its process."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows: two builds of one cache at once are then the user's care
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

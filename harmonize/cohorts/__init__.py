@@ -1,0 +1,1 @@
+"""One dataset on disk as one validated table."""

@@ -1,0 +1,202 @@
+"""One dataset on disk -> one validated table, one row per image, with every loss of rows counted."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.cohorts.bad_rows import usable
+from harmonize.cohorts.cohort_filters import by_group, by_row
+from harmonize.cohorts.specs import CohortSpec
+from harmonize.cohorts.splits import shared_patients
+from harmonize.datasets import FAULT, adapter
+from harmonize.errors import DatasetError
+from harmonize.labels.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
+
+QUARANTINE = ("image_id", "path", "reason")
+UNKNOWN_LABEL = "unknown label "  # begins the reason of a doubt
+ABSENT = "listed but absent"  # the reason of an image whose file is not there
+
+
+@dataclass(frozen=True, eq=False)  # no slots: the id is computed once and kept
+class Cohort:
+    """The images of one dataset after harmonisation: the frontal ones, or those that its spec chooses.
+
+    table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
+    quarantine  image_id, path, reason of images that are listed but absent, and of rows that cannot be used
+    flow        images found -> dropped by reason -> repeated_row, bad_row (where any) -> not_frontal -> other filters -> absent -> kept. Of those kept, and
+                left as they are: `contradictory` ("No Finding" together with another finding), and where there are any
+                `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
+    doubts      image_id, path, reason of kept images whose patient is stated as F and as M, or whose label is no word of
+                its dataset
+    """
+
+    name: str
+    layout: str
+    root: Path
+    table: pd.DataFrame
+    quarantine: pd.DataFrame
+    flow: dict[str, int]
+    phantom: bool
+    spec: CohortSpec
+    doubts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(QUARANTINE)))
+
+    @cached_property
+    def id(self) -> str:
+        """Return 12 hex digits that change when the label mapping or the table does."""
+        digest = hashlib.sha256()
+        digest.update(_rules(self.spec, [str(column) for column in self.table.columns]))
+        for column in self.table.columns:
+            digest.update(b"\x1e" + str(column).encode())
+            digest.update(_bytes(self.table[column]))
+        return digest.hexdigest()[:12]
+
+
+def load(
+    spec: CohortSpec, mapping: str = "default", findings: Sequence[str] = FINDINGS, *, images: bool = True
+) -> Cohort:
+    """Read one cohort: native table -> checks -> the images that are chosen and on disk -> findings.
+
+    With `images=False` nothing is looked for on disk: every listed image counts as there.
+    A row that cannot be used (a cell that is no label, no patient, a path that leaves the root, an image id whose rows
+    differ) goes to the quarantine. Raises DatasetError for whatever would make numbers wrong: missing files and
+    columns, more such rows than a few, a patient in two official splits, or no image left; ConfigError for a label source
+    or gold subset that the layout does not have.
+    """
+    where = str(spec.root / spec.table) if spec.table else str(spec.root)
+    native = _read(spec, spec.label_source)
+    flow = {"found": len(native)}
+    if "drop" in native:
+        for reason in sorted(set(native["drop"]) - {""}):
+            flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
+        native = native[native["drop"] == ""].drop(columns="drop")
+    native, unusable = usable(native, where, flow)
+    shared_patients(native, native["split"], where)
+    native = by_row(native, spec.choice, spec.layout, flow, where)
+    on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
+    absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
+    flow["absent"] = len(absent)
+    native = by_group(native[on_disk], spec.choice, flow).reset_index(drop=True)
+    flow["kept"] = len(native)
+    if native.empty:
+        counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())
+        raise DatasetError(
+            f"no image is left ({counts})",
+            where,
+            "check `root:`: are the images below it, in the published folders? And what is chosen of them?",
+        )
+    states = _states(native, spec, mapping, findings)
+    table = pd.concat([native, states], axis=1)
+    flow["contradictory"] = _contradictory(states)
+    odd = labelmap.unknown_words(native, spec.layout)
+    two_sexes = native.loc[_two_sexes(native), ["image_id", "path"]].assign(reason="contradictory sex")
+    strange = native.loc[odd.index, ["image_id", "path"]].assign(reason=UNKNOWN_LABEL + odd.map(repr))
+    remarks = {"unlabelled": int(states.isna().all(axis=1).sum())}
+    remarks |= {"contradictory_sex": len(two_sexes), "unknown_label": len(strange)}
+    flow |= {name: number for name, number in remarks.items() if number}
+    doubts = pd.concat([two_sexes, strange])
+    phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
+    left_out, doubts = pd.concat([unusable, absent], ignore_index=True), doubts.reset_index(drop=True)
+    return Cohort(spec.name, spec.layout, spec.root, table, left_out, flow, phantom, spec, doubts)
+
+
+def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
+    """Return the native table with the labels of one source."""
+    check_source(spec.layout, source, f"{spec.name}.label_source")
+    module = adapter(spec.layout)
+    native: pd.DataFrame
+    if spec.layout == "table":
+        native = module.read(spec.root, spec.table, spec.mapping)
+    else:
+        native = module.read(spec.root) if source == "default" else module.read(spec.root, source)
+    return native
+
+
+def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequence[str]) -> pd.DataFrame:
+    """Return the states of the findings; those of `spec.hybrid` as another label source states them."""
+    states = labelmap.apply(native, spec.layout, mapping, findings)
+    for source in dict.fromkeys(source for _, source in spec.hybrid):
+        borrowed = [finding for finding, its in spec.hybrid if its == source and finding in states]
+        if not borrowed:
+            continue
+        other = _read(replace(spec, label_source=source), source)
+        if FAULT in other:
+            other = other[other[FAULT] == ""]
+        other = other.drop_duplicates("image_id")
+        found = labelmap.apply(other, spec.layout, mapping, borrowed).set_axis(other["image_id"])
+        aligned = found.reindex(native["image_id"]).set_axis(native.index)  # an image that the source lacks is null
+        states[borrowed] = aligned[borrowed]
+    return states
+
+
+def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
+    """Return which paths are files below root: folder by folder, or file by file where folders hold one or two."""
+    if path.empty:
+        return np.zeros(0, bool)
+    base = f"{root}/"
+    parts = path.str.rpartition("/")
+    codes, folders = pd.factorize(parts[0])
+    if len(folders) * 3 > len(path):  # MIMIC has a folder per study: one look at a file is cheaper than a listing
+        return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
+    names: list[frozenset[str]] = []
+    for folder in folders:
+        try:
+            with os.scandir(base + folder) as entries:
+                names.append(frozenset(entry.name for entry in entries if entry.is_file()))
+        except OSError:  # the folder is absent or closed to us: so are its images
+            names.append(frozenset())
+    return np.fromiter((name in names[code] for code, name in zip(codes, parts[2], strict=True)), bool, len(path))
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  (a third of the time of Path.is_file)
+    except OSError:
+        return False
+
+
+def _contradictory(states: pd.DataFrame) -> int:
+    """Return how many images have "No Finding" and another finding present."""
+    if NO_FINDING not in states:
+        return 0
+    present = states.eq(PRESENT).fillna(False)
+    others = present.drop(columns=NO_FINDING)
+    return int((present[NO_FINDING] & others.any(axis=1)).sum())
+
+
+def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return the rows of patients who are F in one row and M in another."""
+    codes, patients = pd.factorize(native["patient_id"])
+    seen = [np.bincount(codes[(native["sex"] == sex).to_numpy()], minlength=len(patients)) > 0 for sex in "FM"]
+    found: NDArray[np.bool_] = (seen[0] & seen[1])[codes]
+    return found
+
+
+def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
+    """Return what decides the labels: the mapping file, or the layout's words in labels.yaml (not titles and reasons).
+
+    Only findings that the table has count: a new space re-keys no cohort of another.
+    """
+    if spec.layout == "table":
+        return Path(spec.mapping).read_bytes()
+    block = labels_yaml()["datasets"][spec.layout]
+    rules = {**labels_yaml()["beyond"].get(spec.layout, {}).get("findings", {}), **block["findings"]}
+    words = {f: [rules[f].get(k) for k in ("native", "strict", "broad")] for f in columns if f in rules}
+    return repr([block["family"], words, block.get("silent"), block.get("exclusive")]).encode()
+
+
+def _bytes(column: pd.Series) -> bytes:
+    """Return a column's content in a form that no version of pandas changes."""
+    if isinstance(column.dtype, pd.Int8Dtype):
+        return column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
+    if column.dtype == np.float64:
+        return "\x1f".join(map(repr, column.tolist())).encode()
+    return "\x1f".join(map(str, column.tolist())).encode()

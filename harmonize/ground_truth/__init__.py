@@ -1,0 +1,1 @@
+"""Where findings, lungs and markers are in an image."""

@@ -1,0 +1,207 @@
+"""Where the truth lies in an image, by cohort: outlines or boxes of radiologists, lungs of one's own, or a phantom's latent.
+
+What is used, found by itself: phantom.json above the cohort (every finding, lungs, heart, devices and the tag, drawn again
+from the patient, exactly as they were); BBox_List_2017.csv (NIH); annotations_*.csv (VinDr-CXR); CheXlocalize's
+gt_segmentations_*.json in the root, or in CheXlocalize/ in it or beside it; the column `lung_mask` of a table.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harmonize.datasets import chexlocalize, nih, vindr
+from harmonize.images.image_header import jpeg_size
+from harmonize.images.lungs import lung_field
+from harmonize.images.markers import markers
+from harmonize.images.pixels import Geometry, Gray, fitted, read_gray
+from harmonize.images.regions import Mask, Place, border, boxed, padding, pleura
+from harmonize.phantom import PhantomSettings
+from harmonize.phantom.folder import MARK
+from harmonize.phantom.radiograph import twin
+
+LUNGS, HEART, DEVICES, TAG = "lungs", "heart", "devices", "token"
+PARTS = (LUNGS, HEART, DEVICES, TAG)  # of a phantom's truth: what is no finding
+OUTSIDE, MARKERS = "outside lungs", "markers"
+
+Masks = dict[str, Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What is known of where things are in the images of a cohort."""
+
+    source: str  # phantom, outlines, boxes or "" for nothing
+    known: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) of which the place is known
+    masks: Callable[[str, tuple[int, int]], Masks] = field(
+        default=lambda _image, _frame: {}
+    )  # of an image, by its frame
+    lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> a file
+    stamp: str = ""  # changes when what is known does
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """One image as the network sees it [S, S] and where things are in it: masks [S, S], none of them empty."""
+
+    image: Gray
+    findings: Masks
+    regions: Masks  # border; where there are any: padding, markers, outside lungs, pleura, heart, devices, token
+    lungs: Mask | None  # None: not outlined, and not found
+    lungs_known: bool  # whether they were outlined
+
+    def packed(self) -> dict[str, NDArray[np.uint8]]:
+        """Return it as small arrays that `unpacked` reads."""
+        masks = {"f:" + n: m for n, m in self.findings.items()} | {"r:" + n: m for n, m in self.regions.items()}
+        masks |= {"l:known" if self.lungs_known else "l:found": self.lungs} if self.lungs is not None else {}
+        return {"image": self.image} | {name: np.packbits(mask) for name, mask in masks.items()}
+
+    @classmethod
+    def unpacked(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> "Scene":
+        """Return what was packed."""
+        image = arrays["image"]
+        masks = {
+            name: np.unpackbits(bits, count=image.size).reshape(image.shape).astype(bool)
+            for name, bits in arrays.items()
+            if name != "image"
+        }
+        findings, regions = ({n[2:]: m for n, m in masks.items() if n.startswith(kind)} for kind in ("f:", "r:"))
+        lungs = next((m for n, m in masks.items() if n.startswith("l:")), None)
+        return cls(image, findings, regions, lungs, "l:known" in masks)
+
+
+def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
+    """Return what is known of a cohort: its table needs image_id, and may have `lung_mask` (a path below root).
+
+    Raises DatasetError for a file of boxes or outlines that cannot be read.
+    """
+    ids = frozenset(table["image_id"].astype(str))
+    marks = [folder / MARK for folder in (root, root.parent) if (folder / MARK).is_file()]
+    if marks:
+        return _phantom(marks[0].parent, root.name, ids)
+    lungs = _lung_masks(root, table)
+    if layout in ("nih", "vindr"):
+        boxes = nih.boxes(root) if layout == "nih" else vindr.boxes(root)
+        boxes = boxes[boxes["image_id"].isin(ids)]
+        frame = (nih.BOX_FRAME_PX, nih.BOX_FRAME_PX) if layout == "nih" else None
+        if len(boxes):
+            stamp = sha256(boxes.to_csv(index=False).encode()).hexdigest()
+            return Truth("boxes", _pairs(boxes), partial(_from_boxes, _by_image(boxes), frame), lungs, stamp)
+    if layout == "chexpert":
+        return _chexlocalize(root, ids, lungs)
+    return Truth("", lung_masks=lungs)
+
+
+def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Truth) -> Scene:
+    """Return one image of a cohort as the network sees it. Raises UnreadableImage."""
+    picture = read_gray(path, geometry.decode_at)
+    place = Place.of(picture, geometry, centre)
+    seen = place.image(fitted(np.ascontiguousarray(picture[place.box]), geometry))
+    there = truth.masks(image_id, _frame(path, picture))
+    if image_id in truth.lung_masks:
+        there[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
+    moved = {name: mask for name, whole in there.items() if (mask := place.moved(whole)).any()}
+    outlined = moved.get(LUNGS)
+    lungs = outlined
+    if lungs is None and (found := lung_field(picture)) is not None:
+        lungs = place.moved(found)
+    regions = {"border": border(len(seen)), "padding": padding(seen), MARKERS: place.moved(markers(picture))}
+    regions |= {name: moved[name] for name in (HEART, DEVICES, TAG) if name in moved}
+    if truth.source == "outlines" and "Cardiomegaly" in moved:
+        regions[HEART] = moved["Cardiomegaly"]  # whose outline is that of the heart
+    if lungs is not None and lungs.any():
+        regions[OUTSIDE] = ~lungs
+        if outlined is not None:
+            regions["pleura"] = pleura(lungs)
+    findings = {name: mask for name, mask in moved.items() if name not in PARTS}
+    return Scene(seen, findings, {n: m for n, m in regions.items() if m.any()}, lungs, outlined is not None)
+
+
+def _frame(path: Path, picture: Gray) -> tuple[int, int]:
+    """Return height and width of the file, of which a JPEG may have been decoded in part."""
+    with path.open("rb") as file:
+        is_jpeg = file.read(2) == b"\xff\xd8"
+    height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
+    return height, width
+
+
+def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
+    settings = PhantomSettings.from_dict(json.loads((root / MARK).read_text())["settings"], str(root / MARK))
+    truth = pd.read_parquet(root / "truth" / f"{site}.parquet", columns=["image_id", "patient", "study"])
+    numbers = {str(i): (int(p), int(s)) for i, p, s in truth.itertuples(index=False, name=None) if str(i) in ids}
+    boxes = pd.read_parquet(root / "truth" / f"{site}-boxes.parquet")
+    boxes = boxes[boxes["image_id"].isin(ids) & (boxes["finding"] != TAG)]
+
+    def masks(image_id: str, _frame: tuple[int, int]) -> Masks:
+        return dict(twin(settings, site, *numbers[image_id]).masks)
+
+    return Truth("phantom", _pairs(boxes), masks, stamp=settings.key)
+
+
+def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
+    """Return the tags of a phantom cohort: image id -> corners [n, 4] in pixels of its file; None for any other cohort."""
+    boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
+    if not (root.parent / MARK).is_file() or not boxes.is_file():
+        return None
+    table = pd.read_parquet(boxes)
+    tags = table[table["finding"] == TAG].groupby("image_id")[["x_min", "y_min", "x_max", "y_max"]]
+    return {str(image): rows.to_numpy(np.float64) for image, rows in tags}
+
+
+def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:
+    return frozenset(zip(boxes["image_id"].astype(str), boxes["finding"].astype(str), strict=True))
+
+
+def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(image): rows for image, rows in boxes.groupby("image_id", sort=False)}
+
+
+def _from_boxes(
+    boxes: Mapping[str, pd.DataFrame], fixed: tuple[int, int] | None, image_id: str, frame: tuple[int, int]
+) -> Masks:
+    """Return a mask for each finding that has boxes: those of all readers together."""
+    rows = boxes.get(image_id)
+    if rows is None:
+        return {}
+    corners = ["x_min", "y_min", "x_max", "y_max"]
+    return {str(f): boxed(_sound(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
+
+
+def _sound(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the boxes whose corners are numbers."""
+    return corners[np.isfinite(corners).all(1)]
+
+
+def _chexlocalize(root: Path, ids: frozenset[str], lungs: Mapping[str, Path]) -> Truth:
+    folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
+    files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
+    rules = {
+        image: (rule, f"{path}: {image}")
+        for path in files
+        for image, rule in chexlocalize.content(path).items()
+        if image in ids
+    }
+
+    def masks(image_id: str, _frame: tuple[int, int]) -> Masks:
+        return chexlocalize.outlined(*rules[image_id]) if image_id in rules else {}
+
+    known = {(image, finding) for image in rules for finding in chexlocalize.named(*rules[image])}
+    stamp = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
+    return Truth("outlines" if rules else "", frozenset(known), masks, lungs, stamp)
+
+
+def _lung_masks(root: Path, table: pd.DataFrame) -> dict[str, Path]:
+    """Return the files of a table's lung masks that are there, below root."""
+    if "lung_mask" not in table:
+        return {}
+    base = root.resolve()
+    paths = (
+        (str(i), (base / str(p)).resolve()) for i, p in zip(table["image_id"], table["lung_mask"], strict=True) if p
+    )
+    return {image: path for image, path in paths if path.is_relative_to(base) and path.is_file()}

@@ -1,0 +1,1 @@
+"""Reading and measuring image files."""

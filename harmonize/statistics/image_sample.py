@@ -1,0 +1,137 @@
+"""A few images of a cohort, drawn by a seed and decoded: their sizes, their gray values, and what they look like."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harmonize.cohorts.cohort import Cohort
+from harmonize.images.pixels import Geometry, Gray, UnreadableImage, read_gray, to_geometry
+from harmonize.images.roi import adaptive
+from harmonize.seeds import seed_for
+
+BINS = 64
+SIDES = (224, 512, 1024, 2048)  # px, of network inputs
+THUMB = 176  # px, the long side of a picture on a page
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One image to be looked at: its row in the cohort's table, a small gray picture, and the same in each geometry."""
+
+    row: int
+    picture: Gray
+    forms: Mapping[str, Gray] = field(default_factory=dict)  # by Geometry.key
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What was measured on `drawn` images.
+
+    sizes      height and width in pixels of every readable one
+    histogram  [BINS], the mean over images of the share of pixels by gray value
+    medians    the median gray value (0 to 255) of every readable one
+    no_lungs   how many readable ones the adaptive region of interest finds no lungs in
+    """
+
+    drawn: int
+    unreadable: tuple[str, ...]  # reasons, never names
+    sizes: pd.DataFrame
+    histogram: NDArray[np.float64]
+    medians: NDArray[np.float64]
+    shown: tuple[Shown, ...] = ()
+    no_lungs: int = 0
+
+    @property
+    def cropped_away(self) -> float:
+        """Return the mean share of an image that a centre crop to a square loses."""
+        short, long = self.sizes.min(axis=1), self.sizes.max(axis=1)
+        return float((1 - short / long).mean())
+
+    def enlarged(self, size: int) -> float:
+        """Return the share of images with a side of fewer than `size` pixels: at that size they are up-sampled."""
+        return float((self.sizes.min(axis=1) < size).mean())
+
+    @property
+    def readable(self) -> int:
+        """Return how many could be decoded."""
+        return self.drawn - len(self.unreadable)
+
+
+def draw(
+    cohort: Cohort,
+    number: int = 36,
+    seed: int = 0,
+    show: int = 0,
+    transform: int = 0,
+    forms: Sequence[Geometry] = (),
+    progress: Progress | None = None,
+) -> Sample:
+    """Decode up to `number` images of the cohort; keep pictures of the first `show`, in all `forms` for `transform`.
+
+    The same cohort and seed give the same images, whatever the order of rows.
+    """
+    order = np.argsort(cohort.table["image_id"].to_numpy(str), kind="stable")
+    rng = np.random.default_rng(seed_for(seed, f"stats {cohort.name}"))
+    rows = order[rng.permutation(len(order))[:number]]
+    sizes: list[tuple[int, int]] = []
+    shares: list[NDArray[np.float64]] = []
+    shown: list[Shown] = []
+    unreadable: list[str] = []
+    no_lungs = 0
+    for done, row in enumerate(rows):
+        path = cohort.root / str(cohort.table["path"].iloc[row])
+        try:
+            image = read_gray(path)
+            if len(shown) < show:
+                shown.append(_shown(int(row), path, image, forms if len(shown) < transform else ()))
+        except UnreadableImage as error:
+            unreadable.append(str(error))
+        else:
+            sizes.append((image.shape[0], image.shape[1]))
+            no_lungs += adaptive(image) is None
+            shares.append(np.bincount(image.ravel(), minlength=256) / image.size)
+        if progress is not None:
+            progress(f"sample {cohort.name}", done + 1, len(rows))
+    share_N256 = np.array(shares).reshape(-1, 256)
+    histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
+    medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
+    frame = pd.DataFrame(sizes, columns=["height", "width"])
+    return Sample(len(rows), tuple(unreadable), frame, histogram, medians, tuple(shown), no_lungs)
+
+
+def as_dict(sample: Sample) -> dict[str, Any]:
+    """Return the numbers of a sample, for JSON; no picture."""
+    return {
+        "drawn": sample.drawn,
+        "unreadable": list(sample.unreadable),
+        "sizes": sample.sizes.to_dict("list"),
+        "histogram": [round(float(share), 6) for share in sample.histogram],
+        "median_gray": [float(value) for value in sample.medians],
+        "no_lungs": sample.no_lungs,
+        "cropped_away": round(sample.cropped_away, 6) if sample.readable else None,
+        "enlarged": {str(size): round(sample.enlarged(size), 6) for size in SIDES} if sample.readable else {},
+    }
+
+
+def small(image: Gray, side: int = THUMB) -> Gray:
+    """Return the image with its long side at `side` pixels; a smaller one as it is."""
+    import cv2
+
+    height, width = image.shape
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> Shown:
+    made = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
+    return Shown(row, small(image), made)

@@ -1,0 +1,76 @@
+"""What the page about cohorts is made of: their tables, their samples, and pictures where those may be shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from harmonize.statistics.cohort_statistics import STATE_NAMES, Stats
+from harmonize.statistics.image_sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One image in the file: a data URI, the words below it, its size in pixels."""
+
+    uri: str
+    words: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The pictures of a cohort: some with their labels, and the first of them in every preprocessing variant."""
+
+    pictures: tuple[Picture, ...]
+    after: tuple[tuple[Picture, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class DataPage:
+    """Everything the sections share, cohorts in the order of the data. `unread`: names of those that gave an error."""
+
+    cohorts: tuple[Stats, ...]
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    variants: Sequence[tuple[str, ...]] = ()
+    seed: int = 0
+    unread: tuple[str, ...] = ()
+
+    @property
+    def phantom(self) -> bool:
+        """Whether every cohort is synthetic."""
+        return all(stats.phantom for stats in self.cohorts)
+
+    @property
+    def patients_shown(self) -> bool:
+        """Whether the page holds images of real patients."""
+        return any(self.looks[s.name].pictures for s in self.cohorts if s.name in self.looks and not s.phantom)
+
+    @cached_property
+    def findings(self) -> tuple[str, ...]:
+        """All findings, in the order in which cohorts name them."""
+        return tuple(dict.fromkeys(f for stats in self.cohorts for f in stats.findings["finding"]))
+
+    @cached_property
+    def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
+        """Images by state, of (cohort, finding)."""
+        return {
+            (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
+            for stats in self.cohorts
+            for row in stats.findings.to_dict("records")
+        }
+
+    def title(self, stats: Stats) -> str:
+        """Return what a cohort is called."""
+        return str(stats.facts["title"])
+
+    def images(self, stats: Stats, what: str) -> dict[str, int]:
+        """Return the images of each group, e.g. of each view."""
+        mine = stats.groups[stats.groups["what"] == what]
+        return {str(g): int(n) for g, n in zip(mine["group"], mine["images"], strict=True)}
+
+    def flow(self, stats: Stats, step: str) -> int:
+        """Return the images of one step of the flow, 0 where there is no such step."""
+        mine = stats.flow.loc[stats.flow["step"] == step, "images"]
+        return int(mine.iloc[0]) if len(mine) else 0

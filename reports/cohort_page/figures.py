@@ -1,0 +1,160 @@
+"""The figures of the page about cohorts, as inline SVG. Text is 12 px where the figure is drawn at its own width."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from reports.drawing import svg
+from reports.formatting import percent
+
+WIDTH = 300.0  # px of a small multiple; it grows with its column
+_EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # between the eight steps of the heat map
+STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
+
+
+def bar(part: float, total: float, css: str = "bar1", width: float = 150) -> Markup:
+    """Return a share of a hairline bar."""
+    share = part / total if total else 0.0
+    long = max(width * share, 1.0 if part else 0.0)
+    return svg.svg(width, 10, svg.rect(0, 0, width, 10, "bar0") + svg.rect(0, 0, long, 10, css), "", "mi")
+
+
+def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 150) -> Markup:
+    """Return the shares of a whole, one beside the other, in the order of `css`."""
+    total = sum(counts.get(name, 0) for name in css)
+    body, at = "", 0.0
+    for name, own in css.items():
+        long = width * counts.get(name, 0) / total if total else 0.0
+        body += svg.rect(at, 0, long, 10, own) if long else ""
+        at += long
+    return svg.svg(width, 10, body, "", "mi")
+
+
+def swatch(css: str) -> Markup:
+    """Return the mark of a legend."""
+    return svg.svg(12, 10, svg.rect(0, 0, 12, 10, css), "", "mi")
+
+
+def step(share: float) -> int:
+    """Return the step, 0 to 7, of a share on the heat map.
+
+    >>> step(0.0), step(0.05), step(0.35), step(1.0)
+    (0, 1, 4, 7)
+    """
+    return sum(share >= edge for edge in _EDGES)
+
+
+def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
+    """Draw the share of images with the row's finding that show the column's, too; None is too few, absence unlabelled."""
+    left, top = 104.0, 98.0
+    cell = min(22.0, (WIDTH - left) / max(1, len(names)))
+    body = "".join(_upright(left + (j + 0.5) * cell + 4, top - 6, name) for j, name in enumerate(names))
+    for i, row in enumerate(names):
+        y = top + i * cell
+        body += svg.text(left - 7, y + cell / 2 + 4, _short(row), "lb", "end")
+        for j, column in enumerate(names):
+            x = left + j * cell
+            if i == j or (row, column) not in shares:
+                continue
+            share = shares[row, column]
+            if share is None:
+                body += svg.text(x + cell / 2, y + cell / 2 + 4, "·", "tk", "middle")
+                continue
+            level = step(share)
+            body += svg.rect(x + 0.5, y + 0.5, cell - 1, cell - 1, f"c{level}")
+            body += svg.text(x + cell / 2, y + cell / 2 + 4, f"{100 * share:.0f}", f"n{level}", "middle")
+    return svg.svg(WIDTH, top + cell * len(names), body, label)
+
+
+def _upright(x: float, y: float, words: str) -> str:
+    at = f"translate({svg.number(x)} {svg.number(y)}) rotate(-90)"
+    return svg.text(0, 0, _short(words), "lb").replace("<text ", f'<text transform="{at}" ', 1)
+
+
+def _short(words: str) -> str:
+    return words if len(words) <= 16 else words[:15] + "…"
+
+
+def columns(
+    shares: Sequence[float], names: Sequence[str], top: float, label: str, others: Sequence[float] = ()
+) -> Markup:
+    """Draw shares as columns on an axis from 0 to `top`; `others` is a line to compare with."""
+    height, base, left = 132.0, 108.0, 34.0
+    up = svg.Scale(0, top, base, 8)
+    wide = (WIDTH - left) / max(1, len(shares))
+    grid = svg.ticks(0, top, 3)
+    body = "".join(
+        svg.line(left, up(t), WIDTH, up(t), "ax" if t == 0 else "g")
+        + svg.text(left - 6, up(t) + 4, percent(t, 1), "tk", "end")
+        for t in grid
+    )
+    for k, (share, name) in enumerate(zip(shares, names, strict=True)):
+        x = left + k * wide
+        body += svg.rect(x + 1, up(share), wide - 2, base - up(share), "bar1") if share else ""
+        body += svg.text(x, height - 8, name, "tk", "middle") if k % 2 == 0 else ""
+    return svg.svg(WIDTH, height, body + _line(others, left + wide / 2, wide, up), label)
+
+
+def curve(shares: NDArray[np.float64], others: NDArray[np.float64], top: float, label: str) -> Markup:
+    """Draw a histogram of gray values as an area, from black at the left to white; `others` is a line to compare with."""
+    height, base, left = 128.0, 100.0, 4.0
+    up = svg.Scale(0, top, base, 6)
+    wide = (WIDTH - 2 * left) / len(shares)
+    edge = "".join(
+        f"V{svg.number(up(float(share)))}H{svg.number(left + (k + 1) * wide)}" for k, share in enumerate(shares)
+    )
+    body = f'<path d="M{svg.number(left)} {svg.number(base)}{edge}V{svg.number(base)}z" class="area"/>'
+    body += _line([float(v) for v in others], left + wide / 2, wide, up)
+    body += svg.line(left, base, WIDTH - left, base, "ax")
+    across = svg.Scale(0, 255, left, WIDTH - left)
+    for value in (0, 64, 128, 192, 255):
+        anchor = "start" if value == 0 else "end" if value == 255 else "middle"
+        body += svg.line(across(value), base, across(value), base + 4, "ax")
+        body += svg.text(across(value), height - 10, str(value), "tk", anchor)
+    return svg.svg(WIDTH, height, body, label)
+
+
+def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> str:
+    points = [f"{svg.number(start + k * wide)} {svg.number(up(v))}" for k, v in enumerate(values)]
+    return f'<path d="M{"L".join(points)}" class="all"/>' if points else ""
+
+
+def scatter(width: Sequence[float], height: Sequence[float], most: float, label: str) -> Markup:
+    """Draw the sizes of images: width to the right, height upwards, square ones on the dashed diagonal."""
+    tall, left, base = 252.0, 44.0, 220.0
+    across, up = svg.Scale(0, most, left, WIDTH - 8), svg.Scale(0, most, base, 8)
+    grid = svg.ticks(0, most, 4)
+    body = "".join(
+        svg.line(left, up(t), WIDTH - 8, up(t), "ax" if t == 0 else "g")
+        + svg.text(left - 6, up(t) + 4, f"{t:.0f}", "tk", "end")
+        + svg.text(across(t), base + 17, f"{t:.0f}", "tk", "middle")
+        for t in grid
+    )
+    body += svg.line(across(0), up(0), across(most), up(most), "diag")
+    return svg.svg(
+        WIDTH, tall, body + svg.dots([(across(w), up(h)) for w, h in zip(width, height, strict=True)], "sw"), label
+    )
+
+
+AGE = svg.Scale(0, 100, 8, 252)
+AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
+
+
+def quartiles(low: float, median: float, high: float) -> Markup:
+    """Return the middle half of the ages as a line and their median as a dot, on the axis that all rows share."""
+    grid = "".join(svg.line(AGE(t), 0, AGE(t), 22, "g") for t in AGE_TICKS)
+    return svg.svg(
+        260,
+        22,
+        grid + svg.line(AGE(low), 11, AGE(high), 11, "i-ext") + svg.circle(AGE(median), 11, 4.4, "m-ext"),
+        "",
+        "st",
+    )
+
+
+def age_axis() -> Markup:
+    """Return the ticks of that axis."""
+    body = "".join(svg.text(AGE(t), 11, f"{t:.0f}", "tk", "middle") for t in AGE_TICKS)
+    return svg.svg(260, 14, body)

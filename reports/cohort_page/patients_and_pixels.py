@@ -1,0 +1,175 @@
+"""The two longest sections of the page about cohorts: who the patients are, and what the pixels are like."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from harmonize.statistics.cohort_statistics import Stats
+from harmonize.statistics.group_counts import NOT_STATED
+from harmonize.statistics.image_sample import Sample
+from reports.cohort_page import figures as draw
+from reports.cohort_page import sentences as say
+from reports.cohort_page.content import DataPage
+from reports.formatting import known, percent, places, whole
+from reports.html.section import Section, write
+
+VIEW_CSS = {"PA": "dot", "AP": "bar1", "FRONTAL": "s-not", "LATERAL": "s-unc", "UNKNOWN": "s-unm"}
+VIEW_WORDS = {"FRONTAL": "frontal, no more is said", "LATERAL": "lateral", "UNKNOWN": "unknown"}
+SEX_CSS = {"F": "bar1", "M": "s-abs", NOT_STATED: "s-not"}
+SEX_WORDS = {"F": "women", "M": "men"}
+DECADES = (*(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(9)), "90+")
+STARTS = tuple(str(10 * d) for d in range(10))  # under the columns
+
+
+def patients(page: DataPage) -> Section:
+    """Write views, sex, age, devices, and images per patient and study."""
+    women = {
+        page.title(s): (g.get("F", 0), g.get("F", 0) + g.get("M", 0))
+        for s in page.cohorts
+        for g in [page.images(s, "sex")]
+    }
+    devices = [(s, _devices(page, s)) for s in page.cohorts]
+    content = {
+        "rows": [_person(page, s) for s in page.cohorts],
+        "key": {"sex": _key(page, "sex", SEX_CSS, SEX_WORDS), "view": _key(page, "view", VIEW_CSS, VIEW_WORDS)},
+        "axis": draw.age_axis(),
+        "title": say.age({page.title(s): s.facts["age_median"] for s in page.cohorts}),
+        "women": say.sex(women, [name for name, (_, number) in women.items() if not number]),
+        "ages": _ages(page),
+        "old": say.old({page.title(s): _old(page.images(s, "age")) for s in page.cohorts}),
+        "decades": [*DECADES, NOT_STATED],
+        "counts": {s.name: page.images(s, "age") for s in page.cohorts},
+        "devices": [(s, rows) for s, rows in devices if rows],
+        "device_title": say.devices({page.title(s): len(rows) for s, rows in devices}),
+        "owners": [_owners(page, "images per patient", "patients"), _owners(page, "images per study", "studies")],
+        "per_title": say.per_patient({page.title(s): _most(s) for s in page.cohorts}),
+    }
+    return Section("patients", "Patients", write("data_patients.html.j2", page=page, **content))
+
+
+def pixels(page: DataPage) -> Section:
+    """Write sizes, gray values and pictures; nothing where no image was opened."""
+    if not page.samples:
+        return Section("pixels", "", Markup(""))
+    sampled = [(s, page.samples[s.name]) for s in page.cohorts if s.name in page.samples]
+    read = [(s, sample) for s, sample in sampled if sample.readable]
+    aspects = [float(a) for _, x in read for a in x.sizes["width"] / x.sizes["height"]]
+    middle = {page.title(s): (float(x.sizes["width"].median()), float(x.sizes["height"].median())) for s, x in read}
+    gray = {page.title(s): float(np.median(x.medians)) for s, x in read}
+    looks = [(s, page.looks[s.name]) for s in page.cohorts if s.name in page.looks and page.looks[s.name].pictures]
+    content = {
+        "blocks": _blocks(page, read),
+        "sizes": say.sizes(middle, aspects),
+        "gray": say.gray(gray),
+        "unreadable": [(page.title(s), x) for s, x in sampled if x.unreadable],
+        "drawn": max(x.drawn for _, x in sampled),
+        "looks": looks,
+        "shown": say.shown([p.words for _, look in looks for p in look.pictures], len(looks)),
+        "kinds": say.kinds(sum(len(names) for names in page.variants), len(page.variants)),
+        "hidden": [page.title(s) for s, _ in sampled if not s.phantom and s.name not in page.looks],
+    }
+    return Section("pixels", "Pixels", write("data_pixels.html.j2", page=page, **content))
+
+
+def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
+    """Return one row of the table of patients; "" for what the cohort does not state."""
+    sex, view, facts = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
+    both = sex.get("F", 0) + sex.get("M", 0)
+    ages = (facts["age_low"], facts["age_median"], facts["age_high"])
+    return {
+        "stats": stats,
+        "sex": draw.stacked(sex, SEX_CSS, 110),
+        "women": percent(sex.get("F", 0), both) if both else "",
+        "view": draw.stacked(view, VIEW_CSS, 110),
+        "pa": percent(view.get("PA", 0), sum(view.values())) if set(view) - {"FRONTAL"} else "",
+        "age": draw.quartiles(*ages) if known(facts["age_median"]) else "",
+        "per_patient": places(facts["images"] / max(1, facts["patients"]), 2),
+        "per_study": places(facts["images"] / max(1, facts["studies"]), 2),
+    }
+
+
+def _key(page: DataPage, what: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
+    """Return the legend of the groups that some cohort has."""
+    some = {group for s in page.cohorts for group, number in page.images(s, what).items() if number}
+    return [(words.get(group, group), draw.swatch(own)) for group, own in css.items() if group in some]
+
+
+def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
+    """Return the histogram of ages of each cohort that states them, all on one axis."""
+    stated = [s for s in page.cohorts if known(s.facts["age_median"])]
+    shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
+    everyone = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
+    top = max([0.1, *(share for own in shares.values() for share in own)])
+    figures = []
+    for stats in stated:
+        own = shares[stats.name]
+        spoken = ", ".join(f"{d} {percent(v, 1)}" for d, v in zip(DECADES, own, strict=True))
+        label = f"Ages in {page.title(stats)} by decade: {spoken}"
+        figures.append((stats, draw.columns(own, STARTS, top, label, everyone if len(stated) > 1 else ())))
+    return figures
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    total = sum(counts)
+    return [number / total if total else 0.0 for number in counts]
+
+
+def _old(counts: dict[str, int]) -> tuple[int, int]:
+    """Return images of patients of 80 years and more, and images whose age is stated."""
+    return counts.get("80-89", 0) + counts.get("90+", 0), sum(counts.get(d, 0) for d in DECADES)
+
+
+def _most(stats: Stats) -> tuple[int, int, int]:
+    return stats.facts["images"], stats.facts["patients"], stats.facts["most_per_patient"]
+
+
+def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
+    counts = page.images(stats, "device")
+    if set(counts) <= {NOT_STATED}:
+        return []
+    total = sum(counts.values())
+    return [{"name": name, "images": n, "bar": draw.bar(n, total, "bar1", 110)} for name, n in counts.items()]
+
+
+def _owners(page: DataPage, what: str, noun: str) -> dict[str, Any]:
+    """Return how many patients or studies have so many images, cohort by cohort."""
+    mine = {s.name: s.groups[s.groups["what"] == what].set_index("group")["owners"] for s in page.cohorts}
+    groups = dict.fromkeys(group for owners in mine.values() for group, number in owners.items() if number)
+    rows = [
+        (group, [f"{whole(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0" for owners in mine.values()])
+        for group in sorted(map(str, groups), key=lambda group: int(group.rstrip("+").split("-")[0]))
+    ]  # fmt: skip
+    return {"what": what, "noun": noun, "rows": rows}
+
+
+def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
+    """Return the figures of sizes and gray values, all on one axis each."""
+    if not read:
+        return []
+    most = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
+    mean = np.mean([sample.histogram for _, sample in read], axis=0)
+    top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)  # not the peaks at the ends
+    blocks = []
+    for stats, sample in read:
+        width, height = sample.sizes["width"], sample.sizes["height"]
+        middle, gray = (float(width.median()), float(height.median())), float(np.median(sample.medians))
+        of = f"{sample.readable} images of {page.title(stats)}"
+        size_label = f"Sizes of {of}: the middle one is {middle[0]:.0f} wide and {middle[1]:.0f} high"
+        gray_label = f"Gray values of {of}: the median of the middle one is {gray:.0f} of 255"
+        aspect = width / height
+        blocks.append(
+            {
+                "stats": stats,
+                "sample": sample,
+                "middle": middle,
+                "gray": gray,
+                "span": (int(width.min()), int(width.max()), int(height.min()), int(height.max())),
+                "aspect": [places(float(a), 2) for a in (aspect.min(), aspect.median(), aspect.max())],
+                "sizes": draw.scatter(width.tolist(), height.tolist(), most, size_label),
+                "curve": draw.curve(sample.histogram, mean if len(read) > 1 else np.zeros(0), top, gray_label),
+                "bins": [percent(share, 1) for share in sample.histogram.reshape(8, -1).sum(axis=1)],
+            }
+        )
+    return blocks

@@ -1,0 +1,211 @@
+"""Cohorts in numbers -> sentences. Each says what its figure shows, whatever the numbers are."""
+
+from collections.abc import Mapping, Sequence
+
+from reports import formatting as text
+from reports.formatting import known, listing, plural, sentence_case, whole, word
+
+FEWEST = 10  # images that a share in a sentence must rest on
+_SAME_GRAY = 8.0  # of 255: medians nearer than this are not told apart
+
+
+def percent(part: float, total: float) -> str:
+    """Return a share in per cent that no line end tears apart."""
+    return text.percent(part, total).replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> str:
+    """Return the page's first line.
+
+    >>> headline(1, 593, 575, 9)
+    'One cohort, 593 images of 575 patients, nine findings'
+    """
+    cohorts = f"{word(num_cohorts)} cohort{'' if num_cohorts == 1 else 's'}"
+    images, people = plural(used, "image"), plural(patients, "patient")
+    findings = f"{word(num_findings)} finding{'' if num_findings == 1 else 's'}"
+    return sentence_case(f"{cohorts}, {images} of {people}, {findings}")
+
+
+def loss(found: int, used: int, losses: Mapping[str, int]) -> str:
+    """Return where most images are lost on the way from the tables to those used.
+
+    >>> loss(100, 70, {"not frontal": 25, "absent": 5})
+    'Of 100 listed images 70 are used; most are lost as not frontal (25)'
+    """
+    if not found:
+        return "No image is listed"
+    if found == used:
+        return f"All {plural(found, 'listed image')} are used" if found != 1 else "The one listed image is used"
+    lost = {reason: number for reason, number in losses.items() if number > 0}
+    start = f"Of {plural(found, 'listed image')} {whole(used)} {'is' if used == 1 else 'are'} used"
+    if not lost:
+        return start
+    worst = max(lost, key=lambda reason: lost[reason])
+    how = "all others are" if len(lost) == 1 else "most are"
+    return f"{start}; {how} lost as {worst} ({whole(lost[worst])})"
+
+
+def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
+    """Return the span of the share of images that are used; values are (used, found).
+
+    >>> kept({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
+    'From 50 % of the listed images (A) to 100 % (B) are used'
+    """
+    shares = {name: used / found for name, (used, found) in numbers.items() if found}
+    if not shares:
+        return "No image is listed"
+    low, high = min(shares, key=lambda n: shares[n]), max(shares, key=lambda n: shares[n])
+    least, most = percent(*numbers[low]), percent(*numbers[high])
+    if least == most:
+        return f"{least} of the listed images are used{'' if len(shares) == 1 else ' in every cohort'}"
+    return f"From {least} of the listed images ({low}) to {most} ({high}) are used"
+
+
+def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
+    """Return the finding that is uncertain most often; cells are (finding, cohort, images by state)."""
+    best, share = None, 0.0
+    for finding, cohort, counts in cells:
+        total = sum(counts[s] for s in ("present", "absent", "uncertain", "not_mentioned", "unmapped"))
+        if counts["uncertain"] >= FEWEST and counts["uncertain"] / total > share:
+            best, share = (finding, cohort, counts, total), counts["uncertain"] / total
+    if best is None:
+        some = sum(counts["uncertain"] for _, _, counts in cells)
+        return (
+            f"Only {plural(some, 'label')} {'is' if some == 1 else 'are'} uncertain"
+            if some
+            else "No label is uncertain"
+        )
+    finding, cohort, counts, total = best
+    than = "more often than present" if counts["uncertain"] > counts["present"] else "the most of any finding"
+    return f"{finding} is uncertain on {percent(counts['uncertain'], total)} of {cohort} images, {than}"
+
+
+def together(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
+    """Return the closest pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
+    enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
+    if not enough:
+        return "No two findings are seen together often enough to say"
+    cohort, finding, other, has, both = max(enough, key=lambda p: (p[4] / p[3], p[4]))
+    return f"{percent(both, has)} of the {cohort} images with {finding} ({whole(both)} of {whole(has)}) show {other}, too: no pair goes together more"
+
+
+def age(medians: Mapping[str, float]) -> str:
+    """Return how far apart the median ages are.
+
+    >>> age({"A": 40.0, "B": 61.0, "C": float("nan")})
+    'The median age runs from 40 years in A to 61 in B'
+    """
+    stated = {name: value for name, value in medians.items() if known(value)}
+    if not stated:
+        return "No cohort states ages"
+    low, high = min(stated, key=lambda n: stated[n]), max(stated, key=lambda n: stated[n])
+    if len(stated) == 1:
+        return f"The median age in {low} is {stated[low]:.0f} years"
+    if round(stated[low]) == round(stated[high]):
+        return f"The median age is {stated[low]:.0f} years in each of the {word(len(stated))} cohorts that state it"
+    return f"The median age runs from {stated[low]:.0f} years in {low} to {stated[high]:.0f} in {high}"
+
+
+def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
+    """Return the span of the share of women; values are (women, women and men)."""
+    shares = {name: part / total for name, (part, total) in women.items() if total}
+    if not shares:
+        return "No cohort states the sex of its patients."
+    low, high = min(shares, key=lambda n: shares[n]), max(shares, key=lambda n: shares[n])
+    if len(shares) == 1:
+        text = f"{percent(*women[low])} of the images whose sex is stated are of women."
+    else:
+        text = f"Women are on {percent(*women[low])} of the images in {low} and on {percent(*women[high])} in {high}."
+    return f"{text} Sex is not stated in {listing(silent)}." if silent else text
+
+
+def splits(shared: int, patients: int, num_cohorts: int) -> str:
+    """Return the check that no patient is on two sides.
+
+    >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
+    '0 shared patients (575 / 575 are in one split only)'
+    """
+    where = "" if num_cohorts == 1 else f" in {word(num_cohorts)} cohorts"
+    return f"{plural(shared, 'shared patient')} ({whole(patients - shared)} / {whole(patients)}{where} are in one split only)"
+
+
+def old(shares: Mapping[str, tuple[int, int]]) -> str:
+    """Return the span of the share of the oldest; values are (80 years and more, stated)."""
+    known_at = {name: part / total for name, (part, total) in shares.items() if total}
+    if not known_at:
+        return "No cohort states ages"
+    low, high = min(known_at, key=lambda n: known_at[n]), max(known_at, key=lambda n: known_at[n])
+    start = "Patients of 80 years and more are on"
+    if low == high:
+        return f"{start} {percent(*shares[low])} of the images in {low}"
+    return f"{start} {percent(*shares[low])} of the images in {low} and {percent(*shares[high])} in {high}"
+
+
+def devices(named: Mapping[str, int]) -> str:
+    """Return which cohorts name devices, and how many.
+
+    >>> devices({"PadChest": 2, "NIH": 0})
+    'One of two cohorts names devices: PadChest (2)'
+    """
+    some = [f"{name} ({number})" for name, number in named.items() if number]
+    if not some:
+        return "No cohort names the device"
+    verb = "names" if len(some) == 1 else "name"
+    return sentence_case(f"{word(len(some))} of {word(len(named))} cohorts {verb} devices: {listing(some)}")
+
+
+def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
+    """Return the mean number of images of a patient, and the most; values are (images, patients, most of one)."""
+    all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
+    most = max(numbers, key=lambda name: numbers[name][2], default="")
+    if not people:
+        return "No image, no patient"
+    if numbers[most][2] == 1:
+        return "Each patient has one image"
+    return f"A patient has {all_images / people:.2g} images on average, and {whole(numbers[most][2])} at most ({most})"
+
+
+def shown(labels: Sequence[str], num_cohorts: int) -> str:
+    """Return how many pictures there are, and how many show none of the findings."""
+    healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
+    where = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
+    return f"{plural(len(labels), 'sampled image')}{where} with their labels, {whole(len(labels) - healthy)} with a finding"
+
+
+def kinds(entries: int, columns: int) -> str:
+    """Return how many preprocessing entries there are, and how many of them look different."""
+    same = "" if entries == columns else f", {word(columns)} of which look different at this scale"
+    return sentence_case(f"{word(entries)} preprocessing variants{same}")
+
+
+def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] = ()) -> str:
+    """Return the span of the middle image and of the aspect; medians are (width, height)."""
+    if not medians:
+        return "No image could be read"
+    if aspects:
+        low, high = f"{min(aspects):.2f}", f"{max(aspects):.2f}"
+        span = (
+            f"every image is {low} times as wide as high"
+            if low == high
+            else f"width / height runs from {low} to {high}"
+        )
+        return f"{sizes(medians)}; {span}"
+    areas = {name: w * h for name, (w, h) in medians.items()}
+    low, high = min(areas, key=lambda n: areas[n]), max(areas, key=lambda n: areas[n])
+    if areas[low] == areas[high]:
+        width, height = medians[low]
+        return f"The middle image is {width:.0f} × {height:.0f} pixels{'' if len(medians) == 1 else ' in every cohort'}"
+    small, large = (f"{medians[n][0]:.0f} × {medians[n][1]:.0f}" for n in (low, high))
+    return f"The middle image has {small} pixels in {low} and {large} in {high}"
+
+
+def gray(medians: Mapping[str, float]) -> str:
+    """Return which cohort is darkest and which brightest; values are medians of 0 to 255."""
+    if not medians:
+        return "No image could be read"
+    low, high = min(medians, key=lambda n: medians[n]), max(medians, key=lambda n: medians[n])
+    if len(medians) == 1:
+        return f"Half of the pixels of a middle image of {low} are darker than {medians[low]:.0f} of 255"
+    if medians[high] - medians[low] < _SAME_GRAY:
+        return f"The middle gray is about {medians[low]:.0f} of 255 in every cohort"
+    return f"Before a network sees them, {low} is the darkest (middle gray {medians[low]:.0f} of 255), {high} the brightest ({medians[high]:.0f})"

@@ -1,0 +1,1 @@
+"""Figures: inline SVG and plotly charts."""

@@ -1,0 +1,87 @@
+"""Which descriptors the trees went by: importance, a swarm of single images, and the hospitals apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import listing, places
+from reports.report_data.report_data import Board
+
+SHOWN = 8  # descriptors
+POINTS = 320  # dots of one descriptor
+WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
+PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # px and dots where names stand above their rows
+
+
+def described(board: Board, model: str) -> dict[str, Any]:
+    """Return title, figure and table of one model's descriptors; {} where there are none."""
+    table = board.tables["descriptors"]
+    part = table[table["model"] == model]
+    importance = part[part["kind"] == "importance"]
+    overall = importance[importance["source"] == ""].sort_values(["shap", "descriptor"], ascending=[False, True])
+    names = [str(name) for name in overall["descriptor"][:SHOWN]]
+    if not names:
+        return {}
+    order = {hospital.key: place for place, hospital in enumerate(board.everyone)}
+    keys = sorted({str(s) for s in importance["source"]} - {""}, key=lambda key: (order.get(key, len(order)), key))
+    cells = {(str(r["descriptor"]), str(r["source"])): r for r in importance.to_dict("records")}
+    largest = float(overall["shap"].max()) or 1.0
+    rows = [
+        {
+            "name": name,
+            "all": float(cells[name, ""]["shap"]),
+            "sites": [_site(cells.get((name, key)), largest) for key in keys],
+        }
+        for name in names
+    ]
+    return {
+        "title": f"What tells the pictures apart: {listing(names)}",
+        "figure": swarms(part[part["kind"] == "point"], names)
+        + swarms(part[part["kind"] == "point"], names, phone=True),
+        "heads": [board.title(key) for key in keys],
+        "rows": rows,
+        "n": int((part["kind"] == "point").sum() / max(1, part["descriptor"].nunique())),
+    }
+
+
+def _site(row: Any, largest: float) -> dict[str, Any]:
+    """Return mean |SHAP| of one hospital with its colour, and the median of the descriptor there."""
+    if row is None:
+        return {"shap": float("nan"), "css": "qx", "value": float("nan")}
+    shap = float(row["shap"])
+    return {"shap": shap, "css": f"q{max(0, min(7, int(8 * shap / (1.5 * largest))))}", "value": float(row["value"])}
+
+
+def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
+    """Return one row of dots per descriptor: right of the line an image looks more like its own hospital for it.
+
+    Dots are coloured by whether the value is in the lowest, middle or highest third. On a phone they are fewer, and
+    names stand above: a figure that is only scaled down cannot be read.
+    """
+    largest = float(points["shap"].abs().max()) if len(points) else 0.0
+    limit = max(0.01, largest) * 1.04
+    width, row, most = (PHONE, PHONE_ROW, PHONE_POINTS) if phone else (WIDTH, ROW, POINTS)
+    scale = svg.Scale(-limit, limit, 6 if phone else NAME, width - 6)
+    height = row * len(names) + 24
+    ticks = svg.ticks(-limit, limit, 4 if phone else 6)
+    body = "".join(svg.line(scale(t), 0, scale(t), height - 22, "z" if t == 0 else "g") for t in ticks)
+    body += "".join(svg.text(scale(t), height - 6, _tick(t, ticks), "tk", "middle") for t in ticks)
+    for i, name in enumerate(names):
+        mine = points[points["descriptor"] == name]
+        mine = mine.iloc[:: max(1, -(-len(mine) // most))].sort_values("shap", kind="stable")
+        middle = row * (i + 0.64) if phone else row * (i + 0.5)
+        placed = svg.swarm([float(v) for v in mine["shap"]], scale, gap=3.2)
+        body += svg.text(0, row * i + 14, name, "lb") if phone else svg.text(NAME - 12, middle + 4, name, "lb", "end")
+        for third in range(3):
+            inside = [min(2, int(3 * float(r))) == third for r in mine["rank"]]
+            body += svg.dots([(x, middle + LANE * lane) for (x, lane), ok in zip(placed, inside, strict=True) if ok], f"bz bz{third}")  # fmt: skip
+    label = f"SHAP values of single images for {listing(list(names), SHOWN)}, from {places(-limit, 2)} to {places(limit, 2)}"
+    return svg.svg(width, height, body, label, "ch narrow" if phone else "ch wide")
+
+
+def _tick(value: float, others: Sequence[float]) -> str:
+    text = svg.tick_text(abs(value), [abs(v) for v in others])
+    return ("\N{MINUS SIGN}" if value < 0 else "+" if value > 0 else "") + text

@@ -1,0 +1,291 @@
+"""What plotly draws, as plain data: traces and a layout without colours of its own.
+
+Colours are names of the page's CSS variables ("var(--ink)"); the script puts the theme's values in when it draws, and again
+when the theme changes. Names are escaped twice: plotly reads a little HTML in its texts.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import two_figures
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import Board
+
+Chart = dict[str, Any]  # {"id": of the element, "data": traces, "layout": ..., "height": px, "narrow": px}
+
+CROSSES = 60  # above so many points the intervals would hide them
+SYMBOLS = {
+    "circle": "circle", "square": "square", "triangle": "triangle-up", "diamond": "diamond",
+    "triangle-down": "triangle-down", "pentagon": "pentagon", "cross": "cross",
+}  # fmt: skip
+
+
+def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
+    """Return (family, mark) of the families that occur, for the line over a scatter."""
+    return [(f, svg.svg(12, 12, _mark(svg.SHAPES.get(f, "circle"), f"fam-{f}" if f in svg.SHAPES else "fam-other"), "", "ky"))
+            for f in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)) if f]  # fmt: skip
+
+
+def home_against_away(board: Board) -> Chart:
+    """Scatter of the mean away against home on the same findings, with the line on which both would be alike."""
+    runs = [r for r in board.ranked if r.home_common.known and r.away_common.known]
+    at_home, there = [r.home_common for r in runs], [r.away_common for r in runs]
+    xs, ys = [e.value for e in at_home], [e.value for e in there]
+    low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
+    data = [
+        {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
+         "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
+        *_fitted(board, min(xs), max(xs)),
+        *points(runs, xs, ys, at_home, there, lambda r: f"home {r.home_common.with_interval}<br>away {r.away_common.with_interval}"),
+    ]  # fmt: skip
+    x_range, y_range = _range(xs, at_home), _range(ys, there)
+    y_range = (
+        min(y_range[0], x_range[1]),
+        max(y_range[1], x_range[1]),
+    )  # so that the line of equal reading is in sight
+    at = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # left of and above the line no interval reaches
+    line = {"x": at, "y": at, "text": "as good as at home", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
+            "xshift": -6, "yshift": 2, "font": {"color": "var(--ink3)", "size": 12}}  # fmt: skip
+    layout = {
+        "xaxis": axis("AUROC at home →", *x_range),
+        "yaxis": axis("", *y_range),
+        "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
+    }
+    return {"id": "c-home", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ AUROC away"}
+
+
+def _fitted(board: Board, low: float, high: float) -> list[Chart]:
+    """Return the line of AUROC away on AUROC at home over runs, straight on the logit scale; nothing where there is none."""
+    table = board.tables["robustness"]
+    line = table[table["dataset"] == "away"]
+    if not len(line) or not 0 < low < high < 1:
+        return []
+    slope, intercept = float(line["slope"].iloc[0]), float(line["intercept"].iloc[0])
+    xs = [low + (high - low) * k / 20 for k in range(21)]
+    ys = [1 / (1 + math.exp(-(slope * math.log(x / (1 - x)) + intercept))) for x in xs]
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": xs,
+            "y": ys,
+            "hoverinfo": "skip",
+            "line": {"color": "var(--ink2)", "width": 1.2},
+        }
+    ]
+
+
+def cost(board: Board, front: set[str]) -> Chart:
+    """Scatter of the mean away against GMACs on a log axis; what is beaten on both axes is hollow, the front a staircase."""
+    runs = [r for r in board.ranked if r.quantity("macs") > 0]
+    xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.away.value for r in runs]
+    stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
+    y_low, y_high = _range(ys, [r.away for r in runs])
+    edge = max(xs) * 1.6
+    data = [
+        {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": [stairs[0][0], *(x for x, _ in stairs), edge],
+         "y": [y_low, *(y for _, y in stairs), stairs[-1][1]], "line": {"color": "var(--ink2)", "width": 1.2, "shape": "hv"}},
+        *points(runs, xs, ys, None, [r.away for r in runs],
+                lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>away {r.away.with_interval}", front),
+    ]  # fmt: skip
+    ticks = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5) if min(xs) / 1.7 <= m * 10.0**e <= edge]
+    log_range = (math.log10(min(xs) / 1.6), math.log10(edge))
+    x_axis = axis("GMACs per image, log scale →", 0, 1) | {
+        "type": "log", "range": list(log_range), "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
+        "ticktext": [f"{t:g}" for t in ticks[:: 1 if len(ticks) < 10 else 3]],
+    }  # fmt: skip
+    named = [r for r in runs if r.id in front][:6]
+    logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
+    others = [(logs[r.id], r.away.value) for r in runs if r not in named]
+    notes = labels(
+        named, [logs[r.id] for r in named], [r.away.value for r in named], log_range, (y_low, y_high), others
+    )
+    layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
+    return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ AUROC away"}
+
+
+def probe_against_gap(board: Board) -> Chart:
+    """Scatter of the gap against the source classifier's balanced accuracy."""
+    runs = [r for r in board.ranked if r.probe.known and r.gap.known]
+    return _score_against_gap(
+        runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
+    )
+
+
+def causal_against_gap(runs: Sequence[Run]) -> Chart:
+    """Scatter of the gap against the causal score."""
+    return _score_against_gap(
+        runs, [r.causal for r in runs], "causal", "change of the probability beyond control →", 340
+    )
+
+
+def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, title: str, height: int) -> Chart:
+    gaps = [r.gap for r in runs]
+    xs, ys = [e.value for e in scores], [e.value for e in gaps]
+    words = {r.id: f"{name} {e.with_interval}<br>gap {r.gap.with_interval}" for r, e in zip(runs, scores, strict=True)}
+    low, high = _range(ys, gaps)
+    x_range, y_range = _range(xs, scores), (min(low, 0.0), high)
+    layout = {
+        "xaxis": axis(title, *x_range),
+        "yaxis": axis("", *y_range) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
+        "annotations": labels(runs, xs, ys, x_range, y_range),
+    }
+    data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
+    top = "↑ gap: AUROC lost away"
+    return {"id": f"c-{name}", "data": data, "layout": layout, "height": height, "narrow": 300, "top": top}
+
+
+def learning(
+    runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
+) -> Chart:
+    """Lines of one column of `history` over epochs, the chosen epoch marked; first run dark, the others thin."""
+    data: list[Chart] = []
+    values: list[float] = []
+    longest = 1
+    for k, run in enumerate(runs):
+        rows = by_run[run.id]
+        xs, ys = [int(e) for e in rows["epoch"]], [float(v) for v in rows[key]]
+        kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+        if not kept:
+            continue
+        values += [y for _, y in kept]
+        longest = max(longest, *(x for x, _ in kept))
+        colour = "var(--ink)" if k == 0 else "var(--away)"
+        best = run.facts.get("best_epoch")
+        data.append({"type": "scatter", "mode": "lines+markers" if len(kept) == 1 else "lines", "x": [x for x, _ in kept], "y": [y for _, y in kept],
+                     "line": {"color": colour, "width": 2.2 if k == 0 else 1.1}, "opacity": 1 if k == 0 else 0.5,
+                     "hoverinfo": "text", "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in kept]})  # fmt: skip
+        spot = [(x, y) for x, y in kept if x == best]
+        if spot:
+            data.append({"type": "scatter", "mode": "markers", "x": [spot[0][0]], "y": [spot[0][1]], "hoverinfo": "skip",
+                         "marker": {"size": 8 if k == 0 else 5, "color": colour}})  # fmt: skip
+    low, high = min(values), max(values)
+    pad = 0.06 * (high - low) + 0.002
+    grid = svg.ticks(1, longest, 6)
+    x_axis = axis("epoch →", 0.8, longest + 0.2) | {
+        "tickvals": [t for t in grid if t == int(t)],
+        "ticktext": [str(int(t)) for t in grid if t == int(t)],
+    }
+    layout = {"xaxis": x_axis, "yaxis": axis("", low - pad, high + pad, leading=not share)}
+    return {"id": element, "data": data, "layout": layout, "height": 280, "narrow": 240, "top": top}
+
+
+def points(
+    runs: Sequence[Run], xs: list[float], ys: list[float], x_of: list[Estimate] | None, y_of: list[Estimate],
+    words: Any, filled: set[str] | None = None,
+) -> list[Chart]:  # fmt: skip
+    """Return one trace of crosses and one of marks for each family; hollow where `filled` leaves a run out."""
+    traces: list[Chart] = []
+    if len(runs) <= CROSSES:
+        bars = {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "hoverinfo": "skip", "opacity": 0.3,
+                "marker": {"size": 0.1, "color": "var(--ink2)"}, "error_y": _bars(y_of)}  # fmt: skip
+        traces.append(bars | ({"error_x": _bars(x_of)} if x_of else {}))
+    for family in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)):
+        at = [i for i, r in enumerate(runs) if r.family == family]
+        colour = f"var(--f-{family})" if family in svg.SHAPES else "var(--ink2)"
+        hollow = [filled is not None and runs[i].id not in filled for i in at]
+        marker = {
+            "symbol": SYMBOLS[svg.SHAPES.get(family, "circle")], "size": 10, "opacity": 1,
+            "color": ["var(--paper)" if h else colour for h in hollow], "line": {"color": colour, "width": 1.5},
+        }  # fmt: skip
+        traces.append({"type": "scatter", "mode": "markers", "x": [xs[i] for i in at], "y": [ys[i] for i in at], "marker": marker,
+                       "hoverinfo": "text", "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in at],
+                       "customdata": [runs[i].anchor for i in at]})  # fmt: skip
+    return traces
+
+
+def labels(
+    runs: Sequence[Run], xs: list[float], ys: list[float], x_range: tuple[float, float], y_range: tuple[float, float],
+    around: Sequence[tuple[float, float]] = (),
+) -> list[Chart]:  # fmt: skip
+    """Label the extremes only, and all where there are up to four; a label that would cover a mark or a label is left out.
+
+    Ranges are those of the axes, in the units of `xs` and `ys`; `around` are marks of other runs.
+    """
+    order = sorted(range(len(runs)), key=lambda i: ys[i])
+    wanted = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
+    where = [((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
+             for x, y in [*zip(xs, ys, strict=True), *around]]  # fmt: skip
+    taken: list[tuple[float, float, float, float]] = []
+    notes = []
+    for i in wanted:
+        (x, y), width = where[i], 6.6 * len(runs[i].label) / 700
+        for side, up in (("left", True), ("right", True), ("left", False), ("right", False)):
+            start, base = (x if side == "left" else x - width), (y + 0.015 if up else y - 0.07)
+            box = (start - 0.01, base - 0.01, start + width + 0.01, base + 0.06)
+            free = all(
+                not (box[0] < px < box[2] and box[1] < py < box[3]) for k, (px, py) in enumerate(where) if k != i
+            )
+            apart = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
+            if free and apart and start > 0 and start + width < 1:
+                taken.append(box)
+                notes.append({
+                    "x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "xanchor": side,
+                    "yanchor": "bottom" if up else "top", "xshift": 6 if side == "left" else -6, "yshift": 4 if up else -4,
+                    "font": {"color": "var(--ink)", "size": 12.5},
+                })  # fmt: skip
+                break
+    return notes
+
+
+def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
+    """Return an axis with at most six round ticks, written as the page writes numbers."""
+    grid = svg.ticks(low, high, 6)
+    return {
+        "range": [low, high], "tickvals": grid, "ticktext": [f"{t:g}" if leading else svg.tick_text(t, grid) for t in grid],
+        "title": {"text": title}, "zeroline": False,
+    }  # fmt: skip
+
+
+def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float]:
+    """Return a range that holds values and, for few points, their intervals."""
+    bounds = [b for e in estimates if len(estimates) <= CROSSES and e.has_interval for b in (e.low, e.high)]
+    low, high = min(values + bounds), max(values + bounds)
+    pad = 0.06 * (high - low) + 0.002
+    return low - pad, high + pad
+
+
+def _bars(estimates: list[Estimate]) -> Chart:
+    """Return asymmetric error bars without caps."""
+    up = [e.high - e.value if e.has_interval else 0 for e in estimates]
+    down = [e.value - e.low if e.has_interval else 0 for e in estimates]
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": up,
+        "arrayminus": down,
+        "width": 0,
+        "thickness": 1,
+        "color": "var(--ink2)",
+    }
+
+
+def _ends(values: list[float]) -> tuple[int, int]:
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    return order[-1], order[0]
+
+
+def _family_order(run: Run) -> tuple[int, str]:
+    known = list(svg.SHAPES)
+    return (known.index(run.family) if run.family in known else len(known), run.family)
+
+
+def _mark(shape: str, css: str) -> str:
+    """Return a mark of 12 x 12 px for the legend."""
+    drawn = {
+        "circle": "M6 1.8a4.2 4.2 0 1 0 .001 0z",
+        "square": "M2 2h8v8h-8z",
+        "triangle": "M6 1.2l5 9h-10z",
+        "diamond": "M6 .8l5.2 5.2l-5.2 5.2l-5.2 -5.2z",
+        "triangle-down": "M6 10.8l5 -9h-10z",
+        "pentagon": "M6 1l5 3.8l-1.9 6h-6.2l-1.9 -6z",
+        "cross": "M4.4 1h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",
+    }
+    return f'<path d="{drawn[shape]}" class="{css}"/>'

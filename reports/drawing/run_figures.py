@@ -1,0 +1,195 @@
+"""The figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves, home in ink, away thin.
+
+Drawn here rather than by a script, so that they are the same in a drawer, on a page of their own, and in print.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import known, places
+from reports.report_data.headline_rows import MISSING
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.tables import rows_of
+
+SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
+WIDE = 340.0  # px of a learning curve
+Path = Sequence[tuple[float, float]]
+OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
+UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The tables that curves are drawn from, by run."""
+
+    points: Mapping[str, pd.DataFrame]
+    reliability: Mapping[str, pd.DataFrame]
+    history: Mapping[str, pd.DataFrame]
+
+    @classmethod
+    def of(cls, board: Board, runs: Iterable[Run]) -> "Curves":
+        """Gather what is known of these runs."""
+        ids = {run.id for run in runs}
+        reliability = board.tables["reliability"]
+        chosen = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
+        pooled = reliability.loc[chosen & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
+        return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
+
+
+def figures(board: Board, run: Run, curves: Curves) -> dict[str, Any]:
+    """Return every figure of a run; an empty list where its tables say nothing."""
+    points, history = curves.points.get(run.id), curves.history.get(run.id)
+    return {
+        "ranked": [] if points is None else _ranked(board, run, points),
+        "reliability": [] if run.id not in curves.reliability else _reliability(board, curves.reliability[run.id]),
+        "learning": [] if history is None else _learning(run, history.sort_values("epoch")),
+    }
+
+
+def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
+    return {str(run): part for run, part in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
+
+
+def _ranked(board: Board, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return for the mean and each finding its name and two panels, ROC and precision-recall."""
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
+    for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
+        path = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if known(float(y))]
+        found.setdefault((str(finding), str(kind)), {})[str(dataset)] = path
+    panels = []
+    for finding in (MACRO, *board.findings):
+        if (finding, "roc") not in found:
+            continue
+        said = "Mean of its findings" if finding == MACRO else finding
+        at_home, gap = (
+            board.cells.get((run.id, board.home.key, finding), MISSING),
+            board.gaps.get((run.id, AWAY, finding), MISSING),
+        )
+        numbers = [f"home {at_home.text}"] * at_home.known + [f"away {places(gap.away)}"] * known(gap.away)
+        panels.append({
+            "finding": said,
+            "numbers": ", ".join(numbers),
+            "roc": _roc(board, found[finding, "roc"], f"ROC curves, {said}: AUROC {', '.join(numbers)}"),
+            "pr": _pr(board, found.get((finding, "pr"), {}), f"Precision-recall curves, {said}"),
+        })  # fmt: skip
+    return panels
+
+
+def _roc(board: Board, paths: Mapping[str, Path], label: str) -> Markup:
+    ends = {key: [(0.0, 0.0), *path] for key, path in paths.items()}
+    return _square(board, ends, label, diagonal=True, words=("false alarms →", "↑ found"))
+
+
+def _pr(board: Board, paths: Mapping[str, Path], label: str) -> Markup:
+    return _square(board, paths, label, diagonal=False, words=("found →", "↑ right calls"))
+
+
+def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return one panel for each hospital with a curve: the probability given against the share with the finding."""
+    panels = []
+    spots_at: dict[str, list[tuple[float, ...]]] = {}
+    for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
+        if num > 0 and known(p) and known(o):
+            spots_at.setdefault(dataset, []).append((p, o, low, high))
+    for hospital in board.everyone:
+        spots = spots_at.get(hospital.key, [])
+        if not spots:
+            continue
+        x, y = UNIT
+        home = hospital.key == board.home.key
+        marks = "".join(
+            (
+                svg.line(x(p), y(low), x(p), y(high), "ri-home" if home else "ri-away")
+                if known(low) and known(high)
+                else ""
+            )
+            + svg.circle(x(p), y(o), 2.2, "dot" if home else "m-ext")
+            for p, o, low, high in spots
+        )
+        path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
+        label = f"Reliability at {hospital.title}, after Platt scaling at home"
+        figure = _square(
+            board, path, label, diagonal=True, words=("probability given →", "↑ share with finding"), marks=marks
+        )
+        panels.append({"hospital": hospital, "home": home, "figure": figure})
+    return panels
+
+
+def _square(
+    board: Board, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
+) -> Markup:
+    """Draw lines on the unit square: away thin and first, home thick and over them."""
+    x, y = UNIT
+    body = "".join(
+        svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g") + svg.text(LEFT - 5, y(t) + 4, word, "tk", "end")
+        + svg.text(x(t), TOP + SIDE + 14, word, "tk", "middle")
+        for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
+    )  # fmt: skip
+    body += svg.line(x(0), y(0), x(1), y(1), "diag") if diagonal else ""
+    for key in (*(h.key for h in board.hospitals), board.home.key):
+        if len(paths.get(key, ())) > 1:
+            body += svg.polyline(
+                [(x(px), y(py)) for px, py in paths[key]], "cv-home" if key == board.home.key else "cv-away"
+            )
+    body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
+    low = not diagonal  # where a precision-recall curve leaves room
+    body += svg.text(LEFT + 4, TOP + (SIDE - 6 if low else 10), words[1], "tk fine") if not marks else ""
+    return svg.svg(LEFT + SIDE + 6, TOP + SIDE + 32, body + marks, label)
+
+
+def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the losses and the validation AUROC by epoch, the kept epoch marked."""
+    figures = []
+    kept = run.facts.get("best_epoch")
+    for said, columns in (
+        ("Loss", (("train_loss", "cv-home", "training"), ("val_loss", "cv-away", "validation"))),
+        ("AUROC at home, validation", (("val_auroc", "cv-home", ""),)),
+    ):
+        lines = {c: _finite(history["epoch"], history[c]) for c, _, _ in columns}
+        values = [v for path in lines.values() for _, v in path]
+        if not values:
+            continue
+        epochs = [e for path in lines.values() for e, _ in path]
+        low, high = min(values), max(values)
+        margin = 0.08 * (high - low) or 0.01
+        x = svg.Scale(min(epochs), max(*epochs, min(epochs) + 1), LEFT + 12, LEFT + WIDE - 66)
+        y = svg.Scale(low - margin, high + margin, TOP + SIDE, TOP)
+        grid = svg.ticks(low - margin, high + margin, 4)
+        body = "".join(
+            svg.line(LEFT + 6, y(t), LEFT + WIDE - 60, y(t), "g")
+            + svg.text(LEFT + 2, y(t) + 4, svg.tick_text(t, grid), "tk", "end")
+            for t in grid
+        )
+        body += "".join(
+            svg.text(x(t), TOP + SIDE + 14, f"{t:g}", "tk", "middle")
+            for t in svg.ticks(x.low, x.high, 5)
+            if t == int(t)
+        )
+        for column, css, word in columns:
+            path = lines[column]
+            body += svg.polyline([(x(e), y(v)) for e, v in path], css) if len(path) > 1 else ""
+            chosen = [(e, v) for e, v in path if known(kept) and e == float(kept or 0)] or path[: len(path) == 1]
+            body += "".join(svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-home" else "m-ext") for e, v in chosen)
+            if path and word:
+                body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, word, "tk")
+        body += svg.text(LEFT + WIDE - 62, TOP + SIDE + 28, "epoch →", "tk fine", "end")
+        last = "; ".join(f"{word or said} {lines[c][-1][1]:.3f} at the end" for c, _, word in columns if lines[c])
+        figures.append(
+            {"said": said, "figure": svg.svg(LEFT + WIDE, TOP + SIDE + 32, body, f"{said} by epoch: {last}")}
+        )
+    return figures
+
+
+def _finite(epochs: "pd.Series[Any]", values: "pd.Series[Any]") -> list[tuple[float, float]]:
+    return [
+        (float(e), float(v)) for e, v in zip(epochs, values, strict=True) if known(float(v)) and math.isfinite(float(e))
+    ]

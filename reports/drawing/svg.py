@@ -1,0 +1,192 @@
+"""Small figures as inline SVG: marks, axes and in-cell strips.
+
+Every function returns text of known shape: numbers are formatted here and words are escaped here, so the result may be
+marked safe. Marks carry classes, never styles, because the page's policy allows no style attribute.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup, escape
+
+from reports.formatting import places
+from reports.report_data.headline_rows import Estimate
+
+SHAPES = {  # family -> shape; colour alone never carries the family
+    "classic": "circle",
+    "modern": "square",
+    "attention": "triangle",
+    "underexplored": "diamond",
+    "efficient": "triangle-down",
+    "lightweight": "pentagon",
+    "scratch": "cross",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A linear map from values to pixels; values outside are held at the ends."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
+        share = (value - self.low) / (self.high - self.low or 1.0)
+        return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
+
+
+def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
+    """Return round numbers from `low` to `high`, at most so many.
+
+    >>> ticks(0.62, 0.9)
+    [0.65, 0.7, 0.75, 0.8, 0.85, 0.9]
+    """
+    width = max(high - low, 1e-9)
+    power = 10.0 ** math.floor(math.log10(width / at_most))
+    step = next(power * m for m in (1, 2, 5, 10, 20) if width / (power * m) <= at_most)
+    first = math.ceil(low / step - 1e-9)
+    return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def tick_text(value: float, others: Sequence[float]) -> str:
+    """Return a tick with as many places as the finest of its axis needs; zero is a plain 0.
+
+    >>> tick_text(0.05, [0, 0.05]), tick_text(0.0, [0]), tick_text(0.5, [0, 0.5])
+    ('.05', '0', '.5')
+    """
+    if value == 0:
+        return "0"
+    digits = max(len(f"{v:.10f}".rstrip("0").partition(".")[2]) for v in others)
+    return f"{value:.0f}" if digits == 0 else places(value, digits).removesuffix("." + "0" * digits)
+
+
+def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:
+    """Wrap marks; with a label it is an image with a name, without one it is hidden from screen readers."""
+    role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
+    size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
+    return Markup(f'<svg class="{css}" {size} {role}>{body}</svg>')  # noqa: S704
+
+
+def number(value: float) -> str:
+    """Return a coordinate with one place at most."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
+    """Return a straight line."""
+    return f'<line x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}" class="{css}"/>'
+
+
+def circle(x: float, y: float, radius: float, css: str) -> str:
+    """Return a dot."""
+    return f'<circle cx="{number(x)}" cy="{number(y)}" r="{radius}" class="{css}"/>'
+
+
+def dots(points: Sequence[tuple[float, float]], css: str) -> str:
+    """Return many equal dots as one path: round caps of lines without length, a fifth of the bytes of circles."""
+    path = "".join(f"M{number(x)} {number(y)}h0" for x, y in points)
+    return f'<path d="{path}" class="{css}"/>' if path else ""
+
+
+def steps(points: Sequence[tuple[float, float]], css: str) -> str:
+    """Return a curve that keeps its height until the next point."""
+    path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
+    return f'<path d="{path}" class="{css}"/>' if path else ""
+
+
+def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
+    """Return a line through points, in whole pixels and tenths counted from the one before: a third of the bytes."""
+    tenths = [(round(10 * x), round(10 * y)) for x, y in points]
+    steps = [(bx - ax, by - ay) for (ax, ay), (bx, by) in pairwise(tenths)]
+    path = "".join(f"l{number(dx / 10)} {number(dy / 10)}" for dx, dy in steps if dx or dy)
+    return f'<path d="M{number(tenths[0][0] / 10)} {number(tenths[0][1] / 10)}{path}" class="{css}"/>'
+
+
+def diamond(x: float, y: float, radius: float, css: str) -> str:
+    """Return a diamond."""
+    r = number(radius)
+    return f'<path d="M{number(x)} {number(y - radius)}l{r} {r}l-{r} {r}l-{r} -{r}z" class="{css}"/>'
+
+
+def rect(x: float, y: float, width: float, height: float, css: str) -> str:
+    """Return a bar."""
+    return f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(height)}" class="{css}"/>'
+
+
+def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
+    """Return words, escaped."""
+    return f'<text x="{number(x)}" y="{number(y)}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
+    """Return (x, lane) for each value in order: lane 0, 1, -1, 2 ... the first in which no earlier dot is nearer than `gap`.
+
+    Beyond ±5 lanes dots may overlap: the shape of the swarm still shows where they lie.
+    """
+    lanes: dict[int, float] = {}
+    placed: dict[int, tuple[float, int]] = {}
+    for i in sorted(range(len(values)), key=lambda k: values[k]):
+        x = scale(values[i])
+        order = sorted(range(-5, 6), key=lambda lane: (abs(lane), -lane))
+        lane = next((q for q in order if x - lanes.get(q, -1e9) >= gap), 0)
+        lanes[lane] = x
+        placed[i] = (x, lane)
+    return [placed[i] for i in range(len(values))]
+
+
+def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
+    """Return the upright lines behind every strip as one mark."""
+    return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
+
+
+def strip(worst: Estimate, away: Estimate, home: Estimate, scale: Scale, behind: str) -> Markup:
+    """Return the dot strip of one run: worst hospital, away, home, on the axis that all rows share, whose lines stand `behind`.
+
+    Hidden from screen readers: the cells of the row say the same numbers.
+    """
+    y, height = 17.0, 34.0
+    body = behind
+    shown = [e for e in (worst, away, home) if e.known]
+    if shown:
+        body += line(scale(min(e.value for e in shown)), y, scale(max(e.value for e in shown)), y, "span")
+    for estimate, css in ((worst, "i-wst"), (home, "i-int"), (away, "i-ext")):
+        if estimate.has_interval:
+            body += line(scale(estimate.low), y, scale(estimate.high), y, css)
+    if worst.known:
+        body += diamond(scale(worst.value), y, 4.6, "m-wst")
+    if home.known:
+        body += circle(scale(home.value), y, 4, "m-int")
+    if away.known:
+        body += circle(scale(away.value), y, 4.6, "m-ext")
+    return svg(scale.end + scale.start, height, body, "", "st")
+
+
+def axis(scale: Scale, grid: Sequence[float]) -> Markup:
+    """Return the ticks that go into the column's head."""
+    body = "".join(
+        line(scale(t), 13, scale(t), 18, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
+    )
+    return svg(scale.end + scale.start, 18, body)
+
+
+def micro(estimate: Estimate, low: float, high: float, mark: float, width: float = 64) -> Markup:
+    """Return one estimate with its interval on a short axis; `mark` is its reference line (0, or chance)."""
+    scale = Scale(low, high, 3, width - 3)
+    body = line(scale(mark), 0, scale(mark), 10, "z")
+    if estimate.has_interval:
+        body += line(scale(estimate.low), 5, scale(estimate.high), 5, "iv")
+    hollow = estimate.has_interval and estimate.low <= mark <= estimate.high
+    body += circle(scale(estimate.value), 5, 3, "dot o" if hollow else "dot")
+    return svg(width, 10, body, "", "mi")
+
+
+def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:
+    """Return a run's rank interval on the axis 1..total."""
+    scale = Scale(1, max(total, 2), 2, width - 2)
+    body = rect(scale(low) - 1.5, 2, scale(high) - scale(low) + 3, 5, "bar2")
+    return svg(width, 9, body + rect(scale(mean) - 1, 0, 2, 9, "dot"), "", "mi")

@@ -1,0 +1,1 @@
+"""Templates, compression and the frame of every page."""

@@ -1,0 +1,170 @@
+"""What the gap is made of: prevalence, case mix, labels and the remainder, hospital by hospital."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import known, span
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.sentences import gaps as gap_sentences
+from reports.tables import records_of
+
+METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
+USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
+PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
+SAID = PARTS | {"labels": "the reading of labels"}
+OTHERS = "who reads the labels (of other patients at home)"  # said where radiologists at home read other patients
+READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as stated", "phantom": "synthetic labels"}
+WORST = "worst"
+WIDTH, HEIGHT = 300.0, 26.0
+SHOWN = 40  # runs in the table below
+COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paired", "reason", "least", "most")
+
+Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
+
+
+def parts(board: Board) -> Section:
+    """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
+    table = board.tables["decomposition"]
+    macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
+    away = macro[(macro["dataset"] == AWAY) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
+    with_any = set(away["run_id"].tolist())
+    runs = [r for r in board.ranked if r.id in with_any][:SHOWN]
+    macro = macro[macro["run_id"].isin([r.id for r in runs])]
+    cells: Cells = {
+        (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
+    }
+    if not runs:
+        return Section("parts", "", Markup(""))
+    first = runs[0]
+    context = {
+        "title": gap_sentences.gap_parts(
+            first.label, {_said(cells, first, p): estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
+        ),
+        "run": first,
+        "figures": [_figure(board, cells, first, metric) for metric in METRICS],
+        "legend": [
+            (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
+        ],
+        "all": [_numbers(board, cells, run) for run in runs],
+        "against": _against(board, runs),
+        "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
+    }
+    return Section("parts", "", write("parts.html.j2", **context))
+
+
+def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
+    """Return one part, MISSING where it was not measured."""
+    row = cells.get((run.id, dataset, metric, part))
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+
+
+def _said(cells: Cells, run: Run, part: str) -> str:
+    """Return a part in words; the labels say where they hold the difference of other patients, too."""
+    paired = cells.get((run.id, AWAY, "auroc", part), {}).get("paired")
+    return OTHERS if part == "labels" and paired is not None and paired < 1 else SAID[part]
+
+
+def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
+    """Return one metric's bars, all on one axis that starts at 0 on both sides."""
+    places_ = [(h.key, h.title) for h in board.hospitals] + ([(AWAY, "Mean away")] if len(board.hospitals) > 1 else [])
+    rows: list[dict[str, Any]] = []
+    ends = [0.0]
+    for key, title in places_:
+        gap = estimate(cells, run, key, metric, "gap")
+        found = {part: estimate(cells, run, key, metric, part) for part in USED[metric]}
+        values = [e.value for e in found.values() if e.known]
+        ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
+        ends += [v for v in (gap.value, gap.low, gap.high) if known(v)]
+        rows.append(
+            {"title": title, "mean": key == AWAY, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
+        )
+    margin = 0.03 * (max(ends) - min(ends)) + 0.004
+    scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
+    grid = svg.ticks(scale.low, scale.high, 6)
+    for row in rows:
+        row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].known else ""
+    axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
+    return {
+        "name": METRICS[metric],
+        "words": [PARTS[p] for p in USED[metric]],
+        "rows": rows,
+        "axis": svg.svg(WIDTH, 14, axis),
+    }
+
+
+def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
+    """Draw the parts end to end, gains left of 0 and losses right of it, and the gap with its interval below them."""
+    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    ends = {1: 0.0, -1: 0.0}
+    for part, each in found.items():
+        if each.known and each.value:
+            side = 1 if each.value > 0 else -1
+            start, end = sorted((ends[side], ends[side] + each.value))
+            body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{part}")
+            ends[side] += each.value
+    if gap.has_interval:
+        body += svg.line(scale(gap.low), 20, scale(gap.high), 20, "iv")
+    body += svg.circle(scale(gap.value), 20, 3.2, "dot" if gap.clear else "dot o")
+    said = ", ".join(f"{PARTS[part]} {each.text}" for part, each in found.items() if each.known)
+    return svg.svg(WIDTH, HEIGHT, body, f"gap {gap.with_interval}: {said}", "st")
+
+
+def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
+    """Return what the table says of the parts that were not, or not wholly, measured, and how the labels were."""
+    said = []
+    for part in USED[metric]:
+        row = cells.get((run.id, key, metric, part), {})
+        reason, least, most = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
+        if reason:
+            between = f", {span(least, most)} over all mappings" if known(least) and known(most) else ""
+            said.append(f"{PARTS[part]}: {reason}{between}")
+    return "; ".join(said)
+
+
+def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
+    """Return the mean over hospitals of each part, AUROC then AUPRC."""
+    return {
+        "run": run,
+        "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *USED[metric])],
+        "hospitals": len(board.hospitals),
+    }
+
+
+def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
+    """Return one row for each run and labelled part of home: its macro gap to each hospital, their mean and the worst."""
+    table = board.tables["references"]
+    macro = table[table["finding"] == MACRO]
+    found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
+        (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r
+        for r in records_of(macro[macro["run_id"].isin([run.id for run in runs])])
+    }
+    splits = list(dict.fromkeys((str(s), str(r)) for s, r in zip(macro["split"], macro["reference"], strict=True)))
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        for split, reference in splits:
+            there = {
+                key: _gap(found.get((run.id, split, key))) for key in (*(h.key for h in board.hospitals), AWAY, WORST)
+            }
+            if there[AWAY].known:
+                worst = board.title(str(found[run.id, split, WORST]["hospital"]))
+                by = READERS.get(reference, reference)
+                rows.append({"run": run, "split": split.replace("_", " "), "by": by, "gaps": there, "worst": worst})
+    return rows
+
+
+def _gap(row: Mapping[Any, Any] | None) -> Estimate:
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
+
+
+def _labelled_by(board: Board, key: str) -> str:
+    """Return who labelled a hospital away, "" where the tables do not say."""
+    table = board.tables["references"]
+    named = table.loc[table["dataset"] == key, "away_reference"]
+    return READERS.get(str(named.iloc[0]), str(named.iloc[0])) if len(named) else ""

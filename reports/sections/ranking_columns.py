@@ -1,0 +1,114 @@
+"""The columns of the ranking: what stands in them, and the number that each is sorted, copied and compared by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import DASH, known, places, signed, two_figures, whole
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import AWAY, Board
+from reports.sentences import main_findings as sentences
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of numbers: its head, how a run's number is shown below it, and the number to sort and copy by."""
+
+    key: str  # also its name in the address of a view, and its class
+    head: str
+    unit: str
+    value: Callable[[Run], float]
+    shown: Callable[[Run], str]
+    estimate: Callable[[Run], Estimate | None] = lambda _: None
+    small: Callable[[Run], str] = lambda _: ""
+    note: Callable[[Run], str] = lambda _: ""  # in words, below everything else
+    figure: Callable[[Run], Markup] = lambda _: Markup("")
+    css: str = "more"  # `more` is hidden on a phone
+    low_first: bool = False  # whether less is better
+    first: bool = True  # shown before a reader chooses columns
+
+
+def columns_of(board: Board) -> list[Column]:
+    """Return the columns after the strip; those that start hidden exist only where some run has a number."""
+    gaps = [b for r in board.ranked if r.gap.known for b in (r.gap.value, r.gap.low, r.gap.high) if known(b)]
+    low, high = min([0.0, *gaps]), max([0.05, *gaps])
+    chance = next((r.probe.chance for r in board.ranked if r.probe.known), 0.0)
+    causal = [b for r in board.ranked if r.causal.known for b in (r.causal.value, r.causal.low, r.causal.high)]
+    least, most = min([0.0, *causal]), max([0.05, *causal])
+    num_away = len(board.hospitals)
+    effective = _effective(board)
+
+    def estimated(key: str, head: str, unit: str, of: Callable[[Run], Estimate], **more: Any) -> Column:
+        more = {"small": lambda r: of(r).span, **more}
+        return Column(key, head, unit, lambda r: of(r).value, lambda r: of(r).text, of, **more)
+
+    def costing(key: str, head: str, unit: str, name: str, per: float, **more: Any) -> Column:
+        shown = more.pop("shown", two_figures)
+        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: shown(r.quantity(name) / per), **more)
+
+    mean = f"mean of {num_away}" if num_away != 1 else "one hospital"
+    further = (
+        Column("robust", "Effective", "robustness", lambda r: effective(r).value, lambda r: signed(effective(r).value), effective,
+               small=lambda r: effective(r).span, first=False),
+        Column("best", "P(best)", "bootstrap", lambda r: r.p_best, _chance, first=False),
+        Column("training", "Training", "minutes", _seconds, lambda r: two_figures(_seconds(r) / 60), low_first=True, first=False),
+        costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=whole, low_first=True, first=False),
+    )  # fmt: skip
+    return [
+        estimated("home", "Home", "AUROC", lambda r: r.home_common, css=""),
+        estimated("away", "Away", mean, lambda r: r.away, css="", note=_other_findings),
+        estimated("worst", "Worst", "hospital", lambda r: r.at_worst, css="", small=lambda r: board.title(r.worst)),
+        estimated(
+            "gap", "Gap", "home − away", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero(r.gap),
+            figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.known else Markup(""),
+        ),
+        estimated("ece", "ECE", "away", lambda r: r.ece, low_first=True),
+        estimated(
+            "shortcut", "Shortcut", "change of p", lambda r: r.causal, css="more mc", low_first=True,
+            note=lambda r: "" if r.causal.known else board.why_not_analysed("transplants", r.id),
+            figure=lambda r: svg.micro(r.causal, least, most, 0.0) if r.causal.known else Markup(""),
+        )
+        if causal
+        else estimated(
+            "shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", low_first=True,
+            figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.known else Markup(""),
+        ),
+        costing("params", "Params", "million", "params", 1e6, low_first=True),
+        costing("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
+        costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=whole),
+        *(c for c in further if any(known(c.value(r)) for r in board.ranked)),
+    ]  # fmt: skip
+
+
+def _effective(board: Board) -> Callable[[Run], Estimate]:
+    """Return how far above the line of the other runs a run reads away from home."""
+    table = board.tables["robustness"]
+    rows = table[table["dataset"] == AWAY]
+    found = {
+        str(run): Estimate(float(value), float(low), float(high))
+        for run, value, low, high in zip(*(rows[c] for c in ("run_id", "value", "low", "high")), strict=True)
+    }
+    return lambda run: found.get(run.id, MISSING)
+
+
+def _chance(run: Run) -> str:
+    """Return the chance of being first with two places."""
+    if not known(run.p_best):
+        return DASH
+    return places(run.p_best, 2) if run.p_best >= 0.005 else "< .01"
+
+
+def _seconds(run: Run) -> float:
+    """Return how long training took, NaN where it was not noted."""
+    value = run.facts.get("seconds")
+    return float(value) if value is not None and known(value) else float("nan")
+
+
+def _other_findings(run: Run) -> str:
+    """Return the mean away that the gap compares, where it is not the one that ranks."""
+    other = run.away_common.known and run.away_common.text != run.away.text
+    return f"in the gap {run.away_common.text}" if other else ""

@@ -1,0 +1,110 @@
+"""Who reads better away than home lets expect, and what choosing a run by the answers would have flattered."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import known
+from reports.html.section import Section, write
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import AWAY, Board
+from reports.sentences import gaps as gap_sentences
+
+WIDTH, HEIGHT = 330.0, 22.0
+SHOWN = 40
+
+
+def expected(board: Board) -> Section:
+    """Write the distance of each run from the line over the others, and the selection audit; nothing without both."""
+    line, audit = _line(board), _audit(board)
+    if not line and not audit:
+        return Section("expected", "", Markup(""))
+    above = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].low > 0]
+    below = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].high < 0]
+    context: dict[str, Any] = {
+        "title": gap_sentences.beyond_expected(above, below, len(line), len(board.ranked)),
+        "line": line[:SHOWN],
+        "folded": line[SHOWN:],
+        "axis": _axis_figure(line),
+        "slope": float(board.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
+        "audit": audit,
+        "said": _audit_words(audit),
+    }
+    return Section("expected", "", write("expected.html.j2", **context))
+
+
+def _line(board: Board) -> list[dict[str, Any]]:
+    """Return one row for each run with a distance from the line, largest first."""
+    table = board.tables["robustness"]
+    found = {str(r["run_id"]): r for r in table[table["dataset"] == AWAY].to_dict("records")}
+    rows: list[dict[str, Any]] = []
+    for run in board.ranked:
+        if run.id in found and known(found[run.id]["value"]):
+            cell = found[run.id]
+            distance = Estimate(float(cell["value"]), float(cell["low"]), float(cell["high"]))
+            at_once = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
+            numbers = {k: float(cell[k]) for k in ("home", "away", "expected")}
+            rows.append({"run": run, "distance": distance, "at_once": at_once, **numbers})
+    rows.sort(key=lambda row: -row["distance"].value)
+    scale, grid = _axis(rows)
+    for row in rows:
+        row["figure"] = _dot(row["distance"], scale, grid)
+    return rows
+
+
+def _axis(rows: list[dict[str, Any]]) -> tuple[svg.Scale, list[float]]:
+    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, e.low, e.high) if known(v))]
+    margin = 0.03 * (max(ends) - min(ends)) + 0.002
+    scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
+    return scale, svg.ticks(scale.low, scale.high, 6)
+
+
+def _axis_figure(rows: list[dict[str, Any]]) -> Markup:
+    scale, grid = _axis(rows)
+    return svg.svg(WIDTH, 14, "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid))
+
+
+def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
+    body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
+    if distance.has_interval:
+        body += svg.line(scale(distance.low), 11, scale(distance.high), 11, "iv")
+    body += svg.circle(scale(distance.value), 11, 3.4, "dot" if distance.clear else "dot o")
+    return svg.svg(WIDTH, HEIGHT, body, distance.with_interval, "st")
+
+
+def _audit(board: Board) -> list[dict[str, Any]]:
+    """Return one row for each rule of choosing, judged on the mean over hospitals."""
+    table = board.tables["selection"]
+    labels = {run.id: run.label for run in board.runs}
+    return [
+        {
+            "rule": _rule(board, str(row["rule"])),
+            "oracle": bool(row["oracle"]),
+            "run": labels.get(str(row["run_id"]), str(row["run_id"])),
+            "value": float(row["value"]),
+            "regret": _regret(row),
+            "optimism": float(row["optimism"]),
+        }
+        for row in table[table["dataset"] == AWAY].to_dict("records")
+    ]
+
+
+def _regret(row: Mapping[Any, Any]) -> Estimate:
+    """Return the regret; without an interval where no other run can have read better."""
+    if row["run_id"] == row["best_run"] and not row["high"] > 0:
+        return Estimate(0.0)
+    return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
+
+
+def _rule(board: Board, rule: str) -> str:
+    """Return a rule in words."""
+    words = {"home val": "Home, validation split", "home test": "Home, test split", AWAY: "Mean of the hospitals away"}
+    return words.get(rule) or board.title(rule)
+
+
+def _audit_words(audit: list[dict[str, Any]]) -> str:
+    honest = next((row for row in audit if not row["oracle"]), None)
+    flattered = [row["optimism"] for row in audit if row["oracle"] and known(row["optimism"])]
+    return gap_sentences.chosen_by_home(honest["regret"], max(flattered, default=float("nan"))) if honest else ""

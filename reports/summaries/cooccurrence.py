@@ -1,0 +1,121 @@
+"""Which findings come together, hospital by hospital: odds ratios with intervals, and whether home's is another."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+from reports.formatting import Z, listing, two_figures
+from reports.report_data.report_data import Board
+
+SHOWN = 8  # pairs in the figure, those that come together most at home; the others are below it
+LEAST = 5  # images in each of the four cells, before a ratio is given
+NO_FINDING = "No Finding"  # excludes the others by what it means
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """The odds ratio of two findings in one cohort: 1 where one says nothing about the other."""
+
+    both: int
+    first_only: int
+    second_only: int
+    neither: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there are images enough in each cell."""
+        return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
+
+    @property
+    def log(self) -> float:
+        """The logarithm of the ratio; NaN where it is not known."""
+        return math.log(self.both * self.neither / (self.first_only * self.second_only)) if self.known else math.nan
+
+    @property
+    def error(self) -> float:
+        """Its standard error, by Woolf 1955, over images."""
+        cells = (self.both, self.first_only, self.second_only, self.neither)
+        return math.sqrt(sum(1 / n for n in cells)) if self.known else math.nan
+
+    @property
+    def text(self) -> str:
+        """The ratio as shown."""
+        return two_figures(math.exp(self.log)) if self.known else ""
+
+    @property
+    def span(self) -> str:
+        """Its 95 % interval as shown."""
+        ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.known else []
+        return "–".join(two_figures(end) for end in ends)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 1."""
+        return self.known and abs(self.log) > Z * self.error
+
+    @property
+    def step(self) -> int:
+        """Its colour, 0 (no more often than by chance, or less) to 7 (16 times the odds or more)."""
+        return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.known else 0
+
+
+def come_together(board: Board) -> dict[str, Any]:
+    """Return the sentence and a row for each pair of findings; {} where no hospital has a pair that can be measured."""
+    found: dict[tuple[str, str], dict[str, Odds]] = {}
+    for row in board.tables["cooccurrence"].to_dict("records"):
+        pair = (str(row["finding"]), str(row["other"]))
+        if NO_FINDING not in pair:
+            odds = Odds(*(int(row[c]) for c in ("both", "first_only", "second_only", "neither")))
+            found.setdefault(pair, {})[str(row["dataset"])] = odds
+    found = {pair: cells for pair, cells in found.items() if any(odds.known for odds in cells.values())}
+    if not found:
+        return {}
+    home = board.home.key
+
+    def first(pair: tuple[str, str]) -> tuple[float, tuple[str, str]]:
+        at_home = found[pair].get(home)
+        return (-at_home.log if at_home is not None and at_home.known else math.inf, pair)
+
+    order = sorted(found, key=first)
+    rows = [(" and ".join(pair), [found[pair].get(h.key) for h in board.everyone]) for pair in order]
+    return {
+        "title": answer(
+            board.home.title,
+            [
+                (" and ".join(pair), found[pair][home], h.title, found[pair][h.key])
+                for pair in order
+                for h in board.hospitals
+                if home in found[pair] and h.key in found[pair]
+            ],
+        ),
+        "rows": rows[:SHOWN],
+        "more": rows[SHOWN:],
+    }
+
+
+def answer(home: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
+    """Return which pairs (pair, odds at home, hospital, odds there) clearly come together otherwise than at home.
+
+    Clearly: the ratios differ by more than chance, Bonferroni over all that are compared. The largest difference is named.
+    """
+    usable = [each for each in compared if each[1].known and each[3].known]
+    if not usable:
+        return "Which findings come together cannot be compared between hospitals"
+    limit = NormalDist().inv_cdf(1 - 0.025 / len(usable))
+    clear = [
+        (pair, here, title, there)
+        for pair, here, title, there in usable
+        if abs(here.log - there.log) > limit * math.hypot(here.error, there.error)
+    ]
+    if not clear:
+        return f"Whether findings come together otherwise away than at {home}, the data cannot tell"
+    pair, here, title, there = max(clear, key=lambda each: (abs(each[1].log - each[3].log), each[0], each[2]))
+    said = f"{pair} come together otherwise at {title} than at {home}: odds ratio {there.text} against {here.text}"
+    return said + _others({name for name, *_ in clear} - {pair})
+
+
+def _others(pairs: Iterable[str]) -> str:
+    names = sorted(pairs)
+    return f"; so, in some hospital, do {listing(names, 2)}" if names else ""

@@ -1,0 +1,54 @@
+"""The cases of the gallery that have a picture, in words and bytes."""
+
+import base64
+from typing import Any
+
+import pandas as pd
+
+from reports.formatting import known, percent, places
+from reports.report_data.report_data import Board
+
+KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
+ABSENT = KINDS[3:]  # cases whose label says that the finding is not there
+MOST = 12  # pictures of one run that stand with the run
+
+
+def pictures_of(board: Board, gallery: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the cases that have a picture: its data, its words, and what a reader can choose it by."""
+    names = {r.id: r.label for r in board.runs}
+    shown = gallery[gallery["picture"].notna()] if len(gallery) else gallery
+    place = {key: {v: i for i, v in enumerate(dict.fromkeys(shown[key]))} for key in ("finding", "dataset", "run_id")}
+    cards = []
+    for row in shown.to_dict("records"):
+        kind, finding, run = str(row["kind"]), str(row["finding"]), names.get(str(row["run_id"]), str(row["run_id"]))
+        hospital, facts = board.title(str(row["dataset"])), _facts(row, kind)
+        cards.append(
+            {
+                "run": run,
+                "run_id": str(row["run_id"]),
+                "hospital": hospital,
+                "finding": finding,
+                "kind": kind,
+                "facts": facts,
+                "data": base64.b64encode(bytes(row["picture"])).decode(),
+                "alt": f"{finding} at {hospital}, {kind} of {run}: the image, and its heat map. {facts}",
+                "order": (
+                    *(place[key][row[key]] for key in place),
+                    KINDS.index(kind) if kind in KINDS else 9,
+                    int(row["rank"]),
+                ),
+            }
+        )
+    return sorted(cards, key=lambda card: card["order"])
+
+
+def _facts(row: dict[Any, Any], kind: str) -> str:
+    """Return what is known of one case beside its picture."""
+    facts = [f"p = {places(row['probability'], 2)}"]
+    if known(row["inside"]):
+        facts.append(f"{percent(row['inside'], 1)} of the heat in the outline")
+        if kind in ABSENT:
+            facts.append("outlined, though its label says absent")
+    elif known(row["outside"]):
+        facts.append(f"{percent(row['outside'], 1)} of the heat outside the lungs")
+    return "; ".join(facts)

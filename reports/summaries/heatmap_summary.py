@@ -1,0 +1,196 @@
+"""Where networks look, in numbers and sentences: what `attention` and `cascade` say, over runs."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reports.drawing import svg
+from reports.formatting import known, places, two_figures, word
+
+ALL = "all"
+NETWORK = "network"
+OWN = "finding"  # the region of a finding's own outline or box
+WORDS = {  # region -> what a reader calls it
+    OWN: "the finding itself",
+    "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
+    "markers": "written marks",
+    "border": "the border",
+    "padding": "black padding",
+    "outside lungs": "outside the lungs",
+    "heart": "the heart",
+    "pleura": "the pleura",
+    "devices": "devices",
+}
+LOW, HIGH = 0.25, 8.0  # of the axis of enrichment
+TICKS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+WIDE = 124.0  # px of a strip
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean over runs of one number, the least and the largest, and how many runs and maps it rests on."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+    num_runs: int = 0
+    n: int = 0
+    each: tuple[float, ...] = ()  # one number per run
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a number."""
+        return known(self.value)
+
+    @property
+    def text(self) -> str:
+        """A factor as shown, e.g. 1.8×."""
+        return f"{two_figures(self.value)}×" if self.known else ""
+
+
+NONE = Mean(float("nan"))
+
+
+def chosen(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+    """Return the rows of these runs."""
+    return table[table["run_id"].isin(run_ids)]
+
+
+def mean(rows: pd.DataFrame) -> Mean:
+    """Return the mean over runs; with one run the interval is that run's own over patients, else the range over runs."""
+    rows = rows.dropna(subset=["value"])
+    if rows.empty:
+        return NONE
+    values = tuple(float(v) for v in rows.groupby("run_id")["value"].mean())
+    if len(values) == 1:
+        low, high = (float(rows[c].mean()) for c in ("low", "high"))
+    else:
+        low, high = min(values), max(values)
+    return Mean(float(np.mean(values)), low, high, len(values), int(rows["n"].min()), values)
+
+
+def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
+    """Return the rows of one number."""
+    hit = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
+    return table[hit & (table["finding"] == finding)]
+
+
+def regions_in(table: pd.DataFrame) -> list[str]:
+    """Return the regions with any number, in the order in which they are shown."""
+    there = set(table.dropna(subset=["value"])["region"])
+    return [region for region in WORDS if region in there]
+
+
+def tagged(table: pd.DataFrame, home: str) -> tuple[str, Mean]:
+    """Return the finding whose maps prefer the PORT tag most at home, and by how much; ("", NONE) without a tag."""
+    rows = table[(table["dataset"] == home) & (table["finding"] != ALL)]
+    rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
+    found = {str(f): mean(part) for f, part in rows.groupby("finding")}
+    usable = {f: m for f, m in found.items() if m.known}
+    best = max(usable, key=lambda f: usable[f].value, default="")
+    return best, usable.get(best, NONE)
+
+
+def answer(table: pd.DataFrame, num_runs: int) -> str:
+    """Return the section's sentence: how the maps lie on the findings, against a map that only knows the middle."""
+    own = mean(pick(table, "enrichment"))
+    if not own.known:
+        where = mean(pick(table, "enrichment", "outside lungs"))
+        if not where.known:
+            return "No map could be measured"
+        less = "less" if where.value < 1 else "more"
+        return f"Outside the lungs lies {less} heat than its area would get by chance ({where.text})"
+    centre = mean(pick(table, "enrichment", by="centre"))
+    who = "The network puts" if num_runs == 1 else f"On average over {word(num_runs)} runs the networks put"
+    low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
+    if low > 1:
+        verdict = f"{who} {own.text} as much heat on the finding as its area would get by chance"
+    elif high < 1:
+        verdict = f"{who} less heat on the finding than its area would get by chance, {own.text}"
+    else:
+        they = "the network puts" if num_runs == 1 else f"the {word(num_runs)} runs put"
+        verdict = f"Whether {they} more heat on the finding than its area would get by chance, the data cannot tell ({own.text})"
+    if centre.known:
+        beside = "a map that only knows the middle"
+        fewer = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
+        verdict += f"; less than {beside}, {centre.text}" if fewer else f"; {beside} puts {centre.text}"
+    return verdict
+
+
+def _mean_bound(rows: pd.DataFrame, end: str) -> float:
+    """Return the mean over runs of one end of their intervals: as far as that of the mean, were all runs wrong together."""
+    return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
+
+
+def tag_sentence(table: pd.DataFrame, home: str) -> str:
+    """Return what the PORT tag of phantoms draws, "" without one."""
+    finding, tag = tagged(table, home)
+    if not finding:
+        return ""
+    own = mean(pick(table[table["dataset"] == home], "enrichment", finding=finding))
+    verb = "prefer" if tag.value > 1 else "do not prefer"
+    text = f"At home the maps of {finding} {verb} the PORT tag: {tag.text} what its area would get"
+    return text + (f", and {own.text} on the outline of the finding itself" if own.known else "")
+
+
+def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
+    """Draw one enrichment on the axis from a quarter to eight, in doublings: a dot per run, the mean, baselines as diamonds."""
+    scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
+
+    def at(value: float) -> float:
+        return scale(math.log2(max(value, LOW / 4)))
+
+    body = "".join(svg.line(at(t), 0, at(t), 26, "z" if t == 1 else "g") for t in TICKS)
+    for each in baselines.values():
+        if each.known:
+            body += svg.diamond(at(each.value), 13, 4, "m-wst")
+    if values.known:
+        if known(values.low) and known(values.high):
+            body += svg.line(at(values.low), 13, at(values.high), 13, "i-ext")
+        if len(values.each) > 1:
+            body += svg.dots([(at(v), 13) for v in values.each], "sw fine")
+        body += svg.circle(at(values.value), 13, 4.4, "m-ext")
+    return svg.svg(WIDE, 26, body, label, "st")
+
+
+def axis() -> str:
+    """Return the ticks above the strips."""
+    scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
+    marks = "".join(
+        svg.text(scale(math.log2(t)), 11, {0.25: "¼"}.get(t, f"{t:g}") + "×", "tk", "middle") for t in TICKS[::2]
+    )
+    return svg.svg(WIDE, 14, marks)
+
+
+def trust(table: pd.DataFrame) -> list[str]:
+    """Return what the checks of the maps say, one sentence each."""
+    said = []
+    weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
+    if len(weights):
+        last = weights[weights["step"] == weights.groupby("run_id")["step"].transform("max")]
+        alike = mean(last)
+        if alike.known:
+            end = (
+                "they depend on what was learnt"
+                if alike.value < 0.5
+                else "part of what they show is the image, not the network"
+            )
+            said.append(
+                f"With all weights shuffled, maps keep a rank correlation of {places(alike.value, 2)} with the original: {end}"
+            )
+    gain = mean(table[(table["check"] == "pixels") & (table["metric"] == "deletion_gain")])
+    if gain.known:
+        better = "sooner than" if gain.value > 0 else "no sooner than"
+        said.append(
+            f"Taking pixels away hottest first lowers the probability {better} in random order "
+            f"(area between the curves {places(gain.value, 2)})"
+        )
+    noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
+    if noise.known:
+        said.append(
+            f"Under noise of a tenth of the image’s spread they correlate with themselves at {places(noise.value, 2)}"
+        )
+    return said

@@ -1,0 +1,35 @@
+"""What became of analyses that were asked for and are not in the tables: said in the section where they are missed."""
+
+from markupsafe import Markup
+
+from reports.formatting import plural
+from reports.html.section import Section, write
+from reports.report_data.report_data import Board
+
+WORDS = {
+    "attention": "heat maps",
+    "transplants": "transplants between hospitals",
+    "probes": "source classifiers of features",
+    "acquisition": "source classifiers of images and tables",
+}
+
+
+def undone(board: Board, *names: str) -> list[str]:
+    """Return a sentence for each of these analyses that failed or is not done, with the last reason given."""
+    out = []
+    for name in names:
+        mine = [a for a in board.meta.get("analyses") or () if a["name"] == name]
+        for state, said in (("failed", "failed"), ("absent", "are not done yet")):
+            these = [a for a in mine if a["state"] == state]
+            if these:
+                of = f" of {len(these)} of {plural(len(mine), 'run')}" if any(a["run_id"] for a in mine) else ""
+                reasons = list(dict.fromkeys(a["reason"].rstrip(".") for a in these if a["reason"]))
+                out.append(f"{WORDS[name].capitalize()}{of} {said}{': ' + reasons[-1] if reasons else ''}")
+    return out
+
+
+def instead(board: Board, key: str, nav: str, heading: str, *names: str) -> Section:
+    """Return the section of analyses without a number: why there is none; nothing where none was asked for."""
+    said = undone(board, *names)
+    html = write("undone.html.j2", key=key, heading=heading, said=said) if said else Markup("")
+    return Section(key, nav if said else "", html)

@@ -1,0 +1,155 @@
+"""What varies inside one hospital and may stand in for a finding: its association, whether features hold it, what it buys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from reports.formatting import listing, places, signed
+from reports.report_data.headline_rows import MISSING, Estimate, count
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import MACRO, Board
+
+ANY = "any"
+ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"
+Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # run, dataset, nuisance, level, finding, metric
+
+
+def lookup(table: pd.DataFrame) -> Cells:
+    """Return every number about nuisances; run "" for those of the cohorts alone."""
+    columns = ("run_id", "dataset", "nuisance", "level", "finding", "metric", "value", "low", "high", "n", "chance")
+    return {
+        (str(run), str(dataset), str(nuisance), str(level), str(finding), str(metric)): Estimate(
+            float(value), float(low), float(high), count(n), chance=float(chance)
+        )
+        for run, dataset, nuisance, level, finding, metric, value, low, high, n, chance in zip(
+            *(table[c] for c in columns), strict=True
+        )
+    }
+
+
+def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
+    """Return one row per nuisance at home: the finding it goes with most, there and away; decodability; what it buys."""
+    home = board.home.key
+    names = list(dict.fromkeys(k[2] for k in cells if k[1] == home))
+    out = []
+    for name in names:
+        finding, alone = _strongest(cells, home, name)
+        away = {
+            h.title: e
+            for h in board.hospitals
+            if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).known
+        }
+        bought = [
+            (f, e)
+            for (r, d, n, _, f, m), e in cells.items()
+            if (r, d, n, m) == (run.id, home, name, SAVED) and f != MACRO
+        ]
+        most = max(bought, key=lambda item: item[1].value, default=("", MISSING))
+        out.append(
+            {
+                "name": name,
+                "finding": finding,
+                "alone": alone,
+                "cramers_v": cells.get(("", home, name, "", finding, "cramers_v"), MISSING),
+                "away": away,
+                "decoded": cells.get((run.id, home, name, "", "", "decodability"), MISSING),
+                "before": cells.get((run.id, home, name, "", "", "random_decodability"), MISSING),
+                "bought": most[1],
+                "bought_finding": most[0],
+            }
+        )
+    return out
+
+
+def title(found: list[dict[str, Any]]) -> str:
+    """Return which nuisance could stand in for a finding, or that none could."""
+    single = [row for row in found if row["name"] != ANY and row["alone"].known]
+    if not single:
+        return "What varies inside the training hospital is not recorded, or goes with no finding that can be scored"
+    first = max(single, key=lambda row: row["alone"].value)
+    if first["alone"].value < 0.6:
+        strongest = (
+            f"the strongest, {first['name']} for {first['finding']}, reaches an AUROC of {first['alone'].with_interval}"
+        )
+        return f"Nothing recorded stands in for a finding at home: {strongest} without an image"
+    where = [e.value for e in first["away"].values()]
+    there = f", away {places(min(where))} to {places(max(where))}" if where else ""
+    return f"At home {first['name']} alone, without an image, finds {first['finding']} with an AUROC of {first['alone'].with_interval}{there}"
+
+
+def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
+    """Return what the run gains from nuisances at home, and which of them its features hold better than before training."""
+    out = []
+    clear = [row for row in found if row["bought"].clear and row["bought"].value > 0]
+    if clear:
+        parts = [
+            f"{row['name']} in {row['bought_finding']} ({signed(row['bought'].value)} {_bounds(row['bought'])})"
+            for row in sorted(clear, key=lambda row: -row["bought"].value)
+        ]
+        out.append(
+            f"{run.label} orders images better across levels than within them: {listing(parts)}. That part of its AUROC a shortcut can explain"
+        )
+    elif any(row["bought"].known for row in found):
+        out.append(
+            "Within each level the run orders images as well as across them: no part of its AUROC at home need be a shortcut through what is recorded"
+        )
+    risen = [
+        f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
+        for row in found
+        if row["decoded"].has_interval and row["before"].has_interval and row["decoded"].low > row["before"].high
+    ]
+    if risen:
+        out.append(f"Training made easier to read: {listing(risen)}")
+    return out
+
+
+def everywhere(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
+    """Return one row per hospital and nuisance: its shares, decodability and the macro AUROC across and within its levels."""
+    out = []
+    for hospital in board.everyone:
+        names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
+        for name in names:
+            shares = [
+                f"{level} {100 * e.value:.0f} %"
+                for (r, d, n, level, _, m), e in cells.items()
+                if (r, d, n, m) == ("", hospital.key, name, "share")
+            ]
+            numbers = {
+                metric: cells.get((run.id, hospital.key, name, "", finding, metric), MISSING)
+                for metric, finding in (
+                    ("decodability", ""),
+                    ("random_decodability", ""),
+                    ("pooled_auroc", MACRO),
+                    ("stratified_auroc", MACRO),
+                    (SAVED, MACRO),
+                )
+            }
+            out.append({"hospital": hospital, "name": name, "shares": ", ".join(shares), **numbers})
+    return out
+
+
+def associations(board: Board, cells: Cells) -> list[dict[str, Any]]:
+    """Return nuisance x finding at home: the AUROC of the nuisance alone, and what the same model reaches away."""
+    home = board.home.key
+    keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", home, ALONE)]
+    return [
+        {
+            "name": name,
+            "finding": finding,
+            "cramers_v": cells.get(("", home, name, "", finding, "cramers_v"), MISSING),
+            "home": cells["", home, name, "", finding, ALONE],
+            "away": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in board.hospitals],
+        }
+        for name, finding in keys
+    ]
+
+
+def _strongest(cells: Cells, home: str, name: str) -> tuple[str, Estimate]:
+    """Return the finding that a nuisance alone tells best at home."""
+    found = [(f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", home, name, ALONE) and e.known]
+    return max(found, key=lambda item: item[1].value, default=("", MISSING))
+
+
+def _bounds(estimate: Estimate) -> str:
+    return f"[{signed(estimate.low)}, {signed(estimate.high)}]"

@@ -1,0 +1,113 @@
+"""Several goals at once, drawn: the runs that no other beats in all of them, one strip for each goal, right is better."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.drawing import svg
+from reports.formatting import known, percent, places, two_figures
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.report_data import Board
+from reports.sentences import cost as cost_sentences
+
+SHOWN = 12  # runs with strips; the others of the unbeaten are in the table below
+WIDE, EDGE = 132.0, 18.0
+LIKELY, SURE = 0.05, 0.95  # shares of the draws
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One goal: its head, how its number is shown, where it lies on the axis, and in which direction it is better."""
+
+    key: str
+    head: str
+    unit: str
+    shown: Callable[[float], str]
+    place: Callable[[float], float] = lambda v: v
+    low_first: bool = False
+
+
+GOALS = (
+    Goal("auroc", "Accurate", "AUROC away", places),
+    Goal("gap", "Robust", "gap", places, low_first=True),
+    Goal("maps", "Interpretable", "heat on the finding, × a map of the middle", lambda v: f"{two_figures(v)}×"),
+    Goal("macs", "Cheap", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
+)
+
+
+def at_once(board: Board) -> dict[str, Any]:
+    """Return the sentence, heads, strips and numbers of the goals; {} without two runs that have all of them."""
+    runs = {r.id: r for r in board.ranked}
+    table = board.tables["goals"]
+    rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
+    if len(rows) < 2:
+        return {}
+    asked = [goal for goal in GOALS if goal.key in str(next(iter(rows.values()))["goal"]).split()]
+    order = [r for r in board.ranked if r.id in rows]
+    front = [r for r in order if bool(rows[r.id]["on_front"])]
+    chance = {r.id: float(rows[r.id]["p_front"]) for r in order}
+    others = [r for r in order if r not in front and chance[r.id] > LIKELY]
+    sure = sum(chance[r.id] >= SURE for r in front)
+    scales = {goal.key: _scale(goal, [float(row[goal.key]) for row in rows.values()]) for goal in asked}
+    drawn = any(known(p) for p in chance.values())
+    return {
+        "title": cost_sentences.goals([goal.key for goal in asked], [r.label for r in front], len(order)),
+        "doubt": cost_sentences.goals_doubt(len(others), sure, len(front)) if drawn else "",
+        "heads": [(goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in asked],
+        "all": _background(asked, scales, list(rows.values())),
+        "rows": [(r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in asked]) for r in front[:SHOWN]],
+        "numbers": [_numbers(r, asked, rows[r.id], r in front) for r in (*front, *others)],
+        "not_drawn": max(0, len(front) - SHOWN),
+        "left_out": len(board.ranked) - len(order),
+        "has_maps": any(goal.key == "maps" for goal in asked),
+    }  # fmt: skip
+
+
+def _scale(goal: Goal, values: list[float]) -> svg.Scale:
+    """Return the axis that all runs share, better on the right."""
+    at = [goal.place(v) for v in values]
+    low, high = min(at), max(at)
+    low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
+    return svg.Scale(high, low, EDGE, WIDE - EDGE) if goal.low_first else svg.Scale(low, high, EDGE, WIDE - EDGE)
+
+
+def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
+    """Return the least and the largest number of any run, at their places."""
+    ends = sorted({min(values), max(values)})
+    body = "".join(
+        svg.line(scale(goal.place(v)), 13, scale(goal.place(v)), 18, "z")
+        + svg.text(scale(goal.place(v)), 10, goal.shown(v), "tk", "middle")
+        for v in ends
+    )
+    return svg.svg(WIDE, 18, body)
+
+
+def _background(asked: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
+    """Return the faint dots of all runs, once for each goal; every strip shows them from here."""
+    drawn = ""
+    for goal in asked:
+        spots = [(scales[goal.key](goal.place(float(row[goal.key]))), 11.0) for row in rows]
+        line = svg.line(EDGE, 11, WIDE - EDGE, 11, "g")
+        drawn += f'<g id="goal-{goal.key}">{line}{svg.dots(spots, "sw fine")}</g>'
+    return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{drawn}</defs></svg>')  # noqa: S704
+
+
+def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
+    """Return a number and its mark among those of all runs."""
+    body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.place(value)), 11, 4.6, "dot")
+    return goal.shown(value), svg.svg(WIDE, 22, body, "", "mi")
+
+
+def _numbers(run: Run, asked: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
+    """Return a row of the table below the figure."""
+    share = float(row["p_front"])
+    intervals = {"auroc": run.away.span, "gap": run.gap.span}
+    return {
+        "label": run.label,
+        "cells": [(goal.shown(float(row[goal.key])), intervals.get(goal.key, "")) for goal in asked],
+        "beaten": "no" if on_front else "yes",
+        "share": percent(share, 1) if known(share) else "",
+    }

@@ -1,0 +1,89 @@
+"""bench.api: what its examples do not show: that it is light, and how it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import api
+from bench.config.run_config import RunConfig, Schedule
+from bench.planning.manifest import read_manifest
+from bench.store.store import Store
+from harmonize.errors import ConfigError, DatasetError, StoreError
+from harmonize.images.image_header import InMemory
+
+CONFIG = {
+    "architecture": "seresnet_tiny",
+    "channels": 1,
+    "optimizer": "adamw",
+    "loss": "bce",
+    "uncertainty": "u_ignore",
+    "preprocessing": "imagenet_64",
+    "schedule": {"epochs": 1, "batch_size": 32},
+}
+
+
+def test_importing_the_library_imports_nothing_heavy() -> None:
+    heavy = "import bench.api, sys; print([m for m in ('torch', 'pandas', 'numpy', 'cv2', 'timm', 'streamlit') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_what_is_impossible_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for config, what in (
+        ({**CONFIG, "architecture": "seresnet_tny"}, "seresnet_tny"),
+        ({**CONFIG, "schedules": {}}, "unknown key 'schedules'"),
+        ({**CONFIG, "train_on": "nih"}, "evaluate_on names 'nih' twice"),
+    ):
+        with pytest.raises(ConfigError, match=what) as refused:
+            api.run(config, ["nih"], store=tmp_path / "runs")
+        assert refused.value.where.startswith("run()")
+    with pytest.raises(ConfigError, match="no device 'gpu'"):
+        api.run(CONFIG, ["nih"], store=tmp_path / "runs", device="gpu")
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="no hospital 'nhi'"):
+        api.make_phantom(tmp_path / "made", {"nhi": 3})
+    assert not (tmp_path / "made").exists()
+    with pytest.raises(StoreError, match="no run store"):
+        api.open_grid(tmp_path / "runs")
+
+
+@pytest.mark.grid
+def test_a_configuration_and_a_sweep_of_it_share_their_runs_with_the_command(finished: Path, tmp_path: Path) -> None:
+    """The runs of `grids/tiny.yaml` are asked for by name: nothing is trained again, and the page is made."""
+    import shutil
+
+    shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
+    (data,) = (tmp_path / "runs" / "phantom").iterdir()
+    schedule = Schedule(epochs=2, batch_size=32, lr=3e-3)
+    names = {key: CONFIG[key] for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")}
+    away = ["mimic", "nih", "padchest", "vindr", "brax"]
+    plain = read_manifest(Store.open(finished / "runs", create=False), "tiny")
+    config = RunConfig(**names, channels=1, schedule=schedule, split=plain.config(plain.runs[0]).split)  # type: ignore[arg-type]
+    grid = api.run(config, away, data=data, store=tmp_path / "runs", name="again", sweep={"seed": [0, 1]}, min_count=5)
+    assert api.finished(grid) == api.finished(api.open_grid(finished / "runs", "tiny"))
+    stored = pd.read_parquet(finished / "runs" / "scores" / api.finished(grid)[0] / "scores.parquet")
+    again = api.score(api.load_logits(grid, api.finished(grid)[0]), grid.settings, run_id=api.finished(grid)[0])
+    pd.testing.assert_frame_equal(again.scores, stored, check_dtype=False)
+    assert (tmp_path / "runs" / "report" / "again" / "leaderboard.html").is_file()
+
+
+@pytest.mark.grid
+def test_an_image_in_memory_gets_the_numbers_of_its_file(finished: Path) -> None:
+    run_id = api.finished(api.open_grid(finished / "runs"))[0]
+    run = api.load_run(finished / "runs", run_id)
+    file = next((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
+    held = InMemory("held.png", file.read_bytes())
+    found = api.predict(run, [file, held]).table
+    one, other = (part["logit"].to_numpy() for _, part in found.groupby("image", sort=False))
+    assert found["image"].unique().tolist() == [str(file), "held.png"]
+    assert (one == other).all()
+    asked = api.explain(run, held, ["edema"])
+    assert asked.image == "held.png"
+    with pytest.raises(ConfigError, match="was not asked for 'Pneumonia'"):
+        api.overlay(asked, "Pneumonia")
+    with pytest.raises(DatasetError, match="not a JPEG"):
+        api.explain(run, InMemory("held.txt", b"text"))
+    with pytest.raises(StoreError, match="no run 'none' in the grid"):
+        api.load_logits(api.open_grid(finished / "runs"), "none")

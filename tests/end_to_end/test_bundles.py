@@ -1,0 +1,642 @@
+"""Bundles: what goes in, what a forger cannot change, what several laboratories make of them, and what never leaves."""
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.config.registry import Registry
+from bench.planning.manifest import Manifest, read_manifest
+from bench.results.same_scores import SCORED, differs
+from bench.sharing.bundle import export as exporting
+from bench.sharing.bundle import merge
+from bench.sharing.bundle.columns import read_columns, write_columns
+from bench.sharing.bundle.members import CHECKSUMS, pack, unpack
+from bench.sharing.bundle.ordinals import kinds, table_id
+from bench.sharing.bundle.reading import read_bundle
+from bench.sharing.bundle.verify import Opened, check_data, opened, verify
+from bench.store.store import Store, canonical_json, short_hash
+from harmonize.errors import CxrError, StoreError
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Forge = Callable[[Path], None]
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    assert done <= total, what
+
+
+def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path:
+    manifest = read_manifest(Store.open(store), None)
+    ids = list(runs) or [run["id"] for run in manifest.runs]
+    exporting.export(manifest, ids, path, keep_order, Registry.read(), 2, quiet)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles of the grid `tiny`: of one run in an order drawn anew; of it, of the other and of both in the order of their ids."""
+    folder, store = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("owner") / "runs"
+    shutil.copytree(finished / "runs", store)
+    one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
+    made = {"one": [one], "one kept": [one], "two kept": [two], "both kept": [one, two]}
+    out = {
+        n: write(store, folder / f"{n.replace(' ', '-')}.zip", *runs, keep_order="kept" in n)
+        for n, runs in made.items()
+    }
+    return out | {"store": store}
+
+
+def members(bundle: Path, folder: Path) -> Path:
+    folder.mkdir()
+    unpack(bundle, folder)
+    return folder
+
+
+def judged(bundle: Path) -> int:
+    with opened(bundle, Registry.read()) as found:
+        return verify(found, 1, quiet)[0]
+
+
+def test_what_is_scored_from_a_bundle_is_what_the_store_has_to_the_last_bit(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, store = members(bundles["both kept"], tmp_path / "m"), bundles["store"]
+    for run in read_manifest(Store.open(store), None).runs:
+        for name in SCORED:
+            ours = pd.read_parquet(store / "scores" / run["id"] / f"{name}.parquet")
+            theirs = pd.read_parquet(folder / "scores" / run["id"] / f"{name}.parquet")
+            assert differs(ours, theirs, list(ours.columns), 0) == "", name
+    assert judged(bundles["both kept"]) > 1000
+
+
+def test_in_an_order_drawn_anew_values_stay_and_bounds_are_of_other_draws(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    run = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    ours = pd.read_parquet(bundles["store"] / "scores" / run / "gaps.parquet")
+    theirs = pd.read_parquet(members(bundles["one"], tmp_path / "m") / "scores" / run / "gaps.parquet")
+    np.testing.assert_allclose(ours["value"], theirs["value"], atol=1e-9)
+    known = ours["low"].notna()
+    assert (ours["low"] != theirs["low"])[known].any()
+    np.testing.assert_allclose(ours["low"][known], theirs["low"][known], atol=0.1)
+
+
+def test_ordinals_are_drawn_anew_for_each_export_and_say_nothing_of_the_ids(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    manifest = read_manifest(Store.open(bundles["store"]), None)
+    again, _ = exporting._write_members(manifest, manifest.runs[:1], tmp_path, keep_order=False)
+    keys = [key.set_index("image_id") for key in (pd.read_parquet(bundles["one"].with_suffix(".key.parquet")), again)]
+    nih = [key[key["cohort"] == "nih"] for key in keys]
+    assert not nih[0]["image"].equals(nih[1]["image"].reindex(nih[0].index))
+    place = nih[0].sort_index()["image"].rank()
+    assert abs(np.corrcoef(place, np.arange(len(place)))[0, 1]) < 0.65, "60 places at random: five standard deviations"
+    assert sorted(nih[0]["image"]) == list(range(len(nih[0])))
+
+
+def test_the_key_is_for_its_owner_alone(bundles: dict[str, Path]) -> None:
+    key = bundles["one"].with_suffix(".key.parquet")
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert set(pd.read_parquet(key).columns) == {"cohort", "image", "patient", "image_id", "patient_id"}
+
+
+def ids_of(store: Path) -> set[str]:
+    """Return all that leads to a patient or a file: ids, paths, their parts."""
+    words: set[str] = set()
+    for path in (store / "cohorts").glob("*.parquet"):
+        table = pd.read_parquet(path)
+        for column in ("image_id", "patient_id", "study_id", "path"):
+            words |= set(table[column].astype(str))
+    return {word for word in words if len(word) > 4}
+
+
+def test_no_id_and_no_path_is_in_a_bundle(bundles: dict[str, Path], tmp_path: Path) -> None:
+    words = ids_of(bundles["store"])
+    assert len(words) > 500
+    for name in ("one", "both kept"):
+        content = bundles[name].read_bytes()
+        # not within longer numbers, which hold any five digits by chance
+        assert not [w for w in words if re.search(rb"(?<![0-9.])" + re.escape(w.encode()) + rb"(?![0-9])", content)]
+        assert str(bundles["store"]).encode() not in content
+
+
+def test_a_bundle_has_no_column_beyond_those_that_scoring_reads(bundles: dict[str, Path], tmp_path: Path) -> None:
+    folder = members(bundles["one"], tmp_path / "m")
+    for path in (folder / "cohorts").glob("*.parquet"):
+        names = pq.read_schema(path).names
+        assert names[:7] == ["image", "patient", "split", "view", "sex", "device", "age"]
+        assert not [name for name in names if name.startswith("native:")]
+    assert {p.suffix for p in folder.rglob("*") if p.is_file()} == {".json", ".parquet"}
+
+
+def on_table(folder: Path, path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Change a table and write it as it was written."""
+    facts = {k.decode(): v.decode() for k, v in (pq.read_schema(path).metadata or {}).items() if k != b"ARROW:schema"}
+    table = pq.read_table(path)
+    frame = change(table.to_pandas())
+    arrays = [pa.array(frame[n], table.schema.field(n).type, from_pandas=True) for n in table.schema.names]
+    pq.write_table(
+        pa.table(dict(zip(table.schema.names, arrays, strict=True)), metadata=facts), path, compression="none"
+    )
+
+
+def on_json(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_bytes())
+    change(content)
+    path.write_bytes(canonical_json(content))
+
+
+def run_of(folder: Path) -> Path:
+    return next((folder / "runs").iterdir())
+
+
+def keyed(folder: Path, cohort: str) -> None:
+    """Make all hashes of a cohort and of what is predicted on it fit again: what a careful forger does."""
+    path = folder / "cohorts" / f"{cohort}.parquet"
+    columns = pq.read_schema(path).names
+    made = table_id(read_columns(path, kinds(columns), "here"))
+    on_json(folder / "manifest.json", lambda m: [c.update(id=made) for c in m["cohorts"] if c["name"] == cohort])
+    for run in (folder / "runs").iterdir():
+        table = pq.read_table(run / "predictions" / f"{cohort}.parquet")
+        names = {n: "ordinal" if n == "image" else "logit" for n in table.schema.names}
+        logits = table_id(read_columns(run / "predictions" / f"{cohort}.parquet", names, "here"))
+        refact(run / "predictions" / f"{cohort}.parquet", cohort=made, logits=logits)
+        order = [c["name"] for c in json.loads((folder / "manifest.json").read_bytes())["cohorts"]]
+        facts = [pq.read_schema(run / "predictions" / f"{name}.parquet").metadata for name in order]
+        made_of = short_hash(canonical_json([[f[b"cohort"].decode(), f[b"logits"].decode()] for f in facts]))
+        for scores in (folder / "scores" / run.name).iterdir():
+            refact(scores, made_of=made_of)
+
+
+def refact(path: Path, **facts: str) -> None:
+    table = pq.read_table(path)
+    known = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"ARROW:schema"}
+    pq.write_table(
+        table.replace_schema_metadata(known | {k.encode(): v.encode() for k, v in facts.items()}),
+        path,
+        compression="none",
+    )
+
+
+def score(folder: Path) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        at = frame["value"].first_valid_index()
+        frame.loc[at, "value"] = np.nextafter(frame["value"][at], 2)  # the smallest lie there is
+        return frame
+
+    on_table(folder, next(folder.glob("scores/*/gaps.parquet")), change)
+
+
+def bound(folder: Path) -> None:
+    on_table(folder, next(folder.glob("scores/*/scores.parquet")), lambda f: f.assign(low=f["low"] + 0.001))
+
+
+def fewer_rows(folder: Path) -> None:
+    on_table(folder, next(folder.glob("scores/*/subgroups.parquet")), lambda f: f.iloc[:-1])
+
+
+def shifted(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.loc[frame.index[:40], "Pleural Effusion"] += np.float32(3)
+    return frame
+
+
+def logit(folder: Path) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[0, "Pleural Effusion"] += np.float32(1e-3)  # too little to change the order of anything
+        return frame
+
+    on_table(folder, run_of(folder) / "predictions" / "nih.parquet", change)
+
+
+def logits_with_their_ids(folder: Path) -> None:
+    on_table(folder, run_of(folder) / "predictions" / "chexpert.parquet", shifted)
+    keyed(folder, "chexpert")
+
+
+def infinite_logit(folder: Path) -> None:
+    on_table(folder, run_of(folder) / "predictions" / "nih.parquet", lambda f: f.assign(Edema=np.float32("inf")))
+
+
+def flipped(frame: pd.DataFrame) -> pd.DataFrame:
+    at = frame.index[frame["Pleural Effusion"] == 1][0]
+    frame.loc[at, "Pleural Effusion"] = 0
+    return frame
+
+
+def label(folder: Path) -> None:
+    on_table(folder, folder / "cohorts" / "nih.parquet", flipped)
+
+
+def label_with_its_ids(folder: Path) -> None:
+    label(folder)
+    keyed(folder, "nih")
+
+
+def label_that_no_score_reads(folder: Path) -> None:
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        at = frame.index[frame["Edema"] == -2][0]
+        frame.loc[at, "Edema"] = 0  # both read as absent
+        return frame
+
+    on_table(folder, folder / "cohorts" / "mimic.parquet", change)
+
+
+def patient_with_its_ids(folder: Path) -> None:
+    on_table(folder, folder / "cohorts" / "nih.parquet", lambda f: f.assign(patient=f["patient"] // 2))
+    keyed(folder, "nih")
+
+
+def image(folder: Path) -> None:
+    on_table(
+        folder,
+        run_of(folder) / "predictions" / "nih.parquet",
+        lambda f: f.assign(image=f["image"].iloc[::-1].to_numpy()),
+    )
+
+
+def image_left_out(folder: Path) -> None:
+    on_table(folder, run_of(folder) / "predictions" / "nih.parquet", lambda f: f.iloc[3:])
+
+
+def image_twice(folder: Path) -> None:
+    on_table(folder, run_of(folder) / "predictions" / "nih.parquet", lambda f: f.assign(image=0))
+
+
+def configuration(folder: Path) -> None:
+    on_json(run_of(folder) / "run.json", lambda c: c["config"].update(seed=7))
+
+
+def configuration_in_the_manifest(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["runs"][0]["config"].update(seed=7))
+
+
+def run_id(folder: Path) -> None:
+    run_of(folder).rename(folder / "runs" / "0123456789ab")
+
+
+def rule(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m.update(min_count=m["min_count"] + 1))
+
+
+def weights(folder: Path) -> None:
+    on_json(run_of(folder) / "seal.json", lambda s: s.update(weights_before="0" * 64, weights_after="0" * 64))
+
+
+def seal(folder: Path) -> None:
+    on_json(run_of(folder) / "seal.json", lambda s: s.update(weights_after="0" * 64))
+
+
+def home(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][0].update(origin="0" * 12))
+
+
+def smuggled_file(folder: Path) -> None:
+    (folder / "notes.json").write_bytes(b'{"patient":"p1"}')
+
+
+def smuggled_column(folder: Path) -> None:
+    path = folder / "cohorts" / "nih.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("mrn", pa.array(range(len(table)), pa.int8())), path, compression="none")
+
+
+def smuggled_fact(folder: Path) -> None:
+    on_json(run_of(folder) / "env.json", lambda e: e.update(hostname="ward-7"))
+
+
+def smuggled_note(folder: Path) -> None:
+    refact(folder / "cohorts" / "nih.parquet", note="patient p1")
+
+
+def wrong_count(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][0]["flow"].update(found="<script>"))
+
+
+def wrong_record(folder: Path) -> None:
+    on_json(run_of(folder) / "cost.json", lambda c: c.update(params="many"))
+
+
+def exact_ages(folder: Path) -> None:
+    on_table(folder, folder / "cohorts" / "nih.parquet", lambda f: f.assign(age=f["age"] + 2))
+    keyed(folder, "nih")
+
+
+def cohort_name(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m["cohorts"][1].update(name="../../escaped"))
+
+
+def grid_name(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m.update(name="../escaped"))
+
+
+def code(folder: Path) -> None:
+    entry = {
+        "section": "metrics",
+        "name": "loud",
+        "use": "os:abort",
+        "options": {},
+        "facts": {"given": "logit"},
+        "title": "loud",
+    }
+    on_json(folder / "manifest.json", lambda m: m.update(metrics=[entry]))
+
+
+def terminal_codes(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m.update(title="\x1b[2J all well"))
+
+
+def wrong_type(folder: Path) -> None:
+    on_json(folder / "manifest.json", lambda m: m.update(cohorts={"a": 1}))
+
+
+FORGERIES = {
+    score: "gaps of run .* value of", bound: "scores of run .* low of", fewer_rows: "subgroups of run .* rows",
+    logit: "a logit or an image was changed", logits_with_their_ids: "of run .* is ", infinite_logit: "a logit or an image was changed", label: "id of nih", label_with_its_ids: "of run ",
+    label_that_no_score_reads: "id of mimic", patient_with_its_ids: "of run ", image: "a logit or an image was changed", image_left_out: "a logit or an image was changed",
+    image_twice: "a logit or an image was changed", configuration: "what its id is the hash of", configuration_in_the_manifest: "not that of its run.json",
+    run_id: "absent", rule: "of run ", weights: "other weights", seal: "seal", home: "trained on another cohort",
+    smuggled_file: "no part of a bundle", smuggled_column: "other columns", smuggled_fact: "other facts", smuggled_note: "notes that no table has",
+    wrong_count: "words and values", wrong_record: "other facts", exact_ages: "finer than decades",
+    cohort_name: "cannot be a cohort's name", grid_name: "cannot name a folder", code: "not known here", terminal_codes: "control",
+    wrong_type: "do not fit",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+def test_a_forger_who_makes_every_checksum_anew_is_found_out(
+    forge: Forge, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = members(bundles["one"], tmp_path / "m")
+    (folder / CHECKSUMS).unlink()
+    forge(folder)
+    pack(folder, tmp_path / "forged.zip")
+    with pytest.raises(StoreError, match=f"refused.*{FORGERIES[forge]}"):
+        judged(tmp_path / "forged.zip")
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_ensembles_and_views_go_out_with_their_runs_and_must_say_what_these_say(
+    store_copy: Path, tmp_path: Path, here: Command
+) -> None:
+    grid = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
+    (store_copy / "tiny.yaml").write_text(f"{grid}tta: [three_views]\nensembles: [{{name: both}}]\n")
+    here("run", "--grid", "tiny.yaml", "--quiet", cwd=store_copy)
+    manifest = read_manifest(Store.open(store_copy / "runs"), None)
+    both = next(run for run in manifest.derived if run["kind"] == "ensemble")
+    views = next(run for run in manifest.derived if run["kind"] == "tta")
+    path = write(store_copy / "runs", tmp_path / "derived.zip", both["id"], views["id"])
+    with opened(path, Registry.read()) as found:
+        assert [run["id"] for run in found.manifest.runs] == [run["id"] for run in manifest.runs], (
+            "those it is made of come along"
+        )
+        assert [run["kind"] for run in found.manifest.derived] == ["tta", "ensemble"]
+    shutil.copy(path, tmp_path / "b.zip")
+    assert "4 of 4 runs" in here("merge", "b.zip", "--store", "together", "--quiet", cwd=tmp_path).stdout
+    folder = members(path, tmp_path / "m")
+    (folder / CHECKSUMS).unlink()
+    on_table(folder, folder / "runs" / both["id"] / "predictions" / "nih.parquet", shifted)
+    keyed(folder, "nih")
+    pack(folder, tmp_path / "forged.zip")
+    with pytest.raises(StoreError, match=f"ensemble {both['id']} does not say what its runs say on nih"):
+        judged(tmp_path / "forged.zip")
+
+
+def test_what_is_invented_consistently_is_found_by_the_data_and_by_the_id(
+    bundles: dict[str, Path], finished: Path, tmp_path: Path
+) -> None:
+    data = next((finished / "runs" / "phantom").iterdir())
+    key = bundles["one"].with_suffix(".key.parquet")
+    with opened(bundles["one"], Registry.read()) as found:
+        assert len(check_data(found, data, key)) == 6
+    folder = members(bundles["one"], tmp_path / "m")
+    on_table(folder, folder / "cohorts" / "nih.parquet", flipped)
+    keyed(folder, "nih")
+    forged = tmp_path / "forged.zip"
+    shutil.rmtree(folder / "scores")
+    _score_anew(folder, bundles["one"], tmp_path)
+    (folder / CHECKSUMS).unlink()
+    name = pack(folder, forged)
+    assert judged(forged) > 1000, "nothing in it contradicts itself"
+    frame = pd.read_parquet(key)
+    pq.write_table(
+        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({"unseen.bundle": name}),
+        tmp_path / "k.parquet",
+    )
+    with opened(forged, Registry.read()) as found:
+        assert found.id == name != _id(bundles["one"])
+        with pytest.raises(StoreError, match="nih is not as in the data: Pleural Effusion") as refusal:
+            check_data(found, data, tmp_path / "k.parquet")
+    assert not [word for word in ids_of(bundles["store"]) if word in str(refusal.value)]
+
+
+def _id(bundle: Path) -> str:
+    with opened(bundle, Registry.read()) as found:
+        return found.id
+
+
+def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
+    """Give a changed bundle the scores that its own logits and labels have."""
+    from bench.results.score_runs import score_all
+    from bench.sharing.bundle.columns import kinds_of
+    from bench.sharing.bundle.reading import made_of, read_bundle
+    from bench.store.store import read_table
+
+    manifest = read_bundle(folder, tmp_path / "scored", "here", Registry.read())
+    score_all(manifest, quiet, 1)
+    for run in manifest.runs:
+        for name in SCORED:
+            found = read_table(manifest.scores / run["id"] / f"{name}.parquet")
+            facts = {"made_of": made_of(manifest, run["id"])}
+            write_columns(folder / "scores" / run["id"] / f"{name}.parquet", found, kinds_of(found), facts)
+
+
+def test_images_that_were_left_out_are_missed_in_the_data(
+    bundles: dict[str, Path], finished: Path, tmp_path: Path
+) -> None:
+    key = pd.read_parquet(bundles["one"].with_suffix(".key.parquet"))
+    with opened(bundles["one"], Registry.read()) as found:
+        fewer = key[~((key["cohort"] == "nih") & (key["image"] < 5))]
+        table = pa.Table.from_pandas(fewer, preserve_index=False).replace_schema_metadata({"unseen.bundle": found.id})
+        pq.write_table(table, tmp_path / "k.parquet")
+        with pytest.raises(StoreError, match="5 images of nih are left out"):
+            check_data(found, next((finished / "runs" / "phantom").iterdir()), tmp_path / "k.parquet")
+
+
+def test_laboratories_make_one_leaderboard_of_bundles_of_the_same_cohorts(
+    bundles: dict[str, Path], tmp_path: Path, command: Command
+) -> None:
+    for name in ("one kept", "two kept"):
+        shutil.copy(bundles[name], tmp_path)
+    command("merge", "one-kept.zip", "two-kept.zip", "--store", "together", "--quiet", cwd=tmp_path)
+    said = command("report", "--store", "together", "--quiet", cwd=tmp_path)
+    page = (tmp_path / said.stdout.strip().partition(": ")[2]).read_text()
+    assert "Made of bundles of predictions (one-kept.zip, two-kept.zip)" in page
+    assert "made of bundles" in command("export", "-o", "again.zip", "--store", "together", cwd=tmp_path, code=2).stderr
+    ours = read_manifest(Store.open(bundles["store"]), None)
+    theirs = read_manifest(Store.open(tmp_path / "together"), None)
+    assert [r["id"] for r in theirs.runs] == [r["id"] for r in ours.runs]
+    ranks = pd.read_parquet(tmp_path / "together" / "report" / "tiny" / "tables" / "ranks.parquet")
+    assert set(ranks["run_id"]) == {r["id"] for r in ours.runs}
+    for run in ours.runs:
+        a, b = (pd.read_parquet(m.scores / run["id"] / "scores.parquet") for m in (ours, theirs))
+        assert differs(a, b, list(a.columns), 0) == ""
+
+
+def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
+    """Return a laboratory's copy of a store that was tested on some cohorts alone."""
+    shutil.copytree(store, folder, ignore=shutil.ignore_patterns("phantom", "cache", "report", "scores"))
+    on_json(
+        folder / "grids" / "tiny.json",
+        lambda m: m.update(cohorts=[c for c in m["cohorts"] if c["name"] in ("chexpert", *cohorts)]),
+    )
+    return folder
+
+
+def test_a_run_that_two_hospitals_tested_is_one_row_with_both(
+    bundles: dict[str, Path], tmp_path: Path, here: Command
+) -> None:
+    one = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    for name, cohorts in (("a", ["nih"]), ("b", ["mimic", "vindr"])):
+        write(
+            cut(bundles["store"], tmp_path / name, cohorts), tmp_path / f"{name}.zip", one
+        )  # each in an order of its own
+    said = here("merge", "a.zip", "b.zip", "--store", "together", "--quiet", cwd=tmp_path).stdout
+    assert "1 of 1 runs tested on chexpert, nih, mimic, vindr, from 2 bundles" in said
+    gaps = pd.read_parquet(next((tmp_path / "together" / "scores").glob("*/gaps.parquet")))
+    assert set(gaps["dataset"]) == {"nih", "mimic", "vindr", "away"}
+    ours = pd.read_parquet(bundles["store"] / "scores" / one / "gaps.parquet").set_index(["dataset", "finding"])[
+        "value"
+    ]
+    theirs = gaps[gaps["dataset"] != "away"].set_index(["dataset", "finding"])["value"]
+    np.testing.assert_allclose(theirs, ours.reindex(theirs.index), atol=1e-9)
+
+
+def unscored(store: Path, folder: Path, run: str, keep_order: bool) -> Opened:
+    """Return what would be read of a bundle of a run; nothing is scored."""
+    manifest = read_manifest(Store.open(store), None)
+    exporting._write_members(manifest, exporting._with_sources(manifest, [run]), folder / "members", keep_order)
+    read = read_bundle(folder / "members", folder / "store", "here", Registry.read())
+    return Opened(folder.with_suffix(".zip"), folder.name, read, {}, folder / "members")
+
+
+def merged(folder: Path, *found: Opened, rename: dict[str, str] | None = None) -> Manifest:
+    into, first = merge.Merged(Store.open(folder)), dict(found[0].manifest.content)
+    for number, each in enumerate(found):
+        merge.add(into, each, rename if rename and number else {}, first)
+    return merge.finish(into, "together", "together", first, [])
+
+
+def test_what_cannot_be_one_leaderboard_is_refused_with_the_mend(bundles: dict[str, Path], tmp_path: Path) -> None:
+    store = bundles["store"]
+    one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
+    a, b, c = (
+        cut(store, tmp_path / name, cohorts) for name, cohorts in (("a", ["nih"]), ("b", ["mimic"]), ("c", ["nih"]))
+    )
+    path = c / one[:2] / one / "predictions" / "nih.parquet"  # the same run says something else on the same cohort
+    table = pq.read_table(path)
+    frame = table.to_pandas()
+    frame.loc[4, "Edema"] += np.float32(1)
+    pq.write_table(
+        pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata), path
+    )
+    made = {
+        (lab.name, run, keep): unscored(lab, tmp_path / f"{lab.name}-{run}-{keep}", run, keep)
+        for lab, run in ((a, one), (b, one), (b, two), (c, one))
+        for keep in (True, False)
+    }
+
+    def refused(what: str, *names: tuple[str, str, bool], mend: str = "") -> None:
+        with pytest.raises(CxrError, match=what) as refusal:
+            merged(tmp_path / what.replace(" ", "-")[:20], *(made[name] for name in names))
+        assert mend in str(refusal.value)
+
+    refused("no run is in both bundles", ("a", one, False), ("b", two, False), mend="--keep-order")
+    refused("says other logits or labels on nih", ("a", one, False), ("c", one, False), mend="ask their makers")
+    refused(f"run {one} has other logits on nih", ("a", one, True), ("c", one, True), mend="ask their makers")
+    refused("no run was tested on every cohort", ("a", one, True), ("b", two, True), mend="--cohort")
+    both = merged(tmp_path / "both", made["a", one, True], made["b", one, True])
+    assert [cohort["name"] for cohort in both.cohorts] == ["chexpert", "nih", "mimic"]
+    other = made["b", one, False].manifest
+    other.content["min_count"] = 7
+    refused("not scored alike: min_count", ("a", one, True), ("b", one, False), mend="bench score --as")
+
+
+def test_cohorts_that_bear_one_name_are_told_apart_or_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
+    store = bundles["store"]
+    run = read_manifest(Store.open(store), None).runs[0]["id"]
+    ours, theirs = (cut(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
+    (path,) = (theirs / "cohorts").glob("mimic-*.parquet")
+    table = pq.read_table(path).replace_schema_metadata({"unseen.id": "0" * 12})
+    pq.write_table(table, theirs / "cohorts" / f"mimic-{'0' * 12}.parquet")
+    on_json(theirs / "grids" / "tiny.json", lambda m: m["cohorts"][1].update(id="0" * 12))
+    found = [unscored(lab, tmp_path / f"{lab.name}-read", run, True) for lab in (ours, theirs)]
+    with pytest.raises(StoreError, match="two cohorts bear the name 'mimic'") as refusal:
+        merged(tmp_path / "refused", *found)
+    assert "--rename theirs-read.zip:mimic=NEW_NAME" in str(refusal.value)
+    apart = merged(tmp_path / "apart", *found, rename={"mimic": "second"})
+    assert [cohort["name"] for cohort in apart.cohorts] == ["chexpert", "mimic", "second"]
+
+
+def test_a_signature_counts_for_its_file_and_for_its_signer_alone(
+    bundles: dict[str, Path], tmp_path: Path, here: Command
+) -> None:
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("no ssh-keygen")
+    for name in ("key", "other"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", name], cwd=tmp_path, check=True)
+        (tmp_path / f"{name}.signers").write_text(f"lab@example.org {(tmp_path / f'{name}.pub').read_text()}")
+    run = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
+    words = ("export", run, "-o", "s.zip", "--store", str(bundles["store"]), "--sign", "key", "--quiet")
+    assert "signature: s.zip.sig" in here(*words, cwd=tmp_path).stdout
+    assert (
+        "signed by lab@example.org"
+        in here("verify", "s.zip", "--signers", "key.signers", "--quiet", cwd=tmp_path).stdout
+    )
+    assert "of nobody in the list" in here("verify", "s.zip", "--signers", "other.signers", cwd=tmp_path, code=2).stderr
+    shutil.copy(bundles["one"], tmp_path / "t.zip")
+    assert "not signed" in here("verify", "t.zip", "--signers", "key.signers", cwd=tmp_path, code=2).stderr
+    shutil.copy(tmp_path / "s.zip.sig", tmp_path / "t.zip.sig")
+    assert "of another file" in here("verify", "t.zip", "--signers", "key.signers", cwd=tmp_path, code=2).stderr
+
+
+def test_requests_that_cannot_be_met_say_what_to_mend(store_copy: Path, here: Command) -> None:
+    for words, what in (
+        (("export", "-o", "b.txt"), "let it end in .zip"),
+        (("export", "-o", "nowhere/b.zip"), "no such folder"),
+        (("export", "ffffffff", "-o", "b.zip"), "no run 'ffffffff'"),
+        (("verify", "b.zip"), "no such bundle"),
+        (("merge", "b.zip", "--store", "new", "--rename", "x:y=../z"), "cannot rename"),
+        (("merge", "b.zip", "--store", "runs"), "the folder is there already"),
+        (("merge", "b.zip", "--store", "new"), "no such bundle"),
+    ):
+        assert what in here(*words, cwd=store_copy, code=2).stderr
+    run = read_manifest(Store.open(store_copy / "runs"), None).runs[0]["id"]
+    (store_copy / "runs" / run[:2] / run / "DONE").unlink()
+    assert "not finished" in here("export", run, "-o", "b.zip", cwd=store_copy, code=2).stderr
+    assert {p.name for p in store_copy.iterdir()} == {"runs"}, "nothing is left of what failed"
+    with pytest.raises(CxrError):
+        judged(store_copy / "runs" / "store.json")
+
+
+def test_a_store_that_was_planned_before_a_key_of_configurations_came_is_still_exported(
+    store_copy: Path, here: Command
+) -> None:
+    plan = store_copy / "runs" / "grids" / "tiny.json"
+    content = json.loads(plan.read_text())
+    for run in content["runs"]:
+        assert run["config"].pop("compile") is False
+    plan.write_text(json.dumps(content))
+    here("export", "-o", "old.zip", "--quiet", cwd=store_copy)
+    assert "bit by bit" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout

@@ -1,0 +1,66 @@
+"""`bench compare`, as a user starts it."""
+
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.scoring.across_runs.paired_runs import COLUMNS
+from bench.store.store import Store
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def ids(folder: Path) -> list[str]:
+    return Store(folder / "runs").run_ids()
+
+
+def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, command: Command) -> None:
+    first, second = ids(finished)
+    said = command("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
+    assert f"first   {first}" in said
+    assert "vindr/test  auroc" in said
+    assert "Pleural Effusion" in said
+    assert "nih" not in said
+    table = pd.read_csv(io.StringIO(command("compare", first, second, "--csv", cwd=finished).stdout))
+    assert tuple(table.columns) == COLUMNS
+    scores = pd.read_parquet(finished / "runs" / "scores" / first / "scores.parquet")
+    away = scores.query("dataset == 'away' and metric == 'auroc' and finding == 'macro'")["value"].item()
+    assert table.query("dataset == 'away'")["first"].item() == pytest.approx(away)
+
+
+def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) -> None:
+    options = ("--metric", "sensitivity", "--at", "youden", "--json")
+    found = json.loads(command("compare", *ids(finished), *options, cwd=finished).stdout)
+    assert found["metric"] == "sensitivity"
+    rows = found["rows"]
+    assert {"chexpert", "mimic", "away"} <= {row["dataset"] for row in rows}
+    known = [row for row in rows if row["difference"] is not None]
+    assert all(np.isclose(row["difference"], row["first"] - row["second"]) for row in known)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["{first}", "nonsense"], "no run 'nonsense'", "nearest: "),
+        (["{first}", "{first}"], "both are run", "bench list runs"),
+        (["{first}", ""], "2 runs begin with", "{second}"),
+        (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),
+        (["{first}", "{second}", "--metric", "accuracy"], "no metric 'accuracy'", "auroc"),
+        (["{first}", "{second}", "--calibrator", "platt"], "does not depend", "leave it out"),
+    ],
+)
+def test_a_wrong_comparison_says_what_to_do(
+    arguments: list[str], what: str, fix: str, finished: Path, command: Command
+) -> None:
+    first, second = ids(finished)
+    said = command("compare", *(a.format(first=first, second=second) for a in arguments), cwd=finished, code=2).stderr
+    assert what in said
+    assert fix.format(second=second) in said
+    assert "Traceback" not in said

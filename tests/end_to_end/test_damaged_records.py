@@ -1,0 +1,196 @@
+"""Each small record of a finished store cut off or replaced, one at a time: no command stops on it unnamed, and no page hides it.
+
+A run whose record is damaged is left out of the page, which says so; what nothing can be said without is an error with its mend;
+what follows from the rest is made again.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from disturbed import assert_same_bytes
+
+from bench.planning.jobs import analysis_key, predicted
+from bench.planning.manifest import read_manifest
+from bench.store.checksums import note
+from bench.store.store import Store, canonical_json, write_table
+from reports.schemas.tables import SCHEMAS
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "noise": lambda content: bytes(range(256)) * 3,
+    "null": lambda content: b"null",
+    "other": lambda content: b'{"schema":3,"unlearnt":7,"config":5}',
+}
+RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet")
+NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
+MADE_AGAIN = ("scores/ID/KEY", "scores/ID/scores.parquet", "scores/ID/gaps.parquet", "scores/ID/replicates.npz")
+NOT_READ = ("RUN/checksums.json", "RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", "RUN/MODEL_CARD.md")
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Store:
+    """The finished store with images and caches as links: they are not what is damaged here."""
+    for path in (finished / "runs").iterdir():
+        target = tmp_path / "runs" / path.name
+        target.parent.mkdir(exist_ok=True)
+        if path.name in ("phantom", "cache"):
+            target.symlink_to(path)
+        elif path.is_dir():
+            shutil.copytree(path, target)
+        else:
+            shutil.copy(path, target)
+    return Store.open(tmp_path / "runs")
+
+
+def damaged(store: Store, pattern: str, change: Callable[[bytes], bytes]) -> Path:
+    run = store.run_dir(store.run_ids()[0])
+    place = pattern.replace("RUN", run.relative_to(store.root).as_posix()).replace("ID", run.name)
+    (path,) = store.root.glob(place)
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+def cases(patterns: tuple[str, ...], *of_json: str) -> list[tuple[str, str]]:
+    """Return the damages of each file: cut off or filled with noise in turn, and for JSON what can be read and is something else."""
+    return [(p, ("cut", "noise")[i % 2]) for i, p in enumerate(patterns)] + [
+        (p, how) for p in patterns if p.endswith(".json") for how in of_json
+    ]
+
+
+@pytest.mark.parametrize(("name", "how"), cases(RECORDS, "other"))
+def test_a_run_with_a_damaged_record_is_left_out_and_the_page_says_so(
+    name: str, how: str, store: Store, here: Command
+) -> None:
+    folder = store.root.parent
+    path = damaged(store, f"RUN/{name}", DAMAGES[how])
+    said = here("list", "runs", cwd=folder).stdout
+    assert said.count("\n") == 2
+    assert f"{name} is" in said or name == "history.parquet"
+    assert path.name in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
+    here("report", "--quiet", cwd=folder)
+    meta = json.loads((store.root / "report" / "tiny" / "tables" / "meta.json").read_text())
+    assert meta["created_from"] == [i for i in reversed(store.run_ids()) if i != path.parent.name]
+    page = (store.root / "report" / "tiny" / "leaderboard.html").read_text()
+    assert f"{name} is not what was stored" in page or f"{name} is damaged" in page
+
+
+@pytest.mark.parametrize(("pattern", "how"), cases(NAMED, "null", "other"))
+def test_what_a_page_cannot_do_without_is_named_with_its_mend(
+    pattern: str, how: str, store: Store, here: Command
+) -> None:
+    folder = store.root.parent
+    path = damaged(store, pattern, DAMAGES[how])
+    before = (store.root / "report" / "tiny" / "leaderboard.html").read_bytes()
+    here("list", "runs", cwd=folder, code=2 if pattern == "store.json" else 0)
+    assert path.stem in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
+    error = here("report", "--quiet", cwd=folder, code=2).stderr
+    assert path.name in error
+    assert "where: " in error
+    assert "fix: " in error
+    assert (store.root / "report" / "tiny" / "leaderboard.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(("pattern", "how"), cases(MADE_AGAIN))
+def test_scores_that_are_damaged_are_found_and_made_again(
+    pattern: str, how: str, store: Store, finished: Path, here: Command
+) -> None:
+    folder = store.root.parent
+    path = damaged(store, pattern, DAMAGES[how])
+    said = here("check", "--quick", "--quiet", cwd=folder, code=0 if path.name == "KEY" else 1).stdout
+    assert path.name == "KEY" or f"{path.name} is damaged" in said
+    here("report", "--quiet", cwd=folder)
+    assert path.read_bytes() == (finished / path.relative_to(folder)).read_bytes()
+
+
+@pytest.mark.parametrize(("pattern", "how"), cases(NOT_READ, "other"))
+def test_what_a_page_does_not_need_changes_nothing_on_it(
+    pattern: str, how: str, store: Store, finished: Path, here: Command
+) -> None:
+    folder = store.root.parent
+    path = damaged(store, pattern, DAMAGES[how])
+    needed = path.suffix in (".json", ".npz")
+    said = here("check", "--quick", "--quiet", cwd=folder, code=1 if needed else 0).stdout
+    assert not needed or path.name in said
+    here("list", "runs", cwd=folder)
+    here("report", "--quiet", cwd=folder)
+    table = "report/tiny/tables/ranks.parquet"
+    assert pd.read_parquet(store.root / table).equals(pd.read_parquet(finished / "runs" / table))
+
+
+def one_logit(content: bytes) -> bytes:
+    """Return the same table with another logit in its first row."""
+    table = pq.read_table(pa.BufferReader(content))
+    column = table.column(1).to_numpy().copy()
+    column[0] += 1
+    changed = table.set_column(1, table.schema.field(1), pa.array(column)).replace_schema_metadata(
+        table.schema.metadata
+    )
+    written = pa.BufferOutputStream()
+    pq.write_table(changed, written)
+    return bytes(written.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("features/nih.npz", DAMAGES["cut"]),
+        ("features/nih.npz", DAMAGES["noise"]),
+        ("predictions/nih.parquet", one_logit),
+    ],
+)
+def test_nothing_is_scored_from_a_file_that_is_not_what_the_run_stored(
+    name: str, change: Callable[[bytes], bytes], store: Store, here: Command
+) -> None:
+    path = damaged(store, f"RUN/{name}", change)
+    shutil.rmtree(store.root / "scores")
+    error = here("report", "--quiet", cwd=store.root.parent, code=2).stderr
+    assert f"{name} is " in error
+    assert f"rm 'runs/{path.relative_to(store.root)}'" in error
+
+
+@pytest.mark.parametrize("how", ["cut", "lost"])
+def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -> None:
+    run_id = store.run_ids()[0]
+    place = f"{run_id[:2]}/{run_id}/attention"
+    manifest = read_manifest(store, "tiny")
+    identity = ["attention", 1, {}]
+    write_table(store.root / place / "attention.parquet", pd.DataFrame(columns=list(SCHEMAS["attention"])))
+    note(store.root / place)
+    key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
+    (store.root / place / "KEY").write_text(key)
+    planned = {"name": "attention", "identity": identity, "run": run_id, "per_run": True, "folder": place}
+    (store.root / "grids" / "tiny.json").write_bytes(canonical_json({**manifest.content, "analyses": [planned]}))
+    folder = store.root.parent
+    here("report", "--quiet", cwd=folder)
+    meta = store.root / "report" / "tiny" / "tables" / "meta.json"
+    assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["done"]
+    if how == "lost":
+        (store.root / place / "attention.parquet").unlink()
+    else:
+        damaged(store, "RUN/attention/attention.parquet", DAMAGES[how])
+    assert "attention.parquet is" in here("check", "--quick", "--quiet", cwd=folder, code=1).stdout
+    here("report", "--quiet", cwd=folder)
+    assert [a["state"] for a in json.loads(meta.read_text())["analyses"]] == ["absent"]
+
+
+def test_the_grid_makes_all_damaged_records_again(store_copy: Path, finished: Path, command: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    one, two = (store.run_dir(run_id) for run_id in store.run_ids())
+    for name in ("seal.json", "env.json", "cost.json"):
+        (one / name).write_bytes(b"{}")
+    for name in RECORDS:
+        (two / name).write_bytes((two / name).read_bytes()[:-9])
+    said = command("run", "--grid", "tiny", "--quiet", cwd=store_copy).stdout
+    assert "2 of 2 runs done (2 now), 0 failed" in said
+    assert_same_bytes(store_copy, finished)
+    assert "0 faults" in command("check", "--quiet", cwd=store_copy).stdout

@@ -1,0 +1,216 @@
+"""What holds for all commands alike: options, examples, errors, completion. Commands are found, not listed: a new one is held to it, too."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from bench.cli.group import ORDER
+from bench.cli.main import app
+from bench.store.store import Store
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+MAKES_ITS_STORE = {
+    "run",
+    "evaluate",
+    "data stats",
+    "merge",
+    "app",
+}  # the page of `app` says what to do where there is none
+OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
+    "--as": "a grid's name: of scores read otherwise, of a merged store",
+    "--data": "verify holds labels against it and takes no variable of the shell; elsewhere it is where cohorts come from",
+    "--dry-run": "each command says what it would do",
+    "--finding": "the one that a phantom's shortcut goes with",
+    "--grid": "a file or a shipped name to run, a name in the store to read, label spaces for statistics",
+    "--output": "what is written differs",
+    "--registry": "score: without it the metrics that the grid was run with",
+    "--seed": "of phantoms, or of a sample",
+    "--store": "merge: a new one",
+    "--with-images": "small pictures in the gallery, or on the page about data",
+}
+QUICK = {"app", "compare", "errors", "card", "remove", "upload", "list"}  # no progress to be quiet about
+TEXT_ONLY = {
+    "app",
+    "card",
+    "merge",
+    "remove",
+    "data phantom",
+    "data people",
+}  # they write files, or a page, and say where
+
+
+def leaves(command: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if hasattr(command, "commands"):
+        for word, each in command.commands.items():
+            yield from leaves(each, f"{name} {word}".strip())
+    else:
+        yield name, command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+
+
+def options(command: Any) -> dict[str, Any]:
+    return {parameter.opts[0]: parameter for parameter in command.params if parameter.param_type_name == "option"}
+
+
+def test_an_option_has_one_help_and_one_default_wherever_it_stands() -> None:
+    seen: dict[str, set[tuple[str, str, tuple[str, ...]]]] = {}
+    for command in COMMANDS.values():
+        for name, parameter in options(command).items():
+            spelt = tuple(parameter.opts + parameter.secondary_opts)
+            seen.setdefault(name, set()).add((parameter.help, str(parameter.default), spelt))
+    differs = {name for name, kinds in seen.items() if len(kinds) > 1}
+    assert differs <= set(OWN_MEANING), differs - set(OWN_MEANING)
+    assert all(parameter.help for command in COMMANDS.values() for parameter in options(command).values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_ends_with_examples_that_it_understands(name: str) -> None:
+    epilog = COMMANDS[name].epilog or ""
+    assert epilog.startswith("Example")
+    examples = epilog.partition(":")[2].replace("&&", "|").split("|")
+    assert any(f"bench {name} " in f"{example} " for example in examples)
+    for example in examples:
+        words = example.split()
+        if words[:1] == ["bench"] and f"bench {name} " in f"{example} ":
+            known = {o for p in COMMANDS[name].params for o in (*p.opts, *p.secondary_opts)}
+            assert {word for word in words if word.startswith("-") and word != "-"} <= known
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_the_list_of_commands_begins_with_the_first_one_needed_and_cuts_no_sentence_off(
+    words: list[str], tmp_path: Path, here: Command
+) -> None:
+    said = here(*words, "--help", cwd=tmp_path).stdout
+    listed = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert "..." not in "\n".join(listed)
+    if not words:
+        assert [line.split()[0] for line in listed] == list(ORDER)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_are_quiet_and_speak_json_where_a_script_wants_it(name: str) -> None:
+    assert ("--quiet" in options(COMMANDS[name])) or name in QUICK
+    assert ("--json" in options(COMMANDS[name])) or name in TEXT_ONLY
+
+
+def test_the_table_of_modes_in_the_documents_is_true() -> None:
+    lines = (ROOT / "docs" / "commands.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `bench ")]
+    told = {row[0].strip("`").removeprefix("bench "): [cell == "yes" for cell in row[1:4]] for row in rows}
+    true = {name: [each in options(command) for each in ("--quiet", "--json", "--csv")] for name, command in COMMANDS.items()}  # fmt: skip
+    assert told == true
+
+
+def minimal(name: str, folder: Path, run: str) -> list[str]:
+    """Return the fewest words that a command takes, with this beginning of a run's id."""
+    words = name.split()
+    for parameter in COMMANDS[name].params:
+        if parameter.param_type_name == "argument":
+            if parameter.name in ("run", "first", "second", "runs"):
+                words.append(run)
+            elif name == "list":
+                words += ["runs"] if parameter.name == "section" else []
+            elif parameter.required:
+                path = folder / "x.zip"
+                path.write_bytes(b"")
+                words.append(str(path))
+        elif parameter.required:
+            values = {"--repo": "lab/net", "--output": str(folder / "x.zip"), "--grid": "tiny", "--store": "new", "--model": model_yaml(folder)}  # fmt: skip
+            words += [parameter.opts[0], values[parameter.opts[0]]]
+    return [*words, "--yes"] if name == "remove" else words
+
+
+def model_yaml(folder: Path) -> str:
+    """Return a model.yaml that can be read, of predictions on one cohort."""
+    (folder / "nih.csv").write_text("image_id,Edema\n1,0.5\n")
+    words = (
+        "name: A model\nmodel: {predictions: {nih: nih.csv}}\noutputs: {kind: probability}\ntrained_on: {cohorts: []}\n"
+    )
+    (folder / "model.yaml").write_text(words)
+    return str(folder / "model.yaml")
+
+
+def is_refused(done: "subprocess.CompletedProcess[str]", *said: str) -> None:
+    lines = done.stderr.strip().splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("error: "))
+    assert "Traceback" not in done.stderr
+    assert lines[at + 1].startswith("where: ")
+    assert lines[at + 2].strip().startswith("fix: ")
+    for word in said:
+        assert word in "\n".join(lines[at:])
+
+
+READS_A_STORE = [name for name, command in COMMANDS.items() if "--store" in options(command) and name not in MAKES_ITS_STORE]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READS_A_STORE)
+def test_a_missing_store_is_said_by_every_command(name: str, tmp_path: Path, here: Command) -> None:
+    words = [*minimal(name, tmp_path, "3fa9"), "--store", "nowhere"]
+    is_refused(here(*words, cwd=tmp_path, code=2), "no run store", "nowhere", "--store")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def about_runs() -> Sequence[str]:
+    named = {"run", "first", "runs"}
+    return [name for name, c in COMMANDS.items() if any(p.param_type_name == "argument" and p.name in named for p in c.params)]  # fmt: skip
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize("name", about_runs())
+def test_an_unknown_run_is_said_by_every_command(name: str, finished: Path, tmp_path: Path, here: Command) -> None:
+    known = Store.open(finished / "runs", create=False).run_ids()
+    unknown = next(digit for digit in "0123456789abcdef" if not any(i.startswith(digit) for i in known)) + "999"
+    done = here(*minimal(name, tmp_path, unknown), "--store", str(finished / "runs"), cwd=tmp_path, code=2)
+    is_refused(done, f"no run '{unknown}'", "bench list runs")
+
+
+@pytest.mark.grid
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if "--grid" in options(command)])
+def test_a_wrong_grid_is_said_by_every_command(name: str, finished: Path, tmp_path: Path, here: Command) -> None:
+    run = Store.open(finished / "runs", create=False).run_ids()[0]
+    words = minimal(name, tmp_path, run)
+    if "--grid" in words:
+        words = words[: words.index("--grid")] + words[words.index("--grid") + 2 :]
+    done = here(*words, "--grid", "tyni", "--store", str(finished / "runs"), cwd=tmp_path, code=2)
+    is_refused(done, "no grid 'tyni'", "tiny")
+
+
+def completed(line: str, cwd: Path) -> list[str]:
+    """Return what bash is offered for a line."""
+    code = "import sys; sys.argv[0] = 'bench'\nfrom bench.cli.main import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    own = {k: v for k, v in os.environ.items() if k != "BENCH_STORE"}
+    words = {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=own | words, capture_output=True, text=True, check=False)  # fmt: skip
+    assert "Error" not in done.stderr
+    return done.stdout.split("\n")[:-1] if done.stdout.endswith("\n") else done.stdout.split("\n")
+
+
+@pytest.mark.grid
+def test_the_shell_completes_runs_grids_findings_and_entries(finished: Path) -> None:
+    runs = Store.open(finished / "runs", create=False).run_ids()
+    assert completed("bench card ", finished) == runs
+    assert completed(f"bench card {runs[0][:3]}", finished) == [runs[0]]
+    assert completed("bench report --grid ", finished) == ["tiny"]
+    assert "demo" in completed("bench run --grid de", finished)
+    assert completed("bench errors 3fa9 --finding Card", finished) == ["Cardiomegaly"]
+    assert completed("bench list architectures resnet1", finished) == ["resnet101", "resnet18"]
+    assert completed("bench card ", finished / "runs" / "phantom") == [""]
+
+
+@pytest.mark.grid
+def test_scores_and_pages_speak_json(store_copy: Path, here: Command) -> None:
+    runs = Store.open(store_copy / "runs", create=False).run_ids()
+    assert sorted(json.loads(here("score", "--quiet", "--json", cwd=store_copy).stdout)["scored"]) == runs
+    said = json.loads(here("export", "-o", "x.zip", "--quiet", "--json", cwd=store_copy).stdout)
+    assert sorted(said["runs"]) == runs
+    assert (store_copy / said["bundle"]).is_file()

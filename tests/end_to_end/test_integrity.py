@@ -1,0 +1,216 @@
+"""`bench check` of a store, `bench list runs --failed`, `bench remove`: what is damaged is named with its mend, and nothing else is touched."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.diagnostics.store_audit import examine_store
+from bench.store.lease import claim
+from bench.store.store import Store, canonical_json, short_hash
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Damage = Callable[[Path, Path], object]
+
+
+@pytest.fixture
+def store(store_copy: Path) -> Store:
+    return Store.open(store_copy / "runs")
+
+
+def first(store: Store) -> Path:
+    return store.run_dir(store.run_ids()[0])
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+def other_weights(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"unseen.weights": b"0" * 64}), path)
+
+
+def one_logit(path: Path) -> None:
+    """Change one value of a table, and nothing about the file."""
+    table = pq.read_table(path)
+    column = table.column(1).to_numpy().copy()
+    column[-1] += 0.5
+    other = table.set_column(1, table.schema.field(1), pa.array(column, table.schema.field(1).type))
+    pq.write_table(other.replace_schema_metadata(table.schema.metadata), path)
+    assert pq.read_schema(path).equals(table.schema, check_metadata=True)
+
+
+def one_feature(path: Path) -> None:
+    with np.load(path) as stored:
+        arrays = {name: stored[name].copy() for name in stored.files}
+    arrays["feature"][3, 2] += 1
+    np.savez(path, **arrays)
+
+
+def other_header(path: Path) -> None:
+    """Change a weights file but not the weights: the seal holds, the file is another."""
+    from safetensors.numpy import load_file, save_file
+
+    save_file(load_file(path), path, {"note": "another"})
+
+
+def another_file(folder: Path) -> None:
+    (folder / "predictions" / "elsewhere.parquet").write_bytes((folder / "predictions" / "nih.parquet").read_bytes())
+
+
+def dead_lock(folder: Path) -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    (folder / "LOCK").write_bytes(canonical_json(claim() | {"pid": child.pid}))
+
+
+def elsewhere(folder: Path) -> None:
+    (folder / "LOCK").write_bytes(canonical_json(claim() | {"host": "another-host", "place": "another start"}))
+
+
+def orphan(root: Path) -> None:
+    document = canonical_json({"schema": 1, "config": {}})
+    folder = root / short_hash(document)[:2] / short_hash(document)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_bytes(document)
+
+
+def older_grid(root: Path) -> None:
+    path = root / "grids" / "tiny.json"
+    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"schema": 2}))
+
+
+DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
+    "a truncated prediction": (lambda r, f: half(f / "predictions/nih.parquet"), "fault", "predictions/nih.parquet is damaged", "rm"),
+    "a prediction of other weights": (lambda r, f: other_weights(f / "predictions/nih.parquet"), "fault", "other weights", "rm"),
+    "a logit of another value": (lambda r, f: one_logit(f / "predictions/nih.parquet"), "fault", "predictions/nih.parquet is not what was stored", "rm"),
+    "a value of the history": (lambda r, f: one_logit(f / "history.parquet"), "fault", "history.parquet is not what was stored", "rm"),
+    "a feature of another value": (lambda r, f: one_feature(f / "features/nih.npz"), "fault", "features/nih.npz is not what was stored", "rm"),
+    "another file of the weights": (lambda r, f: other_header(f / "model.safetensors"), "fault", "model.safetensors is not what was stored", "rm"),
+    "a number in a record": (lambda r, f: (f / "cost.json").write_text('{"macs": 1}'), "fault", "cost.json is not what was stored", "rm"),
+    "predictions that nobody made": (lambda r, f: another_file(f), "fault", "elsewhere.parquet was not there", "rm"),
+    "lost features": (lambda r, f: (f / "features/nih.npz").unlink(), "fault", "lacks features/nih.npz", "bench run"),
+    "lost checksums": (lambda r, f: (f / "checksums.json").unlink(), "fault", "lacks checksums.json", "bench run"),
+    "damaged checksums": (lambda r, f: (f / "checksums.json").write_text("{}"), "fault", "checksums.json is damaged", "rm"),
+    "a bit of the weights": (lambda r, f: one_bit(f / "model.safetensors"), "fault", "its hash is not the seal's", "bench remove"),
+    "truncated weights": (lambda r, f: half(f / "model.safetensors"), "fault", "model.safetensors is damaged", "bench remove"),
+    "lost weights": (lambda r, f: (f / "model.safetensors").unlink(), "fault", "lacks model.safetensors", "bench run"),
+    "no predictions": (lambda r, f: [p.unlink() for p in (f / "predictions").iterdir()], "fault", "has no predictions", "bench run"),
+    "a damaged record": (lambda r, f: half(f / "cost.json"), "fault", "cost.json is damaged", "rm"),
+    "a broken seal": (lambda r, f: (f / "seal.json").write_text('{"weights_before":"a","weights_after":"b"}'), "fault", "changed while", "bench remove"),
+    "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "not what the folder is named by", "bench remove"),
+    "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
+    "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
+    "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
+    "a migration that died": (lambda r, f: dead_lock(r), "warning", "which is gone (migrating)", "bench migrate"),
+    "an older schema": (lambda r, f: (r / "store.json").write_text('{"schema":1}'), "warning", "without checksums", "bench migrate"),
+    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "at work there"),
+    "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
+    "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
+    "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
+    "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "of no run here", "rm -r"),
+    "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
+    "an older grid": (lambda r, f: older_grid(r), "fault", "of version 2", "no run is trained again"),
+    "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
+    "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "of grid tiny is missing or damaged", "bench run"),
+    "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "of no grid", "rm"),
+}  # fmt: skip
+
+
+def test_a_whole_store_has_nothing_wrong(store: Store) -> None:
+    assert examine_store(store, files=True) == []
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_damaged_is_named_with_its_mend_and_nothing_is_changed(name: str, store: Store) -> None:
+    damage, level, what, fix = DAMAGES[name]
+    damage(store.root, first(store))
+    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
+    found = examine_store(store, files=True)
+    assert [c for c in found if c.level == level and what in c.found and fix in c.fix], [
+        (c.level, c.found, c.fix) for c in found
+    ]
+    assert all(c.fix for c in found)
+    assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
+
+
+def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, here: Command) -> None:
+    runs = store_copy / "runs"
+    (runs / "scores" / "abcdefabcdef").mkdir()
+    said = here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy).stdout
+    assert "warn scores of abcdefabcdef: of no run here -> delete them" in said
+    half(first(Store.open(runs)) / "seal.json")
+    assert "BAD" in here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy, code=1).stdout
+
+
+def test_a_store_of_another_schema_is_refused_in_words(store_copy: Path, here: Command) -> None:
+    for content, what in (
+        ('{"schema": 99}', "has schema 99, this version reads 1 to 2"),
+        ('{"schema": true}', "has schema True, this version reads 1 to 2"),
+        ("[]", "unreadable"),
+        ("{", "unreadable"),
+    ):
+        (store_copy / "runs" / "store.json").write_text(content)
+        said = here("list", "runs", cwd=store_copy, code=2).stderr
+        assert what in said
+        assert "fix:" in said
+
+
+def test_failed_runs_are_listed_alone(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    assert here("list", "runs", "--failed", cwd=store_copy).stdout.strip() == ""
+    folder = first(store)
+    (folder / "DONE").unlink()
+    store.fail(folder.name, "Traceback\nTrainingError: the loss is no number")
+    (line,) = here("list", "runs", "--failed", cwd=store_copy).stdout.splitlines()
+    assert line.split()[:2] == [folder.name, "failed"]
+    assert "the loss is no number" in line
+    assert "is for runs" in here("list", "losses", "--failed", cwd=store_copy, code=2).stderr
+
+
+def test_a_run_is_removed_by_its_whole_name_and_nothing_else_is(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    gone, kept = store.run_ids()
+    for words, what in (
+        ((gone[:6], "--yes"), "give whole ids"),
+        (("../" + gone, "--yes"), "give whole ids"),
+        (("*", "--yes"), "give whole ids"),
+        ((gone,), "nobody to ask"),
+    ):
+        assert what in here("remove", *words, cwd=store_copy, code=2).stderr
+    others = {
+        p: p.stat().st_mtime_ns
+        for p in store.root.rglob("*")
+        if gone not in str(p) and p.name != gone[:2] and p.is_file()
+    }
+    assert here("remove", gone, "--yes", cwd=store_copy).stdout.strip() == f"removed {gone}"
+    assert store.run_ids() == [kept]
+    assert not [p for p in store.root.rglob("*") if gone in str(p)]
+    assert {p: p.stat().st_mtime_ns for p in others} == others
+
+
+def test_a_run_that_is_held_or_that_others_are_made_of_is_not_removed(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    one, two = store.run_ids()
+    (store.run_dir(one) / "LOCK").write_bytes(canonical_json(claim()))
+    assert "at work on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
+    assert store.state(one) == "done"
+    document = canonical_json(
+        {"schema": 1, "kind": "ensemble", "views": [], "mean": "probability", "sources": sorted([one, two])}
+    )
+    store.begin(short_hash(document), document)
+    assert f"is what {short_hash(document)} is made of" in here("remove", two, "--yes", cwd=store_copy, code=2).stderr
+    assert store.state(two) == "done"

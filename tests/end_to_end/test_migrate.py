@@ -1,0 +1,191 @@
+"""`bench migrate`: a store of schema 1 is read as it is, and becomes one of this version whatever happens on the way."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from disturbed import bound_by_permissions, read_only
+
+from bench.diagnostics.migrate_store import STEPS, migrate
+from bench.diagnostics.store_audit import examine_store
+from bench.store.checksums import checksums
+from bench.store.lease import claim
+from bench.store.schema import SCHEMA
+from bench.store.store import Store, canonical_json
+from harmonize.errors import StoreError
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def quietly(*_: object) -> None:
+    """Show no progress."""
+
+
+@pytest.fixture
+def old(store_copy: Path) -> Store:
+    """A finished store as schema 1 left it: without checksums."""
+    root = store_copy / "runs"
+    for path in root.glob("*/*/checksums.json"):
+        path.unlink()
+    (root / "store.json").write_bytes(b'{"schema":1}')
+    return Store.open(root, create=False)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Return every file of the store but images and what a migration may change."""
+    apart = {"phantom", "cache"}
+    files = (path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in apart)
+    own = ("checksums.json", "store.json")
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.name not in own}
+
+
+def test_there_is_a_step_from_every_older_schema() -> None:
+    assert set(STEPS) == set(range(1, SCHEMA))
+
+
+def test_an_old_store_is_read_as_it_is_and_refused_by_what_would_write_runs(old: Store, here: Command) -> None:
+    before = contents(old.root)
+    assert len(here("list", "runs", cwd=old.root.parent).stdout.splitlines()) == 2
+    here("report", "--quiet", cwd=old.root.parent)
+    said = here("check", "--quick", "--quiet", cwd=old.root.parent).stdout
+    assert "warn schema of the store: 1, without checksums" in said
+    assert "lacks" not in said
+    error = here("run", "--grid", "tiny", "--quiet", cwd=old.root.parent, code=2).stderr
+    assert "the store has schema 1" in error
+    assert "`bench migrate --store runs`" in error
+    assert {k: v for k, v in contents(old.root).items() if not k.startswith("report/")} == {
+        k: v for k, v in before.items() if not k.startswith("report/")
+    }
+    assert json.loads((old.root / "store.json").read_bytes()) == {"schema": 1}
+
+
+def test_a_migrated_store_is_whole_and_no_byte_of_it_has_changed(old: Store, here: Command) -> None:
+    before = contents(old.root)
+    said = here("migrate", "--quiet", cwd=old.root.parent).stdout
+    assert said.startswith("runs: schema 1 -> 2, 2 runs")
+    assert contents(old.root) == before
+    assert examine_store(old, files=True) == []
+    again = here("migrate", "--quiet", "--json", cwd=old.root.parent).stdout
+    assert json.loads(again) == {"store": "runs", "before": 2, "after": 2, "left": {}}
+    scores = {name: content for name, content in before.items() if name.startswith("scores/")}
+    done = here("run", "--grid", "tiny", "--quiet", cwd=old.root.parent).stdout
+    assert "grid tiny: 2 runs (2 done)" in done
+    assert {name: content for name, content in contents(old.root).items() if name.startswith("scores/")} == scores
+
+
+def test_analyses_get_checksums_too_unless_they_are_damaged_or_not_done(old: Store) -> None:
+    run = old.run_dir(old.run_ids()[0])
+    folders = [run / "attention", run / "probes", old.root / "analyses" / "acquisition-0", run / "transplants"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        pq.write_table(pq.read_table(run / "history.parquet"), folder / "table.parquet")
+        (folder / "KEY").write_text("0")
+    (folders[1] / "table.parquet").write_bytes(b"cut off")
+    (folders[3] / "KEY").unlink()
+    migrate(old, quietly)
+    assert [sorted(checksums(folder) or ()) for folder in folders] == [["table.parquet"], [], ["table.parquet"], []]
+
+
+def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, here: Command) -> None:
+    bad, good = old.run_ids()
+    path = old.run_dir(bad) / "predictions" / "nih.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    said = here("migrate", "--quiet", cwd=old.root.parent, code=1).stdout
+    assert f"run {bad} left as it is: predictions/nih.parquet is damaged" in said
+    assert checksums(old.run_dir(bad)) is None
+    assert checksums(old.run_dir(good))
+    assert any("lacks checksums.json" in check.found for check in examine_store(old, files=False))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bench.diagnostics import migrate_store as migrate
+from bench.store.store import Store
+at, seen = int(sys.argv[2]), 0
+def count(*_):
+    global seen
+    seen += 1
+    if seen == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+plain = migrate.write_bytes
+def write(path, content):
+    count()
+    plain(path, content)
+    count()
+migrate.write_bytes = write
+migrate.migrate(Store.open(Path(sys.argv[1]), create=False), count)
+"""
+
+
+def test_a_migration_that_is_killed_goes_on_wherever_it_was(old: Store, tmp_path: Path) -> None:
+    """Before each run, after the last one, before store.json is written, and before the lock is given back."""
+    wanted = contents(old.root)
+    for at in range(1, 6):
+        root = tmp_path / f"killed-{at}"
+        shutil.copytree(old.root, root, ignore=shutil.ignore_patterns("phantom", "cache"))
+        done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(at)], check=False)
+        assert done.returncode == -9
+        store = Store.open(root, create=False)
+        assert store.schema == (2 if at == 5 else 1)
+        migrate(store, quietly)
+        assert store.schema == 2
+        assert contents(root) == wanted
+        assert [c.found for c in examine_store(store, files=False) if c.level != "note"] == []
+    assert subprocess.run([sys.executable, "-c", KILLED, str(root), "6"], check=False).returncode == 0
+
+
+def test_two_at_once_are_told_apart_and_a_store_at_work_is_left_alone(old: Store, here: Command) -> None:
+    mine = claim()
+    for lock, holder, what in (
+        (old.root / "LOCK", mine, "another process migrates this store"),
+        (old.run_dir(old.run_ids()[0]) / "LOCK", mine, f"process {mine['pid']} is at work"),
+        (old.run_dir(old.run_ids()[0]) / "attention" / "LOCK", mine, "is at work on attention"),
+        (
+            old.run_dir(old.run_ids()[0]) / "LOCK",
+            mine | {"host": "another", "place": "another start"},
+            "of another may be at work",
+        ),
+    ):
+        lock.parent.mkdir(exist_ok=True)
+        lock.write_bytes(canonical_json(holder))
+        error = here("migrate", "--quiet", cwd=old.root.parent, code=2).stderr
+        assert what in error
+        assert "fix:" in error
+        assert (old.schema, list(old.root.glob("*/*/checksums.json"))) == (1, [])
+        lock.unlink()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    lock.write_bytes(canonical_json(mine | {"pid": dead.pid}))
+    assert migrate(old, quietly).left == {}
+
+
+def test_a_run_that_begins_in_the_middle_of_it_leaves_the_old_schema_in_force(old: Store) -> None:
+    holder = claim()
+    lock = old.run_dir(old.run_ids()[1]) / "LOCK"
+    with pytest.raises(StoreError, match="is at work"):
+        migrate(old, lambda _, done, total: lock.write_bytes(canonical_json(holder)) if done == total else None)
+    assert old.schema == 1
+    lock.unlink()
+    changed = old.run_dir(old.run_ids()[1]) / "predictions" / "nih.parquet"  # as an older version would rewrite it
+    pq.write_table(pq.read_table(changed), changed, compression="zstd")
+    migrate(old, quietly)
+    assert examine_store(old, files=True) == []
+
+
+def test_a_store_that_cannot_be_written_stays_as_it_is(old: Store) -> None:
+    before, bound = contents(old.root), bound_by_permissions()
+    with read_only(old.root):
+        asked = [*bound, sys.executable, "-m", "bench.cli", "migrate", "--quiet"]
+        done = subprocess.run(asked, cwd=old.root.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "cannot write: Permission denied" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(old.root) == before
+    assert old.schema == 1

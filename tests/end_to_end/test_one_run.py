@@ -1,0 +1,275 @@
+"""`bench predict`, `bench errors` and `bench card`, as a user starts them on a finished grid."""
+
+import io
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.results.worst_errors import mistakes
+from bench.runs.new_images import COLUMNS, RULES, images_of, infer, load
+from bench.store.store import Store
+from bench.system.disclaimer import NOTICE
+from harmonize.errors import ConfigError, DatasetError, StoreError
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+
+
+@pytest.fixture(scope="module")
+def store(finished: Path) -> Store:
+    return Store.open(finished / "runs", create=False)
+
+
+def first_of(store: Store) -> str:
+    return store.run_ids()[0]
+
+
+def of_nih(store: Store, number: int = 6) -> tuple[pd.DataFrame, list[Path]]:
+    """Return some rows of the synthetic NIH cohort and their files."""
+    (path,) = store.root.glob("cohorts/nih-*.parquet")
+    (root,) = store.root.glob("phantom/*/nih")
+    table = pd.read_parquet(path).head(number)
+    return table, [root / each for each in table["path"]]
+
+
+@pytest.mark.grid
+def test_files_get_the_logits_that_the_grid_predicted_and_the_calls_of_its_thresholds(store: Store) -> None:
+    run_id = first_of(store)
+    table, paths = of_nih(store)
+    found = infer(load(store, run_id[:7]), paths)
+    assert tuple(found.table.columns) == COLUMNS
+    assert len(found.skipped) == 0
+    known = pd.read_parquet(store.run_dir(run_id) / "predictions" / "nih.parquet").set_index("image_id")
+    points = pd.read_parquet(store.root / "scores" / run_id / "operating_points.parquet")
+    points = points.set_index(["finding", "rule"])
+    for row in found.table.to_dict("records"):
+        image = table["image_id"].iloc[paths.index(Path(row["image"]))]
+        logit = float(known.loc[image, row["finding"]])
+        assert row["logit"] == pytest.approx(logit, abs=1e-4)
+        assert row["probability"] == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-4)
+        fit = points.loc[(row["finding"], "f1_max")]
+        calibrated = 1 / (1 + np.exp(-(fit["platt_a"] * logit + fit["platt_b"])))
+        assert row["calibrated"] == pytest.approx(calibrated, abs=1e-4, nan_ok=True)
+        for rule in RULES:
+            threshold = points.loc[(row["finding"], rule), "threshold"]
+            if np.isnan(threshold):
+                assert np.isnan(row[f"call_{rule}"])
+            elif abs(threshold - logit) > 1e-3:
+                assert row[f"call_{rule}"] == (logit >= threshold)
+
+
+@pytest.mark.grid
+def test_a_run_that_trained_in_bf16_stores_what_fp32_predicts(store_copy: Path, command: Command) -> None:
+    """The logits of its images one file at a time, in fp32: in bf16 they would be off in the third digit."""
+    text = (
+        TINY.read_text()
+        .replace("base:", "base:\n  precision: bf16")
+        .replace("[0, 1]", "[0]")
+        .replace("runs: 2", "runs: 1")
+    )
+    (store_copy / "half.yaml").write_text(text.replace("name: tiny", "name: half"))
+    before = set(Store.open(store_copy / "runs", create=False).run_ids())
+    command("run", "--grid", "half.yaml", "--quiet", cwd=store_copy)
+    store = Store.open(store_copy / "runs", create=False)
+    (run_id,) = set(store.run_ids()) - before
+    stored = load(store, run_id)
+    assert stored.run.config.precision == "bf16"
+    table, paths = of_nih(store, 20)
+    found = infer(stored, paths).table.pivot(index="image", columns="finding", values="logit")
+    known = pd.read_parquet(store.run_dir(run_id) / "predictions" / "nih.parquet").set_index("image_id")
+    logit = known.loc[table["image_id"], found.columns].to_numpy()
+    np.testing.assert_allclose(logit, found.loc[[str(path) for path in paths]].to_numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.grid
+def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
+    store: Store, finished: Path, command: Command, tmp_path: Path
+) -> None:
+    _, paths = of_nih(store, 1)
+    whole = paths[0].read_bytes()
+    for name, content in {
+        "a.png": whole,
+        "cut.png": whole[: len(whole) // 2],
+        "<script>.jpg": b"",
+        "no.dcm": b"x",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((90, 90), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "wide.png"), np.random.default_rng(0).integers(0, 256, (20, 90)).astype(np.uint8))
+    (tmp_path / "notes.txt").write_text("no image")
+    said = command("predict", first_of(store), str(tmp_path), "--json", "--quiet", cwd=finished)
+    answer = json.loads(said.stdout)
+    assert answer["notice"] == NOTICE
+    assert [Path(each["image"]).name for each in answer["images"]] == ["a.png", "wide.png"]
+    assert sorted(Path(each["image"]).name for each in answer["skipped"]) == [
+        "<script>.jpg",
+        "cut.png",
+        "flat.png",
+        "no.dcm",
+    ]
+    assert all(each["reason"] for each in answer["skipped"])
+    assert not any(word in said for said in answer["images"][0]["warnings"] for word in ("shape", "enlarged", "lungs"))
+    wide = " ".join(answer["images"][1]["warnings"])
+    assert "90 x 20 pixels is no shape of a chest radiograph" in wide
+    assert "enlarged from 20" in wide
+    assert "outside of the range at home" in wide
+    said = command("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
+    table = pd.read_csv(io.StringIO(said.stdout))
+    assert tuple(table.columns) == COLUMNS
+    assert table["finding"].unique().tolist() == ["Edema"]
+    assert "not for clinical use" in said.stderr
+    assert "skipped" in said.stderr
+    said = command("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
+    assert "not for clinical use" in said.stdout
+
+
+@pytest.mark.grid
+def test_cam_draws_one_picture_for_each_image_that_was_predicted(
+    store: Store, finished: Path, here: Command, tmp_path: Path
+) -> None:
+    _, paths = of_nih(store, 1)
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "deep/a.png"):
+        (tmp_path / name).write_bytes(paths[0].read_bytes())
+    (tmp_path / "cut.png").write_bytes(paths[0].read_bytes()[:99])
+    asked = ["predict", first_of(store), str(tmp_path), "--cam", "-o", str(tmp_path / "out"), "--finding", "Edema"]
+    answer = json.loads(here(*asked, "--finding", "Pneumonia", "--json", "--quiet", cwd=finished).stdout)
+    drawn = [Path(each["overlay"]) for each in answer["images"]]
+    assert [path.name for path in drawn] == ["a.png", "a-2.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir() if path not in drawn] == []
+    picture = cv2.imread(str(drawn[0]))
+    assert min(picture.shape[:2]) > 400
+    assert picture.std(axis=2).max() > 20  # colours of the map lie on the gray image
+    assert f"overlay: {drawn[0]}" in here(*asked, "--quiet", cwd=finished).stdout
+
+
+@pytest.mark.grid
+def test_a_wrong_request_says_what_to_do(store: Store, finished: Path, here: Command, tmp_path: Path) -> None:
+    _, paths = of_nih(store, 1)
+    image, run_id = str(paths[0]), first_of(store)
+    for arguments, what in (
+        (["predict", "nonsense", image], "no run 'nonsense'"),
+        (["predict", "", image], "no run ''"),
+        (["predict", run_id, image, "--finding", "Gout"], "predicts no 'Gout'"),
+        (["predict", run_id, image, "--at", "best"], "no threshold 'best'"),
+        (["predict", run_id, str(tmp_path)], "no images below this folder"),
+        (["errors", run_id, "--cohort", "brix"], "no cohort 'brix'"),
+        (["errors", run_id, "--kind", "tp"], "no kind 'tp'"),
+    ):
+        said = here(*arguments, cwd=finished, code=2).stderr
+        assert what in said
+        assert "Traceback" not in said
+
+
+@pytest.mark.grid
+def test_a_run_without_its_files_is_refused_with_the_mend(store_copy: Path) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    run_id = first_of(store)
+    (store.run_dir(run_id) / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(StoreError, match="cannot be loaded"):
+        load(store, run_id)
+    (store.run_dir(run_id) / "DONE").unlink()
+    with pytest.raises(StoreError, match="is not finished"):
+        load(store, run_id)
+
+
+@pytest.mark.grid
+def test_without_scores_and_images_of_home_there_are_probabilities_alone(store_copy: Path) -> None:
+    import shutil
+
+    store = Store.open(store_copy / "runs", create=False)
+    _, paths = of_nih(store, 2)
+    shutil.rmtree(store.root / "scores")
+    shutil.rmtree(store.root / "cache")
+    stored = load(store, first_of(store))
+    assert stored.usual == {}
+    table = infer(stored, paths).table
+    assert table["probability"].between(0, 1).all()
+    assert table["calibrated"].isna().all()
+    assert table[[f"call_{rule}" for rule in RULES]].isna().all(axis=None)
+
+
+@pytest.mark.grid
+def test_the_listed_errors_are_those_of_the_confusion_matrix_and_the_surest_come_first(store: Store) -> None:
+    run_id = first_of(store)
+    confusion = pd.read_parquet(store.root / "scores" / run_id / "confusion.parquet")
+    confusion = confusion[confusion["operating_point"] == "youden"].set_index(["dataset", "split", "finding"])
+    everything = mistakes(store, run_id, rule="youden", most=10**6)
+    counted = everything.groupby(["dataset", "split", "finding", "kind"]).size()
+    for place, row in confusion.iterrows():
+        assert counted.get((*place, "fp"), 0) == row["false_positive"]  # type: ignore[misc]
+        assert counted.get((*place, "fn"), 0) == row["false_negative"]  # type: ignore[misc]
+    assert everything["surprise"].dropna().is_monotonic_decreasing
+    missed = everything[(everything["dataset"] == "nih") & (everything["kind"] == "fn")]
+    finding = str(missed["finding"].value_counts().index[0])
+    few = mistakes(store, run_id, cohort=["nih"], finding=[finding], kind="fn", rule="youden", most=3)
+    assert len(few) == min(3, int((missed["finding"] == finding).sum()))
+    assert (few["logit"] < few["threshold"]).all()
+    (path,) = store.root.glob("cohorts/nih-*.parquet")
+    labels = pd.read_parquet(path).set_index("image_id")[finding]
+    assert (labels[few["image_id"]] == 1).all()
+    with pytest.raises(ConfigError, match="no finding 'Gout'"):
+        mistakes(store, run_id, finding=["Gout"])
+
+
+@pytest.mark.grid
+def test_errors_are_printed_for_people_and_programs(store: Store, finished: Path, command: Command) -> None:
+    run_id = first_of(store)
+    lines = command("errors", run_id, "-n", "4", cwd=finished).stdout.splitlines()
+    assert len(lines) == 5
+    table = pd.read_csv(io.StringIO(command("errors", run_id, "-n", "4", "--csv", cwd=finished).stdout), dtype=str)
+    rows = json.loads(command("errors", run_id, "-n", "4", "--json", cwd=finished).stdout)
+    assert table["image_id"].tolist() == [row["image_id"] for row in rows]
+
+
+@pytest.mark.grid
+def test_every_run_has_a_card_beside_its_weights(store: Store, finished: Path, command: Command) -> None:
+    run_id = first_of(store)
+    path = store.run_dir(run_id) / "MODEL_CARD.md"
+    text = path.read_text()
+    assert "not for clinical use" in text
+    assert "synthetic images" in text
+    seal = json.loads((store.run_dir(run_id) / "seal.json").read_text())
+    assert seal["weights_after"] in text
+    scores = pd.read_parquet(store.root / "scores" / run_id / "scores.parquet")
+    mean = scores.query("dataset == 'nih' and metric == 'auroc' and finding == 'macro' and calibrator == 'none'").iloc[
+        0
+    ]
+    assert f"{mean['value']:.3f} [{mean['low']:.3f}, {mean['high']:.3f}]" in text
+    for table in re.split(r"\n\n", text):
+        if table.startswith("|"):
+            assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert str(path.relative_to(finished)) in command("card", run_id, cwd=finished).stdout
+    assert path.read_text() == text
+
+
+def test_a_name_cannot_become_markup() -> None:
+    from bench.results.model_card import _table, _text
+
+    hostile = _text("<script>a|b`\n# c")
+    assert "<script>" not in hostile
+    assert "\n" not in _table(("x",), [(hostile,)]).splitlines()[2]
+    assert len(re.findall(r"(?<!\\)\|", _table(("x",), [(hostile,)]).splitlines()[2])) == 2
+
+
+def test_images_are_files_folders_and_lists(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    files = [tmp_path / "in" / "a.PNG", tmp_path / "in" / "deep" / "b.dcm"]
+    for file in files:
+        file.write_bytes(b"x")
+    (tmp_path / "in" / "c.txt").write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path,age\nin/a.PNG,3\nin/missing.png,4\n,5\n")
+    assert images_of([tmp_path / "in"]) == files
+    assert images_of([files[0], tmp_path / "in"]) == files
+    assert images_of([tmp_path / "list.csv"]) == [files[0], tmp_path / "in" / "missing.png"]
+    (tmp_path / "other.csv").write_text("file\nin/a.PNG\n")
+    for wrong, said in ((tmp_path / "other.csv", "no column"), (tmp_path / "gone", "no such file")):
+        with pytest.raises(DatasetError, match=said):
+            images_of([wrong])

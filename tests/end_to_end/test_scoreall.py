@@ -1,0 +1,167 @@
+"""Scoring from the store: however many work at it, the files are the same bytes."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from bench.planning.manifest import read_manifest
+from bench.results import score_runs as scoreall
+from bench.results.cohort_tables import Known
+from bench.results.read_predictions import Labels, parts_of
+from bench.results.report_tables import tables
+from bench.scoring.scored_split import Part
+from bench.store.store import Store
+from bench.study import run_grid as study
+from harmonize.errors import StoreError
+
+pytestmark = pytest.mark.grid
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    assert done <= total, what
+
+
+def files(store: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(store)): path.read_bytes() for path in (store / "scores").glob("*/*")}
+
+
+@pytest.mark.parametrize("worth", [0, scoreall.WORTH])
+def test_processes_and_threads_write_the_bytes_that_one_thread_writes(
+    worth: int, store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    shutil.rmtree(store / "scores")
+    monkeypatch.setattr(scoreall, "WORTH", worth)
+    found: list[int] = []  # how many runs had been scored when this process was free for other things
+    manifest, meanwhile = read_manifest(Store.open(store), None), lambda: found.append(len(files(store)))
+    scored = scoreall.score_all(manifest, quiet, 1 if worth else 2, meanwhile)
+    assert len(scored) == 2
+    assert files(store) == before
+    assert found == ([] if worth else [0])
+
+
+def test_scoring_again_keeps_the_source_probe_of_the_same_features(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    for key in (store / "scores").glob("*/KEY"):
+        key.unlink()
+    monkeypatch.setattr("bench.analyses.shortcuts.source.source_probe", None)
+    scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1)
+    assert files(store) == before
+
+
+def test_an_error_in_a_process_reads_as_it_would_here(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_copy / "runs"
+    manifest = read_manifest(Store.open(store), None)
+    cohort = store / "cohorts" / f"{manifest.cohorts[0]['name']}-{manifest.cohorts[0]['id']}.parquet"
+    cohort.write_bytes(b"")
+    for key in (store / "scores").glob("*/KEY"):
+        key.unlink()
+    monkeypatch.setattr(scoreall, "WORTH", 0)
+    with pytest.raises(StoreError, match="missing or damaged"):
+        scoreall.score_all(manifest, quiet, 2)
+
+
+def test_images_are_known_again_however_they_are_stored_and_in_another_order_are_others(store_copy: Path) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), None)
+    run, labels = manifest.runs[0], dict[tuple[str, str, str], Labels]()
+    path = manifest.store.run_dir(run["id"]) / "predictions" / f"{manifest.cohorts[0]['name']}.parquet"
+    table = pq.read_table(path)
+
+    def first() -> Part:
+        return parts_of(manifest, run, manifest.config(run), labels)[0]
+
+    before = first()
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    again = first()
+    assert again.identity is before.identity
+    assert (again.logit == before.logit).all()
+    pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
+    turned = first()
+    assert turned.identity is not before.identity
+    assert turned.image_id.tolist() == before.image_id[::-1].tolist()
+    assert (turned.logit == before.logit[::-1]).all()
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(StoreError, match=f"cannot read {path.name}"):
+        first()
+
+
+KILLED = """
+import multiprocessing, sys, time
+from pathlib import Path
+from bench.results import score_runs as scoreall
+from bench.planning.manifest import read_manifest
+from bench.store.store import Store
+
+def progress(what, done, total):
+    if done:
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(60)
+
+if __name__ == "__main__":
+    scoreall.WORTH = 0
+    scoreall.score_all(read_manifest(Store.open(Path(sys.argv[1])), None), progress, 2)
+"""
+
+
+def test_processes_that_score_end_when_the_command_is_killed(store_copy: Path, tmp_path: Path) -> None:
+    for key in (store_copy / "runs" / "scores").glob("*/KEY"):
+        key.unlink()
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    command = [sys.executable, str(script), str(store_copy / "runs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        children = [int(pid) for pid in process.stdout.readline().split()]
+        assert len(children) == 2
+        os.kill(process.pid, signal.SIGKILL)
+    until = time.monotonic() + 20
+    while any(_runs(pid) for pid in children) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not [pid for pid in children if _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process is there and not only a dead one that nobody has waited for."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_is_wrong_with_the_page_keeps_no_run_from_being_scored(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_copy / "runs"
+    before = files(store)
+    shutil.rmtree(store / "scores")
+    monkeypatch.setattr(scoreall, "WORTH", 0)
+    monkeypatch.setattr(study, "_ready_page", lambda _: 1 / 0)
+    assert study.score(read_manifest(Store.open(store), None), quiet) is None
+    assert files(store) == before
+
+
+def test_a_run_that_ends_while_others_are_scored_is_shown_as_it_ended(store_copy: Path) -> None:
+    store = store_copy / "runs"
+    manifest = read_manifest(Store.open(store), None)
+    expected = tables(manifest).frames
+    folder = manifest.store.run_dir(manifest.runs[0]["id"])
+    hidden = [path.rename(path.with_suffix(".later")) for path in (folder / "DONE", folder / "history.parquet")]
+    known = Known.of(manifest)
+    for path, name in zip(hidden, ("DONE", "history.parquet"), strict=True):
+        path.rename(folder / name)
+    found = tables(manifest, known=known).frames
+    for name, frame in expected.items():
+        pd.testing.assert_frame_equal(found[name], frame)

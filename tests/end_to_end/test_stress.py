@@ -1,0 +1,80 @@
+"""The transplants of a finished run: the same twice, nothing invented where there is too little, in the report."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.analyses.marker_masks import marks
+from bench.analyses.run_analysis import analyse_one
+from bench.analyses.transplants import prepared, printed, transplants
+from bench.config.analyses import Transplants, read_analyses
+from bench.config.grid import Grid
+from bench.config.preprocessing_ops import geometry
+from bench.config.registry import Registry
+from bench.planning.jobs import AnalysisJob, analysis_jobs
+from bench.planning.plan import Plan, make_plan
+from bench.store.store import Store
+from harmonize.errors import ConfigError
+from reports.schemas.tables import SCHEMAS
+
+TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
+    """Return the plan of the tiny grid with transplants alone, and the job of its first run."""
+    grid = folder / "few.yaml"
+    grid.write_text(
+        f"include: {os.path.relpath(TINY, folder)}\nname: tiny\n"
+        f"analyses: {{transplants: {options}, attention: false, probes: false, acquisition: false}}\n"
+    )
+    registry = Registry.read()
+    plan = make_plan(Grid.read(str(grid), registry), registry, Store(folder / "runs"), None, None, 1, "", silent)
+    return plan, next(job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
+
+
+def test_a_sample_of_a_handful_is_refused() -> None:
+    assert next(a for a in read_analyses({}, "g") if a.name == "transplants").options == Transplants()
+    with pytest.raises(ConfigError, match="at least 20"):
+        read_analyses({"transplants": {"images": 5}}, "g")
+
+
+@pytest.mark.grid
+def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy: Path, tmp_path: Path) -> None:
+    _, job = planned(store_copy, "{images: 40}")
+    job.begin()
+    assert analyse_one(job, silent)
+    table = pd.read_parquet(job.folder / "transplants.parquet")
+    transplants(job, tmp_path, silent)
+    pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "transplants.parquet"))
+    assert (*table.columns,) == SCHEMAS["transplants"]
+    kinds = {"border", "corner", "marker", "intensity", "resolution", "erased", "toggled", "lungs_only", "lungs_masked"}
+    assert set(table["kind"]) == kinds | {"causal"}
+    moved = table[table["measure"] == "abs_dp"]
+    assert moved["value"].between(0, 1).all()
+    assert (table["low"] <= table["high"]).all()
+    assert np.allclose((table["value"] - table["control"].fillna(0) - table["effect"]).abs(), 0, atol=1e-9)
+    assert not moved.duplicated(["kind", "donor", "host", "finding"]).any()
+
+
+@pytest.mark.grid
+def test_the_tag_of_a_phantom_is_known_and_only_unmarked_images_are_given_one(store_copy: Path) -> None:
+    plan, job = planned(store_copy, "{images: 40}")
+    _, samples = prepared(job, silent)
+    home, host = samples[0], samples[1]
+    ref = plan.refs[1]
+    truth = pd.read_parquet(ref.root.parent / "truth" / f"{ref.layout}.parquet").set_index("image_id")["token"]
+    ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
+    found = marks(ref, ids, geometry(job.run.preprocessing))
+    assert [bool(m.marker.any()) for m in found] == truth.loc[ids].tolist()
+    places, after, control = printed(host, home)
+    assert not host.marked[places].any()
+    changed = [(a != c).mean() for a, c in zip(after, control, strict=True)]
+    assert 0 < np.mean(changed) < 0.05
+    assert len({*host.patient.tolist()}) == len(host.patient)

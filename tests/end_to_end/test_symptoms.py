@@ -1,0 +1,329 @@
+"""`bench check` and the field's usual mistakes: each is planted in a finished store, and found with its mend."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.diagnostics.symptoms.find import notes, symptoms
+from bench.diagnostics.symptoms.repredict import relook
+from bench.planning.jobs import analysis_key, predicted
+from bench.planning.manifest import planned
+from bench.results.read_predictions import labels_of
+from bench.runs.new_images import load
+from bench.store.store import Store, table_facts, write_table
+from harmonize.cache.cache import finished_cache
+from harmonize.checks.release import Check
+from reports.schemas.tables import SCHEMAS
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+HOME = "chexpert"
+
+
+@pytest.fixture
+def store(store_copy: Path) -> Store:
+    return Store.open(store_copy / "runs", create=False)
+
+
+@pytest.fixture
+def run_id(store: Store) -> str:
+    return store.run_ids()[0]
+
+
+def names(found: list[Check]) -> list[str]:
+    return [check.what.partition(": ")[2] for check in found if check.level in ("fault", "warning")]
+
+
+def one(found: list[Check], what: str) -> Check:
+    (check,) = [check for check in found if what in check.what]
+    assert check.found
+    assert len(check.fix.split("\n")) > 1, "causes, the likeliest first"
+    return check
+
+
+def predictions(store: Store, run_id: str) -> tuple[Path, pd.DataFrame]:
+    path = store.run_dir(run_id) / "predictions" / f"{HOME}.parquet"
+    return path, pd.read_parquet(path)
+
+
+def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
+    """Put other logits in place of those that the run gave at home."""
+    path, frame = predictions(store, run_id)
+    frame.iloc[:, 1:] = logit_NK.astype(np.float32)
+    write_table(path, frame, table_facts(path))
+
+
+def good_logits(store: Store, run_id: str) -> np.ndarray:
+    """Return logits that read the labels well, for the images predicted at home."""
+    manifest, run = planned(store, run_id, None)
+    labels = labels_of(manifest, manifest.cohorts[0], manifest.config(run))
+    at = pd.Index(labels.table["image_id"]).get_indexer(predictions(store, run_id)[1]["image_id"])
+    noise_NK = np.random.default_rng(0).normal(size=(len(at), labels.state_NK.shape[1]))
+    return 3.0 * (labels.state_NK[at] == 1) + noise_NK - 2
+
+
+def test_a_store_that_is_well_shows_none(finished: Path, here: Command) -> None:
+    runs = Store.open(finished / "runs", create=False).run_ids()
+    said = here("check", *runs, "--quiet", cwd=finished).stdout
+    for run_id in runs:
+        assert f"ok   run {run_id}: symptoms: none seen" in said
+    assert said.splitlines()[-1] == "0 faults, 0 warnings"
+    assert "ok   symptoms: none seen in 2 runs" in here("check", "--quiet", cwd=finished).stdout
+
+
+def test_labels_in_another_order(store: Store, run_id: str) -> None:
+    plant(store, run_id, good_logits(store, run_id)[:, [1, 2, 3, 4, 5, 6, 7, 8, 0]])
+    check = one(symptoms(store, run_id), "labels in another order")
+    assert "from the output of" in check.found
+    assert "by name" in check.fix
+
+
+def test_auroc_near_half_with_predictions_that_are_not_of_the_epoch(store: Store, run_id: str) -> None:
+    rows = np.random.default_rng(3).permutation(len(predictions(store, run_id)[1]))
+    plant(store, run_id, predictions(store, run_id)[1].to_numpy()[rows, 1:].astype(np.float32))
+    found = symptoms(store, run_id)
+    assert set(names(found)) == {"AUROC near .5 at home", "predictions are not of the chosen epoch"}
+    assert "macro AUROC 0." in one(found, "AUROC near .5").found
+    assert one(found, "chosen epoch").fix.startswith("the checkpoint was not loaded")
+
+
+def test_labels_the_wrong_way_round(store: Store, run_id: str) -> None:
+    plant(store, run_id, -good_logits(store, run_id))
+    assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at home").fix
+
+
+def test_constant_outputs(store: Store, run_id: str) -> None:
+    logit_NK = good_logits(store, run_id)
+    logit_NK[:, 1] = 0.0
+    plant(store, run_id, logit_NK)
+    assert "Cardiomegaly: one number in 100%" in one(symptoms(store, run_id), "constant output").found
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda logit: np.where(logit > 1.5, np.nan, logit), "predictions are not numbers"),
+        (lambda logit: 1 / (1 + np.exp(-logit)), "probabilities in place of logits"),
+    ],
+)
+def test_numbers_that_are_no_logits(
+    store: Store, run_id: str, spoil: Callable[[np.ndarray], np.ndarray], what: str
+) -> None:
+    plant(store, run_id, spoil(good_logits(store, run_id)))
+    assert "sigmoid" in one(symptoms(store, run_id), what).fix
+
+
+@pytest.mark.parametrize(
+    ("losses", "what", "mend"),
+    [
+        ([0.0, 0.0], "the loss does not move", "sampling: balanced"),
+        ([0.70, 0.699], "the loss does not fall", "schedule.lr"),
+        ([0.70, np.nan], "the loss is not a number", "schedule.clip"),
+    ],
+)
+def test_odd_training_losses(store: Store, run_id: str, losses: list[float], what: str, mend: str) -> None:
+    path = store.run_dir(run_id) / "history.parquet"
+    write_table(path, pd.read_parquet(path).assign(train_loss=losses))
+    assert mend in one(symptoms(store, run_id), what).fix
+
+
+def notes_of(store: Store, run_id: str) -> dict[str, Check]:
+    found = notes(store, run_id, sound=True)
+    assert {check.level for check in found} <= {"note"}
+    return {check.what.partition(": ")[2]: check for check in found}
+
+
+def test_a_threshold_of_half_that_calls_nobody(store: Store, run_id: str) -> None:
+    fitting = good_logits(store, run_id) + 0.5
+    plant(store, run_id, fitting)
+    assert "a threshold of .5 does not fit" not in notes_of(store, run_id)
+    plant(store, run_id, fitting - 20)  # the same order, so the same AUROC
+    check = notes_of(store, run_id)["a threshold of .5 does not fit"]
+    assert "Pleural Effusion called in 0, there in " in check.found
+    assert "the run's own thresholds" in check.fix.split("\n")[0]
+    assert not names(symptoms(store, run_id))[
+        1:
+    ]  # at most that it is not of the epoch: it reads better than the network
+
+
+def test_thresholds_that_call_another_number_away(store: Store, run_id: str) -> None:
+    path = store.root / "scores" / run_id / "confusion.parquet"
+    counts, own = ["true_positive", "false_positive", "false_negative", "true_negative"], table_facts(path)
+    whole = pd.read_parquet(path)
+    for away, said in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
+        write_table(path, whole.assign(**dict(zip(counts, away, strict=True))), own)
+        check = notes_of(store, run_id).get("thresholds of home do not fit away")
+        assert (check is not None) == said
+    assert check is not None
+    assert "nih, 1 of 1 findings: " in check.found
+    assert " called in 45, there in 10" in check.found
+    assert "chexpert" not in check.found
+
+
+def test_heat_on_the_tag_of_home(store: Store, run_id: str) -> None:
+    """Evidence on written marks, borders or padding is a sign of leakage; on what a finding itself may fill it is none."""
+    path = store.root / "grids" / "tiny.json"
+    manifest, _ = planned(store, run_id, None)
+    identity = ["attention", 1, []]
+    folder = store.root / "analyses" / "attention-planted"
+    each = {
+        "name": "attention",
+        "identity": identity,
+        "run": run_id,
+        "per_run": True,
+        "folder": "analyses/attention-planted",
+    }
+    path.write_text(json.dumps({**manifest.content, "analyses": [each]}))
+    folder.mkdir(parents=True)
+    (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
+
+    def found(finding: str, region: str, low: float, patients: int = 24) -> list[Check]:
+        row = (
+            run_id,
+            HOME,
+            finding,
+            "network",
+            region,
+            "enrichment",
+            low + 0.4,
+            low,
+            low + 0.8,
+            patients,
+            patients,
+            1.0,
+        )
+        write_table(folder / "attention.parquet", pd.DataFrame([row], columns=list(SCHEMAS["attention"])))
+        return [check for check in symptoms(store, run_id) if "heat" in check.what]
+
+    (check,) = found("Pleural Effusion", "token", 2.6)
+    assert check.level == "warning"
+    assert "maps of Pleural Effusion on chexpert put 3.0 [2.6, 3.4] times on the PORT tag" in check.found
+    assert "a mark goes with the finding" in check.fix.split("\n")[0]
+    assert found("Edema", "border", 1.6)
+    for weak in (
+        ("Edema", "border", 1.2),
+        ("Edema", "finding", 3.0),
+        ("No Finding", "padding", 3.0),
+        ("Edema", "markers", 3.0, 8),
+    ):
+        assert not found(*weak)
+    write_table(
+        store.run_dir(run_id) / "predictions" / "nih.parquet", predictions(store, run_id)[1], {"weights": "others"}
+    )
+    assert not found("Edema", "border", 1.6), "measured on other predictions than those of now"
+
+
+def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognised(store_copy: Path, command: Command) -> None:
+    grid = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+    text = f"include: {grid}\nname: wild\nexpect: {{runs: 1}}\nbase: {{schedule: {{epochs: 1, batch_size: 32, lr: 1.0e+30}}}}\nsweeps:\n  - {{seed: [7]}}\n"
+    (store_copy / "wild.yaml").write_text(text)
+    command("run", "--grid", "wild.yaml", "--quiet", cwd=store_copy, code=1)
+    store = Store.open(store_copy / "runs", create=False)
+    (run_id,) = [i for i in store.run_ids() if store.state(i) == "failed"]
+    check = one(symptoms(store, run_id), "the loss is not a number")
+    assert "the loss became" in check.found
+    assert "lower `schedule.lr`" in check.fix.split("\n")[0]
+
+
+def failure_of(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except RuntimeError as error:
+        return f"Traceback (most recent call last):\n  ...\n{type(error).__name__}: {error}"
+    raise AssertionError("it did not fail")
+
+
+@pytest.mark.parametrize(
+    ("record", "what", "mend"),
+    [
+        (
+            failure_of(lambda: torch.nn.Conv2d(3, 8, 3)(torch.zeros(2, 1, 9, 9))),
+            "wrong number of channels",
+            "channels: 3",
+        ),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "memory ran out", "micro_batch"),
+        (
+            "bench.training.fit.TrainingError: no finding of the val split has both classes: no epoch can be chosen",
+            "labels that cannot teach",
+            "reads as 0",
+        ),
+    ],
+)
+def test_failures(store: Store, run_id: str, record: str, what: str, mend: str) -> None:
+    (store.run_dir(run_id) / "DONE").unlink()
+    store.fail(run_id, record)
+    assert mend in one(symptoms(store, run_id), what).fix
+
+
+def weights(store: Store, run_id: str) -> tuple[Path, dict[str, torch.Tensor]]:
+    """Return the file of weights, and them in the order of the network: the stem first."""
+    path = store.run_dir(run_id) / "model.safetensors"
+    state = load_file(path)
+    return path, {name: state[name] for name in load(store, run_id).network.state_dict()}
+
+
+def test_a_network_for_another_number_of_channels(store: Store, run_id: str) -> None:
+    path, state = weights(store, run_id)
+    stem = next(name for name, value in state.items() if value.ndim == 4)
+    state[stem] = state[stem].repeat(1, 3, 1, 1)
+    save_file(state, path)
+    assert "channels: 3" in one(relook(store, run_id), "wrong number of channels").fix
+
+
+def test_another_checkpoint(store: Store, run_id: str) -> None:
+    shutil.copy(weights(store, store.run_ids()[1])[0], weights(store, run_id)[0])
+    assert "bench run" in one(relook(store, run_id), "checkpoint not loaded").fix
+
+
+def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
+    """Return the logits of the images predicted at home, shown to the network so."""
+    stored = load(store, run_id)
+    path, frame = predictions(store, run_id)
+    cache = finished_cache(store.root / "cache", HOME, stored.geometry, table_facts(path)["fingerprint"])
+    assert cache is not None
+    image_NHW = torch.from_numpy(np.array(cache.images[cache.rows(frame["image_id"])]))
+    with torch.inference_mode():
+        return stored.network.eval()(scale(image_NHW)).numpy()
+
+
+def test_predictions_of_images_in_another_scale(store: Store, run_id: str) -> None:
+    plant(store, run_id, shown(store, run_id, lambda image_NHW: image_NHW[:, None].float()))
+    check = one(relook(store, run_id), "wrong normalisation when predicting")
+    assert "when it is shown gray values 0 to 255" in check.found
+
+
+def test_a_network_that_was_trained_on_another_scale_than_it_is_tested_on(store: Store, run_id: str) -> None:
+    """The first convolution takes mean, std and 255 upon itself: such a network has learnt on gray values 0 to 255."""
+    stored = load(store, run_id)
+    mean, std = np.mean(stored.network.mean), np.mean(stored.network.std)
+    path, state = weights(store, run_id)
+    stem = next(name for name, value in state.items() if value.ndim == 4)
+    norm = next(name for name in state if name.endswith("running_mean") and state[name].shape[0] == len(state[stem]))
+    state[norm] = state[norm] + state[stem].sum((1, 2, 3)) * mean / std
+    state[stem] = state[stem] / (255 * std)
+    save_file(state, path)
+    plant(store, run_id, shown(store, run_id, stored.tone))
+    found = relook(store, run_id)
+    check = one(found, "trained on another scale")
+    assert "shown gray values 0 to 255" in check.found
+    assert "bench list preprocessing" in check.fix
+
+
+def test_the_command_lists_causes_and_exits_with_1_and_speaks_json(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    run_id = store.run_ids()[0]
+    plant(store, run_id, -good_logits(store, run_id))
+    said = here("check", run_id[:5], "--quick", cwd=store_copy, code=1).stdout.splitlines()
+    at = next(k for k, line in enumerate(said) if line.startswith(f"BAD  run {run_id}: inverted"))
+    assert said[at + 1].startswith("       1. present and absent are swapped")
+    found = json.loads(here("check", run_id, "--quick", "--json", cwd=store_copy, code=1).stdout)
+    assert any("inverted" in check["what"] and check["level"] == "fault" for check in found)
+    assert "BAD  run" in here("check", "--quiet", cwd=store_copy, code=1).stdout

@@ -1,0 +1,274 @@
+"""The main job, as a user starts it: processes, files, faults."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from disturbed import wait_for
+
+from bench.store.store import Store, short_hash, table_facts
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
+
+
+def runs(folder: Path) -> list[Path]:
+    store = Store(folder / "runs")
+    return [store.run_dir(run_id) for run_id in store.run_ids()]
+
+
+def scores(folder: Path) -> pd.DataFrame:
+    found = [pd.read_parquet(p) for p in sorted((folder / "runs" / "scores").glob("*/scores.parquet"))]
+    return pd.concat(found, ignore_index=True)
+
+
+def test_a_grid_without_data_ends_in_a_page_that_says_it_is_synthetic(finished: Path) -> None:
+    page = (finished / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
+    assert "On synthetic images" in page
+    assert len(runs(finished)) == 2
+    assert all((run / "DONE").is_file() for run in runs(finished))
+
+
+def test_every_image_of_every_cohort_is_predicted_once_under_one_seal(finished: Path) -> None:
+    for run in runs(finished):
+        seal = json.loads((run / "seal.json").read_text())
+        assert seal["weights_before"] == seal["weights_after"]
+        for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
+            path = run / "predictions" / f"{name}.parquet"
+            assert table_facts(path)["weights"] == seal["weights_before"]
+            predictions = pd.read_parquet(path)
+            assert predictions["image_id"].is_unique
+            assert np.isfinite(predictions.drop(columns="image_id").to_numpy()).all()
+            (table,) = (finished / "runs" / "cohorts").glob(f"{name}-*.parquet")
+            known = pd.read_parquet(table, columns=["image_id"])["image_id"]
+            assert predictions["image_id"].isin(known).all()
+            if name != "chexpert":
+                assert len(predictions) == len(known)
+
+
+def test_a_run_folder_is_named_by_what_is_in_it(finished: Path) -> None:
+    for run in runs(finished):
+        assert short_hash((run / "run.json").read_bytes()) == run.name
+
+
+def test_a_finished_grid_trains_nothing_again(finished: Path, command: Command) -> None:
+    before = {p: p.stat().st_mtime_ns for run in runs(finished) for p in run.rglob("*") if p.is_file()}
+    done = command("run", "--grid", "tiny", "--quiet", cwd=finished)
+    assert "2 of 2 runs done (0 now)" in done.stdout
+    assert {p: p.stat().st_mtime_ns for run in runs(finished) for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_scores_and_page_come_from_the_store_alone_and_are_the_same_bytes(store_copy: Path, command: Command) -> None:
+    store = store_copy / "runs"
+    files = [store / "report" / "tiny" / "leaderboard.html", *(store / "scores").glob("*/*")]
+    before = {p: p.read_bytes() for p in files}
+    for part in ("phantom", "cache", "scores", "report"):
+        shutil.rmtree(store / part)
+    command("score", "--quiet", cwd=store_copy)
+    command("report", "--quiet", cwd=store_copy)
+    assert {p: p.read_bytes() for p in files} == before
+
+
+@pytest.mark.parametrize(
+    "lost", ["features/nih.npz", "cost.json", "seal.json", "env.json", "predictions/mimic.parquet"]
+)
+def test_what_is_lost_of_a_run_is_made_again_without_training(lost: str, store_copy: Path, command: Command) -> None:
+    run = runs(store_copy)[0]
+    model = (run / "model.safetensors").stat().st_mtime_ns
+    (run / lost).unlink()
+    assert f"{run.name}" in command("run", "--grid", "tiny", cwd=store_copy).stderr
+    assert (run / lost).is_file()
+    assert (run / "model.safetensors").stat().st_mtime_ns == model
+
+
+def test_a_damaged_score_table_is_made_again(store_copy: Path, command: Command) -> None:
+    path = next((store_copy / "runs" / "scores").glob("*/scores.parquet"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    command("score", "--quiet", cwd=store_copy)
+    assert path.read_bytes() == whole
+
+
+def test_a_run_without_predictions_on_a_cohort_is_listed_and_does_not_block_the_page(
+    store_copy: Path, command: Command
+) -> None:
+    run = runs(store_copy)[0]
+    (run / "predictions" / "brax.parquet").unlink()
+    command("report", "--quiet", cwd=store_copy)
+    tables = store_copy / "runs" / "report" / "tiny" / "tables"
+    listed = pd.read_parquet(tables / "runs.parquet").set_index("run_id")
+    assert listed.loc[run.name, "reason"] == "no predictions on brax"
+    assert len(pd.read_parquet(tables / "ranks.parquet")) == 1
+
+
+def start(folder: Path, grid: str) -> "subprocess.Popen[bytes]":
+    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--quiet", "--workers", "1"]
+    return subprocess.Popen(
+        arguments, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.parametrize("moment", ["*/*/last.pt", "*/*/predictions/nih.parquet"])
+def test_a_grid_killed_in_mid_work_goes_on_to_the_same_bytes(
+    moment: str, finished: Path, tmp_path: Path, command: Command
+) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    process = start(tmp_path, "tiny")
+    wait_for(moment, tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not all((run / "DONE").is_file() for run in runs(tmp_path)) or len(runs(tmp_path)) < 2
+    command("run", "--grid", "tiny", "--quiet", cwd=tmp_path)
+    for run in runs(finished):
+        other = Store(tmp_path / "runs").run_dir(run.name)
+        for path in (run / "predictions").iterdir():
+            pd.testing.assert_frame_equal(pd.read_parquet(path), pd.read_parquet(other / "predictions" / path.name))
+        assert (run / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    pd.testing.assert_frame_equal(scores(tmp_path), scores(finished))
+
+
+def test_a_run_that_fails_is_listed_with_its_reason_and_the_others_finish(store_copy: Path, command: Command) -> None:
+    text = TINY.read_text().replace("- {seed: [0, 1]}", "- {seed: [0, 1]}\n  - {optimizer: sgd, schedule.lr: 1.0e+30}")
+    (store_copy / "broken.yaml").write_text(text.replace("expect: {runs: 2,", "expect: {runs: 3,"))
+    done = command("run", "--grid", "broken.yaml", "--quiet", cwd=store_copy, code=1)
+    assert "2 of 3 runs done (0 now), 1 failed" in done.stdout
+    assert "TrainingError" in done.stdout
+    page = (store_copy / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
+    assert "TrainingError" in page
+
+
+def test_bad_images_are_quarantined_counted_and_never_scored(store_copy: Path, command: Command) -> None:
+    (phantom,) = (store_copy / "runs" / "phantom").iterdir()
+    data = store_copy / "data"
+    shutil.copytree(phantom, data)
+    images = sorted((data / "nih").rglob("*.png"))
+    images[0].unlink()
+    images[1].write_bytes(images[1].read_bytes()[:300])
+    images[2].write_bytes(b"")
+    command("run", "--grid", "tiny", "--data", "data", "--quiet", cwd=store_copy)
+    bad = pd.read_csv(store_copy / "runs" / "cohorts" / "quarantine-nih.csv")
+    assert len(bad) == 3
+    assert bad["reason"].str.len().gt(0).all()
+    cohorts = pd.read_parquet(store_copy / "runs" / "report" / "tiny" / "tables" / "cohorts.parquet").set_index(
+        "dataset"
+    )
+    assert (cohorts.loc["nih", "absent"], cohorts.loc["nih", "unreadable"]) == (1, 2)
+    for run in runs(store_copy):
+        assert not pd.read_parquet(run / "predictions" / "nih.parquet")["image_id"].isin(bad["image_id"]).any()
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("root", "brax"),
+        ("column", "Patient ID"),
+        ("grid", "seresnet_tiny"),
+    ],
+)
+def test_a_wrong_request_is_answered_in_one_message_before_anything_trains(
+    damage: str, what: str, finished: Path, tmp_path: Path, command: Command
+) -> None:
+    (phantom,) = (finished / "runs" / "phantom").iterdir()
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    grid = "tiny"
+    if damage == "root":
+        shutil.rmtree(data / "brax")
+    if damage == "column":
+        (entries,) = (data / "nih").glob("Data_Entry*.csv")
+        entries.write_text(entries.read_text().replace("Patient ID", "Patient"))
+    if damage == "grid":
+        grid = "typo.yaml"
+        (tmp_path / grid).write_text(
+            TINY.read_text().replace("architecture: seresnet_tiny", "architecture: seresnet_tny")
+        )
+    done = command("run", "--grid", grid, "--data", "data", "--quiet", cwd=tmp_path, code=2)
+    assert "error:" in done.stderr
+    assert "where:" in done.stderr
+    assert "fix:" in done.stderr
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs").glob("*/*/run.json"))
+
+
+def test_a_dry_run_prints_the_plan_and_changes_no_run(finished: Path, command: Command) -> None:
+    done = command("run", "--grid", "tiny", "--dry-run", "--quiet", cwd=finished)
+    assert "nothing was run (--dry-run)" in done.stdout
+    assert done.stdout.count("seresnet_tiny") == 2
+
+
+def test_the_stored_grid_says_nothing_about_where_the_data_lies(finished: Path) -> None:
+    page = (finished / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
+    assert str(finished) not in page
+
+
+def test_no_patient_id_is_on_the_page_or_in_its_tables(finished: Path) -> None:
+    (table,) = (finished / "runs" / "cohorts").glob("padchest-*.parquet")
+    patients = pd.read_parquet(table, columns=["patient_id"])["patient_id"].unique()
+    report = finished / "runs" / "report" / "tiny"
+    text = (report / "leaderboard.html").read_text() + "".join(
+        pd.read_parquet(p).to_csv() for p in (report / "tables").glob("*.parquet")
+    )
+    assert not [p for p in patients if str(p) in text]
+
+
+def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for("*/*/run.json", tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in said
+    assert "Traceback" not in said
+
+
+def alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    process = start(tmp_path, "tiny")
+    wait_for("*/*/run.json", tmp_path, process)
+    below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    assert below
+    process.kill()
+    process.wait()
+    for _ in range(200):
+        if not any(alive(pid) for pid in below):
+            return
+        time.sleep(0.1)
+    raise AssertionError("a worker goes on without its parent")
+
+
+def test_a_page_is_not_replaced_where_its_tables_cannot_be_written(store_copy: Path, here: Command) -> None:
+    report = store_copy / "runs" / "report" / "tiny"
+    before = (report / "leaderboard.html").read_bytes()
+    shutil.rmtree(report / "tables")
+    (report / "tables").write_text("in the way")
+    (report / "leaderboard.html").write_bytes(before + b"<!-- older -->")
+    failed = here("report", "--grid", "tiny", "--quiet", cwd=store_copy, code=2)
+    assert "tables" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert (report / "leaderboard.html").read_bytes() == before + b"<!-- older -->"

@@ -1,0 +1,189 @@
+"""Heat maps against values worked out by hand, the class activation maps of their own head, and planted truth."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, gradcam, heat_maps, upsampled
+from bench.analyses.heatmaps.stages import stages
+from bench.models.network import Network, build
+from harmonize.errors import ConfigError
+
+TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
+SCALE = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+
+
+def tiny(**options: int) -> Network:
+    return build("bench.models.se_resnet:se_resnet", TINY, 9, **options)
+
+
+def images(num: int = 3, size: int = 64) -> Tensor:
+    return torch.randn(num, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_formulas_give_the_values_worked_out_by_hand() -> None:
+    A_NChw = torch.tensor([[[[1.0, 0.0], [2.0, 1.0]], [[0.0, 3.0], [1.0, 0.0]]]])
+    G_KNChw = torch.tensor([[[[[1.0, 0.0], [0.0, 1.0]], [[-1.0, 1.0], [0.0, 0.0]]]]])
+    expected = {
+        "gradcam": [[0.5, 0.0], [1.0, 0.5]],
+        "hirescam": [[1.0, 3.0], [0.0, 1.0]],
+        "gradcam++": [[1 / 3, 0.5], [5 / 6, 1 / 3]],
+    }
+    assert set(METHODS) == set(expected)
+    for name, heat in expected.items():
+        torch.testing.assert_close(METHODS[name](A_NChw, G_KNChw), torch.tensor([[heat]]))
+
+
+def test_at_the_last_maps_they_are_the_class_activation_map_of_the_linear_layer() -> None:
+    network = tiny().eval()
+    x_NCHW = images(2, 128)
+    with torch.no_grad():
+        maps = network.backbone.forward_features(x_NCHW)  # type: ignore[operator]
+        cam = torch.einsum("kc,nchw->nkhw", network.backbone.fc.weight, maps).relu()  # type: ignore[union-attr]
+    torch.testing.assert_close(heat_maps(network, x_NCHW).heat_NKhw, cam / 16, atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(heat_maps(network, x_NCHW, "hirescam").heat_NKhw, cam / 16, atol=1e-7, rtol=1e-5)
+
+
+def test_the_slow_way_gives_the_same_maps_at_every_stage_for_every_method() -> None:
+    network, x_NCHW = tiny().eval(), images()
+    for index, stage in enumerate(stages(network, 64, 64)):
+        noted: list[Tensor] = []
+        module = network.backbone.get_submodule(stage.module or "stages.3")
+        hook = module.register_forward_hook(lambda _m, _i, out, noted=noted: noted.append(out))
+        logit_NK = network(x_NCHW)
+        hook.remove()
+        G = torch.stack([torch.autograd.grad(logit_NK[:, k].sum(), noted, retain_graph=True)[0] for k in range(9)])
+        for name, method in METHODS.items():
+            expected = method(noted[0].detach(), G)
+            found = heat_maps(network, x_NCHW, name, index).heat_NKhw
+            assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+
+
+def test_small_images_are_looked_at_earlier_and_all_that_is_computed_passes_through_each_stage() -> None:
+    network = tiny().eval()
+    assert [(s.height, s.module) for s in stages(network, 64, 64)] == [
+        (32, "stem.2"), (16, "stages.0"), (8, "stages.1"), (4, "stages.2"), (2, ""),
+    ]  # fmt: skip
+    assert chosen_stage(network, 64, 64).module == "stages.2"
+    assert heat_maps(network, images(1, 64)).heat_NKhw.shape[2:] == (4, 4)
+    assert heat_maps(network, images(1, 128)).heat_NKhw.shape[2:] == (4, 4)
+    for stage in stages(network, 64, 64)[:-1]:
+        module = network.backbone.get_submodule(stage.module)
+        hook = module.register_forward_hook(lambda _m, _i, out: torch.ones_like(out))
+        first, second = network(images(2))
+        hook.remove()
+        torch.testing.assert_close(first, second)  # two images, one output: nothing went around
+
+
+class Bright(nn.Module):
+    """Its first finding is the mean brightness, its second the mean darkness, its third nothing."""
+
+    num_features = 2
+
+    def forward_features(self, x_NCHW: Tensor) -> Tensor:
+        x_N1HW = nn.functional.avg_pool2d(x_NCHW, 8).mean(1, keepdim=True)
+        return torch.cat([x_N1HW, -x_N1HW], 1).relu_()
+
+    def forward_head(self, maps: Tensor, pre_logits: bool = False) -> Tensor:
+        pooled = maps.relu_().mean((2, 3))
+        return pooled if pre_logits else torch.cat([pooled, -pooled[:, :1]], 1)
+
+
+def test_heat_is_where_the_evidence_was_put_and_an_empty_map_stays_zero_and_is_told() -> None:
+    x_NCHW = torch.zeros(2, 3, 64, 64)
+    x_NCHW[0, :, 8:16, 40:48] = 1.0
+    x_NCHW[1, :, 56:, :8] = -2.0
+    for method in METHODS:
+        found = heat_maps(Network(Bright(), *SCALE, 3), x_NCHW, method)
+        heat_NKHW = upsampled(found.heat_NKhw, 64)
+        assert divmod(int(heat_NKHW[0, 0].argmax()), 64)[0] in range(8, 16)
+        assert int(heat_NKHW[0, 0].argmax()) % 64 in range(40, 48)
+        assert found.empty.tolist() == [[False, True, True], [True, False, True]]
+        assert bool(heat_NKHW.isfinite().all())
+        assert float(found.heat_NKhw[found.empty].abs().sum()) == 0.0
+
+
+def test_three_label_states_and_further_heads_give_maps_of_present_against_absent_alone() -> None:
+    network = tiny(num_findings=2, states=3).eval()  # 9 outputs: 2 x 3 states, 3 further heads
+    x_NCHW = images()
+    found = heat_maps(network, x_NCHW)
+    assert found.heat_NKhw.shape[:2] == found.logit_NK.shape == (3, 2)
+    plain = heat_maps(Network(network.backbone, *SCALE, 3), x_NCHW)
+    torch.testing.assert_close(found.logit_NK[:, 1], plain.logit_NK[:, 5] - plain.logit_NK[:, 3])
+
+
+def test_findings_can_be_chosen_and_come_in_the_order_asked() -> None:
+    network, x_NCHW = tiny(), images()
+    every, some = heat_maps(network, x_NCHW), heat_maps(network, x_NCHW, findings=[7, 2])
+    torch.testing.assert_close(some.logit_NK, every.logit_NK[:, [7, 2]])
+    torch.testing.assert_close(some.heat_NKhw, every.heat_NKhw[:, [7, 2]], atol=1e-9, rtol=1e-4)
+
+
+def test_batch_norm_and_dropout_of_a_network_in_training_mode_do_not_move() -> None:
+    network = tiny().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    first, second = (heat_maps(network, images()).heat_NKhw for _ in range(2))
+    assert torch.equal(first, second)
+    assert network.training
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_a_network_that_fails_is_left_without_hooks_and_as_it_was() -> None:
+    network = tiny().train()
+    with pytest.raises(RuntimeError):
+        heat_maps(network, torch.randn(1, 5, 64, 64))
+    assert network.training
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "lime"}, "known: gradcam"),
+        ({"stage": 5}, "4: 2 x 2"),
+        ({"stage": -6}, "no stage -6"),
+    ],
+)
+def test_a_method_or_stage_that_is_not_there_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        heat_maps(tiny(), images(1), **arguments)  # type: ignore[arg-type]
+
+
+class ChannelsLast(Bright):
+    def forward_features(self, x_NCHW: Tensor) -> Tensor:
+        return super().forward_features(x_NCHW).permute(0, 2, 3, 1)
+
+
+def test_a_network_without_feature_maps_is_refused() -> None:
+    transformer = build("bench.models.network:timm_model", {"name": "test_vit", "img_size": 64}, 2)
+    for network in (transformer, Network(ChannelsLast(), *SCALE, 3)):
+        with pytest.raises(ConfigError, match="has no feature maps"):
+            heat_maps(network, images(1, 64))
+
+
+def test_constant_images_and_an_empty_batch_give_finite_maps() -> None:
+    network = tiny()
+    assert bool(heat_maps(network, torch.zeros(1, 3, 64, 64), "gradcam++").heat_NKhw.isfinite().all())
+    assert heat_maps(network, torch.zeros(0, 3, 64, 64)).heat_NKhw.shape == (0, 9, 4, 4)
+
+
+def test_upsampling_keeps_the_place_of_what_is_hot() -> None:
+    heat = torch.zeros(1, 1, 4, 4)
+    heat[0, 0, 1, 2] = 1.0
+    large = upsampled(heat, (64, 32))[0, 0]
+    assert large.shape == (64, 32)
+    rows, columns = (torch.arange(n) + 0.5 for n in (64, 32))
+    centre = float((large.sum(1) * rows).sum() / large.sum()), float((large.sum(0) * columns).sum() / large.sum())
+    assert centre == pytest.approx((24.0, 20.0))
+
+
+def test_a_map_is_the_same_whatever_else_is_in_the_batch() -> None:
+    network, x_NCHW = tiny(), images()
+    alone = torch.cat([heat_maps(network, x_NCHW[i : i + 1]).heat_NKhw for i in range(3)])
+    torch.testing.assert_close(heat_maps(network, x_NCHW).heat_NKhw, alone, atol=1e-8, rtol=1e-4)
+
+
+def test_grad_cam_averages_the_gradient_where_hirescam_does_not() -> None:
+    A_NChw, G_KNChw = torch.rand(1, 3, 4, 4), torch.randn(2, 1, 3, 4, 4)
+    assert not torch.allclose(gradcam(A_NChw, G_KNChw), METHODS["hirescam"](A_NChw, G_KNChw))

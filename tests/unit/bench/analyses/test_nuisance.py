@@ -1,0 +1,106 @@
+"""Nuisances: found where they are planted, absent where they are not."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats.contingency import association as scipy_association
+from sklearn.metrics import roc_auc_score
+
+from bench.analyses.shortcuts.nuisance import COLUMNS, Association, cramers_v, levels, phantom_marker, stratified
+
+
+def table(num: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """A cohort in which AP images hold the first finding in 70 % and PA images in 30 %; sex goes with nothing."""
+    rng = np.random.default_rng(seed)
+    view, sex = rng.choice(["AP", "PA"], num), rng.choice(["F", "M", ""], num)
+    label = np.stack([rng.random(num) < np.where(view == "AP", 0.7, 0.3), rng.random(num) < 0.4], axis=1).astype(
+        np.int8
+    )
+    frame = pd.DataFrame({"view": view, "sex": sex, "device": "", "age": np.nan})
+    return frame, label
+
+
+def numbers(rows: list) -> "pd.Series[float]":
+    return pd.DataFrame(rows, columns=list(COLUMNS)).set_index(["nuisance", "finding", "metric"])["value"]
+
+
+def test_a_nuisance_that_goes_with_a_finding_is_found_and_one_that_does_not_is_not() -> None:
+    frame, label = table(1200, 0)
+    patient = np.arange(1200).astype(str)
+    value = numbers(Association(("A", "B"), levels(frame), label).rows(patient))
+    assert value["view", "A", "cramers_v"] == pytest.approx(0.4, abs=0.06)
+    assert value["view", "A", "auroc_nuisance"] == pytest.approx(0.7, abs=0.04)
+    assert value["view", "B", "auroc_nuisance"] == pytest.approx(0.5, abs=0.05)
+    assert value["sex", "A", "auroc_nuisance"] == pytest.approx(0.5, abs=0.05)
+    assert value["any", "A", "auroc_nuisance"] == pytest.approx(value["view", "A", "auroc_nuisance"], abs=0.03)
+
+
+def test_away_an_association_that_has_turned_is_below_one_half() -> None:
+    frame, label = table(1000, 1)
+    turned = label.copy()
+    turned[:, 0] = 1 - turned[:, 0]
+    home = Association(("A", "B"), levels(frame), label)
+    value = numbers(home.away(levels(frame), turned, np.arange(1000).astype(str)))
+    assert value["view", "A", "auroc_nuisance"] == pytest.approx(0.3, abs=0.05)
+    assert value["view", "A", "cramers_v"] == pytest.approx(0.4, abs=0.06)
+
+
+def test_levels_that_home_does_not_know_and_nuisances_that_away_lacks_are_no_error() -> None:
+    frame, label = table(400, 2)
+    home = Association(("A", "B"), levels(frame), label)
+    other = frame.assign(view="AP", sex="")
+    assert levels(other) == {}
+    assert home.away(levels(other), label, np.arange(400).astype(str)) == []
+    three = home.away({"view": (("AP", "OBLIQUE"), np.arange(400) % 2)}, label, np.arange(400).astype(str))
+    assert {row[0] for row in three} == {"view", "any"}
+
+
+def test_an_auroc_that_a_nuisance_makes_is_gone_within_its_levels() -> None:
+    frame, label = table(2000, 3)
+    rng = np.random.default_rng(3)
+    by_view = (frame["view"] == "AP").to_numpy(float)[:, None] * 4 + rng.normal(size=(2000, 2))
+    value = numbers(stratified(("A", "B"), label, by_view, np.arange(2000).astype(str), levels(frame)))
+    assert value["view", "A", "pooled_auroc"] == pytest.approx(roc_auc_score(label[:, 0], by_view[:, 0]))
+    assert value["view", "A", "stratified_auroc"] == pytest.approx(0.5, abs=0.05)
+    assert value["view", "A", "pooled_less_stratified"] > 0.12
+    assert value["view", "B", "pooled_less_stratified"] == pytest.approx(0, abs=0.04)
+    assert value["sex", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
+    honest = label * 2.0 + rng.normal(size=(2000, 2))
+    within = numbers(stratified(("A", "B"), label, honest, np.arange(2000).astype(str), levels(frame)))
+    assert within["view", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
+
+
+def test_stratified_auroc_is_that_of_the_pairs_within_a_level() -> None:
+    frame, label = table(200, 4)
+    logit = np.random.default_rng(4).normal(size=(200, 2))
+    value = numbers(stratified(("A", "B"), label, logit, np.arange(200).astype(str), {"view": levels(frame)["view"]}))
+    view, z = frame["view"].to_numpy(), logit[:, 0]
+    wins = [
+        float(z[i] > z[j])
+        for i in np.flatnonzero(label[:, 0] == 1)
+        for j in np.flatnonzero(label[:, 0] == 0)
+        if view[i] == view[j]
+    ]
+    assert value["view", "A", "stratified_auroc"] == pytest.approx(np.mean(wins))
+
+
+def test_cramers_v_is_that_of_scipy_less_its_bias() -> None:
+    count = np.array([[30, 70], [60, 40], [50, 50]])
+    assert cramers_v(count * 1000) == pytest.approx(scipy_association(count * 1000, method="cramer"), abs=1e-3)
+    assert cramers_v(count) < scipy_association(count, method="cramer")
+    assert cramers_v(np.array([[10, 10], [10, 10]])) == 0
+    assert np.isnan(cramers_v(np.array([[10, 0], [10, 0]])))
+    assert np.isnan(cramers_v(np.zeros((2, 2))))
+
+
+def test_a_cohort_of_three_patients_has_shares_but_no_association() -> None:
+    frame, label = table(3, 5)
+    home = Association(("A", "B"), levels(frame), label)
+    assert home.rows(np.arange(3).astype(str)) == []
+    assert stratified(("A", "B"), label, np.zeros((3, 2)), np.arange(3).astype(str), levels(frame)) == []
+
+
+def test_only_phantoms_have_a_marker(tmp_path: Path) -> None:
+    assert phantom_marker(tmp_path / "nih", pd.Series(["a"])) is None

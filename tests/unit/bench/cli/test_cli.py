@@ -1,0 +1,179 @@
+"""The command line: exit codes, messages, lists."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli import listing
+from bench.cli.main import app
+from bench.config.registry import SECTIONS, Registry
+from bench.store.store import Store
+from harmonize.errors import ConfigError
+
+OURS = Path(__file__).parents[4] / "registry.yaml"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["run"], "missing option '--grid'", "for example: bench run --grid demo"),
+        (["rnu"], "no such command 'rnu'. Did you mean 'run'?", "bench --help"),
+        (["run", "--grid"], "option '--grid' requires an argument", "bench run --help"),
+        (["run", "--gird", "demo"], "no such option: --gird", "bench run --grid demo"),
+        (["--store", "x", "list"], "no such option: --store", "bench --help"),
+        (["data", "phantm", "x"], "no such command 'phantm'", "bench data --help"),
+        (["run", "--grid", "tiny", "--workers", "many"], "invalid value for '--workers'", "bench run --grid demo"),
+    ],
+)
+def test_a_misspelt_command_is_answered_with_what_where_and_fix(
+    arguments: list[str], what: str, fix: str, tmp_path: Path, here: Command
+) -> None:
+    said = here(*arguments, cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: ")
+    assert what in said.splitlines()[0]
+    assert "where: bench" in said
+    assert fix in said.splitlines()[2]
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "fix"),
+    [
+        (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
+        (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
+        (["list", "architecture"], "no section", "did you mean 'architectures'"),
+        (["list", "architectures", "resnet181", "--check"], "no 'resnet181'", "did you mean 'resnet18'"),
+        (["list", "losses", "auk*"], "'auk*' matches nothing", "bench list losses"),
+        (["score"], "no run store", "--store"),
+        (["report", "--store", "nowhere"], "no run store", "--store"),
+        (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
+        (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
+        (["evaluate", "--model", ".", "--grid", "tiny"], "cannot read the file: is a directory", "check the name"),
+        (["evaluate", "--model", "no.yaml", "--grid", "tiny"], "cannot read the file: no such file", "check the name"),
+        (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
+        (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
+    ],
+)
+def test_a_wrong_request_says_what_where_and_how_to_mend_it(
+    arguments: list[str], what: str, fix: str, tmp_path: Path, here: Command
+) -> None:
+    said = here(*arguments, cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: ")
+    assert what in said
+    assert "where: " in said
+    assert fix in said
+
+
+def test_the_version_is_said(tmp_path: Path, here: Command) -> None:
+    assert here("--version", cwd=tmp_path).stdout == f"unseen-cxr {version('unseen-cxr')}\n"
+
+
+def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, here: Command) -> None:
+    grid = Path(__file__).parents[4] / "grids" / "tiny.yaml"
+    (tmp_path / "mine.yaml").write_text(f"include: {grid}\nbase: {{architecture: 'timm:resnet999'}}\n")
+    said = here("run", "--grid", "mine.yaml", "--dry-run", cwd=tmp_path, code=2).stderr
+    assert "no model 'resnet999'" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], "no run yet"), (["--failed"], "no run has failed"), (["zz*"], "no such run")]
+)
+def test_an_empty_list_of_runs_is_said_to_be_empty_beside_it(
+    words: list[str], said: str, tmp_path: Path, here: Command
+) -> None:
+    Store.open(tmp_path / "runs")
+    found = here("list", "runs", *words, cwd=tmp_path)
+    assert (found.stdout, found.stderr) == ("", f"{said}\n")
+    assert here("list", "runs", *words, "--json", cwd=tmp_path).stdout == "[]\n"
+
+
+def test_a_list_can_be_read_by_programs(tmp_path: Path, command: Command) -> None:
+    names = json.loads(command("list", "architectures", "resnet*", "--json", cwd=tmp_path).stdout)
+    assert names == ["resnet18", "resnet50", "resnet101"]
+
+
+def said(*arguments: str, code: int = 0) -> str:
+    """Return what a quick command prints, in this process."""
+    done = CliRunner().invoke(app, [*arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() -> None:
+    header, line = said("list", "architectures", "xception", "--registry", str(OURS)).splitlines()
+    for word in ("title", "million params", "GMACs at 224", "licence", "source", "about"):
+        assert word in header
+    for word in ("Xception", "legacy_xception.tf_in1k", "20.825", "4.574", "apache-2.0", "arXiv:1610.02357", "2017"):
+        assert word in line
+    for section, entries in Registry.read(OURS).sections.items():
+        lines = said("list", section, "--registry", str(OURS)).splitlines()
+        assert [line.split()[0] for line in lines[1:]] == list(entries)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence(section: str) -> None:
+    entries = list(Registry.read(OURS).sections[section].values())
+    header, *rows = listing.described(section, entries)
+    for entry, row in zip(entries, rows, strict=True):
+        shown = dict(zip(header, row, strict=True))
+        assert shown["title"] or shown.get("about"), entry.name
+        assert shown["source"], entry.name
+        assert shown["licence"] or entry.name == "none", entry.name
+        if section == "architectures":
+            assert float(shown["million params"]) > 0 < float(shown["GMACs at 224"]), entry.name
+
+
+def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> None:
+    tiny = "use: 'bench.models.se_resnet:se_resnet', with: {depths: [1, 1, 1, 1], widths: [16, 32, 64, 128]}"
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"schema: 1\narchitectures:\n  good: {{{tiny}, params: 0.3136}}\n  bad: {{{tiny}, params: 0.5}}\n")
+    measuring = ("list", "architectures", "--check", "--quiet", "--registry", str(path))
+    good, bad = said(*measuring, code=1).splitlines()[1:]
+    assert good.split() == ["good", "0.314", "0.079", "ok"]
+    assert bad.split()[-3:] == ["params", "stated", "0.5"]
+    (only,) = json.loads(said(*measuring, "good", "--json"))
+    assert only["verdict"] == "ok"
+    with pytest.raises(ConfigError, match="--check is for architectures"):
+        CliRunner().invoke(app, ["list", "losses", "--check"], catch_exceptions=False)
+
+
+def test_check_looks_at_environment_and_registry(tmp_path: Path, here: Command) -> None:
+    said = here("check", cwd=tmp_path).stdout
+    assert "ok   registry" in said
+    assert "every shipped grid expands" in said
+
+
+def test_check_names_a_dataset_that_cannot_be_read(tmp_path: Path, here: Command) -> None:
+    (tmp_path / "data" / "nih").mkdir(parents=True)
+    said = here("check", "--data", "data", cwd=tmp_path, code=1).stdout
+    assert "BAD  nih" in said
+    assert "Data_Entry" in said
+
+
+def test_phantoms_are_not_written_over_other_files(tmp_path: Path, here: Command) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    assert "other files" in here("data", "phantom", "mine", cwd=tmp_path, code=2).stderr
+
+
+def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command) -> None:
+    small = ["--source", "30", "--external", "6", "--size", "64", "--quiet"]
+    here("data", "phantom", "p", *small, "--masks", cwd=tmp_path)
+    assert "BAD" not in here("check", "--data", "p", cwd=tmp_path).stdout
+    assert len(list((tmp_path / "p" / "masks").rglob("*.png"))) > 100
+
+
+def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
+    lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
+    assert [line.split()[1:] for line in lines] == [
+        ["done", "seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", "seed", seed] for seed in ("1", "0")
+    ]
+    damaged = next((store_copy / "runs").glob("*/*/run.json"))
+    damaged.write_text("{")
+    assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout

@@ -1,0 +1,255 @@
+"""Grids: products, unions, and errors that name file, place and mend."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.config.grid import Grid
+from bench.config.grid_file import shipped_grids
+from bench.config.registry import Registry
+from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing, from_dict
+from bench.study.run_grid import check_foreign
+from harmonize.errors import ConfigError, RegistryError
+
+BASE = """
+name: small
+evaluate_on: [nih]
+base:
+  architecture: seresnet_tiny
+  optimizer: adamw
+  loss: bce
+  uncertainty: u_ignore
+  preprocessing: imagenet_64
+"""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.read()
+
+
+def read(tmp_path: Path, text: str, registry: Registry) -> Grid:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE + text)
+    return Grid.read(str(path), registry)
+
+
+def test_images_that_a_network_cannot_take_are_refused_before_anything_trains(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("schema: 1\ninclude: shipped\npreprocessing: {small: {size: 24, ops: [imagenet]}}\n")
+    mine = Registry.read(path)
+    assert (
+        len(read(tmp_path, "sweeps: [{preprocessing: small, architecture: [resnet18, tresnet_m]}]\n", mine).configs)
+        == 2
+    )
+    with pytest.raises(ConfigError, match="densenet121 cannot take images of 24 pixels") as error:
+        read(tmp_path, "sweeps: [{preprocessing: small, architecture: densenet121}]\n", mine)
+    assert "32 pixels or more" in error.value.fix
+
+
+@pytest.mark.parametrize("name", shipped_grids())
+def test_every_shipped_grid_expands_to_the_runs_it_promises(name: str, registry: Registry) -> None:
+    grid = Grid.read(name, registry)
+    assert grid.expect.runs == len(grid.configs)
+
+
+def test_sweeps_are_a_union_of_products_and_equal_runs_are_run_once(tmp_path: Path, registry: Registry) -> None:
+    text = "sweeps:\n  - {optimizer: [adamw, sgd], seed: [0, 1]}\n  - {loss: [bce, focal]}\n"
+    grid = read(tmp_path, text, registry)
+    assert len(grid.configs) == 5
+    assert {(c.optimizer, c.seed) for c in grid.configs if c.loss == "bce"} == {
+        ("adamw", 0),
+        ("adamw", 1),
+        ("sgd", 0),
+        ("sgd", 1),
+    }
+
+
+def test_globs_match_registry_names_and_dotted_keys_reach_into_blocks(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, 'sweeps:\n  - {uncertainty: "u_?*s", schedule.lr: [1e-3, 1e-4]}\n', registry)
+    assert {c.uncertainty for c in grid.configs} == {"u_ones", "u_zeros", "u_multiclass"}
+    assert len(grid.configs) == 6
+    assert {c.schedule.lr for c in grid.configs} == {1e-3, 1e-4}
+
+
+def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: Registry) -> None:
+    text = 'sweeps:\n  - {architecture: ["resnet*", seresnet_tiny], seed: [0, 1]}\nskip:\n  - {architecture: "resnet*", seed: 1}\n'
+    grid = read(tmp_path, text, registry)
+    assert {(c.architecture, c.seed) for c in grid.configs if c.seed == 1} == {("seresnet_tiny", 1)}
+
+
+def test_skip_takes_out_what_cannot_be_combined_before_it_is_refused(tmp_path: Path, registry: Registry) -> None:
+    text = "sweeps:\n  - {uncertainty: [u_ones, u_multiclass], loss: [bce, focal]}\nskip:\n  - {uncertainty: u_multiclass, loss: focal}\n"
+    assert len(read(tmp_path, text, registry).configs) == 3
+
+
+def test_a_grid_of_one_model_per_disease_is_legal(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, "sweeps:\n  - {task: binary, finding: [Edema, Pneumonia]}\n  - {}\n", registry)
+    assert [c.findings for c in grid.configs[:2]] == [("Edema",), ("Pneumonia",)]
+    assert len(grid.configs[2].findings) == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "where", "fix"),
+    [
+        ("sweeps:\n  - {architecture: densnet121}\n", "densnet121", "sweeps[0].architecture", "densenet121"),
+        ("sweeps:\n  - {optimiser: adamw}\n", "optimiser", "sweeps[0].optimiser", "optimizer"),
+        ("sweps: []\n", "sweps", "sweps", "sweeps"),
+        ("sweeps:\n  - {seed: []}\n", "empty list", "sweeps[0].seed", "at least one"),
+        ("sweeps:\n  - {seed: [zero]}\n", "zero", "sweeps[0].seed", "int"),
+        ("sweeps:\n  - {schedule.epochs: 0}\n", "epochs must be at least 1", "sweeps[0]", "docs/grids.md"),
+        ("sweeps:\n  - {optimizer: sam, precision: fp16}\n", "fp16", "sweeps[0].precision", "bf16"),
+        ("sweeps:\n  - {weights: imagenet}\n", "no ImageNet weights", "sweeps[0].weights", "none"),
+        ("sweeps:\n  - {task: binary}\n", "go together", "sweeps[0]", ""),
+        ("sweeps:\n  - {finding: Edema}\n", "go together", "sweeps[0]", ""),
+        ("sweeps:\n  - {task: binary, finding: Hernia}\n", "no finding 'Hernia'", "sweeps[0].finding", "Edema"),
+        ("sweeps:\n  - {task: binary, finding: Edemma}\n", "'Edemma'", "sweeps[0].finding", "did you mean 'Edema'"),
+        ("sweeps:\n  - {space: shared9}\n", "'shared9'", "space", "did you mean 'shared-9'"),
+        ("sweeps:\n  - {heads: dual, space: chexpert-5}\n", "normal", "sweeps[0].heads", "No Finding"),
+        ("sweeps:\n  - {heads: dual, task: binary, finding: Edema}\n", "no dual", "sweeps[0].heads", "multilabel"),
+        ("sweeps:\n  - {head_weights: {sex: 0.1}}\n", "weighs nothing", "sweeps[0]", ""),
+        ("sweeps:\n  - {heads: dual, head_weights.sex: 0.1}\n", "weighs nothing", "sweeps[0]", ""),
+        ("sweeps:\n  - {heads: dual, head_weights.abnormal: -1}\n", "not negative", "sweeps[0]", ""),
+        ("sweeps:\n  - {uncertainty: explicit_only}\n", "not mentioned", "sweeps[0].blank", "blank: ignore"),
+        ("sweeps:\n  - {uncertainty: u_multiclass, loss: focal}\n", "cannot be learnt", "sweeps[0].loss", "bce"),
+        ("evaluate_on: [nih]\n", "repeated", "grid.yaml", ""),
+        ("sweeps:\n  - {mapping: [default, strict]}\n", "differ in mapping", "mapping", "one grid each"),
+        ("sweeps:\n  - {schedule.lr: .nan}\n", "nan", "sweeps[0].schedule.lr", "finite"),
+        ("skip:\n  - {architecture: seresnet_tinny}\n", "seresnet_tinny", "skip[0].architecture", "seresnet_tiny"),
+        ("skip:\n  - {schedule.epoch: 1}\n", "schedule.epoch", "skip[0]", "docs/grids.md"),
+        ("skip:\n  - {seed: 5}\n", "takes nothing out", "skip[0]", "remove it"),
+        ("sweeps:\n  - {train_on: [chexpert, nih]}\n", "differ in train_on", "train_on", "one grid each"),
+        ("expect: {runs: 7}\n", "expands to 1 runs, not 7", "expect.runs", "correct"),
+        ("min_count: 0\n", "min_count", "min_count", "from 1"),
+        ("split: {train: 0.9, val: 0.2, test: 0.1}\n", "sum to 1", "split", ""),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_place_and_mend(
+    tmp_path: Path, registry: Registry, text: str, what: str, where: str, fix: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text, registry)
+    assert what in error.value.what
+    assert where in error.value.where
+    assert fix in error.value.fix
+
+
+def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE.replace("[nih]", "[nih, chexpert]"))
+    with pytest.raises(ConfigError, match="chexpert"):
+        Grid.read(str(path), registry)
+
+
+def test_words_with_a_meaning_of_their_own_cannot_name_a_cohort(tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE.replace("[nih]", "[away]"))
+    with pytest.raises(ConfigError, match="away"):
+        Grid.read(str(path), registry)
+
+
+def test_include_inherits_and_overrides_block_by_block(tmp_path: Path, registry: Registry) -> None:
+    (tmp_path / "parent.yaml").write_text(BASE + "  schedule: {epochs: 3, batch_size: 8}\n")
+    (tmp_path / "child.yaml").write_text("include: parent.yaml\nname: child\nbase: {schedule: {epochs: 7}}\n")
+    (config,) = Grid.read(str(tmp_path / "child.yaml"), registry).configs
+    assert (config.schedule.epochs, config.schedule.batch_size) == (7, 8)
+
+
+def test_a_circle_of_includes_is_refused(tmp_path: Path, registry: Registry) -> None:
+    (tmp_path / "a.yaml").write_text("include: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("include: a.yaml\n")
+    with pytest.raises(ConfigError, match="include"):
+        Grid.read(str(tmp_path / "a.yaml"), registry)
+
+
+def test_whole_and_broken_numbers_of_equal_value_give_the_same_configuration() -> None:
+    assert from_dict(Schedule, {"lr": 1}, "here") == from_dict(Schedule, {"lr": 1.0}, "here")
+
+
+def test_a_field_at_its_default_stays_out_of_the_identity() -> None:
+    names = {"architecture": "a", "optimizer": "b", "loss": "c", "uncertainty": "d", "preprocessing": "e"}
+    assert differing(RunConfig(**names)) == names
+    assert differing(RunConfig(**names, seed=1))["seed"] == 1
+
+
+def test_defaults_of_the_configuration_never_change() -> None:
+    """They are part of every run id by their absence: a changed default would re-key old runs without a word."""
+    names = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "x")
+    config = RunConfig(**names)
+    assert (config.train_on, config.space, config.weights, config.channels, config.blank) == (
+        "chexpert",
+        "shared-9",
+        "none",
+        3,
+        "zero",
+    )
+    assert (config.augmentation, config.selection, config.seed, config.threads) == ("none", "best_val", 0, 1)
+    assert (config.precision, config.mapping, config.heads, config.task) == (
+        "mixed",
+        "default",
+        "multilabel",
+        "multilabel",
+    )
+    assert (config.finding, config.head_weights) == ("", HeadWeights(1.0, 0.5, 0.3, 0.005, 0.01))
+    assert config.schedule == Schedule(5, 64, 0, "cosine", 0.05, 0.0, -1.0, 0.0, 0, 0.0, 0)
+    assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)
+
+
+def test_schedule_free_gets_a_level_schedule_and_says_so_when_it_is_given_another(
+    tmp_path: Path, registry: Registry
+) -> None:
+    """The default is cosine: a grid that sweeps all optimizers trains this one as it must be, under one name."""
+    grid = read(tmp_path, "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n", registry)  # fmt: skip
+    assert [c.schedule.kind for c in grid.configs] == ["cosine", "constant"]
+    for wrong, said in (("kind: cosine", "kind"), ("kind: plateau", "kind"), ("ema: 0.9", "ema")):
+        with pytest.raises(ConfigError, match=said):
+            read(tmp_path, f"sweeps: [{{optimizer: schedulefree, schedule.{wrong}}}]\n", registry)
+
+
+def test_a_balanced_pass_holds_two_images_a_finding(tmp_path: Path, registry: Registry) -> None:
+    line = "sweeps: [{schedule.sampling: balanced, schedule.batch_size: 36, schedule.micro_batch: %d}]\n"
+    assert read(tmp_path, line % 18, registry).configs[0].schedule.sampling == "balanced"
+    with pytest.raises(ConfigError, match="at least 18 images"):
+        read(tmp_path, line % 12, registry)
+
+
+@pytest.mark.parametrize("optimizer", ["sam", "asam"])
+def test_sharpness_aware_optimizers_refuse_scaled_gradients(optimizer: str, tmp_path: Path, registry: Registry) -> None:
+    with pytest.raises(ConfigError, match="fp16"):
+        read(tmp_path, f"sweeps: [{{optimizer: {optimizer}, precision: fp16}}]\n", registry)
+
+
+def test_the_tuning_budget_of_an_optimizer_is_three_rates_around_its_own(tmp_path: Path, registry: Registry) -> None:
+    grid = read(tmp_path, "sweeps: [{optimizer: '*', schedule.lr_scale: [0.3333, 1, 3]}]\n", registry)
+    assert len(grid.configs) == 3 * len(registry.sections["optimizers"])
+
+
+def test_an_optimizer_that_calls_its_closure_itself_is_refused_in_fp16(tmp_path: Path) -> None:
+    registry = tmp_path / "registry.yaml"
+    line = '  mine: {use: "torch.optim:LBFGS", with: {lr: 1.0}, closure: true}'
+    registry.write_text(f"schema: 1\ninclude: shipped\noptimizers:\n{line}\n")
+    known = Registry.read(registry)
+    for precision, refused in (("bf16", False), ("fp16", True)):
+        grid = tmp_path / f"{precision}.yaml"
+        grid.write_text(
+            f"include: {Path('grids/tiny.yaml').resolve()}\nname: g\nexpect: {{runs: 1}}\nsweeps: []\n"
+            f"base: {{optimizer: mine, precision: {precision}}}\n"
+        )
+        if refused:
+            with pytest.raises(ConfigError, match="cannot train in fp16"):
+                Grid.read(str(grid), known)
+        else:
+            assert Grid.read(str(grid), known).configs[0].optimizer == "mine"
+
+
+def test_an_entry_of_ones_own_with_a_wrong_option_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    registry, grid = tmp_path / "registry.yaml", tmp_path / "g.yaml"
+    registry.write_text(
+        'schema: 1\ninclude: shipped\nlosses:\n  mine: {use: "bench.training.losses:focal", with: {gama: 2}}\n'
+    )
+    tiny = Path("grids/tiny.yaml").resolve()
+    grid.write_text(f"include: {tiny}\nname: g\nexpect: {{runs: 1}}\nsweeps: []\nbase: {{loss: mine}}\n")
+    known = Registry.read(registry)
+    with pytest.raises(RegistryError, match="no option 'gama'"):
+        check_foreign(Grid.read(str(grid), known), known)
+    check_foreign(Grid.read(str(tiny), known), known)

@@ -1,0 +1,230 @@
+"""Each value that an earlier system states, by its line in docs/predecessors.md: the recipe has it exactly, its published numbers too."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.config.grid import Grid
+from bench.config.preprocessing_ops import parse
+from bench.config.registry import Registry
+from bench.config.run_config import RunConfig
+
+ROOT = Path(__file__).parents[4]
+REGISTRY = Registry.read(ROOT / "registry.yaml")
+SECTIONS = {
+    "loss": "losses",
+    "optimizer": "optimizers",
+    "preprocessing": "preprocessing",
+    "augmentation": "augmentation",
+}
+CHEXPERT_5 = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
+XAND_9 = ["Pneumothorax", "Pleural Effusion", "Pneumonia", "Lung Opacity", "Cardiomegaly", "Edema", "Consolidation",
+          "Enlarged Cardiomediastinum", "Atelectasis"]  # fmt: skip
+SHARED_9 = ["No Finding", "Cardiomegaly", "Atelectasis", "Consolidation", "Pleural Effusion", "Pneumothorax", "Pneumonia",
+            "Edema", "Lung Lesion"]  # fmt: skip
+
+
+def grid(name: str) -> Grid:
+    return Grid.read(str(ROOT / "grids" / f"{name}.yaml"), REGISTRY)
+
+
+def value(config: RunConfig, key: str) -> Any:
+    """Return a field ("schedule.lr"), an option of the entry that it names ("loss:gamma"), or its ops and steps by name."""
+    place, _, option = key.partition(":")
+    if not option:
+        found: Any = config
+        for word in place.split("."):
+            found = getattr(found, word)
+        return found
+    entry = REGISTRY.find(SECTIONS[place], getattr(config, place), "test")
+    if option == "ops":
+        return [name for name, _ in parse(entry.facts["ops"])]
+    if option == "steps":
+        return [step if isinstance(step, str) else next(iter(step)) for step in entry.options["steps"]]
+    if option == "warp":
+        (warp,) = (step["warp"] for step in entry.options["steps"] if isinstance(step, dict) and "warp" in step)
+        return warp["rotate"]
+    return entry.facts.get(option, entry.options.get(option))
+
+
+STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
+    "X1": ("xand-ray", {"task": "binary", "finding": XAND_9}),
+    "X5": ("xand-ray", {"architecture": "densenet121", "weights": "imagenet"}),
+    "X23": ("xand-ray", {"uncertainty": "explicit_only", "blank": "ignore"}),
+    "X26": ("xand-ray", {"loss": "focal", "loss:gamma": 2.0, "loss:alpha": None}),
+    "X27": ("xand-ray", {"optimizer": "adamw", "schedule.kind": "cosine"}),
+    "X28": ("xand-ray", {"preprocessing:size": 512, "preprocessing:fit": "smallest_crop", "preprocessing:input": None}),
+    "X29": ("xand-ray", {"augmentation:steps": ["warp"], "augmentation:warp": 10.0}),
+    "X30": ("xand-ray", {"preprocessing:ops": ["clahe", "imagenet"]}),
+    "X31": ("xand-ray", {"heads": "auxiliary", "head_weights.device": 0.3, "head_weights.projection": 0.005, "head_weights.sex": 0.01}),
+    "X32": ("xand-ray", {"schedule.patience": 3, "schedule.stop_on": "val", "schedule.select_on": "expert_valid"}),
+    "V1": ("chexvision", {"train_on": "nih"}),
+    "V2": ("chexvision", {"heads": "dual", "space": "nih-14-abnormal"}),
+    "V4": ("chexvision", {"architecture": ["seresnet_scratch", "densenet121"], "weights": ["none", "imagenet"]}),
+    "V6": ("chexvision", {"schedule.freeze_epochs": [0, 5]}),
+    "V7": ("chexvision", {"head_weights.findings": 1.0, "head_weights.abnormal": 0.5}),
+    "V9": ("chexvision", {"schedule.clip": 1.0, "schedule.micro_batch": 24, "schedule.batch_size": 4 * 24}),
+    "V10": ("chexvision", {"optimizer": "adamw", "schedule.kind": "cosine", "schedule.patience": 15, "schedule.warmup": [0.0, 0.05]}),
+    "V11": ("chexvision", {"precision": "fp16"}),
+    "V12": ("chexvision", {"preprocessing:ops": ["clahe", "imagenet"], "augmentation:steps": ["hflip", "warp", "jitter", "erase"],
+                           "augmentation:warp": 15.0}),
+    "V13": ("chexvision", {"loss": "bce_weighted_smooth", "loss:ls_pos": 0.9, "loss:ls_neg": 0.05}),
+    "V14": ("chexvision", {"preprocessing:size": 320, "channels": 3}),
+    "P1": ("chexpert-poc", {"space": "chexpert-5"}),
+    "P2": ("chexpert-poc", {"cohort.views": "frontal"}),
+    "P3": ("chexpert-poc", {"uncertainty": ["u_ignore", "u_ones", "u_zeros"]}),
+    "P8": ("chexpert-poc", {"architecture": "densenet121", "weights": "imagenet", "preprocessing:size": 320, "schedule.batch_size": 32,
+                            "schedule.epochs": 10, "optimizer": "adam", "schedule.lr": 1e-4, "loss": "bce_weighted"}),
+    "M1": ("main-study", {"train_on": "chexpert"}),
+    "M6": ("main-study", {"architecture": {"densenet121", "densenet161", "resnet18", "resnet50", "resnet101"}}),
+    "M7": ("main-study", {"architecture": {"convnext_s", "convnextv2_t", "efficientnetv2_s"}}),
+    "M8": ("main-study", {"architecture": {"efficientnet_b0", "efficientnet_b4"}}),
+    "M9": ("main-study", {"architecture": {"tresnet_m", "seresnet50", "resnext101"}}),
+    "M10": ("main-study", {"architecture": {"mobilenetv3_l", "repvgg_b0"}}),
+    "M11": ("main-study", {"architecture": {"regnety_040", "xception", "dpn68b"}}),
+    "M12": ("main-study-preprocessing", {"preprocessing:size": {224, 384, 512, 1024, 2048}}),
+    "M13": ("main-study-preprocessing", {"preprocessing": {"imagenet_224", "minmax_224", "zscore_224", "histstd_224"}}),
+    "M14": ("main-study-preprocessing", {"preprocessing": {"roi_224", "adaptive_roi_hist_224"}}),
+    "M15": ("main-study-preprocessing", {"preprocessing": {"clahe_224", "imagenet_224"}}),
+    "M20": ("main-study-optimizers", {"architecture": ["densenet121", "convnext_s"],
+                                      "optimizer": {"adamw", "muon", "schedulefree", "lion", "soap", "adan", "mars", "sam", "asam", "rmsprop"}}),
+    "M21": ("main-study-losses", {"loss": {"bce", "focal", "auc_hinge", "auc_logistic"}}),
+    "M22": ("main-study-uncertainty", {"uncertainty": {"u_ones", "u_zeros", "u_ignore", "u_ones_smooth", "u_zeros_smooth"}}),
+    "M27": ("main-study", {"task": "multilabel", "heads": "multilabel"}),
+    "T2": ("chexnet", {"architecture": "densenet121", "weights": "imagenet", "loss": "bce", "space": "nih-14"}),
+    "T4": ("chexnet", {"preprocessing:size": 256, "preprocessing:input": 224, "preprocessing:fit": "smallest_crop",
+                       "preprocessing:ops": ["imagenet"]}),
+    "T8": ("chexnet", {"optimizer": "adam", "schedule.lr": 1e-4, "schedule.plateau_factor": 0.1, "schedule.plateau_patience": 2,
+                       "schedule.epochs": 10, "schedule.batch_size": 16, "schedule.kind": ["plateau", "cosine"]}),
+    "T19": ("chexnet", {"augmentation": ["chexnet", "full"], "precision": ["fp32", "mixed"]}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("line", STATED)
+def test_a_recipe_has_every_stated_value(line: str) -> None:
+    """A list: the values of its runs, in their order; a set: values that are among theirs."""
+    name, stated = STATED[line]
+    for key, expected in stated.items():
+        found = [value(config, key) for config in grid(name).configs]
+        if isinstance(expected, set):
+            assert expected <= set(found), key
+        elif isinstance(expected, list) and not isinstance(found[0], list):
+            assert list(dict.fromkeys(found)) == expected, key
+        else:
+            assert all(each == expected for each in found), key
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "findings"),
+    [("X4", "xand-ray", XAND_9), ("M3", "main-study", SHARED_9), ("P1", "chexpert-poc", CHEXPERT_5)],
+    ids=["X4", "M3", "P1"],
+)
+def test_a_recipe_learns_the_stated_findings(line: str, name: str, findings: list[str]) -> None:
+    assert {f for config in grid(name).configs for f in config.findings} == set(findings), line
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "away"),
+    [("X6", "xand-ray", ("padchest",)), ("M2", "main-study", ("mimic", "nih", "padchest", "vindr", "brax"))],
+    ids=["X6", "M2"],
+)
+def test_a_recipe_is_tested_in_the_stated_hospitals(line: str, name: str, away: tuple[str, ...]) -> None:
+    assert grid(name).evaluate_on == away, line
+
+
+def test_the_study_has_fifteen_architectures_and_more_under_one_protocol() -> None:
+    """M5: they differ in the network and the seed alone."""
+    configs = grid("main-study").configs
+    assert len({config.architecture for config in configs} - {"timm:resnet50.tv_in1k"}) == 18
+    same = (
+        "optimizer",
+        "loss",
+        "uncertainty",
+        "preprocessing",
+        "augmentation",
+        "schedule",
+        "weights",
+        "channels",
+        "split",
+    )
+    assert all(len({getattr(config, name) for config in configs}) == 1 for name in same)
+
+
+def test_an_ablation_turns_one_thing_and_each_optimizer_gets_the_same_rates() -> None:
+    """M20: learning rates times 1/3, 1 and 3 for all; SAM and ASAM also with half the epochs, at equal gradient evaluations."""
+    base = grid("main-study").configs[0]
+    for config in grid("main-study-optimizers").configs:
+        assert (config.loss, config.uncertainty, config.preprocessing) == (
+            base.loss,
+            base.uncertainty,
+            base.preprocessing,
+        )
+    trials = [
+        (c.architecture, c.optimizer, c.schedule.epochs, round(c.schedule.lr_scale, 3))
+        for c in grid("main-study-optimizers").configs
+    ]
+    budgets = {(a, o, e) for a, o, e, _ in trials}
+    assert all({lr for a, o, e, lr in trials if (a, o, e) == budget} == {0.333, 1.0, 3.0} for budget in budgets)
+    halved = {o for _, o, e in budgets if 2 * e == base.schedule.epochs}
+    assert halved == {"sam", "asam"}
+    assert {e for _, o, e in budgets if o in halved} == {base.schedule.epochs, base.schedule.epochs // 2}
+
+
+def test_rows_of_views_and_of_both_networks_are_named() -> None:
+    """V19, V20."""
+    recipe = grid("chexvision")
+    assert recipe.tta == ("four_views",)
+    assert [each.tta for each in recipe.ensembles] == ["four_views"]
+
+
+def test_each_disease_has_its_label_source() -> None:
+    """X21, X22: VisualCheXbert for five, CheXbert for the others."""
+    recipe = grid("xand-ray")
+    assert {config.label_source for config in recipe.configs} == {"chexbert"}
+    visual = {"Pleural Effusion", "Pneumonia", "Lung Opacity", "Consolidation", "Atelectasis"}
+    assert set(recipe.label_sources) == {(finding, "visualchexbert") for finding in visual}
+
+
+PUBLISHED: dict[str, tuple[str, str, dict[str, float]]] = {  # line -> recipe, row, dataset/split:finding -> value
+    **{
+        line: ("xand-ray", "XAND-Ray", {
+            place + finding: number
+            for place, number in zip(("chexpert/val:", "chexpert/expert_valid:", "chexpert/expert_test:", "padchest/:"), numbers, strict=False)
+        })
+        for line, finding, numbers in (
+            ("X11", "Pneumothorax", (0.8791, 0.9553, 0.9814, 0.8688)),
+            ("X12", "Pleural Effusion", (0.9423, 0.9424, 0.9468, 0.9587)),
+            ("X13", "Pneumonia", (0.8740, 0.9304, 0.8982, 0.7729)),
+            ("X14", "Lung Opacity", (0.9345, 0.9252, 0.9294)),
+            ("X15", "Cardiomegaly", (0.9240, 0.8651, 0.9218, 0.9239)),
+            ("X16", "Edema", (0.8451, 0.9540, 0.9165, 0.9484)),
+            ("X17", "Consolidation", (0.9355, 0.9316, 0.8770, 0.8565)),
+            ("X18", "Enlarged Cardiomediastinum", (0.8612, 0.8855, 0.8781)),
+            ("X19", "Atelectasis", (0.9009, 0.8995, 0.8691, 0.7213)),
+        )
+    },
+    "X20": ("xand-ray", "XAND-Ray, peak test", {
+        f"chexpert/expert_test:{finding}": number
+        for finding, number in (("Pneumothorax", 0.9814), ("Pleural Effusion", 0.9504), ("Pneumonia", 0.9498), ("Lung Opacity", 0.9390),
+                                ("Cardiomegaly", 0.9227), ("Edema", 0.9221), ("Consolidation", 0.8958),
+                                ("Enlarged Cardiomediastinum", 0.8853), ("Atelectasis", 0.8715))
+    }),
+    "P4": ("chexpert-poc", "CheXpert PoC, U-Ignore", {"chexpert/val:macro": 0.8817, "chexpert/test:macro": 0.8927}),
+    "P5": ("chexpert-poc", "CheXpert PoC, U-Ones", {"chexpert/val:macro": 0.8778, "chexpert/test:macro": 0.8715}),
+    "P6": ("chexpert-poc", "CheXpert PoC, U-Zeros", {"chexpert/val:macro": 0.8837, "chexpert/test:macro": 0.8903}),
+    "T13": ("chexnet", "CheXNet", {"nih/test:macro": 0.8414, "nih/test:Hernia": 0.9164, "nih/test:Pneumonia": 0.7680}),
+}  # fmt: skip
+PRECISIONS = {"P4": (0.7387, 0.6494), "P5": (0.7216, 0.6116), "P6": (0.7302, 0.6597)}
+
+
+@pytest.mark.parametrize("line", PUBLISHED)
+def test_the_published_numbers_stand_beside_ours(line: str) -> None:
+    name, title, numbers = PUBLISHED[line]
+    rows = {row.metric: row for row in grid(name).references if row.name == title}
+    stands = {f"{dataset}/{split}:{finding}": number for dataset, split, finding, number in rows["auroc"].numbers}
+    assert numbers.items() <= stands.items()
+    if len(numbers) == 3 and line.startswith("X"):  # no counterpart in PadChest, so no number
+        assert f"padchest/:{next(iter(numbers)).partition(':')[2]}" not in stands
+    if line in PRECISIONS:
+        assert tuple(number for *_, number in rows["auprc"].numbers) == PRECISIONS[line]

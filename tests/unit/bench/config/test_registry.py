@@ -1,0 +1,102 @@
+"""registry.yaml: what may be written, and that all it names can be loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.config.registry import Entry, Registry, installed
+from bench.planning.run import starting_weights
+from harmonize.errors import ConfigError, RegistryError, SetupError
+
+REGISTRY = Registry.read()
+CODE = [entry for entry in REGISTRY if entry.use and entry.section != "datasets"]
+
+
+@pytest.mark.parametrize("entry", CODE, ids=lambda e: f"{e.section}.{e.name}")
+def test_every_entry_points_at_code_that_exists(entry: object) -> None:
+    assert callable(entry.load())  # type: ignore[attr-defined]
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="resnet50") as error:
+        REGISTRY.find("architectures", "resnet5", "grid.yaml: base.architecture")
+    assert "did you mean" in error.value.fix
+
+
+def test_any_timm_model_can_be_named_without_an_entry() -> None:
+    entry = REGISTRY.find("architectures", "timm:resnet10t.c3_in1k", "here")
+    assert entry.options == {"name": "resnet10t.c3_in1k"}
+
+
+def test_weights_of_the_hub_need_a_tag_because_timm_may_change_what_none_means() -> None:
+    pinned, free = (REGISTRY.find("architectures", f"timm:{name}", "here") for name in ("resnet18.a1_in1k", "resnet18"))
+    assert starting_weights(pinned, "imagenet", None) == (None, "hub:resnet18.a1_in1k")
+    assert starting_weights(free, "none", None) == (None, "none")
+    with pytest.raises(SetupError, match="no tag"):
+        starting_weights(free, "imagenet", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("schema: 2\n", "schema 1"),
+        ("schema: 1\nlosess: {}\n", "losess"),
+        ("schema: 1\nlosses: {bce: {uze: x}}\n", "uze"),
+        ("schema: 1\nlosses: {bce: {version: one}}\n", "version"),
+        ("schema: 1\nlosses:\n  bce: {use: a}\n  bce: {use: b}\n", "repeated"),
+        ("schema: 1\nlosses: {mine: {use: 'a:b', with: gamma}}\n", "with is 'gamma'"),
+        ("schema: 1\nlosses: {mine: {use: 'a:b', with: [gamma]}}\n", "with is ['gamma']"),
+        ("schema: 1\nlosses: {mine: {title: Mine}}\n", "points at no code"),
+        ("schema: 1\noptimizers: {mine: {use: 'a:b', schedule: cosinee}}\n", "schedule is 'cosinee'"),
+        ("schema: 1\nuncertainty: {mine: {use: 'a:b', states: 2}}\n", "states is 2"),
+        ("schema: 1\nuncertainty: {mine: {use: 'a:b', blank: ignored}}\n", "blank is 'ignored'"),
+        ("schema: 1\npreprocessing: {mine: {size: big}}\n", "size is 'big'"),
+    ],
+)
+def test_a_wrong_registry_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text(text)
+    with pytest.raises((RegistryError, ConfigError)) as error:
+        Registry.read(path)
+    assert what in f"{error.value.what} {error.value.where}"
+
+
+def test_a_target_that_cannot_be_imported_names_the_entry(tmp_path: Path) -> None:
+    path = tmp_path / "registry.yaml"
+    path.write_text('schema: 1\nlosses: {mine: {use: "no.such.module:loss"}}\n')
+    with pytest.raises(RegistryError) as error:
+        Registry.read(path).sections["losses"]["mine"].load()
+    assert error.value.where == "losses.mine"
+
+
+def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
+    focal = REGISTRY.sections["losses"]["focal"]
+    assert focal.identity == {"use": "bench.losses:focal", "with": {"gamma": 2.0}, "version": 1}
+    assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
+
+
+def test_the_number_of_states_is_part_of_an_identity_because_it_decides_the_loss() -> None:
+    entries = REGISTRY.sections["uncertainty"]
+    assert entries["u_multiclass"].identity["states"] == 3
+    assert "states" not in entries["u_ignore"].identity
+
+
+def test_the_input_is_part_of_an_identity_only_where_it_is_given() -> None:
+    entries = REGISTRY.sections["preprocessing"]
+    plain = {"use": "", "with": {}, "version": 1, "size": 224, "fit": "squash", "ops": ["imagenet"]}
+    assert entries["imagenet_224"].identity == plain
+    assert entries["crop_256_224"].identity == plain | {"size": 256, "input": 224, "fit": "smallest_crop"}
+
+
+def test_code_that_does_not_take_its_options_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(RegistryError, match="no option 'gama'") as caught:
+        Entry("losses", "mine", "bench.training.losses:focal", {"gama": 2}).check()
+    assert "gamma" in caught.value.fix
+    with pytest.raises(RegistryError, match="cannot load"):
+        Entry("losses", "mine", "bench.training.losses:focall").check()
+
+
+def test_every_shipped_entry_takes_its_options() -> None:
+    for entry in Registry.read(installed("registry.yaml")):
+        if entry.section != "datasets":
+            entry.check()

@@ -1,0 +1,130 @@
+"""`bench data stats`: what is printed, what is written, and what is refused."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.diagnostics.data_pictures import caption
+from tests.hand import cohort
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    command("data", "phantom", "p", "--source", "60", "--external", "12", "--size", "64", "--quiet", cwd=folder)
+    return folder / "p"
+
+
+def as_real(phantoms: Path, target: Path) -> Path:
+    """The NIH phantom without the mark that says that it is one."""
+    import shutil
+
+    shutil.copytree(phantoms / "nih", target / "data" / "nih")
+    return target / "data"
+
+
+def test_the_text_names_every_cohort_and_balances(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    said = here("data", "stats", "--data", str(phantoms), "--quiet", cwd=tmp_path).stdout
+    for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
+        assert f"{name}: 0 shared patients" in said
+    for part in ("Images: from found to used", "Findings:", "Unsaid:", "Together:", "Who:", "Splits", "Pixels:"):
+        assert part in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_programs_read_the_same_numbers(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    told = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
+    assert told["schema"] == 1
+    assert told["failed"] == {}
+    for one in told["cohorts"]:
+        flow = {row["step"]: row for row in one["flow"]}
+        lost = sum(row["images"] for row in one["flow"] if row["kind"] == "loss")
+        assert flow["found"]["images"] - lost == flow["used"]["images"] == one["images"]
+        assert sum(part["images"] for part in one["splits"]) == one["images"]
+        assert one["pixels"]["drawn"] == 5
+        assert len(one["findings"]) == 9
+
+
+def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    data = as_real(phantoms, tmp_path)
+    for image in data.rglob("*.png"):
+        image.unlink()
+    said = here("data", "stats", "--data", "data", "--no-images", "--html", "a/page.html", cwd=tmp_path).stdout
+    assert "- absent" not in said
+    assert "Pixels" not in said
+    page = (tmp_path / "a" / "page.html").read_text()
+    assert "from tables alone" in page
+    assert "<img" not in page
+    assert "no image is left" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
+
+
+def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    here("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<figure><img") == 72  # twelve of each
+    variants = len(re.findall(r"<td><img", page))
+    assert variants == 6 * 3 * (1 + len(set(re.findall(r'alt="(\w+_\d+)"', page))))
+    assert "clahe_224" in page
+
+
+def test_pictures_of_patients_are_shown_only_when_asked_for_and_the_page_then_says_so(
+    phantoms: Path, here: Command, tmp_path: Path
+) -> None:
+    as_real(phantoms, tmp_path)
+    here("data", "stats", "--data", "data", "--html", "page.html", "--quiet", cwd=tmp_path)
+    assert "<img" not in (tmp_path / "page.html").read_text()
+    here("data", "stats", "--data", "data", "--html", "page.html", "--with-images", "--quiet", cwd=tmp_path)
+    page = (tmp_path / "page.html").read_text()
+    assert "<img" in page
+    assert "forbid publishing it" in page
+
+
+def test_one_bad_dataset_does_not_hide_the_others(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    data = as_real(phantoms, tmp_path)
+    (data / "mimic").mkdir()
+    done = here("data", "stats", "--data", "data", "--html", "page.html", "--no-images", cwd=tmp_path, code=1)
+    assert "error: mimic: " in done.stderr
+    assert "nih: 0 shared patients" in done.stdout
+    assert "mimic could not be read" in (tmp_path / "page.html").read_text()
+
+
+def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_path: Path) -> None:
+    said = here("data", "stats", "--no-images", "--with-images", cwd=tmp_path, code=2).stderr
+    assert said.startswith("error: --no-images and --with-images")
+    assert "no such file or folder" in here("data", "stats", "--data", "nowhere", cwd=tmp_path, code=2).stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_without_data_the_phantoms_of_the_demo_grid_are_described(command: Command, tmp_path: Path) -> None:
+    done = command("data", "stats", "--no-images", cwd=tmp_path)
+    assert "no --data: phantom cohorts (synthetic images) of the grid demo" in done.stderr
+    assert "chexpert" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [(0, "No Finding"), (2, "Pneumonia?, Edema"), (4, "Pneumonia, Edema?"), (5, "none of the findings")],
+)
+def test_the_words_below_a_picture_are_what_is_present_or_uncertain_and_unmapped_is_nothing(
+    row: int, words: str
+) -> None:
+    assert caption(cohort(), row) == words
+
+
+def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(
+        "evaluate_on: [mimic]\nsplit: {train: 0.6, val: 0.2, test: 0.2}\nbase: {train_on: chexpert, architecture: resnet18, "
+        "optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64, space: chexpert-5}\n"
+    )
+    asked = ("--data", str(phantoms), "--no-images", "--quiet", "--grid", "grid.yaml")
+    said = here("data", "stats", *asked, cwd=tmp_path).stdout
+    assert "(train 0.6, val 0.2, test 0.2)" in said
+    assert "its shares: of this grid" in said
+    assert "Pneumonia" not in said

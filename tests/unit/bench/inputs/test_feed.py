@@ -1,0 +1,188 @@
+"""Batches come with the same bits however they are read, and nothing on a step's way waits for the device."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bench.config.run_config import Schedule
+from bench.inputs.batches import Feed, Rows, resident
+from bench.inputs.normalize import Tone
+from bench.models.network import build
+from bench.training.objective import Objective, Teaching, teaching
+from bench.training.step import Step
+from harmonize.cache.packed import PackedImages, pack
+from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run
+
+META = torch.device("meta")
+
+
+class Recorded:
+    """Images that note who reads them and how many at a time, and fail at one row."""
+
+    def __init__(self, images: np.ndarray | PackedImages, bad: int = -1) -> None:
+        self.images, self.bad, self.readers, self.numbers = images, bad, list[str](), list[int]()
+        self.nbytes, self.shape = 1 << 62, images.shape  # more than any memory: so it is read ahead
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        self.readers.append(threading.current_thread().name)
+        self.numbers.append(len(rows))
+        if self.bad in rows:
+            raise OSError("the disk is gone")
+        return self.images[rows]
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (30, 8, 8)).astype(np.uint8)
+
+
+def batches(seed: int = 0) -> list[Rows]:
+    order = np.random.default_rng(seed).permutation(30)
+    return [order[i : i + 7] for i in range(0, 30, 7)]
+
+
+def test_what_is_read_ahead_has_the_bits_of_what_is_read_now(images: np.ndarray) -> None:
+    recorded = Recorded(images)
+    feed = Feed(recorded, CPU)  # type: ignore[arg-type]
+    with feed.ahead(batches()):
+        for rows in batches():
+            assert torch.equal(feed(rows), torch.from_numpy(images[rows]))
+    assert len(recorded.readers) == 5
+    assert all(name.startswith("read ahead") for name in recorded.readers)
+    assert threading.main_thread().name not in recorded.readers
+
+
+def test_a_batch_that_was_not_announced_next_is_read_now_and_the_others_stay_in_their_order(images: np.ndarray) -> None:
+    feed, plan, other = Feed(Recorded(images), CPU), batches(), np.array([3, 1])  # type: ignore[arg-type]
+    with feed.ahead(plan):
+        for rows in (other, plan[0], other, plan[1], plan[2], plan[0]):
+            assert torch.equal(feed(rows), torch.from_numpy(images[rows]))
+    assert torch.equal(feed(plan[3]), torch.from_numpy(images[plan[3]]))
+
+
+def test_a_read_that_fails_in_the_background_fails_where_the_batch_is_wanted(images: np.ndarray) -> None:
+    plan = batches()
+    feed = Feed(Recorded(images, bad=int(plan[2][0])), CPU)  # type: ignore[arg-type]
+    with feed.ahead(plan):
+        feed(plan[0])
+        feed(plan[1])
+        with pytest.raises(OSError, match="the disk is gone"):
+            feed(plan[2])
+
+
+def test_no_thread_is_left_when_the_reader_stops_early(images: np.ndarray) -> None:
+    def endless() -> Iterator[Rows]:
+        while True:
+            yield from batches()
+
+    before, feed = threading.active_count(), Feed(Recorded(images), CPU)  # type: ignore[arg-type]
+
+    def stopped() -> None:
+        with feed.ahead(endless()):
+            feed(batches()[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert threading.active_count() == before
+
+
+def test_a_small_cache_is_read_without_a_thread(images: np.ndarray) -> None:
+    feed, before = Feed(images, CPU), threading.active_count()
+    with feed.ahead(batches()):
+        assert threading.active_count() == before
+        assert torch.equal(feed(batches()[0]), torch.from_numpy(images[batches()[0]]))
+
+
+@pytest.mark.parametrize("form", ["plain", "packed"])
+def test_a_cache_comes_to_the_device_a_part_at_a_time_with_the_same_bits(
+    form: str, images: np.ndarray, tmp_path: Path
+) -> None:
+    """Never whole in the memory of the host, and from a read-only map without torch's warning, which would be an error."""
+    (tmp_path / "images.u8").write_bytes(images.tobytes())
+    mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
+    blocks = [pack(image) for image in images]
+    length = np.array([len(block) for block in blocks])
+    packed = PackedImages(
+        np.frombuffer(b"".join(blocks), np.uint8), np.cumsum(length) - length, length, images.shape[1], "images.zst"
+    )
+    recorded = Recorded(mapped if form == "plain" else packed)
+    there = resident(recorded, CPU, most=7 * images[0].nbytes)  # type: ignore[arg-type]
+    assert recorded.numbers == [7, 7, 7, 7, 2]
+    for rows in batches():
+        assert torch.equal(there[torch.from_numpy(rows)], torch.from_numpy(images[rows]))
+    assert resident(recorded, META, most=1).device == META  # type: ignore[arg-type]
+    assert recorded.numbers[5:] == [1] * 30, "one image at a time where one is more than that"
+
+
+class Copies(TorchDispatchMode):
+    """Notes copies from the host that would wait for the device."""
+
+    waiting = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket == torch.ops.aten._to_copy and args[0].device.type == "cpu" and out.device == META:
+            self.waiting += not (kwargs or {}).get("non_blocking")
+        return out
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "all augmentation": {"augmentation": "full"},
+    "crop and flip": {"augmentation": "chexnet"},
+    "sam": {"optimizer": "sam"},
+    "lion": {"optimizer": "lion"},
+    "muon": {"optimizer": "muon"},
+    "schedule-free": {"optimizer": "schedulefree", "schedule": Schedule(epochs=1, batch_size=8, kind="constant")},
+    "averaged weights": {},
+    "auc-margin": {"loss": "aucm"},
+    "weighted": {"loss": "bce_weighted"},
+    "asymmetric": {"loss": "asl"},
+    "parts, clipped": {"schedule": Schedule(epochs=1, batch_size=8, micro_batch=4, clip=1.0)},
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_never_waits_for_the_device(name: str) -> None:
+    """On the meta device there is nothing to read: item(), bool(), nonzero() and the like raise there."""
+    run = a_run(**CASES[name])
+    feed, home, _ = a_cohort()
+    network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
+    taught = teaching(run, home, CPU)
+    objective = Objective(run, taught)
+    learns_N = objective.learns()  # asked once, before training
+    objective.learns = lambda: learns_N  # type: ignore[method-assign]
+    objective.taught = Teaching(*(getattr(taught, field).to(META) for field in ("target_NK", "weight_NK", "head_NT")))
+    objective.weight_NK = objective.weight_NK.to(META)
+    average = ModelEmaV3(network, 0.9)  # made here, because the meta device has no random generators
+    average.module.to(META)
+    step = Step(
+        run, network.to(META), Tone(["imagenet"], network.mean, network.std, 1), feed, home.rows, objective, META
+    )
+    feed.device = META
+    step.average = average if name == "averaged weights" else None
+    step.begin_epoch(1)
+    step(np.arange(8), 1, 0)
+    with Copies() as copies:
+        loss: Tensor = step(np.arange(8, 16), 1, 1)
+    assert loss.device == META
+    assert copies.waiting == 0
+
+
+@pytest.mark.parametrize("ops", [["histstd"], ["histmatch"], ["minmax"], ["zscore"], ["histmatch", "imagenet"]])
+def test_no_preprocessing_waits_for_the_device(ops: list[str]) -> None:
+    reference = {"histstd": tuple(np.linspace(0, 1, 11)), "histmatch": (1 / 256,) * 256}
+    tone = Tone(ops, (0.5,) * 3, (0.25,) * 3, 3, 0, reference, padded=True)
+    tone(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META))  # constants are sent once
+    with Copies() as copies:
+        assert tone(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META)).shape == (4, 3, 16, 16)
+    assert copies.waiting == 0

@@ -1,0 +1,140 @@
+"""Tone ops against worked values, and what their edges do."""
+
+import pytest
+import torch
+
+from bench.config.preprocessing_ops import geometry, input_size, parse
+from bench.inputs.augmentation import chain
+from bench.inputs.normalize import Tone, minmax, unit, zscore
+from harmonize.errors import ConfigError
+from harmonize.images.pixels import Geometry
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGE = torch.tensor([[[[0.0, 1.0], [2.0, 5.0]]]])
+
+
+def test_minmax_and_zscore_are_the_published_formulas_over_all_pixels() -> None:
+    torch.testing.assert_close(minmax(IMAGE, pixels="all")[0, 0], torch.tensor([[0.0, 0.2], [0.4, 1.0]]))
+    expected = torch.tensor([[-1.069, -0.5345], [0.0, 1.6036]])
+    torch.testing.assert_close(zscore(IMAGE, pixels="all")[0, 0], expected, atol=1e-4, rtol=0)
+
+
+def test_the_border_does_not_count_in_the_statistics() -> None:
+    bordered = torch.nn.functional.pad(IMAGE / 5 + 0.1, (3, 3, 3, 3))
+    for op in (minmax, zscore):
+        inside = op(bordered)[:, :, 3:5, 3:5]
+        torch.testing.assert_close(inside, op(IMAGE / 5 + 0.1), atol=1e-5, rtol=0)
+    assert float(minmax(bordered).min()) == 0
+
+
+@pytest.mark.parametrize("value", [0, 1, 77, 100, 255])
+def test_a_constant_image_gives_zeros(value: int) -> None:
+    image = unit(torch.full((2, 31, 31), value, dtype=torch.uint8))
+    assert float(minmax(image).abs().max()) == 0
+    assert float(zscore(image).abs().max()) == 0
+
+
+def test_imagenet_scales_each_channel_by_the_networks_own_numbers() -> None:
+    gray = torch.full((1, 1, 1, 1), 0.5)
+    x = Tone(["imagenet"], MEAN, STD).normalise(gray).flatten()
+    torch.testing.assert_close(x, torch.tensor([0.0655, 0.1964, 0.4178]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(Tone(["imagenet"], (0.0,) * 3, (1.0,) * 3).normalise(gray), gray.expand(1, 3, 1, 1))
+    one = Tone(["imagenet"], MEAN, STD, in_channels=1).normalise(gray)
+    assert float(one) == pytest.approx((0.5 - sum(MEAN) / 3) / (sum(STD) / 3))
+
+
+def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
+    images = torch.full((1, 2, 2), 51, dtype=torch.uint8)
+    seen: list[float] = []
+
+    def lighter(x: torch.Tensor) -> torch.Tensor:
+        seen.append(float(x.mean()))
+        return x + 0.3
+
+    x = Tone(["imagenet"], (0.5,) * 3, (0.5,) * 3)(images, lighter)
+    assert seen == [pytest.approx(0.2)]
+    torch.testing.assert_close(x, torch.zeros(1, 3, 2, 2), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("ops", "of_bytes", "shown"),
+    [
+        (["imagenet"], True, torch.uint8),
+        (["imagenet"], False, torch.float32),
+        (["histstd", "imagenet"], True, torch.float32),  # a table's values are no bytes
+    ],
+)
+@pytest.mark.parametrize("padded", [False, True])
+def test_bytes_are_shown_to_an_augmentation_that_reads_them(
+    ops: list[str], of_bytes: bool, shown: torch.dtype, padded: bool
+) -> None:
+    images = torch.randint(1, 256, (2, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen: set[torch.dtype] = set()
+
+    def mirrored(x: torch.Tensor) -> torch.Tensor:
+        seen.add(x.dtype)
+        return chain(x, 0, [{"hflip": {"p": 1.0}}])
+
+    tone = Tone(ops, MEAN, STD, reference={"histstd": [k / 10 for k in range(11)]}, padded=padded)
+    assert torch.equal(tone(images, mirrored, of_bytes=of_bytes), tone(images).flip(3))
+    assert seen == {shown}
+
+
+@pytest.mark.parametrize(
+    ("ops", "message"),
+    [
+        (["imagnet"], "did you mean 'imagenet'"),
+        (["imagenet", "zscore"], "put it last"),
+        (["zscore", {"clahe": {}}], "put it first"),
+        (["minmax", "histstd"], "put histstd before minmax"),
+        ([{"clahe": {}}, "roi"], "put roi before clahe"),
+        (["roi", "adaptive_roi"], "choose one of them"),
+        (["histstd", "histmatch"], "choose one of them"),
+        ([{"zscore": {"pixls": "all"}}], "pixls"),
+        ([{"zscore": {"pixels": "some"}}], "foreground or all"),
+        ([{"zscore": {}, "minmax": {}}], "no op"),
+    ],
+)
+def test_ops_that_cannot_be_are_refused_with_the_mend(ops: list[object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Tone(ops, MEAN, STD)  # type: ignore[arg-type]
+
+
+def test_the_cached_half_is_read_from_the_same_entry() -> None:
+    options = {"size": 96, "fit": "letterbox", "ops": [{"clahe": {"clip": 3, "tiles": 4}}, "imagenet"]}
+    assert geometry(options) == Geometry(96, "letterbox", (3.0, 4))
+    assert geometry({"size": 64, "ops": ["zscore"]}) == Geometry(64, "squash", None)
+    assert geometry({"size": 64, "ops": ["adaptive_roi"]}) == Geometry(64, region=("adaptive_roi", 0.1))
+    assert geometry({"size": 64, "ops": [{"roi": {"centre": 0.8}}, "clahe"]}).region == ("roi", 0.8)
+    for broken in (
+        {"ops": ["zscore"]},
+        {"size": 64, "ops": [{"clahe": {"clp": 1}}]},
+        {"size": 64, "ops": [{"clahe": {"clip": "high"}}]},
+        {"size": 64, "ops": [{"histstd": {"bins": 8}}]},
+        {"size": 64, "ops": [{"zscore": {"pixls": "all"}}]},
+        {"size": 64, "ops": [{"minmax": {"pixels": "some"}}]},
+        {"size": 64, "ops": [{"imagenet": {"mean": 0.5}}]},
+        {"size": 64, "ops": [{"roi": {"centre": 2}}]},
+        {"size": 64, "input": 65},
+        {"size": 64, "input": 63},
+        {"size": 0},
+        {"size": 64, "fit": "crop"},
+    ):
+        with pytest.raises(ConfigError):
+            geometry(broken)
+
+
+def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
+    images = torch.randint(256, (2, 8, 8), dtype=torch.uint8)
+    assert torch.equal(
+        Tone([{"clahe": {"clip": 2.0}}, "zscore"], MEAN, STD)(images), Tone(["zscore"], MEAN, STD)(images)
+    )
+    assert [name for name, _ in parse([{"clahe": None}, "minmax"])] == ["clahe", "minmax"]
+
+
+def test_the_network_sees_the_centre_where_an_input_is_given() -> None:
+    images = torch.randint(256, (2, 72, 72), dtype=torch.uint8)
+    facts = {"size": 72, "input": 64, "ops": ["minmax"]}
+    seen = Tone.of(facts, MEAN, STD)(images)
+    assert torch.equal(seen, Tone(["minmax"], MEAN, STD)(images[:, 4:68, 4:68]))
+    assert (input_size(facts), input_size({"size": 72})) == (64, 72)

@@ -1,0 +1,132 @@
+"""Images that would make an external test dishonest, and cohorts that cannot be read."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.planning.image_caches import check_doubles, fallbacks, prepare
+from bench.planning.plan import Plan, make_plan
+from bench.store.store import Store
+from harmonize.errors import ConfigError, DatasetError
+from tests.unit.bench.planning.test_plan import GRID, MAPPING, patients, plan, silent, write_cohort
+
+
+def distinct(root: Path) -> None:
+    """Give every image of a cohort its own pixels."""
+    import cv2
+    import numpy as np
+
+    for i, path in enumerate(sorted(root.glob("*.png"))):
+        draw = np.random.default_rng([i, *root.name.encode()])
+        cv2.imwrite(str(path), draw.integers(0, 255, (70, 80)).astype(np.uint8))
+
+
+def made(tmp_path: Path) -> Plan:
+    planned = plan(tmp_path, patients(60))
+    for name in ("home", "far"):
+        distinct(tmp_path / name)
+    return planned
+
+
+def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    assert check_doubles(planned, prepare(planned, 1, silent)) == 0
+
+
+def test_an_image_of_home_that_lies_in_a_hospital_away_stops_the_grid(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    (tmp_path / "far" / "0.png").write_bytes((tmp_path / "home" / "7.png").read_bytes())
+    with pytest.raises(DatasetError, match="1 images of home are also in far"):
+        check_doubles(planned, prepare(planned, 1, silent))
+
+
+def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    content = (tmp_path / "home" / "0.png").read_bytes()
+    for i in range(1, 20):
+        (tmp_path / "home" / f"{i}.png").write_bytes(content)
+    assert check_doubles(planned, prepare(planned, 1, silent)) == 20
+
+
+def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:
+    planned = made(tmp_path)
+    for path in (tmp_path / "far").glob("*.png"):
+        path.write_bytes(b"junk")
+    with pytest.raises(DatasetError, match="no image of far can be read"):
+        prepare(planned, 1, silent)
+
+
+def test_a_hospital_cannot_be_its_own_away(tmp_path: Path) -> None:
+    write_cohort(tmp_path / "home", patients(60))
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    (tmp_path / "grid.yaml").write_text(GRID)
+    entry = "{layout: table, root: home, table: table.csv, mapping: mapping.yaml}\n"
+    (tmp_path / "data.yaml").write_text(f"home: {entry}far: {entry}")
+    registry = Registry.read()
+    with pytest.raises(ConfigError, match="the same files"):
+        make_plan(
+            Grid.read(str(tmp_path / "grid.yaml"), registry), registry, Store.open(tmp_path / "runs"),
+            tmp_path / "data.yaml", None, 1, "bench run", silent,
+        )  # fmt: skip
+
+
+def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import copy
+
+    from harmonize.cohorts import cohort as module
+    from harmonize.labels.findings import labels_yaml
+
+    planned = plan(tmp_path, patients(60))
+    before = planned.cohorts["home"].id
+    nih = module.Cohort(
+        "nih",
+        "nih",
+        tmp_path,
+        pd.DataFrame({"image_id": ["a"], "Edema": [1.0]}),
+        pd.DataFrame(),
+        {},
+        False,
+        planned.cohorts["home"].spec,
+    )
+    object.__setattr__(nih, "spec", module.CohortSpec("nih", "nih", tmp_path))
+    first = nih.id
+    changed = copy.deepcopy(labels_yaml())
+    changed["datasets"]["nih"]["title"] = "Another title"
+    changed["datasets"]["nih"]["findings"]["Edema"]["reason"] = "another reason"
+    monkeypatch.setattr(module, "labels_yaml", lambda: changed)
+    again = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
+    assert again.id == first
+    changed["datasets"]["nih"]["findings"]["Edema"]["native"] = ["Oedema"]
+    third = module.Cohort("nih", "nih", tmp_path, nih.table, nih.quarantine, {}, False, nih.spec)
+    assert third.id != first
+    assert before
+
+
+def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> None:
+    grid = GRID.replace("imagenet_64", "adaptive_roi_hist_64")
+    planned = plan(tmp_path, patients(60), grid=grid)
+    for name in ("home", "far"):
+        distinct(tmp_path / name)
+    said = fallbacks(prepare(planned, 1, silent))
+    assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("home", "far")]
+    assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)
+
+
+def test_size_and_time_are_said_once_before_anything_is_decoded(tmp_path: Path) -> None:
+    planned, said = made(tmp_path), []
+    total = sum(len(cohort.table) for cohort in planned.cohorts.values())
+
+    def progress(_name: str, done: int, _total: int) -> None:
+        said.append(f"decoded {done}")
+
+    caches = prepare(planned, 1, progress, said.append)
+    assert said[0].startswith(f"{total} images to decode, about ")
+    size = sum(cache.num_bytes for cache in caches.values())
+    assert said[0].endswith(f" in one process; all pixels then take {size / 1e6:.3g} MB")
+    said.clear()
+    prepare(planned, 1, silent, said.append)
+    assert said == [], "nothing is left to decode, so there is nothing to say"

@@ -1,0 +1,148 @@
+"""What is wrong with the data is said before anything trains."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.config.run_config import RunConfig
+from bench.planning.plan import Plan, home_split, make_plan
+from bench.store.store import Store
+from harmonize.errors import ConfigError, CxrError, DatasetError
+
+MAPPING = """
+image: "{file}"
+patient: patient
+view: {constant: PA}
+findings:
+  Pneumonia: {column: finding, present: [Pneumonia], absent: [No Finding]}
+  No Finding: {column: finding, present: [No Finding], absent: "*"}
+"""
+GRID = """
+name: mine
+evaluate_on: [far]
+min_count: 2
+base:
+  {train_on: home, architecture: seresnet_tiny, optimizer: adamw, loss: bce, uncertainty: u_ignore,
+   preprocessing: imagenet_64, channels: 1}
+"""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def write_cohort(root: Path, table: pd.DataFrame) -> None:
+    root.mkdir()
+    for name in table["file"]:
+        cv2.imwrite(str(root / name), np.random.default_rng(0).integers(0, 255, (70, 80)).astype(np.uint8))
+    table.to_csv(root / "table.csv", index=False)
+
+
+def patients(n: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "file": [f"{i}.png" for i in range(n)],
+            "patient": [f"p{i}" for i in range(n)],
+            "finding": ["Pneumonia", "No Finding"] * (n // 2) + ["Pneumonia"] * (n % 2),
+        }
+    )
+
+
+def plan(tmp_path: Path, home: pd.DataFrame, mapping: str = MAPPING, grid: str = GRID) -> Plan:
+    write_cohort(tmp_path / "home", home)
+    write_cohort(tmp_path / "far", patients(6))
+    (tmp_path / "mapping.yaml").write_text(mapping)
+    entry = "{layout: table, root: %s, table: table.csv, mapping: mapping.yaml}\n"
+    (tmp_path / "data.yaml").write_text("".join(f"{name}: {entry % name}" for name in ("home", "far")))
+    (tmp_path / "grid.yaml").write_text(grid)
+    registry = Registry.read()
+    asked = Grid.read(str(tmp_path / "grid.yaml"), registry)
+    store = Store.open(tmp_path / "runs")
+    return make_plan(asked, registry, store, tmp_path / "data.yaml", None, 1, "bench run", silent)
+
+
+def test_a_table_without_splits_can_be_a_home(tmp_path: Path) -> None:
+    made = plan(tmp_path, patients(60))
+    split = home_split(made.cohorts["home"].table, made.runs[0].config)
+    assert set(split) == {"train", "val", "test"}
+    assert [r.role for r in made.refs] == ["home", "away"]
+
+
+def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) -> CxrError:
+    with pytest.raises(kind) as error:
+        plan(tmp_path, **changes)  # type: ignore[arg-type]
+    assert what in error.value.what
+    assert error.value.where
+    assert error.value.fix
+    return error.value
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, DatasetError, "split of home is empty", home=patients(2))
+
+
+def test_one_class_only_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, DatasetError, "no finding has both classes", home=patients(60).assign(finding="Pneumonia"))
+
+
+def test_a_finding_that_is_never_stated_absent_is_refused_where_silence_teaches_nothing(tmp_path: Path) -> None:
+    mapping = MAPPING.replace("present: [Pneumonia], absent: [No Finding]", "present: [Pneumonia]")
+    grid = GRID.replace("imagenet_64,", "imagenet_64, task: binary, finding: Pneumonia, blank: ignore,")
+    error = refused(tmp_path, DatasetError, "no finding has both", home=patients(60), mapping=mapping, grid=grid)
+    assert "blank: zero" in error.fix
+
+
+def test_a_patient_in_two_splits_is_refused_without_naming_the_patient(tmp_path: Path) -> None:
+    table = patients(60).assign(split=["train", "test"] * 30, patient=[f"secret{i // 2}" for i in range(60)])
+    mapping = MAPPING + "split: {column: split, train: [train], test: [test]}\n"
+    error = refused(tmp_path, DatasetError, "30 patients are in more than one split", home=table, mapping=mapping)
+    assert "secret" not in str(error)
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
+    error = refused(tmp_path, CxrError, "finding", home=patients(60).rename(columns={"finding": "findings"}))
+    assert "table.csv" in str(error)
+
+
+def test_a_cohort_that_the_data_lacks_is_named(tmp_path: Path) -> None:
+    refused(tmp_path, ConfigError, "'elsewhere'", home=patients(60), grid=GRID.replace("[far]", "[far, elsewhere]"))
+
+
+def test_a_limit_keeps_whole_patients_and_leaves_val_and_test_alone(tmp_path: Path) -> None:
+    made = plan(tmp_path, patients(60).assign(patient=[f"p{i // 2}" for i in range(60)]))
+    table, config = made.cohorts["home"].table, made.runs[0].config
+    limited = RunConfig(**{f: getattr(config, f) for f in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")},
+                        cohort=type(config.cohort)(limit=5))  # fmt: skip
+    all_of, some = home_split(table, config), home_split(table, limited)
+    assert table.loc[some == "train", "patient_id"].nunique() == 5
+    for part in ("val", "test"):
+        assert ((all_of == part) == (some == part)).all()
+
+
+def test_more_patients_do_not_move_the_others(tmp_path: Path) -> None:
+    made = plan(tmp_path, patients(60))
+    table, config = made.cohorts["home"].table, made.runs[0].config
+    fewer = table[table.index % 3 > 0]
+    assert home_split(fewer, config).equals(home_split(table, config)[table.index % 3 > 0])
+
+
+def test_labels_of_the_home_cohort_are_part_of_the_run_id(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = plan(tmp_path / "a", patients(60))
+    changed = patients(60)
+    changed.loc[0, "finding"] = "No Finding"
+    second = plan(tmp_path / "b", changed)
+    assert first.runs[0].id != second.runs[0].id
+
+
+@pytest.mark.parametrize("key", ["select_on: expert_valid", "{stop_on: expert_valid, patience: 2}"])
+def test_a_home_without_radiologists_cannot_choose_by_them(key: str, tmp_path: Path) -> None:
+    line = f"\n   schedule: {key if key.startswith('{') else '{' + key + '}'}}}\n"
+    with pytest.raises(DatasetError, match="no expert_valid split"):
+        plan(tmp_path, patients(60), grid=GRID.rstrip().removesuffix("}") + "," + line)

@@ -1,0 +1,66 @@
+"""Ablations read in pairs, and full grids through a surrogate that must first prove itself."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from bench.scoring.across_runs.ablation import factors, one_factor, references, surrogate
+
+DRAW = np.random.default_rng(0)
+
+
+def full_grid() -> list[dict[str, object]]:
+    axes = {"loss": ["bce", "focal"], "optimizer": ["adamw", "sgd", "sam"], "size": [64, 96], "seed": [0, 1]}
+    return [dict(zip(axes, levels, strict=True)) for levels in itertools.product(*axes.values())]
+
+
+def test_a_factor_is_what_differs_and_the_seed_is_none() -> None:
+    configs = full_grid()
+    assert factors(configs) == ["loss", "optimizer", "size"]
+    assert references([*configs, {**configs[-1], "seed": 2}])["optimizer"] == "sam"
+
+
+def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
+    configs = full_grid()
+    value = np.array([0.8 + 0.03 * (c["loss"] == "focal") - 0.02 * (c["optimizer"] == "sgd") for c in configs])
+    patients = DRAW.normal(0, 0.01, 400)  # what the patients do is shared by all runs
+    replicates = value[:, None] + patients + DRAW.normal(0, 0.001, (len(value), 400))
+    found = {(e.factor, e.level): e for e in one_factor(configs, value, replicates)}
+    assert set(found) == {("loss", "focal"), ("optimizer", "sgd"), ("optimizer", "sam"), ("size", "96")}
+    loss = found["loss", "focal"]
+    assert (loss.value, loss.num_pairs, loss.reference) == (pytest.approx(0.03), 12, "bce")
+    assert loss.low < 0.03 < loss.high
+    assert loss.high - loss.low < 0.005  # paired: the patients cancel
+    assert found["size", "96"].value == pytest.approx(0)
+    assert found["optimizer", "sgd"].p < 1e-6
+    assert found["optimizer", "sam"].p > 0.05
+
+
+def test_runs_that_differ_in_two_factors_are_no_pair_and_missing_values_are_left_out() -> None:
+    configs: list[dict[str, object]] = [
+        {"loss": "bce", "size": 64, "seed": 0},
+        {"loss": "focal", "size": 96, "seed": 0},
+        {"loss": "bce", "size": 64, "seed": 1},
+        {"loss": "focal", "size": 64, "seed": 1},
+    ]
+    value = np.array([0.8, 0.9, np.nan, 0.7])
+    assert one_factor(configs, value, np.tile(value[:, None], 50)) == []
+
+
+def test_the_surrogate_finds_the_factor_that_matters() -> None:
+    configs = full_grid()
+    value = np.array([0.8 + 0.05 * (c["loss"] == "focal") for c in configs]) + DRAW.normal(0, 0.002, len(configs))
+    found = surrogate(configs, value)
+    assert found.r2 > 0.5
+    assert max(found.importance, key=found.importance.__getitem__) == "loss"
+    assert found.importance["loss"] == pytest.approx(0.025, abs=0.006)  # half of the step, on both sides of the mean
+
+
+def test_where_the_surrogate_predicts_nothing_it_claims_nothing() -> None:
+    configs = full_grid()
+    found = [surrogate(configs, np.random.default_rng(i).normal(0.8, 0.01, len(configs))) for i in range(5)]
+    assert all(one.r2 < 0.2 for one in found)
+    assert all(one.importance == {} for one in found)
+    assert np.isnan(surrogate(configs[:4], np.full(4, 0.8)).r2)
+    assert np.isnan(surrogate(configs, np.full(len(configs), 0.8)).r2)

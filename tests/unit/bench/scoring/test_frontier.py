@@ -1,0 +1,69 @@
+"""The frontier of value and cost."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.scoring.across_runs.frontier import anytime, chance_on_frontier, device_hours, gain_over_cheaper, pareto
+
+numbers = st.integers(0, 6).map(float)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12))
+def test_a_run_is_on_the_frontier_unless_another_is_at_least_as_good_in_both_and_better_in_one(
+    runs: list[tuple[float, float]],
+) -> None:
+    found = pareto(np.array([v for v, _ in runs]), np.array([c for _, c in runs]))
+    for (value, cost), on_it in zip(runs, found, strict=True):
+        beaten = any(v >= value and c <= cost and (v, c) != (value, cost) for v, c in runs)
+        assert on_it == (not beaten)
+
+
+def test_a_run_without_cost_or_value_neither_stands_on_the_frontier_nor_keeps_others_off() -> None:
+    found = pareto(np.array([0.9, np.nan, 0.8]), np.array([np.nan, 1.0, 2.0]))
+    assert found.tolist() == [False, False, True]
+
+
+def test_the_chance_to_be_on_the_frontier_counts_replicates() -> None:
+    replicates = np.array([[0.8, 0.8, 0.8, np.nan], [0.7, 0.9, 0.9, 0.9]])
+    assert chance_on_frontier(replicates, np.array([1.0, 2.0])).tolist() == [1.0, 2 / 3]
+    assert np.isnan(chance_on_frontier(np.full((2, 3), np.nan), np.array([1.0, 2.0]))).all()
+
+
+def test_a_bigger_budget_is_held_against_the_best_of_the_cheaper() -> None:
+    value, cost = np.array([0.8, 0.7, 0.85]), np.array([1.0, 2.0, 3.0])
+    gain, drawn = gain_over_cheaper(value, np.array([[0.8, 0.82], [0.7, 0.7], [0.85, 0.8]]), cost)
+    np.testing.assert_allclose(gain, [np.nan, -0.1, 0.05])
+    np.testing.assert_allclose(drawn[2], [0.05, -0.02])
+
+
+def test_hours_are_of_the_device_that_most_runs_share() -> None:
+    seconds = {"a": 7200.0, "b": 3600.0, "c": 1800.0, "d": np.nan, "e": 60.0}
+    devices = {"a": "NVIDIA H200", "b": "NVIDIA H200", "c": "cpu (1 thread)", "d": "NVIDIA H200", "e": ""}
+    assert device_hours(seconds, devices) == {"a": 2.0, "b": 1.0}
+    assert device_hours({}, {}) == {}
+
+
+def test_what_a_run_has_reached_never_falls_and_the_front_is_what_nobody_reached_sooner() -> None:
+    first = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [3600.0] * 3, "val_auroc": [0.6, 0.8, 0.7]})
+    second = pd.DataFrame({"epoch": [1, 2], "seconds": [1800.0, 3600.0], "val_auroc": [0.7, 0.75]})
+    found = anytime({"a": first, "b": second}, {"a": "cpu", "b": "cpu"}, {})
+    assert found["hours"].tolist() == [1.0, 2.0, 3.0, 0.5, 1.5]
+    assert found["reached"].tolist() == [0.6, 0.8, 0.8, 0.7, 0.75]
+    assert found["on_front"].tolist() == [False, True, False, True, True]
+    last = anytime({"a": first}, {"a": "cpu"}, {"a": "last"})
+    assert last["reached"].tolist() == [0.6, 0.8, 0.7]
+
+
+def test_hours_of_two_devices_are_not_held_against_each_other() -> None:
+    history = pd.DataFrame({"epoch": [1], "seconds": [3600.0], "val_auroc": [0.6]})
+    better = history.assign(val_auroc=0.7)
+    assert anytime({"a": history, "b": better}, {"a": "cpu", "b": "cuda"}, {})["on_front"].all()
+
+
+def test_an_epoch_of_unknown_time_ends_the_curve_and_no_history_gives_no_row() -> None:
+    history = pd.DataFrame({"epoch": [1, 2], "seconds": [3600.0, np.nan], "val_auroc": [0.6, 0.7]})
+    found = anytime({"a": history, "b": history[:0]}, {"a": "cpu"}, {})
+    assert found[["run_id", "epoch"]].to_numpy().tolist() == [["a", 1]]
+    assert anytime({}, {}, {}).empty

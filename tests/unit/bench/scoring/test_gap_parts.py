@@ -1,0 +1,331 @@
+"""What a gap is made of, against causes that were planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from bench.scoring.bootstrap.resamples import LANES, Resamples
+from bench.scoring.bootstrap.sorted_images import Column
+from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted, WeightedWalk
+from bench.scoring.calibration_metrics import bin_of
+from bench.scoring.calibrators import sigmoid
+from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
+from bench.scoring.metrics_of_split import OperatingPoints, measure
+from bench.scoring.patient_groups import Background
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import Part, Settings
+
+QUICK = Settings(num_resamples=100)
+
+
+def background(female: np.ndarray, age: np.ndarray) -> Background:
+    """Return who the images are of, all PA."""
+    sex = np.where(female, "F", "M").astype(object)
+    return Background(sex, age.astype(float), np.full(len(sex), "PA", object), np.full(len(sex), "", object))
+
+
+def part(
+    dataset: str, split: str, seed: int, prevalence: float = 0.3, women: float = 0.5, harder: float = 0.0,
+    num: int = 2500, reference: str = "report", shift: float = 0.0,
+) -> Part:  # fmt: skip
+    """Return one finding; in women its logit is lower by `harder`, everywhere by `shift`; nothing else differs."""
+    draw = np.random.default_rng(seed)
+    female = draw.random(num) < women
+    positive = draw.random(num) < prevalence
+    logit = draw.normal(size=num) + positive * (1.8 - harder * female - shift)
+    ids = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
+    patient = np.array([f"{dataset}{split}p{i // 2}" for i in range(num)], object)
+    known = background(female, draw.integers(40, 60, num))
+    return Part(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
+                background=known)  # fmt: skip
+
+
+def reweighted(
+    resamples: Resamples | None, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
+) -> Reweighted:  # fmt: skip
+    """Return the metrics when labels and groups weigh the same in each replicate, or of the sample; the score, 0 to 1, is a probability."""
+    patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
+    column = Column.of(patient, label, score)
+    prob = column.score.astype(np.float64)
+    place, excess = bin_of(prob, 15), column.positive - prob
+    times = (
+        np.ones((len(label), 0)) if resamples is None else np.stack([*map(resamples.counts, range(resamples.num))], 1)
+    )
+    sums = np.zeros((-(-times.shape[1] // LANES), 15, LANES))
+    for replicate, counted in enumerate(times[column.rows].T):
+        sums[replicate // LANES, :, replicate % LANES] = np.bincount(place, counted * excess, minlength=15)
+    ranked = Ranked(column, group[column.rows].astype(np.int32), place, excess)
+    if resamples is None:
+        return ranked.of_sample(of_label, of_group, 15)
+    drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
+    walk, by_label = (
+        WeightedWalk.over(resamples, ranked, sums, Factors.tiled(*drawn), by_group) for by_group in (True, False)
+    )
+    for tile in range(len(resamples.weight)):
+        walk.fill(tile, resamples.tile(tile))
+        by_label.fill(tile, resamples.tile(tile))
+    found, alone = walk.walked(), by_label.walked()
+    np.testing.assert_allclose(alone.auprc_by_label, found.auprc_by_label, rtol=1e-12, atol=0)
+    np.testing.assert_array_equal(alone.ece_by_label, found.ece_by_label)
+    return found
+
+
+def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
+    test = home or part("home", "test", 1, num=4000)
+    return score_run("r", ("Edema",), "home", [part("home", "val", 2, num=600), test, *more.values(), *away], settings)
+
+
+def parts_of(found: RunScores, metric: str = "auroc", dataset: str = "away", finding: str = "macro") -> pd.DataFrame:
+    table = found.detail["decomposition"]
+    rows = table[(table["metric"] == metric) & (table["dataset"] == dataset) & (table["finding"] == finding)]
+    return rows.set_index("part")
+
+
+def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() -> None:
+    home = part("home", "test", 1, women=0.2, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.8, harder=1.5, num=6000), home=home))
+    truth = found.loc["gap", "value"]
+    assert truth > 0.08
+    assert found.loc["case_mix", "low"] > 0
+    assert found.loc["case_mix", "value"] == pytest.approx(truth, abs=0.03)
+    assert abs(found.loc["remainder", "value"]) < 0.03
+    assert found.loc["remainder", "low"] < 0 < found.loc["remainder", "high"]
+
+
+def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
+    home = part("home", "test", 1, women=0.5, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.5, harder=1.5, shift=0.8, num=6000), home=home))
+    assert found.loc["gap", "value"] > 0.08
+    assert abs(found.loc["case_mix", "value"]) < 0.01
+    assert found.loc["case_mix", "low"] < 0 < found.loc["case_mix", "high"]
+    assert found.loc["remainder", "value"] == pytest.approx(found.loc["gap", "value"], abs=0.01)
+
+
+def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
+    found = scored(part("there", "all", 3, prevalence=0.05, num=12000), home=part("home", "test", 1, num=12000))
+    ranked, precise, calibrated = (parts_of(found, metric) for metric in ("auroc", "auprc", "ece"))
+    assert ranked.loc["prevalence", "value"] == ranked.loc["prevalence", "low"] == 0
+    assert abs(ranked.loc["gap", "value"]) < 0.02
+    assert precise.loc["gap", "value"] > 0.2
+    assert precise.loc["prevalence", "value"] == pytest.approx(precise.loc["gap", "value"], abs=0.03)
+    assert calibrated.loc["prevalence", "value"] == pytest.approx(calibrated.loc["gap", "value"], abs=0.03)
+
+
+def test_the_parts_sum_to_the_gap_in_every_row() -> None:
+    away = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
+    expert = part("home", "expert_test", 5, num=700, reference="radiologist", shift=0.4)
+    strange = part("third", "all", 6, reference="radiologist")
+    table = scored(*away, strange, expert=expert).detail["decomposition"]
+    wide = table.set_index(["dataset", "metric", "finding", "part"])["value"].unstack()
+    total = wide[["prevalence", "case_mix", "labels", "remainder"]].fillna(0).sum(axis=1)
+    np.testing.assert_allclose(total, wide["gap"], rtol=0, atol=1e-12)
+    assert len(wide) == 3 * 7
+
+
+def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
+    more = Settings(num_resamples=400)  # the parts have fewer
+    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
+    gaps = found.gaps.set_index(["dataset", "finding"])
+    for dataset in ("first", "second", "away"):
+        row = parts_of(found, dataset=dataset).loc["gap"]
+        assert row[["value", "low", "high"]].tolist() == pytest.approx(
+            gaps.loc[(dataset, "macro"), ["value", "low", "high"]].tolist(), abs=1e-9
+        )
+
+
+def test_radiologists_at_home_stand_for_the_labels_only_where_radiologists_labelled_away() -> None:
+    expert = part("home", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
+    read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
+    found = scored(part("mined", "all", 3), read, expert=expert)
+    labels = parts_of(found, dataset="read").loc["labels"]
+    assert labels["reason"] == "home judged by radiologists on other patients (expert_test)"
+    assert labels["paired"] == 0
+    assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
+    assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
+    rows = found.detail["references"]
+    against = rows[rows["finding"] == "macro"].set_index(["split", "dataset"])
+    assert set(against.index.get_level_values("split")) == {"test", "expert_test"}
+    assert abs(against.loc[("expert_test", "read"), "value"]) < 0.04
+    assert against.loc[("test", "read"), "away_reference"] == "radiologist"
+
+
+def test_another_mapping_of_the_labels_away_is_a_part_of_the_gap() -> None:
+    there = part("there", "all", 3)
+    state = there.state.copy()
+    state[:300] = 1 - state[:300]
+    known = there.background
+    assert known is not None
+    wrong = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
+                 background=Background(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
+    labels = parts_of(scored(wrong)).loc["labels"]
+    right = parts_of(scored(there)).loc["gap", "value"]
+    assert labels["reason"] == "strict mapping away"
+    assert labels["paired"] == 1
+    assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
+
+
+def flipped(there: Part, num: int, **readings: int) -> Part:
+    """Return the part with the labels of its first images turned, and of fewer or more of them under other mappings."""
+
+    def turned(num: int) -> np.ndarray:
+        state = there.state.copy()
+        state[:num] = 1 - state[:num]
+        return state
+
+    known = there.background
+    assert known is not None
+    mapped = {name: turned(num) for name, num in readings.items()}
+    who = Background(known.sex, known.age, known.view, known.device, mapped)
+    return replace(there, state=turned(num), background=who)
+
+
+def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_beside_it() -> None:
+    there = part("there", "all", 3)
+    labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
+    strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
+    broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
+    assert labels["reason"] == "strict mapping away"
+    assert labels["value"] == strict["value"] == labels["most"] > 0
+    assert labels["least"] == broad["least"] < 0
+
+
+def test_a_looser_mapping_is_a_range_and_never_a_part() -> None:
+    found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
+    assert np.isnan(found.loc["labels", "value"])
+    assert found.loc["labels", "reason"] == "default is its closest mapping already"
+    assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
+    assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
+
+
+def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
+    home, there = (part(*place, num=3000) for place in (("home", "test", 1), ("there", "all", 3)))
+    alike = parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400, strict=0))).loc["labels"]
+    changes = [parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400))).loc["labels", "value"],
+               parts_of(scored(flipped(there, 400), home=flipped(home, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
+    assert alike["reason"] == "strict mapping away and at home"
+    assert changes[0] > 0 > changes[1]
+    assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
+
+
+def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
+    there = part("there", "all", 3)
+    nobody = np.full(len(there.image_id), "", object)
+    there = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
+                 background=Background(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
+    found = parts_of(scored(there), dataset="there", finding="Edema")
+    assert np.isnan(found.loc["case_mix", "value"])
+    assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded there"
+    assert found.loc["remainder", "value"] == found.loc["gap", "value"]
+
+
+def test_too_few_images_like_those_at_home_are_said() -> None:
+    found = parts_of(
+        scored(part("there", "all", 3, women=0.998, num=3000), home=part("home", "test", 1, women=0.0)),
+        dataset="there", finding="Edema",
+    )  # fmt: skip
+    assert found.loc["case_mix", "reason"].startswith("too few images like those at home")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.integers(0, 2)),
+        min_size=2,
+        max_size=30,
+    ),
+    st.lists(st.floats(0.1, 10), min_size=6, max_size=6),
+)
+def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_bins(
+    rows: list[tuple[int, bool, float, int]], factor: list[float]
+) -> None:
+    patient = np.array([row[0] for row in rows], object)
+    label = np.array([row[1] for row in rows], np.int8)
+    score = np.array([row[2] for row in rows], np.float32)
+    group = np.array([2 * row[3] + row[1] for row in rows])
+    if not 0 < label.sum() < len(label):
+        return
+    of_label, of_group = np.array(factor[:2]), np.array(factor)
+    drawn = Resamples.draw(patient, 5, "weighted")
+    for resamples in (None, drawn):
+        found = reweighted(resamples, label, score, group, of_label, of_group)
+        for replicate in range(len(found.auroc)):
+            times = resamples.counts(replicate) if resamples else np.ones(len(label), np.uint8)
+            ranked = (
+                (found.auroc, of_group[group]),
+                (found.auprc, of_group[group]),
+                (found.auprc_by_label, of_label[label]),
+            )
+            peers = roc_auc_score, average_precision_score, average_precision_score
+            for (ours, weight), peer in zip(ranked, peers, strict=True):
+                if 0 < (times * label).sum() < times.sum():
+                    assert ours[replicate] == pytest.approx(peer(label, score, sample_weight=times * weight))
+                else:
+                    assert np.isnan(ours[replicate])
+            for ours, weight in ((found.ece, of_group[group]), (found.ece_by_label, of_label[label])):
+                excess = times * weight * (label - score.astype(np.float64))
+                where = bin_of(score, 15)
+                assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
+
+
+def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> None:
+    """Equal class-conditionals at prevalence .30 and .05: AUPRC .735 and .337, .738 when reweighted."""
+
+    def sample(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+        draw = np.random.default_rng(1)
+        label = (draw.random(40000) < prevalence).astype(np.int8)
+        return label, draw.normal(1.5 * label, 1)
+
+    (home, score_home), (away, score) = sample(0.3), sample(0.05)
+    totals = [np.bincount(label, minlength=2).astype(float) for label in (home, away)]
+    factor = prevalence_factor(*totals)
+    auroc, plain, _, weighted, _ = (float(each[0]) for each in reweighted(None, away, score, away, factor, np.ones(2)))
+    assert plain == pytest.approx(0.337, abs=0.01)
+    assert weighted == pytest.approx(0.738, abs=0.01)
+    assert weighted == pytest.approx(average_precision_score(home, score_home), abs=0.01)
+    assert auroc == pytest.approx(roc_auc_score(away, score), abs=1e-9)
+
+
+def test_case_mix_weights_give_each_label_the_cells_of_home_and_stop_at_ten() -> None:
+    home = np.array([10.0, 30.0, 30.0, 10.0])  # cells 0 and 1, negatives and positives in turn
+    away = np.array([50.0, 10.0, 50.0, 10.0])
+    factor = case_mix_factor(home, away)
+    assert (factor * away).sum() == pytest.approx(1)
+    assert (factor * away).tolist() == pytest.approx([0.125, 0.375, 0.375, 0.125])
+    assert effective_numbers(np.ones(4), away) == pytest.approx((20, 100))
+    rare = case_mix_factor(np.array([1.0, 50.0, 99.0, 50.0]), np.array([99.0, 50.0, 1.0, 50.0]))
+    assert rare[2] / rare[0] == pytest.approx(10 / (1 / 99))
+    assert prevalence_factor(home, away)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
+
+
+def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() -> None:
+    draw, num_findings = np.random.default_rng(4), 3
+
+    def several(dataset: str, split: str, num: int) -> Part:
+        label = (draw.random((num, num_findings)) < (0.1, 0.3, 0.5)).astype(np.int8)
+        logit = (draw.normal(size=label.shape) * (1, 2, 3) + label).astype(np.float32)
+        patient = np.array([f"p{i}" for i in draw.integers(0, num // 2, num)], object)
+        image = np.array([f"{dataset}{i}" for i in range(num)], object)
+        return Part(dataset, split, "report", image, patient, logit, label)
+
+    points = OperatingPoints.choose(several("home", "val", 400), num_findings)
+    settings = Settings(num_resamples=90, min_count=1)
+    home, away = (
+        measure(each, points, settings, 2) for each in (several("home", "test", 600), several("away", "all", 900))
+    )
+    for k in range(num_findings):
+        mix, walk = decompose._mixed(home, away, k, settings, {})
+        for tile in range(len(away.resamples.weight)):
+            walk.fill(tile, away.resamples.tile(tile))
+        positive = away.label[:, k] == 1
+        prob = sigmoid(away.part.logit[:, k])
+        for replicate in (0, 63, 89):
+            of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
+            times = away.resamples.counts(replicate) * of_label[positive.astype(int)]
+            sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
+            assert walk.walked().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)

@@ -1,0 +1,77 @@
+"""The same logits under other readings of the labels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from bench.scoring.gaps.label_mappings import reversals, sensitivity
+from bench.scoring.metrics_of_split import measure
+from bench.scoring.patient_groups import Background
+from bench.scoring.scored_split import Part, Settings
+
+FINDINGS = ("Consolidation", "Edema")
+SETTINGS = Settings(min_count=5, num_resamples=200)
+
+
+def part(**mapped: np.ndarray) -> Part:
+    draw = np.random.default_rng(0)
+    state = draw.integers(0, 2, (300, 2)).astype(np.int8)
+    ids = np.arange(300).astype(str).astype(object)
+    unknown = np.full(300, "", object)
+    background = Background(unknown, np.full(300, np.nan), unknown, unknown, mapped)
+    logit = (draw.normal(size=(300, 2)) + state).astype(np.float32)
+    return Part("nih", "all", "report", ids, ids, logit, state, background=background)
+
+
+def broader(state: np.ndarray) -> np.ndarray:
+    other = state.copy()
+    other[:60, 0] = 1
+    return other
+
+
+def test_each_reading_is_scored_against_its_own_states_on_the_findings_that_it_changes() -> None:
+    whole = part()
+    other = broader(whole.state)
+    rows = sensitivity("run", part(broad=other, strict=whole.state.copy()), FINDINGS, SETTINGS)
+    value = {(mapping, finding): v for _, _, mapping, finding, v, *_ in rows}
+    assert set(value) == {(m, f) for m in ("default", "broad") for f in ("Consolidation", "macro")}
+    for mapping, state in (("default", whole.state), ("broad", other)):
+        expected = [roc_auc_score(state[:, k], whole.logit[:, k]) for k in range(2)]
+        assert value[mapping, "Consolidation"] == pytest.approx(expected[0])
+        assert value[mapping, "macro"] == pytest.approx(np.mean(expected))
+    assert all(low <= v <= high for *_, v, low, high, _, _ in rows)
+
+
+def test_a_macro_is_over_the_findings_that_every_reading_can_score() -> None:
+    whole = part()
+    other = whole.state.copy()
+    other[:, 0] = 0
+    rows = sensitivity("run", part(strict=other), FINDINGS, SETTINGS)
+    macro = {mapping: v for _, _, mapping, finding, v, *_ in rows if finding == "macro"}
+    assert macro["default"] == macro["strict"] == pytest.approx(roc_auc_score(whole.state[:, 1], whole.logit[:, 1]))
+
+
+def test_what_is_measured_already_gives_the_same_rows() -> None:
+    read = part(broad=broader(part().state))
+    measured = measure(read, None, SETTINGS)
+    assert sensitivity("run", read, FINDINGS, SETTINGS, measured=measured) == sensitivity(
+        "run", read, FINDINGS, SETTINGS
+    )
+
+
+def test_no_other_reading_is_no_row() -> None:
+    assert sensitivity("run", part(), FINDINGS, SETTINGS) == []
+
+
+def test_a_pair_is_reversed_when_it_stands_the_other_way_round() -> None:
+    values = {"default": [0.8, 0.7, 0.6], "broad": [0.6, 0.7, 0.65], "strict": [0.9, 0.8, np.nan]}
+    table = pd.DataFrame(
+        [(f"run{i}", "nih", m, "macro", v) for m, column in values.items() for i, v in enumerate(column)],
+        columns=["run_id", "dataset", "mapping", "finding", "value"],
+    )
+    found = reversals(table, "default").set_index("mapping")
+    assert found.loc["broad", ["num_pairs", "num_reversed"]].tolist() == [3, 2]
+    assert found.loc["broad", "tau"] == pytest.approx(-1 / 3)
+    assert found.loc["broad", "largest"] == pytest.approx(0.2)
+    assert found.loc["strict", ["num_runs", "num_pairs", "num_reversed"]].tolist() == [2, 1, 0]

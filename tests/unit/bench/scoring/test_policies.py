@@ -1,0 +1,30 @@
+"""Training policy against evaluation label source."""
+
+import numpy as np
+import pytest
+
+from bench.scoring.across_runs.label_policies import Evaluation, matrix
+
+BASE = {"label_source": "default", "blank": "zero"}
+
+
+def evaluation(values: list[float]) -> Evaluation:
+    value = np.array(values)
+    patients = np.random.default_rng(0).normal(0, 0.01, 200)
+    return Evaluation("chexpert", "expert_test", "radiologist", value, value[:, None] + patients)
+
+
+def test_a_cell_is_the_mean_over_the_seeds_of_a_policy_with_its_interval() -> None:
+    configs = [{**BASE, "uncertainty": u} for u in ("U-Ones", "U-Ones", "U-Zeros")]
+    found = matrix(configs, [evaluation([0.8, 0.9, 0.7])]).set_index("policy")
+    assert found.loc["U-Ones", "value"] == pytest.approx(0.85)
+    assert found.loc["U-Ones", "num_runs"] == 2
+    assert found.loc["U-Ones", "low"] < 0.85 < found.loc["U-Ones", "high"]
+    assert found.loc["U-Zeros", "value"] == pytest.approx(0.7)
+
+
+def test_runs_without_a_score_are_left_out_and_one_policy_alone_is_no_matrix() -> None:
+    two = [{**BASE, "uncertainty": "U-Ones"}, {**BASE, "uncertainty": "U-Ones", "blank": "ignore"}]
+    found = matrix(two, [evaluation([0.8, np.nan])])
+    assert found["policy"].tolist() == ["U-Ones"]
+    assert matrix(two[:1] * 2, [evaluation([0.8, 0.8])]).empty

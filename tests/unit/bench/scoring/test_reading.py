@@ -1,0 +1,44 @@
+"""The tables that read runs by what they were made of and by what they cost."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.config.run_config import flat
+from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
+from reports.schemas.tables import SCHEMAS, SCORES
+
+
+def scores(values: dict[str, float]) -> pd.DataFrame:
+    row = dict.fromkeys(SCORES, "") | {"dataset": "away", "finding": "macro", "metric": "auroc", "calibrator": "none"}
+    return pd.DataFrame([{**row, "subgroup": "all", "run_id": run, "value": v} for run, v in values.items()])
+
+
+def test_runs_are_read_in_pairs_from_their_configurations_and_replicates() -> None:
+    values = {"a": 0.8, "b": 0.83, "c": np.nan}
+    shared = np.random.default_rng(0).normal(0, 0.02, 200)
+    replicates = {run: {"auroc/away": v + shared, "draws": np.zeros(1, np.uint32)} for run, v in values.items()}
+    gaps = pd.DataFrame(columns=list(SCHEMAS["gaps"]))
+    found = metrics(scores(values), gaps, replicates)
+    assert set(found) == {"auroc"}
+    assert found["auroc"][0] == ["a", "b"]
+    configs = {run: flat({"schedule": {"lr": lr}, "seed": 0}) for run, lr in (("a", 1e-3), ("b", 1e-2), ("c", 1e-1))}
+    effects, importance, single = ablation(configs, found)
+    (row,) = effects.to_dict("records")
+    assert (row["factor"], row["level"], row["reference"], row["num_pairs"]) == ("schedule.lr", "0.01", "0.001", 1)
+    assert row["value"] == pytest.approx(0.03)
+    assert row["low"] == pytest.approx(0.03)
+    assert importance.empty
+    assert single.empty
+
+
+def test_the_frontier_has_a_row_for_each_cost_and_leaves_out_what_has_no_cost() -> None:
+    drawn = np.array([[0.8, 0.8], [0.7, 0.9]])
+    costs = {"macs": {"a": 1.0, "b": 2.0}, "device_hours": {"a": 5.0}}
+    table = frontier(costs, ["a", "b"], np.array([0.8, 0.75]), drawn)
+    assert list(table.columns) == list(SCHEMAS["frontier"])
+    assert table[["run_id", "cost", "on_front", "p_front"]].values.tolist() == [
+        ["a", "macs", True, 1.0],
+        ["b", "macs", False, 0.5],
+        ["a", "device_hours", True, 1.0],
+    ]

@@ -1,0 +1,312 @@
+import dataclasses
+import io
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from scipy.stats import norm
+
+from bench.scoring import metrics
+from bench.scoring.calibration_metrics import ece_fast
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import Part, Settings
+from reports.schemas.tables import SCHEMAS, SCORES
+
+FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
+QUICK = Settings(num_resamples=100)
+
+
+def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> Part:
+    generator = np.random.default_rng(seed)
+    positive = generator.random((num, 3)) < 0.25
+    state = positive.astype(np.int8)
+    draw = generator.random((num, 3))
+    state[draw < 0.05] = -1
+    state[(draw > 0.6) & ~positive] = -2
+    logit = (generator.normal(size=(num, 3)) + (2 - shift) * positive - 1).astype(np.float32)
+    patient = np.array([f"p{i}" for i in generator.integers(0, num // 2, num)], object)
+    return Part(dataset, split, "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
+
+
+def parts() -> list[Part]:
+    unmapped = part("nih", "all", 3, 0.5)
+    unmapped.state[:, 2] = -3
+    return [part("chexpert", "val", 1), part("chexpert", "test", 2), unmapped, part("vindr", "test", 4, 1.0)]
+
+
+@pytest.fixture(scope="module")
+def scored() -> RunScores:
+    return score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+
+
+def cell(scores: pd.DataFrame, **where: str) -> pd.Series:
+    where = {"calibrator": "none", "operating_point": "", **where}
+    chosen = scores[np.logical_and.reduce([scores[name] == value for name, value in where.items()])]
+    assert len(chosen) == 1, where
+    return chosen.iloc[0]
+
+
+def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:
+    assert tuple(scored.scores.columns) == SCORES
+    assert tuple(scored.gaps.columns) == SCHEMAS["gaps"]
+    assert tuple(scored.reliability.columns) == SCHEMAS["reliability"]
+    names = [
+        "run_id",
+        "dataset",
+        "split",
+        "mapping",
+        "subgroup",
+        "selection",
+        "calibrator",
+        "operating_point",
+        "finding",
+        "metric",
+    ]
+    assert not scored.scores.duplicated(names).any()
+
+
+def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScores) -> None:
+    there = parts()[3]
+    state = there.state[:, 0]
+    rows = state != -1
+    label, logit = (state[rows] == 1).astype(np.int8), there.logit[rows, 0]
+    found = {
+        m: cell(scored.scores, dataset="vindr", finding="Edema", metric=m).value
+        for m in ("auroc", "auprc", "brier", "ece")
+    }
+    assert found["auroc"] == metrics.auroc(label, logit)
+    assert found["auprc"] == metrics.auprc(label, logit)
+    assert found["brier"] == pytest.approx(metrics.brier(label, expit(logit.astype(float))), abs=1e-12)
+    assert found["ece"] == pytest.approx(ece_fast(label, expit(logit.astype(float))), abs=1e-12)
+    row = cell(scored.scores, dataset="vindr", finding="Edema", metric="auroc")
+    assert (row.n, row.num_positive, row.num_negative) == (len(label), label.sum(), (label == 0).sum())
+    assert row.num_patients == len(set(there.patient_id[rows]))
+
+
+def test_thresholds_of_home_validation_are_applied_unchanged_away(scored: RunScores) -> None:
+    points = scored.operating_points.set_index(["finding", "rule"])
+    there = parts()[2]
+    rows = there.state[:, 1] != -1
+    called = there.logit[rows, 1] >= points.loc[("Pneumonia", "youden"), "threshold"]
+    expected = metrics.sensitivity((there.state[rows, 1] == 1).astype(np.int8), called)
+    row = cell(scored.scores, dataset="nih", finding="Pneumonia", metric="sensitivity", operating_point="youden")
+    assert row.value == expected
+    assert not (scored.scores.query("split == 'val'").operating_point != "").any()
+    assert not (scored.scores.query("split == 'val'").calibrator != "none").any()
+
+
+def test_the_gap_is_taken_over_the_findings_both_sides_have(scored: RunScores) -> None:
+    scores, gaps = scored.scores, scored.gaps.set_index(["dataset", "finding"])
+    at_home = [cell(scores, dataset="chexpert", split="test", finding=f, metric="auroc").value for f in FINDINGS]
+    away = [cell(scores, dataset="nih", finding=f, metric="auroc").value for f in FINDINGS[:2]]
+    row = gaps.loc[("nih", "macro")]
+    assert (row.home, row.away) == pytest.approx((np.mean(at_home[:2]), np.mean(away)))
+    assert row.value == pytest.approx(np.mean(at_home[:2]) - np.mean(away))
+    assert row.num_findings == 2
+    assert np.isnan(gaps.loc[("nih", "Lung Lesion"), "value"])
+    assert gaps.loc[("nih", "Lung Lesion"), "num_findings"] == 0
+    assert gaps.loc[("away", "macro"), "value"] == pytest.approx(
+        (row.value + gaps.loc[("vindr", "macro"), "value"]) / 2
+    )
+    assert gaps.loc[("away", "Lung Lesion"), "value"] == pytest.approx(gaps.loc[("vindr", "Lung Lesion"), "value"])
+    assert (
+        cell(scores, dataset="away", finding="macro", metric="auroc_gap").value == gaps.loc[("away", "macro"), "value"]
+    )
+
+
+def test_the_mean_away_weighs_hospitals_equally_and_states_its_counts(scored: RunScores) -> None:
+    macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "away")]
+    assert macro[2].value == pytest.approx((macro[0].value + macro[1].value) / 2)
+    assert [row.num_findings for row in macro] == [2, 3, 2]
+    assert macro[2].n == macro[0].n + macro[1].n
+    assert macro[2].split == "mixed"
+    assert all(row.low < row.value < row.high for row in macro)
+
+
+def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
+    row = cell(scored.scores, dataset="away", finding="macro", metric="auroc")
+    on_logit = norm(logit(row.value), logit(scored.replicates["auroc/away"]).std(ddof=1))
+    assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))))
+    assert set(scored.replicates) == {
+        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/away", "gap/nih", "gap/vindr", "gap/away", "draws",
+    }  # fmt: skip
+
+
+def test_the_same_images_home_and_away_have_no_gap() -> None:
+    home = part("chexpert", "test", 2)
+    twin = dataclasses.replace(home, dataset="twin", split="all")
+    gaps = score_run("r", FINDINGS, "chexpert", [home, twin], QUICK).gaps.set_index(["dataset", "finding"])
+    assert (gaps["value"] == 0).all()
+    assert gaps.loc[("twin", "macro"), "low"] < 0 < gaps.loc[("twin", "macro"), "high"]
+
+
+def test_an_order_keeping_change_of_logits_keeps_every_rank_number() -> None:
+    bent = [dataclasses.replace(each, logit=np.float32(2) * each.logit + np.float32(1)) for each in parts()]
+    one, two = (score_run("r", FINDINGS, "chexpert", each, QUICK).gaps for each in (parts(), bent))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_the_order_of_images_and_the_number_of_threads_change_nothing(scored: RunScores) -> None:
+    order = np.random.default_rng(0).permutation(300)
+    fields = ("image_id", "patient_id", "logit", "state")
+    mixed = [dataclasses.replace(each, **{name: getattr(each, name)[order] for name in fields}) for each in parts()]
+    again = score_run("abc", FINDINGS, "chexpert", mixed, QUICK, num_threads=2)
+    pd.testing.assert_frame_equal(scored.scores, again.scores, rtol=0, atol=1e-8)  # Platt's line: order of summation
+
+
+def test_the_same_input_gives_the_same_bytes(scored: RunScores) -> None:
+    again = score_run("abc", FINDINGS, "chexpert", parts(), QUICK)
+    for name in ("scores", "gaps", "reliability", "operating_points"):
+        files = [io.BytesIO(), io.BytesIO()]
+        for result, file in zip((scored, again), files, strict=True):
+            getattr(result, name).to_parquet(file, index=False)
+        assert files[0].getvalue() == files[1].getvalue(), name
+
+
+def test_a_finding_below_the_least_number_of_patients_is_nan_with_its_counts() -> None:
+    few = part("nih", "all", 3)
+    few.state[few.state[:, 0] == 1, 0] = 0
+    few.state[:30, 0] = 1
+    few.patient_id[:30] = "one patient"  # thirty positive images, one patient
+    scores = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], QUICK).scores
+    edema = scores[(scores["dataset"] == "nih") & (scores["finding"] == "Edema")]
+    assert edema["value"].isna().all()
+    assert edema["low"].isna().all()
+    assert (edema["num_positive"] == 30).all()
+    assert cell(scores, dataset="nih", finding="macro", metric="auroc").num_findings == 2
+    lenient = score_run("r", FINDINGS, "chexpert", [*parts()[:2], few], Settings(min_count=1, num_resamples=100)).scores
+    row = cell(lenient, dataset="nih", finding="Edema", metric="auroc")
+    assert np.isfinite(row.value)
+    assert np.isnan(row.low), "the only positive patient is absent from a third of the replicates"
+
+
+def test_not_mentioned_takes_no_part_where_blank_does_not_mean_absent() -> None:
+    silent = dataclasses.replace(part("nih", "all", 3), labeller_blank_is_absent=False)
+    row = cell(
+        score_run("r", FINDINGS, "chexpert", [silent], QUICK).scores, dataset="nih", finding="Edema", metric="auroc"
+    )
+    assert row.n == np.isin(silent.state[:, 0], (0, 1)).sum()
+
+
+def test_without_validation_and_test_at_home_what_needs_them_is_nan_or_absent() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = score_run("r", FINDINGS, "chexpert", [part("nih", "all", 3)], QUICK)
+    assert result.gaps.empty
+    assert result.operating_points["threshold"].isna().all()
+    assert np.isfinite(cell(result.scores, dataset="nih", finding="macro", metric="auroc").value)
+    assert np.isnan(cell(result.scores, dataset="nih", finding="macro", metric="f1", operating_point="f1_max").value)
+    assert np.isnan(cell(result.scores, dataset="nih", finding="macro", metric="ece", calibrator="platt").value)
+
+
+def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
+    empty = Part(
+        "nih", "all", "report", *(np.zeros(0, object),) * 2, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int8)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = score_run("r", FINDINGS, "chexpert", [*parts()[:2], empty], QUICK)
+        nothing = score_run("r", FINDINGS, "chexpert", [], QUICK)
+    assert result.scores.query("dataset in ('nih', 'away')")["value"].isna().all()
+    assert tuple(nothing.scores.columns) == SCORES
+    assert nothing.scores.empty
+    assert nothing.scores["value"].dtype == result.scores["value"].dtype == np.float64
+    assert nothing.scores["n"].dtype == np.int64
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    good = part("nih", "all", 3)
+    spoilt = good.logit.copy()
+    spoilt[[0, 7], 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match="2 of 900 logits of nih/all"):
+        dataclasses.replace(good, logit=spoilt)
+    with pytest.raises(ValueError, match="listed twice"):
+        dataclasses.replace(good, image_id=np.full(300, "same", object))
+    with pytest.raises(ValueError, match="unknown label states"):
+        dataclasses.replace(good, state=np.full((300, 3), 7, np.int8))
+    with pytest.raises(ValueError, match="shapes do not fit"):
+        dataclasses.replace(good, state=good.state[:10])
+    with pytest.raises(ValueError, match="more than one part of nih"):
+        score_run("r", FINDINGS, "chexpert", [good, dataclasses.replace(good, split="test")], QUICK)
+    with pytest.raises(ValueError, match="3 logits per image for 2 findings"):
+        score_run("r", FINDINGS[:2], "chexpert", [good], QUICK)
+    with pytest.raises(ValueError, match="min_count"):
+        Settings(min_count=0)
+
+
+def test_reliability_covers_home_test_and_every_hospital_as_given_and_calibrated(scored: RunScores) -> None:
+    found = scored.reliability
+    assert set(found["dataset"]) == {"chexpert", "nih", "vindr"}
+    assert set(found["calibrator"]) == {"none", "platt", "temperature", "isotonic"}
+    assert set(found.query("dataset == 'nih'")["finding"]) == {"pooled", "Edema", "Pneumonia"}
+    at = found.query("dataset == 'vindr' and calibrator == 'none'")
+    assert at[at["finding"] == "pooled"]["count"].sum() == at[at["finding"] != "pooled"]["count"].sum()
+
+
+def test_the_core_mean_is_over_the_findings_of_every_cohort(scored: RunScores) -> None:
+    for dataset, split in (("chexpert", "test"), ("nih", "all"), ("vindr", "test")):
+        rows = [cell(scored.scores, dataset=dataset, split=split, finding=f, metric="auroc") for f in FINDINGS[:2]]
+        core = cell(scored.scores, dataset=dataset, split=split, finding="core", metric="auroc")
+        assert core.value == pytest.approx(np.mean([row.value for row in rows]))
+        assert core.num_findings == 2, "nih does not label the third"
+    away = cell(scored.scores, dataset="away", finding="core", metric="auroc")
+    hospitals = [cell(scored.scores, dataset=d, finding="core", metric="auroc").value for d in ("nih", "vindr")]
+    assert away.value == pytest.approx(np.mean(hospitals))
+
+
+def test_drift_is_the_error_away_minus_the_error_at_home(scored: RunScores) -> None:
+    where = {"finding": "Edema", "calibrator": "temperature"}
+    there = cell(scored.scores, dataset="vindr", metric="ece", **where)
+    here = cell(scored.scores, dataset="chexpert", split="test", metric="ece", **where)
+    drift = cell(scored.scores, dataset="vindr", metric="ece_drift", **where)
+    assert drift.value == pytest.approx(there.value - here.value)
+    assert drift.low <= drift.value <= drift.high
+    assert np.isfinite(cell(scored.scores, dataset="away", finding="macro", metric="brier_drift").value)
+    assert np.isnan(cell(scored.scores, dataset="nih", finding="Lung Lesion", metric="ece_drift").value)
+
+
+def test_counts_of_calls_add_up_and_give_the_scored_ratios(scored: RunScores) -> None:
+    counts = scored.confusion.set_index(["dataset", "split", "finding", "operating_point"])
+    assert set(scored.confusion["operating_point"]) == {"f1_max", "youden", "sens_90", "f1_grid"}
+    row = counts.loc[("vindr", "test", "Edema", "f1_grid")]
+    n = row[["true_positive", "false_positive", "false_negative", "true_negative"]].sum()
+    found = {
+        m: cell(scored.scores, dataset="vindr", finding="Edema", metric=m, operating_point="f1_grid")
+        for m in ("npv", "precision", "sensitivity")
+    }
+    assert n == found["npv"].n
+    assert found["npv"].value == pytest.approx(row.true_negative / (row.true_negative + row.false_negative))
+    assert found["sensitivity"].value == pytest.approx(row.true_positive / (row.true_positive + row.false_negative))
+    assert ("nih", "all", "Lung Lesion", "f1_max") not in counts.index
+    assert ("chexpert", "val", "Edema", "f1_max") not in counts.index
+
+
+def test_the_standard_errors_of_auroc_agree_where_patients_are_one_image_each() -> None:
+    alone = dataclasses.replace(part("nih", "all", 3), patient_id=np.array([f"q{i}" for i in range(300)], object))
+    found = score_run("r", FINDINGS, "chexpert", [alone], Settings(num_resamples=1000)).delong
+    assert found["se_image"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=1e-9)
+    assert found["se_bootstrap"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=0.1)
+
+
+@pytest.mark.parametrize("spoilt", ["constant", "one class", "one patient"])
+def test_hopeless_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: str) -> None:
+    bad = part("nih", "all", 3)
+    if spoilt == "constant":
+        bad.logit[:] = 0.25
+    elif spoilt == "one class":
+        bad.state[:] = 1
+    else:
+        bad.patient_id[:] = "p"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = score_run("r", FINDINGS, "chexpert", [*parts()[:2], bad], QUICK).scores
+    there = found[(found["dataset"] == "nih") & (found["metric"] == "auroc") & (found["finding"] != "core")]
+    single = there[there["finding"] != "macro"]
+    assert (single["n"] > 200).all()
+    if spoilt == "constant":
+        assert (there[["value", "low", "high"]] == 0.5).all(axis=None), "an interval without width gives it away"
+    else:
+        assert there["value"].isna().all()
+        assert there["low"].isna().all()

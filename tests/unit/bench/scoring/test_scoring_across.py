@@ -1,0 +1,226 @@
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from bench.scoring.across_runs.paired_tests import (
+    all_pairs,
+    benjamini_hochberg,
+    between_all,
+    holm,
+    p_value,
+    paired,
+    simultaneous,
+    simultaneous_areas,
+)
+from bench.scoring.across_runs.ranks import mean_gaps, ranks, tie_groups
+from reports.schemas.tables import SCHEMAS
+
+NUM = 1000
+
+
+def runs(
+    values: list[float], noise: float = 0.01, shared: float = 0.03
+) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
+    """Return AUROCs away and replicates that share the noise of the patients."""
+    generator = np.random.default_rng(0)
+    common = generator.normal(0, shared, NUM)
+    names = [f"run{i}" for i in range(len(values))]
+    table = pd.DataFrame({"run_id": names, "dataset": "away", "finding": "macro", "metric": "auroc", "value": values})
+    return table, {
+        name: {"auroc/away": value + common + generator.normal(0, noise, NUM), "draws": np.array([7], np.uint32)}
+        for name, value in zip(names, values, strict=True)
+    }
+
+
+def test_adjusted_p_values_of_the_worked_example() -> None:
+    p = np.array([0.01, 0.04, 0.03, 0.005])
+    np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(benjamini_hochberg(p), [0.02, 0.04, 0.04, 0.02])
+    with_gap = np.insert(p, 2, np.nan)
+    np.testing.assert_allclose(np.delete(holm(with_gap), 2), holm(p))
+    assert np.isnan(holm(with_gap)[2])
+
+
+def test_runs_that_cannot_be_told_apart_share_a_group_and_the_next_opens_another() -> None:
+    scores, replicates = runs([0.80, 0.805, 0.70, 0.702, 0.60])
+    found = ranks(scores, replicates)
+    assert tuple(found.columns) == SCHEMAS["ranks"]
+    assert found["run_id"].tolist() == ["run1", "run0", "run3", "run2", "run4"]
+    assert found["group"].tolist() == [1, 1, 2, 2, 3]
+    assert found["p_anchor"].isna().tolist() == [True, False, True, False, True]
+    assert (found["rank_low"] <= found["mean_rank"]).all()
+    assert (found["mean_rank"] <= found["rank_high"]).all()
+    assert found["p_best"].sum() == pytest.approx(1)
+    assert (found.iloc[4][["rank_low", "rank_high"]] == [5, 5]).all()
+
+
+def test_the_anchor_does_not_move_along_a_chain_of_close_neighbours() -> None:
+    # each is 1 standard error of a difference below the one before
+    scores, replicates = runs([0.80 - 0.0141 * i for i in range(8)])
+    groups = ranks(scores, replicates)["group"].tolist()
+    assert groups[0] == groups[1] == 1
+    assert max(groups) >= 2
+
+
+def test_equal_runs_are_parted_in_one_sample_of_twenty_though_the_anchor_is_the_luckiest_of_them() -> None:
+    generator = np.random.default_rng(5)
+    noise = 0.01 * generator.normal(size=(24, 400))
+    parted = 0
+    for _ in range(300):
+        value = np.sort(0.8 + 0.01 * generator.normal(size=24))[::-1]
+        parted += tie_groups(value, value[:, None] + noise)[0][-1] > 1
+    assert parted / 300 < 0.08  # adjusted over the 23 below the anchor alone: .25
+
+
+def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> None:
+    generator = np.random.default_rng(6)
+    value = np.array([0.82, 0.80, np.nan, 0.79])
+    replicates = value[:, None] + generator.normal(0, 0.02, NUM) + generator.normal(0, 0.01, (4, NUM))
+    found = between_all(value, replicates)
+    np.testing.assert_array_equal(found, found.T)
+    assert np.isnan(found[2]).all()
+    pairs = [(0, 1), (0, 3), (1, 3)]
+    single = [p_value(value[[a]] - value[[b]], (replicates[a] - replicates[b])[None])[0] for a, b in pairs]
+    np.testing.assert_allclose([found[pair] for pair in pairs], holm(np.array(single)), rtol=1e-6)
+
+
+def test_what_patients_share_does_not_blur_a_paired_comparison() -> None:
+    scores, replicates = runs([0.80, 0.77], noise=0.005, shared=0.2)
+    assert ranks(scores, replicates)["group"].tolist() == [1, 2]
+
+
+def test_many_runs_do_not_use_up_the_resolution_of_the_test() -> None:
+    scores, replicates = runs([0.80] + [0.60] * 200)
+    assert ranks(scores, replicates)["group"].tolist() == [1] + [2] * 200
+
+
+def test_one_run_is_one_group_without_p_and_no_run_is_an_empty_table() -> None:
+    scores, replicates = runs([0.8])
+    [row] = ranks(scores, replicates).to_dict("records")
+    assert (row["group"], row["rank_low"], row["rank_high"], row["p_best"]) == (1, 1, 1, 1.0)
+    assert np.isnan(row["p_anchor"])
+    for found, name in (
+        (ranks(scores[:0], {}), "ranks"),
+        (mean_gaps(pd.DataFrame(columns=SCHEMAS["gaps"]), {}), "mean_gaps"),
+    ):
+        assert found.empty
+        assert tuple(found.columns) == SCHEMAS[name]
+
+
+def test_a_run_without_a_value_is_not_ranked() -> None:
+    scores, replicates = runs([0.8, float("nan"), 0.7])
+    assert ranks(scores, replicates)["run_id"].tolist() == ["run0", "run2"]
+
+
+def test_copies_of_a_run_tie_and_share_the_first_place() -> None:
+    scores, replicates = runs([0.8, 0.8])
+    replicates["run1"] = replicates["run0"]
+    found = ranks(scores, replicates)
+    assert found["group"].tolist() == [1, 1]
+    assert found["p_best"].tolist() == [0.5, 0.5]
+    assert found["p_anchor"].tolist()[1] == 1
+
+
+def test_runs_resampled_differently_are_not_compared() -> None:
+    scores, replicates = runs([0.8, 0.7])
+    replicates["run1"]["draws"] = np.array([8], np.uint32)
+    with pytest.raises(ValueError, match="resampled in 2 different ways"):
+        ranks(scores, replicates)
+
+
+def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> None:
+    generator = np.random.default_rng(1)
+    rows, replicates = [], {}
+    for run, gap in (("a", 0.2), ("b", 0.25), ("c", 0.0), ("d", -0.2)):
+        replicates[run] = {"draws": np.array([1], np.uint32)}
+        for dataset, more in (("nih", 0.0), ("vindr", 0.1), ("away", 0.05)):
+            rows.append(
+                {
+                    **dict.fromkeys(SCHEMAS["gaps"], 0),
+                    "run_id": run,
+                    "dataset": dataset,
+                    "finding": "macro",
+                    "value": gap + more,
+                }
+            )
+            replicates[run][f"gap/{dataset}"] = gap + more + generator.normal(0, 0.02, NUM)
+    found = mean_gaps(pd.DataFrame(rows), replicates)
+    assert tuple(found.columns) == SCHEMAS["mean_gaps"]
+    assert found["dataset"].tolist() == ["vindr", "nih", "away"]
+    nih = found.iloc[1]
+    assert nih.value == pytest.approx(0.0625)
+    assert nih.low < nih.value < nih.high
+    assert (nih.num_runs, nih.num_worse, nih.num_better) == (4, 2, 1)
+
+
+def test_simultaneous_intervals_are_wider_than_single_ones_and_hold_all_at_once() -> None:
+    generator = np.random.default_rng(2)
+    replicates = generator.normal(0, 1, (20, 2000))
+    low, high = simultaneous(np.zeros(20), replicates)
+    assert (high > 2.5).all()
+    inside = ((replicates > low[:, None]) & (replicates < high[:, None])).all(0).mean()
+    assert inside == pytest.approx(0.95, abs=0.01)
+    [single_low], [single_high] = simultaneous(np.zeros(1), replicates[:1])
+    assert (single_low, single_high) == pytest.approx((-1.96, 1.96), abs=0.1)
+
+
+def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_lie_as_skewed_as_their_replicates() -> None:
+    generator = np.random.default_rng(3)
+    drawn = expit(logit(0.97) + generator.normal(0, 0.9, (10, 2000)))
+    low, high = simultaneous_areas(np.full(10, 0.97), drawn)
+    assert ((low > 0) & (high < 1)).all()
+    assert (0.97 - low > 3 * (high - 0.97)).all()
+    inside = ((drawn > low[:, None]) & (drawn < high[:, None])).all(0).mean()
+    assert inside == pytest.approx(0.95, abs=0.01)
+    plain = simultaneous(np.full(10, 0.6), drawn * 0.01 + 0.59)
+    np.testing.assert_allclose(simultaneous_areas(np.full(10, 0.6), drawn * 0.01 + 0.59), plain, atol=2e-4)
+
+
+@pytest.mark.parametrize("edge", [0.0, 1.0])
+def test_an_area_of_0_or_1_leaves_all_bounds_on_their_own_scale(edge: float) -> None:
+    drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 100))
+    drawn[1, 5] = edge
+    low, high = simultaneous_areas(np.array([0.6, 0.95, 0.6]), drawn)
+    plain = simultaneous(np.array([0.6, 0.95, 0.6]), drawn)
+    np.testing.assert_array_equal([low, high], np.clip(plain, 0, 1))
+    drawn[2] = np.nan
+    low, high = simultaneous_areas(np.array([0.6, 0.7, np.nan]), drawn)
+    assert np.isnan([low[2], high[2]]).all()
+    assert np.isfinite([low[:2], high[:2]]).all()
+
+
+def test_a_paired_difference_of_a_run_with_itself_is_nothing() -> None:
+    replicates = np.random.default_rng(0).normal(0.8, 0.01, NUM)
+    value = np.array([0.8])
+    same = paired(value, value, replicates[None], replicates[None])
+    assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+    other = replicates - 0.1 + np.random.default_rng(1).normal(0, 0.01, NUM)
+    apart = paired(value, np.array([0.7]), replicates[None], other[None])
+    assert apart.low < apart.value < apart.high
+    assert apart.p < 1e-6
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired(value, value, replicates[None], replicates[None, :10])
+
+
+def test_all_pairs_have_the_numbers_of_each_pair_alone() -> None:
+    draw = np.random.default_rng(2)
+    value, replicates = draw.normal(size=5), draw.normal(size=(5, 200))
+    value[4], replicates[1, :4], replicates[2] = np.nan, np.nan, replicates[0]
+    replicates[3, :50] = np.nan  # too few are left
+    first, second, found = all_pairs(value, replicates)
+    assert list(zip(first, second, strict=True)) == list(combinations(range(5), 2))
+    for i, (one, two) in enumerate(zip(first, second, strict=True)):
+        alone = paired(value[[one]], value[[two]], replicates[[one]], replicates[[two]])
+        for numbers, expected in zip(found, alone, strict=True):
+            np.testing.assert_allclose(numbers[i], expected[0], rtol=1e-12)
+
+
+def test_too_few_replicates_give_no_p_and_no_group_of_their_own() -> None:
+    replicates = np.full((2, 100), np.nan)
+    assert np.isnan(p_value(np.array([0.1, 0.2]), replicates)).all()
+    group, p = tie_groups(np.array([0.9, 0.1]), replicates)
+    assert group.tolist() == [1, 1]
+    assert np.isnan(p).all()

@@ -1,0 +1,220 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.isotonic import IsotonicRegression
+
+from bench.scoring.bootstrap.intervals import LEVEL, percentile, wilson
+from bench.scoring.calibration_metrics import ace, ece, ece_fast, equal_mass_bin_of, errors, mce, nll
+from bench.scoring.calibrators import FITS, Isotonic, fit_isotonic, fit_platt, fit_temperature
+from bench.scoring.metrics import auprc, auroc
+from bench.scoring.reliability import curve
+
+LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
+PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
+
+
+@pytest.mark.parametrize("function", [ece, ece_fast])
+def test_calibration_errors_of_the_worked_examples(function: Callable[..., float]) -> None:
+    assert function(LABEL, PROB, 5) == pytest.approx(0.12, abs=1e-12)
+    assert function(LABEL, PROB, 10) == pytest.approx(0.22, abs=1e-12)
+    assert function(np.array([0, 1] * 10), np.full(20, 0.9)) == pytest.approx(0.4, abs=1e-12)
+    calibrated = np.array([1] + [0] * 9 + [1] * 9 + [0])
+    assert function(calibrated, np.repeat([0.1, 0.9], 10)) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(function(np.zeros(0), np.zeros(0)))
+
+
+def simulated() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(0)
+    z = generator.normal(0, 1.5, 4000)
+    return (generator.random(4000) < expit(z)).astype(np.int8), 2.5 * z + 1
+
+
+def test_platt_undoes_a_known_distortion() -> None:
+    label, logit = simulated()
+    line = fit_platt(label, logit)
+    assert line.a == pytest.approx(0.4049, abs=0.002)
+    assert line.b == pytest.approx(-0.3962, abs=0.002)
+    assert ece_fast(label, expit(logit)) > 0.1
+    assert ece_fast(label, line.apply(logit)) < 0.03
+
+
+def test_platt_is_the_optimum_of_the_smoothed_likelihood() -> None:
+    label, logit = simulated()
+    line = fit_platt(label, logit)
+    num_positive, num_negative = label.sum(), (label == 0).sum()
+    target = np.where(label == 1, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
+
+    def loss(ab: np.ndarray) -> float:
+        z = ab[0] * logit + ab[1]
+        return float(np.mean(np.logaddexp(0, z) - target * z))
+
+    plain = minimize(loss, [1.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-14, "maxiter": 2000})
+    assert (line.a, line.b) == pytest.approx(tuple(plain.x), abs=1e-5)
+
+
+def test_platt_stays_finite_on_separable_huge_and_constant_logits() -> None:
+    label = np.array([0] * 50 + [1] * 5, np.int8)
+    for logit in (np.linspace(-1, 1, 55), np.linspace(-1e6, 1e6, 55), np.linspace(-1e-6, 1e-6, 55)):
+        line = fit_platt(label, logit)
+        assert np.isfinite([line.a, line.b]).all()
+        assert auroc(label, line.apply(logit)) > 0.99
+    constant = fit_platt(label, np.full(55, 3.0))
+    assert constant.a == 0
+    assert constant.apply(np.array([3.0]))[0] == pytest.approx(5 / 55, abs=0.02)
+
+
+def test_platt_without_both_classes_is_nan_and_so_is_what_it_gives() -> None:
+    line = fit_platt(np.ones(5, np.int8), np.arange(5.0))
+    assert math.isnan(line.a)
+    assert np.isnan(line.apply(np.arange(3.0))).all()
+
+
+def cohort(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probabilities that are calibrated at prevalence .3."""
+    generator = np.random.default_rng(1)
+    label = (generator.random(40_000) < prevalence).astype(np.int8)
+    x = generator.normal(1.5 * label, 1)
+    return label, expit(1.5 * x - 1.125 + np.log(0.3 / 0.7))
+
+
+def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
+    home, away = cohort(0.30), cohort(0.05)
+    assert (auroc(*home), auroc(*away)) == pytest.approx((0.855, 0.856), abs=0.01)
+    assert (auprc(*home), auprc(*away)) == pytest.approx((0.735, 0.337), abs=0.01)
+    assert (ece_fast(*home), ece_fast(*away)) == pytest.approx((0.005, 0.161), abs=0.01)
+
+
+@pytest.mark.parametrize("num_points", [1, 2, 30])
+def test_a_rising_curve_is_read_as_numpy_reads_it_whatever_the_order(num_points: int) -> None:
+    draw = np.random.default_rng(num_points)
+    x, y = (np.sort(draw.random(num_points, np.float32)).astype(np.float64) for _ in range(2))
+    logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
+    for given in (logit, np.sort(logit), -np.sort(-logit)):
+        np.testing.assert_array_equal(Isotonic(x, y).apply(given), np.interp(given.astype(np.float64), x, y))
+
+
+def test_reliability_counts_every_image_once_and_brackets_the_share() -> None:
+    label, prob = cohort(0.3)
+    points = curve(label, prob, np.arange(len(label), dtype=np.int32), 15)
+    assert sum(point[5] for point in points) == len(label)
+    assert all(low <= share <= high for _, _, share, low, high, _ in points)
+    assert sum(point[5] * abs(point[1] - point[2]) for point in points) / len(label) == pytest.approx(
+        ece_fast(label, prob)
+    )
+
+
+def test_reliability_intervals_widen_when_images_share_patients() -> None:
+    label = np.repeat(np.arange(40) % 4 == 0, 10).astype(np.int8)
+    prob = np.full(400, 0.25)
+    [apart] = curve(label, prob, np.arange(400, dtype=np.int32), 15)
+    [together] = curve(label, prob, np.repeat(np.arange(40, dtype=np.int32), 10), 15)
+    assert together[4] - together[3] > 2.5 * (apart[4] - apart[3])
+
+
+def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_images() -> None:
+    draw = np.random.default_rng(4)
+    patient = draw.permutation(np.concatenate([np.arange(300), np.arange(200), draw.integers(0, 60, 400)]))
+    prob = draw.random(len(patient))
+    label = (draw.random(len(patient)) < prob).astype(np.int8)
+    for g, _, share, low, high, count in curve(label, prob, patient.astype(np.int32), 4):
+        here = np.floor(prob * 4) == g
+        num, positive = (np.bincount(patient[here], of) for of in (None, label[here]))
+        excess = ((positive - share * num) ** 2).sum() / (count * share * (1 - share))
+        assert (low, high) == pytest.approx(wilson(np.array(share), np.array(count / max(excess, 1.0))))
+
+
+@pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
+@pytest.mark.parametrize("kind", ["rising", "falling", "tied", "missing"])
+def test_bounds_are_quantiles_whatever_the_order(num: int, kind: str) -> None:
+    drawn = np.sort(np.random.default_rng(num).normal(size=num))
+    if kind == "falling":
+        drawn = drawn[::-1].copy()
+    elif kind == "tied":
+        drawn = np.round(drawn)
+    elif kind == "missing":
+        drawn[: num // 50] = np.nan
+    low, high = percentile(np.zeros(1), drawn[None])
+    share = (1 - LEVEL) / 2
+    np.testing.assert_array_equal([low[0], high[0]], np.nanquantile(drawn, [share, 1 - share]))
+
+
+def test_wilson_interval_of_the_textbook_example() -> None:
+    low, high = wilson(np.array([0.0, 0.5]), np.array([10.0, 10.0]))
+    assert low == pytest.approx([0.0, 0.2366], abs=1e-4)
+    assert high == pytest.approx([0.2775, 0.7634], abs=1e-4)
+
+
+def test_errors_of_the_worked_example() -> None:
+    assert mce(LABEL, PROB, 5) == pytest.approx(0.30)
+    assert mce(LABEL, PROB, 10) == pytest.approx(0.65)
+    assert nll(LABEL, PROB) == pytest.approx(0.4263233, abs=1e-7)
+    found = errors(LABEL, PROB, 10)
+    assert found["brier"] == pytest.approx(0.1355)
+    assert found["mce"] == pytest.approx(0.65)
+    assert found["ece"] == pytest.approx(0.22)
+
+
+def test_equal_mass_bins_hold_equally_many_and_never_part_equal_probabilities() -> None:
+    prob = np.random.default_rng(0).random(1000)
+    assert set(np.bincount(equal_mass_bin_of(prob))) == {66, 67}
+    tied = prob.round(1)
+    assert all(len(set(equal_mass_bin_of(tied)[tied == value])) == 1 for value in np.unique(tied))
+    label = (np.random.default_rng(1).random(1000) < prob).astype(np.int8)
+    pieces = np.array_split(np.argsort(prob), 15)
+    by_rank = np.mean([abs(label[rows].mean() - prob[rows].mean()) for rows in pieces])
+    assert ace(label, prob) == pytest.approx(by_rank, abs=0.01)  # they split 1,000 at other places, by one image
+    assert ace(label[:990], prob[:990]) == pytest.approx(
+        np.mean([abs((label[r] - prob[r]).mean()) for r in np.array_split(np.argsort(prob[:990]), 15)]), abs=1e-12
+    )
+
+
+def test_murphys_parts_add_up_and_are_his_own_on_forecasts_equal_in_each_bin() -> None:
+    label, prob = cohort(0.3)
+    found = errors(label, prob)
+    whole = found["brier_reliability"] - found["brier_resolution"] + found["brier_uncertainty"]
+    assert whole == pytest.approx(found["brier"], abs=1e-12)
+    coarse = (np.floor(prob * 15) + 0.5) / 15
+    share = np.array([label[coarse == value].mean() for value in coarse])
+    found = errors(label, coarse)
+    assert found["brier_reliability"] == pytest.approx(np.mean((coarse - share) ** 2), abs=1e-12)
+    assert found["brier_resolution"] == pytest.approx(np.mean((share - label.mean()) ** 2), abs=1e-12)
+
+
+def test_temperature_undoes_scale_but_not_bias() -> None:
+    label, logit = simulated()
+    found = fit_temperature(label, logit)
+    best = minimize(
+        lambda t: float(np.mean(np.logaddexp(0, logit / t[0]) - label * logit / t[0])), [2.0], method="Nelder-Mead"
+    )
+    assert found.t == pytest.approx(best.x[0], abs=1e-3)
+    assert ece_fast(label, expit(logit)) == pytest.approx(0.149, abs=0.002)
+    assert ece_fast(label, found.apply(logit)) == pytest.approx(0.067, abs=0.002)
+    assert auroc(label, found.apply(logit)) == auroc(label, logit)
+    plain = np.random.default_rng(2).random(len(logit)) < expit(logit)
+    assert fit_temperature(plain.astype(np.int8), logit).t == pytest.approx(1, abs=0.1)
+
+
+def test_isotonic_is_scikit_learns() -> None:
+    label, logit = simulated()
+    for score in (logit, logit.round(0)):
+        theirs = IsotonicRegression(out_of_bounds="clip").fit(score, label)
+        points = np.linspace(-20, 20, 999)
+        np.testing.assert_allclose(fit_isotonic(label, score).apply(points), theirs.predict(points), atol=1e-9)
+
+
+def test_fits_bear_what_cannot_be_fitted() -> None:
+    label = np.array([0, 0, 1, 1], np.int8)
+    for fit in FITS.values():
+        for y, score in ((np.ones(4, np.int8), np.arange(4.0)), (np.zeros(0, np.int8), np.zeros(0))):
+            assert np.isnan(fit(y, score).apply(np.arange(3.0))).all()
+        for score in (np.zeros(4), np.full(4, 7.0), np.array([-1e6, -1, 1, 1e6]), np.array([3.0, 2, -2, -3])):
+            prob = fit(label, score).apply(score)
+            assert ((prob >= 0) & (prob <= 1)).all()
+        with pytest.raises(ValueError, match="1 of 4"):
+            fit(label, np.array([0, 1, np.nan, 2]))
+    assert fit_temperature(label, np.array([3.0, 2, -2, -3])).t == pytest.approx(np.exp(5))
+    assert fit_temperature(label, np.array([-3.0, -2, 2, 3])).t == pytest.approx(np.exp(-5))

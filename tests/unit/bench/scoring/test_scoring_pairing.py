@@ -1,0 +1,124 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.scoring.across_runs.paired_runs import COLUMNS, GAP, Scored, differences
+from bench.scoring.across_runs.paired_tests import holm
+from bench.scoring.metrics import auroc
+from bench.scoring.metrics_of_split import Key
+from bench.scoring.score_run import score_run
+from bench.scoring.scored_split import Part, Settings
+from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
+
+
+def blurred(part: Part, seed: int, noise: float = 0.5) -> Part:
+    draw = np.random.default_rng(seed)
+    return dataclasses.replace(part, logit=(part.logit + draw.normal(0, noise, part.logit.shape)).astype(np.float32))
+
+
+def runs(noise: float = 0.5) -> tuple[Scored, Scored]:
+    return (
+        Scored(FINDINGS, "chexpert", parts()),
+        Scored(FINDINGS, "chexpert", [blurred(part, seed, noise) for seed, part in enumerate(parts())]),
+    )
+
+
+def cell(table: pd.DataFrame, dataset: str, finding: str) -> pd.Series:
+    [row] = table[(table["dataset"] == dataset) & (table["finding"] == finding)].to_dict("records")
+    return pd.Series(row)
+
+
+def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
+    first, second = runs()
+    table = differences(first, second, Key("auroc"), QUICK)
+    assert tuple(table.columns) == COLUMNS
+    scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
+    for dataset in ("nih", "vindr", "away"):
+        row = cell(table, dataset, "macro")
+        macros = [each.scores.query("finding == 'macro' and metric == 'auroc'").set_index("dataset") for each in scored]
+        values = [each.loc[dataset, "value"] for each in macros]
+        assert [row["first"], row["second"]] == pytest.approx(values)
+        drawn = scored[0].replicates[f"auroc/{dataset}"] - scored[1].replicates[f"auroc/{dataset}"]
+        assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+    assert (table["split"] != "val").all()
+    singles = table[(table["finding"] != "macro") & (table["dataset"] != "away")]
+    np.testing.assert_allclose(singles["p_holm"], holm(singles["p"].to_numpy()))
+    assert (singles["p_bh"] <= singles["p_holm"] + 1e-12)[singles["p"].notna()].all()
+    one = differences(first, second, Key("auroc"), QUICK, ["nih"])
+    assert (one["p_holm"] <= table[table["dataset"] == "nih"]["p_holm"].to_numpy() + 1e-12)[one["p"].notna()].all()
+
+
+def test_the_gap_is_compared_on_shared_replicates_of_home_and_away() -> None:
+    first, second = runs()
+    table = differences(first, second, GAP, QUICK)
+    scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
+    row = cell(table, "away", "macro")
+    drawn = scored[0].replicates["gap/away"] - scored[1].replicates["gap/away"]
+    assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
+    gaps = [each.gaps.query("dataset == 'away' and finding == 'macro'")["value"].item() for each in scored]
+    assert row["difference"] == pytest.approx(gaps[0] - gaps[1])
+    elsewhere = dataclasses.replace(second, home="nih")
+    assert differences(first, elsewhere, GAP, QUICK).empty
+
+
+@pytest.mark.parametrize("key", [Key("npv", operating_point="youden"), Key("ece", "platt"), Key("ace"), Key("auprc")])
+def test_any_scored_metric_can_be_compared(key: Key) -> None:
+    first, second = runs()
+    row = cell(differences(first, second, key, QUICK), "nih", "Edema")
+    for name, run in (("first", first), ("second", second)):
+        scores = score_run("r", FINDINGS, "chexpert", run.parts, QUICK).scores
+        names = ["metric", "calibrator", "operating_point"]
+        found = scores[
+            (scores[names] == list(key)).all(axis=1) & (scores["dataset"] == "nih") & (scores["finding"] == "Edema")
+        ]
+        assert row[name] == pytest.approx(found["value"].item())
+
+
+def test_a_metric_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(KeyError, match="no metric"):
+        differences(*runs(), Key("aurocc"), QUICK)
+
+
+def test_a_run_against_itself_differs_nowhere_and_against_noise_everywhere() -> None:
+    first, _ = runs()
+    same = differences(first, first, Key("auroc"), QUICK)
+    known = same[same["first"].notna()]
+    assert (known[["difference", "low", "high"]] == 0).all(axis=None)
+    assert (known[["p", "p_holm"]] == 1).all(axis=None)
+    _, ruined = runs(noise=50.0)
+    table = differences(first, ruined, Key("auroc"), Settings(num_resamples=400))
+    assert (table[table["finding"] == "macro"]["p"] < 1e-6).all()
+    singles = table[table["p_delong"].notna()]
+    assert (singles["p_delong"] < 0.01).all()
+    assert np.corrcoef(np.log(singles["p"]), np.log(singles["p_patient"]))[0, 1] > 0.9
+
+
+def test_only_shared_images_and_findings_are_judged() -> None:
+    first, _ = runs()
+    order = np.random.default_rng(0).permutation(200)
+    fewer = []
+    for part in first.parts:
+        fields = {name: getattr(part, name)[order] for name in ("image_id", "patient_id", "logit", "state")}
+        fields |= {name: fields[name][:, [1, 0]] for name in ("logit", "state")}
+        fewer.append(dataclasses.replace(part, **fields))
+    table = differences(first, Scored(("Pneumonia", "Edema"), "chexpert", fewer), Key("auroc"), QUICK)
+    assert set(table["finding"]) == {"Edema", "Pneumonia", "macro"}
+    known = table[table["first"].notna()]
+    assert (known["difference"] == 0).all(), "the same logits, in another order"
+    rows = np.sort(order)[first.parts[3].state[np.sort(order), 0] != -1]
+    value = auroc((first.parts[3].state[rows, 0] == 1).astype(np.int8), first.parts[3].logit[rows, 0])
+    assert cell(table, "vindr", "Edema")["first"] == pytest.approx(value)
+    unlearnt = differences(first, dataclasses.replace(first, unlearnt=["Edema"]), Key("auroc"), QUICK)
+    assert "Edema" not in set(unlearnt["finding"])
+
+
+def test_a_hospital_that_is_home_to_one_run_is_judged_on_its_test_split() -> None:
+    first, second = runs()
+    away = [dataclasses.replace(part, dataset="chexpert", split="all") for part in second.parts if part.split == "all"]
+    table = differences(first, Scored(FINDINGS, "nih", away), Key("auroc"), QUICK)
+    assert set(zip(table["dataset"], table["split"], strict=True)) == {("chexpert", "test")}
+    nothing = differences(first, Scored(FINDINGS, "nih", []), Key("auroc"), QUICK)
+    assert nothing.empty
+    assert tuple(nothing.columns) == COLUMNS

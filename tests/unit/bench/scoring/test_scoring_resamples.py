@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from bench.scoring.bootstrap import bootstrap, intervals
+from bench.scoring.bootstrap.resamples import LANES, Resamples, place
+from bench.scoring.metrics import auroc
+from harmonize.seeds import stream
+
+
+def test_as_many_patients_are_drawn_as_there_are_and_they_bring_all_their_images() -> None:
+    patient = np.repeat(np.array(["a", "b", "c", "d"], object), [1, 2, 3, 4])
+    resamples = Resamples.draw(patient, 130, "x")
+    for replicate in range(130):
+        counts = resamples.counts(replicate)
+        assert sum(counts[[0, 1, 3, 6]]) == 4
+        assert all(len(set(counts[patient == name])) == 1 for name in "abcd")
+
+
+def test_draws_depend_on_name_and_seed_and_not_on_the_order_of_images() -> None:
+    patient = np.array([f"p{i}" for i in range(50)], object)
+    order = np.random.default_rng(0).permutation(50)
+    first, again = Resamples.draw(patient, 20, "nih"), Resamples.draw(patient[order], 20, "nih")
+    for replicate in range(20):
+        np.testing.assert_array_equal(first.counts(replicate)[order], again.counts(replicate))
+    assert first.digest == again.digest
+    other, reseeded = Resamples.draw(patient, 20, "brax"), Resamples.draw(patient, 20, "nih", seed=1)
+    assert len({first.digest, other.digest, reseeded.digest}) == 3
+    assert not np.array_equal(first.weight, other.weight)
+    assert not np.array_equal(first.weight, reseeded.weight)
+
+
+def test_more_replicates_begin_with_the_same_ones() -> None:
+    patient = np.arange(40).astype(object)
+    few, many = Resamples.draw(patient, 10, "x"), Resamples.draw(patient, 200, "x")
+    assert all(np.array_equal(few.counts(b), many.counts(b)) for b in range(10))
+
+
+@pytest.mark.parametrize("bound", [1, 2, 3, 2**16 + 1, 2**31 + 1, 3 * 2**30, 2**32 - 1])
+def test_a_place_is_drawn_as_numpy_draws_it(bound: int) -> None:
+    halves = np.random.default_rng(bound).bit_generator.random_raw(1000).view(np.uint32)
+    drawn = np.array([at for half in halves if (at := place(half, bound)) >= 0])
+    expected = np.random.default_rng(bound).integers(0, bound, len(drawn), np.uint32)
+    np.testing.assert_array_equal(drawn, expected)
+    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # others are thrown away
+
+
+@pytest.mark.parametrize("num_patients", [1, 2, 37, 4096, 5001])
+def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
+    """Also beyond what is drawn at a time, with halves left over."""
+    generator = stream(3, "resamples", "x")
+    resamples = Resamples.draw(np.arange(num_patients).astype(object), 70, "x", seed=3)
+    for replicate in range(70):
+        drawn = generator.integers(0, num_patients, num_patients, np.uint32)
+        weight = resamples.weight[replicate // LANES, :, replicate % LANES]
+        np.testing.assert_array_equal(weight, np.bincount(drawn, minlength=num_patients))
+    assert not resamples.weight[1, :, 70 - LANES :].any()
+
+
+@pytest.mark.parametrize("num_patients", [1, 37, 5000])
+def test_a_patient_is_one_cache_line_and_the_most_are_known(num_patients: int) -> None:
+    drawn = Resamples.draw(np.arange(num_patients).astype(object), 70, "aligned")
+    assert drawn.weight.ctypes.data % LANES == 0
+    assert drawn.weight.shape == (2, num_patients, LANES)
+    assert drawn.most == drawn.weight.max() == drawn.first(10).most
+
+
+def test_the_most_are_those_of_all_tiles() -> None:
+    patient = np.arange(300).astype(object)
+    drawn = [Resamples.draw(patient, 6 * LANES, "most", seed) for seed in range(4)]
+    assert [each.most for each in drawn] == [each.weight.max() for each in drawn]
+    assert any(each.weight[0].max() < each.most for each in drawn)
+
+
+def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_differ() -> None:
+    # 150 patients x 6 images with a patient effect; slow loops of 500 and 4,000 replicates gave ratios of 2.19 and 2.34
+    generator = np.random.default_rng(3)
+    patient = np.repeat(np.arange(150), 6)
+    effect = generator.normal(0, 1, 150)[patient]
+    label = (generator.normal(0, 1, 150) > 0.5).astype(np.int8)[patient]
+    score = (label + effect + generator.normal(0, 0.3, 900))[:, None]
+    value = auroc(label, score[:, 0])
+    assert value == pytest.approx(0.697, abs=0.001)
+    widths = []
+    for ids in (patient, np.arange(900)):
+        replicates, _ = bootstrap.rank_metrics(Resamples.draw(ids, 1000, "w"), label[:, None], score)
+        low, high = intervals.percentile(np.array([value]), replicates)
+        widths.append(float(high[0] - low[0]))
+        if ids is patient:
+            np.testing.assert_allclose([low[0], high[0]], [0.616, 0.774], atol=0.02)
+    assert 2.0 < widths[0] / widths[1] < 2.7
+
+
+def test_an_interval_needs_ninety_five_percent_of_the_replicates() -> None:
+    replicates = np.tile(np.linspace(0.4, 0.6, 100), (2, 1))
+    replicates[0, :5] = np.nan
+    replicates[1, :6] = np.nan
+    low, high = intervals.percentile(np.array([0.5, 0.5]), replicates)
+    assert np.isfinite([low[0], high[0]]).all()
+    assert np.isnan([low[1], high[1]]).all()
+
+
+def test_a_mean_is_not_moved_by_replicates_that_lack_a_cell() -> None:
+    value = np.array([0.9, 0.5])
+    replicates = np.repeat(value[:, None], 100, axis=1)
+    replicates[0, :4] = np.nan
+    mean, resampled = intervals.mean_of(value, replicates)
+    assert mean == 0.7
+    np.testing.assert_allclose(resampled, 0.7)
+    replicates[0, :6] = np.nan
+    assert np.isnan(intervals.mean_of(value, replicates)[1]).all()
+
+
+def test_a_cell_without_value_is_left_out_of_the_mean() -> None:
+    replicates = np.array([[np.nan] * 10, [0.5] * 10])
+    mean, resampled = intervals.mean_of(np.array([np.nan, 0.5]), replicates)
+    assert mean == 0.5
+    assert (resampled == 0.5).all()
+    nothing, all_nan = intervals.mean_of(np.full(2, np.nan), replicates)
+    assert np.isnan(nothing)
+    assert np.isnan(all_nan).all()
+
+
+def test_a_reflected_interval_holds_its_estimate_and_stays_above_zero() -> None:
+    low, high = intervals.reflected(
+        np.array([0.01, 0.2]), np.stack([np.linspace(0.02, 0.06, 100), np.linspace(0.1, 0.3, 100)])
+    )
+    assert low[0] == 0
+    assert high[0] == 0.01
+    assert low[1] < 0.2 < high[1]

@@ -1,0 +1,175 @@
+"""Numbers of groups of patients, and of extremes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.scoring import metrics
+from bench.scoring.bootstrap.max_intervals import largest, spread
+from bench.scoring.patient_groups import Background
+from bench.scoring.score_run import RunScores, score_run
+from bench.scoring.scored_split import Part, Settings
+from harmonize.labels.findings import UNMAPPED_CODE
+
+FINDINGS = ("No Finding", "Edema")
+NUM = 1200
+
+
+def part(dataset: str, split: str, seed: int) -> Part:
+    """Return two findings; women are read worse, and called healthy more often; 30 patients are over 80."""
+    draw = np.random.default_rng(seed)
+    female = draw.random(NUM) < 0.5
+    edema = draw.random(NUM) < 0.4
+    healthy = ~edema & (draw.random(NUM) < 0.8)
+    state = np.stack([healthy, edema], 1).astype(np.int8)
+    strength = np.where(female, 0.7, 2.0)[:, None]
+    logit = draw.normal(size=(NUM, 2)) + strength * state
+    logit[:, 0] += 0.8 * (female & edema)
+    age = np.where(np.arange(NUM) < 8, 85.0, np.where(np.arange(NUM) < 20, np.nan, draw.integers(20, 80, NUM)))
+    device = np.where(draw.random(NUM) < 0.5, "one", "two").astype(object)
+    known = Background(np.where(female, "F", "M").astype(object), age, np.full(NUM, "PA", object), device)
+    ids = np.array([f"{split}{i}" for i in range(NUM)], object)
+    return Part(dataset, split, "report", ids, ids, logit.astype(np.float32), state, background=known)
+
+
+PARTS = [part("home", "val", 1), part("home", "test", 2), part("there", "all", 3), part("elsewhere", "all", 4)]
+
+
+@pytest.fixture(scope="module")
+def scored() -> RunScores:
+    return score_run("r", FINDINGS, "home", PARTS, Settings(num_resamples=200))
+
+
+@pytest.fixture(scope="module")
+def there(scored: RunScores) -> pd.DataFrame:
+    table = scored.detail["subgroups"]
+    return table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
+
+
+def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_home(scored: RunScores, there: pd.DataFrame) -> None:
+    points = scored.operating_points.set_index(["finding", "rule"])["threshold"]
+    women = PARTS[2].background.sex == "F"  # type: ignore[union-attr]
+    label, logit = PARTS[2].state[women, 1], PARTS[2].logit[women, 1]
+    called = logit >= points["Edema", "f1_max"]
+    assert there.loc[("sex=F", "auroc", "Edema"), "value"] == metrics.auroc(label, logit)
+    assert there.loc[("sex=F", "fnr", "Edema"), "value"] == pytest.approx(1 - metrics.sensitivity(label, called))
+    assert there.loc[("sex=F", "fpr", "Edema"), "value"] == pytest.approx(1 - metrics.specificity(label, called))
+    assert there.loc[("sex=F", "fnr", "Edema"), "operating_point"] == "f1_max"
+    assert there.loc[("sex=F", "auroc", "Edema"), ["n", "num_positive"]].tolist() == [women.sum(), label.sum()]
+
+
+def test_everyone_together_has_the_rates_of_the_scores(scored: RunScores, there: pd.DataFrame) -> None:
+    scores = scored.scores
+    chosen = scores[
+        (scores["dataset"] == "there") & (scores["finding"] == "Edema") & (scores["operating_point"] == "f1_max")
+    ]
+    row = chosen[chosen["metric"] == "sensitivity"].iloc[0]
+    everyone = there.loc[("all", "fnr", "Edema")]
+    assert everyone["value"] == pytest.approx(1 - row["value"])
+    assert (everyone["low"], everyone["high"]) == pytest.approx((1 - row["high"], 1 - row["low"]))
+    assert ("all", "auroc", "Edema") not in there.index
+
+
+def test_underdiagnosis_counts_the_sick_who_are_called_healthy(scored: RunScores, there: pd.DataFrame) -> None:
+    threshold = scored.operating_points.set_index(["finding", "rule"])["threshold"]["No Finding", "f1_max"]
+    men = PARTS[2].background.sex == "M"  # type: ignore[union-attr]
+    called = PARTS[2].logit[:, 0] >= threshold
+    sick, healthy = PARTS[2].state[:, 1] == 1, PARTS[2].state[:, 0] == 1
+    under, over = (there.loc[("sex=M", name, "No Finding")] for name in ("underdiagnosis", "overdiagnosis"))
+    assert under["value"] == pytest.approx(called[men & sick].mean())
+    assert over["value"] == pytest.approx((~called[men & healthy]).mean())
+    assert (under["n"], under["num_positive"]) == ((men & sick).sum(), (men & sick & called).sum())
+    women = there.loc[("sex=F", "underdiagnosis", "No Finding")]
+    assert women["low"] > under["high"]
+    assert there.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"] > 0
+
+
+def test_a_group_that_is_read_worse_shows_and_one_that_is_not_does_not(there: pd.DataFrame) -> None:
+    sex, device = (there.loc[(name, "auroc_spread", "macro")] for name in ("sex", "device"))
+    values = [there.loc[(f"sex={s}", "auroc", "macro"), "value"] for s in "FM"]
+    assert sex["value"] == pytest.approx(max(values) - min(values))
+    assert sex["low"] > 0.1
+    assert device["low"] == 0
+    assert device["value"] < 0.05
+
+
+def test_rates_have_no_macro_also_where_no_finding_is_all_that_is_labelled() -> None:
+    state = PARTS[2].state.copy()
+    state[:, 1] = UNMAPPED_CODE
+    parts = [*PARTS[:2], replace(PARTS[2], state=state)]
+    found = score_run("r", FINDINGS, "home", parts, Settings(num_resamples=100)).detail["subgroups"]
+    of = found[found["metric"].isin(["underdiagnosis", "overdiagnosis"])]
+    assert set(of["finding"]) == {"No Finding"}
+    assert set(of["dataset"]) == {"home", "there"}
+
+
+def test_groups_below_the_count_have_no_number_and_unknown_ages_are_in_no_group(there: pd.DataFrame) -> None:
+    old = there.loc[("age=>80", "auroc", "Edema")]
+    assert np.isnan(old["value"])
+    assert old["n"] == 8
+    ages = [name for name in there.index.get_level_values(0).unique() if name.startswith("age=")]
+    assert ages == ["age=<40", "age=40-60", "age=60-80", "age=>80"]
+    assert sum(there.loc[(age, "auroc", "Edema"), "n"] for age in ages) == NUM - 12
+    assert there.loc[("age", "auroc_spread", "Edema"), "value"] < 0.2
+
+
+def test_sex_and_age_are_crossed_and_the_macro_says_how_many_findings_it_has(there: pd.DataFrame) -> None:
+    row = there.loc[("sex=F age=40-60", "auroc", "macro")]
+    single = [there.loc[("sex=F age=40-60", "auroc", finding), "value"] for finding in FINDINGS]
+    assert row["value"] == pytest.approx(np.mean(single))
+    assert row["num_findings"] == 2
+    assert there.loc[("sex=F age=>80", "auroc", "macro"), "num_findings"] == 0
+
+
+def test_without_attributes_there_are_no_subgroups() -> None:
+    bare = [Part(p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit, p.state) for p in PARTS[:3]]
+    assert score_run("r", FINDINGS, "home", bare, Settings(num_resamples=20)).detail["subgroups"].empty
+
+
+def test_the_worst_hospital_has_the_largest_gap_and_its_name(scored: RunScores) -> None:
+    rows = scored.detail["references"].set_index(["dataset", "finding"])
+    gaps = scored.gaps.set_index(["dataset", "finding"])["value"]
+    for finding in (*FINDINGS, "macro"):
+        worst = rows.loc[("worst", finding)]
+        assert worst["value"] == max(gaps["there", finding], gaps["elsewhere", finding])
+        assert gaps[worst["hospital"], finding] == worst["value"]
+        assert worst["low"] < worst["value"] < worst["high"]
+
+
+@pytest.mark.parametrize("truth", [[0.0] * 5, [0.0, 0.0, 0.0, 0.0, 3.0]])
+def test_the_interval_of_a_largest_number_holds_the_truth_also_where_all_are_alike(truth: list[float]) -> None:
+    draw = np.random.default_rng(0)
+    held = {"largest": 0, "spread": 0}
+    for _ in range(300):
+        value = np.array(truth) + draw.normal(size=5)
+        replicates = value[:, None] + draw.normal(size=(5, 200))
+        most, distance = largest(value, replicates), spread(value, replicates)
+        held["largest"] += most.low <= max(truth) <= most.high
+        held["spread"] += distance.low <= max(truth) - min(truth) <= distance.high
+    assert min(held.values()) >= 0.93 * 300
+
+
+def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> None:
+    quiet = [
+        Part(
+            p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit.copy(), p.state, background=p.background
+        )
+        for p in PARTS[:3]
+    ]
+    assert quiet[2].background is not None
+    women = quiet[2].background.sex == "F"
+    quiet[2].logit[women, 0] = -9
+    table = score_run("r", FINDINGS, "home", quiet, Settings(num_resamples=100)).detail["subgroups"]
+    rows = table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
+    none = rows.loc[("sex=F", "underdiagnosis", "No Finding")]
+    assert none["value"] == none["low"] == 0
+    assert none["high"] == pytest.approx(3.8416 / (none["num_patients"] + 3.8416), rel=1e-3)
+    assert np.isnan(rows.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"])
+
+
+def test_extremes_of_nothing_are_nothing() -> None:
+    nothing = np.full(2, np.nan)
+    assert np.isnan(largest(nothing, np.full((2, 9), np.nan)).value)
+    assert np.isnan(spread(np.array([0.5, np.nan]), np.full((2, 9), 0.5)).value)

@@ -1,0 +1,89 @@
+"""What labels alone decide is found once for the runs that share them, and never for others."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.scoring.patient_groups import Background
+from bench.scoring.score_run import RunScores, score_run, without
+from bench.scoring.scored_split import Part, Settings
+
+FINDINGS = ("Edema", "No Finding")
+QUICK = Settings(num_resamples=70)
+
+
+def cohort(dataset: str, split: str, num: int = 240) -> Part:
+    draw = np.random.default_rng(list(f"{dataset}{split}".encode()))
+    state = (draw.random((num, 2)) < 0.3).astype(np.int8)
+    state[draw.random((num, 2)) < 0.1] = -1
+    patient = np.array([f"p{i // 2}" for i in range(num)], object)
+    sex, age = draw.choice(np.array(["F", "M"], object), num), draw.integers(20, 90, num).astype(float)
+    strict = np.where(draw.random(state.shape) < 0.2, np.int8(0), state)
+    who = Background(sex, age, np.full(num, "PA", object), np.full(num, "", object), {"strict": strict})
+    image = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
+    none = np.zeros(state.shape, np.float32)
+    return Part(dataset, split, "report", image, patient, none, state, background=who)
+
+
+def logits(part: Part, run: int) -> np.ndarray:
+    draw = np.random.default_rng([run, len(part.name)])
+    return (draw.normal(size=part.state.shape) + part.state - 1).astype(np.float32)
+
+
+def scored(shared: list[Part], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
+    return score_run("r", FINDINGS, "home", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
+
+
+def cohorts() -> list[Part]:
+    return [cohort("home", "val"), cohort("home", "test"), cohort("near", "all"), cohort("farther", "all")]
+
+
+def same(first: RunScores, second: RunScores) -> bool:
+    tables = [
+        (getattr(first, name), getattr(second, name))
+        for name in ("scores", "gaps", "reliability", "delong", "confusion")
+    ]
+    tables += [(first.detail[name], second.detail[name]) for name in first.detail]
+    for one, two in tables:
+        pd.testing.assert_frame_equal(one, two, check_exact=True)
+    return all(
+        np.array_equal(drawn, second.replicates[name], equal_nan=True) for name, drawn in first.replicates.items()
+    )
+
+
+def test_a_run_scored_after_others_has_the_numbers_that_it_has_alone() -> None:
+    shared = cohorts()
+    scored(shared, 0)
+    scored(shared, 1, unlearnt=("Edema",))
+    for run, unlearnt in ((2, ()), (3, ("Edema",)), (4, ())):
+        assert same(scored(shared, run, unlearnt), scored(cohorts(), run, unlearnt))
+
+
+def test_a_hospital_is_weighed_anew_for_another_home() -> None:
+    shared, other = cohorts(), cohort("home", "test", 300)
+    scored(shared, 0)
+    moved = [shared[0], other, *shared[2:]]
+    assert same(scored(moved, 1), scored([cohorts()[0], cohort("home", "test", 300), *cohorts()[2:]], 1))
+    assert same(scored(shared, 1), scored(cohorts(), 1))
+
+
+def test_another_reading_of_the_labels_shares_nothing() -> None:
+    part = cohort("home", "test")
+    assert part.of_run(logits(part, 0)).identity is part.identity
+    assert part.of_run(logits(part, 0)).labels() is part.labels()
+    other = replace(part, state=np.zeros_like(part.state))
+    assert other.identity is not part.identity
+    assert (other.labels() == 0).all()
+    fewer = without(part, ("Edema",), FINDINGS)
+    assert fewer.identity is not part.identity
+    assert without(part.of_run(logits(part, 1)), ("Edema",), FINDINGS).identity is fewer.identity
+
+
+def test_logits_of_another_run_are_looked_at_as_those_of_a_new_part() -> None:
+    part = cohort("home", "test")
+    with pytest.raises(ValueError, match="home/test: logits"):
+        part.of_run(np.zeros((3, 2), np.float32))
+    with pytest.raises(ValueError, match="1 of 480 logits of home/test are NaN"):
+        part.of_run(np.where(np.arange(480).reshape(240, 2) == 7, np.nan, logits(part, 0)).astype(np.float32))

@@ -1,0 +1,275 @@
+"""The file of a bundle, and its tables, as somebody hostile would write them. No grid is needed."""
+
+import json
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.sharing.bundle import columns, members
+from bench.sharing.bundle.columns import read_columns, write_columns
+from bench.sharing.bundle.members import pack, unpack
+from bench.sharing.bundle.ordinals import decades, image_names
+from bench.sharing.bundle.unpack import look, read_all, survives
+from harmonize.errors import StoreError
+
+Writer = Callable[[zipfile.ZipFile], None]
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A well-formed bundle of two members; what is in them does not matter here."""
+    folder = tmp_path_factory.mktemp("good")
+    (folder / "members" / "runs").mkdir(parents=True)
+    (folder / "members" / "runs" / "a.json").write_bytes(b'{"a":1}')
+    (folder / "members" / "bundle.json").write_bytes(b"{}")
+    pack(folder / "members", folder / "good.zip")
+    return folder / "good.zip"
+
+
+def refuse(path: Path, folder: Path, what: str) -> None:
+    folder.mkdir()
+    with pytest.raises(StoreError, match=what):
+        unpack(path, folder)
+
+
+def test_a_bundle_comes_out_as_it_went_in(good: Path, tmp_path: Path) -> None:
+    name = unpack(good, tmp_path)
+    assert len(name) == 64
+    assert (tmp_path / "runs" / "a.json").read_bytes() == b'{"a":1}'
+    assert pack(tmp_path, tmp_path.parent / "again.zip") == name
+    assert (tmp_path.parent / "again.zip").read_bytes() == good.read_bytes()
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_no_byte_can_be_another(good: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    content = bytearray(good.read_bytes())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    folder = tmp_path_factory.mktemp("flipped")
+    (folder / "flipped.zip").write_bytes(content)
+    refuse(folder / "flipped.zip", folder / "out", "refused")
+
+
+@pytest.mark.parametrize("extra", [b"x", b"PK\x05\x06" + bytes(18)])
+@pytest.mark.parametrize("in_front", [True, False])
+def test_nothing_may_stand_before_or_after_the_members(
+    good: Path, tmp_path: Path, extra: bytes, in_front: bool
+) -> None:
+    content = good.read_bytes()
+    (tmp_path / "b.zip").write_bytes(extra + content if in_front else content + extra)
+    refuse(tmp_path / "b.zip", tmp_path / "out", "refused")
+
+
+@pytest.mark.parametrize("length", [0, 1, 30, -1, -22])
+def test_a_bundle_cut_off_is_refused(good: Path, tmp_path: Path, length: int) -> None:
+    (tmp_path / "b.zip").write_bytes(good.read_bytes()[:length])
+    refuse(tmp_path / "b.zip", tmp_path / "out", "refused")
+
+
+NAMES = [
+    "../out.json",
+    "/etc/cron.d/x.json",
+    "a/../../x.json",
+    "C:\\x.json",
+    "a\\..\\x.json",
+    "a/b/c/d/e.json",
+    ".hidden",
+    "a//b",
+    "é.json",
+    "x" * 200,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_leave_the_folder_or_that_no_bundle_has_are_refused(name: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), b"{}")
+    refuse(tmp_path / "b.zip", tmp_path / "out", "none that a bundle has")
+    assert {p.name for p in tmp_path.rglob("*")} == {"b.zip", "out"}
+
+
+def link(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo("runs")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    archive.writestr(info, b"/etc")
+
+
+def device(archive: zipfile.ZipFile) -> None:
+    info = zipfile.ZipInfo("zero")
+    info.external_attr = (stat.S_IFCHR | 0o777) << 16
+    archive.writestr(info, b"")
+
+
+def twice(archive: zipfile.ZipFile) -> None:
+    for name in ("a.json", "A.json"):  # one file where case does not count
+        archive.writestr(zipfile.ZipInfo(name), b"{}")
+
+
+def bomb(archive: zipfile.ZipFile) -> None:
+    archive.writestr("a.json", b"0" * 10_000_000, zipfile.ZIP_DEFLATED)
+
+
+def file_and_folder(archive: zipfile.ZipFile) -> None:
+    for name in ("a", "a/b"):
+        archive.writestr(zipfile.ZipInfo(name), b"{}")
+
+
+@pytest.mark.parametrize(
+    ("write", "what"),
+    [
+        (link, "a link"),
+        (device, "no file"),
+        (twice, "twice"),
+        (bomb, "compressed"),
+        (file_and_folder, "cannot be read"),
+    ],
+)
+def test_links_devices_doubles_and_bombs_are_refused(write: Writer, what: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        write(archive)
+    refuse(tmp_path / "b.zip", tmp_path / "out", what)
+    assert sum(p.stat().st_size for p in (tmp_path / "out").rglob("*")) < 10_000
+
+
+def test_sizes_that_are_only_claimed_are_refused(good: Path, tmp_path: Path) -> None:
+    content = bytearray(good.read_bytes())
+    at = content.rindex(b"PK\x01\x02")  # the last entry of the directory
+    content[at + 20 : at + 28] = struct.pack("<II", 2**32 - 2, 2**32 - 2)
+    (tmp_path / "b.zip").write_bytes(content)
+    refuse(tmp_path / "b.zip", tmp_path / "out", "too large")
+
+
+def test_limits_hold_for_the_file_its_members_and_their_number(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (name, value, what) in enumerate(
+        [("MOST_BYTES", 10, "larger"), ("MOST_MEMBERS", 1, "members"), ("MOST_JSON", 3, "too large")]
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(members, name, value)
+            refuse(good, tmp_path / str(number), what)
+
+
+def test_a_forger_who_makes_checksums_anew_cannot_add_list_or_leave_out_a_member(tmp_path: Path) -> None:
+    for number, listed in enumerate([{}, {"a.json": "0" * 64, "b.json": "0" * 64}, {"a.json": "0" * 64}]):
+        folder = tmp_path / f"m{number}"
+        folder.mkdir()
+        (folder / "a.json").write_bytes(b"{}")
+        checksums = json.dumps({"members": listed, "schema": 1}, sort_keys=True, separators=(",", ":"))
+        (folder / "checksums.json").write_text(checksums)
+        members._write(folder, tmp_path / f"{number}.zip")
+        refuse(tmp_path / f"{number}.zip", tmp_path / str(number), "not listed|absent|is wrong")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a": 1}', b'{"a":1,"a":2}', b'{"a":NaN}', b"\xff", b"[]", b'{"a":' + b"9" * 5000 + b"}"],
+)
+def test_json_of_another_spelling_and_json_that_breaks_readers_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    with pytest.raises(StoreError, match="refused"):
+        members.read_json(tmp_path / "x.json", "here")
+
+
+KINDS = {"image": "ordinal", "split": "text", "Edema": "state", "age": "number"}
+
+
+def written(path: Path, **changed: object) -> Path:
+    frame = pd.DataFrame(
+        {"image": [0, 1], "split": ["val", "test"], "Edema": pd.array([1, None], "Int8"), "age": [45.0, np.nan]}
+    )
+    write_columns(path, frame.assign(**changed), KINDS)
+    return path
+
+
+def test_columns_come_out_as_they_went_in(tmp_path: Path) -> None:
+    frame = read_columns(written(tmp_path / "t.parquet"), KINDS, "here")
+    assert frame["split"].tolist() == ["val", "test"]
+    assert frame["Edema"].tolist()[0] == 1
+    assert frame["Edema"].isna().tolist() == [False, True]
+    assert np.isnan(frame["age"].iloc[1])
+
+
+def hostile_table(path: Path, kind: str) -> Path:
+    """Write a Parquet file that is small and wants much, or that is not what it should be."""
+    table = pq.read_table(written(path))
+    if kind == "compressed":
+        pq.write_table(table, path, compression="zstd")
+    elif kind == "another column":
+        pq.write_table(table.append_column("patient_id", pa.array(["p1", "p2"])), path, compression="none")
+    elif kind == "another type":
+        pq.write_table(table.set_column(0, "image", pa.array(["id-1", "id-2"])), path, compression="none")
+    elif kind == "nulls":
+        pq.write_table(table.set_column(0, "image", pa.array([None, 1], pa.int32())), path, compression="none")
+    elif kind == "long text":
+        pq.write_table(table.set_column(1, "split", pa.array(["x" * 1_000_000, "test"])), path, compression="none")
+    elif kind == "many rows":
+        number = columns.MOST_ROWS + 1
+        frame = {"image": pa.array(np.zeros(number), pa.int32())}  # 5 million equal numbers take a few kilobytes
+        pq.write_table(pa.table(frame), path, compression="none")
+    elif kind == "truncated":
+        path.write_bytes(path.read_bytes()[:-30])
+    elif kind == "oversized footer":
+        content = path.read_bytes()
+        path.write_bytes(content[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1")
+    elif kind == "no parquet":
+        path.write_bytes(b"\x80\x04\x95pickle")
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "compressed",
+        "another column",
+        "another type",
+        "nulls",
+        "long text",
+        "many rows",
+        "truncated",
+        "oversized footer",
+        "no parquet",
+    ],
+)
+def test_tables_that_want_more_than_they_weigh_or_are_others_are_refused(kind: str, tmp_path: Path) -> None:
+    path = hostile_table(tmp_path / "t.parquet", kind)
+    with pytest.raises(StoreError, match="refused") as refusal:
+        read_columns(path, KINDS, "here")
+    assert "id-1" not in str(refusal.value)
+
+
+def test_damaged_tables_are_read_by_a_process_of_its_own(tmp_path: Path) -> None:
+    """Flipped bytes in a footer can make pyarrow abort; whatever becomes of the other process, this one goes on."""
+    content, random = written(tmp_path / "t.parquet").read_bytes(), np.random.default_rng(0)
+    for number in range(300):
+        damaged = bytearray(content)
+        damaged[random.integers(len(content))] ^= int(random.integers(1, 256))
+        (tmp_path / f"{number}.parquet").write_bytes(damaged)
+    assert survives(read_all, tmp_path) in (True, False)
+
+
+def test_a_table_that_ends_its_reader_is_found_before_this_process_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert survives(int, "3")
+    assert not survives(os._exit, 3)
+    monkeypatch.setattr("bench.sharing.bundle.unpack.survives", lambda work, argument: False)
+    with pytest.raises(StoreError, match="ends the program that reads it"):
+        look(Path(), "here")
+
+
+def test_ages_are_no_finer_than_decades_and_names_sort_as_their_ordinals() -> None:
+    assert decades(pd.Series([0.0, 39.99, 40.0, 89.0, 90.0, 117.0])).tolist() == [5, 35, 45, 85, 95, 95]
+    assert np.isnan(decades(pd.Series([np.nan]))).all()
+    names = image_names("ab", np.array([2, 10, 1], np.int32))
+    assert sorted(names) == [names[2], names[0], names[1]]

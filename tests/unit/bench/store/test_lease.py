@@ -1,0 +1,151 @@
+"""Leases: held once, given back, and outlived by nobody, whatever clocks say."""
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.config.registry import Registry
+from bench.config.run_config import RunConfig
+from bench.executors.work import attempt
+from bench.planning.jobs import Job
+from bench.planning.run import resolve
+from bench.store.lease import claim, holder_of, lease
+from bench.store.store import Store, canonical_json, write_bytes
+
+ELSEWHERE = {"host": "elsewhere", "place": "another start", "token": "theirs"}
+
+
+def test_a_lease_is_held_once_and_given_back(tmp_path: Path) -> None:
+    with lease(tmp_path) as first:
+        assert first
+        with lease(tmp_path) as second:
+            assert not second
+        assert (tmp_path / "LOCK").exists()
+    assert not (tmp_path / "LOCK").exists()
+
+
+def _hold(folder: str, ready: object) -> None:
+    with lease(Path(folder)):
+        ready.set()  # type: ignore[attr-defined]
+        signal.pause()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[multiprocessing.process.BaseProcess]:
+    """Another process of this machine, which holds the lease."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    process = context.Process(target=_hold, args=(str(tmp_path), ready))
+    process.start()
+    assert ready.wait(60)
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_the_lease_of_a_killed_process_is_free_at_once(
+    held: multiprocessing.process.BaseProcess, tmp_path: Path
+) -> None:
+    with lease(tmp_path) as mine:
+        assert not mine
+    os.kill(held.pid or 0, signal.SIGKILL)
+    held.join()
+    began = time.monotonic()
+    with lease(tmp_path) as mine:
+        assert mine
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="start times count from the machine's start on Linux")
+def test_a_clock_that_is_set_by_an_hour_takes_nobodys_lease(
+    held: multiprocessing.process.BaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    born = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: born(process) + 3600)
+    assert holder_of(tmp_path / "LOCK").alive_here is True
+    with lease(tmp_path) as mine:
+        assert not mine
+    assert holder_of(tmp_path / "LOCK").pid == held.pid
+
+
+def test_a_process_of_the_same_number_is_not_the_holder(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "LOCK", canonical_json(claim() | {"born": "1"}))
+    assert holder_of(tmp_path / "LOCK").alive_here is False
+    with lease(tmp_path) as mine:
+        assert mine
+
+
+def test_the_lease_of_another_machine_is_held_while_its_count_moves(tmp_path: Path) -> None:
+    lock, there = tmp_path / "LOCK", claim() | ELSEWHERE
+    write_bytes(lock, canonical_json(there))
+    assert holder_of(lock).alive_here is None
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(0.02):
+            there["beat"] += 1
+            write_bytes(lock, canonical_json(there))
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        with lease(tmp_path, beat_s=0.2) as mine:
+            assert not mine
+    finally:
+        done.set()
+        thread.join()
+    assert json.loads(lock.read_bytes()) == there
+
+
+def test_the_lease_of_another_machine_is_free_when_its_count_stands_still(tmp_path: Path) -> None:
+    (tmp_path / "LOCK").write_text(json.dumps(claim() | ELSEWHERE))
+    with lease(tmp_path, beat_s=0.01) as mine:
+        assert mine
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", "\x00", '{"pid": null, "host": 7}'])
+def test_a_lock_that_says_nothing_is_free_when_it_stays_so(content: str, tmp_path: Path) -> None:
+    (tmp_path / "LOCK").write_text(content)
+    assert holder_of(tmp_path / "LOCK").pid == 0
+    with lease(tmp_path, beat_s=0.01) as mine:
+        assert mine
+
+
+def test_a_holder_that_has_lost_its_lease_leaves_the_others_alone(tmp_path: Path) -> None:
+    lock, theirs = tmp_path / "LOCK", canonical_json(claim() | ELSEWHERE)
+    with lease(tmp_path, beat_s=0.01) as mine:
+        assert mine
+        while json.loads(lock.read_bytes())["beat"] < 2:
+            time.sleep(0.01)
+        write_bytes(lock, theirs)
+        time.sleep(0.2)
+        assert lock.read_bytes() == theirs
+    assert lock.read_bytes() == theirs
+    assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
+
+
+def test_a_run_that_another_holds_keeps_its_verdict(tmp_path: Path) -> None:
+    registry = Registry.read()
+    config = RunConfig(
+        architecture="seresnet_tiny",
+        preprocessing="imagenet_64",
+        channels=1,
+        optimizer="adamw",
+        loss="bce",
+        uncertainty="u_ignore",
+        augmentation="light",
+    )
+    job = Job(resolve(config, registry, "home", None), Store.open(tmp_path / "runs"), ())
+    job.begin()
+    (job.folder / "DONE").touch()
+    with lease(job.folder):
+        assert attempt(job, lambda *_: None)[0] == "held"
+        assert job.store.state(job.id) == "done"

@@ -1,0 +1,174 @@
+"""What a dry run counts: steps, images and bytes against those of a run that was made, without a look at the clock."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bench.cli.estimate import fitting, sentences, table
+from bench.config.analyses import Analysis, Attention
+from bench.config.run_config import Limit
+from bench.executors.work import attempt
+from bench.planning.image_caches import decoding_each, geometry_of, prepare
+from bench.planning.jobs import Job
+from bench.planning.plan import Plan
+from bench.store.store import Store
+from bench.study.forecast import AnalysisRate, NetworkRate, Rates, alike, forecast, looked_at, work
+from bench.study.forecast_measure import rehearse
+from bench.study.run_grid import plan_grid
+from bench.system.devices import choose_devices, memory_of
+
+GRID = """
+name: small
+evaluate_on: [mimic, vindr]
+analyses: false
+min_count: 2
+split: {train: 0.6, val: 0.2, test: 0.2}
+phantom: {source: 150, external: 40, size: 64}
+tta: [three_views]
+base:
+  train_on: chexpert
+  architecture: seresnet_tiny
+  channels: 1
+  optimizer: lion
+  loss: bce
+  uncertainty: u_ignore
+  preprocessing: imagenet_64
+  schedule: {epochs: 2, batch_size: 16, ema: 0.9}
+sweeps:
+  - {seed: [0, 1]}
+  - {architecture: regnety_002, optimizer: sam}
+"""
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def progress(self, what: str, done: int, total: int) -> None: ...
+
+    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder = tmp_path_factory.mktemp("forecast")
+    (folder / "small.yaml").write_text(GRID)
+    torch.set_num_threads(1)
+    return plan_grid(str(folder / "small.yaml"), None, Store.open(folder / "runs"), None, None, 1, Silent())
+
+
+@pytest.fixture(scope="module")
+def rates(plan: Plan) -> Rates:
+    return rehearse(plan, plan.runs, "cpu", lambda *_: None)
+
+
+def size(folder: Path, pattern: str) -> int:
+    return sum(path.stat().st_size for path in folder.glob(pattern))
+
+
+def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Plan, rates: Rates) -> None:
+    form = geometry_of(plan.runs[0])
+    assert set(rates.decoding) == {(ref.name, form.key) for ref in plan.refs}
+    whole = forecast(plan, plan.runs, plan.derived, rates)
+    caches = prepare(plan, 1, lambda *_: None)
+    assert whole.cache_bytes == sum(cache.num_bytes for cache in caches.values())
+    assert not any(left.images for left in decoding_each(plan, plan.runs, 1).values())
+    run = plan.runs[0]
+    assert attempt(Job(run, plan.store, plan.refs), lambda *_: None) == ("done", "")
+    folder, todo, rate = plan.store.run_dir(run.id), work(plan, run), rates.networks[alike(run.config)]
+    history = pd.read_parquet(folder / "history.parquet")
+    assert todo.steps == history["gradient_evaluations"].iloc[-1]
+    for name, number in todo.predicted.items():
+        assert number == len(pd.read_parquet(folder / "predictions" / f"{name}.parquet"))
+        with np.load(folder / "features" / f"{name}.npz") as stored:
+            assert stored["feature"].shape == (todo.kept[name], rate.num_features)
+    forecast_bytes = forecast(plan, [run], [], replace(rates, score_bytes=0)).lines[0].disk_bytes
+    assert forecast_bytes == pytest.approx(size(folder, "**/*.*"), rel=0.05)
+    assert rate.weights_bytes == size(folder, "model.safetensors")
+
+
+def test_the_checkpoint_is_as_large_as_the_one_that_training_writes(plan: Plan, rates: Rates) -> None:
+    """Network, average, one buffer of Lion, and the best epoch so far: four times the weights."""
+    rate = rates.networks[alike(plan.runs[0].config)]
+    assert rate.checkpoint_bytes == pytest.approx(4 * rate.weights_bytes, rel=0.1)
+
+
+def test_every_run_is_covered_and_runs_that_are_alike_are_measured_once(plan: Plan, rates: Rates) -> None:
+    assert len(plan.runs) == 3
+    assert len(rates.networks) == 2
+    found = forecast(plan, plan.runs, plan.derived, rates)
+    assert {line.architecture: line.runs for line in found.lines} == {"seresnet_tiny": 2, "regnety_002": 1}
+    assert all(line.steps > 0 and line.training_s > 0 and line.predicting_s > 0 for line in found.lines)
+    rows = table(found)
+    assert [row[0] for row in rows] == ["architecture", "seresnet_tiny", "regnety_002", "all"]
+    assert rows[-1][1:3] == ["3", str(sum(line.steps for line in found.lines))]
+    text = "\n".join(sentences(found, 4, 2))
+    assert "with 2 workers" in text
+    assert "measured here and now" in text
+
+
+def made_up(plan: Plan, **more: object) -> Rates:
+    networks = {alike(run.config): NetworkRate(1.0, 0.01, 3.0, 10**9, 10**6, 4 * 10**6, 64) for run in plan.runs}
+    rows = {ref.name: 50.0 for ref in plan.refs}
+    return replace(Rates(False, networks, {}, rows, 5.0, 8.0, 4.0, 200, 10**5, 2.0), **more)  # type: ignore[arg-type]
+
+
+def test_the_sum_is_that_of_its_parts(plan: Plan) -> None:
+    one = plan.runs[:1]
+    todo = work(plan, one[0])
+    images = todo.validated + sum(todo.predicted.values())
+    found = forecast(plan, one, [], made_up(plan))
+    assert found.device_s == pytest.approx(todo.steps * 1.0 + images * 0.01 + 3.0)
+    rows = sum(todo.predicted.values())
+    assert found.scoring_s == pytest.approx(8.0 * max(1, rows / 200))
+    assert found.core_s == pytest.approx(found.device_s + found.scoring_s + 5.0 + 2.0)
+    on_gpu = forecast(plan, one, [], made_up(plan, on_gpu=True))
+    assert on_gpu.core_s == pytest.approx(found.core_s - found.device_s)
+    views = forecast(plan, one, [d for d in plan.derived if d.runs[0] is one[0]], made_up(plan))
+    assert views.device_s - found.device_s == pytest.approx(3 * sum(todo.predicted.values()) * 0.01)
+
+
+def test_an_analysis_costs_its_own_part_and_the_passes_of_the_run_s_network(plan: Plan) -> None:
+    asked = replace(plan, grid=replace(plan.grid, analyses=(Analysis("attention", Attention(images=1)),)))
+    rate = AnalysisRate(own_s=20.0, images=100, looked_at=10, num_bytes=7)
+    plain = forecast(plan, plan.runs[:1], [], made_up(plan))
+    found = forecast(asked, plan.runs[:1], [], made_up(plan, analyses={"attention": rate}))
+    seen = looked_at(asked, asked.grid.analyses[0], plan.runs[0])
+    assert 3 <= seen <= 27  # at most one image of each of nine findings in three cohorts
+    assert found.lines[0].analysing_s == pytest.approx(seen / 10 * (20.0 + 100 * 0.01))
+    assert found.lines[0].disk_bytes - plain.lines[0].disk_bytes == 7
+    failed = made_up(plan, analyses={"attention": replace(rate, failed="its rehearsal failed: <script>")})
+    assert "not in it: attention: its rehearsal failed: <script>" in sentences(
+        forecast(asked, plan.runs, [], failed), 1, 1
+    )
+
+
+@pytest.mark.parametrize("hours", [1e-4, 0.002, 0.01, 10.0])
+def test_a_limit_bounds_training_and_never_adds_to_it(plan: Plan, hours: float) -> None:
+    run = plan.runs[0]
+    limited = replace(run, config=replace(run.config, limit=Limit(hours)))
+    todo, rates = work(plan, run), made_up(plan)
+    used = todo.steps + todo.validated * 0.01
+    found = forecast(plan, [limited], [], rates).lines[0].training_s
+    assert found == pytest.approx(todo.steps * min(1.0, 3600 * hours / used))
+
+
+def test_times_and_sizes_are_said_in_words_that_fit(plan: Plan) -> None:
+    said = "\n".join(sentences(forecast(plan, plan.runs, [], made_up(plan)), 1, 1))
+    assert re.search(r"in all [\d.]+ core-hours", said)
+    assert "memory: up to 1.0 GB for a run" in said
+
+
+def test_as_many_runs_share_a_device_as_are_asked_for_and_a_dry_run_says_how_many_fit(plan: Plan) -> None:
+    assert choose_devices("cpu", 8, 2) == ["cpu"] * 4
+    assert choose_devices("cpu", 8, 2, 3) == ["cpu"] * 3
+    found = forecast(plan, plan.runs, [], made_up(plan))  # a run has 1 GB, and half a GB beside
+    assert fitting(found, 24 * 10**9) == ["a GPU has 24.0 GB: 14 of them fit (--per-device 14)"]
+    assert fitting(found, 2 * 10**9) == ["a GPU has 2.0 GB: no more than one of them fits"]
+    assert fitting(found, memory_of("cpu")) == []

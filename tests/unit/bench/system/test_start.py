@@ -1,0 +1,27 @@
+"""Starting up: what a command does not use, it does not import."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROBE = """
+import sys
+from typer.testing import CliRunner
+from bench.cli.main import app
+result = CliRunner().invoke(app, {arguments!r})
+assert result.exit_code == 0, result.output
+print(*[m for m in ("torch", "timm", "sklearn", "shap", "pandas", "numba", "plotly", "netcal", "cv2", "pydicom", "numpy") if m in sys.modules])
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "architectures"], ["list"]])
+def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.split() == []

@@ -1,0 +1,351 @@
+"""The cache of decoded images, plain and packed: resume, change, damage, parallel, what it will take."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pictures import ramp, save, save_dicom
+
+from harmonize.cache import build as cachebuild
+from harmonize.cache import fill as cachefill
+from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, planned_bytes
+from harmonize.errors import SetupError
+from harmonize.images.pixels import Geometry, read_gray, to_geometry
+
+PLAIN, PACKED = Geometry(32), Geometry(1024)
+
+
+@pytest.fixture(params=[PLAIN, PACKED], ids=["plain", "packed"], autouse=True)
+def form(request: pytest.FixtureRequest) -> Geometry:
+    global SMALL  # noqa: PLW0603  (so that helpers need not be told)
+    SMALL = request.param
+    return SMALL
+
+
+def cohort(root: Path, number: int = 7) -> pd.DataFrame:
+    """Write PNG, JPEG and DICOM files and return the table of them."""
+    rows = []
+    for k in range(number):
+        suffix = ("png", "jpg", "dcm")[k % 3]
+        image = np.roll(ramp(50 + k, 60), 7 * k, axis=1)
+        (save_dicom if suffix == "dcm" else save)(root / f"d{k % 2}/i{k}.{suffix}", image)
+        rows.append({"image_id": f"image {k}", "path": f"d{k % 2}/i{k}.{suffix}"})
+    return pd.DataFrame(rows)
+
+
+def on_disk(root: Path) -> list[Path]:
+    """Return the files that hold pixels."""
+    return [path for path in (root / "cache").rglob("images-*") if path.suffix in (".u8", ".zst")]
+
+
+def build(root: Path, table: pd.DataFrame, **options: Any) -> ImageCache:
+    return open_cache("toy", root, table, options.pop("geometry", SMALL), root / "cache", **options)
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that will hold the path of every file that is decoded in this process."""
+    seen: list[str] = []
+    real = cachebuild._decode_one
+
+    def spy(path: str, geometry: Geometry) -> Any:
+        seen.append(path)
+        return real(path, geometry)
+
+    monkeypatch.setattr(cachebuild, "_decode_one", spy)
+    return seen
+
+
+def test_a_cache_holds_what_decoding_gives(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    cache = build(tmp_path, table)
+    assert cache.images.shape == (7, SMALL.size, SMALL.size)
+    for row, path in zip(cache.rows(table["image_id"]), table["path"], strict=True):
+        expected = to_geometry(read_gray(tmp_path / path, SMALL.decode_at), SMALL)
+        np.testing.assert_array_equal(cache.images[row], expected)
+    assert cache.quarantine.empty
+    assert cache.num_bytes == on_disk(tmp_path)[0].stat().st_size <= planned_bytes(7, SMALL)
+    assert cache.rows(["image 3", "no such image"]).tolist() == [3, -1]
+
+
+def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    first = build(tmp_path, table)
+    before = {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")}
+    seen = decoded(monkeypatch)
+    assert build(tmp_path, table).fingerprint == first.fingerprint
+    assert not seen
+    assert {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")} == before, "nothing is copied"
+
+
+def test_several_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    one = build(tmp_path, table)
+    monkeypatch.setattr(cachebuild, "POOL_WORTH_S", 0.0)
+    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
+    two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
+    np.testing.assert_array_equal(one.images, two.images)
+    assert one.fingerprint == two.fingerprint
+
+
+def test_unreadable_and_absent_images_are_quarantined(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    (tmp_path / table["path"][1]).write_bytes(b"")
+    (tmp_path / table["path"][4]).unlink()
+    cache = build(tmp_path, table)
+    assert cache.quarantine["image_id"].tolist() == ["image 1", "image 4"]
+    assert cache.quarantine["reason"].tolist() == ["empty file", "listed but absent"]
+    assert cache.rows(["image 1", "image 2", "image 4"]).tolist() == [-1, 2, -1]
+
+
+def test_a_changed_file_alone_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    before = build(tmp_path, table)
+    fingerprint, old = before.fingerprint, np.array(before.images)
+    save(tmp_path / table["path"][3], ramp(90, 30))
+    seen = decoded(monkeypatch)
+    after = build(tmp_path, table)
+    assert seen == [str(tmp_path / table["path"][3])]
+    assert after.fingerprint != fingerprint
+    np.testing.assert_array_equal(np.delete(after.images, 3, 0), np.delete(old, 3, 0))
+    assert len(on_disk(tmp_path)) == 1  # the old pixels are gone
+
+
+def test_added_and_reordered_rows_keep_decoded_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    few = build(tmp_path, table.iloc[:5])
+    pixels = np.array(few.images)
+    seen = decoded(monkeypatch)
+    all_rows = build(tmp_path, table.iloc[::-1])
+    assert len(seen) == 2
+    np.testing.assert_array_equal(all_rows.images[all_rows.rows(table["image_id"][:5])], pixels)
+
+
+def test_the_fingerprint_does_not_follow_the_order_of_rows(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    fingerprint = build(tmp_path, table).fingerprint
+    assert build(tmp_path, table.iloc[::-1]).fingerprint == fingerprint
+    assert build(tmp_path, table, geometry=Geometry(SMALL.size, "letterbox")).fingerprint != fingerprint
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
+
+    def stop(_name: str, done: int, _total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, table, progress=stop)
+    journal = next((tmp_path / "cache").rglob("*.journal"))
+    journal.write_text(journal.read_text() + '[[5, 12, "')  # cut off while it was written
+    seen = decoded(monkeypatch)
+    calls: list[tuple[str, int, int]] = []
+    cache = build(tmp_path, table, progress=lambda *call: calls.append(call))
+    assert len(seen) == 3
+    assert calls[0] == ("toy", 4, 7)
+    assert calls[-1] == ("toy", 7, 7)
+    for row, path in enumerate(table["path"]):
+        np.testing.assert_array_equal(
+            cache.images[row], to_geometry(read_gray(tmp_path / path, SMALL.decode_at), SMALL)
+        )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
+def test_a_killed_build_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
+    table = cohort(tmp_path, 60)  # the script is the same for both forms
+    table.to_csv(tmp_path / "t.csv", index=False)
+    script = tmp_path / "build.py"
+    script.write_text(
+        "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache.cache as cache\n"
+        "import harmonize.cache.build as cachebuild\nimport harmonize.cache.fill as cachefill\ncachebuild.POOL_WORTH_S = 0.0\n"
+        "from harmonize.images.pixels import Geometry\ncachefill.CHUNK_BYTES = 1\n"
+        "def slow(*call):\n    print(call, flush=True)\n    time.sleep(0.05)\n"
+        "if __name__ == '__main__':\n    root = Path(sys.argv[1])\n"
+        f"    cache.open_cache('toy', root, pd.read_csv(root / 't.csv'), Geometry({SMALL.size}), root / 'cache', 2, slow)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path)]
+    path = os.pathsep.join([str(Path(cachebuild.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}, start_new_session=True
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "11, 60" in line:
+            child.send_signal(signal.SIGKILL)
+            break
+    child.wait()
+    assert not list((tmp_path / "cache").rglob("index.parquet"))
+    for _ in range(200):  # the children notice their parent's death by themselves
+        try:
+            os.killpg(child.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("decoding processes outlive their parent")
+    calls: list[tuple[str, int, int]] = []
+    cache = build(tmp_path, table, progress=lambda *call: calls.append(call))
+    assert calls[0][1] >= 10
+    assert len(cache.index) == 60
+    assert cache.fingerprint == open_cache("toy", tmp_path, table, SMALL, tmp_path / "fresh").fingerprint
+    child.stdout.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks among processes")
+def test_two_processes_that_want_one_cache_decode_each_image_once(tmp_path: Path) -> None:
+    cohort(tmp_path).to_csv(tmp_path / "t.csv", index=False)
+    script = tmp_path / "build.py"
+    script.write_text(
+        "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache.build as cachebuild\n"
+        "from harmonize.cache.cache import open_cache\nfrom harmonize.images.pixels import Geometry\nreal = cachebuild._decode_one\n"
+        "def slow(path, geometry):\n    print(path, flush=True)\n    time.sleep(0.05)\n    return real(path, geometry)\n"
+        "root, cachebuild._decode_one = Path(sys.argv[1]), slow\n"
+        f"cache = open_cache('toy', root, pd.read_csv(root / 't.csv'), Geometry({PLAIN.size}), root / 'cache')\n"
+        "print(cache.fingerprint)\n"
+    )
+    path = os.pathsep.join([str(Path(cachebuild.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    command, environment = [sys.executable, str(script), str(tmp_path)], os.environ | {"PYTHONPATH": path}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    said = [child.communicate(timeout=120)[0].split("\n")[:-1] for child in both]
+    assert sorted(map(len, said)) == [1, 8], "seven images and the fingerprint; the fingerprint alone"
+    assert said[0][-1] == said[1][-1]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "no index", "bad index"])
+def test_a_damaged_cache_is_made_again(damage: str, tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    fingerprint = build(tmp_path, table).fingerprint
+    (pixels,) = on_disk(tmp_path)
+    index = pixels.with_name("index.parquet")
+    if damage == "truncated":
+        os.truncate(pixels, 1000)
+    elif damage == "overwritten":
+        pixels.write_bytes(bytes(pixels.stat().st_size))
+    elif damage == "no index":
+        index.unlink()
+    else:
+        index.write_bytes(b"PAR1")
+    assert build(tmp_path, table).fingerprint == fingerprint
+
+
+def test_a_disk_too_small_is_named_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("harmonize.cache.fill.shutil.disk_usage", lambda _path: usage)
+    with pytest.raises(SetupError, match="are free"):
+        build(tmp_path, table)
+
+
+@pytest.mark.parametrize("state", ["finished", "interrupted"])
+def test_a_disk_too_small_is_named_when_a_table_grows_and_when_a_build_goes_on(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that grew needs the disk for all its images: those of before lie there until the new ones are whole."""
+    table = cohort(tmp_path)
+    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
+
+    def stop(_name: str, done: int, _total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    if state == "finished":
+        build(tmp_path, table.iloc[:6])
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path, table, progress=stop)
+    usage = type("Usage", (), {"free": 100})
+    with monkeypatch.context() as patched:
+        patched.setattr("harmonize.cache.fill.shutil.disk_usage", lambda _path: usage)
+        seen = decoded(patched)
+        with pytest.raises(SetupError, match="are free"):
+            build(tmp_path, table, progress=lambda *_: pytest.fail("it began"))
+        assert seen == [], "what is packed already tells how large the others are"
+        usage.free = 8 * max(each.stat().st_size for each in (tmp_path / "cache").rglob("images-*.*"))  # type: ignore[attr-defined]
+        assert len(build(tmp_path, table).images) == 7
+
+
+def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
+    build(tmp_path, cohort(tmp_path), geometry=PLAIN)
+    assert on_disk(tmp_path)[0].stat().st_size == planned_bytes(7, PLAIN)
+
+
+def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> Forecast:
+    return forecast("toy", root, file_states(root, table), SMALL, root / "cache", workers)
+
+
+def test_a_forecast_writes_nothing_and_says_the_size_on_disk(tmp_path: Path) -> None:
+    table = cohort(tmp_path)
+    said = forecast_of(tmp_path, table)
+    assert not (tmp_path / "cache").exists()
+    assert said.images == 7
+    assert said.seconds > 0
+    cache = build(tmp_path, table)
+    assert said.num_bytes == pytest.approx(cache.num_bytes, abs=7)  # all seven files were in the handful
+    assert forecast_of(tmp_path, table) == Forecast(0, cache.num_bytes, 0.0)
+
+
+def test_a_forecast_counts_only_what_is_left_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    build(tmp_path, table.iloc[:5])
+    (tmp_path / table["path"][6]).unlink()
+    assert forecast_of(tmp_path, table).images == 2
+    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
+
+    def stop(_name: str, done: int, _total: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, table, progress=stop)
+    assert forecast_of(tmp_path, table).images == 1
+
+
+def test_a_forecast_of_files_that_are_not_there_is_no_crash(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
+    assert forecast_of(tmp_path, table).seconds == 0
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert forecast_of(tmp_path, table).images == 2
+    assert build(tmp_path, table).quarantine["reason"].tolist() == [
+        "not a JPEG, PNG or DICOM image",
+        "listed but absent",
+    ]
+
+
+def test_more_processes_are_forecast_to_take_less_only_where_they_are_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = cohort(tmp_path)
+    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _filling, _rows: (100.0, 1000.0))
+    monkeypatch.setattr("harmonize.cache.cache.os.cpu_count", lambda: 4)
+    assert forecast_of(tmp_path, table, workers=8).seconds == 700 / 4
+    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _filling, _rows: (1.0, 1000.0))
+    assert forecast_of(tmp_path, table, workers=8).seconds == 7
+
+
+def test_a_full_disk_is_said_and_the_build_goes_on_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cohort(tmp_path)
+    monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
+    calls: list[int] = []
+    with monkeypatch.context() as patched:
+        real = cachefill.journal_line
+
+        def full(rows: list[int], entries: list[cachebuild.Row]) -> str:
+            if rows[0] == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(rows, entries)
+
+        patched.setattr("harmonize.cache.fill.journal_line", full)
+        with pytest.raises(SetupError, match="disk is full"):
+            build(tmp_path, table)
+    cache = build(tmp_path, table, progress=lambda _name, done, _total: calls.append(done))
+    assert calls[0] == 3
+    assert cache.fingerprint == open_cache("toy", tmp_path, table, SMALL, tmp_path / "fresh").fingerprint

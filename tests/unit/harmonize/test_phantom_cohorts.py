@@ -1,0 +1,268 @@
+"""The files of the phantom cohorts: layouts, determinism, interruption, labels."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.specs import CohortSpec
+from harmonize.datasets import LABELS, adapter
+from harmonize.errors import ConfigError
+from harmonize.images.pixels import read_gray
+from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
+from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
+from harmonize.phantom.folder import MARK, PARTIAL
+from harmonize.phantom.sites import DRAWN, SITES
+from harmonize.phantom.writers import write_dicom
+
+SMALL = PhantomSettings(seed=1, size=64, images={"chexpert": 120, **dict.fromkeys(list(SITES)[1:], 60)})
+TINY = PhantomSettings(seed=1, size=64, images={"chexpert": 8, "nih": 8, "vindr": 4})
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("phantoms")
+    write_cohorts(root, SMALL, masks=True)
+    return root
+
+
+def _cohort(root: Path, site: str) -> Cohort:
+    return load(CohortSpec(site, site, root / site))
+
+
+def _digest(root: Path) -> dict[str, str]:
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _truth(root: Path, site: str) -> pd.DataFrame:
+    truth = pd.read_parquet(root / "truth" / f"{site}.parquet").set_index("image_id")
+    assert truth.index.is_unique
+    return truth
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_every_layout_reads_back_with_the_images_it_promises(phantoms: Path, site: str) -> None:
+    cohort = _cohort(phantoms, site)
+    truth = _truth(phantoms, site)
+    more = {"chexpert": 24 + 30, "vindr": 12}.get(site, 0)  # expert-labelled images; the small training split
+    assert cohort.flow["kept"] == SMALL.images[site] + more
+    assert cohort.flow["absent"] == cohort.flow["contradictory"] == 0
+    assert cohort.flow["found"] == len(truth)
+    assert cohort.phantom
+    assert set(FINDINGS) <= set(cohort.table)
+    assert set(cohort.table["image_id"]) <= set(truth.index)
+
+
+def test_what_a_cohort_drops_is_there_to_be_dropped(phantoms: Path) -> None:
+    padchest, brax = _cohort(phantoms, "padchest"), _cohort(phantoms, "brax")
+    assert padchest.flow["pediatric"] == padchest.flow["no_labels"] == brax.flow["strip"] == 1
+    assert brax.flow["not_frontal"] >= 6  # images without a stated view
+    for site in ("chexpert", "mimic", "padchest"):
+        laterals = int((_truth(phantoms, site)["view"] == "LATERAL").sum())
+        assert laterals == _cohort(phantoms, site).flow["not_frontal"] > 0
+
+
+def test_chexpert_has_its_headline_number_in_train_and_experts_apart(phantoms: Path) -> None:
+    table = _cohort(phantoms, "chexpert").table
+    assert table["split"].value_counts().to_dict() == {"train": 120, "expert_test": 30, "expert_valid": 24}
+    expert = table[table["split"].str.startswith("expert")]
+    assert set(expert[list(FINDINGS)].to_numpy().ravel()) <= {PRESENT, ABSENT}
+    truth = _truth(phantoms, "chexpert").loc[expert["image_id"]]
+    for finding in DRAWN:
+        assert expert[finding].to_list() == truth[f"true:{finding}"].to_list()
+
+
+def test_some_patients_have_several_studies_and_none_is_in_two_splits(phantoms: Path) -> None:
+    for site in ("chexpert", "mimic", "nih", "padchest", "brax"):
+        table = _cohort(phantoms, site).table
+        assert table.groupby("patient_id")["study_id"].nunique().max() > 1
+        assert table.groupby("patient_id")["split"].nunique().max() == 1
+
+
+def test_the_chexpert_family_hedges_and_keeps_silent(phantoms: Path) -> None:
+    train = _cohort(phantoms, "chexpert").table.query("split == 'train'")
+    assert set(train["No Finding"].unique()) == {PRESENT, NOT_MENTIONED}
+    states = train[list(DRAWN)].to_numpy(dtype=int)
+    assert 0.03 < np.mean(states == UNCERTAIN) < 0.12
+    assert np.sum(states == NOT_MENTIONED) > 4 * np.sum(states == ABSENT)
+
+
+def test_reports_agree_with_the_truth_but_for_a_few_words(phantoms: Path) -> None:
+    for site in SITES:
+        table = _cohort(phantoms, site).table
+        truth = _truth(phantoms, site).loc[table["image_id"]]
+        for finding in DRAWN:
+            said, true = table[finding].to_numpy(dtype=int, na_value=-9), truth[f"true:{finding}"].to_numpy()
+            stated = said != UNCERTAIN
+            assert (said[stated] == PRESENT).sum() > 0 or true.sum() < 6
+            assert np.mean((said[stated] == PRESENT) == true[stated]) > 0.93
+
+
+def test_token_families_have_words_without_a_target_and_padchest_leading_spaces(phantoms: Path) -> None:
+    nih = adapter("nih").read(phantoms / "nih")[LABELS]
+    assert nih.str.contains("Infiltration").any()
+    assert not nih.str.contains(r"No Finding\||\|No Finding").any()
+    raw = pd.concat([pd.read_csv(path) for path in (phantoms / "padchest").glob("*.csv")])["Labels"].dropna()
+    assert raw.str.contains("', ' ").any()
+
+
+def test_releases_without_sex_and_age_stay_without(phantoms: Path) -> None:
+    for site in ("mimic", "vindr"):
+        table = _cohort(phantoms, site).table
+        assert (table["sex"] == "").all()
+        assert table["age"].isna().all()
+    assert set(_cohort(phantoms, "nih").table["sex"]) == {"F", "M"}
+    assert (_cohort(phantoms, "brax").table["age"] % 5 == 0).all()
+
+
+def test_stored_pictures_are_the_twins_of_their_patients(phantoms: Path) -> None:
+    row = _truth(phantoms, "nih").iloc[3]
+    stored = read_gray(phantoms / "nih" / row["path"])
+    taken = twin(SMALL, "nih", int(row["patient"]), int(row["study"]))
+    assert taken.token == row["token"]
+    assert np.array_equal(stored, np.rint(taken.image * 255).astype(np.uint8))
+
+
+def test_masks_on_disk_have_the_size_of_the_image_and_fit_the_boxes(phantoms: Path) -> None:
+    for site in ("chexpert", "brax", "vindr"):
+        boxes = pd.read_parquet(phantoms / "truth" / f"{site}-boxes.parquet")
+        truth = _truth(phantoms, site)
+        assert set(DRAWN) & set(boxes["finding"])
+        for box in boxes.head(20).itertuples():
+            path = (
+                phantoms / "masks" / site / Path(truth.loc[box.image_id, "path"]).with_suffix("") / f"{box.finding}.png"
+            )
+            mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert mask.shape == read_gray(phantoms / site / truth.loc[box.image_id, "path"]).shape
+            inside = mask[int(box.y_min) : int(box.y_max), int(box.x_min) : int(box.x_max)]
+            assert inside.any(0).all() or inside.any(1).all()
+
+
+def test_boxes_are_in_the_datasets_own_files_too(phantoms: Path) -> None:
+    own = pd.read_parquet(phantoms / "truth" / "nih-boxes.parquet")
+    nih = adapter("nih").boxes(phantoms / "nih")
+    first = nih.iloc[0]
+    match = own[(own["image_id"] == first["image_id"]) & (own["finding"] == first["finding"])]
+    assert (match["x_min"] * 1024 / SMALL.size == first["x_min"]).any()
+    vindr = adapter("vindr").boxes(phantoms / "vindr")
+    assert len(vindr) > 0
+    assert set(vindr["finding"]) <= set(DRAWN)
+
+
+def test_monochrome1_reads_like_monochrome2(tmp_path: Path) -> None:
+    image = twin(TINY, "vindr", 0).image
+    for inverted in (False, True):
+        path = tmp_path / f"{inverted}.dicom"
+        write_dicom(path, image, uid="2.25.7", bits=12, window=(200, 3500), inverted=inverted)
+    one, other = (read_gray(tmp_path / f"{inverted}.dicom").astype(int) for inverted in (False, True))
+    assert np.abs(one - other).max() <= 1
+    assert np.abs(one - image * 255).max() < 1.5
+
+
+def test_twelve_bits_in_a_16_bit_png_read_like_the_picture(phantoms: Path) -> None:
+    row = _truth(phantoms, "padchest").query("view != 'LATERAL'").iloc[0]
+    raw = cv2.imread(str(phantoms / "padchest" / row["path"]), cv2.IMREAD_UNCHANGED)
+    assert raw.dtype == np.uint16
+    assert 2000 < raw.max() < 4096
+    taken = twin(SMALL, "padchest", int(row["patient"]), int(row["study"]))
+    stored = read_gray(phantoms / "padchest" / row["path"])
+    assert np.corrcoef(stored.ravel(), taken.image.ravel())[0, 1] > 0.99
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    write_cohorts(tmp_path / "one", TINY, workers=1, masks=True)
+    calls: list[tuple[str, int, int]] = []
+    write_cohorts(tmp_path / "two", TINY, workers=2, progress=lambda *call: calls.append(call), masks=True)
+    assert _digest(tmp_path / "one") == _digest(tmp_path / "two")
+    assert {site: done for site, done, _ in calls} == {site: total for site, _, total in calls}
+    assert list(dict.fromkeys(site for site, _, _ in calls)) == list(TINY.images)
+
+
+def test_the_same_patients_have_the_same_labels_at_every_strength(tmp_path: Path) -> None:
+    for strength in (0.0, 1.0):
+        settings = PhantomSettings(seed=1, size=64, images=TINY.images, shortcut=strength)
+        write_cohorts(tmp_path / str(strength), settings)
+    weak, strong = (adapter("chexpert").read(tmp_path / name / "chexpert") for name in ("0.0", "1.0"))
+    pd.testing.assert_frame_equal(weak, strong)
+    tokens = [_truth(tmp_path / name, "chexpert")["token"] for name in ("0.0", "1.0")]
+    assert (tokens[0] != tokens[1]).any()
+    truth = _truth(tmp_path / "1.0", "chexpert").query("view != 'LATERAL'")
+    assert (truth["token"] == truth["true:Pleural Effusion"].astype(bool)).all()
+
+
+def test_a_complete_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cohorts(tmp_path, TINY)
+    assert json.loads((tmp_path / MARK).read_text())["settings"] == TINY.as_dict()
+    monkeypatch.setattr(cohorts, "write_visit", None)  # any work would fail
+    write_cohorts(tmp_path, TINY)
+
+
+def test_an_interrupted_write_leaves_no_mark_and_is_done_anew(tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(site: str, _done: int, _total: int) -> None:
+        if site == "nih":
+            raise StopError
+
+    with pytest.raises(StopError):
+        write_cohorts(tmp_path / "a", TINY, progress=stop)
+    assert not (tmp_path / "a" / MARK).exists()
+    assert not (tmp_path / "a" / "chexpert").exists()
+    write_cohorts(tmp_path / "a", TINY)
+    write_cohorts(tmp_path / "b", TINY)
+    assert _digest(tmp_path / "a") == _digest(tmp_path / "b")
+    assert not (tmp_path / "a" / PARTIAL).exists()
+
+
+def test_masks_are_added_on_request(tmp_path: Path) -> None:
+    write_cohorts(tmp_path, TINY)
+    before = _digest(tmp_path)
+    write_cohorts(tmp_path, TINY, masks=True)
+    after = _digest(tmp_path)
+    assert {path: after[path] for path in before if path != MARK} == {
+        path: before[path] for path in before if path != MARK
+    }
+    assert any(path.startswith("masks/vindr/test/") and path.endswith("/lungs.png") for path in after)
+
+
+def test_other_data_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "nih").mkdir()
+    with pytest.raises(ConfigError, match="already holds nih"):
+        write_cohorts(tmp_path, TINY)
+    write_cohorts(tmp_path / "own", TINY)
+    with pytest.raises(ConfigError, match="other settings"):
+        write_cohorts(tmp_path / "own", PhantomSettings(seed=2, size=64, images=TINY.images))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source": "chexprt"}, "did you mean 'chexpert'"),
+        ({"finding": "No Finding"}, "no painted finding"),
+        ({"shortcut": 1.2}, "strength"),
+        ({"size": 32}, "size"),
+        ({"images": {"nih": 0}}, "images of nih"),
+        ({"images": {}}, "no hospital"),
+        ({"seed": -1}, "seed"),
+    ],
+)
+def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PhantomSettings(**change)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=message):
+        PhantomSettings.from_dict(change, "grid.yaml: phantom")
+
+
+def test_settings_read_back_from_their_plain_form_and_have_a_key() -> None:
+    again = PhantomSettings.from_dict(json.loads(json.dumps(SMALL.as_dict())), "phantom.json")
+    assert again == SMALL
+    assert again.key == SMALL.key != TINY.key
+    with pytest.raises(ConfigError, match="unknown key"):
+        PhantomSettings.from_dict({"sead": 1}, "grid.yaml: phantom")

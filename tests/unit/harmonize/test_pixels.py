@@ -1,0 +1,250 @@
+"""Decoding and resizing, on files of every kind, whole and damaged."""
+
+import pickle
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pictures import ramp, save, save_dicom
+
+from harmonize.images.gray_levels import percentiles_to_uint8
+from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
+
+
+def reason(path: Path) -> str:
+    with pytest.raises(UnreadableImage) as caught:
+        read_gray(path)
+    return str(caught.value)
+
+
+def test_an_eight_bit_png_is_read_as_it_is(tmp_path: Path) -> None:
+    image = ramp(30, 40)
+    np.testing.assert_array_equal(read_gray(save(tmp_path / "a.png", image)), image)
+
+
+def test_colour_alpha_and_gray_png_give_the_same_gray(tmp_path: Path) -> None:
+    image = ramp(30, 40)
+    for channels in ((image,) * 3, (*(image,) * 3, np.full_like(image, 9))):
+        np.testing.assert_array_equal(read_gray(save(tmp_path / "a.png", np.dstack(channels))), image)
+
+
+def test_a_twelve_bit_image_in_a_16_bit_png_fills_the_range(tmp_path: Path) -> None:
+    gray = read_gray(save(tmp_path / "a.png", ramp(64, 64, 4095)))
+    assert gray.dtype == np.uint8
+    assert (gray.min(), gray.max()) == (0, 255)
+    assert abs(float(gray.mean()) - 127.5) < 2
+
+
+def test_percentiles_are_those_of_numpy_on_non_zero_pixels() -> None:
+    image = np.random.default_rng(0).gamma(3, 300, (200, 200)).astype(np.uint16)
+    image[:50] = 0
+    low, high = np.percentile(image[image > 0], [0.5, 99.5])
+    expected = np.clip((image - low) / (high - low), 0, 1) * 255
+    assert np.abs(percentiles_to_uint8(image) - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("value", [0, 1, 700, 65535])
+def test_a_constant_16_bit_image_has_no_contrast(value: int) -> None:
+    assert len(np.unique(percentiles_to_uint8(np.full((8, 8), value, np.uint16)))) == 1
+
+
+def test_jpeg_is_decoded_at_a_fraction_while_both_sides_suffice(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", ramp(400, 640))
+    shapes = {least: read_gray(path, least).shape for least in (0, 401, 400, 200, 101, 100, 50, 1)}
+    assert shapes == {
+        0: (400, 640),
+        401: (400, 640),
+        400: (400, 640),
+        200: (200, 320),
+        101: (200, 320),
+        100: (100, 160),
+        50: (50, 80),
+        1: (50, 80),
+    }
+    whole = to_geometry(read_gray(path), Geometry(50)).astype(int)
+    scaled = to_geometry(read_gray(path, 50), Geometry(50)).astype(int)
+    assert np.abs(whole - scaled).mean() < 1
+
+
+def test_dicom_is_rescaled_windowed_and_inverted_where_it_says_so(tmp_path: Path) -> None:
+    stored = ramp(16, 16, 4095)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    plain = read_gray(save_dicom(tmp_path / "a.dcm", stored, **window))
+    assert (plain.min(), plain.max()) == (0, 255)
+    np.testing.assert_allclose(plain, stored / 4095 * 255, atol=1)
+    inverted = read_gray(save_dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1", **window))
+    np.testing.assert_array_equal(inverted, 255 - plain)
+    shifted = {"RescaleSlope": 2, "RescaleIntercept": -100, "WindowCenter": 3996, "WindowWidth": 8191}
+    np.testing.assert_allclose(read_gray(save_dicom(tmp_path / "c.dcm", stored, **shifted)), plain, atol=1)
+    several = save_dicom(tmp_path / "d.dcm", stored, WindowCenter=[2048, 100], WindowWidth=[4096, 10])
+    np.testing.assert_array_equal(read_gray(several), plain)
+
+
+def test_a_window_clips_what_lies_outside_it(tmp_path: Path) -> None:
+    stored = np.array([[0, 999, 1500, 2000, 4000]], np.uint16)
+    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, WindowCenter=1500, WindowWidth=1000))
+    assert gray[0, [0, 1, 3, 4]].tolist() == [0, 0, 255, 255]
+    assert 126 <= gray[0, 2] <= 129
+
+
+def test_dicom_without_a_window_uses_percentiles_also_when_signed(tmp_path: Path) -> None:
+    stored = (ramp(64, 64, 4095).astype(np.int32) - 2000).astype(np.int16)
+    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored))
+    assert (gray.min(), gray.max()) == (0, 255)
+    assert read_gray(save_dicom(tmp_path / "b.dcm", ramp(8, 8, 4095), WindowCenter=5, WindowWidth=0)).max() == 255
+
+
+def test_eight_bit_values_under_a_header_that_promises_more_are_not_shown_black(tmp_path: Path) -> None:
+    """Some VinDr-CXR files state 12 bits and a window to match, and hold 8."""
+    stored = ramp(64, 64).astype(np.uint16)
+    lying = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
+    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, **lying))
+    assert (gray.min(), gray.max()) == (0, 255)
+    inverted = read_gray(save_dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1", **lying))
+    np.testing.assert_array_equal(inverted, 255 - gray)
+    outside = save_dicom(tmp_path / "c.dcm", ramp(64, 64, 1000), WindowCenter=30_000, WindowWidth=2000)
+    assert read_gray(outside).max() == 255
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_a_stated_number_of_bits_changes_no_pixel(bits: int, tmp_path: Path) -> None:
+    stored = ramp(32, 32, 4095)
+    window = {"WindowCenter": 2048, "WindowWidth": 4096}
+    expected = read_gray(save_dicom(tmp_path / "a.dcm", stored, **window))
+    lying = save_dicom(tmp_path / "b.dcm", stored, BitsStored=bits, HighBit=bits - 1, **window)
+    np.testing.assert_array_equal(read_gray(lying), expected)
+
+
+def test_a_dicom_without_pixel_data_is_refused_with_that_reason(tmp_path: Path) -> None:
+    path = save_dicom(tmp_path / "a.dcm", ramp(8, 8))
+    data = pydicom.dcmread(path)
+    del data.PixelData
+    data.save_as(path)
+    assert reason(path) == "damaged DICOM: no pixel data"
+
+
+def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("<html>404</html>")
+    assert reason(tmp_path / "empty.png") == "empty file"
+    assert reason(tmp_path / "text.png") == "not a JPEG, PNG or DICOM image"
+    assert reason(tmp_path / "none.png").startswith("cannot open")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "b.png", "a.dcm"])
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_refused_however_much_is_there(name: str, share: float, tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
+    path = tmp_path / name
+    if name == "a.dcm":
+        save_dicom(path, noise)
+    else:
+        save(path, noise.astype(np.uint16) * 16 if name == "b.png" else noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert any(word in reason(path) for word in ("truncated", "damaged", "not a"))
+
+
+def test_a_jpeg_with_a_whole_thumbnail_and_a_cut_image_is_refused(tmp_path: Path) -> None:
+    thumbnail = save(tmp_path / "t.jpg", ramp(16, 16)).read_bytes()
+    content = save(tmp_path / "a.jpg", ramp(200, 200)).read_bytes()
+    exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    whole = content[:2] + exif + content[2:]
+    (tmp_path / "a.jpg").write_bytes(whole)
+    assert read_gray(tmp_path / "a.jpg").shape == (200, 200)
+    (tmp_path / "a.jpg").write_bytes(whole[:-200])
+    assert reason(tmp_path / "a.jpg") == "truncated JPEG"
+
+
+def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", ramp(64, 64))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    assert reason(path) == "damaged PNG: a checksum is wrong"
+
+
+def test_a_header_that_promises_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+    content = bytearray(save(tmp_path / "a.png", ramp(8, 8)).read_bytes())
+    content[16:24] = (60_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(bytes(content))
+    assert "60000 x 60000 pixels" in reason(tmp_path / "a.png")
+    content = bytearray(save(tmp_path / "a.jpg", ramp(8, 8)).read_bytes())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
+    (tmp_path / "a.jpg").write_bytes(bytes(content))
+    assert "60000 x 60000 pixels" in reason(tmp_path / "a.jpg")
+    assert "more than" in reason(save_dicom(tmp_path / "a.dcm", ramp(8, 8), Rows=60_000, Columns=60_000))
+
+
+def test_the_reason_survives_the_way_between_processes() -> None:
+    assert str(pickle.loads(pickle.dumps(UnreadableImage("cut off")))) == "cut off"
+
+
+@pytest.mark.parametrize("fit", ["squash", "letterbox", "smallest_crop"])
+@pytest.mark.parametrize("shape", [(300, 400), (400, 300), (50, 60), (33, 200), (64, 64), (1, 500)])
+def test_every_geometry_gives_a_square_of_its_size(fit: str, shape: tuple[int, int]) -> None:
+    result = to_geometry(ramp(*shape), Geometry(64, fit))
+    assert result.shape == (64, 64)
+    assert result.dtype == np.uint8
+
+
+def test_letterbox_centres_the_image_on_black() -> None:
+    result = to_geometry(np.full((300, 400), 200, np.uint8), Geometry(224, "letterbox"))
+    rows = np.flatnonzero(result.any(axis=1))
+    assert (rows[0], 223 - rows[-1]) == (28, 28)
+    assert (result[28:196] == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "rows", "columns"),
+    [((300, 400), 224, (28, 28), (0, 0)), ((3056, 2544), 512, (0, 0), (43, 43)), ((2544, 3056), 512, (43, 43), (0, 0))],
+)
+def test_letterbox_leaves_the_margins_of_the_textbook(
+    shape: tuple[int, int], size: int, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    result = to_geometry(np.full(shape, 200, np.uint8), Geometry(size, "letterbox"))
+    for axis, margins in ((1, rows), (0, columns)):
+        lit = np.flatnonzero(result.any(axis=axis))
+        assert (lit[0], size - 1 - lit[-1]) == margins
+
+
+def test_clahe_lightens_a_flat_image_as_opencv_does() -> None:
+    flat = np.full((64, 64), 100, np.uint8)
+    assert (to_geometry(flat, Geometry(64, clahe=(2.0, 8))) == 108).all()
+
+
+def test_smallest_crop_keeps_the_short_side_whole() -> None:
+    image = np.zeros((320, 390), np.uint8)
+    image[:, 35:355] = 100
+    assert (to_geometry(image, Geometry(320, "smallest_crop")) == 100).all()
+
+
+def test_a_geometry_at_the_images_own_size_changes_nothing() -> None:
+    image = np.maximum(ramp(64, 64), 1)  # 0 would be padding in a letterbox
+    for fit in ("squash", "letterbox", "smallest_crop"):
+        np.testing.assert_array_equal(to_geometry(image, Geometry(64, fit)), image)
+
+
+def test_shrinking_averages_and_does_not_alias() -> None:
+    stripes = np.zeros((256, 256), np.uint8)
+    stripes[:, ::2] = 200
+    assert (to_geometry(stripes, Geometry(64)) == 100).all()
+
+
+def test_clahe_is_that_of_opencv_on_the_resized_image() -> None:
+    image = ramp(64, 64) // 4
+    expected = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(image)
+    np.testing.assert_array_equal(to_geometry(image, Geometry(64, clahe=(2.0, 8))), expected)
+    boxed = to_geometry(np.full((32, 64), 100, np.uint8), Geometry(64, "letterbox", (2.0, 4)))
+    assert not boxed[:16].any()
+
+
+@pytest.mark.parametrize("bad", [{"size": 4}, {"size": 64, "fit": "stretch"}, {"size": 64, "clahe": (0.0, 8)}])
+def test_an_impossible_geometry_is_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="is"):
+        Geometry(**bad)  # type: ignore[arg-type]

@@ -1,0 +1,260 @@
+"""The variants in which the six datasets are published or passed on: headers, names, trees, cells."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from native_tables import TABLES, assert_same, touch, written
+
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
+
+
+def test_plain_files_are_read_where_the_release_has_gzipped_ones(tmp_path: Path) -> None:
+    table = written("mimic", tmp_path)
+    for path in tmp_path.glob("*.csv.gz"):
+        pd.read_csv(path, dtype=str, keep_default_na=False).to_csv(path.with_suffix(""), index=False)
+        path.unlink()
+    assert_same(mimic.read(tmp_path), table)
+
+
+def test_chexpert_is_found_in_the_folder_of_its_release(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path / "CheXpert-v1.0-small")
+    found = chexpert.read(tmp_path)
+    assert_same(found, table.assign(path="CheXpert-v1.0-small/" + table["path"]))
+
+
+def test_chexpert_paths_of_the_full_release_lose_their_prefix(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path)
+    for name in ("train.csv", "valid.csv"):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace("CheXpert-v1.0-small/", "CheXpert-v1.0/"))
+    assert_same(chexpert.read(tmp_path), table)
+
+
+def test_chexpert_test_labels_by_study_reach_every_image_on_disk(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path)
+    raw = pd.read_csv(tmp_path / "test_labels.csv")
+    raw.insert(0, "Study", "CheXpert-v1.0/test/patient64741/study1")
+    raw.drop(columns="Path").astype(dict.fromkeys(chexpert.LABELS, int)).to_csv(
+        tmp_path / "groundtruth.csv", index=False
+    )
+    (tmp_path / "test_labels.csv").unlink()
+    (tmp_path / "test/patient64741/study1/view2_lateral.jpg").touch()
+    found = chexpert.read(tmp_path)
+    test = found[found["split"] == "expert_test"]
+    assert test["view"].tolist() == ["FRONTAL", "LATERAL"]
+    assert test["native:No Finding"].tolist() == [1, 1]
+    assert_same(found[found["view"].ne("LATERAL") | found["split"].ne("expert_test")], table)
+
+
+def test_chexlocalize_folders_serve_as_the_expert_splits(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path)
+    valid = pd.read_csv(tmp_path / "valid.csv", dtype=str, keep_default_na=False)
+    valid["Path"] = valid["Path"].str.replace("CheXpert-v1.0-small/", "CheXpert/")
+    valid.drop(columns=["Sex", "Age", "Frontal/Lateral", "AP/PA"]).to_csv(tmp_path / "val_labels.csv", index=False)
+    (tmp_path / "valid.csv").unlink()
+    (tmp_path / "valid").rename(tmp_path / "val")
+    found = chexpert.read(tmp_path).query("split == 'expert_valid'")
+    assert found["path"].tolist() == ["val/patient64541/study1/view1_frontal.jpg"]
+    assert found["native:Edema"].tolist() == table.query("split == 'expert_valid'")["native:Edema"].tolist()
+
+
+def test_chexlocalize_may_lie_beside_the_release_or_alone(tmp_path: Path) -> None:
+    table = written("chexpert", tmp_path / "CheXpert-v1.0")
+    release = tmp_path / "CheXpert-v1.0"
+    beside = tmp_path / "CheXpert"
+    beside.mkdir()
+    (release / "test").rename(beside / "test")
+    (release / "test_labels.csv").rename(beside / "test_labels.csv")
+    found = chexpert.read(tmp_path).set_index("image_id")["path"]
+    assert found["patient64741_study1_view1_frontal"] == "CheXpert/test/patient64741/study1/view1_frontal.jpg"
+    assert found["patient64541_study1_view1_frontal"] == "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"
+    assert len(found) == len(table)
+    assert chexpert.read(beside)["split"].tolist() == ["expert_test"]
+
+
+def test_mimic_relabels_of_release_2_1_0_stand_beside_the_labels(tmp_path: Path) -> None:
+    table = TABLES["mimic"]()
+    for label in mimic.LABELS:
+        table[f"expert:{label}"] = pd.Series([None, None, None, None, int(label == "Lung Opacity")], dtype="Int8")
+    mimic.write(table, tmp_path)
+    assert "Airspace Opacity" in (tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv").read_text()
+    assert_same(mimic.read(tmp_path), table)
+
+
+def test_mimic_images_of_a_study_without_labels_are_unmapped(tmp_path: Path) -> None:
+    written("mimic", tmp_path)
+    path = tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz"
+    pd.read_csv(path, dtype=str, keep_default_na=False).query("study_id != '50000002'").to_csv(path, index=False)
+    found = mimic.read(tmp_path).set_index("image_id")
+    assert found["native:Edema"].isna().tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(("header", "tail"), [("Patient Gender", ""), ("Patient Sex", ""), ("Patient Gender", ",")])
+def test_every_published_header_of_nih_is_read(header: str, tail: str, tmp_path: Path) -> None:
+    table = written("nih", tmp_path)
+    lines = (tmp_path / nih.ENTRIES[0]).read_text().splitlines()
+    lines[0] = lines[0].replace("Patient Sex", header)
+    (tmp_path / nih.ENTRIES[0]).unlink()
+    (tmp_path / "Data_Entry_2017.csv").write_text("".join(f"{line}{tail}\n" for line in lines))
+    assert_same(nih.read(tmp_path), table)
+
+
+def test_nih_ages_with_units_and_impossible_ages_are_understood(tmp_path: Path) -> None:
+    written("nih", tmp_path)
+    raw = pd.read_csv(tmp_path / nih.ENTRIES[0], dtype=str).assign(**{"Patient Age": ["058Y", "414", "018M", "7"]})
+    raw.to_csv(tmp_path / nih.ENTRIES[0], index=False)
+    assert nih.read(tmp_path)["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
+
+
+def test_nih_images_are_found_in_one_flat_folder_and_without_lists(tmp_path: Path) -> None:
+    table = TABLES["nih"]()
+    nih.write(table, tmp_path)
+    flat = table.assign(path="images/" + table["image_id"], split="")
+    flat.loc[3, "path"] = ""  # not downloaded
+    touch(flat, tmp_path)
+    for name in ("test_list.txt", "train_val_list.txt"):
+        (tmp_path / name).unlink()
+    assert_same(nih.read(tmp_path), flat)
+
+
+def test_one_nih_list_is_enough_to_know_the_other(tmp_path: Path) -> None:
+    table = written("nih", tmp_path)
+    (tmp_path / "train_val_list.txt").unlink()
+    assert_same(nih.read(tmp_path), table)
+    (tmp_path / "test_list.txt").rename(tmp_path / "keep.txt")
+    (tmp_path / "train_val_list.txt").write_text("\n".join(table.query("split == 'train'")["image_id"]))
+    assert_same(nih.read(tmp_path), table)
+
+
+def test_nih_boxes_come_back_as_corners(tmp_path: Path) -> None:
+    boxes = pd.DataFrame(
+        {
+            "image_id": ["00000001_000.png", "00000002_000.png"],
+            "finding": ["Pleural Effusion", "Lung Lesion"],
+            "x_min": [10.0, 20.5],
+            "y_min": [30.0, 40.0],
+            "x_max": [110.0, 60.5],
+            "y_max": [230.0, 90.0],
+        }
+    )
+    nih.write_boxes(boxes, tmp_path)
+    assert (tmp_path / nih.BOXES).read_text().startswith("Image Index,Finding Label,Bbox [x,y,w,h],,,\n")
+    pd.testing.assert_frame_equal(nih.boxes(tmp_path), boxes, check_dtype=False)
+
+
+@pytest.mark.parametrize("form", ["images/{folder}/{image}", "{folder}/{image}", "images/{image}", "{image}"])
+def test_padchest_images_are_found_in_every_known_tree(form: str, tmp_path: Path) -> None:
+    table = TABLES["padchest"]()
+    folders = [str(k % 3) for k in range(len(table))]
+    padchest.write(table, tmp_path)
+    table["path"] = [form.format(folder=f, image=i) for f, i in zip(folders, table["image_id"], strict=True)]
+    touch(table, tmp_path)
+    assert_same(padchest.read(tmp_path), table)
+
+
+def test_padchest_words_are_stripped_and_lower_cased(tmp_path: Path) -> None:
+    written("padchest", tmp_path)
+    raw = pd.read_csv(tmp_path / padchest.FILE, dtype=str, keep_default_na=False)
+    raw.loc[0, "Labels"] = "['Pneumonia ', '  pleural effusion', '']"
+    raw.loc[1, "Labels"] = "nan"
+    raw.loc[2, "Labels"] = "['']"
+    raw.to_csv(tmp_path / padchest.FILE, index=False)
+    found = padchest.read(tmp_path)
+    assert found["native:labels"].tolist()[:3] == ["pneumonia|pleural effusion", "", ""]
+    assert found["drop"].tolist()[:3] == ["", "no labels", ""]
+
+
+def test_vindr_train_labels_are_the_majority_of_the_readers(tmp_path: Path) -> None:
+    written("vindr", tmp_path)
+    path = tmp_path / "annotations/image_labels_train.csv"
+    raw = pd.read_csv(path)
+    raw["Pneumonia"] = raw.groupby("image_id").cumcount().lt(2).astype(int)  # two of three
+    raw["COPD"] = raw.groupby("image_id").cumcount().lt(1).astype(int)  # one of three
+    raw.sample(frac=1, random_state=0).to_csv(path, index=False)  # the published rows are not sorted by image
+    found = vindr.read(tmp_path).query("split == 'train'")
+    assert found["native:Pneumonia"].tolist() == [1, 1, 1]
+    assert found["native:COPD"].tolist() == [0, 0, 0]
+
+
+def test_vindr_test_images_may_not_repeat(tmp_path: Path) -> None:
+    written("vindr", tmp_path)
+    path = tmp_path / "annotations/image_labels_test.csv"
+    raw = pd.read_csv(path)
+    pd.concat([raw, raw.iloc[:1]]).to_csv(path, index=False)
+    assert FAULT not in vindr.read(tmp_path)  # a row that is repeated says the same once
+    pd.concat([raw, raw.iloc[:1].assign(Edema=1 - raw["Edema"].iloc[0])]).to_csv(path, index=False)
+    fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
+    assert fault[fault != ""].to_dict() == {
+        raw["image_id"][0]: f"{raw['image_id'][0]!r} in column 'image_id' is not in one row for each reader at "
+        f"{path.name}:4"
+    }
+
+
+KAGGLE = """image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max
+b1,Cardiomegaly,3,R8,1,2,3,4
+a1,No finding,14,R1,,,,
+b1,Cardiomegaly,3,R9,1,2,3,4
+b1,Cardiomegaly,3,R9,5,6,7,8
+a1,No finding,14,R2,,,,
+b1,Nodule/Mass,8,R10,1,2,3,4
+a1,Infiltration,6,R3,1,2,3,4
+"""
+
+
+def test_the_kaggle_release_of_vindr_has_the_verdict_of_its_readers_and_null_for_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/a1.dicom").touch()
+    (tmp_path / "train/b1.png").touch()
+    (tmp_path / "train.csv").write_text(KAGGLE)
+    found = vindr.read(tmp_path).set_index("image_id").loc[["a1", "b1"]]
+    assert found["path"].tolist() == ["train/a1.dicom", "train/b1.png"]
+    assert found["native:Cardiomegaly"].tolist() == [0, 1]
+    assert found["native:Nodule/Mass"].tolist() == [0, 0]
+    assert found["native:No finding"].tolist() == [1, 0]
+    for label in set(vindr.LABELS) - set(vindr.KAGGLE_LABELS):
+        assert found[f"native:{label}"].isna().all(), label
+    states = labelmap.apply(found, "vindr")
+    assert states[["Edema", "Pneumonia"]].isna().all().all()
+    assert states["Lung Lesion"].tolist() == [0, 0]
+    assert vindr.read(tmp_path, "any_reader").set_index("image_id")["native:Nodule/Mass"]["b1"] == 1
+    assert vindr.read(tmp_path, "all_readers").set_index("image_id")["native:No finding"]["a1"] == 0
+    assert vindr.boxes(tmp_path)["finding"].tolist().count("Cardiomegaly") == 3
+
+
+def test_an_unknown_class_of_the_kaggle_release_is_named(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(KAGGLE.replace("Infiltration", "Infiltrate"))
+    fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
+    assert fault["b1"] == ""
+    assert fault["a1"].startswith("'Infiltrate' in column 'class_name' is not of ")
+    assert fault["a1"].endswith("at train.csv:8")
+
+
+def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:
+    boxes = pd.DataFrame(
+        {
+            "image_id": ["a", "b"],
+            "finding": ["Lung Lesion", "Cardiomegaly"],
+            "x_min": 1.0,
+            "y_min": 2.0,
+            "x_max": 3.0,
+            "y_max": 4.0,
+        }
+    )
+    vindr.write_boxes(boxes, tmp_path, pd.Series(["train", "test"]))
+    path = tmp_path / "annotations/annotations_train.csv"
+    path.write_text(path.read_text() + "c,R2,No finding,,,,\n")
+    pd.testing.assert_frame_equal(vindr.boxes(tmp_path), boxes, check_dtype=False)
+
+
+def test_the_older_spreadsheet_of_brax_is_read(tmp_path: Path) -> None:
+    table = written("brax", tmp_path)
+    (tmp_path / "master_spreadsheet_update.csv").rename(tmp_path / "master_spreadsheet.csv")
+    assert_same(adapter("brax").read(tmp_path), table)
+
+
+def test_brax_ages_of_85_or_more_are_85(tmp_path: Path) -> None:
+    table = written("brax", tmp_path)
+    assert "85 or more" in (tmp_path / "master_spreadsheet_update.csv").read_text()
+    assert adapter("brax").read(tmp_path)["age"].tolist()[:2] == table["age"].tolist()[:2]

@@ -1,0 +1,301 @@
+"""The adapters against the real label tables that ship inside torchxrayvision, and against its readers of our files.
+
+The counts are those of the published releases.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from native_tables import TABLES
+
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of torchxrayvision and what it imports
+
+CHEXPERT = {  # label: 1, 0, -1, blank
+    "No Finding": (22381, 0, 0, 201033),
+    "Cardiomegaly": (27000, 11116, 8087, 177211),
+    "Atelectasis": (33376, 1328, 33739, 154971),
+    "Consolidation": (14783, 28097, 27742, 152792),
+    "Pleural Effusion": (86187, 35396, 11628, 90203),
+    "Pneumothorax": (19448, 56341, 3145, 144480),
+    "Pneumonia": (6039, 2799, 18770, 195806),
+    "Edema": (52246, 20726, 12984, 137458),
+    "Lung Lesion": (9186, 1270, 1488, 211470),
+}
+NIH = {
+    "No Finding": 60361,
+    "Infiltration": 19894,
+    "Effusion": 13317,
+    "Atelectasis": 11559,
+    "Nodule": 6331,
+    "Mass": 5782,
+    "Pneumothorax": 5302,
+    "Consolidation": 4667,
+    "Pleural_Thickening": 3385,
+    "Cardiomegaly": 2776,
+    "Emphysema": 2516,
+    "Edema": 2303,
+    "Fibrosis": 1686,
+    "Pneumonia": 1431,
+    "Hernia": 227,
+}
+PADCHEST = {
+    "normal": 50616,
+    "cardiomegaly": 15022,
+    "pleural effusion": 9853,
+    "loculated pleural effusion": 306,
+    "hydropneumothorax": 48,
+    "empyema": 5,
+    "pneumonia": 7953,
+    "atypical pneumonia": 244,
+    "laminar atelectasis": 5190,
+    "atelectasis": 2905,
+    "lobar atelectasis": 860,
+    "nodule": 3748,
+    "multiple nodules": 358,
+    "pulmonary mass": 1039,
+    "mass": 56,
+    "consolidation": 2497,
+    "air bronchogram": 197,
+    "alveolar pattern": 5738,
+    "infiltrates": 7089,
+    "pulmonary edema": 1456,
+    "pneumothorax": 533,
+    "unchanged": 14334,
+    "suboptimal study": 1839,
+    "exclude": 1312,
+}
+
+
+@pytest.fixture(scope="module")
+def xrv() -> ModuleType:
+    return pytest.importorskip(
+        "torchxrayvision", reason="torchxrayvision is not installed: no real tables to hold against"
+    )
+
+
+@pytest.fixture(scope="module")
+def data(xrv: ModuleType) -> Path:
+    return Path(str(xrv.__file__)).parent / "data"
+
+
+def words(table: pd.DataFrame) -> pd.Series:
+    """Count images per word."""
+    return table["native:labels"].str.split("|").map(set).explode().value_counts()
+
+
+def test_chexpert_counts_per_label_and_state_are_the_published_ones(data: Path) -> None:
+    table = chexpert.read_images(data / "chexpert_train.csv.gz", "train")
+    assert (len(table), table["patient_id"].nunique()) == (223414, 64540)
+    found = {label: tuple(int((table[native(label)] == state).sum()) for state in (1, 0, -1, -2)) for label in CHEXPERT}
+    assert found == CHEXPERT
+    assert table["view"].value_counts().to_dict() == {"AP": 161590, "LATERAL": 32387, "PA": 29420, "FRONTAL": 17}
+    assert table["sex"].value_counts().to_dict() == {"M": 132636, "F": 90777, "": 1}
+    assert int(table["age"].isna().sum()) == 3
+    states = labelmap.apply(table, "chexpert")
+    assert {label: int((states[label] == 1).sum()) for label in CHEXPERT} == {k: v[0] for k, v in CHEXPERT.items()}
+
+
+def test_nih_counts_per_label_are_the_published_ones(data: Path) -> None:
+    table = nih.read_entries(data / "Data_Entry_2017_v2020.csv.gz")
+    assert (len(table), table["patient_id"].nunique()) == (112120, 30805)
+    assert words(table).to_dict() == NIH
+    assert table["view"].value_counts().to_dict() == {"PA": 67310, "AP": 44810}
+    assert table["sex"].value_counts().to_dict() == {"M": 63340, "F": 48780}
+    assert (table["age"].min(), table["age"].max()) == (0, 95)
+    states = labelmap.apply(table, "nih")
+    assert int((states["Pleural Effusion"] == 1).sum()) == NIH["Effusion"]
+    assert int((states["Lung Lesion"] == 1).sum()) == int(table["native:labels"].str.contains("Mass|Nodule").sum())
+    assert not states.isna().any().any()
+
+
+def test_nih_boxes_are_the_published_ones(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "BBox_List_2017.csv.gz").symlink_to(data / "BBox_List_2017.csv.gz")
+    boxes = nih.boxes(tmp_path)
+    assert (len(boxes), boxes["image_id"].nunique()) == (984, 880)
+    counts = {"Atelectasis": 180, "Pleural Effusion": 153, "Cardiomegaly": 146, "Infiltration": 123}
+    counts |= {"Pneumonia": 120, "Pneumothorax": 98, "Lung Lesion": 85 + 79}
+    assert boxes["finding"].value_counts().to_dict() == counts
+    assert (boxes["x_max"] > boxes["x_min"]).all()
+    assert boxes[["x_max", "y_max"]].max().max() <= nih.BOX_FRAME_PX + 1
+
+
+def test_padchest_counts_per_word_are_the_published_ones(data: Path) -> None:
+    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+    assert (len(table), table["patient_id"].nunique(), table["study_id"].nunique()) == (160861, 67625, 109931)
+    counts = words(table)
+    assert {word: int(counts[word]) for word in PADCHEST} == PADCHEST
+    assert table["view"].value_counts().to_dict() == {"PA": 91728, "LATERAL": 49579, "AP": 14346 + 4559, "UNKNOWN": 649}
+    assert table["label_source"].value_counts().to_dict() == {"RNN_model": 121808, "Physician": 39053}
+    assert table["device"].value_counts().to_dict() == {
+        "PhilipsMedicalSystems": 81084,
+        "ImagingDynamicsCompanyLtd": 79777,
+    }
+    assert table["sex"].value_counts().to_dict() == {"M": 80920, "F": 79919, "": 22}
+    assert table["drop"].value_counts().to_dict() == {"": 160861 - 274 - 103, "pediatric": 274, "no labels": 103}
+
+
+def test_padchest_normal_counts_only_where_it_stands_alone(data: Path) -> None:
+    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+    state = labelmap.apply(table, "padchest")["No Finding"]
+    sets = table["native:labels"].map(
+        lambda text: frozenset(text.split("|")) - {"", "unchanged", "exclude", "suboptimal study"}
+    )
+    assert int((state == 1).sum()) == int(sum(found == {"normal"} for found in sets))
+    assert int(state.isna().sum()) == int(sum(not found for found in sets))
+    assert 50390 < int((state == 1).sum()) < PADCHEST["normal"]
+
+
+def test_the_kaggle_boxes_of_vindr_are_the_published_ones(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.csv.gz").symlink_to(data / "vinbigdata-train.csv.gz")
+    vindr = adapter("vindr")
+    table, boxes = vindr.read(tmp_path), vindr.boxes(tmp_path)
+    assert (len(table), len(boxes)) == (15000, 67914 - 31818)
+    raw = pd.read_csv(data / "vinbigdata-train.csv.gz")
+    assert raw["class_name"].nunique() == len(vindr.KAGGLE_LABELS) == 15
+    for label in vindr.KAGGLE_LABELS:  # every image has three readers: any, two, all of them
+        readers = raw[raw["class_name"] == label].groupby("image_id")["rad_id"].nunique()
+        for source, least in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
+            found = vindr.read(tmp_path, source) if label == "Atelectasis" or source == "default" else None
+            if found is not None:
+                assert int(found[native(label)].sum()) == int((readers >= least).sum()), (label, source)
+    states = labelmap.apply(table, "vindr")
+    assert states[["Edema", "Pneumonia"]].isna().all().all()
+    assert not states["Lung Lesion"].isna().any()
+
+
+def test_every_word_of_padchest_is_in_the_vocabulary_and_the_other_way_round(data: Path) -> None:
+    table = padchest.read_labels(data / f"{padchest.FILE}.gz")
+    assert set(words(table).index) - {""} == labelmap.vocabulary("padchest")
+    assert labelmap.unknown_words(table, "padchest").empty
+
+
+def test_chexpert_says_absent_of_no_finding_nowhere(data: Path) -> None:
+    states = labelmap.apply(chexpert.read_images(data / "chexpert_train.csv.gz", "train"), "chexpert")
+    assert not (states["No Finding"] == 0).any()
+
+
+# Where torchxrayvision reads a dataset too, its labels and patient ids of our files agree cell by cell. Known differences:
+# it turns uncertain into NaN, calls Pleural Effusion Effusion, and with No Finding == 1 it writes 0 over every other label
+# (CheXpert and BRAX: over every other but Support Devices).
+
+
+def images(table: pd.DataFrame, root: Path) -> None:
+    for path in table["path"]:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / path), np.full((8, 8), 100, np.uint8))
+
+
+def as_theirs(table: pd.DataFrame, labels: list[str], keeps: tuple[str, ...]) -> Any:
+    """Return our native states as torchxrayvision holds them."""
+    ours = table[[native(label.replace("Effusion", "Pleural Effusion")) for label in labels]].astype(float).to_numpy()
+    healthy = (table["native:No Finding"] == 1).to_numpy(bool)
+    zeroed = np.array([label not in keeps for label in labels])
+    ours[healthy[:, None] & zeroed] = 0
+    return np.where(ours < 0, np.nan, ours)
+
+
+def test_torchxrayvision_reads_the_same_chexpert_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    table = TABLES["chexpert"]()
+    chexpert.write(table, tmp_path)
+    images(table, tmp_path)
+    for name, split in (("train.csv", "train"), ("valid.csv", "expert_valid")):
+        theirs = xrv.datasets.CheX_Dataset(
+            imgpath=str(tmp_path), csvpath=str(tmp_path / name), views=["*"], unique_patients=False
+        )
+        ours = chexpert.read(tmp_path).loc[lambda t, part=split: t["split"] == part].reset_index(drop=True)
+        assert theirs.csv["patientid"].tolist() == ours["patient_id"].str.removeprefix("patient").tolist()
+        np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ("Support Devices",)))
+        assert theirs[0]["img"].shape == (1, 8, 8)
+
+
+def test_torchxrayvision_reads_the_same_mimic_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    table = TABLES["mimic"]()
+    mimic.write(table, tmp_path)
+    images(table, tmp_path)
+    theirs = xrv.datasets.MIMIC_Dataset(
+        imgpath=str(tmp_path / "files"),
+        csvpath=str(tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz"),
+        metacsvpath=str(tmp_path / "mimic-cxr-2.0.0-metadata.csv.gz"),
+        views=["*"],
+        unique_patients=False,
+    )
+    ours = mimic.read(tmp_path).set_index("image_id").loc[theirs.csv["dicom_id"]]
+    assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
+    np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ()))
+    assert theirs[0]["img"].shape == (1, 8, 8)
+
+
+def test_torchxrayvision_reads_the_same_brax_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    if not hasattr(xrv.datasets, "BRAX_Dataset"):
+        pytest.skip("this torchxrayvision has no BRAX")
+    table = TABLES["brax"]()
+    adapter("brax").write(table, tmp_path)
+    images(table, tmp_path)
+    theirs = xrv.datasets.BRAX_Dataset(
+        imgpath=str(tmp_path / "images"),
+        csvpath=str(tmp_path / "master_spreadsheet_update.csv"),
+        views=["*"],
+        unique_patients=False,
+    )
+    ours = adapter("brax").read(tmp_path).query("drop == ''").reset_index(drop=True)
+    assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
+    np.testing.assert_array_equal(theirs.csv["age_years"], ours["age"])
+    np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ("Support Devices",)))
+
+
+def test_torchxrayvision_reads_the_same_nih_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    table = TABLES["nih"]()
+    nih.write(table, tmp_path)
+    images(table, tmp_path)
+    theirs = xrv.datasets.NIH_Dataset(
+        imgpath=str(tmp_path), csvpath=str(tmp_path / nih.ENTRIES[0]), views=["*"], unique_patients=False
+    )
+    ours = nih.read(tmp_path)
+    assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
+    expected = [[label in text.split("|") for label in theirs.pathologies] for text in ours["native:labels"]]
+    np.testing.assert_array_equal(theirs.labels, np.array(expected, float))
+
+
+def test_torchxrayvision_reads_the_same_padchest_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    """It matches parts of words, so only labels that are no part of another word here can be compared."""
+    table = TABLES["padchest"]()
+    padchest.write(table, tmp_path)
+    images(table, tmp_path)
+    theirs = xrv.datasets.PC_Dataset(
+        imgpath=str(tmp_path), csvpath=str(tmp_path / padchest.FILE), views=["*"], unique_patients=False
+    )
+    ours = padchest.read(tmp_path).set_index("image_id").loc[theirs.csv["ImageID"]]
+    assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
+    for label in ("Cardiomegaly", "Pneumonia", "Nodule"):
+        expected = [float(label.lower() in text.split("|")) for text in ours["native:labels"]]
+        np.testing.assert_array_equal(theirs.labels[:, theirs.pathologies.index(label)], expected)
+
+
+def test_torchxrayvision_reads_the_same_vindr_boxes_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
+    """It reads the box files, not the image labels: an image has a label when any reader drew a box of it."""
+    table = TABLES["vindr"]()
+    vindr = adapter("vindr")
+    vindr.write(table, tmp_path)
+    boxes = pd.DataFrame(
+        {"image_id": table["image_id"].iloc[[1, 1, 2]], "finding": ["Lung Lesion", "Cardiomegaly", "Pleural Effusion"]}
+    )
+    boxes = boxes.assign(x_min=1.0, y_min=1.0, x_max=5.0, y_max=6.0).reset_index(drop=True)
+    vindr.write_boxes(boxes, tmp_path, pd.Series(["train"] * len(boxes)))
+    theirs = xrv.datasets.VinBrain_Dataset(
+        imgpath=str(tmp_path), csvpath=str(tmp_path / "annotations/annotations_train.csv")
+    )
+    names = {"Lung Lesion": "Nodule/Mass", "Pleural Effusion": "Effusion"}
+    expected = {
+        (image, names.get(finding, finding)) for image, finding in zip(boxes["image_id"], boxes["finding"], strict=True)
+    }
+    found = {(theirs.csv["image_id"][row], theirs.pathologies[k]) for row, k in np.argwhere(theirs.labels == 1)}
+    assert found == expected
+    assert set(vindr.boxes(tmp_path)["image_id"]) == set(theirs.csv["image_id"])

@@ -1,0 +1,142 @@
+"""Label spaces beside the shared nine, and what a dataset can never say."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from native_tables import TABLES, on_disk
+
+import harmonize
+from harmonize import LAYOUTS
+from harmonize.cohorts import label_mapping as labelmap
+from harmonize.datasets import LABELS, adapter, native, nih
+from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
+
+SIX = [layout for layout in LAYOUTS if layout != "table"]
+SPACES = list(labels_yaml()["spaces"])
+EVERY = tuple(dict.fromkeys(finding for name in SPACES for finding in space(name)))
+
+
+@pytest.mark.parametrize("layout", SIX)
+def test_every_finding_of_every_space_has_a_rule_a_grade_a_reason_and_a_source(layout: str) -> None:
+    rules = labelmap.entries(layout)
+    for finding in EVERY:
+        rule = rules[finding]
+        assert rule["grade"] in ("exact", "approximate", "unmapped"), finding
+        says = bool(rule.get("native")) or "opposite" in rule
+        assert says == (rule["grade"] != "unmapped"), finding
+        assert rule["reason"], finding
+        assert rule["source"], finding
+        assert labelmap.grade(layout, finding) == rule["grade"]
+
+
+@pytest.mark.parametrize("layout", SIX)
+def test_nothing_is_stated_twice(layout: str) -> None:
+    assert not set(labels_yaml()["beyond"][layout]["findings"]) & set(labelmap.block(layout)["findings"])
+
+
+@pytest.mark.parametrize("layout", SIX)
+@pytest.mark.parametrize("mapping", labelmap.MAPPINGS)
+def test_strict_words_are_fewer_and_broad_words_more(layout: str, mapping: str) -> None:
+    module = adapter(layout)
+    known = labelmap.vocabulary(layout) or set(nih.TOKENS if layout == "nih" else module.LABELS)
+    for finding in EVERY:
+        words = set(labelmap.words(layout, finding, mapping))
+        usual = set(labelmap.words(layout, finding))
+        assert words <= known, finding
+        assert words <= usual if mapping == "strict" else words >= usual, finding
+
+
+def test_what_strict_and_broad_change_is_stated() -> None:
+    found = {(d["finding"], d["mapping"]): d for d in labelmap.differences("padchest")}
+    assert found["Consolidation", "strict"]["removed"] == ["air bronchogram"]
+    assert found["Consolidation", "broad"]["added"] == ["alveolar pattern"]
+    assert all(d["reason"] for d in found.values())
+    assert labelmap.differences("chexpert", EVERY) == []
+
+
+@pytest.mark.parametrize("layout", SIX)
+@pytest.mark.parametrize("name", SPACES)
+def test_a_cohort_is_read_in_any_space_and_unmapped_findings_are_null(layout: str, name: str, tmp_path: Path) -> None:
+    cohort = harmonize.load(on_disk(layout, tmp_path), findings=space(name))
+    assert tuple(cohort.table.columns[-len(space(name)) :]) == space(name)
+    for finding in space(name):
+        unmapped = labelmap.grade(layout, finding) == "unmapped"
+        assert cohort.table[finding].isna().all() == unmapped, finding
+
+
+def test_a_space_changes_the_id_only_of_cohorts_that_are_read_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = on_disk("nih", tmp_path)
+    usual = harmonize.load(spec).id
+    wide = harmonize.load(spec, findings=space("chexpert-14")).id
+    monkeypatch.setitem(labels_yaml()["beyond"]["nih"]["findings"]["Pleural Other"], "native", ["another"])
+    assert harmonize.load(spec).id == usual
+    assert harmonize.load(spec, findings=space("chexpert-14")).id != wide
+
+
+four = st.sampled_from([1, 0, -1, -2, None])
+
+
+@pytest.mark.parametrize("layout", ["chexpert", "mimic", "vindr", "brax"])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_column_family_says_absent_only_where_a_cell_says_so(layout: str, data: st.DataObject) -> None:
+    labels = adapter(layout).LABELS
+    row = data.draw(st.fixed_dictionaries({native(label): four for label in labels}))
+    table = pd.DataFrame({name: pd.Series([state], dtype="Int8") for name, state in row.items()})
+    for mapping in labelmap.MAPPINGS:
+        states = labelmap.apply(table, layout, mapping, EVERY).iloc[0]
+        for finding in EVERY:
+            rule = labelmap.entries(layout)[finding]
+            if "opposite" in rule:
+                healthy = row[native(labelmap.words(layout, rule["opposite"])[0])]
+                assert pd.isna(states[finding]) or states[finding] != ABSENT or healthy == PRESENT
+                continue
+            cells = [row[native(word)] for word in labelmap.words(layout, finding, mapping)]
+            if not pd.isna(states[finding]) and states[finding] == ABSENT:
+                assert ABSENT in cells, finding
+                assert 1 not in cells, finding
+                assert -1 not in cells, finding
+            assert bool(pd.isna(states[finding])) == all(cell is None for cell in cells), finding
+
+
+@pytest.mark.parametrize("layout", ["nih", "padchest"])
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_a_token_family_never_says_absent_of_what_it_has_no_word_for(layout: str, data: st.DataObject) -> None:
+    known = sorted(labelmap.vocabulary(layout) or nih.TOKENS)
+    row = data.draw(st.lists(st.sampled_from(known), max_size=4, unique=True))
+    table = pd.DataFrame({LABELS: ["|".join(row)]})
+    for mapping in labelmap.MAPPINGS:
+        states = labelmap.apply(table, layout, mapping, EVERY).iloc[0]
+        for finding in EVERY:
+            if labelmap.grade(layout, finding) == "unmapped":
+                assert pd.isna(states[finding]), finding
+            elif finding not in ("No Finding", "Abnormal"):
+                stated = bool(set(row) & set(labelmap.words(layout, finding, mapping)))
+                assert states[finding] == (PRESENT if stated else ABSENT), finding
+        pair = states[["No Finding", "Abnormal"]]
+        assert pair.isna().all() or pair.sum() == 1
+
+
+def test_abnormal_is_derived_and_null_where_nothing_was_said() -> None:
+    rows = [
+        {"No Finding": 1},
+        {"Edema": 1},
+        {"Edema": -1},
+        {"Edema": 0},
+        {"Support Devices": 1},
+        {"No Finding": 1, "Edema": 1},
+    ]
+    labels = adapter("chexpert").LABELS
+    table = pd.DataFrame({native(n): pd.Series([r.get(n, -2) for r in rows], dtype="Int8") for n in labels})
+    state = labelmap.apply(table, "chexpert", findings=("Abnormal",))["Abnormal"]
+    assert state.fillna(-9).tolist() == [0, 1, -1, -9, -9, 1]
+    nih_states = labelmap.apply(TABLES["nih"](), "nih", findings=space("nih-14-abnormal"))["Abnormal"]
+    assert nih_states.tolist() == [1, 1, 0, 1]
+    padchest = labelmap.apply(TABLES["padchest"](), "padchest", findings=("Abnormal",))["Abnormal"]
+    assert padchest.fillna(-9).tolist() == [0, 1, -9, 1, -9, 1, -9]

@@ -1,0 +1,73 @@
+"""What a file says of itself that no frontal chest radiograph says."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from harmonize.checks.non_cxr_checks import unlike_radiograph
+from harmonize.images.pixels import read_gray
+
+GRAY = np.random.default_rng(0).integers(0, 256, (96, 80)).astype(np.uint8)
+
+
+def written(path: Path, image: np.ndarray) -> Path:
+    assert cv2.imwrite(str(path), image)
+    return path
+
+
+def dicom(path: Path, **tags: object) -> Path:
+    data = Dataset()
+    data.file_meta = FileMetaDataset()
+    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    data.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
+    data.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    data.Rows, data.Columns, data.BitsAllocated, data.BitsStored, data.HighBit = 96, 80, 8, 8, 7
+    data.SamplesPerPixel, data.PixelRepresentation, data.PhotometricInterpretation = 1, 0, "MONOCHROME2"
+    data.PixelData = GRAY.tobytes()
+    for name, value in tags.items():
+        setattr(data, name, value)
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
+def test_a_colour_photo_is_named_as_one(tmp_path: Path, name: str) -> None:
+    y, x = np.mgrid[0:300, 0:400]
+    path = written(tmp_path / name, np.stack([x * 255 // 400, y * 255 // 300, 128 + 0 * x], 2).astype(np.uint8))
+    (said,) = unlike_radiograph(path)
+    assert "a colour picture" in said
+
+
+def test_gray_in_three_channels_and_a_small_coloured_mark_are_fine(tmp_path: Path) -> None:
+    smooth = cv2.GaussianBlur(np.repeat(GRAY[:, :, None], 3, 2), (9, 9), 3)
+    assert unlike_radiograph(written(tmp_path / "rgb.jpg", smooth)) == []
+    large = cv2.resize(smooth, (800, 960))
+    large[:40, :40] = (0, 0, 255)
+    assert unlike_radiograph(written(tmp_path / "mark.png", large)) == []
+    assert unlike_radiograph(written(tmp_path / "deep.png", GRAY.astype(np.uint16) * 200)) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({"Modality": "CT"}, "modality CT is no radiograph"),
+        ({"Modality": "DX", "BodyPartExamined": "HAND"}, "body part HAND is no chest"),
+        ({"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "LL"}, "view LL is lateral"),
+        ({"Modality": "<b>\nx"}, "modality ?B??X is no radiograph"),
+        ({"Modality": "DX", "BodyPartExamined": "PORT CHEST", "ViewPosition": "PA"}, None),
+        ({}, None),
+    ],
+)
+def test_tags_of_a_dicom_file_that_speak_of_something_else_are_said(
+    tmp_path: Path, tags: dict[str, str], said: str | None
+) -> None:
+    with pydicom.config.disable_value_validation():
+        path = dicom(tmp_path / "a.dcm", **tags)
+    assert read_gray(path).shape == (96, 80)
+    found = unlike_radiograph(path)
+    assert (said is None and found == []) or (said is not None and said in found[0] and len(found) == 1)

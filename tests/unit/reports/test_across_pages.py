@@ -1,0 +1,84 @@
+"""What many runs and many readings say together: references, policies, agreement, seeds, standard errors, calls, budgets."""
+
+import re
+
+import pandas as pd
+import synthetic
+
+from reports.page import render
+from reports.schemas.tables import SCHEMAS
+from reports.sections.calibration import LEFT, SIDE, _counts
+from reports.tables import Tables
+from tests.unit.reports.test_gap_pages import RUNS, SMALL, decomposition, page
+
+HOSTILE = "<script>alert(1)</script>"
+HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
+NAN = float("nan")
+
+
+def test_the_gap_stands_against_each_labelled_part_of_home_with_the_worst_hospital_and_who_read_there() -> None:
+    rows = [
+        (run, split, by, d, "radiologist" if d == "vindr" else "report", "nih" if d == "worst" else "", "macro", value, value - 0.02,
+         value + 0.02, 0.86, 0.86 - value, 7, 200, 20, 180)
+        for run in RUNS
+        for split, by in (("test", "report"), ("expert_valid", "radiologist"))
+        for d, value in (("vindr", 0.031), ("nih", 0.077), ("away", 0.054), ("worst", 0.077))
+    ]  # fmt: skip
+    text = page(decomposition=decomposition(), references=rows)
+    assert "The gap against each labelled part of home, and the worst hospital" in text
+    assert 'expert valid<span class="s">radiologists</span>' in text
+    assert 'VinDr-CXR<span class="s">radiologists</span>' in text
+    assert text.count('.057–.097</span><span class="s">NIH-14</span>') == 2 * len(RUNS)
+    assert "labelled part of home" not in page(decomposition=decomposition())
+
+
+def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_called_better() -> None:
+    rows = [
+        (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
+        for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
+        for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("away", "mixed", "mixed"))
+    ]  # fmt: skip
+    text = page(policies=rows[:-1])
+    assert "Two ways to read uncertain labels, judged by radiologists and by reports" in text
+    assert 'CheXpert expert test<span class="s">radiologists</span>' in text
+    assert 'id="policies"' in text
+    assert HOSTILE not in text
+    assert 'id="policies"' not in page()
+
+
+def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> None:
+    pairs = [(a, b, 0.61, 0.2, 0.9, 5) for i, a in enumerate(HOSPITALS) for b in HOSPITALS[i + 1 :]]
+    luck = [(RUNS[0], d, 2, 0.82, NAN, NAN, 0.0123, 0.0061) for d in (*HOSPITALS, "away")]
+    text = page(agreement=pairs, seeds=luck)
+    assert text.count(">.610</span>") == len(pairs)
+    assert text.count("<td>.0123</td><td>.0061</td>") == 2
+    few = page(agreement=[(a, b, NAN, NAN, NAN, 2) for a, b, *_ in pairs])
+    assert "rank the runs alike" not in few
+    assert "How far seeds" not in few
+
+
+def test_the_bars_below_a_reliability_curve_stand_at_their_probabilities_though_bins_are_empty() -> None:
+    bins = [0, 3, 9, 13]
+    rows = pd.DataFrame({"bin": bins, "confidence": [(b + 0.4) / 15 for b in bins], "count": [40, 20, 10, 5]})
+    left = [float(x) for x in re.findall(r'x="([\d.]+)"', _counts(rows))]
+    assert left == [round(LEFT + b * SIDE / 15 + 0.5, 1) for b in bins]
+
+
+def test_standard_errors_calls_and_other_budgets_are_on_the_page() -> None:
+    errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252, 0.0263) for r in RUNS]
+    calls = [(RUNS[0], "nih", "all", "f1_max", "Edema", 0.0, 31, 42, 13, 224)]
+    front = [(r, c, 0.2 * (i + 1), True, 0.3, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")]  # fmt: skip
+    scores = SMALL["scores"]
+    f1 = scores[(scores["metric"] == "auroc") & (scores["dataset"] == "nih")].assign(
+        metric="f1", operating_point="f1_max"
+    )
+    named = {"delong": errors, "confusion": calls, "frontier": front}
+    frames = {name: pd.DataFrame(rows, columns=list(SCHEMAS[name])) for name, rows in named.items()}
+    text = render(Tables(SMALL.meta, {**SMALL.frames, **frames, "scores": pd.concat([scores, f1], ignore_index=True)}))
+    assert "<td>.0201</td><td>.0252</td><td>.0263</td>" in text
+    assert "<td>31</td><td>13</td>" in text
+    assert "<td>42</td><td>224</td>" in text
+    assert "What more training buys" in text
+    assert "What more parameters buy" not in text
+    plain = render(synthetic.tables(synthetic.Invented(runs=2)))
+    assert not any(word in plain for word in ("three ways", "What more training"))

@@ -1,0 +1,100 @@
+"""The section on where networks look: what it says, what it leaves out, and that no name breaks out of it."""
+
+import base64
+import json
+
+import pandas as pd
+import pytest
+
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
+from reports.sections.run_detail import Details
+from reports.site import write_site
+from reports.summaries import heatmap_summary as looks
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+WEBP = b"RIFF\x00\x00\x00\x00WEBP"
+
+
+def with_looks(found: Tables, value: float, name: str = "Edema", wide: float = 0.1, middle: float = 1.5) -> Tables:
+    """The invented study with one number per run and hospital, and one picture."""
+    runs = found["runs"].loc[found["runs"]["state"] == "done", "run_id"].tolist()
+    rows = [
+        (run, dataset, of, by, region, "enrichment", (at := value if by == "network" else middle), at * (1 - wide), at * (1 + wide), 24, 24, 1.0)
+        for run in runs for dataset in found["cohorts"]["dataset"] for of in ("all", name)
+        for by, region in (("network", "finding"), ("centre", "finding"), ("network", "token"))
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
+    case = (runs[0], found["cohorts"]["dataset"].iloc[0], name, "sure miss", 0, 0.04, 0.2, float("nan"), WEBP)
+    gallery = pd.DataFrame([case], columns=list(SCHEMAS["gallery"]))
+    return Tables(found.meta, {**found.frames, "attention": table, "gallery": gallery})
+
+
+def test_without_the_analysis_there_is_no_section() -> None:
+    assert 'id="attention"' not in render(tables())
+
+
+def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_warning() -> None:
+    page = render(with_looks(tables(Invented(runs=2)), 2.0))
+    assert "2.0× as much heat on the finding" in page
+    assert "prefer the PORT tag" in page
+    assert "radiographs of patients" in page
+    assert page.count("data:image/webp;base64,") == 1
+    other = render(with_looks(tables(Invented(runs=2, phantom=True)), 0.8))
+    assert "put less heat on the finding than its area would get by chance, 0.80×" in other
+    assert "do not prefer the PORT tag" in other
+    assert "radiographs of patients" not in other
+
+
+def test_the_method_of_the_maps_is_the_one_that_the_grid_chose() -> None:
+    found = with_looks(tables(Invented(runs=2)), 2.0)
+    assert "Heat maps (Grad-CAM of the finding" in render(found)
+    chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
+    assert "Heat maps (HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
+
+
+def test_a_hostile_name_and_numbers_that_are_none_stay_text() -> None:
+    page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
+    assert "<script>alert(1)" not in page
+    assert ">nan<" not in page
+
+
+def test_the_pictures_of_a_run_stand_with_the_run_and_the_footer_says_whose_images_are_in_the_file() -> None:
+    made = with_looks(tables(Invented(runs=2)), 2.0)
+    page = render(made)
+    assert "1 radiograph of patients, small and with heat maps, is in this file" in page
+    board = read(made)
+    with_picture = made["gallery"]["run_id"].iloc[0]
+    for run in board.runs:
+        alone = str(Details.of(board, board.runs).body(run, drawn=True))
+        assert alone.count("<img ") == (run.id == with_picture)
+        in_page = str(Details.of(board, board.runs).body(run, drawn=False))
+        assert "<img " not in in_page
+        assert (f'data-pictures="{run.id}"' in in_page) == (run.id == with_picture)
+    assert "No image of a patient is in this file" in render(tables(Invented(runs=2)))
+
+
+@pytest.mark.parametrize(
+    ("value", "wide", "runs", "said"),
+    [
+        (2.0, 0.1, 2, "On average over two runs the networks put 2.0× as much heat on the finding as its area would get by chance"),
+        (2.0, 0.1, 1, "by chance; a map that only knows the middle puts 1.5×"),
+        (1.2, 0.1, 2, "by chance; less than a map that only knows the middle, 1.5×"),
+        (1.4, 0.2, 2, "by chance; a map that only knows the middle puts 1.5×"),
+        (1.2, 0.3, 2, "Whether the two runs put more heat on the finding than its area would get by chance, the data cannot tell (1.2×)"),
+        (1.2, 0.3, 1, "Whether the network puts more heat on the finding"),
+        (0.5, 0.1, 1, "The network puts less heat on the finding than its area would get by chance, 0.50×"),
+    ],
+)  # fmt: skip
+def test_heat_on_the_finding_is_claimed_only_where_the_interval_says_so(value, wide, runs, said) -> None:
+    made = with_looks(tables(Invented(runs=runs)), value, wide=wide)
+    assert said in looks.answer(made["attention"], runs)
+
+
+def test_a_site_holds_the_pictures_as_base64_in_its_data(tmp_path) -> None:
+    write_site(with_looks(tables(Invented(runs=2)), 2.0), tmp_path)
+    table = json.loads((tmp_path / "data" / "gallery.json").read_text())
+    (row,) = table["data"]
+    assert base64.b64decode(row[table["columns"].index("picture")]) == WEBP

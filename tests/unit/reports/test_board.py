@@ -1,0 +1,116 @@
+"""The board shows one number for one cell, chosen the same way everywhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.formatting import places, signed, span, two_figures, whole
+from reports.report_data.hospitals_and_runs import Hospital
+from reports.report_data.report_data import read
+from reports.tables import Tables
+from tests.synthetic import FINDINGS, Invented, tables
+
+
+def test_the_headline_rows_are_default_mapping_all_patients_headline_split_and_kept_epoch():
+    made = tables(Invented(runs=1))
+    scores = made["scores"]
+    noise = []
+    for column, other in (
+        ("mapping", "strict"),
+        ("subgroup", "sex=F"),
+        ("selection", "last"),
+        ("split", "val"),
+        ("operating_point", "f1_max"),
+    ):
+        part = scores[scores["dataset"] != "away"].copy()
+        part[column] = other
+        part["value"] = 0.111
+        noise.append(part)
+    frames = dict(made.frames)
+    frames["scores"] = pd.concat([*noise, scores], ignore_index=True)
+    board, plain = read(Tables(made.meta, frames)), read(made)
+    assert board.cells == pytest.approx(plain.cells, nan_ok=True) or _same(board.cells, plain.cells)
+
+
+def _same(a, b):
+    assert a.keys() == b.keys()
+    return all(np.allclose([a[k].value], [b[k].value], equal_nan=True) for k in a)
+
+
+def test_runs_are_ordered_by_their_mean_away_and_unscored_ones_are_apart():
+    board = read(tables(Invented(runs=24, failed=2)))
+    values = [r.away.value for r in board.ranked]
+    assert values == sorted(values, reverse=True)
+    assert [r.state for r in board.unranked] == ["failed", "failed"]
+    assert [r for group in board.groups for r in group] == list(board.ranked)
+
+
+def test_hospitals_are_ordered_by_their_mean_loss():
+    losses = [h.lost.value for h in read(tables(Invented())).hospitals]
+    assert losses == sorted(losses)
+
+
+def test_home_and_away_are_compared_on_the_findings_both_have():
+    made = tables(Invented(runs=3, home_labels=FINDINGS[:4], away_labels=FINDINGS[2:]))
+    board = read(made)
+    for run in board.ranked:
+        assert run.home_common.value - run.away_common.value == pytest.approx(run.gap.value)
+        assert run.home.value != pytest.approx(run.home_common.value)
+        assert not run.home_common.has_interval
+        assert np.mean([e.value for e in run.hospitals.values()]) == pytest.approx(run.away_common.value)
+    assert board.num_common == (2, 2)
+
+
+def test_a_side_of_the_gap_has_the_interval_of_its_macro_where_the_findings_are_the_same():
+    run = read(tables(Invented(runs=1, hospitals=("chexpert", "mimic")))).ranked[0]
+    assert run.home_common == run.home
+    assert run.home_common.has_interval
+
+
+def test_hospitals_are_counted_when_no_run_was_scored_and_common_findings_are_known():
+    failed = read(tables(Invented(runs=0, failed=2)))
+    assert (failed.num_away, failed.has_common, failed.scored) == (5, True, ())
+    apart = read(tables(Invented(runs=2, home_labels=FINDINGS[:2], away_labels=FINDINGS[2:])))
+    assert (apart.num_away, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
+
+
+def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():
+    for run in read(tables(Invented())).ranked:
+        assert run.at_worst.value == min(e.value for e in run.hospitals.values())
+
+
+def test_tables_survive_their_files(tmp_path):
+    made = tables(Invented(runs=3))
+    made.save(tmp_path)
+    again = Tables.load(tmp_path)
+    assert again.meta == made.meta
+    for name, frame in made.frames.items():
+        pd.testing.assert_frame_equal(again[name], frame, check_dtype=False)
+
+
+def test_a_missing_number_is_a_dash_in_every_format():
+    for shown in (places, signed, two_figures, whole):
+        assert shown(float("nan")) == "–"
+        assert shown(None) == "–"
+    assert span(float("nan"), 1.0) == ""
+
+
+def test_numbers_have_no_leading_zero_and_a_true_minus():
+    assert places(-0.0604) == "−.060"
+    assert places(0.9996) == "1.000"
+    assert signed(-0.0001) == ".000"
+    assert whole(129526) == "129\u202f526"
+
+
+@pytest.mark.parametrize(
+    ("place", "shown"),
+    [
+        ("Boston, US", "Boston, US"),
+        ("Beth Israel Deaconess Medical Center, Boston, USA", "Boston, USA"),
+        ("Hospital 108 and Hanoi Medical University Hospital, Vietnam", "Vietnam"),
+        ("Krankenhaus der Barmherzigen Brueder", "Krankenhaus der B…"),
+        ("", ""),
+    ],
+)
+def test_a_figure_shows_the_end_of_a_place_that_fits(place, shown):
+    assert Hospital("key", "Title", place).where == shown

@@ -1,0 +1,114 @@
+"""What changes the answer, on the page: numbers beside their control, hostile names, and silence without data."""
+
+import numpy as np
+import pandas as pd
+
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
+from reports.sections.transplants import transplants
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+KINDS = (
+    "marker",
+    "corner",
+    "border",
+    "intensity",
+    "resolution",
+    "erased",
+    "toggled",
+    "lungs_masked",
+    "lungs_only",
+    "causal",
+)
+
+
+def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = True) -> Tables:
+    """Return invented tables in which a marker of home moves one finding, or none."""
+    made = tables(Invented(runs=num))
+    home = str(made.meta["source"])
+    rng = np.random.default_rng(0)
+    rows = []
+    for k, run in enumerate(made["runs"]["run_id"]):
+        for kind in KINDS:
+            alone = kind in ("erased", "toggled", "lungs_masked", "lungs_only")
+            for host in ("away", "mimic", home):
+                for name in (finding, "Edema", "macro"):
+                    big = caught and kind == "marker" and name == finding
+                    for measure in ("abs_dp", "dp", "flip_rate", "auroc"):
+                        effect = (0.5 if big else 0.01) + 0.001 * k + 0.001 * rng.random()
+                        if measure == "auroc":
+                            effect = -0.2 if kind == "erased" and host == home and caught else 0.0
+                        half = 0.02 if measure != "auroc" or effect else 0.05
+                        donor = "" if alone else "away" if host == home else home
+                        control = float("nan") if kind.startswith("lungs") else 0.02
+                        rows.append(
+                            (
+                                run,
+                                kind,
+                                donor,
+                                host,
+                                name,
+                                "all",
+                                measure,
+                                effect + 0.02,
+                                control,
+                                effect,
+                                effect - half,
+                                effect + half,
+                                50,
+                            )
+                        )
+    frame = pd.DataFrame(rows, columns=list(SCHEMAS["transplants"]))
+    return Tables(made.meta, made.frames | {"transplants": frame})
+
+
+def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
+    html = str(transplants(read(asked())).html)
+    assert "changes the answer on Pleural Effusion, and what is read at home leans on it, in all four runs" in html
+    assert "the same patch without a marker" in html
+    assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
+    assert "nan" not in html
+
+
+def test_where_nothing_fires_the_page_says_so() -> None:
+    html = str(transplants(read(asked(caught=False))).html)
+    assert "No marker of CheXpert is a shortcut in any of four runs" in html
+    assert "leans on it" not in html
+
+
+def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
+    made = tables(Invented(runs=3))
+    assert transplants(read(made)).html == ""
+    assert "source probe" in render(made)
+    assert "change of p" in render(asked(3))
+
+
+def test_a_hostile_finding_is_escaped() -> None:
+    html = str(transplants(read(asked(finding="<script>alert(1)</script>"))).html)
+    assert "<script>" not in html
+
+
+def test_the_correlation_is_told_with_its_uncertainty_and_no_causal_word() -> None:
+    made = asked(6)
+    rows = [
+        ("causal", "gap", "spearman", 0.3, -0.4, 0.8, 0.41, 19, 6, 0.456, 0.58),
+        ("source_bits", "gap", "spearman", -0.6, -0.8, -0.3, 0.01, 19, 6, 0.456, 0.58),
+    ]
+    frame = pd.DataFrame(rows, columns=list(SCHEMAS["associations"]))
+    html = str(transplants(read(Tables(made.meta, made.frames | {"associations": frame}))).html)
+    assert "19 architectures cannot tell" in html
+    assert "a true ρ of .5 would do so in 58 % of studies" in html
+    assert "goes with the opposite of a larger gap" in html
+    part = html[html.index("Does it go with the gap") :].lower()
+    assert not any(word in part for word in ("because", "causes", "due to", "leads to", "explains"))
+
+
+def test_one_run_without_markers_still_shows_the_rest() -> None:
+    made = asked(1)
+    rest = made["transplants"]
+    rest = rest[~rest["kind"].isin(["marker", "erased", "toggled", "causal"])].reset_index(drop=True)
+    html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rest}))).html)
+    assert "could not be asked: too few images carry one" in html
+    assert "gray values" in html

@@ -1,0 +1,70 @@
+"""What plotly is asked to draw is valid plotly, and figures stand on one axis."""
+
+import re
+
+import plotly.graph_objects as go
+import pytest
+
+from reports.drawing import charts, svg
+from reports.page import ORDER
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import read
+from reports.sections.hospitals import step
+from reports.sections.shortcuts import spearman
+from tests.synthetic import Invented, tables
+
+
+@pytest.mark.parametrize("runs", [2, 4, 24, 70])
+def test_every_chart_is_valid_for_plotly(runs):
+    board = read(tables(Invented(runs=runs)))
+    drawn = [chart for section in ORDER for chart in section(board).charts]
+    assert {c["id"] for c in drawn} == {"c-home", "c-cost", "c-probe", "c-auroc", "c-loss"}
+    for chart in drawn:
+        go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
+
+
+def test_charts_hold_no_colour_of_their_own():
+    board = read(tables(Invented(runs=4)))
+    text = str([chart for section in ORDER for chart in section(board).charts])
+    assert "var(--ink)" in text
+    assert not re.search(r"#[0-9a-f]{6}|rgb", text)
+
+
+def test_labels_never_cover_a_mark_or_each_other():
+    board = read(tables(Invented(runs=4)))
+    runs = list(board.ranked)
+    notes = charts.labels(runs, [0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], (0.0, 1.0), (0.0, 1.0))
+    assert len(notes) <= 4
+    assert len({(n["xanchor"], n["yanchor"]) for n in notes}) == len(notes)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0.2), (-0.05, 0.17), (0.62, 0.9), (0, 1), (0.4999, 0.5001)])
+def test_ticks_are_round_inside_the_axis_and_at_most_six(low, high):
+    grid = svg.ticks(low, high, 6)
+    assert 1 <= len(grid) <= 6
+    assert all(low - 1e-9 <= t <= high + 1e-9 for t in grid)
+
+
+def test_a_swarm_keeps_every_value_at_its_place_and_neighbours_apart():
+    values = [0.1, 0.1, 0.1, 0.5]
+    placed = svg.swarm(values, svg.Scale(0, 1, 0, 100))
+    assert [x for x, _ in placed] == pytest.approx([10, 10, 10, 50])
+    assert len({lane for _, lane in placed[:3]}) == 3
+
+
+def test_colour_steps_are_two_hundredths_of_auroc_and_a_gain_is_the_lightest():
+    assert [step(v) for v in (-0.1, 0.0, 0.019, 0.021, 0.159, 0.5)] == [0, 0, 0, 1, 7, 7]
+
+
+def test_spearman_equals_scipy_and_its_interval_holds_it():
+    stats = pytest.importorskip("scipy.stats")
+    xs, ys = [1.0, 2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 9.0], [2.0, 1.0, 4.0, 3.0, 7.0, 7.0, 9.0, 5.0]
+    rho = spearman(xs, ys)
+    assert rho.value == pytest.approx(stats.spearmanr(xs, ys).statistic, abs=1e-12)
+    assert -1 < rho.low < rho.value < rho.high < 1
+    assert not spearman([1.0] * 8, ys).known
+
+
+def test_a_mark_is_hollow_exactly_when_its_interval_holds_the_reference():
+    assert 'class="dot o"' in svg.micro(Estimate(0.01, -0.01, 0.03), 0, 0.1, 0.0)
+    assert 'class="dot o"' not in svg.micro(Estimate(0.02, 0.01, 0.03), 0, 0.1, 0.0)

@@ -1,0 +1,127 @@
+"""What is made of other runs, and what others published: on the page, and out of every ranking and sentence."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from reports.page import render
+from reports.report_data import report_data as board
+from reports.schemas.tables import SCHEMAS
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+
+def with_derived(invented: Tables, kind: str = "tta") -> Tables:
+    """Add a row for each scored run that repeats its scores under another id, better by .05 everywhere."""
+    frames = dict(invented.frames)
+    for name in ("runs", "scores", "gaps", "costs"):
+        again = frames[name].copy()
+        again["run_id"] = "d" + again["run_id"].str[1:]
+        if name == "runs":
+            again[["kind", "of", "what"]] = [kind, "the run above", "TTA, four views"]
+        if name == "scores":
+            again[["value", "low", "high"]] += 0.05
+        frames[name] = pd.concat([frames[name], again], ignore_index=True)
+    return Tables(dict(invented.meta), frames)
+
+
+def with_published(invented: Tables, *rows: tuple[object, ...]) -> Tables:
+    frames = {**invented.frames, "published": pd.DataFrame(rows, columns=list(SCHEMAS["published"]))}
+    return Tables(dict(invented.meta), frames)
+
+
+ROW = ("XAND-Ray", "selected", "its tables", "chexpert", "expert_test", "Edema", "auroc", 0.9165)
+
+
+def first_screen(page: str) -> str:
+    return page[page.index('id="top"') : page.index('id="ranking"')]
+
+
+def test_rows_made_of_others_change_no_rank_and_no_word_of_the_first_screen() -> None:
+    plain = tables(Invented(runs=6))
+    both = with_derived(plain)
+    assert first_screen(render(both)) == first_screen(render(plain))
+    assert board.read(both).groups == board.read(plain).groups
+    assert [r.id for r in board.read(both).runs] == [r.id for r in board.read(plain).runs]
+
+
+def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> None:
+    page = render(with_derived(tables(Invented(runs=3)), "ensemble"))
+    below = page[page.rindex('data-group="') :]
+    apart = below[below.index('class="apart"') : below.index("</table>")]
+    assert apart.count('<span class="tag">ensemble</span>') == 3
+    assert "not ranked, not in the headline" in apart
+    assert len(re.findall(r'data-l="Away"', apart)) == 3
+
+
+def test_an_entry_made_of_others_says_of_which() -> None:
+    page = render(with_derived(tables(Invented(runs=2))))
+    assert page.count("<dt>Mean of</dt><dd>the run above</dd>") == 2
+
+
+def test_a_page_without_published_numbers_has_no_such_section() -> None:
+    assert 'id="published"' not in render(tables(Invented(runs=2)))
+
+
+def test_published_numbers_are_shown_as_printed_with_their_source_and_nothing_invented() -> None:
+    page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
+    section = page[page.index('id="published"') : page.index('id="cohorts"')]
+    assert "Published, not re-run" in section
+    assert ".9165" in section
+    assert ">.93<" in section
+    assert "its tables" in section
+    assert "[" not in re.sub(r"<[^>]*>", "", section)  # no interval
+
+
+def test_published_numbers_change_no_other_section() -> None:
+    plain = tables(Invented(runs=3))
+    page = render(with_published(plain, ROW)).replace('<a href="#published">Published</a>', "")
+    without = page[: page.index('<section id="published"')] + page[page.index('<section id="cohorts"') :]
+    assert without.split() == render(plain).split()
+
+
+@pytest.mark.parametrize("phantom", [True, False])
+def test_only_a_page_of_synthetic_images_says_that_published_numbers_do_not_compare(phantom: bool) -> None:
+    page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
+    assert ("nothing here compares with them" in page) == phantom
+
+
+def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_says() -> None:
+    made = with_derived(tables(Invented(runs=3)), "external")
+    runs = made["runs"]
+    foreign = runs["kind"] == "external"
+    said = '{"cohorts": ["nih"], "others": ["a clinic"], "seen": ["nih"]}'
+    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
+    page = render(made)
+    assert "<b>Beside the ranking</b>" in page
+    assert "not unseen there" in page
+    assert "a clinic" in page
+    assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
+
+
+def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> None:
+    made = with_derived(tables(Invented(runs=3)), "external")
+    runs = made["runs"]
+    foreign = runs["kind"] == "external"
+    said = '{"cohorts": ["nih"], "others": [], "seen": ["nih"]}'
+    own = set(runs.loc[foreign, "run_id"])
+    made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
+    for name, frame in made.frames.items():
+        if "run_id" in frame:
+            made.frames[name] = frame[frame["run_id"].isin(own)].reset_index(drop=True)
+    page = render(made)
+    assert "Nothing is ranked: every model here was trained elsewhere" in page
+    assert re.search(r"\b[1-9] models? from elsewhere · ", page)
+    for false in (
+        "No run has a score away",
+        "No finding has a score both",
+        "where the networks were trained; away is",
+        "0 runs",
+    ):
+        assert false not in page
+    for section in ("hospitals", "findings", "cost", "calibration", "training"):  # of ranked runs
+        assert f'<section id="{section}"' not in page
+        assert f'href="#{section}"' not in page
+    for section in ("ranking", "cohorts", "method", "passports", "runs"):
+        assert f'id="{section}"' in page

@@ -1,0 +1,198 @@
+"""The sections about what the gap is made of, what home lets expect, and groups of patients."""
+
+import pandas as pd
+import synthetic
+
+from reports.page import render
+from reports.report_data.headline_rows import Estimate
+from reports.schemas.tables import SCHEMAS, SCORES
+from reports.sentences import gaps as gap_sentences
+from reports.sentences import groups as group_sentences
+from reports.tables import Tables
+
+HOSTILE = "<script>alert(1)</script>"
+SMALL = synthetic.tables(synthetic.Invented(runs=5))
+RUNS = [str(r) for r in SMALL["ranks"]["run_id"]]
+NAN = float("nan")
+
+
+def page(**rows: list[tuple[object, ...]]) -> str:
+    frames = {name: pd.DataFrame(each, columns=list(SCHEMAS[name])) for name, each in rows.items()}
+    return render(Tables(SMALL.meta, {**SMALL.frames, **frames}))
+
+
+def part(run: str, dataset: str, metric: str, name: str, value: float, reason: str = "") -> tuple[object, ...]:
+    return (
+        run,
+        dataset,
+        metric,
+        "macro",
+        name,
+        value,
+        value - 0.01,
+        value + 0.01,
+        reason,
+        NAN,
+        NAN,
+        NAN,
+        9,
+        NAN,
+        NAN,
+        NAN,
+    )
+
+
+def decomposition() -> list[tuple[object, ...]]:
+    rows = []
+    for run in RUNS:
+        for dataset in ("mimic", "nih", "away"):
+            for metric in ("auroc", "auprc"):
+                missing = f"age is not recorded {HOSTILE}" if dataset == "mimic" else ""
+                for name, value in (
+                    ("gap", 0.08),
+                    ("prevalence", 0.0),
+                    ("case_mix", NAN if missing else -0.02),
+                    ("labels", NAN),
+                    ("remainder", 0.1),
+                ):
+                    rows.append(part(run, dataset, metric, name, value, missing if name == "case_mix" else ""))
+    return rows
+
+
+def subgroup(
+    dataset: str, group: str, metric: str, value: float, low: float, finding: str = "macro"
+) -> tuple[object, ...]:
+    cells = dict.fromkeys(SCORES, "") | {"run_id": RUNS[0], "dataset": dataset, "subgroup": group, "metric": metric, "finding": finding,
+             "value": value, "low": low, "high": value + 0.02, "n": 120, "num_positive": 30, "num_negative": 90, "num_patients": 110, "num_findings": 6}  # fmt: skip
+    return tuple(cells.values())
+
+
+def test_without_their_tables_the_sections_are_not_there() -> None:
+    text = page(subgroups=[])
+    assert not any(f'id="{key}"' in text for key in ("parts", "groups", "expected"))
+
+
+def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_known() -> None:
+    text = page(decomposition=decomposition())
+    assert "Case mix moves what" in text
+    assert "by −.020" in text
+    assert "age is not recorded &lt;script&gt;" in text
+    assert HOSTILE not in text
+    assert text.count('class="pt-case_mix"') == 1 + 2 * 2  # the legend; NIH and the mean, for two metrics
+    assert "gap .080 [.070, .090]: case mix −.020, remainder .100" in text
+
+
+def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_stand_in() -> None:
+    def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
+        return (run, "away", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
+
+    rows = [row for row in decomposition() if row[4] != "labels" or row[1:3] != ("away", "auroc")]
+    text = page(decomposition=[*rows, *(labels(run, "strict mapping away", -0.004, 0.02, 1.0) for run in RUNS)])
+    assert "labels: strict mapping away, −.004 to .020 over all mappings" in text
+    assert "the reading of labels moves what" in text
+    other = page(
+        decomposition=[
+            *rows,
+            *(
+                labels(run, "home judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
+                for run in RUNS
+            ),
+        ]
+    )
+    assert "who reads the labels (of other patients at home) moves what" in other
+
+
+def test_runs_are_held_against_the_line_of_the_others() -> None:
+    rows = [
+        (
+            run,
+            "away",
+            0.02 - 0.01 * i,
+            0.015 - 0.01 * i,
+            0.025 - 0.01 * i,
+            0.012 - 0.01 * i,
+            0.028 - 0.01 * i,
+            0.86,
+            0.80,
+            0.78,
+            0.8117,
+            -0.2071,
+            5,
+        )
+        for i, run in enumerate(RUNS)
+    ]
+    text = page(robustness=rows)
+    assert "better away than home lets expect" in text
+    assert "The thin line is fitted to the runs." in text
+    assert "slope of the line over all runs .812" in text
+
+
+def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_regret() -> None:
+    rows = [
+        ("home val", False, RUNS[1], "away", 0.80, RUNS[0], 0.82, 0.02, 0.01, 0.03, NAN, 5),
+        ("nih", True, RUNS[0], "away", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
+        ("nih", True, RUNS[0], "nih", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
+    ]
+    text = page(selection=rows)
+    assert "The run that home’s validation split picks reads .020" in text
+    assert text.count('<span class="s">oracle</span>') == 1
+    assert ".000–.000" not in text
+
+
+def test_groups_are_named_with_their_distance_and_missing_ones_are_a_dash() -> None:
+    rows = [
+        subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.86, 0.84),
+        subgroup("chexpert", "sex", "auroc_spread", 0.06, 0.02), subgroup("nih", "sex=F", "auroc", 0.7, 0.68),
+        subgroup("nih", "sex=M", "auroc", NAN, NAN), subgroup("nih", "sex=F age=<40", "auroc", 0.61, 0.5),
+        subgroup("nih", f"device={HOSTILE}", "auroc", 0.7, 0.6), subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
+    ]  # fmt: skip
+    text = page(subgroups=rows)
+    assert "differs by sex in CheXpert (.060" in text
+    assert "Largest − least by sex" in text
+    assert ".123" in text
+    assert "Sex F age &lt;40" in text
+    assert "Missed findings (FNR)" not in text
+    assert "F &lt;40" in text
+    assert HOSTILE not in text
+
+
+def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_patients_is_named() -> None:
+    rows = [
+        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"), subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
+        subgroup("nih", "sex", "underdiagnosis_spread", 0.1, 0.05, "No Finding"),
+        subgroup("nih", "sex=F", "fnr", 0.41, 0.4), subgroup("nih", "sex=M", "fnr", 0.4, 0.3), subgroup("nih", "view=AP", "fnr", NAN, NAN),
+        subgroup("nih", "view=PA", "fnr", 0.4, 0.3),
+    ]  # fmt: skip
+    points = [
+        (RUNS[0], "Edema", "f1_max", NAN, NAN, 1.0, 0.0, 1.0, 1, 300),
+        (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),
+    ]
+    text = page(subgroups=rows, operating_points=points)
+    assert "calls F more often healthy than M in NIH-14 (.200 against .100); 1 of 1 distance looked at" in text
+    assert "Missed findings (FNR) by view: NIH-14 PA .400" in text
+    assert "too few patients</text>" in text
+    assert "No threshold for Edema (1 patient with it): a threshold needs 10 patients" in text
+    assert "Pneumonia (30" not in text
+
+
+def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
+    unclear, rest = Estimate(0.01, -0.01, 0.03), Estimate(0.05, 0.04, 0.06)
+    said = [
+        gap_sentences.gap_parts("A", {"case mix": unclear, "the reading of labels": unclear, "remainder": rest}),
+        gap_sentences.gap_parts("A", {"case mix": Estimate(NAN), "remainder": rest}),
+        gap_sentences.beyond_expected(["A", "B"], [], 24, 24),
+        gap_sentences.beyond_expected([], ["A"], 24, 24),
+        gap_sentences.beyond_expected([], [], 0, 1),
+        gap_sentences.chosen_by_home(unclear, 0.004),
+        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", rest)] * 5),
+        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", unclear)] * 5),
+        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", unclear, "F", "M", 0.1, 0.09)] * 5),
+        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5),
+    ]
+    assert said[0].startswith("Whether case mix or the reading of labels plays a part")
+    assert said[2] == "A and B read better away than home lets expect"
+    assert said[3] == "A reads worse away than home lets expect"
+    assert "and two more" in said[6]
+    for text in said:
+        assert not any(word in text for word in ("significant", "outperform", "robust", "equal", "nan", "  "))

@@ -1,0 +1,94 @@
+"""Several goals at once on the page: sentences from numbers, strips, and what is left out."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.sentences.cost import goals, goals_doubt
+from reports.summaries.pareto import at_once
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+FOUR = ["auroc", "gap", "maps", "macs"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "unbeaten", "of", "said"),
+    [
+        (FOUR, ["A"], 24, "one of 24 runs is beaten by no other on all four goals: A"),
+        (
+            FOUR,
+            ["A", "B", "C", "D", "E"],
+            24,
+            "five of 24 runs are beaten by no other on all four goals: A, B, C and two more",
+        ),
+        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "none of three runs is beaten on all three goals"),
+        (FOUR[:2], ["A", "B"], 2, "neither of two runs is beaten on both goals"),
+    ],
+)
+def test_the_sentence_counts_the_unbeaten_and_names_the_goals(asked, unbeaten, of, said):
+    assert goals(asked, unbeaten, of).endswith(said)
+
+
+def test_doubt_is_said_for_the_unbeaten_and_for_those_the_data_cannot_rule_out():
+    assert goals_doubt(0, 3, 3) == "Resampled patients leave that so."
+    assert "none of them is unbeaten" in goals_doubt(0, 0, 2)
+    assert "1 other run is in more than 5 %, so the data cannot rule it out" in goals_doubt(1, 2, 2)
+
+
+def with_goals(made: Tables, **columns: object) -> Tables:
+    return Tables(made.meta, made.frames | {"goals": made["goals"].assign(**columns)})
+
+
+def test_every_unbeaten_run_has_one_strip_for_each_goal_over_the_dots_of_all():
+    made = tables(Invented(runs=12))
+    found = at_once(read(made))
+    front = int(made["goals"]["on_front"].sum())
+    assert len(found["rows"]) == min(front, 12)
+    assert all(len(cells) == 3 for _, cells in found["rows"])
+    assert str(found["all"]).count("<g id=") == 3
+    with_maps = at_once(read(with_goals(made, goal=" ".join(FOUR), maps=1.2)))
+    assert len(with_maps["heads"]) == 4
+    assert "1.2×" in [shown for shown, _ in with_maps["rows"][0][1]]
+    page = render(made)
+    assert page.count('<use href="#goal-auroc"/>') == min(front, 12)
+    assert "nan" not in page[page.index("goal-auroc") : page.index("goal-auroc") + 20_000].lower()
+
+
+def test_right_is_better_in_every_strip():
+    made = tables(Invented(runs=12))
+    found = at_once(read(with_goals(made, on_front=True)))
+    table = made["goals"].set_index("run_id")
+    for place, (goal, better) in enumerate((("auroc", 1), ("gap", -1), ("macs", -1))):
+        at = {
+            run.id: float(re.search(r'<circle[^>]*cx="([\d.]+)"', str(cells[place][1])).group(1))
+            for run, cells in found["rows"]
+        }
+        order = sorted(at, key=lambda run_id: better * table.loc[run_id, goal])
+        assert [at[r] for r in order] == sorted(at.values())
+
+
+@pytest.mark.parametrize(
+    "asked", [Invented(runs=1), Invented(runs=3, hospitals=("chexpert",)), Invented(runs=0, failed=2)]
+)
+def test_where_nothing_can_be_weighed_there_is_no_figure(asked):
+    assert at_once(read(tables(asked))) == {}
+
+
+def test_runs_alike_in_everything_are_all_unbeaten_and_still_drawn():
+    made = tables(Invented(runs=3))
+    same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
+    found = at_once(read(same))
+    assert "none of three runs is beaten" in found["title"]
+    assert found["doubt"] == ""
+
+
+def test_a_run_without_one_of_the_numbers_is_counted_as_left_out():
+    made = tables(Invented(runs=5))
+    fewer = Tables(made.meta, made.frames | {"goals": pd.DataFrame(made["goals"].iloc[:3])})
+    found = at_once(read(fewer))
+    assert found["left_out"] == 2
+    assert "2 runs without one of these numbers are left out" in render(fewer)

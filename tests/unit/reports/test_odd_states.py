@@ -1,0 +1,145 @@
+"""Empty and odd states, one by one: what a reader is told when something is missing, few or broken."""
+
+import html
+import re
+
+import pandas as pd
+import pytest
+
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
+from reports.sections.hospitals import hospitals
+from reports.sections.method import method
+from reports.sections.ranking import ranking
+from reports.sentences.data import analyses
+from reports.tables import Tables
+from tests.synthetic import FINDINGS, Invented, tables
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def told(page: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", page))
+
+
+def with_meta(made: Tables, **meta: object) -> Tables:
+    return Tables({**made.meta, **meta}, made.frames)
+
+
+def test_no_match_says_that_the_ranks_have_not_changed():
+    page = told(str(ranking(read(tables(Invented(runs=5)))).html))
+    assert "No run matches these filters. The ranks were computed over all 5 runs and have not changed." in page
+    assert "Clear filters" in page
+
+
+def test_one_run_has_no_groups_no_search_and_no_fit():
+    page = render(tables(Invented(runs=1)))
+    assert "One network, no ranking: its numbers on one line." in page
+    assert "Group 1" not in page
+    assert 'id="q"' not in page
+    assert 'id="c-home"' not in page
+
+
+def test_a_cohort_that_is_not_there_has_no_column_and_is_named_in_the_note():
+    page = render(tables(Invented(runs=3, hospitals=("chexpert", "mimic"))))
+    assert "BRAX is absent: no folder brax/ in the data." in page
+    assert ">BRAX<" not in page
+
+
+def test_a_hospital_in_which_nothing_could_be_scored_has_no_column_and_is_named():
+    made = tables(Invented(runs=3))
+    names = ("scores", "gaps", "mean_gaps")
+    fewer = {name: made[name][made[name]["dataset"] != "brax"] for name in names}
+    page = told(str(hospitals(read(Tables(made.meta, made.frames | fewer))).html))
+    assert "No column: BRAX, where no finding has patients enough for a number." in page
+    assert "No column" not in told(str(hospitals(read(made)).html))
+
+
+def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
+    page = render(tables(Invented(runs=2, patients=0.15, noise=3)))
+    assert re.search(r"<td>–<i>&lt; 10 patients</i>", page)
+
+
+@pytest.mark.parametrize("diagnosed", [True, False])
+def test_a_run_below_half_is_questioned_and_leads_to_its_histograms_where_there_are_any(diagnosed):
+    made = tables(Invented(runs=3, below_half=True))
+    run = made["scores"].query("dataset == 'away' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
+    rows = [(run, "mimic", FINDINGS[1], "inverted", 0.2, 0.1, 0.3, "look")] if diagnosed else []
+    bins = [(run, "mimic", FINDINGS[1], 0.1 * k, 0.1 * k + 0.1, 3, 4) for k in range(10)] if diagnosed else []
+    frames = {
+        "diagnostics": pd.DataFrame(rows, columns=list(SCHEMAS["diagnostics"])),
+        "histograms": pd.DataFrame(bins, columns=list(SCHEMAS["histograms"])),
+    }
+    page = render(Tables(made.meta, made.frames | frames))
+    assert "inverted or mislabelled?" in page
+    assert (f'href="#symptom-{run}">inverted or mislabelled?' in page) == diagnosed
+    assert page.count(f'id="symptom-{run}"') == diagnosed
+
+
+def test_an_analysis_that_failed_is_told_with_its_reason():
+    states = [
+        {"name": "probes", "run_id": "a", "state": "done", "reason": ""},
+        {"name": "probes", "run_id": "b", "state": "failed", "reason": HOSTILE},
+        {"name": "acquisition", "run_id": "", "state": "absent", "reason": ""},
+    ]
+    assert analyses(states) == [("probes", f"done 1, failed 1 ({HOSTILE})"), ("acquisition", "absent 1")]
+    page = str(method(read(with_meta(tables(Invented(runs=2)), analyses=states))).html)
+    assert html.escape(f"probes: done 1, failed 1 ({HOSTILE})") in page
+    assert HOSTILE not in page
+    assert "Analyses" not in str(method(read(tables(Invented(runs=2)))).html)
+
+
+def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
+    made = tables(Invented(runs=3))
+    first, second, third = made["runs"]["run_id"]
+    row = dict.fromkeys(SCHEMAS["transplants"], "") | {
+        "kind": "causal", "donor": "chexpert", "host": "away", "finding": "macro", "subset": "all", "measure": "abs_dp",
+        "value": 0.1, "control": 0.05, "effect": 0.05, "low": 0.04, "high": 0.06, "n": 40, "run_id": first,
+    }  # fmt: skip
+    states = [
+        {"name": "transplants", "run_id": run, "state": state, "reason": ""}
+        for run, state in ((first, "done"), (second, "failed"), (third, "absent"))
+    ]
+    frames = made.frames | {"transplants": pd.DataFrame([row], columns=list(SCHEMAS["transplants"]))}
+    page = str(ranking(read(Tables({**made.meta, "analyses": states}, frames))).html)
+    cells = {
+        run: re.search(rf'data-id="{run}".*?<td[^>]*class="c-shortcut.*?</td>', page, re.DOTALL)
+        .group()
+        .rsplit("<td", 1)[1]
+        for run in (first, second, third)
+    }
+    assert "it failed" in cells[second]
+    assert "not run" in cells[third]
+    assert "–" in cells[second]
+    assert not re.search("it failed|not run", cells[first])
+
+
+def test_many_groups_start_closed_after_the_tenth_and_keep_their_heads():
+    made = tables(Invented(runs=30))
+    ranks = made["ranks"].assign(group=range(1, 31))
+    page = str(ranking(read(Tables(made.meta, made.frames | {"ranks": ranks}))).html)
+    assert page.count('class="grp"') == 30
+    assert page.count(" closed") == 20
+    assert page.count('class="row" data-id') == 30
+
+
+def test_without_a_script_every_chart_says_where_its_numbers_are():
+    page = render(tables(Invented(runs=4)))
+    charts = page.count('class="plot"')
+    assert charts
+    assert page.count("This chart is drawn by a script; its numbers are below.") == charts
+
+
+def test_a_run_that_was_stopped_by_its_limit_is_ranked_with_the_mark_and_says_it_in_full():
+    made = tables(Invented(runs=3))
+    runs = made["runs"].copy()
+    remark = f"limit reached: stopped by its limit of 2 hours after 3 of 8 epochs {HOSTILE}; memory ran out: forward passes {HOSTILE}"
+    runs["remark"] = [remark, *[""] * (len(runs) - 1)]
+    page = render(Tables(made.meta, made.frames | {"runs": runs}))
+    assert HOSTILE not in page
+    ranked = told(str(ranking(read(Tables(made.meta, made.frames | {"runs": runs}))).html))
+    assert "limit reached, memory ran out" in ranked
+    run = next(r for r in read(Tables(made.meta, made.frames | {"runs": runs})).runs if r.remark)
+    assert run.group >= 0
+    assert run.marks == "limit reached, memory ran out"

@@ -1,0 +1,344 @@
+"""The page as text: complete, deterministic, escaped, and within its own policy."""
+
+import base64
+import gzip
+import html
+import json
+import re
+import subprocess
+import sys
+from hashlib import sha256
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reports.formatting import places
+from reports.page import ORDER, render, style_ids
+from reports.tables import Tables
+from tests.synthetic import FINDINGS, Invented, tables
+
+HOSTILE = "<script>alert(1)</script>\"'=cmd|' /C calc'!A0 {{7*7}} %{x} </title>"
+STATES = {
+    "many": Invented(),
+    "phantom": Invented(runs=4, phantom=True, shortcut="Pleural Effusion"),
+    "one": Invented(runs=1),
+    "absent cohort": Invented(runs=3, hospitals=("chexpert", "mimic", "nih")),
+    "one away": Invented(runs=2, hospitals=("chexpert", "nih")),
+    "home only": Invented(runs=2, hospitals=("chexpert",)),
+    "failed": Invented(runs=2, failed=2),
+    "all failed": Invented(runs=0, failed=2),
+    "below half": Invented(runs=3, below_half=True),
+    "few patients": Invented(runs=4, patients=0.15, noise=3),
+    "reversed": Invented(runs=4, sign=-1.0),
+    "nothing in common": Invented(runs=2, home_labels=FINDINGS[:2], away_labels=FINDINGS[2:]),
+    "more rows than at once": Invented(runs=70, failed=1),
+    "two in common": Invented(runs=4, home_labels=FINDINGS[:4], away_labels=FINDINGS[2:]),
+}  # fmt: skip
+VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
+
+
+class Checker(HTMLParser):
+    """Collects what a policy forbids, and whether every element is closed."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.bad, self.ids, self.hrefs, self.headings, self.text = [], [], [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        names = dict(attrs)
+        self.bad += [f"<{tag} {n}>" for n in names if n == "style" or n.startswith("on") or n == "src"]
+        self.ids += [names["id"]] if "id" in names else []
+        self.hrefs += [names["href"]] if "href" in names else []
+        if re.fullmatch(r"h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.text.append(data)
+
+
+def checked(page):
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    return checker
+
+
+def unpacked(page, block):
+    """What a data block of the page keeps as base64 of gzip."""
+    return gzip.decompress(base64.b64decode(re.search(rf'id="{block}">([^<]+)<', page).group(1))).decode()
+
+
+@pytest.fixture(scope="module", params=list(STATES))
+def page(request):
+    return render(tables(STATES[request.param]))
+
+
+def test_every_state_gives_well_formed_html_with_unique_ids_and_no_broken_link_inside(page):
+    found = checked(page)
+    assert len(found.ids) == len(set(found.ids))
+    assert {h[1:] for h in found.hrefs if h.startswith("#")} <= set(found.ids)
+    assert all(h.startswith("#") for h in found.hrefs)
+
+
+def test_no_state_has_what_the_policy_forbids(page):
+    assert checked(page).bad == []
+
+
+def test_no_state_shows_nan_none_or_a_template_mark(page):
+    text = " ".join(checked(page).text)
+    assert not re.findall(r"\b(nan|NaN|None|inf)\b|<built-in|object at 0x|\{\{|\{%", text)
+
+
+def test_headings_start_at_one_h1_and_skip_no_level(page):
+    headings = checked(page).headings
+    assert headings.count(1) == 1
+    assert headings[0] == 1
+    assert all(b <= a + 1 for a, b in pairwise(headings))
+
+
+def test_every_script_and_style_is_allowed_by_its_hash_and_nothing_else_is(page):
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    inline = re.findall(r"<script>(.*?)</script>", page, re.DOTALL) + re.findall(
+        r"<style[^>]*>(.*?)</style>", page, re.DOTALL
+    )
+    for text in inline:
+        assert f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" in policy
+    assert (
+        re.findall(
+            r"(?:https?:)?//[\w.-]+\.\w+/", re.sub(r'<script type="text/plain".*?</script>', "", page, flags=re.DOTALL)
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("state", ["many", "phantom"])
+def test_the_same_tables_give_the_same_bytes(state, tmp_path):
+    made = tables(STATES[state])
+    made.save(tmp_path)
+    assert render(made) == render(tables(STATES[state])) == render(Tables.load(tmp_path))
+
+
+def test_names_are_escaped_everywhere():
+    made = tables(Invented(runs=3, failed=1, name=HOSTILE))
+    made.meta["title"] = made.meta["grid"] = HOSTILE
+    made.meta["notes"] = [HOSTILE]
+    made.meta["datasets"]["mimic"] = {"title": HOSTILE, "place": HOSTILE, "flow": {HOSTILE: 1}}
+    for column in ("family", "what", "reason", "command", "config", "commit", "versions", "device", "optimizer"):
+        made["runs"][column] = HOSTILE
+    for column in ("label_source", "licence", "fingerprint"):
+        made["cohorts"][column] = HOSTILE
+    page = render(made)
+    found = checked(page)
+    assert "<script>alert" not in page
+    assert found.bad == []
+    assert (
+        page.count("<script") == 6
+    )  # charts, what runs are sorted by, pairs, figures of runs, plotly, and the one that runs
+    kept = unpacked(page, "details")
+    assert all(checked(piece).bad == [] for piece in json.loads(kept).values())
+    assert "<script>alert(1)</script>" in " ".join(found.text)
+    charts = json.loads(unpacked(page, "charts"))
+    assert "<script" not in json.dumps(charts)
+
+
+def test_in_how_many_images_no_lungs_were_found_stands_with_the_cohorts():
+    made = tables(Invented(runs=2))
+    assert "No lungs were found" not in render(made)
+    name = "adaptive <region>"
+    for key, share in zip(made.meta["datasets"], (0.0, 0.125, 0.004), strict=False):
+        made.meta["datasets"][key]["no_lungs"] = {name: share}
+    page = render(made)
+    assert "No lungs were found in 0 % to 12 % of a cohort's images" in html.unescape(page)
+    assert "adaptive &lt;region&gt;</th>" in page
+    assert "<td>0.4 %</td>" in page
+
+
+def test_what_each_filter_took_out_of_a_cohort_is_shown_beside_its_columns():
+    made = tables(Invented(runs=2))
+    flow = {
+        "found": 900,
+        "no_labels": 77,
+        "not_frontal": 5,
+        "not_gold": 88,
+        "absent": 0,
+        "kept": 700,
+        "contradictory": 99,
+    }
+    made.meta["datasets"]["padchest"]["flow"] = flow
+    page = render(made)
+    assert "no labels 77<br>not gold 88</td>" in page
+    assert "contradictory 99" not in page
+
+
+def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
+    page = render(tables(Invented(runs=4, failed=1)))
+    body = page[page.index('class="failed"') :]
+    assert "the loss was not finite at step 40 of epoch 1" in body
+    assert page.index('class="failed"') > page.rindex('data-group="')
+
+
+def test_a_phantom_page_says_so_in_banner_headline_and_footer():
+    page = render(tables(STATES["phantom"]))
+    assert '<div class="banner"' in page
+    assert re.search("<h1[^>]*>On synthetic images, ", page)
+    assert '<div class="banner"' not in render(tables(STATES["many"]))
+
+
+def test_the_finding_with_the_shortcut_is_named_with_its_fall():
+    page = render(tables(STATES["phantom"]))
+    assert "Pleural Effusion loses most: on average .98" in page
+
+
+def _plain(page):
+    """Return the page's words without its marks."""
+    return re.sub(r"\s+", " ", " ".join(checked(page).text))
+
+
+def test_without_a_hospital_away_no_sentence_speaks_of_patients_or_of_no_runs():
+    said = _plain(render(tables(STATES["home only"])))
+    assert "2 runs · 1 hospital" in said
+    assert "Two networks at home only: no other hospital was tested" in said
+    assert "No other hospital was tested, so what is lost" in said
+    assert "no other hospital was tested; at home ." in said
+    assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
+
+
+def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_home():
+    said = _plain(render(tables(STATES["nothing in common"])))
+    assert "2 runs · 6 hospitals" in said
+    assert "no finding is labelled both there and at home" in said
+    assert "No finding is labelled both at CheXpert and at another hospital" in said
+    assert "no finding is labelled both at home and away; at home ." in said
+    assert "too few patients" not in said
+
+
+def test_runs_of_the_grid_are_counted_apart_from_those_with_scores():
+    assert "4 runs, 2 with scores · 6 hospitals" in _plain(render(tables(STATES["failed"])))
+    assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
+
+
+def test_home_against_away_is_drawn_and_listed_on_the_findings_of_the_gap():
+    made = tables(STATES["two in common"])
+    page = render(made)
+    gaps = made["gaps"]
+    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    charts = json.loads(unpacked(page, "charts"))
+    marks = next(c for c in charts if c["id"] == "c-home")["data"][1]
+    assert sorted(marks["x"]) == pytest.approx(sorted(means["home"]), rel=1e-5)
+    assert sorted(marks["y"]) == pytest.approx(sorted(means["away"]), rel=1e-5)
+    assert "over the 2 findings both have" in _plain(page)
+    shown = re.findall(r'class="c-home" data-l="Home"[^>]*><span class="v">([^<]+)', page)
+    assert sorted(shown) == sorted(places(v) for v in means["home"])
+
+
+def test_every_gap_says_whether_its_interval_excludes_zero():
+    made = tables(Invented(runs=4, noise=2))
+    page = render(made)
+    gaps = made["gaps"]
+    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    in_ranking = re.findall(r'<span class="s verdict">(\w+ 0)</span>', page)
+    assert in_ranking.count("excludes 0") == int((means["low"] > 0).sum())
+    assert len(in_ranking) == 4
+    in_detail = re.findall(r"<i>(?:excludes|includes) 0</i>", page)
+    per_run = len(made.meta["findings"]) + 1 + 5
+    assert len(in_detail) == 4 * per_run
+
+
+def test_what_is_left_out_is_said_in_the_method_and_in_the_run():
+    made = tables(Invented(runs=2))
+    run_id = str(made["runs"]["run_id"][0])
+    made.meta["unlearnt"] = {run_id: ["Edema"]}
+    made.meta["not_compared"] = {"nih": ["No Finding"], "brax": []}
+    made.meta["duplicates"] = 3
+    page = render(made)
+    method = page[page.index('id="method"') : page.index('id="runs"')]
+    assert "Edema (1 run)" in method
+    assert "NIH-14: No Finding." in method
+    assert "BRAX:" not in method
+    entry = page[page.index(f'id="run-{run_id}"') :]
+    assert "left out of what is compared: Edema." in entry[: entry.index("Make it again")]
+    assert page.count("NIH-14: No Finding.") == 1 + 2
+    cohorts = page[page.index('id="cohorts"') : page.index('id="method"')]
+    assert "0 shared patients between splits, but 3 images whose pixels occur again" in cohorts
+
+
+def test_optional_facts_may_be_empty():
+    made = tables(Invented(runs=2))
+    plain = render(made)
+    made.meta.update(unlearnt={"x": []}, not_compared={"nih": []}, duplicates=0)
+    assert render(made) == plain
+
+
+def test_a_finding_with_few_patients_says_why_it_has_no_number():
+    page = render(tables(STATES["few patients"]))
+    assert "&lt; 10 patients" in page
+    assert "not labelled" in page
+
+
+def test_every_cell_of_a_run_says_how_many_images_it_counts():
+    page = render(tables(Invented(runs=1)))
+    table = page[page.index("AUROC by finding and hospital") : page.index("Other measures")]
+    assert all(f in table for f in FINDINGS)
+    numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
+    assert len(numbers) + table.count("not labelled") + table.count("&lt; 10 patients") == 6 * 9
+
+
+def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
+    assert "One network, no ranking" in render(tables(Invented(runs=1)))
+    assert "inverted or mislabelled?" in render(tables(STATES["below half"]))
+
+
+def test_every_section_is_in_the_navigation_but_the_opening_and_those_behind_another():
+    page = render(tables(Invented(runs=2)))
+    nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
+    headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
+    headed -= {"expected", "parts", "mappings", "policies", "training"}  # so many words would not fit
+    assert set(re.findall(r'href="#([a-z]+)"', nav)) == headed
+    assert (
+        nav.count("<a ") >= len(ORDER) - 14
+    )  # no word, or what invented tables lack: side by side, symptoms, choices, parts, groups, line, heat maps, ...
+
+
+def test_the_ids_that_keep_plotly_from_adding_styles_are_found_in_its_source():
+    assert style_ids(f'if(!document.getElementById("{"a1" * 32}")){{}}') == ["a1" * 32]
+
+
+def test_the_module_writes_a_page_and_a_missing_folder_is_a_message(tmp_path):
+    tables(Invented(runs=2)).save(tmp_path / "tables")
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "reports"]
+    done = subprocess.run(
+        [*command, tmp_path / "tables", "-o", tmp_path / "page.html"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    done = subprocess.run(
+        [*command, tmp_path / "absent", "-o", tmp_path / "none.html"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "where:" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,111 @@
+"""The sections on shortcuts: descriptors and nuisances with rows, hostile names, one cohort alone, and analyses that failed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.schemas.tables import SCHEMAS
+from reports.sections.shortcuts import shortcuts
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def described(name: str = "noise", images: int = 40, sources: tuple[str, ...] = ("chexpert", "mimic")) -> pd.DataFrame:
+    """Return a `descriptors` table in which one descriptor tells hospitals apart and one does nothing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for model in ("pixels", "header"):
+        for descriptor, strength in ((name, 0.2), ("flat", 0.0)):
+            rows += [
+                ("", model, "importance", source, descriptor, 1.0, float("nan"), strength) for source in ("", *sources)
+            ]
+            shap = strength * rng.normal(size=images)
+            rows += [
+                ("", model, "point", sources[i % len(sources)], descriptor, 1.0, i / images, float(shap[i]))
+                for i in range(images)
+            ]
+    return pd.DataFrame(rows, columns=["run_id", "model", "kind", "source", "descriptor", "value", "rank", "shap"])
+
+
+def varying(run_id: str, name: str = "view", alone: float = 0.8, gain: float = 0.05) -> pd.DataFrame:
+    """Return a `nuisances` table with one nuisance that stands in for a finding at home and turns away."""
+    cohort = [
+        ("chexpert", "train", name, "AP", "", "share", 0.6, 0.5, 0.7, 0.5, 900),
+        ("chexpert", "train", name, "", "Edema", "cramers_v", 0.4, 0.3, 0.5, 0.0, 900),
+        ("chexpert", "train", name, "", "Edema", "auroc_nuisance", alone, alone - 0.02, alone + 0.02, 0.5, 900),
+        ("mimic", "test", name, "", "Edema", "auroc_nuisance", 1 - alone, 0.1, 0.3, 0.5, 300),
+    ]
+    run = [
+        ("chexpert", "test", name, "", "", "decodability", 0.95, 0.93, 0.97, 0.5, 200),
+        ("chexpert", "test", name, "", "", "random_decodability", 0.7, 0.65, 0.75, 0.5, 200),
+        ("chexpert", "test", name, "", "Edema", "pooled_less_stratified", gain, gain - 0.02, gain + 0.02, 0.0, 200),
+    ]
+    rows = [("", *row) for row in cohort] + [(run_id, *row) for row in run]
+    return pd.DataFrame(rows, columns=SCHEMAS["nuisances"])
+
+
+def filled(**frames: pd.DataFrame) -> Tables:
+    """Return the invented study with these tables in place of empty ones."""
+    made = tables(Invented(runs=2))
+    whole = {name: frame[list(SCHEMAS[name])] for name, frame in frames.items()}
+    return Tables(made.meta, made.frames | whole)
+
+
+def first_run() -> str:
+    """Return the run that the page shows."""
+    return read(tables(Invented(runs=2))).ranked[0].id
+
+
+def test_every_image_is_a_dot_and_the_descriptor_that_tells_most_is_named_first() -> None:
+    html = str(shortcuts(read(filled(descriptors=described()))).html)
+    assert "What tells the pictures apart: noise and flat" in html
+    assert "SHAP values of 40 images" in html
+    assert "for what the file alone states" in html
+    assert "nan" not in html
+
+
+@pytest.mark.parametrize("images", [0, 1])
+def test_descriptors_of_no_image_or_one_and_of_one_hospital_are_survived(images: int) -> None:
+    html = str(shortcuts(read(filled(descriptors=described(images=images, sources=("chexpert",))))).html)
+    assert 'id="descriptors"' in html
+    assert "nan" not in html
+
+
+def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_away_and_buys() -> None:
+    html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
+    assert "At home view alone, without an image, finds Edema with an AUROC of .800" in html
+    assert "away .200" in html
+    assert "orders images better across levels than within them" in html
+    assert "Training made easier to read: view (.700 before, .950 after)" in html
+    weak = str(shortcuts(read(filled(nuisances=varying(first_run(), alone=0.55, gain=0.0)))).html)
+    assert "Nothing recorded stands in for a finding at home" in weak
+    assert "no part of its AUROC at home need be a shortcut" in weak
+
+
+def test_names_of_descriptors_and_nuisances_cannot_break_out() -> None:
+    page = render(filled(descriptors=described(HOSTILE), nuisances=varying(first_run(), HOSTILE)))
+    assert HOSTILE not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_an_analysis_that_failed_says_so_where_its_numbers_are_missed_and_one_not_asked_for_is_silent() -> None:
+    made = tables(Invented(runs=2))
+    runs = made["runs"]["run_id"].tolist()
+    states = [
+        {"name": "transplants", "run_id": runs[0], "state": "failed", "reason": f"no room left {HOSTILE}"},
+        {"name": "transplants", "run_id": runs[1], "state": "done", "reason": ""},
+        {"name": "attention", "run_id": runs[0], "state": "absent", "reason": ""},
+        {"name": "acquisition", "run_id": "", "state": "failed", "reason": "KeyError: 'path'"},
+    ]
+    silent = render(made)
+    assert "What changes the answer" not in silent
+    assert "Where it looks" not in silent
+    page = render(Tables({**made.meta, "analyses": states}, made.frames))
+    assert "Transplants between hospitals of 1 of 2 runs failed: no room left &lt;script&gt;" in page
+    assert "Heat maps of 1 of 1 run are not done yet." in page
+    assert "Source classifiers of images and tables failed: KeyError" in page
+    assert HOSTILE not in page

@@ -1,0 +1,62 @@
+"""The site: every link leads somewhere inside it, pages hold what the drawer holds, data read back as they were."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from reports.schemas.tables import SCHEMAS
+from reports.site import write_site
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
+from tests.unit.reports.test_page import checked
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site") / "a b"
+    made = tables(Invented(runs=3, failed=1, name=HOSTILE))
+    write_site(made, folder)
+    return folder, made
+
+
+def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
+    folder, made = site
+    pages = [folder / "index.html", *sorted((folder / "runs").glob("*.html"))]
+    assert len(pages) == 1 + len(made["runs"])
+    linked = set()
+    for page in pages:
+        found = checked(page.read_text())
+        assert found.bad == []
+        for href in found.hrefs:
+            file, _, anchor = href.partition("#")
+            target = (page.parent / file).resolve() if file else page.resolve()
+            assert target.is_file()
+            linked.add(target)
+            if anchor:
+                assert f'id="{anchor}"' in target.read_text()
+    assert linked >= {page.resolve() for page in pages}
+
+
+def test_the_page_of_a_run_holds_its_numbers_and_curves_and_no_name_escapes(site):
+    folder, made = site
+    run_id = made["ranks"]["run_id"].iloc[0]
+    page = (folder / "runs" / f"{run_id}.html").read_text()
+    assert "ROC and precision-recall curves" in page
+    assert "Right and wrong calls" in page
+    assert f"--only {run_id}" in page
+    assert HOSTILE not in page
+    assert "Not for clinical use" in page
+    assert re.search(r"default-src 'none'", page.replace("&#39;", "'"))
+
+
+def test_the_data_read_back_as_they_were_from_parquet_and_from_json(site):
+    folder, made = site
+    pd.testing.assert_frame_equal(Tables.load(folder / "data")["gaps"], made["gaps"])
+    for name in SCHEMAS:
+        stored = json.loads((folder / "data" / f"{name}.json").read_text())
+        assert stored["columns"] == list(SCHEMAS[name])
+        assert len(stored["data"]) == len(made[name])
