@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
-from bench.planning.imported_run import KIND as EXTERNAL
+from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.jobs import key_in
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checksums import FILE as CHECKSUMS
@@ -132,7 +132,7 @@ def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iter
         wanted = [*(OF_DERIVED if derived else COMPLETE), *(file for file in known or () if file not in COMPLETE)]
         not_here = {CHECKSUMS} if store.schema < SCHEMA else set()
         not_here |= {"model.safetensors"} if of_bundle else set()
-        again = _OF_BUNDLE if of_bundle else _ELSEWHERE if document.get("kind") == EXTERNAL else _AGAIN
+        again = _OF_BUNDLE if of_bundle else _ELSEWHERE if document.get("kind") == IMPORTED else _AGAIN
         if missing := [file for file in wanted if file not in not_here and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done and lacks {', '.join(missing)}", again)
         found = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]

@@ -74,7 +74,7 @@ class Manifest:
         """
         if not self.runs:
             home = self.content["source"]
-            return [run for run in self.external if not set(run["passport"]["seen"]) - {home}]
+            return [run for run in self.imported if not set(run["passport"]["seen"]) - {home}]
         learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
         panels = [run for run in self.derived if run["kind"] == "panel"]
         learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
@@ -87,14 +87,14 @@ class Manifest:
         return list(self.content["derived"])
 
     @property
-    def external(self) -> list[Mapping[str, Any]]:
+    def imported(self) -> list[Mapping[str, Any]]:
         """Return those of them that were trained elsewhere, and are made of no run of the grid."""
         return [run for run in self.derived if run["kind"] == KIND]
 
     @property
     def shared(self) -> RunConfig:
         """Return a configuration with what all runs share: home, findings' space, label mapping, splits."""
-        return self.config((self.runs or self.external)[0])
+        return self.config((self.runs or self.imported)[0])
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:

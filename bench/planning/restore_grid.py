@@ -35,7 +35,7 @@ def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
 
     Raises ConfigError when the data lack one.
     """
-    grid = grid_of(manifest, manifest.runs or manifest.external)
+    grid = grid_of(manifest, manifest.runs or manifest.imported)
     names = [str(cohort["name"]) for cohort in manifest.cohorts]
     specs = with_gold(read_data(data), names)
     for name in names:

@@ -36,7 +36,7 @@ class Known:
 
 def findings_of(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
-    configs = [manifest.config(run) for run in manifest.runs or manifest.external]
+    configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
     learnt = {finding for config in configs for finding in config.findings}
     named = [finding for finding in space(configs[0].space) if finding in learnt]
     return [finding for finding in named if finding not in manifest.uncounted(named)]

@@ -190,7 +190,7 @@ def _notes(manifest: Manifest) -> list[str]:
             f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
             f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
         )
-    if manifest.external and not manifest.runs:
+    if manifest.imported and not manifest.runs:
         notes.append(
             "Nothing was trained here: home is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
             "counted from. What each model had seen before, its passport says."

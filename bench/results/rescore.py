@@ -43,7 +43,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
-    known = {finding for run in manifest.runs or manifest.external for finding in manifest.config(run).findings}
+    known = {finding for run in manifest.runs or manifest.imported for finding in manifest.config(run).findings}
     for finding in change.findings:
         _check(finding, sorted(known), "--findings", "finding of this grid")
     said = []

@@ -193,7 +193,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return by run id the findings that its training images had one class of; what a model elsewhere was taught is not known."""
-    foreign = {run["id"] for run in manifest.external}
+    foreign = {run["id"] for run in manifest.imported}
     known = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in foreign}
     return {run_id: names for run_id, names in known.items() if names}
 
@@ -210,7 +210,7 @@ def learns(
             own = tuple(finding for finding in own if finding not in unlearnt)
         if len(own) < len(findings):
             out[run["id"]] = list(own)
-    for run in manifest.external:
+    for run in manifest.imported:
         lacking = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
         if run["id"] in everyone and lacking:
             out[run["id"]] = [finding for finding in findings if finding not in lacking]

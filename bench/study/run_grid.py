@@ -263,7 +263,7 @@ def summary(store: Store, grid: str) -> list[str]:
     manifest = read_manifest(store, grid)
     ids = ranked_ids(manifest)
     if not ids:
-        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.external)
+        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
         return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
     ranked = {str(run["id"]): run for run in manifest.ranked}
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")

@@ -7,7 +7,7 @@ from typing import Any
 from reports.formatting import known
 from reports.report_data.headline_rows import MISSING, Estimate
 
-EXTERNAL = "external"  # kind of what was trained elsewhere
+IMPORTED = "external"  # kind of what was trained elsewhere
 LONGEST = 18  # characters of a place in a figure
 
 
@@ -88,12 +88,12 @@ class Run:
     @property
     def is_derived(self) -> bool:
         """Whether it is no run of the grid that trains: a TTA, an ensemble, or a model from elsewhere."""
-        return self.kind in ("tta", "ensemble", EXTERNAL)
+        return self.kind in ("tta", "ensemble", IMPORTED)
 
     @property
-    def is_external(self) -> bool:
+    def is_imported(self) -> bool:
         """Whether it was trained elsewhere."""
-        return self.kind == EXTERNAL
+        return self.kind == IMPORTED
 
     @property
     def anchor(self) -> str:

@@ -65,19 +65,19 @@ class Board:
         return (*self.ranked, *(r for r in self.unranked if not r.is_derived))
 
     @property
-    def external(self) -> tuple[Run, ...]:
+    def imported(self) -> tuple[Run, ...]:
         """What was trained elsewhere, ranked or not."""
-        return tuple(r for r in self.entries if r.is_external)
+        return tuple(r for r in self.entries if r.is_imported)
 
     @property
     def only_external(self) -> bool:
         """Whether nothing on the page was trained here."""
-        return bool(self.external) and all(r.is_external for r in self.entries)
+        return bool(self.imported) and all(r.is_imported for r in self.entries)
 
     @property
     def none_unseen(self) -> bool:
         """Whether nothing is ranked because all that has numbers came from elsewhere and had seen a hospital away."""
-        return not self.ranked and not self.scored and any(r.away.known for r in self.external)
+        return not self.ranked and not self.scored and any(r.away.known for r in self.imported)
 
     @property
     def entries(self) -> tuple[Run, ...]:

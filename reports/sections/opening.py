@@ -90,7 +90,7 @@ def _kick(board: Board) -> str:
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     parts = [
-        plural(len(board.external), "model") + " from elsewhere"
+        plural(len(board.imported), "model") + " from elsewhere"
         if board.only_external
         else sentences.counted(len(board.runs), len(board.scored)),
         plural(1 + board.num_away, "hospital"),
@@ -110,7 +110,7 @@ def _stand(board: Board) -> str:
         board.lost,
         [(h.title, h.lost_at_once) for h in board.hospitals],
         board.has_common,
-        not all(run.is_external for run in board.ranked),
+        not all(run.is_imported for run in board.ranked),
     )
 
 

@@ -246,10 +246,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
              ("epochs", "Epochs"), ("best_epoch", "Epoch kept"),
              ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
              ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
-    made = "Came as" if run.is_external else "Mean of" if run.is_derived else "Made of"
+    made = "Came as" if run.is_imported else "Mean of" if run.is_derived else "Made of"
     own = [(made, _shown(run.facts["of"]))] if run.kind != "run" else []
     left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
-    if run.is_external:
+    if run.is_imported:
         left |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
     shown = [(word, _shown(run.facts.get(key))) for key, word in words if key not in left]
     return own + [(word, said) for word, said in shown if said]

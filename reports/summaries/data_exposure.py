@@ -34,7 +34,7 @@ class Passport:
 
 def passport(board: Board, run: Run) -> Passport:
     """Return the passport of a run; what the store does not know is said to be unknown."""
-    if run.is_external:
+    if run.is_imported:
         return _foreign(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
     key = _text(run, "train_on") or board.home.key
@@ -78,7 +78,7 @@ def _foreign(board: Board, run: Run) -> Passport:
 def grouped(board: Board) -> list[tuple[Passport, int]]:
     """Return each passport once, in order of the ranking, with how many runs carry it."""
     counts: dict[Passport, int] = {}
-    for run in (*board.runs, *(run for run in board.external if run not in board.runs)):
+    for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
         own = passport(board, run)
         counts[own] = counts.get(own, 0) + 1
     return list(counts.items())
@@ -147,9 +147,9 @@ def checks(board: Board) -> list[tuple[str, str]]:
                 "unknown: identifiers of two hospitals do not compare",
             ),
         ]
-    start = {passport(board, run) for run in board.runs if not run.is_external}
+    start = {passport(board, run) for run in board.runs if not run.is_imported}
     known = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
-    for run in board.external:
+    for run in board.imported:
         said = passport(board, run).corpus_overlap
         found.append((f"A cohort of this page among what {run.name}, trained elsewhere, was taught by", said))
     if known:

@@ -125,7 +125,7 @@ def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], h
     folder, found = beside
     here("export", found.run_id, "-o", str(tmp_path / "a.zip"), "--store", "runs", "--quiet", cwd=folder)
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
-    (row,) = read_manifest(Store.open(tmp_path / "m"), None).external
+    (row,) = read_manifest(Store.open(tmp_path / "m"), None).imported
     assert row["passport"] == found.row["passport"]
 
 
@@ -135,9 +135,9 @@ def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(
     folder, found = beside
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
     here("run", "--grid", "tiny", "--quiet", "--json", cwd=tmp_path)
-    assert [run["id"] for run in read_manifest(Store.open(tmp_path / "runs"), "tiny").external] == [found.run_id]
+    assert [run["id"] for run in read_manifest(Store.open(tmp_path / "runs"), "tiny").imported] == [found.run_id]
     here("remove", found.run_id, "--yes", cwd=tmp_path)
-    assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").external
+    assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").imported
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -151,7 +151,7 @@ def test_a_row_that_no_longer_compares_is_let_go_with_a_word(
     content["cohorts"][1]["id"] = "0" * 12  # as if this cohort had been another one when the model was evaluated
     path.write_text(json.dumps(content))
     said = here("run", "--grid", "tiny", "--quiet", *["--json"][: int(as_json)], cwd=tmp_path).stdout
-    assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").external
+    assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").imported
     if as_json:
         assert json.loads(said)["dropped"] == ["A model"]
     else:

@@ -176,7 +176,7 @@ def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort,
     )
     stored = manifest.table(cohort)
     findings = list(
-        dict.fromkeys(f for run in manifest.runs or manifest.external for f in manifest.config(run).findings)
+        dict.fromkeys(f for run in manifest.runs or manifest.imported for f in manifest.config(run).findings)
     )
     chosen = {image: part for image, part in wanted.items() if image in listed}
     frame = columns_of(table, chosen, ordinals, str(cohort["layout"]), config.mapping, findings)
