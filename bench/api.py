@@ -98,7 +98,7 @@ def run(
     min_count: int = 10, registry: Where | None = None, weights: Where | None = None, device: str = "auto",
     workers: int = 1, quiet: bool = True,
 ) -> "Manifest":  # fmt: skip
-    """Train one configuration at home, freeze it, test it at home and away, score it; return the grid that it stands in.
+    """Train one configuration at the internal hospital, freeze it, test it at internal and external, score it; return the grid that it stands in.
 
     `config` is `base` of a grid file (docs/grids.md), `sweep` one of its sweeps: {"seed": [0, 1]} are two runs, one after
     the other in this process. What the store has already is not done again. The grid file, `grids/<name>.yaml` of the
@@ -150,7 +150,7 @@ def finished(grid: "Manifest") -> list[str]:
 
 
 def load_logits(grid: "Manifest", run_id: str) -> "Scored":
-    """Return the logits of a finished run beside the labels: one part per scored split at home and per cohort away.
+    """Return the logits of a finished run beside the labels: one part per scored split at the internal hospital and per external cohort.
 
     Shapes: part.logit [N, K] float32, part.state [N, K] int8 (label states, null as -3), part.image_id [N], findings [K].
     Raises StoreError for a run that the grid does not plan, is not finished, or whose files are damaged.
@@ -184,11 +184,11 @@ def score(logits: "Scored", settings: "Settings | None" = None, *, run_id: str =
 
     >>> result = score(logits, grid.settings, run_id=run_id)
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
-    ['chexpert', 'nih', 'away']
+    ['chexpert', 'nih', 'external']
     """
     from bench.scoring.score_run import score_run
 
-    return score_run(run_id, logits.findings, logits.home, logits.parts, settings, unlearnt=logits.unlearnt)
+    return score_run(run_id, logits.findings, logits.internal, logits.parts, settings, unlearnt=logits.unlearnt)
 
 
 def render(grid: "Manifest", page: Where | None = None) -> Path:

@@ -6,7 +6,7 @@
 Three worlds of simulated patients with 1 to 6 images each, an effect of their own on every image, and labels per patient:
   findings  two runs that differ in nothing, five findings: intervals, paired tests, Holm
   runs      24 runs on the same patients: groups of ties, rank intervals
-  gap       one run in which case mix, prevalence, labels and skill are changed away by known amounts: the parts of the gap
+  gap       one run in which case mix, prevalence, labels and skill are changed externally by known amounts: the parts of the gap
 Scores are means + effect of the patient + noise, all normal. So every AUROC is a sum of Phi(difference of means / sqrt(2
 variance)) over the pairs of strata, every AUPRC an integral over mixtures of normals: truth needs no simulation.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from planted import HOME, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
+from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
 from scipy.stats import norm
 
 from bench.scoring.across_runs.paired_tests import holm, p_value
@@ -42,7 +42,7 @@ Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
 PREVALENCE = 0.25
-DISTANCE = {"home": 1.5, "away": 1.0}
+DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
 WORLDS = "findings runs gap"
 LEVELS = {
@@ -58,7 +58,7 @@ def truth(distance: float) -> float:
 
 
 def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Note intervals and tests of two equal runs on a home and an away cohort."""
+    """Note intervals and tests of two equal runs on an internal hospital and an external cohort."""
     generator = np.random.default_rng(seed)
     value: dict[tuple[str, int], Array] = {}
     drawn: dict[tuple[str, int], Array] = {}
@@ -71,22 +71,26 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
         for run, score in enumerate(scores):
             value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
             drawn[name, run] = rank_metrics(resamples, label, score)[0]
-        for k in range(NUM_FINDINGS if name == "home" else 0):
+        for k in range(NUM_FINDINGS if name == "internal" else 0):
             pair = np.stack([score[:, k] for score in scores], axis=1)
             for kind, by in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
                 found = areas(label[:, k], pair, by)
                 low, high = found.interval()
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
                 note(seen, f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
-    home = truth(DISTANCE["home"])
-    note(seen, "AUROC: bootstrap interval", *holds(value["home", 0], drawn["home", 0], home, of_area))
-    note(seen, "AUROC: percentiles instead", *holds(value["home", 0], drawn["home", 0], home))
+    internal = truth(DISTANCE["internal"])
+    note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, of_area))
+    note(seen, "AUROC: percentiles instead", *holds(value["internal", 0], drawn["internal", 0], internal))
     means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
-    centre, replicates = means["home"]
-    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], home, of_area))
-    gap, gaps = centre - means["away"][0], replicates - means["away"][1]
-    note(seen, "macro gap: bootstrap interval", *holds(np.array([gap]), gaps[None], home - truth(DISTANCE["away"])))
-    p = p_value(value["home", 0] - value["home", 1], drawn["home", 0] - drawn["home", 1])
+    centre, replicates = means["internal"]
+    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], internal, of_area))
+    gap, gaps = centre - means["external"][0], replicates - means["external"][1]
+    note(
+        seen,
+        "macro gap: bootstrap interval",
+        *holds(np.array([gap]), gaps[None], internal - truth(DISTANCE["external"])),
+    )
+    p = p_value(value["internal", 0] - value["internal", 1], drawn["internal", 0] - drawn["internal", 1])
     note(seen, "paired bootstrap test, no difference", *(p < 0.05))
     note(seen, f"any of {NUM_FINDINGS} findings after Holm, no difference", bool((holm(p) < 0.05).any()))
 
@@ -106,11 +110,17 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             values.append([auroc(label, s) for s in score.T])
             draws.append(rank_metrics(resamples, labels, score)[0])
         ids = [f"{run:02}" for run in range(NUM_RUNS)]
-        away = {"dataset": "away", "finding": "macro", "metric": "auroc", "run_id": ids, "value": np.mean(values, 0)}
-        replicates = {
-            i: {"auroc/away": drawn, "draws": np.zeros(1)} for i, drawn in zip(ids, np.mean(draws, 0), strict=True)
+        external = {
+            "dataset": "external",
+            "finding": "macro",
+            "metric": "auroc",
+            "run_id": ids,
+            "value": np.mean(values, 0),
         }
-        table = ranks(pd.DataFrame(away), replicates).set_index("run_id").loc[ids]
+        replicates = {
+            i: {"auroc/external": drawn, "draws": np.zeros(1)} for i, drawn in zip(ids, np.mean(draws, 0), strict=True)
+        }
+        table = ranks(pd.DataFrame(external), replicates).set_index("run_id").loc[ids]
         group = table["group"].to_numpy()
         area = np.mean([[truth(d) for d in distance]] * 2, axis=0)
         bounds = table[["all_low", "all_high"]].to_numpy().T
@@ -139,11 +149,11 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Note error and coverage of each part, and the largest distance between their sum and the gap."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
-    home, there = (
+    internal, there = (
         measure(world.draw(name, num_patients, generator), None, settings)
-        for world, name in ((HOME, "home"), (THERE, "there"))
+        for world, name in ((INTERNAL, "internal"), (THERE, "there"))
     )
-    found = decompose.of_hospital(home, [], there, settings, {}, {}, 1)
+    found = decompose.of_hospital(internal, [], there, settings, {}, {}, 1)
     for metric, real in planted().items():
         pieces = found[metric][0]
         sums = [

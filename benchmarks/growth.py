@@ -51,7 +51,11 @@ def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
         run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
-        run["config"]["split"] = {"train": 0.05, "val": 0.15, "test": 0.8}  # of home, too, most is to be scored
+        run["config"]["split"] = {
+            "train": 0.05,
+            "val": 0.15,
+            "test": 0.8,
+        }  # of the internal hospital, too, most is to be scored
     return runs
 
 

@@ -65,7 +65,7 @@ class World:
         return Part(name, "test", "report", ids, patient.astype(object), logit, state, background=who)
 
 
-HOME = World(women=0.3, prevalence=0.3, distance=(1.0, 2.0))
+INTERNAL = World(women=0.3, prevalence=0.3, distance=(1.0, 2.0))
 THERE = World(women=0.7, prevalence=0.15, distance=(0.8, 1.7), mislabelled=0.12)
 
 
@@ -86,25 +86,25 @@ def precision(positive: Mapping[float, float], negative: Mapping[float, float], 
 
 
 def planted() -> dict[str, dict[str, float]]:
-    """Return the true parts of the gap from HOME to THERE, by metric."""
-    home, there, mixed, strict = (
-        HOME.densities(),
+    """Return the true parts of the gap from INTERNAL to THERE, by metric."""
+    internal, there, mixed, strict = (
+        INTERNAL.densities(),
         THERE.densities(),
-        THERE.densities(women=HOME.women),
+        THERE.densities(women=INTERNAL.women),
         THERE.densities(mislabelled=0.0),
     )
     auroc_parts = {
-        "gap": area(*home) - area(*there),
+        "gap": area(*internal) - area(*there),
         "prevalence": 0.0,
         "case_mix": area(*mixed) - area(*there),
         "labels": area(*strict) - area(*there),
     }
-    as_home = precision(*there, HOME.labelled)
-    away = precision(*there, THERE.labelled)
+    as_internal = precision(*there, INTERNAL.labelled)
+    external = precision(*there, THERE.labelled)
     auprc_parts = {
-        "gap": precision(*home, HOME.labelled) - away,
-        "prevalence": as_home - away,
-        "case_mix": precision(*mixed, HOME.labelled) - as_home,
+        "gap": precision(*internal, INTERNAL.labelled) - external,
+        "prevalence": as_internal - external,
+        "case_mix": precision(*mixed, INTERNAL.labelled) - as_internal,
     }
     found = {"auroc": auroc_parts, "auprc": auprc_parts}
     return {

@@ -2,7 +2,7 @@
 
     python benchmarks/scoring.py                       # 2 runs x 6 cohorts of 25,000 images, 1,000 resamples
 
-Cohorts are drawn: home with a validation split of 5,000 images and a test split, the others away; patients with 3.3 images
+Cohorts are drawn: the internal hospital with a validation split of 5,000 images and a test split, the others externally; patients with 3.3 images
 on average and an effect of their own, a prevalence between 3 and 40 %, and sex, age and view, so that subgroups and the
 parts of each gap are computed, too. A first run of few images compiles the kernels and is not counted; the second counts
 as what one more run costs, because draws are shared. Reading predictions and writing tables are not in it.
@@ -71,10 +71,10 @@ def part(dataset: str, split: str, num: int, run: int) -> Part:
 
 def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: int) -> tuple[RunScores, float, float]:
     """Return the scores of a run with seconds of wall clock and of CPU; drawing the cohorts is not counted."""
-    parts = [part("home", "val", max(num // 5, 100), run), part("home", "test", num, run)]
-    parts += [part(f"away{i}", "all", num, run) for i in range(1, num_cohorts)]
+    parts = [part("internal", "val", max(num // 5, 100), run), part("internal", "test", num, run)]
+    parts += [part(f"external{i}", "all", num, run) for i in range(1, num_cohorts)]
     wall, cpu = time.perf_counter(), time.process_time()
-    found = score_run(f"run{run}", FINDINGS, "home", parts, settings, threads)
+    found = score_run(f"run{run}", FINDINGS, "internal", parts, settings, threads)
     return found, time.perf_counter() - wall, time.process_time() - cpu
 
 
@@ -98,7 +98,7 @@ def per_replicate(work: Callable[[], object], num: int) -> float:
 
 def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float, float]]:
     """Return per replicate and finding: peer, its CPU ms, ours, and the largest difference; one finding of 40 % prevalence."""
-    cohort = part("away1", "all", num, 0)
+    cohort = part("external1", "all", num, 0)
     label: NDArray[np.int8] = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
     rows = np.flatnonzero(label[:, 0] >= 0)
@@ -175,7 +175,7 @@ def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, fl
 
     And the largest difference of up to LOOP of the pairs (value, bounds, p) from `paired` of these two runs alone.
     """
-    cohort = part("away1", "all", num, 0)
+    cohort = part("external1", "all", num, 0)
     label = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
     base, _ = rank_metrics(resamples, label, cohort.logit[:, -1:])

@@ -1,4 +1,4 @@
-"""Draw what the 40 networks of shortcut_power.py show: planted shortcuts stand apart in what a marker changes, and lose away.
+"""Draw what the 40 networks of shortcut_power.py show: planted shortcuts stand apart in what a marker changes, and lose externally.
 
 python benchmarks/shortcut_figure.py      # reads benchmarks/shortcut_power.csv, writes docs/shortcut_power.png
 """
@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1200, 520
 PANELS = (
     ("effect", "a marker changes the probability by, beyond control", (-0.05, 0.9)),
-    ("cost", "erasing markers changes the AUROC at home by", (-0.5, 0.1)),
+    ("cost", "erasing markers changes the AUROC at the internal hospital by", (-0.5, 0.1)),
 )
 DOWN = (-0.15, 0.5)  # gap
 INK, PALE, PLANTED, NONE = (40, 40, 40), (215, 215, 215), (40, 70, 200), (150, 120, 40)
@@ -52,7 +52,7 @@ def main() -> None:
     """Write the figure."""
     table = pd.read_csv(HERE / "shortcut_power.csv")
     picture = np.full((HEIGHT, WIDTH, 3), 252, np.uint8)
-    write(picture, "gap of Pleural Effusion: AUROC at home less away", 60, 32)
+    write(picture, "gap of Pleural Effusion: AUROC at the internal hospital less external", 60, 32)
     counts = table["strength"].value_counts()
     for k, (strength, colour, said) in enumerate(((0.9, PLANTED, "tag planted"), (0.0, NONE, "tag says nothing"))):
         cv2.circle(picture, (700 + 250 * k, 27), 6, colour, -1 if strength else 2, cv2.LINE_AA)

@@ -4,8 +4,8 @@
 
 40 small networks, each on phantom hospitals of its own: 20 whose training hospital prints a tag with Pleural Effusion
 (strength .9), 20 whose tag says nothing (strength 0), seeds 0 to 19 for both. The rule is that of the page
-(`reports.summaries.change_rules.caught`): the 95 % interval of what a marker of home changes away, less its control, lies above MARGIN, and
-that of what erasing markers costs in AUROC at home, less its control, lies beyond 0. Caught: it says so of Pleural Effusion
+(`reports.summaries.change_rules.caught`): the 95 % interval of what an internal marker changes in external images, less its control, lies above MARGIN, and
+that of what erasing markers costs in AUROC at the internal hospital, less its control, lies beyond 0. Caught: it says so of Pleural Effusion
 at .9. A false alarm: it says so of any finding at 0. Sizes and rule were settled on one pilot seed, which is not among
 those counted here.
 """
@@ -31,7 +31,7 @@ from bench.results.score_runs import score_all
 from bench.runs.run_one import run_one
 from bench.scoring.bootstrap.intervals import wilson
 from bench.store.store import Store
-from reports.summaries.change_rules import AWAY, ERASED, MARGIN, MARKER, caught, changed, changes
+from reports.summaries.change_rules import ERASED, EXTERNAL, MARGIN, MARKER, caught, changed, changes
 
 HERE = Path(__file__).parent
 FINDING = "Pleural Effusion"
@@ -66,12 +66,12 @@ class Model:
     effect: float  # of the marker on Pleural Effusion, less its control
     low: float
     high: float
-    cost: float  # AUROC of Pleural Effusion at home by erasing markers, less its control
+    cost: float  # AUROC of Pleural Effusion at the internal hospital by erasing markers, less its control
     cost_low: float
     cost_high: float
     changed: str  # findings whose answer a marker changes
-    called: str  # findings that the rule calls: a marker changes the answer, and is of use at home
-    gap: float  # AUROC of Pleural Effusion at home less away
+    called: str  # findings that the rule calls: a marker changes the answer, and is of use at the internal hospital
+    gap: float  # AUROC of Pleural Effusion at the internal hospital less externally
     seconds: float
 
 
@@ -100,8 +100,10 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         table = pd.read_parquet(job.folder / "transplants.parquet")
         gaps = load_scores(manifest, [run.id], "gaps")
     rows = changes(table)
-    rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == "chexpert") & (rows["host"] == AWAY)].set_index("finding")
-    gap = gaps[(gaps["dataset"] == AWAY) & (gaps["finding"] == FINDING)]["value"]
+    rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == "chexpert") & (rows["host"] == EXTERNAL)].set_index(
+        "finding"
+    )
+    gap = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == FINDING)]["value"]
     found = rows.loc[FINDING]
     areas = changes(table, "auroc")
     cost = areas[(areas["kind"] == ERASED) & (areas["host"] == "chexpert")].set_index("finding").loc[FINDING]

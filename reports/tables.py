@@ -22,7 +22,7 @@ SCHEMA = 1
 class Tables:
     """The named data frames a report is made of, and what holds for all of them.
 
-    meta keys: title, grid, source (name of the home cohort), phantom (bool), min_count, num_resamples, split (dict),
+    meta keys: title, grid, source (name of the internal cohort), phantom (bool), min_count, num_resamples, split (dict),
     shared_patients (int), command, created_from (list of run ids), findings (list), notes (list of str),
     mapping (of the labels), threshold (the rule that the page shows),
     datasets (dict cohort name -> {title, place, and perhaps flow: found -> what each filter took out -> kept -> notes, no_lungs:
@@ -32,7 +32,7 @@ class Tables:
     no_pictures (why the gallery has none, or ""),
     learns (dict run id -> the findings of a run that learns fewer than `findings`), unlearnt (dict run id ->
     list of findings without both classes in training), not_compared (dict cohort name ->
-    list of findings that not both it and home label), duplicates (int: home images whose pixels occur again in another home
+    list of findings that not both it and internal label), duplicates (int: internal images whose pixels occur again in another the internal hospital
     split under another patient).
     """
 

@@ -29,7 +29,7 @@ def curves(scores: list[Row], points: int = 30) -> list[Row]:
     rows = []
     grid = [(i / (points - 1)) ** 2 for i in range(points)]
     for row in scores:
-        if row["metric"] != "auroc" or row["dataset"] == "away" or math.isnan(row["value"]):
+        if row["metric"] != "auroc" or row["dataset"] == "external" or math.isnan(row["value"]):
             continue
         power = max(1 / max(row["value"], 0.02) - 1, 0.01)
         place = {"run_id": row["run_id"], "dataset": row["dataset"], "finding": row["finding"]}
@@ -44,7 +44,7 @@ def confusion(scores: list[Row]) -> list[Row]:
     for row in scores:
         if (
             row["metric"] == "auroc"
-            and row["dataset"] != "away"
+            and row["dataset"] != "external"
             and row["finding"] != "macro"
             and not math.isnan(row["value"])
         ):
@@ -68,7 +68,7 @@ def subgroups(scores: list[Row], score: tuple[str, ...]) -> list[Row]:
     """Invent the macro AUROC of women, men and three ages in every hospital, and the largest less the least."""
     rows = []
     for row in scores:
-        if row["metric"] == "auroc" and row["finding"] == "macro" and row["dataset"] != "away":
+        if row["metric"] == "auroc" and row["finding"] == "macro" and row["dataset"] != "external":
             values = {"sex=F": 0.01, "sex=M": -0.01, "age=<40": 0.02, "age=40-60": 0.0, "age=>80": -0.03}
             for group, shift in values.items():
                 number = row["value"] + shift
@@ -83,7 +83,7 @@ def subgroups(scores: list[Row], score: tuple[str, ...]) -> list[Row]:
 def goals(order: list[str], rows: dict[str, list[Row]], auroc: dict[str, float]) -> list[Row]:
     """Invent who is unbeaten in accuracy, gap and operations at once, by comparing each with each."""
     macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
-    gap = {r["run_id"]: r["value"] for r in rows["gaps"] if r["dataset"] == "away" and r["finding"] == "macro"}
+    gap = {r["run_id"]: r["value"] for r in rows["gaps"] if r["dataset"] == "external" and r["finding"] == "macro"}
     ids = [run for run in order if math.isfinite(gap.get(run, math.nan))]
     if len(ids) < 2:
         return []
@@ -104,16 +104,16 @@ def goals(order: list[str], rows: dict[str, list[Row]], auroc: dict[str, float])
     ]  # fmt: skip
 
 
-def cooccurrence(counts: dict[tuple[str, str], tuple[int, int]], home: str) -> list[Row]:
-    """Invent which findings come together: twice the odds of chance at home, by chance away."""
+def cooccurrence(counts: dict[tuple[str, str], tuple[int, int]], internal: str) -> list[Row]:
+    """Invent which findings come together: twice the odds of chance at the internal hospital, by chance externally."""
     rows = []
     for (key, finding), (present, n) in counts.items():
         for (other_key, other), (second, m) in counts.items():
             if key == other_key and finding < other and min(n, m):
-                both = min(present, second, round(present * second / n * (1.6 if key == home else 1.0)))
+                both = min(present, second, round(present * second / n * (1.6 if key == internal else 1.0)))
                 if finding == "No Finding" or other == "No Finding":
                     both = 0
                 cells = {"both": both, "first_only": present - both, "second_only": second - both}
-                rows.append({"dataset": key, "split": "test" if key == home else "all", "finding": finding, "other": other,
+                rows.append({"dataset": key, "split": "test" if key == internal else "all", "finding": finding, "other": other,
                              **cells, "neither": max(0, n - present - second + both)})  # fmt: skip
     return rows

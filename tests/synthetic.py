@@ -35,25 +35,25 @@ class Invented:
     runs: int = 24
     failed: int = 0
     seed: int = 7
-    hospitals: tuple[str, ...] = tuple(PLACES)  # the first is home
+    hospitals: tuple[str, ...] = tuple(PLACES)  # the first is the internal hospital
     phantom: bool = False
-    shortcut: str = ""  # a finding with an excellent home AUROC that breaks away
-    sign: float = 1.0  # -1: better away than at home
+    shortcut: str = ""  # a finding with an excellent internal AUROC that breaks externally
+    sign: float = 1.0  # -1: better externally than at the internal hospital
     noise: float = 1.0  # how wide the intervals are
     below_half: bool = False  # the last run reads inverted
     name: str = ""  # overrides every run's name, to test hostile text
     resources: dict[str, Any] = field(default_factory=dict)
     patients: float = 1.0  # of the usual number; small numbers leave findings under min_count
     epochs: int = 5
-    home_labels: tuple[str, ...] = FINDINGS
-    away_labels: tuple[str, ...] = FINDINGS
+    internal_labels: tuple[str, ...] = FINDINGS
+    external_labels: tuple[str, ...] = FINDINGS
 
 
 def tables(asked: Invented | None = None) -> Tables:
     """Invent the tables."""
     want = asked or Invented()
     rng = np.random.default_rng(want.seed)
-    home, others = want.hospitals[0], want.hospitals[1:]
+    internal, others = want.hospitals[0], want.hospitals[1:]
     prevalence = _prevalence(want, rng)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
     frames = {}
@@ -64,16 +64,16 @@ def tables(asked: Invented | None = None) -> Tables:
         rows["runs"].append(_run(want, i, run_id, failed))
         if not failed:
             macro[run_id] = _score(want, rng, rows, i, run_id, prevalence)
-    order = sorted((r for r in macro if np.isfinite(macro[r]["away"])), key=lambda r: -macro[r]["away"])
+    order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
     for k, run_id in enumerate(order):
         group = 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1
         rows["ranks"].append({
             "run_id": run_id, "mean_rank": k + 1.3, "rank_low": max(1, k - 2), "rank_high": min(len(order), k + 4),
-            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4, "all_low": macro[run_id]["away"] - 0.03 * want.noise,
-            "all_high": macro[run_id]["away"] + 0.03 * want.noise,
+            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4, "all_low": macro[run_id]["external"] - 0.03 * want.noise,
+            "all_high": macro[run_id]["external"] + 0.03 * want.noise,
         })  # fmt: skip
-    for key in (*others, "away") if others else ():
-        losses = [macro[r]["home"] - macro[r][key] for r in order]
+    for key in (*others, "external") if others else ():
+        losses = [macro[r]["internal"] - macro[r][key] for r in order]
         if losses:
             mean = float(np.mean(losses))
             half = 0.012 * want.noise
@@ -89,12 +89,12 @@ def tables(asked: Invented | None = None) -> Tables:
     rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
     _cohorts(want, rows, prevalence)
     _budgets(rows, order, macro)
-    rows["cooccurrence"] = invented_more.cooccurrence(prevalence, home)
-    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["away"] for run in order})
+    rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
+    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["external"] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
-        "title": "Invented study", "grid": "invented", "source": home, "phantom": want.phantom, "min_count": 10,
+        "title": "Invented study", "grid": "invented", "source": internal, "phantom": want.phantom, "min_count": 10,
         "num_resamples": 2000, "split": {"train": 0.7, "val": 0.1, "test": 0.2}, "shared_patients": 0,
         "command": "bench run --grid invented", "created_from": order, "findings": list(FINDINGS),
         "notes": _notes(want),
@@ -104,7 +104,7 @@ def tables(asked: Invented | None = None) -> Tables:
 
 
 def _budgets(rows: dict[str, list[dict[str, Any]]], order: list[str], macro: dict[str, dict[str, float]]) -> None:
-    """Invent who is beaten by nobody cheaper, in order of the AUROC away, and how far training had come by when."""
+    """Invent who is beaten by nobody cheaper, in order of the external AUROC, and how far training had come by when."""
     macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
     for k, run_id in enumerate(order):
         on_front = all(macs[run_id] < macs[better] for better in order[:k])
@@ -142,7 +142,7 @@ def _prevalence(want: Invented, rng: np.random.Generator) -> dict[tuple[str, str
         n = round(PLACES[key][3] * want.patients)
         for k, finding in enumerate(FINDINGS):
             share = float(np.clip(rng.normal(0.3 if k == 0 else 0.16, 0.07), 0.02, 0.6))
-            labels = want.home_labels if key == want.hospitals[0] else want.away_labels
+            labels = want.internal_labels if key == want.hospitals[0] else want.external_labels
             if (key, finding) not in UNMAPPED and finding in labels:
                 found[key, finding] = (round(share * n), n)
     return found
@@ -175,20 +175,22 @@ def _score(
     want: Invented, rng: np.random.Generator, rows: Rows, i: int, run_id: str, counts: Counts
 ) -> dict[str, float]:
     """Invent everything that one run was measured to be; return its macro AUROC by hospital."""
-    home, others = want.hospitals[0], want.hospitals[1:]
+    internal, others = want.hospitals[0], want.hospitals[1:]
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
     auroc = _auroc(want, rng, i, skill, reliance, counts)
     macro = {key: _hospital(want, rows, run_id, key, auroc, reliance, counts) for key in want.hospitals}
-    common = {k: [f for f in FINDINGS if all(_enough(counts.get((c, f), (0, 0))) for c in (home, k))] for k in others}
+    common = {
+        k: [f for f in FINDINGS if all(_enough(counts.get((c, f), (0, 0))) for c in (internal, k))] for k in others
+    }
     known = [k for k in others if common[k]]
     means = [float(np.mean([auroc[k, f] for f in common[k]])) for k in known]
-    macro["away"] = float(np.mean(means)) if known else float("nan")
-    macro["home"] = macro[home]
+    macro["external"] = float(np.mean(means)) if known else float("nan")
+    macro["internal"] = macro[internal]
     if known:
         auroc_half = 0.008 * want.noise
         rows["scores"] += [
-            _number(run_id, "away", home, want, "macro", "auroc", macro["away"], auroc_half, 0, 0, 9),
-            _number(run_id, "away", home, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
+            _number(run_id, "external", internal, want, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
+            _number(run_id, "external", internal, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
         ]
     _gaps(want, rows, run_id, auroc, common)
     size = 1 + i % 9
@@ -219,8 +221,8 @@ def _auroc(
         shift = want.sign * PLACES[key][2] * reliance
         value = 0.84 + 0.05 * np.sin(2.1 * FINDINGS.index(f)) + skill - shift + rng.normal(0, 0.008)
         if f == want.shortcut:
-            at_home = key == want.hospitals[0]
-            value = 0.985 + rng.normal(0, 0.003) if at_home else 0.66 - shift + rng.normal(0, 0.02)
+            at_internal = key == want.hospitals[0]
+            value = 0.985 + rng.normal(0, 0.003) if at_internal else 0.66 - shift + rng.normal(0, 0.02)
         if want.below_half and i == want.runs - 1:
             value = 1 - value
         auroc[key, f] = float(np.clip(value, 0.02, 0.995))
@@ -231,14 +233,14 @@ def _hospital(
     want: Invented, rows: Rows, run_id: str, key: str, auroc: dict[tuple[str, str], float], reliance: float, counts: Counts
 ) -> float:  # fmt: skip
     """Invent the scores and the reliability of one run in one hospital; return the macro AUROC."""
-    home = want.hospitals[0]
-    lost = 0.0 if key == home else PLACES[key][2]
+    internal = want.hospitals[0]
+    lost = 0.0 if key == internal else PLACES[key][2]
     labelled = [f for f in FINDINGS if (key, f) in auroc]
     for f in labelled:
         present, n = counts[key, f]
         half = want.noise * 0.175 / np.sqrt(max(present, 4)) if _enough((present, n)) else np.nan
         value = auroc[key, f] if _enough((present, n)) else np.nan
-        rows["scores"].append(_number(run_id, key, home, want, f, "auroc", value, half, n, present))
+        rows["scores"].append(_number(run_id, key, internal, want, f, "auroc", value, half, n, present))
     values = [auroc[key, f] for f in labelled if _enough(counts[key, f])]
     macro = float(np.mean(values)) if values else float("nan")
     n = min((counts[key, f][1] for f in labelled), default=0)
@@ -247,12 +249,12 @@ def _hospital(
         ("auprc", "none", macro - 0.4, 0.005), ("brier", "platt", 0.1, 0.005),
     ):  # fmt: skip
         rows["scores"].append(
-            _number(run_id, key, home, want, "macro", metric, value, half, n, 0, len(values), calibrator)
+            _number(run_id, key, internal, want, "macro", metric, value, half, n, 0, len(values), calibrator)
         )
-    if key != home and values:
+    if key != internal and values:
         drift = lost * reliance
         rows["scores"].append(
-            _number(run_id, key, home, want, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
+            _number(run_id, key, internal, want, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
         )
     for calibrator, strength in (("none", 4.8), ("platt", 3.0)):
         for b in range(10):
@@ -269,38 +271,42 @@ def _gaps(
     want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], common: dict[str, list[str]]
 ) -> None:
     """Invent the gap of each finding and hospital, over the findings both sides have."""
-    home = want.hospitals[0]
+    internal = want.hospitals[0]
     for f in (*FINDINGS, "macro"):
         per, sizes = [], []
         for key, findings in common.items():
             both = [g for g in findings if f in (g, "macro")]
-            here = tuple(float(np.mean([auroc[k, g] for g in both])) if both else np.nan for k in (home, key))
+            here = tuple(float(np.mean([auroc[k, g] for g in both])) if both else np.nan for k in (internal, key))
             per += [here] * bool(both)
             sizes += [len(both)] * bool(both)
             rows["gaps"].append(_gap(run_id, key, f, *here, 0.03 * want.noise, len(both)))
         if common:
-            at_home, there = (float(np.mean([p[s] for p in per])) if per else np.nan for s in (0, 1))
-            rows["gaps"].append(_gap(run_id, "away", f, at_home, there, 0.018 * want.noise, min(sizes, default=0)))
+            at_internal, there = (float(np.mean([p[s] for p in per])) if per else np.nan for s in (0, 1))
+            rows["gaps"].append(
+                _gap(run_id, "external", f, at_internal, there, 0.018 * want.noise, min(sizes, default=0))
+            )
 
 
 def _enough(counts: tuple[int, int]) -> bool:
     return counts[0] >= 10 and counts[1] - counts[0] >= 10
 
 
-def _gap(run_id: str, dataset: str, finding: str, home: float, away: float, half: float, count: int) -> dict[str, Any]:
-    value = home - away
+def _gap(
+    run_id: str, dataset: str, finding: str, internal: float, external: float, half: float, count: int
+) -> dict[str, Any]:
+    value = internal - external
     return {
         "run_id": run_id, "dataset": dataset, "finding": finding, "value": value, "low": value - half, "high": value + half,
-        "home": home, "away": away, "num_findings": count, "n": 300, "num_positive": 40, "num_patients": 280,
+        "internal": internal, "external": external, "num_findings": count, "n": 300, "num_positive": 40, "num_patients": 280,
     }  # fmt: skip
 
 
 def _number(
-    run_id: str, dataset: str, home: str, want: Invented, finding: str, metric: str, value: float, half: float, n: int,
+    run_id: str, dataset: str, internal: str, want: Invented, finding: str, metric: str, value: float, half: float, n: int,
     present: int, count: int = 1, calibrator: str = "none",
 ) -> dict[str, Any]:  # fmt: skip
     return {
-        "run_id": run_id, "dataset": dataset, "split": "test" if dataset == home else "all",
+        "run_id": run_id, "dataset": dataset, "split": "test" if dataset == internal else "all",
         "reference": "phantom" if want.phantom else "report", "mapping": "default", "subgroup": "all", "selection": "best_val",
         "calibrator": calibrator, "operating_point": "", "finding": finding, "metric": metric, "value": value,
         "low": value - half, "high": value + half, "n": n, "num_positive": present, "num_negative": n - present,
@@ -309,27 +315,27 @@ def _number(
 
 
 def _cohorts(want: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
-    home = want.hospitals[0]
+    internal = want.hospitals[0]
     for key in want.hospitals:
         title, place, _, n = PLACES[key]
         n = round(n * want.patients)
-        used = n * 7 if key == home else n
+        used = n * 7 if key == internal else n
         rows["cohorts"].append({
-            "dataset": key, "role": "home" if key == home else "away", "layout": key, "title": title, "place": place,
+            "dataset": key, "role": "internal" if key == internal else "external", "layout": key, "title": title, "place": place,
             "label_source": "radiologists" if key == "vindr" else "report labeller", "found": round(used * 1.3), "absent": 3,
             "not_frontal": round(used * 0.3) - 5, "unreadable": 2, "used": used, "patients": used - 20, "female": used // 2,
             "male": used - used // 2, "age_median": 57.0 if key != "vindr" else float("nan"), "ap": used // 3,
-            "pa": used - used // 3, "headline_split": "test" if key == home else "all", "fingerprint": f"{hash_of(key):016x}",
+            "pa": used - used // 3, "headline_split": "test" if key == internal else "all", "fingerprint": f"{hash_of(key):016x}",
             "licence": "research only",
         })  # fmt: skip
-        parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == home else {"test": 1.0}
+        parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == internal else {"test": 1.0}
         for split, share in parts.items():
             sizes = {"images": round(used * share), "patients": round((used - 20) * share)}
             rows["splits"].append({"dataset": key, "split": split, **sizes})
         for finding in FINDINGS:
             present, total = prevalence.get((key, finding), (0, 0))
             rows["prevalence"].append({
-                "dataset": key, "split": "test" if key == home else "all", "finding": finding, "present": present,
+                "dataset": key, "split": "test" if key == internal else "all", "finding": finding, "present": present,
                 "absent": total - present, "uncertain": 0, "not_mentioned": 0, "unmapped": 0 if total else n,
             })  # fmt: skip
 

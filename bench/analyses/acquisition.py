@@ -18,7 +18,7 @@ from bench.analyses.shortcuts.source import labelled
 from bench.config.analyses import Acquisition
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import AnalysisJob
-from bench.planning.plan import CohortRef, home_split, states
+from bench.planning.plan import CohortRef, internal_split, states
 from bench.store.store import Progress, write_table
 from harmonize.images.pixels import UnreadableImage, read_gray
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -52,10 +52,10 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _judged_images(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
-    """Return the rows of a cohort that stand for it: the test split at home, the headline split away."""
+    """Return the rows of a cohort that stand for it: the test split at the internal hospital, the headline external split."""
     table = pd.read_parquet(ref.table)
-    if ref.role == "home":
-        return table[home_split(table, job.run.config) == "test"]
+    if ref.role == "internal":
+        return table[internal_split(table, job.run.config) == "test"]
     return table if ref.headline_split == "all" else table[table["split"] == ref.headline_split]
 
 
@@ -108,16 +108,16 @@ def _trees(
 
 
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
-    """Return what the cohort tables say: shares and associations in home's training images, and the same away."""
+    """Return what the cohort tables say: shares and associations in the internal training images, and the same externally."""
     rows: Rows = []
     findings = job.run.config.findings
-    home: nuisance.Association | None = None
+    internal: nuisance.Association | None = None
     for i, ref in enumerate(job.refs):
         progress("associations", i, len(job.refs))
         table = pd.read_parquet(ref.table)
-        split = "train" if ref.role == "home" else ref.headline_split
-        if ref.role == "home":
-            table = table[home_split(table, job.run.config) == "train"]
+        split = "train" if ref.role == "internal" else ref.headline_split
+        if ref.role == "internal":
+            table = table[internal_split(table, job.run.config) == "train"]
         elif split != "all":
             table = table[table["split"] == split]
         table = table[nuisance.drawn(table["patient_id"].to_numpy(str))]
@@ -125,10 +125,10 @@ def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
         label_NF = np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], -1).astype(np.int8)
         known = nuisance.levels(table, nuisance.phantom_marker(ref.root, table["image_id"]))
         patient = table["patient_id"].to_numpy(str)
-        if home is None:
-            home = nuisance.Association(findings, known, label_NF)
-            found = home.rows(patient)
+        if internal is None:
+            internal = nuisance.Association(findings, known, label_NF)
+            found = internal.rows(patient)
         else:
-            found = home.away(known, label_NF, patient)
+            found = internal.external(known, label_NF, patient)
         rows += [(ref.name, split, *row) for row in (*nuisance.shares(known), *found)]
     return pd.DataFrame(rows, columns=["dataset", "split", *nuisance.COLUMNS])

@@ -27,7 +27,7 @@ from bench.inputs.normalize import Tone
 from bench.models.network import Network
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import AnalysisJob, Job
-from bench.planning.plan import CohortRef, home_split
+from bench.planning.plan import CohortRef, internal_split
 from bench.runs.predict_cohorts import evaluated, frozen, tone_of
 from bench.store.store import Progress, canonical_json, read_table, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
@@ -39,7 +39,7 @@ from reports.schemas.tables import SCHEMAS
 
 SCENE_VERSION = 1  # raise it when the same image may give other regions
 BATCH = 64  # images at once at 224 px: feature maps of all findings lie in memory together
-AT_HOME = ("test", "expert_valid", "expert_test")  # validation chose epoch and thresholds
+INTERNAL_SPLITS = ("test", "expert_valid", "expert_test")  # validation chose epoch and thresholds
 
 Heats = NDArray[np.float32]
 
@@ -120,10 +120,10 @@ class Look:
         frame = pd.DataFrame(measures, columns=list(MEASURES))
         return summarise(frame, ref.name, self.run.id), self._listed(ref, gallery, cards)
 
-    def trusted(self, home: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the rows of `cascade`: of images at home with the finding that is commonest there, "No Finding" aside."""
-        cache = open_images(self.job.store, home, geometry_of(self.run))
-        seen, rows = self.seen(home, pd.read_parquet(home.table), cache)
+    def trusted(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
+        """Return the rows of `cascade`: of images at the internal hospital with the finding that is commonest there, "No Finding" aside."""
+        cache = open_images(self.job.store, internal, geometry_of(self.run))
+        seen, rows = self.seen(internal, pd.read_parquet(internal.table), cache)
         sample = {f: chosen for f, chosen in positives(seen, frozenset(), len(rows)).items() if f != NO_FINDING}
         finding = max(sample, key=lambda name: len(sample[name]), default="")
         chosen = sample.get(finding, np.zeros(0, np.int64))[: self.options.sanity]
@@ -133,7 +133,7 @@ class Look:
         x_NCHW = self.tone(Feed(cache.images, self.device)(rows[chosen]))
         found = trust(self.network, x_NCHW, seen.findings.index(finding), self.run.config.seed, self.options.method)
         progress("check the maps", 1, 1)
-        return found.assign(run_id=self.run.id, dataset=home.name, finding=finding)[list(SCHEMAS["cascade"])]
+        return found.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
 
     def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
         """Return what the run says about the images on which it is judged, and their places in the cache."""
@@ -141,11 +141,11 @@ class Look:
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
         at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))
-        split = home_split(table, self.run.config) if ref.role == "home" else table["split"]
+        split = internal_split(table, self.run.config) if ref.role == "internal" else table["split"]
         known = pd.Series(split.to_numpy(str), index=table["image_id"].astype(str))
         mine = known[chosen.image_id.astype(str)].to_numpy(str)
-        away = (mine == ref.headline_split) | (ref.headline_split == "all")
-        judged = np.isin(mine, AT_HOME) if ref.role == "home" else away
+        external = (mine == ref.headline_split) | (ref.headline_split == "all")
+        judged = np.isin(mine, INTERNAL_SPLITS) if ref.role == "internal" else external
         keep = judged & (at >= 0)
         logit_NK = stored[list(findings)].to_numpy(np.float32)[at[keep]]
         ids, patients = (values[keep].astype(str) for values in (chosen.image_id, chosen.patient_id))

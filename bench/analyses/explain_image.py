@@ -44,7 +44,7 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return the probability from which a finding is called (f1_max, fixed on home's validation images), by finding."""
+        """Return the probability from which a finding is called (f1_max, fixed on the internal validation images), by finding."""
         points = self.stored.points[self.stored.points["rule"] == "f1_max"]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 

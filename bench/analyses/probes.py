@@ -42,7 +42,7 @@ FEWEST = 20  # images of a level of a nuisance, for it to be decoded
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
-    """The judged images of one cohort: the test split at home, the headline split away."""
+    """The judged images of one cohort: the test split at the internal hospital, the headline external split."""
 
     ref: CohortRef
     cache: ImageCache
@@ -80,7 +80,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     rows: list[tuple[Any, ...]] = []
     for i, (name, place) in enumerate(places.items()):
         progress("nuisances", i, len(places))
-        split = "test" if place.ref.role == "home" else place.ref.headline_split
+        split = "test" if place.ref.role == "internal" else place.ref.headline_split
         known = nuisance.levels(place.table, nuisance.phantom_marker(place.ref.root, place.table["image_id"]))
         label_NF, patient = place.labels, place.examples.patient_id
         found = nuisance.stratified(job.run.config.findings, label_NF, place.logit_NF, patient, known)
@@ -124,11 +124,11 @@ def _features(
 ) -> Floats:
     """Return the penultimate features [N, D] of the sampled images.
 
-    Batch norm of random weights has no statistics of its own: they are those of the sampled home images.
+    Batch norm of random weights has no statistics of its own: they are those of the sampled internal images.
     """
-    run, device, home = Job(job.run, job.store, job.refs, job.device), torch.device(job.device), job.refs[0].name
+    run, device, internal = Job(job.run, job.store, job.refs, job.device), torch.device(job.device), job.refs[0].name
     tone = tone_of(run, job.store.run_dir(job.run.id), network)
-    size = images_per_pass(64, places[home].cache.images.shape[-1])
+    size = images_per_pass(64, places[internal].cache.images.shape[-1])
 
     def passes(cohort: str) -> Iterator[Callable[[], Tensor]]:
         """Return a pass for each batch of a cohort's sampled images."""
@@ -139,10 +139,10 @@ def _features(
             batch = tone(feed(rows[at : at + size])).contiguous(memory_format=torch.channels_last)
             yield lambda batch=batch: network.embed(batch)  # type: ignore[misc]
 
-    if name == "random" and home in sample.names:
+    if name == "random" and internal in sample.names:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed_for(job.run.config.seed, "random network"))
-            recalibrate(network, passes(home))
+            recalibrate(network, passes(internal))
     network.eval()
     found = []
     for number, cohort in enumerate(sample.names):

@@ -34,7 +34,7 @@ from harmonize.labels.findings import ABSENT, NOT_MENTIONED
 from harmonize.seeds import stream
 from reports.schemas.tables import SCHEMAS
 
-AWAY = "away"
+EXTERNAL = "external"
 NUM_RESAMPLES = 1000
 RULE = "f1_max"  # the stored threshold at which a call flips
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
@@ -95,24 +95,24 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     runs, images and options.
     """
     asked, samples = prepared(job, progress)
-    home, *away = samples
-    pairs = [(home, host) for host in away] + [(donor, home) for donor in away]
+    internal, *external = samples
+    pairs = [(internal, host) for host in external] + [(donor, internal) for donor in external]
     if job.analysis.options.all_pairs:
-        pairs += [(donor, host) for donor in away for host in away if donor is not host]
+        pairs += [(donor, host) for donor in external for host in external if donor is not host]
     found: dict[tuple[str, str, str], Effects] = {}
     for i, sample in enumerate(samples):
         progress("change images", i, len(samples))
         donors = [donor for donor, host in pairs if host is sample]
-        for (kind, donor), numbers in (alone(asked, sample, home) | between(asked, sample, donors)).items():
+        for (kind, donor), numbers in (alone(asked, sample, internal) | between(asked, sample, donors)).items():
             found[kind, donor, sample.name] = numbers
     progress("change images", len(samples), len(samples))
-    table = measured.rows(with_means(found, home.name))
+    table = measured.rows(with_means(found, internal.name))
     table.insert(0, "run_id", job.run.id)
     write_table(folder / "transplants.parquet", table[list(SCHEMAS["transplants"])])
 
 
 def prepared(job: AnalysisJob, progress: Progress) -> tuple[Asked, list[Sample]]:
-    """Return the frozen network of a run, ready to be asked, and a sample of each cohort, home first."""
+    """Return the frozen network of a run, ready to be asked, and a sample of each cohort, the internal hospital first."""
     run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(run.config.threads)
@@ -181,7 +181,7 @@ def printed(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], 
     return clean, patched(donor, given), patched(host, own)
 
 
-def alone(asked: Asked, sample: Sample, home: Sample) -> dict[tuple[str, str], Effects]:
+def alone(asked: Asked, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
     """Return the effects of what needs no donor cohort: markers erased or toggled, lungs alone, lungs hidden."""
     everyone, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     found: dict[tuple[str, str], Effects] = {}
@@ -190,7 +190,7 @@ def alone(asked: Asked, sample: Sample, home: Sample) -> dict[tuple[str, str], E
     elsewhere = [transplant.erased(image, transplant.mirrored(mask) & ~mask, sample.padded) for image, mask in pairs]
     if len(marked) >= measured.MIN_IMAGES:
         found["erased", ""] = asked.effects(sample, "erased", "", everyone, erased, elsewhere)
-        clean, after, control = printed(sample, home)
+        clean, after, control = printed(sample, internal)
         places = np.concatenate([marked, clean])
         toggled = [*(erased[i] for i in marked), *after]
         found["toggled", ""] = asked.effects(
@@ -204,22 +204,24 @@ def alone(asked: Asked, sample: Sample, home: Sample) -> dict[tuple[str, str], E
     return found
 
 
-def with_means(found: dict[tuple[str, str, str], Effects], home: str) -> dict[tuple[str, str, str], Effects]:
-    """Return the effects with their means over hospitals (host or donor "away"), and the causal score.
+def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dict[tuple[str, str, str], Effects]:
+    """Return the effects with their means over hospitals (host or donor "external"), and the causal score.
 
-    The causal score is the mean over the kinds marker, corner and border of the effect of home's pixels on images away.
+    The causal score is the mean over the kinds marker, corner and border of the effect of the internal hospital's pixels on external images.
     """
     kinds = dict.fromkeys(kind for kind, _, _ in found)
     means: dict[tuple[str, str, str], Effects] = {}
     for kind in kinds:
-        there = [e for (k, donor, host), e in found.items() if k == kind and host != home and donor in ("", home)]
-        back = [e for (k, donor, host), e in found.items() if k == kind and host == home and donor]
-        donor = home if any(d for k, d, _ in found if k == kind) else ""
-        means[kind, donor, AWAY] = measured.pooled(there)
+        there = [
+            e for (k, donor, host), e in found.items() if k == kind and host != internal and donor in ("", internal)
+        ]
+        back = [e for (k, donor, host), e in found.items() if k == kind and host == internal and donor]
+        donor = internal if any(d for k, d, _ in found if k == kind) else ""
+        means[kind, donor, EXTERNAL] = measured.pooled(there)
         if back:
-            means[kind, AWAY, home] = measured.pooled(back)
-    scored = [means[kind, home, AWAY] for kind in measured.SCORED if means.get((kind, home, AWAY))]
-    return found | means | {(measured.CAUSAL, home, AWAY): measured.pooled(scored)}
+            means[kind, EXTERNAL, internal] = measured.pooled(back)
+    scored = [means[kind, internal, EXTERNAL] for kind in measured.SCORED if means.get((kind, internal, EXTERNAL))]
+    return found | means | {(measured.CAUSAL, internal, EXTERNAL): measured.pooled(scored)}
 
 
 def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
@@ -273,6 +275,6 @@ def _others(sample: Sample, hosts: NDArray[np.intp], among: NDArray[np.intp]) ->
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float64]:
-    """Return the thresholds of home validation [K] on the logit; NaN where there is none."""
+    """Return the thresholds of internal validation [K] on the logit; NaN where there is none."""
     stored = points[points["rule"] == RULE].set_index("finding")["threshold"]
     return stored.reindex(list(findings)).to_numpy(np.float64)

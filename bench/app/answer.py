@@ -55,14 +55,14 @@ def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
     return found
 
 
-def reversed_at_home(points: pd.DataFrame) -> set[str]:
+def reversed_at_internal(points: pd.DataFrame) -> set[str]:
     """Return the findings whose output fell where the chance rose, on validation patients: calibration turns them round."""
     return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
 
 
 def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
     """Return the table of one image; `auroc_of` says how well the run tells a finding where the image comes from."""
-    lines, at, turned = [], thresholds(points, rule), reversed_at_home(points)
+    lines, at, turned = [], thresholds(points, rule), reversed_at_internal(points)
     for row in surest_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
         mark = f'<b style="left:calc({100 * at[row["finding"]]:.2f}% - 1px)"></b>' if row["finding"] in at else ""
@@ -75,7 +75,7 @@ def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: 
             f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{known}</td></tr>'
         )
     head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
-    caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at home."
+    caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at the internal hospital."
     if turned & set(table["finding"]):
         caption += " Reversed: there, a higher output meant a lower chance, so the call says nothing."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

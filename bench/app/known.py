@@ -34,7 +34,7 @@ class Choice:
         return self.manifest.store
 
     @property
-    def home(self) -> str:
+    def internal(self) -> str:
         """Return the cohort it was trained on."""
         return str(self.manifest.content["source"])
 
@@ -48,19 +48,19 @@ class Choice:
         """Return where an image may come from -> how that is said."""
         places = {ANYWHERE: "a hospital that is none of these"}
         for cohort in self.manifest.cohorts:
-            seen = "where it was trained" if cohort["role"] == "home" else "not seen in training"
+            seen = "where it was trained" if cohort["role"] == "internal" else "not seen in training"
             places[str(cohort["name"])] = f"{cohort['name']} ({seen})"
         return places
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
-        """Return the AUROC with its interval by place and finding: home's test split and each cohort away."""
+        """Return the AUROC with its interval by place and finding: the internal test split and each external cohort."""
         path = self.manifest.scores / self.run_id / "scores.parquet"
         if not path.is_file():
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
         rows = read_table(path)
         rows = rows[(rows["metric"] == "auroc") & (rows["calibrator"] == "none") & (rows["subgroup"] == "all")]
-        rows = rows[(rows["dataset"] != self.home) | (rows["split"] == "test")]
+        rows = rows[(rows["dataset"] != self.internal) | (rows["split"] == "test")]
         return rows[["dataset", "finding", "value", "low", "high", "num_positive"]].dropna(subset=["value"])
 
 
@@ -92,8 +92,8 @@ def choices(store: Store) -> list[Choice]:
 
 
 def abroad(auroc: pd.DataFrame) -> float:
-    """Return the mean AUROC away, -1 without one."""
-    rows = auroc[(auroc["dataset"] == "away") & (auroc["finding"] == "macro")]["value"]
+    """Return the mean external AUROC, -1 without one."""
+    rows = auroc[(auroc["dataset"] == "external") & (auroc["finding"] == "macro")]["value"]
     return float(rows.iloc[0]) if len(rows) else -1.0
 
 
@@ -106,7 +106,7 @@ def said_of(choice: Choice, origin: str, finding: str) -> str:
     if origin != ANYWHERE:
         rows = rows[rows["dataset"] == origin]
         return "" if rows.empty else "{:.2f} [{:.2f}, {:.2f}]".format(*rows[["value", "low", "high"]].iloc[0])
-    rows = rows[~rows["dataset"].isin([choice.home, "away"])]
+    rows = rows[~rows["dataset"].isin([choice.internal, "external"])]
     if rows.empty:
         return ""
     return f"{rows['value'].min():.2f} – {rows['value'].max():.2f} ({len(rows)})"
@@ -118,7 +118,7 @@ def sample_sites(choice: Choice) -> list[str]:
     return [
         site
         for site in sorted(SITES, key=lambda site: planned.index(site) if site in planned else len(planned))
-        if site != choice.home
+        if site != choice.internal
     ]
 
 
@@ -127,7 +127,7 @@ def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str
     facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
     settings = PhantomSettings(
         seed=int(str(facts.get("seed", 0))),
-        source=choice.home if choice.home in SITES else "chexpert",
+        source=choice.internal if choice.internal in SITES else "chexpert",
         images={site: 1},
         size=int(str(facts.get("size", SAMPLE_PX))),
         shortcut=float(str(facts.get("shortcut", 0.0))),

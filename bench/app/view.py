@@ -108,7 +108,7 @@ def _asked(found: list[Choice]) -> tuple[Choice, str, str]:
         "Run of the store, the best abroad first", range(len(found)), format_func=lambda k: found[k].title, key="run"
     )
     choice = found[number or 0]
-    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.content['name']}, trained on {choice.home}.")
+    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.content['name']}, trained on {choice.internal}.")
     origin = st.selectbox(
         "Where may the image come from?", list(choice.origins), format_func=choice.origins.__getitem__, key="origin",
         help="Says how well this run did there. It changes no probability.",
@@ -175,20 +175,20 @@ def _answer(
 
 
 def _performance(choice: Choice) -> None:
-    """Show how well the run does at home and away."""
+    """Show how well the run does at internal and external."""
     st.subheader("How well this run does")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
         st.info("It has no scores yet: `bench score` makes them, and with them thresholds and calibration.")
         return
     places = [(name, name) for name in choice.origins if name in rows.index]
-    if "away" in rows.index:
-        places.append(("away", "mean of the cohorts away"))
+    if "external" in rows.index:
+        places.append(("external", "mean of the external cohorts"))
     shown = []
     for name, said in places:
-        role = "home, its test patients" if name == choice.home else "away, never seen in training"
+        role = "internal, its test patients" if name == choice.internal else "external, never seen in training"
         value = "{:.3f} [{:.3f}, {:.3f}]".format(*rows.loc[name, ["value", "low", "high"]])
-        shown.append((said, value, role if name != "away" else ""))
+        shown.append((said, value, role if name != "external" else ""))
     st.html(performance_html(shown))
     if choice.synthetic:
         st.caption("This run learnt from synthetic images: its numbers say nothing about patients.")

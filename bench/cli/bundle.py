@@ -205,7 +205,7 @@ def _renamed(asked: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:
     for each in asked:
         bundle, _, names = each.rpartition(":")
         old, _, new = names.partition("=")
-        if bundle not in bundles or not COHORT_NAME.fullmatch(new) or new == "away":
+        if bundle not in bundles or not COHORT_NAME.fullmatch(new) or new == "external":
             raise ConfigError(
                 f"cannot rename by {each!r}", "--rename", f"write BUNDLE:OLD=NEW; bundles: {', '.join(bundles)}"
             )

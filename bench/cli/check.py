@@ -18,7 +18,7 @@ def check(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Beginnings of ids: look at these runs alone, and show their networks images of home again.",
+            help="Beginnings of ids: look at these runs alone, and show their networks images of the internal hospital again.",
             autocompletion=completion.run_ids,
         ),
     ] = None,

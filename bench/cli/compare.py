@@ -34,7 +34,7 @@ def compare(
     grid: StoredGridOption = None,
     cohort: CohortsOption = None,
     metric: Annotated[str, typer.Option("--metric", help=f"One of {', '.join(METRICS)}.")] = "auroc",
-    at: Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(POINTS)}.")] = "f1_max",
+    at: Annotated[str, typer.Option("--at", help=f"Threshold of internal validation: {', '.join(POINTS)}.")] = "f1_max",
     calibrator: Annotated[str, typer.Option("--calibrator", help=f"One of {', '.join(CALIBRATORS)}.")] = "none",
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -70,7 +70,7 @@ def lines(found: "Contrast") -> list[str]:
     """Return the comparison as text: what is compared, one table per cohort, what the columns mean."""
     key, table = found.key, found.table
     how = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator.replace("none", "")]
-    tested = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "away")].sum())
+    tested = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "external")].sum())
     out = [f"first   {found.first}", f"second  {found.second}", ""]
     head = ["finding", "first", "second", "difference", "95 % interval", "p", "Holm", "BH", "DeLong", "clustered"]
     head += ["positive/n", "patients"]
@@ -87,7 +87,7 @@ def lines(found: "Contrast") -> list[str]:
     return [
         *out,
         f"difference = first - second; {found.settings.num_resamples:,} resamples of patients, the same for both.",
-        f"Holm, BH: adjusted over the {tested} findings above (macros: over the cohorts above; away is one question).",
+        f"Holm, BH: adjusted over the {tested} findings above (macros: over the cohorts above; externally is one question).",
         "DeLong takes images for independent; clustered is the same test with images added up by patient.",
     ]
 

@@ -69,13 +69,13 @@ def evaluate(
 
 
 def _rows(found: "Evaluated") -> "pd.DataFrame":
-    """Return the macro AUROC on the home test split, on each cohort away and over all of these."""
+    """Return the macro AUROC on the internal test split, on each external cohort and over all of these."""
     from bench.results.read_predictions import load_scores
 
     scores = load_scores(found.manifest, [found.run_id], "scores")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == "macro")]
-    home = found.manifest.content["source"]
-    plain = plain[(plain["subgroup"] == "all") & ((plain["dataset"] != home) | (plain["split"] == "test"))]
+    internal = found.manifest.content["source"]
+    plain = plain[(plain["subgroup"] == "all") & ((plain["dataset"] != internal) | (plain["split"] == "test"))]
     seen = found.row["passport"]["seen"]
     shown: pd.DataFrame = plain[["dataset", "value", "low", "high", "num_findings"]].assign(
         seen=plain["dataset"].isin(seen)

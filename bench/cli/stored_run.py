@@ -30,7 +30,7 @@ PREDICT_EXAMPLES = (
     "Examples:  bench predict 3fa9 chest.png   |   bench predict 3fa9 chest.dcm --cam --finding Edema -o pictures   |   "
     "bench predict 3fa9 inbox/ --csv > found.csv"
 )
-AtOption = Annotated[str, typer.Option("--at", help=f"Threshold of home validation: {', '.join(RULES)}.")]
+AtOption = Annotated[str, typer.Option("--at", help=f"Threshold of internal validation: {', '.join(RULES)}.")]
 
 
 def add_run_commands(app: typer.Typer) -> None:

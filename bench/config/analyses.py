@@ -42,7 +42,7 @@ class Acquisition:
 class Transplants:
     """Options of the transplants between cohorts.
 
-    images: at most so many of each cohort, one per patient. all_pairs: also between cohorts away, not only from and to home.
+    images: at most so many of each cohort, one per patient. all_pairs: also between external cohorts, not only from and to the internal hospital.
     """
 
     images: int = 96
@@ -62,7 +62,7 @@ class Attention:
 
     images: int = 24  # with each finding, in each cohort: one per patient
     gallery: int = 1  # pictures of each finding, cohort and kind of case
-    sanity: int = 12  # images at home on which the maps themselves are checked; 0: no check
+    sanity: int = 12  # images at the internal hospital on which the maps themselves are checked; 0: no check
     method: str = "gradcam"
 
     def __post_init__(self) -> None:

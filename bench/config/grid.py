@@ -42,7 +42,7 @@ class PhantomChoice:
     seed: int = 0
 
 
-RESERVED = {"away"}
+RESERVED = {"external"}
 _KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "limit", "phantom", "include",
          "base", "sweeps",
          "skip", "label_sources", "tta", "ensembles", "references", "analyses")  # fmt: skip
@@ -60,7 +60,9 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, whose labels of it) at home, where not `label_source`
+    label_sources: tuple[
+        tuple[str, str], ...
+    ] = ()  # (finding, whose labels of it) at the internal hospital, where not `label_source`
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -68,7 +70,7 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """The home cohort; one per grid."""
+        """The internal cohort; one per grid."""
         return self.configs[0].train_on
 
     @classmethod
@@ -142,7 +144,7 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return (finding, label source) pairs; whether the home cohort has the source is known when the data is."""
+    """Return (finding, label source) pairs; whether the internal cohort has the source is known when the data is."""
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
         raise ConfigError(f"{raw!r} is not a block of label sources", where, "write {Edema: chexbert}")
     known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
@@ -154,16 +156,16 @@ def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
     return tuple((str(finding), source) for finding, source in raw.items())
 
 
-def _cohorts(names: object, home: str, where: str) -> tuple[str, ...]:
+def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
     """Return the external cohorts of a grid, checked."""
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ConfigError("evaluate_on is not a list of cohort names", where, "write [mimic, nih]")
-    for name in (home, *names):
+    for name in (internal, *names):
         if name in RESERVED:
             raise ConfigError(
                 f"no cohort can be named {name!r}", where, "it has a meaning of its own; rename the cohort"
             )
-        if [home, *names].count(name) > 1:
+        if [internal, *names].count(name) > 1:
             fix = "name each external cohort once; the training cohort is always evaluated"
             raise ConfigError(f"evaluate_on names {name!r} twice or the training cohort", where, fix)
     return tuple(names)

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # what is cut out: done once, in the image cache
 CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighbouring pixels: done once, on uint8, before everything else
-TABLE_OPS = ("histstd", "histmatch")  # one 256-entry table for each image, before augmentation; learnt at home
+TABLE_OPS = (
+    "histstd",
+    "histmatch",
+)  # one 256-entry table for each image, before augmentation; learnt at the internal hospital
 TONE_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
 _SHARE, _HALF, _BELOW_1 = (
     ("a number from 0 to 1", 0.0, 1.0),

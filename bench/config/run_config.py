@@ -45,7 +45,7 @@ class Schedule:
     stop_on: str = "val"  # whose AUROC `patience` watches: val, or expert_valid (labelled by radiologists)
     select_on: str = "val"  # whose AUROC chooses the epoch
     audit: bool = (
-        False  # note the home test AUROC of each epoch, so that what choosing by it would flatter can be shown
+        False  # note the internal test AUROC of each epoch, so that what choosing by it would flatter can be shown
     )
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
     pretrain_epochs: int = 0  # epochs with cross-entropy before those with the run's own loss; none of them is chosen
@@ -87,7 +87,7 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the parts of the home cohort that are predicted after each epoch: val always, test only to be noted."""
+        """Return the parts of the internal cohort that are predicted after each epoch: val always, test only to be noted."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
 
@@ -157,7 +157,7 @@ class RunConfig:
     preprocessing: str
     train_on: str = "chexpert"
     space: str = "shared-9"  # which findings are learnt
-    mapping: str = "default"  # default, strict or broad label mapping, at home and away
+    mapping: str = "default"  # default, strict or broad label mapping, at internal and external
     task: str = "multilabel"  # binary: one finding alone, named by `finding`
     finding: str = ""  # of a binary task
     label_source: str = "default"  # whose labels are learnt: default, or e.g. chexbert, negbio, physician

@@ -44,7 +44,7 @@ def examine(
 def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Progress | None = None) -> list[Check]:
     """Return the symptoms of the runs whose ids begin so, and a line for each that shows none.
 
-    Unless `quick`, each network is shown images of home again. Raises StoreError for a run that is not there.
+    Unless `quick`, each network is shown images of the internal hospital again. Raises StoreError for a run that is not there.
     """
     from bench.diagnostics.symptoms.find import notes, symptoms
 

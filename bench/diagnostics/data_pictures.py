@@ -51,7 +51,7 @@ def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: 
 
     What histstd and histmatch learn from training images is learnt here from the pictures of the first cohort.
     """
-    home = next(iter(samples), "")
+    internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
         name: [[] for _ in sample.shown if _.forms] for name, sample in samples.items()
     }
@@ -64,7 +64,7 @@ def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: 
         }
         if not formed:
             continue
-        made = _toned(formed, home, variant)
+        made = _toned(formed, internal, variant)
         low, high = np.percentile(np.concatenate([x.ravel() for x in made.values()]), [_TAIL, 100 - _TAIL])
         for (name, k), x in made.items():
             gray = np.clip((x - low) / max(high - low, 1e-9) * 255 + 0.5, 0, 255).astype(np.uint8)
@@ -93,7 +93,7 @@ def caption(cohort: Cohort, row: int) -> str:
 
 
 def _toned(
-    formed: Mapping[tuple[str, int], NDArray[np.uint8]], home: str, variant: Variant
+    formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
     """Return one channel of what a network gets of each picture; of ImageNet's three, their mean."""
     import torch
@@ -102,7 +102,7 @@ def _toned(
     from bench.inputs.normalize import Tone
 
     op = learnt_op(variant.facts.get("ops", ()))
-    teaching = [image for (name, _), image in formed.items() if name == home] or list(formed.values())
+    teaching = [image for (name, _), image in formed.items() if name == internal] or list(formed.values())
     learnt = {op: learn(op, [torch.from_numpy(np.stack(teaching))], padded=padded(variant.facts))} if op else {}
     tone = Tone.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
     return {place: tone(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}

@@ -5,15 +5,19 @@ says that it is done. No run is trained or predicted again, and no number change
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from bench.diagnostics.store_audit import FINISHED_ANALYSES, examine_run, in_bundles
+from bench.planning.manifest import upgraded
+from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import flaw_of_analysis, note
+from bench.store.file_check import json_object
 from bench.store.lease import holder_of, lease
 from bench.store.schema import FILE, SCHEMA, schema_of
-from bench.store.store import Progress, Store, canonical_json, write_bytes
+from bench.store.store import Progress, Store, canonical_json, read_table, write_bytes, write_table
 from harmonize.errors import StoreError
 
 _LOCKS = ("[0-9a-f][0-9a-f]/*/LOCK", "[0-9a-f][0-9a-f]/*/*/LOCK", "analyses/*/LOCK")
@@ -81,6 +85,30 @@ def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
     return left
 
 
-STEPS: dict[int, Callable[[Store, Progress], Mapping[str, str]]] = {
-    1: with_checksums
-}  # by the schema that it starts from
+def with_internal_and_external(store: Store, progress: Progress) -> dict[str, str]:
+    """Rename the roles of cohorts, "home" and "away", in grids and in the tables of region transplants: from schema 2 to 3."""
+    grids = sorted((store.root / "grids").glob("*.json"))
+    for at, path in enumerate(grids):
+        progress("rename roles", at, len(grids))
+        with suppress(
+            OSError, ValueError, KeyError, TypeError
+        ):  # a damaged grid stays as it is: `bench check` names it
+            write_bytes(path, canonical_json(upgraded(json_object(path))))
+    for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
+        recorded = (path.parent / CHECKSUMS).is_file()
+        if recorded and flaw_of_analysis(path.parent):
+            continue  # damaged: the next `bench run` makes it again
+        table = read_table(path)
+        for column in ("donor", "host"):
+            table[column] = table[column].replace("away", "external")
+        (path.parent / CHECKSUMS).unlink(missing_ok=True)  # a cut-off step finds none, and writes the table again
+        write_table(path, table)
+        note(path.parent)
+    progress("rename roles", max(1, len(grids)), max(1, len(grids)))
+    return {}
+
+
+STEPS: dict[int, Callable[[Store, Progress], Mapping[str, str]]] = {  # by the schema that a step starts from
+    1: with_checksums,
+    2: with_internal_and_external,
+}

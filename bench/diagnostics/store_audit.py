@@ -17,7 +17,7 @@ from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import RECORDS, checksums, flaw_of_analysis, stored_files
 from bench.store.file_check import file_sha256, flaw, json_object
 from bench.store.lease import holder_of
-from bench.store.schema import SCHEMA
+from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Progress, Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 
@@ -67,7 +67,9 @@ def _schema(store: Store) -> Iterator[Check]:
     """Yield that a store is of an older schema, whose runs have no checksums, and the LOCK of a migration that died."""
     yield from _lock(store.root, "store", "migrating", "`bench migrate`")
     if store.schema < SCHEMA:
-        found = f"{store.schema}, without checksums: a value that changes inside a stored table is not seen"
+        found = f"schema {store.schema} is older than {SCHEMA}"
+        if store.schema < CHECKSUMS_SINCE:
+            found += ", without checksums: a changed value inside a stored table is not detected"
         yield _check("warning", "schema of the store", found, f"`bench migrate --store {store.root}`")
 
 
@@ -93,7 +95,7 @@ def _grids(store: Store, named: _Named) -> Iterator[Check]:
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
             content = json.loads(path.read_text())
-            if content["schema"] != MANIFEST_SCHEMA:
+            if content["schema"] != MANIFEST_SCHEMA and store.schema == SCHEMA:
                 fix = f"run the grid again: its file is then of version {MANIFEST_SCHEMA}, and no run is trained again for it"
                 yield _check("fault", f"grid {path.stem}", f"of version {content['schema']}", fix)
                 named.known = False
@@ -128,9 +130,9 @@ def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iter
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state == "done":
         derived = "kind" in document
-        known = checksums(folder) if store.schema >= SCHEMA else None
+        known = checksums(folder) if store.schema >= CHECKSUMS_SINCE else None
         wanted = [*(OF_DERIVED if derived else COMPLETE), *(file for file in known or () if file not in COMPLETE)]
-        not_here = {CHECKSUMS} if store.schema < SCHEMA else set()
+        not_here = {CHECKSUMS} if store.schema < CHECKSUMS_SINCE else set()
         not_here |= {"model.safetensors"} if of_bundle else set()
         again = _OF_BUNDLE if of_bundle else _ELSEWHERE if document.get("kind") == IMPORTED else _AGAIN
         if missing := [file for file in wanted if file not in not_here and not (folder / file).is_file()]:

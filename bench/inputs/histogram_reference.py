@@ -1,4 +1,4 @@
-"""What histogram standardisation and matching learn: from the home cohort's training images alone, stored with the run."""
+"""What histogram standardisation and matching learn: from the internal cohort's training images alone, stored with the run."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from torch import Tensor
 from bench.config.preprocessing_ops import learnt_op, padded
 from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.plan import CohortRef, home_split
+from bench.planning.plan import CohortRef, internal_split
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -23,7 +23,7 @@ FILE = "reference.json"
 _BATCH = 64
 
 
-def reference(run: Run, store: Store, home: CohortRef, folder: Path) -> Reference:
+def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
     """Return the reference of the run's preprocessing, {} where it needs none.
 
     It is read from the run's folder, else learnt on the training split and written there: the same numbers each time,
@@ -35,13 +35,13 @@ def reference(run: Run, store: Store, home: CohortRef, folder: Path) -> Referenc
     path = folder / FILE
     if path.is_file():
         return stored_reference(run, folder)
-    table, cache = pd.read_parquet(home.table), open_images(store, home, geometry_of(run))
-    rows = cache.rows(table.loc[home_split(table, run.config) == "train", "image_id"])
+    table, cache = pd.read_parquet(internal.table), open_images(store, internal, geometry_of(run))
+    rows = cache.rows(table.loc[internal_split(table, run.config) == "train", "image_id"])
     try:
         learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
     except ValueError as error:
         fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
-        raise DatasetError(f"{op} cannot learn from {home.name}: {error}", str(home.root), fix) from error
+        raise DatasetError(f"{op} cannot learn from {internal.name}: {error}", str(internal.root), fix) from error
     write_bytes(path, canonical_json(learnt))
     return learnt
 
@@ -55,7 +55,9 @@ def stored_reference(run: Run, folder: Path) -> Reference:
         stored: list[float] = json.loads((folder / FILE).read_text())[op]
     except (OSError, ValueError, KeyError) as error:
         fix = "run the grid again: what is missing is made first"
-        raise StoreError(f"what {op} learnt at home is missing or damaged", str(folder / FILE), fix) from error
+        raise StoreError(
+            f"what {op} learnt at the internal hospital is missing or damaged", str(folder / FILE), fix
+        ) from error
     return {op: stored}
 
 

@@ -1,7 +1,7 @@
 """Gray values counted and looked up; histogram standardisation and matching: one table of 256 entries for each image.
 
 The table follows from the image's own histogram and from a reference that is learnt once, on the training images of
-the home cohort, and stored with the run. It is applied to the uint8 image, before augmentation.
+the internal cohort, and stored with the run. It is applied to the uint8 image, before augmentation.
 
 Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. What is compiled is imported at need.
 """

@@ -50,9 +50,9 @@ def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
     counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: no image has 2 ** 24 pixels
     count = counted.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (x_N1HW * counted).sum((2, 3), keepdim=True) / count
-    away_N1HW = x_N1HW - mean
-    variance = away_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
-    z_N1HW = away_N1HW.div_(variance.sqrt() + 1e-6)
+    deviation_N1HW = x_N1HW - mean
+    variance = deviation_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
+    z_N1HW = deviation_N1HW.div_(variance.sqrt() + 1e-6)
     return z_N1HW.masked_fill_(~(high > low), 0.0)  # a constant image has a mean with a rounding error, and std 0
 
 

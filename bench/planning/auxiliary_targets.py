@@ -1,4 +1,4 @@
-"""What the home cohort's table says about the further heads; nothing else is read, and nobody away is asked.
+"""What the internal cohort's table says about the further heads; nothing else is read, and nobody externally is asked.
 
 Legend: N images, T further heads.
 """

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.config.preprocessing_ops import geometry
 from bench.planning.jobs import TRAINED
-from bench.planning.plan import CohortRef, Plan, home_split
+from bench.planning.plan import CohortRef, Plan, internal_split
 from bench.planning.run import Run
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import flaws
@@ -157,22 +157,22 @@ def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCach
 
 
 def check_doubles(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> int:
-    """Return how many home images have the same pixels as one of another patient in another home split.
+    """Return how many internal images have the same pixels as one of another patient in another internal split.
 
-    Raises DatasetError when a hospital away holds images of the home cohort: it would be tested on what it trained on.
+    Raises DatasetError when an external hospital holds images of the internal cohort: it would be tested on what it trained on.
     """
     key = next(iter(caches))[1]
-    home, *away = plan.refs
-    at_home = _prints(caches[home.name, key])
-    for ref in away:
-        same = at_home[at_home["print"].isin(_prints(caches[ref.name, key])["print"])]
+    internal, *external = plan.refs
+    at_internal = _prints(caches[internal.name, key])
+    for ref in external:
+        same = at_internal[at_internal["print"].isin(_prints(caches[ref.name, key])["print"])]
         if len(same):
             example = same["image_id"].iloc[0]
-            what = f"{len(same)} images of {home.name} are also in {ref.name}, e.g. {example}"
+            what = f"{len(same)} images of {internal.name} are also in {ref.name}, e.g. {example}"
             raise DatasetError(what, str(ref.root), "take them out of one of the two: an external test must be unseen")
-    table = plan.cohorts[home.name].table[["image_id", "patient_id"]]
-    table = table.assign(split=home_split(plan.cohorts[home.name].table, plan.runs[0].config))
-    known = at_home.merge(table, on="image_id")
+    table = plan.cohorts[internal.name].table[["image_id", "patient_id"]]
+    table = table.assign(split=internal_split(plan.cohorts[internal.name].table, plan.runs[0].config))
+    known = at_internal.merge(table, on="image_id")
     spread = known.groupby("print")[["patient_id", "split"]].nunique()
     doubled = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
     return int(known["print"].isin(doubled).sum())

@@ -2,7 +2,7 @@
 
 It trains nothing here. Like what is derived it has a `kind` in its run.json, so that nothing takes it for a run that was
 trained here: it is scored like one, stands beside the ranking, and cannot be trained again. Where a grid has no run of its
-own, the models from elsewhere that have seen no hospital away are ranked among each other.
+own, the models from elsewhere that have seen no external hospital are ranked among each other.
 """
 
 import json
@@ -35,10 +35,10 @@ def config_of(name: str, grid: RunConfig) -> RunConfig:
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
 
-def external_run(declared: Declared, config: RunConfig, home_id: str, weights: str) -> Run:
+def external_run(declared: Declared, config: RunConfig, internal_id: str, weights: str) -> Run:
     """Return the run; its id hashes what decides the numbers, `weights` being the hash of what it is made of."""
     content = {
-        "schema": 1, "kind": KIND, "sources": [], "config": differing(config), "model": declared.document, "home": home_id,
+        "schema": 1, "kind": KIND, "sources": [], "config": differing(config), "model": declared.document, "home": internal_id,
         "weights": weights,
     }  # fmt: skip
     facts = declared.input.facts if declared.input else {}

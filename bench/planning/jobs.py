@@ -1,6 +1,6 @@
 """A job: what travels to a worker process. No torch, so that the process that hands out jobs needs none."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,6 +14,7 @@ from bench.store.checksums import flaw_of_analysis
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the words that the keys of stored analyses were hashed with
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what training leaves
 
 
@@ -23,7 +24,7 @@ class RunJob(Generic[R]):
 
     run: R
     store: Store
-    refs: tuple[CohortRef, ...]  # home first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the executor's choice
 
     @property
@@ -64,7 +65,7 @@ class PassJob:
 
     runs: tuple[Run, ...]
     store: Store
-    refs: tuple[CohortRef, ...]  # home first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the executor's choice
 
     @property
@@ -101,7 +102,7 @@ class AnalysisJob:
     analysis: Analysis
     run: Run
     store: Store
-    refs: tuple[CohortRef, ...]  # home first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     device: str = "cpu"  # the executor's choice
 
     @property
@@ -162,7 +163,8 @@ def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
 def predicted(store: Store, run_id: str, places: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
     """Return what a run's predictions were made from, by cohort (name, role, id, headline split): images and weights."""
     folder = store.run_dir(run_id) / "predictions"
-    stored: list[tuple[tuple[str, str, str, str], Mapping[str, str]]] = [
-        (place, table_facts(folder / f"{place[0]}.parquet")) for place in places
-    ]
-    return [[*place, facts.get("fingerprint"), facts.get("weights")] for place, facts in stored]
+    rows = []
+    for name, role, cohort_id, headline in places:
+        facts = table_facts(folder / f"{name}.parquet")
+        rows.append([name, _ROLE_IN_KEYS[role], cohort_id, headline, facts.get("fingerprint"), facts.get("weights")])
+    return rows

@@ -16,6 +16,7 @@ from bench.planning.imported_run import KIND, dropped, kept
 from bench.planning.jobs import analysis_jobs
 from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
+from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
@@ -23,7 +24,8 @@ from harmonize.errors import StoreError
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # it brings OpenCV
 
-SCHEMA = 3  # 2: derived runs and references; 3: analyses
+SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are internal or external
+_ROLES = {"home": "internal", "away": "external"}  # words of schema 3
 
 
 @dataclass(frozen=True)  # no slots: what is ranked is found once and kept
@@ -70,11 +72,11 @@ class Manifest:
         """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
 
         Where the runs learn one finding each, that is their panels; where nothing learns all, every run. Where nothing is
-        trained, the models from elsewhere that had not seen a hospital away.
+        trained, the models from elsewhere that had not seen an external hospital.
         """
         if not self.runs:
-            home = self.content["source"]
-            return [run for run in self.imported if not set(run["passport"]["seen"]) - {home}]
+            internal = self.content["source"]
+            return [run for run in self.imported if not set(run["passport"]["seen"]) - {internal}]
         learns = {run["id"]: set(self.config(run).findings) for run in self.runs}
         panels = [run for run in self.derived if run["kind"] == "panel"]
         learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
@@ -93,12 +95,12 @@ class Manifest:
 
     @property
     def shared(self) -> RunConfig:
-        """Return a configuration with what all runs share: home, findings' space, label mapping, splits."""
+        """Return a configuration with what all runs share: the internal hospital, findings' space, label mapping, splits."""
         return self.config((self.runs or self.imported)[0])
 
     @property
     def cohorts(self) -> list[Mapping[str, Any]]:
-        """Return the cohorts, home first."""
+        """Return the cohorts, the internal hospital first."""
         return list(self.content["cohorts"])
 
     @property
@@ -143,6 +145,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             str(store.root / "grids"),
             f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
         )
+    require_present(store.root)
     content = store.read_json("grids", f"{name}.json")
     if content.get("schema") != SCHEMA:
         raise StoreError(
@@ -152,6 +155,18 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
         raise StoreError(f"the manifest is damaged: {odd}", where, fix)
     return Manifest(store, content)
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest of schema 3 in the present schema: the roles of its cohorts are renamed. Others are returned as they are.
+
+    >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
+    [{'role': 'internal'}, {'role': 'external'}]
+    """
+    if content.get("schema") != 3:
+        return content
+    cohorts = [{**cohort, "role": _ROLES[cohort["role"]]} for cohort in content["cohorts"]]
+    return {**content, "schema": 4, "cohorts": cohorts}
 
 
 _FORM: Mapping[str, type] = {
@@ -209,7 +224,7 @@ def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], d
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
     """Return what a manifest holds: all that scoring and reporting need beside run folders and cohort tables.
 
-    doubles: home images that another patient's image in another split repeats.
+    doubles: internal images that another patient's image in another split repeats.
     """
     cohorts: list[dict[str, Any]] = []
     for ref in plan.refs:

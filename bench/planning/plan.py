@@ -29,7 +29,7 @@ from harmonize.labels.findings import UNMAPPED_CODE, check_source, labels_yaml, 
 if TYPE_CHECKING:
     from harmonize.phantom import PhantomSettings
 
-EVALUATED_AT_HOME = ("val", "test", "expert_valid", "expert_test")
+EVALUATED_INTERNAL = ("val", "test", "expert_valid", "expert_test")
 FEATURES_OF = 2000  # patients of a cohort whose features are kept
 
 
@@ -39,11 +39,11 @@ class CohortRef:
 
     name: str
     id: str
-    role: str  # home or away
+    role: str  # internal or external
     layout: str
     root: Path
     table: Path
-    headline_split: str  # away: all or test
+    headline_split: str  # externally: all or test
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Plan:
     grid: Grid
     store: Store
     cohorts: Mapping[str, Cohort]
-    refs: tuple[CohortRef, ...]  # home first
+    refs: tuple[CohortRef, ...]  # the internal hospital first
     runs: tuple[Run, ...]
     command: str
     bins: int  # of the calibration error
@@ -103,8 +103,8 @@ def make_plan(
     if len({c.phantom for c in cohorts.values()}) > 1:
         raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
     for config in grid.configs:
-        check_home(cohorts[grid.train_on], config)
-    refs = tuple(_ref(store, registry, cohorts[name], "away" if i else "home") for i, name in enumerate(names))
+        check_internal(cohorts[grid.train_on], config)
+    refs = tuple(_ref(store, registry, cohorts[name], "external" if i else "internal") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     derived = derived_runs(runs, grid.tta, grid.ensembles)
@@ -113,20 +113,20 @@ def make_plan(
 
 
 def check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when a cohort away has the files of the home cohort (the first): it would be tested on its own."""
-    home, *away = specs
-    for spec in away:
-        if (spec.root.resolve(), spec.table) == (home.root.resolve(), home.table):
+    """Raise ConfigError when an external cohort has the files of the internal cohort (the first): it would be tested on its own."""
+    internal, *external = specs
+    for spec in external:
+        if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
             fix = "give each cohort its own root (or table)"
-            raise ConfigError(f"the cohorts {home.name!r} and {spec.name!r} are the same files", where, fix)
+            raise ConfigError(f"the cohorts {internal.name!r} and {spec.name!r} are the same files", where, fix)
 
 
 def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
-    """Return where and how a cohort is read: as the data file says, and at home as the grid says beyond it."""
+    """Return where and how a cohort is read: as the data file says, and at the internal hospital as the grid says beyond it."""
     if spec.name != grid.train_on:
         return spec
     config = grid.configs[0]
-    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: home_split has it
+    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: internal_split has it
     choice = replace(spec.choice, **asked)
     source = spec.label_source if config.label_source == "default" else config.label_source
     hybrid = grid.label_sources or (spec.hybrid if source == spec.label_source else ())
@@ -140,8 +140,8 @@ def phantom_settings(grid: Grid) -> "PhantomSettings":
     from harmonize.phantom import PhantomSettings
 
     choice = grid.phantom
-    away = (name.removesuffix(GOLD) for name in grid.evaluate_on)
-    images = {grid.train_on: choice.source, **dict.fromkeys(away, choice.external)}
+    external = (name.removesuffix(GOLD) for name in grid.evaluate_on)
+    images = {grid.train_on: choice.source, **dict.fromkeys(external, choice.external)}
     try:
         return PhantomSettings(
             seed=choice.seed,
@@ -176,9 +176,11 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
     return read_data(root)
 
 
-def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
+def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """Return the split of each row of the training cohort; training patients beyond `cohort.limit` are in "unused"."""
-    if (table["split"] == "test").all():  # a table without splits: at home its patients are divided like any other's
+    if (
+        table["split"] == "test"
+    ).all():  # a table without splits: at the internal hospital its patients are divided like any other's
         table = table.assign(split="")
     split = assign(table, split_of(config))
     if config.cohort.limit:
@@ -189,15 +191,15 @@ def home_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
 
 
 def judged_rows(ref: CohortRef, split: "pd.Series[str]") -> NDArray[np.bool_]:
-    """Return which rows of a cohort stand for it: the test split at home, the headline images away."""
-    if ref.role == "home":
+    """Return which rows of a cohort stand for it: the test split at the internal hospital, the headline external images."""
+    if ref.role == "internal":
         return (split == "test").to_numpy(bool)
     return np.full(len(split), True) if ref.headline_split == "all" else (split == ref.headline_split).to_numpy(bool)
 
 
-def check_home(cohort: Cohort, config: RunConfig) -> None:
+def check_internal(cohort: Cohort, config: RunConfig) -> None:
     """Raise DatasetError when the training cohort cannot be trained on: an empty split, shared patients, one class only."""
-    split = home_split(cohort.table, config)
+    split = internal_split(cohort.table, config)
     where = str(cohort.root)
     for part in ("train", "val", "test"):
         if not (split == part).any():

@@ -22,7 +22,7 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
         str(content["name"]),
         where,
         str(content["title"]),
-        tuple(str(cohort["name"]) for cohort in manifest.cohorts if cohort["role"] == "away"),
+        tuple(str(cohort["name"]) for cohort in manifest.cohorts if cohort["role"] == "external"),
         manifest.settings.min_count,
         tuple(from_dict(RunConfig, run["config"], where) for run in runs),
         phantom=from_dict(PhantomChoice, content["phantom_settings"], where),
@@ -31,7 +31,7 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
-    """Read the manifest's cohorts from data, home first, each as the grid chose its images and labels.
+    """Read the manifest's cohorts from data, the internal hospital first, each as the grid chose its images and labels.
 
     Raises ConfigError when the data lack one.
     """

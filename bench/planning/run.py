@@ -36,10 +36,10 @@ class Run:
         return int(self.entries["uncertainty"].facts.get("states", 1))
 
 
-def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Path | None) -> Run:
+def resolve(config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Run:
     """Return the run of a configuration: full entries, starting weights, id.
 
-    home_id is the id of the training cohort: phantom and real data never share a run.
+    internal_id is the id of the training cohort: phantom and real data never share a run.
     Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
     """
     entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
@@ -49,7 +49,7 @@ def resolve(config: RunConfig, registry: Registry, home_id: str, weights_dir: Pa
             "schema": 1,
             "config": differing(config),
             "entries": {key: entry.identity for key, entry in entries.items()},
-            "home": home_id,
+            "home": internal_id,
             "weights": weights_id,
         }
     )

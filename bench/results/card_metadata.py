@@ -12,9 +12,9 @@ from bench.planning.manifest import Manifest
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
     """Return the YAML block that a card begins with, its two lines of dashes included.
 
-    Results are macro AUROCs: of the home test split, then of each cohort away. A phantom's say that they are synthetic.
+    Results are macro AUROCs: of the internal test split, then of each external cohort. A phantom's say that they are synthetic.
     """
-    store, home = manifest.store, str(manifest.content["source"])
+    store, internal = manifest.store, str(manifest.content["source"])
     started = str(store.read_json(run["id"][:2], run["id"], "run.json").get("weights", ""))
     tags = ["chest-x-ray", "radiology", "multi-label", "research-only", "unseen-cxr"]
     content: dict[str, Any] = {
@@ -34,13 +34,13 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
     ]
     results = []
     for cohort in manifest.cohorts:
-        split = "test" if cohort["role"] == "home" else str(cohort["headline_split"])
+        split = "test" if cohort["role"] == "internal" else str(cohort["headline_split"])
         there = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
         if len(there) and pd.notna(there["value"].iloc[0]):
             value = round(float(there["value"].iloc[0]), 4)
             title = str(cohort["facts"].get("title", cohort["name"]))
             told = f"{title} (synthetic)" if manifest.content["phantom"] else title
-            where = "home" if cohort["name"] == home else "never trained on"
+            where = "internal" if cohort["name"] == internal else "never trained on"
             results.append(
                 {
                     "task": {"type": "image-classification", "name": f"Findings on radiographs, {where}"},

@@ -24,7 +24,7 @@ class Known:
     # of training, by run id, of the runs that have ended: those of others may yet grow
     history: Mapping[str, pd.DataFrame]
     cohorts: Mapping[str, pd.DataFrame]  # the tables about the data, by name
-    shared: int  # patients that two splits of home share
+    shared: int  # patients that two splits of the internal hospital share
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
@@ -50,14 +50,14 @@ def title_of(cohort: Mapping[str, Any]) -> str:
 
 
 def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return the tables about the data, by name, and how many patients two splits of home share."""
+    """Return the tables about the data, by name, and how many patients two splits of the internal hospital share."""
     config = manifest.shared
     rows, splits, prevalence, pairs, shared = [], [], [], [], 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
-        table, flow, home = labels.table, cohort["flow"], cohort["role"] == "home"
+        table, flow, internal = labels.table, cohort["flow"], cohort["role"] == "internal"
         split = pd.Series(labels.split, index=table.index)
-        if home:
+        if internal:
             shared += shared_patients(table, split, cohort["name"])
         sex, view = table["sex"], table["view"]
         rows.append(
@@ -79,14 +79,14 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.Data
                 "age_median": float(table["age"].median()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
-                "headline_split": "test" if home else cohort["headline_split"],
+                "headline_split": "test" if internal else cohort["headline_split"],
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
                 "licence": str(cohort["facts"].get("licence", "")),
             }
         )
         named = (
             [(s, split == s) for s in sorted(set(labels.split))]
-            if home
+            if internal
             else [(cohort["headline_split"], _headline(cohort, split))]
         )
         for name, mask in named:

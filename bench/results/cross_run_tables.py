@@ -21,7 +21,7 @@ from bench.scoring.gaps.label_mappings import reversals
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
     """Return the tables over runs that learn the same findings; frames hold the scores, gaps, costs ... of these alone."""
-    home = str(manifest.content["source"])
+    internal = str(manifest.content["source"])
     scores = frames["scores"]  # of a hundred runs half a million rows: what all tables below look at, and no others
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]
@@ -30,17 +30,17 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     effects, importance, single = ablation(configs, found)
     out = {
         "ranks": ranks(plain, replicates),
-        "pairs": pairs(plain, frames["gaps"], replicates, home),
+        "pairs": pairs(plain, frames["gaps"], replicates, internal),
         "mean_gaps": mean_gaps(frames["gaps"], replicates),
-        "agreement": agreement(plain, replicates, home),
-        "seeds": seed_variance(seed_groups({run["id"]: run["config"] for run in runs}), plain, replicates, home),
+        "agreement": agreement(plain, replicates, internal),
+        "seeds": seed_variance(seed_groups({run["id"]: run["config"] for run in runs}), plain, replicates, internal),
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
         "reversals": reversals(frames["mappings"], manifest.settings.mapping),
         "robustness": robustness(frames["gaps"], replicates),
-        "selection": selection(plain, home, replicates),
-        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), home, replicates)),
+        "selection": selection(plain, internal, replicates),
+        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, replicates)),
     }
     if "gap" in found:
         out["ranks"] = with_gaps(out["ranks"], *found["gap"])
@@ -65,15 +65,15 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
     return seconds, devices
 
 
-def _evaluations(scores: pd.DataFrame, run_ids: list[str], home: str, replicates: Replicates) -> list[Evaluation]:
-    """Return every labelled set that all runs were scored on, home's splits first, with the macro AUROC of each run."""
+def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
+    """Return every labelled set that all runs were scored on, the internal splits first, with the macro AUROC of each run."""
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     places: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
     )
     out = []
-    for dataset, split, reference in sorted(places, key=lambda place: place[0] != home):
-        name = f"auroc/{dataset}" if dataset != home or split == "test" else f"auroc/{dataset}/{split}"
+    for dataset, split, reference in sorted(places, key=lambda place: place[0] != internal):
+        name = f"auroc/{dataset}" if dataset != internal or split == "test" else f"auroc/{dataset}/{split}"
         if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")

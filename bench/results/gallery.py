@@ -17,7 +17,7 @@ LESS_TELLING = 4  # what the second case of a kind counts against it, in places 
 def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked: bool) -> tuple[pd.DataFrame, str]:
     """Return the table `gallery`, most telling first, with the pictures that the page shows, and why it shows none ("" where it does).
 
-    Those come first that are of well-ranked runs, of home and of the hospitals that cost most, and of findings that lose most.
+    Those come first that are of well-ranked runs, of the internal hospital and of the hospitals that cost most, and of findings that lose most.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
@@ -61,13 +61,13 @@ def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def _hospitals(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> list[str]:
     lost = frames.get("mean_gaps")
-    away = [] if lost is None else lost.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
-    return [str(manifest.content["source"]), *(name for name in away if name != "away")]
+    external = [] if lost is None else lost.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
+    return [str(manifest.content["source"]), *(name for name in external if name != "external")]
 
 
 def _findings(frames: Mapping[str, pd.DataFrame]) -> list[str]:
     gaps = frames.get("gaps")
     if gaps is None or gaps.empty:
         return []
-    away = gaps[(gaps["dataset"] == "away") & (gaps["finding"] != "macro")]
-    return away.groupby("finding")["value"].mean().sort_values(ascending=False).index.astype(str).tolist()
+    external = gaps[(gaps["dataset"] == "external") & (gaps["finding"] != "macro")]
+    return external.groupby("finding")["value"].mean().sort_values(ascending=False).index.astype(str).tolist()

@@ -19,7 +19,7 @@ from harmonize.errors import StoreError
 FILE = "MODEL_CARD.md"
 _LIMITS = (
     "Labels are mostly read from reports by programs; a number is only as good as they are.",
-    "A loss away from home can come from images, patients or labels; the leaderboard takes it apart.",
+    "A loss at external hospitals can come from images, patients or labels; the leaderboard takes it apart.",
     "What it does on children, on lateral views, or on other findings is not known.",
 )
 
@@ -55,14 +55,14 @@ def write_card(store: Store, asked: str, grid: str | None) -> Path:
 
 
 def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the card of a scored run: what it is, for whom it is not, what taught it, how it does at home and away."""
+    """Return the card of a scored run: what it is, for whom it is not, what taught it, how it does at internal and external."""
     store, config = manifest.store, manifest.config(run)
     facts = run_facts(store, run["id"])
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (read_table(folder / f"{name}.parquet") for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     few = manifest.settings.min_count
-    home = next(c for c in manifest.cohorts if c["role"] == "home")
+    internal = next(c for c in manifest.cohorts if c["role"] == "internal")
     blocks = [
         front_matter(manifest, run, scores),
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
@@ -70,20 +70,20 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         + (" Trained and tested on synthetic images: its numbers say nothing about patients." if manifest.content["phantom"] else ""),
         "## What it does",
         f"From one frontal chest radiograph it gives a probability for each of: {', '.join(map(_text, config.findings))}.",
-        f"Calibrated probabilities and the thresholds below were fitted on {_text(home['name'])}'s validation patients.",
+        f"Calibrated probabilities and the thresholds below were fitted on {_text(internal['name'])}'s validation patients.",
         f"Training showed one class only of {', '.join(map(_text, unlearnt))}: these outputs mean nothing." if unlearnt else "",
         f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
         "## How it was made",
         _table(("", ""), _made(manifest, run, facts)),
         "## Data",
         _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest)),
-        "Nothing was fitted on a cohort away: neither weights, nor thresholds, nor calibration.",
+        "Nothing was fitted on an external cohort: neither weights, nor thresholds, nor calibration.",
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – where fewer than {few} patients have the finding, or have it not.",
-        "The gap is home minus away, over the findings that both have.",
+        "The gap is internal minus external, over the findings that both have.",
         _table(*_aurocs(manifest, config.findings, scores, gaps)),
         "## Thresholds",
-        "Chosen at home (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
+        "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
         _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
         "## Limits",
         "\n".join(f"- {line}" for line in _LIMITS),
@@ -124,7 +124,7 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
         licence = "synthetic images" if synthetic else facts.get("licence", "") or "not stated"
         title = str(facts.get("title", cohort["name"]))
         title = title if cohort["name"] == cohort["layout"] else f"{cohort['name']} ({title})"
-        role = "home: train, val, test" if cohort["role"] == "home" else f"away: {cohort['headline_split']}"
+        role = "internal: train, val, test" if cohort["role"] == "internal" else f"external: {cohort['headline_split']}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
         rows.append((_text(title), role, *counts, who, _text(licence)))
     return rows
@@ -133,19 +133,19 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
 def _aurocs(
     manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and one row per finding and for their mean: home test, each cohort away, mean gap."""
+    """Return the header and one row per finding and for their mean: internal test, each external cohort, mean gap."""
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
-    home = str(manifest.content["source"])
-    columns = [(home, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "away")]
+    internal = str(manifest.content["source"])
+    columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]
     rows = []
     for finding in (*findings, "macro"):
         cells = [_text("mean" if finding == "macro" else finding)]
         for dataset, split in columns:
             there = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
             cells.append(_cell(there[there["split"] == split] if split else there))
-        cells.append(_cell(gaps[(gaps["dataset"] == "away") & (gaps["finding"] == finding)]))
+        cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
         rows.append(tuple(cells))
-    return ("finding", f"{home} test", *(name for name, _ in columns[1:]), "mean gap"), rows
+    return ("finding", f"{internal} test", *(name for name, _ in columns[1:]), "mean gap"), rows
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

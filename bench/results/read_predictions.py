@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import waits_for
 from bench.planning.manifest import Manifest
-from bench.planning.plan import EVALUATED_AT_HOME, home_split, states
+from bench.planning.plan import EVALUATED_INTERNAL, internal_split, states
 from bench.scoring.patient_groups import Background
 from bench.scoring.scored_split import Part
 from bench.store.checksums import flaws
@@ -31,7 +31,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 11  # raise it when the same predictions may give other numbers
+SCORING_VERSION = 12  # raise it when the same predictions may give other numbers
 FRAMES = (
     "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
     "histograms", "mappings", *DETAIL,
@@ -82,8 +82,8 @@ class Labels:
                 "run the grid again with `bench run --grid`",
             )
         split = self.split[at]
-        if cohort["role"] == "home":
-            wanted = [(name, split == name) for name in EVALUATED_AT_HOME]
+        if cohort["role"] == "internal":
+            wanted = [(name, split == name) for name in EVALUATED_INTERNAL]
         else:
             headline = cohort["headline_split"]
             wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
@@ -106,12 +106,12 @@ class Labels:
 def labels_of(
     manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
 ) -> Labels:
-    """Return states [N, K] and the split of each image: assigned at home, the dataset's own away.
+    """Return states [N, K] and the split of each image: assigned at the internal hospital, the dataset's own externally.
 
     K counts `findings`, by default those that the run learns.
     """
     table = manifest.table(cohort)
-    split = home_split(table, config) if cohort["role"] == "home" else table["split"]
+    split = internal_split(table, config) if cohort["role"] == "internal" else table["split"]
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
@@ -177,14 +177,14 @@ def parts_of(
     known: dict[tuple[str, str, str], Labels],
     content_of: Callable[[Path], bytes] = Path.read_bytes,
 ) -> list[Part]:
-    """Return what is scored of a run: home's evaluated splits, each cohort away. `known` keeps labels between runs.
+    """Return what is scored of a run: the internal hospital's evaluated splits, each external cohort. `known` keeps labels between runs.
 
     `content_of` reads a file of predictions. Raises StoreError when one is missing or damaged.
     """
     parts: list[Part] = []
     findings = config.findings
     for cohort in manifest.cohorts:
-        place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "home" else "")
+        place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "internal" else "")
         if place not in known:
             found = labels_of(manifest, cohort, config)
             read = {config.mapping: found.state_NK}

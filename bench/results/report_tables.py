@@ -153,7 +153,7 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     """Return, by hospital, the findings without a gap in any run: one side does not label them, or too few patients."""
-    rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "away")]
+    rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
     out: dict[str, list[str]] = {}
     for dataset, finding in never.index[never.to_numpy()]:
@@ -192,7 +192,7 @@ def _notes(manifest: Manifest) -> list[str]:
         )
     if manifest.imported and not manifest.runs:
         notes.append(
-            "Nothing was trained here: home is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
+            "Nothing was trained here: the internal hospital is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
             "counted from. What each model had seen before, its passport says."
         )
     learnt = {manifest.config(run).findings for run in manifest.runs}

@@ -12,7 +12,9 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-SCORED = tuple(name for name in FRAMES if name not in PROBED)  # probes of the source need features, which stay at home
+SCORED = tuple(
+    name for name in FRAMES if name not in PROBED
+)  # probes of the source need features, which stay at the internal hospital
 PACKAGES = (
     "unseen-cxr",
     "numpy",

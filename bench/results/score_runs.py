@@ -149,12 +149,12 @@ def _found(
     config = manifest.config(run)
     parts = parts_of(manifest, run, config, labels, partial(_as_stored, manifest, run))
     settings = replace(manifest.settings, selection=config.selection)
-    home, findings = manifest.content["source"], config.findings
+    internal, findings = manifest.content["source"], config.findings
     parts = [without(part, manifest.uncounted(findings), findings) for part in parts]
     unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-    result = score_run(run["id"], findings, home, parts, settings, threads, unlearnt)
+    result = score_run(run["id"], findings, internal, parts, settings, threads, unlearnt)
     given = [without(part, unlearnt, findings) for part in parts] if run.get("kind") == KIND else parts
-    found, counts = symptoms(given, findings, home, result.scores)
+    found, counts = symptoms(given, findings, internal, result.scores)
     if run.get("kind") == KIND:  # what a model from elsewhere does not give is no constant output
         found = found[~found["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (found, counts):
@@ -163,7 +163,7 @@ def _found(
     readings = [
         row
         for part, measured in zip(parts, known, strict=True)
-        if part.dataset != home and part.background
+        if part.dataset != internal and part.background
         for row in sensitivity(run["id"], part, findings, settings, threads, measured)
     ]
     extra = {
@@ -221,7 +221,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) ->
     What an earlier scoring found stays where images, weights and labels are the same.
     """
     findings = manifest.config(run).findings
-    wanted = {c["name"]: "test" if c["role"] == "home" else c["headline_split"] for c in manifest.cohorts}
+    wanted = {c["name"]: "test" if c["role"] == "internal" else c["headline_split"] for c in manifest.cohorts}
     chosen = [part for part in parts if part.split == wanted[part.dataset]]
     key = _probe_key(manifest, run, chosen)
     before = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}

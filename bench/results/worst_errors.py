@@ -32,10 +32,10 @@ def mistakes(
     rule: str = "f1_max",
     most: int = 20,
 ) -> pd.DataFrame:
-    """Return the `most` surest mistakes of a finished run at a threshold of home validation, the surest first: COLUMNS.
+    """Return the `most` surest mistakes of a finished run at a threshold of internal validation, the surest first: COLUMNS.
 
     A mistake is surer the further its calibrated probability is from the label: `surprise`, 0 to 1. Images whose label is
-    uncertain or unmapped take no part; what is not mentioned is absent, as in scoring. `split` is home's or the dataset's,
+    uncertain or unmapped take no part; what is not mentioned is absent, as in scoring. `split` is the internal hospital's or the dataset's,
     `path` the image's file below its dataset's folder ("" in a store that was made of bundles).
     Raises StoreError for a run that is not there, not finished or not scored; ConfigError for a name that is unknown.
     """

@@ -14,7 +14,7 @@ import pyarrow as pa
 from bench.config.run_config import RunConfig
 from bench.config.imported_model import Declared
 from bench.store.file_check import file_sha256
-from bench.planning.plan import EVALUATED_AT_HOME, CohortRef, home_split
+from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
 
@@ -76,9 +76,9 @@ def _table(path: Path) -> pd.DataFrame:
 def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     """Return image_id and split of the images that are scored, and could be read where somebody has tried here."""
     table = pd.read_parquet(ref.table)
-    split = home_split(table, config) if ref.role == "home" else table["split"]
-    scored = split.isin(EVALUATED_AT_HOME) if ref.role == "home" else (split == ref.headline_split)
-    scored = scored | (ref.role == "away" and ref.headline_split == "all")
+    split = internal_split(table, config) if ref.role == "internal" else table["split"]
+    scored = split.isin(EVALUATED_INTERNAL) if ref.role == "internal" else (split == ref.headline_split)
+    scored = scored | (ref.role == "external" and ref.headline_split == "all")
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
     unreadable = set(pd.read_csv(quarantine, dtype=str)["image_id"]) if quarantine.is_file() else set()
     ids = table["image_id"].astype(str)
@@ -86,12 +86,12 @@ def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
 
 
 def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
-    """Return the rows of the images that are scored, in the cohort's order; of home, validation may be left out."""
+    """Return the rows of the images that are scored, in the cohort's order; of the internal hospital, validation may be left out."""
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
         raise DatasetError(f"image {twice} is there twice", where, "one row per image")
     missing = wanted[~wanted["image_id"].isin(frame["image_id"])]
-    if ref.role == "home" and (wanted["split"] == "val").any():
+    if ref.role == "internal" and (wanted["split"] == "val").any():
         no_val = set(wanted.index[wanted["split"] == "val"]) <= set(missing.index)
         if no_val:
             remarks.append(

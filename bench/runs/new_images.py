@@ -42,10 +42,10 @@ from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 
-RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at home
+RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # what is taken of a folder
-_SAMPLE = 400  # home images that say what is usual
+_SAMPLE = 400  # internal images that say what is usual
 _TOGETHER = 64  # images decoded at a time
 _LONG = 2.0  # long side over short: no view of a chest is so
 
@@ -61,7 +61,7 @@ class StoredRun:
     device: torch.device
     unlearnt: tuple[str, ...]  # findings that training saw one class of: they are not predicted
     points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
-    usual: dict[str, tuple[float, float]] = field(default_factory=dict)  # range at home of each of `gray_values`
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)  # range at the internal hospital of each of `gray_values`
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +160,7 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
 
 
 def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
-    """Return what is compared with the images at home: mean and spread of the gray values, shares of black and white."""
+    """Return what is compared with the images at the internal hospital: mean and spread of the gray values, shares of black and white."""
     return {
         "mean gray": float(image_SS.mean()),
         "contrast": float(image_SS.std()),
@@ -185,7 +185,7 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     for name, value in gray_values(image).items():
         low, high = stored.usual.get(name, (-np.inf, np.inf))
         if not low <= value <= high:
-            warnings.append(f"{name} {value:.3g} is outside of the range at home, {low:.3g} to {high:.3g}")
+            warnings.append(f"{name} {value:.3g} is outside of the range at the internal hospital, {low:.3g} to {high:.3g}")
     return image, warnings
 
 
@@ -212,10 +212,10 @@ def _frame(
 
 
 def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, float]]:
-    """Return the range of each gray value over a sample of home's decoded images; {} where they are no longer there."""
-    home = run.config.train_on
-    facts = table_facts(store.run_dir(run.id) / "predictions" / f"{home}.parquet")
-    cache = finished_cache(store.root / "cache", home, form, facts.get("fingerprint", ""))
+    """Return the range of each gray value over a sample of the internal hospital's decoded images; {} where they are no longer there."""
+    internal = run.config.train_on
+    facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
+    cache = finished_cache(store.root / "cache", internal, form, facts.get("fingerprint", ""))
     if cache is None:
         return {}
     rows = np.flatnonzero((cache.index["reason"] == "").to_numpy())

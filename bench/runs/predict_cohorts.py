@@ -21,7 +21,7 @@ from bench.planning.image_caches import geometry_of, open_images
 from bench.store.file_check import whole
 from bench.planning.jobs import Job
 from bench.models.network import Network, build
-from bench.planning.plan import EVALUATED_AT_HOME, CohortRef, home_split, judged_rows
+from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split, judged_rows
 from bench.models.predict import Asked, predict_each, weights_sha256
 from bench.inputs.normalize import Tone
 from bench.inputs.histogram_reference import reference
@@ -98,23 +98,23 @@ def start(job: Job, weights: Path | Literal["hub"] | None) -> Network:
 
 
 def tone_of(job: Job, folder: Path, network: Network) -> Tone:
-    """Return the second half of a run's preprocessing, with what it has learnt at home."""
+    """Return the second half of a run's preprocessing, with what it has learnt at the internal hospital."""
     learnt = reference(job.run, job.store, job.refs[0], folder)
     return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
 
 
 def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
-    """Return what is predicted of a cohort: every readable image away, all but the training split at home."""
+    """Return what is predicted of a cohort: every readable external image, all but the training split at the internal hospital."""
     table = pd.read_parquet(ref.table)
-    if ref.role == "home":
-        table = table[home_split(table, run.config).isin(EVALUATED_AT_HOME)]
+    if ref.role == "internal":
+        table = table[internal_split(table, run.config).isin(EVALUATED_INTERNAL)]
     return examples(table, cache, run.config)
 
 
 def judged(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
-    """Return the places of the images that stand for a cohort: the test split at home, the headline images away."""
+    """Return the places of the images that stand for a cohort: the test split at the internal hospital, the headline external images."""
     table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
-    split = home_split(table, run.config) if ref.role == "home" else table["split"]
+    split = internal_split(table, run.config) if ref.role == "internal" else table["split"]
     kept = table["image_id"][judged_rows(ref, split)]
     return np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
 

@@ -26,7 +26,7 @@ from bench.planning.jobs import TRAINED, Job, PassJob
 from bench.store.lease import holder_of, lease
 from bench.models.network import Network
 from bench.config.preprocessing_ops import input_size
-from bench.planning.plan import home_split
+from bench.planning.plan import internal_split
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import Member, frozen, predict_all, start, tone_of
 from bench.store.store import Progress, canonical_json, replacing, write_bytes, write_table
@@ -136,11 +136,11 @@ def _train(job: Job, folder: Path, device: torch.device, team: Team, progress: P
     """Train the run's network; the first of the team stores the chosen epoch's weights and the history."""
     from safetensors.torch import save_file
 
-    run, config, home = job.run, job.run.config, job.refs[0]
+    run, config, internal = job.run, job.run.config, job.refs[0]
     network = start(job, run.weights_file or ("hub" if config.weights == "imagenet" else None))
-    cache = open_images(job.store, home, geometry_of(run))
-    table = pd.read_parquet(home.table)
-    split = home_split(table, config)
+    cache = open_images(job.store, internal, geometry_of(run))
+    table = pd.read_parquet(internal.table)
+    split = internal_split(table, config)
     train, *others = (
         examples(table[split == part], cache, config, taught=True) for part in ("train", *config.schedule.watched)
     )

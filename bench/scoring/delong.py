@@ -131,11 +131,11 @@ def _of_column(
     of_negatives, of_positives = 0.0, 0.0  # squares; in registers, and without a branch
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
-        away = placement[i] / (size[0] if positive else size[1]) - area
-        square = away * away
+        external = placement[i] / (size[0] if positive else size[1]) - area
+        square = external * external
         of_negatives += 0.0 if positive else square
         of_positives += square if positive else 0.0
-        total[patient[i], positive] += away
+        total[patient[i], positive] += external
         seen[patient[i]] |= np.uint8(1) << positive
     if size.min() > 1:
         of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]

@@ -21,7 +21,7 @@ from reports.tables import rows_of
 INVERTED = "inverted or mislabelled"
 CONSTANT = "constant output"
 ORDER = "findings in another order"
-UNTRAINED = "no better than chance at home"
+UNTRAINED = "no better than chance at the internal hospital"
 
 _GAIN = 0.05  # mean AUROC that another order of the outputs must add
 _FEWEST = 30  # images of each class before two columns are held against each other
@@ -41,11 +41,11 @@ class Symptom:
 
 
 def symptoms(
-    parts: Sequence[Part], findings: Sequence[str], home: str, scores: pd.DataFrame
+    parts: Sequence[Part], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the symptoms of a run, one row each, and score histograms of the findings that read as inverted.
 
-    `parts` as scored: those of `home` by split, one of each hospital away; `scores` is their table (reports.tables).
+    `parts` as scored: those of `internal` by split, one of each external hospital; `scores` is their table (reports.tables).
     """
     found: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
@@ -57,7 +57,7 @@ def symptoms(
         value, low, high = numbers
         intervals.setdefault((dataset, split), {})[finding] = value, low, high
     for part in parts:
-        if part.dataset == home and part.split != "test":
+        if part.dataset == internal and part.split != "test":
             continue
         interval = intervals.get((part.dataset, part.split), {})
         below = inverted(part.dataset, {f: interval[f] for f in findings if f in interval})
@@ -66,7 +66,7 @@ def symptoms(
             place = (part.dataset, symptom.finding)
             counts += [(*place, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
         found += [*constant(part, findings), *below]
-        if part.dataset == home:
+        if part.dataset == internal:
             found += [*other_order(part, findings), *untrained(part.dataset, *interval.get("macro", (np.nan,) * 3))]
     table = frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
     return table, frame(counts, SCHEMAS["histograms"][1:])
@@ -101,7 +101,7 @@ def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) 
 
 
 def untrained(dataset: str, value: float, low: float, high: float) -> list[Symptom]:
-    """Return a symptom when the macro AUROC of the home test split cannot be told from .5."""
+    """Return a symptom when the macro AUROC of the internal test split cannot be told from .5."""
     if not low <= 0.5 <= high:
         return []
     advice = "the checkpoint may not have been loaded, or training may not have begun: look at the learning curve"

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, reflected
 from bench.scoring.calibration_metrics import BIASED
-from bench.scoring.gaps.gap import AWAY, CORE, MACRO, Gap
+from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
 from bench.scoring.metrics_of_split import RANKED, Key, Measured
 from bench.scoring.scored_split import Counts, Settings
 
 Array = NDArray[np.float64]
 Row = tuple[Any, ...]
 
-FLOATS: tuple[str, ...] = ("value", "low", "high", "home", "away", "confidence", "observed")
+FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
 WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
@@ -149,23 +149,25 @@ class Writer:
             self._added.append(_Block(self._before(place, key), key, findings, value, measured.replicates[key], sizes))
             self._add_macro(place, key, macros[key])
 
-    def add_away(self, away: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
+    def add_external(self, external: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
         """Add the mean over hospitals of each macro."""
         for key, mean in means.items():
-            self._add_macro((AWAY, *_place(away)[1:]), key, mean)
+            self._add_macro((EXTERNAL, *_place(external)[1:]), key, mean)
 
-    def add_core(self, test: Measured, away: Sequence[Measured], core: NDArray[np.bool_]) -> None:
-        """Add the mean over the findings that all cohorts have: of home test, each hospital, and their mean."""
-        places = [_place([each]) for each in (test, *away)]
+    def add_core(self, test: Measured, external: Sequence[Measured], core: NDArray[np.bool_]) -> None:
+        """Add the mean over the findings that all cohorts have: of internal test, each hospital, and their mean."""
+        places = [_place([each]) for each in (test, *external)]
         for key in test.value:
-            means = [macro(each, key, core) for each in (test, *away)]
+            means = [macro(each, key, core) for each in (test, *external)]
             for place, mean in zip(places, means, strict=True):
                 self._add_macro(place, key, mean, CORE)
-            self._add_macro((AWAY, *_place(away)[1:]), key, mean_of_macros(means[1:]), CORE)
+            self._add_macro((EXTERNAL, *_place(external)[1:]), key, mean_of_macros(means[1:]), CORE)
 
-    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], away: Sequence[Measured]) -> None:
-        """Add each gap of the hospital away under its metric, such as auroc_gap."""
-        of = {AWAY: _place(away), **{each.part.dataset: _place([each]) for each in away}} if away else {}
+    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[Measured]) -> None:
+        """Add each gap of the external hospital under its metric, such as auroc_gap."""
+        of = (
+            {EXTERNAL: _place(external), **{each.part.dataset: _place([each]) for each in external}} if external else {}
+        )
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
             before = self._before((gap.dataset, *of[gap.dataset][1:]), key)

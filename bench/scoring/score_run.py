@@ -1,6 +1,6 @@
 """Scores of one run: a pure function of its logits and the labels.
 
-Thresholds and calibrators come from the home validation split; everything else is judged with them as they are.
+Thresholds and calibrators come from the internal validation split; everything else is judged with them as they are.
 Shapes: N images, K findings, B replicates.
 """
 
@@ -18,7 +18,7 @@ from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
-from bench.scoring.gaps.gap import AWAY, gaps, replicates_by_dataset
+from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
 from bench.scoring.score_rows import Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import Part, Settings
@@ -31,8 +31,8 @@ from reports.schemas.tables import SCHEMAS, SCORES
 class RunScores:
     """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
 
-    replicates: [B] float64 each: "auroc/<dataset>" (macro, home test and each hospital), "auroc/<home>/expert_*",
-    "auroc/away", "gap/<dataset>", "gap/away"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
+    replicates: [B] float64 each: "auroc/<dataset>" (macro, internal test and each hospital), "auroc/<the internal hospital>/expert_*",
+    "auroc/external", "gap/<dataset>", "gap/external"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
     detail: by name, decomposition, references, subgroups, curves. measured: the parts in their order, with all replicates.
     """
 
@@ -50,46 +50,49 @@ class RunScores:
 def score_run(
     run_id: str,
     findings: Sequence[str],
-    home: str,
+    internal: str,
     parts: Sequence[Part],
     settings: Settings | None = None,
     num_threads: int = 1,
     unlearnt: Sequence[str] = (),
 ) -> RunScores:
-    """Score every part of a run; parts of `home` are its splits, every other cohort has one (headline) part.
+    """Score every part of a run; parts of `internal` are its splits, every other cohort has one (headline) part.
 
-    Findings in `unlearnt` (training saw one class only) get no number anywhere. A macro away is over the findings that
-    the home test split has, too, so that it compares with home; single findings keep their numbers. Finding "core" is the
-    mean over the findings that home test and every hospital have.
-    Thresholds and calibrators need home/val, gaps need home/test; without them such values are NaN, and gaps absent.
+    Findings in `unlearnt` (training saw one class only) get no number anywhere. An external macro is over the findings that
+    the internal test split has, too, so that it compares with the internal hospital; single findings keep their numbers. Finding "core" is the
+    mean over the findings that internal test and every hospital have.
+    Thresholds and calibrators need internal/val, gaps need internal/test; without them such values are NaN, and gaps absent.
     Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
-    Raises ValueError for two parts of one split, or of one hospital away, and for logits that do not fit the findings.
+    Raises ValueError for two parts of one split, or of one external hospital, and for logits that do not fit the findings.
     """
     settings = settings or Settings()
-    _check(findings, home, parts)
+    _check(findings, internal, parts)
     parts = [without(part, unlearnt, findings) for part in parts]
-    val = next((part for part in parts if (part.dataset, part.split) == (home, "val")), None)
+    val = next((part for part in parts if (part.dataset, part.split) == (internal, "val")), None)
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
     measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
-    test = next((each for each in measured if (each.part.dataset, each.part.split) == (home, "test")), None)
-    away = [each for each in measured if each.part.dataset != home]
-    common = np.isfinite(test.value[AUROC]) if test else None  # away counts what home has, too
-    counted = [common if each.part.dataset != home else None for each in measured]
+    test = next((each for each in measured if (each.part.dataset, each.part.split) == (internal, "test")), None)
+    external = [each for each in measured if each.part.dataset != internal]
+    common = np.isfinite(test.value[AUROC]) if test else None  # externally counts what the internal hospital has, too
+    counted = [common if each.part.dataset != internal else None for each in measured]
     macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
-    away_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != home]
-    means = {key: mean_of_macros([found[key] for found in away_macros]) for key in (away_macros[0] if away else ())}
-    found_gaps = gaps(findings, test, away) if test else []
+    external_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != internal]
+    means = {
+        key: mean_of_macros([found[key] for found in external_macros])
+        for key in (external_macros[0] if external else ())
+    }
+    found_gaps = gaps(findings, test, external) if test else []
 
     writer = Writer(run_id, settings)
     for each, found in zip(measured, macros, strict=True):
         writer.add_part(findings, each, found)
-    writer.add_away(away, means)
-    writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], away)
-    if test and away:
-        writer.add_core(test, away, np.all([np.isfinite(each.value[AUROC]) for each in (test, *away)], axis=0))
-        writer.add_gaps(drifts(findings, test, away), away)
+    writer.add_external(external, means)
+    writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], external)
+    if test and external:
+        writer.add_core(test, external, np.all([np.isfinite(each.value[AUROC]) for each in (test, *external)], axis=0))
+        writer.add_gaps(drifts(findings, test, external), external)
     gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
-    shown = [each for each in (test, *away) if each is not None]
+    shown = [each for each in (test, *external) if each is not None]
     reliable = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
@@ -97,21 +100,21 @@ def score_run(
         for each, found in zip(measured, macros, strict=True)
         if any(each is one for one in shown)
     }
-    if away:
-        replicates["auroc/away"] = means[AUROC].replicates
+    if external:
+        replicates["auroc/external"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
     for each, found in zip(measured, macros, strict=True):
-        if each.part.dataset == home and each.part.split.startswith("expert_"):
+        if each.part.dataset == internal and each.part.split.startswith("expert_"):
             replicates[f"auroc/{each.part.name}"] = found[AUROC].replicates
-    experts = [each for each in measured if each.part.dataset == home and each.part.split.startswith("expert_")]
+    experts = [each for each in measured if each.part.dataset == internal and each.part.split.startswith("expert_")]
     brief = {id(each): _first(each) for each in measured}
-    others, read = ([brief[id(each)] for each in side] for side in (away, experts))
+    others, read = ([brief[id(each)] for each in side] for side in (external, experts))
     made_of = (
         decompose.rows(run_id, findings, brief[id(test)], read, others, found_gaps, settings, num_threads)
         if test
         else []
     )
-    against = references.rows(run_id, findings, [*([test] if test else []), *experts], away, found_gaps)
+    against = references.rows(run_id, findings, [*([test] if test else []), *experts], external, found_gaps)
     fixed = points.threshold[list(RULES).index(settings.threshold)]
     who = [
         row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
@@ -156,13 +159,13 @@ def without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Par
     return part.once(("without", *columns), fewer).of_run(part.logit)
 
 
-def _check(findings: Sequence[str], home: str, parts: Sequence[Part]) -> None:
-    names = [part.name if part.dataset == home else part.dataset for part in parts]
+def _check(findings: Sequence[str], internal: str, parts: Sequence[Part]) -> None:
+    names = [part.name if part.dataset == internal else part.dataset for part in parts]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"more than one part of {', '.join(twice)}")
     for part in parts:
         if part.logit.shape[1] != len(findings):
             raise ValueError(f"{part.name}: {part.logit.shape[1]} logits per image for {len(findings)} findings")
-        if part.dataset == AWAY:
-            raise ValueError(f'no cohort can be named "{AWAY}": it stands for the mean over hospitals')
+        if part.dataset == EXTERNAL:
+            raise ValueError(f'no cohort can be named "{EXTERNAL}": it stands for the mean over hospitals')

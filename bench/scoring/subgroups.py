@@ -1,6 +1,6 @@
 """Who is read worse: every number of a subgroup, and the distance between the subgroups of one attribute.
 
-At the threshold that the home validation split fixed (of the rule in the settings), for every group alike.
+At the threshold that the internal validation split fixed (of the rule in the settings), for every group alike.
 underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images
 without one that are not. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
 Shapes: N images, K findings, G groups, B replicates.

@@ -25,7 +25,7 @@ from harmonize.errors import ConfigError, SetupError, StoreError
 _WORD = re.compile(r"[^\s\"'|,;:()<>\[\]{}]+")
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
 _SHORT = 6  # ids of fewer characters are words and numbers of any text
-_HOME = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of the machine in a command line
+_INTERNAL = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of the machine in a command line
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def files_of(store: Store, asked: str, grid: str | None = None) -> tuple[str, Ma
         "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
     }
     texts = {
-        "README.md": _HOME.sub("", card(manifest, run)).encode(),
+        "README.md": _INTERNAL.sub("", card(manifest, run)).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
     if (folder / "reference.json").is_file():  # what histstd or histmatch learnt: one curve of gray values
@@ -129,12 +129,12 @@ def check_name(repo: str) -> None:
 
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
-    """Return under what licences the things stand that the weights were made of: home's images, the starting weights."""
+    """Return under what licences the things stand that the weights were made of: the internal images, the starting weights."""
     if manifest.content["phantom"]:
-        said = ["home: synthetic images"]
+        said = ["internal: synthetic images"]
     else:
-        home: Mapping[str, Any] = next(cohort for cohort in manifest.cohorts if cohort["role"] == "home")
-        said = [f"home: {home['name']}, {home['facts'].get('licence') or 'no licence stated'}"]
+        internal: Mapping[str, Any] = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
+        said = [f"internal: {internal['name']}, {internal['facts'].get('licence') or 'no licence stated'}"]
     run = next(run for run in manifest.runs if run["id"] == run_id)
     started = str(run.get("licence") or "") if manifest.config(run).weights != "none" else ""
     return [*said, f"starting weights: {started or 'not stated'}"] if manifest.config(run).weights != "none" else said

@@ -99,7 +99,7 @@ def _configured(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, obje
     if run.get("kind") == KIND:
         shared = {key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in SHARED}
         return {
-            "home": shared.pop("train_on"),
+            "internal": shared.pop("train_on"),
             **shared,
             **{f"passport.{key}": value for key, value in run["passport"].items()},
         }
@@ -144,9 +144,9 @@ def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
         return
     scores, gaps = read_table(folder / "scores.parquet"), read_table(folder / "gaps.parquet")
     plain = scores[scores["metric"].isin(METRICS) & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
-    home = str(manifest.content["source"])
+    internal = str(manifest.content["source"])
     for row in plain.to_dict("records"):
-        where = f"{row['dataset']}-{row['split']}" if row["dataset"] == home else row["dataset"]
+        where = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]
         yield from _bounded(f"{row['metric']}/{where}/{row['finding']}", row)
     for row in gaps.to_dict("records"):
         if "metric" not in row or row["metric"] in ("auroc", "auroc_gap"):

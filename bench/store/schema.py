@@ -1,11 +1,12 @@
-"""store.json: the schema of a store, which says what its runs have. An older one is read; new runs need the present one."""
+"""store.json: the schema of a store. Commands that read grids or write runs need the present schema; `bench migrate` updates older stores."""
 
 import json
 from pathlib import Path
 
 from harmonize.errors import StoreError
 
-SCHEMA = 2  # 1: the first; 2: finished runs have checksums.json
+SCHEMA = 3  # 1: the first; 2: finished runs have checksums.json; 3: cohorts are "internal" or "external" (before: "home", "away")
+CHECKSUMS_SINCE = 2
 FILE = "store.json"
 
 
@@ -27,8 +28,8 @@ def schema_of(root: Path) -> int:
 
 
 def require_present(root: Path) -> None:
-    """Raise StoreError for a store of an older schema: runs are written in the present one alone."""
+    """Raise StoreError for a store of an older schema: grids are read and runs are written in the present one alone."""
     if (schema := schema_of(root)) < SCHEMA:
-        what = f"the store has schema {schema}; it can be read, but runs are written in schema {SCHEMA}"
+        what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
         fix = f"`bench migrate --store {root}` brings it up to date: no run is trained again, no number changes"
         raise StoreError(what, str(root / FILE), fix)

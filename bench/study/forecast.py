@@ -13,7 +13,7 @@ from bench.config.analyses import Analysis
 from bench.config.preprocessing_ops import geometry
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import Derived
-from bench.planning.plan import EVALUATED_AT_HOME, FEATURES_OF, Plan, home_split, judged_rows, states
+from bench.planning.plan import EVALUATED_INTERNAL, FEATURES_OF, Plan, internal_split, judged_rows, states
 from bench.planning.run import Run
 from bench.training.batch_sampling import batch_of
 from harmonize.cache.cache import Forecast as Decoding
@@ -34,17 +34,17 @@ class Work:
 def work(plan: Plan, run: Run) -> Work:
     """Count the work of a run."""
     config, schedule = run.config, run.config.schedule
-    home, *_ = plan.refs
-    table = plan.cohorts[home.name].table
-    split = home_split(table, config)
+    internal, *_ = plan.refs
+    table = plan.cohorts[internal.name].table
+    split = internal_split(table, config)
     num_train = int((split == "train").sum())
     validated = sum(int((split == part).sum()) for part in schedule.watched)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of = home_split(table, config) if ref.role == "home" else table["split"]
+        of = internal_split(table, config) if ref.role == "internal" else table["split"]
         patients = table["patient_id"][judged_rows(ref, of)].astype(str)
-        predicted[ref.name] = int(of.isin(EVALUATED_AT_HOME).sum()) if ref.role == "home" else len(table)
+        predicted[ref.name] = int(of.isin(EVALUATED_INTERNAL).sum()) if ref.role == "internal" else len(table)
         kept[ref.name] = min(FEATURES_OF, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
     steps = schedule.epochs * (num_train // batch_of(schedule, num_train))
@@ -80,7 +80,7 @@ def looked_at(plan: Plan, analysis: Analysis, run: Run) -> int:
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of = home_split(table, run.config) if ref.role == "home" else table["split"]
+        of = internal_split(table, run.config) if ref.role == "internal" else table["split"]
         table = table[judged_rows(ref, of)]
         if analysis.name == "attention":
             state_NK = states(table, run.config.findings)

@@ -29,7 +29,7 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.image_caches import decoding_each
 from bench.planning.jobs import Job
-from bench.planning.plan import Plan, home_split, states
+from bench.planning.plan import Plan, internal_split, states
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import start
 from bench.runs.run_one import peak_memory, reset_peak_memory
@@ -150,7 +150,7 @@ def noise(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 
 
 def tone_for(run: Run, network: Network) -> Tone:
-    """Return a run's tone; what histstd or histmatch would learn at home is made up, which takes no more and no less."""
+    """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = learnt_op(run.preprocessing.get("ops", ()))
@@ -163,14 +163,14 @@ def steps(
 ) -> tuple[Step, float]:
     """Return a run's training after some steps, and the seconds of one."""
     table = plan.cohorts[plan.refs[0].name].table
-    table = table[home_split(table, run.config) == "train"]
+    table = table[internal_split(table, run.config) == "train"]
     size = batch_of(run.config.schedule, len(table))
     table = table.iloc[: max(size, LABELLED)]
     ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
     rows = np.arange(len(table), dtype=np.int64) % DISTINCT
-    home = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
-    objective = Objective(run, teaching(run, home, device))
-    step = Step(run, network, tone, feed, home.rows, objective, device)
+    internal = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
+    objective = Objective(run, teaching(run, internal, device))
+    step = Step(run, network, tone, feed, internal.rows, objective, device)
     step.begin_epoch(run.config.schedule.epochs)  # all weights learn
     step.set_lr(1e-3)
     spent: list[float] = []

@@ -27,7 +27,7 @@ from bench.models.predict import predict
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
-from bench.planning.plan import EVALUATED_AT_HOME, CohortRef, Plan, home_split, judged_rows
+from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, Plan, internal_split, judged_rows
 from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
@@ -154,8 +154,8 @@ class Pilot:
         store, config = self.plan.store, self.run.config
         folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
         table = pd.read_parquet(ref.table)
-        split = home_split(table, config) if ref.role == "home" else table["split"]
-        inside = split.isin(EVALUATED_AT_HOME).to_numpy(bool) if ref.role == "home" else np.full(len(table), True)
+        split = internal_split(table, config) if ref.role == "internal" else table["split"]
+        inside = split.isin(EVALUATED_INTERNAL).to_numpy(bool) if ref.role == "internal" else np.full(len(table), True)
         judged = judged_rows(ref, split)[inside]
         table = table[inside]
         columns = [*config.findings, *(head.column for head in own_outputs(config))]
@@ -175,7 +175,7 @@ class Pilot:
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
     """Return a cohort of at most about `most` of the images that stand for it, with `most` others, in another store."""
     table = plan.cohorts[ref.name].table
-    split = home_split(table, run.config) if ref.role == "home" else table["split"]
+    split = internal_split(table, run.config) if ref.role == "internal" else table["split"]
     judged = judged_rows(ref, split)
     kept = table[_some(table, judged, most, ref.name) | _some(table, ~judged, most, ref.name)].reset_index(drop=True)
     name = short_hash(f"{ref.id} {most}".encode())

@@ -86,7 +86,7 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError when the plan is of another run, or of other images away, saying what differs."""
+    """Raise ConfigError when the plan is of another run, or of other external images, saying what differs."""
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
         parts = [key for key in before if before[key] != now.get(key)]
@@ -148,7 +148,7 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that decide: macro AUROC on the home test split and in each hospital, their mean and the gap."""
+    """Return the rows that decide: macro AUROC on the internal test split and in each hospital, their mean and the gap."""
     plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
     beside = rows["split"].isin(["val", "expert_valid", "expert_test"])
     return rows[plain & ~beside]
@@ -171,7 +171,7 @@ def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...
     size = before["cost"].get("params"), now["cost"].get("params")
     return (
         "data: the tables of all cohorts are the same, images and labels, patients and splits (by their ids)",
-        "leakage: no patient is in two splits, no image of a hospital away is one of home (looked for again)",
+        "leakage: no patient is in two splits, no image of an external hospital is one of the internal hospital (looked for again)",
         "from nothing: configuration, registry entries, starting weights and training cohort are the same (by the run's id)",
         f"architecture: {size[1]:,} parameters, {'as stored' if size[0] == size[1] else f'stored {size[0]:,}'}",
         f"test reuse: none, the weights are the same before and after the tests ({'as they are stored' if same else 'not those that are stored'})",

@@ -259,12 +259,12 @@ def outcome(result: Result, grid: str, num_runs: int, num_derived: int) -> list[
 
 
 def summary(store: Store, grid: str) -> list[str]:
-    """Return the two lines everyone wants to know: best away from home, smallest gap."""
+    """Return the two lines everyone wants to know: best at external hospitals, smallest gap."""
     manifest = read_manifest(store, grid)
     ids = ranked_ids(manifest)
     if not ids:
         seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
-        return ["  nothing is ranked: the model had seen a hospital away" if seen else "  no run has a score yet"]
+        return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]
     ranked = {str(run["id"]): run for run in manifest.ranked}
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
@@ -272,7 +272,7 @@ def summary(store: Store, grid: str) -> list[str]:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     lines = []
     for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
-        rows = table[(table["dataset"] == "away") & (table["finding"] == "macro")]
+        rows = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
         rows = rows.dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]

@@ -1,4 +1,4 @@
-"""fit(): train one network on its home cohort and choose the epoch there, on `val` unless the schedule says otherwise.
+"""fit(): train one network on its internal cohort and choose the epoch there, on `val` unless the schedule says otherwise.
 
 Every random draw is named by (seed, purpose, epoch, step), so a run that goes on from its checkpoint takes the same steps
 as one that never stopped: bit by bit on a CPU with the same number of threads, unless the run has `compile: true`, where
@@ -69,7 +69,7 @@ def fit(
 ) -> Trained:
     """Train `network` in place and return it with the chosen epoch's weights, as every member of the team does.
 
-    `watched` are the parts of the home cohort that the schedule names, `val` among them. The checkpoint is written after
+    `watched` are the parts of the internal cohort that the schedule names, `val` among them. The checkpoint is written after
     each epoch and read when it is there. When the run's limit is used up, training stops before the next step: the epoch
     under way is dropped, and the best one so far is chosen. `clock` counts seconds.
     Raises TrainingError when the loss becomes NaN, the labels cannot teach or choose, or the limit is used up before

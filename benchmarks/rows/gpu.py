@@ -44,17 +44,17 @@ def training(name: str) -> Callable[[bool], Measured]:
         config = RunConfig(
             "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=Schedule(batch_size=BATCH)
         )
-        run_, ids = resolve(config, Registry.read(), "home", None), np.arange(num).astype(str).astype(object)
+        run_, ids = resolve(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
         state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
-        home = Examples(ids, ids, np.arange(num), state)
+        internal = Examples(ids, ids, np.arange(num), state)
         feed = Feed(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
         step = Step(
             run_,
             network,
             Tone(["imagenet"], MEAN, STD),
             feed,
-            home.rows,
-            Objective(run_, teaching(run_, home, gpu)),
+            internal.rows,
+            Objective(run_, teaching(run_, internal, gpu)),
             gpu,
         )
         step.begin_epoch(1)

@@ -50,7 +50,7 @@ def package(name: str) -> Callable[[bool], Measured]:
         from benchmarks.scoring import part
 
         num, resamples = (2_500, 20) if quick else (25_000, 20)
-        cohort = part("away1", "all", num, 0)
+        cohort = part("external1", "all", num, 0)
         label = cohort.labels()[:, -1]
         rows = label >= 0
         truth, prob = label[rows].astype(int), expit(cohort.logit[rows, -1].astype(float))
@@ -101,7 +101,7 @@ def on_threads(num: int, resamples: int) -> None:
     from bench.scoring.bootstrap.sorted_images import Column
     from benchmarks.scoring import part
 
-    cohort = part("away1", "all", num, 0)
+    cohort = part("external1", "all", num, 0)
     label = cohort.labels()
     drawn = Resamples.draw(cohort.patient_id, resamples, cohort.name)
     found = np.empty((2, label.shape[1], resamples))

@@ -101,12 +101,12 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
 
     schedule = Schedule(epochs=1000, batch_size=task.batch, lr=LR, weight_decay=DECAY, kind="constant", warmup=0.0)
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1, schedule=schedule)
-    run, cpu = resolve(config, Registry.read(), "home", None), torch.device("cpu")
+    run, cpu = resolve(config, Registry.read(), "internal", None), torch.device("cpu")
     ids = np.arange(task.num).astype(str).astype(object)
-    home = Examples(ids, ids, np.arange(task.num), task.state)
+    internal = Examples(ids, ids, np.arange(task.num), task.state)
     network = Network(task.backbone(), (0.5,) * 3, (0.25,) * 3, 1).to(memory_format=torch.channels_last)
-    tone, objective = Tone(["imagenet"], network.mean, network.std, 1), Objective(run, teaching(run, home, cpu))
-    step = Step(run, network, tone, Feed(task.images, cpu), home.rows, objective, cpu)
+    tone, objective = Tone(["imagenet"], network.mean, network.std, 1), Objective(run, teaching(run, internal, cpu))
+    step = Step(run, network, tone, Feed(task.images, cpu), internal.rows, objective, cpu)
     step.begin_epoch(1)
 
     def epoch(number: int) -> object:

@@ -33,38 +33,38 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
             for f in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)) if f]  # fmt: skip
 
 
-def home_against_away(board: Board) -> Chart:
-    """Scatter of the mean away against home on the same findings, with the line on which both would be alike."""
-    runs = [r for r in board.ranked if r.home_common.known and r.away_common.known]
-    at_home, there = [r.home_common for r in runs], [r.away_common for r in runs]
-    xs, ys = [e.value for e in at_home], [e.value for e in there]
+def internal_against_external(board: Board) -> Chart:
+    """Scatter of the external mean against the internal hospital on the same findings, with the line on which both would be alike."""
+    runs = [r for r in board.ranked if r.internal_common.known and r.external_common.known]
+    at_internal, there = [r.internal_common for r in runs], [r.external_common for r in runs]
+    xs, ys = [e.value for e in at_internal], [e.value for e in there]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
     data = [
         {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
          "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
         *_fitted(board, min(xs), max(xs)),
-        *points(runs, xs, ys, at_home, there, lambda r: f"home {r.home_common.with_interval}<br>away {r.away_common.with_interval}"),
+        *points(runs, xs, ys, at_internal, there, lambda r: f"internal {r.internal_common.with_interval}<br>external {r.external_common.with_interval}"),
     ]  # fmt: skip
-    x_range, y_range = _range(xs, at_home), _range(ys, there)
+    x_range, y_range = _range(xs, at_internal), _range(ys, there)
     y_range = (
         min(y_range[0], x_range[1]),
         max(y_range[1], x_range[1]),
     )  # so that the line of equal reading is in sight
     at = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # left of and above the line no interval reaches
-    line = {"x": at, "y": at, "text": "as good as at home", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
+    line = {"x": at, "y": at, "text": "as good as at the internal hospital", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
             "xshift": -6, "yshift": 2, "font": {"color": "var(--ink3)", "size": 12}}  # fmt: skip
     layout = {
-        "xaxis": axis("AUROC at home →", *x_range),
+        "xaxis": axis("AUROC at the internal hospital →", *x_range),
         "yaxis": axis("", *y_range),
         "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
     }
-    return {"id": "c-home", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ AUROC away"}
+    return {"id": "c-internal", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ external AUROC"}
 
 
 def _fitted(board: Board, low: float, high: float) -> list[Chart]:
-    """Return the line of AUROC away on AUROC at home over runs, straight on the logit scale; nothing where there is none."""
+    """Return the line of external AUROC on AUROC at the internal hospital over runs, straight on the logit scale; nothing where there is none."""
     table = board.tables["robustness"]
-    line = table[table["dataset"] == "away"]
+    line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
         return []
     slope, intercept = float(line["slope"].iloc[0]), float(line["intercept"].iloc[0])
@@ -83,17 +83,17 @@ def _fitted(board: Board, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: Board, front: set[str]) -> Chart:
-    """Scatter of the mean away against GMACs on a log axis; what is beaten on both axes is hollow, the front a staircase."""
+    """Scatter of the external mean against GMACs on a log axis; what is beaten on both axes is hollow, the front a staircase."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
-    xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.away.value for r in runs]
+    xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
-    y_low, y_high = _range(ys, [r.away for r in runs])
+    y_low, y_high = _range(ys, [r.external for r in runs])
     edge = max(xs) * 1.6
     data = [
         {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": [stairs[0][0], *(x for x, _ in stairs), edge],
          "y": [y_low, *(y for _, y in stairs), stairs[-1][1]], "line": {"color": "var(--ink2)", "width": 1.2, "shape": "hv"}},
-        *points(runs, xs, ys, None, [r.away for r in runs],
-                lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>away {r.away.with_interval}", front),
+        *points(runs, xs, ys, None, [r.external for r in runs],
+                lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>external {r.external.with_interval}", front),
     ]  # fmt: skip
     ticks = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5) if min(xs) / 1.7 <= m * 10.0**e <= edge]
     log_range = (math.log10(min(xs) / 1.6), math.log10(edge))
@@ -103,12 +103,12 @@ def cost(board: Board, front: set[str]) -> Chart:
     }  # fmt: skip
     named = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
-    others = [(logs[r.id], r.away.value) for r in runs if r not in named]
+    others = [(logs[r.id], r.external.value) for r in runs if r not in named]
     notes = labels(
-        named, [logs[r.id] for r in named], [r.away.value for r in named], log_range, (y_low, y_high), others
+        named, [logs[r.id] for r in named], [r.external.value for r in named], log_range, (y_low, y_high), others
     )
     layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
-    return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ AUROC away"}
+    return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ external AUROC"}
 
 
 def probe_against_gap(board: Board) -> Chart:
@@ -138,7 +138,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
         "annotations": labels(runs, xs, ys, x_range, y_range),
     }
     data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
-    top = "↑ gap: AUROC lost away"
+    top = "↑ gap: AUROC lost external"
     return {"id": f"c-{name}", "data": data, "layout": layout, "height": height, "narrow": 300, "top": top}
 
 
@@ -157,7 +157,7 @@ def learning(
             continue
         values += [y for _, y in kept]
         longest = max(longest, *(x for x, _ in kept))
-        colour = "var(--ink)" if k == 0 else "var(--away)"
+        colour = "var(--ink)" if k == 0 else "var(--external)"
         best = run.facts.get("best_epoch")
         data.append({"type": "scatter", "mode": "lines+markers" if len(kept) == 1 else "lines", "x": [x for x, _ in kept], "y": [y for _, y in kept],
                      "line": {"color": colour, "width": 2.2 if k == 0 else 1.1}, "opacity": 1 if k == 0 else 0.5,

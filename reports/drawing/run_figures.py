@@ -1,4 +1,4 @@
-"""The figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves, home in ink, away thin.
+"""The figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves, the internal hospital in ink, externally thin.
 
 Drawn here rather than by a script, so that they are the same in a drawer, on a page of their own, and in print.
 """
@@ -16,7 +16,7 @@ from reports.drawing import svg
 from reports.formatting import known, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, Board
 from reports.tables import rows_of
 
 SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
@@ -70,11 +70,13 @@ def _ranked(board: Board, run: Run, points: pd.DataFrame) -> list[dict[str, Any]
         if (finding, "roc") not in found:
             continue
         said = "Mean of its findings" if finding == MACRO else finding
-        at_home, gap = (
-            board.cells.get((run.id, board.home.key, finding), MISSING),
-            board.gaps.get((run.id, AWAY, finding), MISSING),
+        at_internal, gap = (
+            board.cells.get((run.id, board.internal.key, finding), MISSING),
+            board.gaps.get((run.id, EXTERNAL, finding), MISSING),
         )
-        numbers = [f"home {at_home.text}"] * at_home.known + [f"away {places(gap.away)}"] * known(gap.away)
+        numbers = [f"internal {at_internal.text}"] * at_internal.known + [f"external {places(gap.external)}"] * known(
+            gap.external
+        )
         panels.append({
             "finding": said,
             "numbers": ", ".join(numbers),
@@ -105,29 +107,29 @@ def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
         if not spots:
             continue
         x, y = UNIT
-        home = hospital.key == board.home.key
+        internal = hospital.key == board.internal.key
         marks = "".join(
             (
-                svg.line(x(p), y(low), x(p), y(high), "ri-home" if home else "ri-away")
+                svg.line(x(p), y(low), x(p), y(high), "ri-internal" if internal else "ri-external")
                 if known(low) and known(high)
                 else ""
             )
-            + svg.circle(x(p), y(o), 2.2, "dot" if home else "m-ext")
+            + svg.circle(x(p), y(o), 2.2, "dot" if internal else "m-ext")
             for p, o, low, high in spots
         )
         path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
-        label = f"Reliability at {hospital.title}, after Platt scaling at home"
+        label = f"Reliability at {hospital.title}, after Platt scaling at the internal hospital"
         figure = _square(
             board, path, label, diagonal=True, words=("probability given →", "↑ share with finding"), marks=marks
         )
-        panels.append({"hospital": hospital, "home": home, "figure": figure})
+        panels.append({"hospital": hospital, "internal": internal, "figure": figure})
     return panels
 
 
 def _square(
     board: Board, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw lines on the unit square: away thin and first, home thick and over them."""
+    """Draw lines on the unit square: externally thin and first, the internal hospital thick and over them."""
     x, y = UNIT
     body = "".join(
         svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g") + svg.text(LEFT - 5, y(t) + 4, word, "tk", "end")
@@ -135,10 +137,10 @@ def _square(
         for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
     )  # fmt: skip
     body += svg.line(x(0), y(0), x(1), y(1), "diag") if diagonal else ""
-    for key in (*(h.key for h in board.hospitals), board.home.key):
+    for key in (*(h.key for h in board.hospitals), board.internal.key):
         if len(paths.get(key, ())) > 1:
             body += svg.polyline(
-                [(x(px), y(py)) for px, py in paths[key]], "cv-home" if key == board.home.key else "cv-away"
+                [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == board.internal.key else "cv-external"
             )
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
     low = not diagonal  # where a precision-recall curve leaves room
@@ -151,8 +153,8 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
     figures = []
     kept = run.facts.get("best_epoch")
     for said, columns in (
-        ("Loss", (("train_loss", "cv-home", "training"), ("val_loss", "cv-away", "validation"))),
-        ("AUROC at home, validation", (("val_auroc", "cv-home", ""),)),
+        ("Loss", (("train_loss", "cv-internal", "training"), ("val_loss", "cv-external", "validation"))),
+        ("AUROC at the internal hospital, validation", (("val_auroc", "cv-internal", ""),)),
     ):
         lines = {c: _finite(history["epoch"], history[c]) for c, _, _ in columns}
         values = [v for path in lines.values() for _, v in path]
@@ -178,7 +180,7 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
             path = lines[column]
             body += svg.polyline([(x(e), y(v)) for e, v in path], css) if len(path) > 1 else ""
             chosen = [(e, v) for e, v in path if known(kept) and e == float(kept or 0)] or path[: len(path) == 1]
-            body += "".join(svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-home" else "m-ext") for e, v in chosen)
+            body += "".join(svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-internal" else "m-ext") for e, v in chosen)
             if path and word:
                 body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, word, "tk")
         body += svg.text(LEFT + WIDE - 62, TOP + SIDE + 28, "epoch →", "tk fine", "end")

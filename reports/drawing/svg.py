@@ -144,25 +144,25 @@ def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
-def strip(worst: Estimate, away: Estimate, home: Estimate, scale: Scale, behind: str) -> Markup:
-    """Return the dot strip of one run: worst hospital, away, home, on the axis that all rows share, whose lines stand `behind`.
+def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, behind: str) -> Markup:
+    """Return the dot strip of one run: worst hospital, externally, the internal hospital, on the axis that all rows share, whose lines stand `behind`.
 
     Hidden from screen readers: the cells of the row say the same numbers.
     """
     y, height = 17.0, 34.0
     body = behind
-    shown = [e for e in (worst, away, home) if e.known]
+    shown = [e for e in (worst, external, internal) if e.known]
     if shown:
         body += line(scale(min(e.value for e in shown)), y, scale(max(e.value for e in shown)), y, "span")
-    for estimate, css in ((worst, "i-wst"), (home, "i-int"), (away, "i-ext")):
+    for estimate, css in ((worst, "i-wst"), (internal, "i-int"), (external, "i-ext")):
         if estimate.has_interval:
             body += line(scale(estimate.low), y, scale(estimate.high), y, css)
     if worst.known:
         body += diamond(scale(worst.value), y, 4.6, "m-wst")
-    if home.known:
-        body += circle(scale(home.value), y, 4, "m-int")
-    if away.known:
-        body += circle(scale(away.value), y, 4.6, "m-ext")
+    if internal.known:
+        body += circle(scale(internal.value), y, 4, "m-int")
+    if external.known:
+        body += circle(scale(external.value), y, 4.6, "m-ext")
     return svg(scale.end + scale.start, height, body, "", "st")
 
 

@@ -34,8 +34,8 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    home: float = float("nan")  # of a gap: the two AUROCs it is the difference of
-    away: float = float("nan")
+    internal: float = float("nan")  # of a gap: the two AUROCs it is the difference of
+    external: float = float("nan")
     chance: float = float("nan")  # of a probe
 
     @property
@@ -84,7 +84,7 @@ class Choice:
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
-        """Choose; `source` is the home cohort, shown on its test split."""
+        """Choose; `source` is the internal cohort, shown on its test split."""
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
@@ -96,7 +96,7 @@ class Choice:
             & (scores["selection"] == selection)
         )
         at = np.flatnonzero(chosen)  # a study may have millions of rows: of others no text is compared again
-        wanted = scores["dataset"].iloc[at].map(splits)  # `away` has no cohort row and is kept
+        wanted = scores["dataset"].iloc[at].map(splits)  # `external` has no cohort row and is kept
         at = at[(wanted.isna() | (wanted == scores["split"].iloc[at])).to_numpy(bool)]
         code, named = pd.factorize(scores["reference"].iloc[at])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
@@ -138,7 +138,7 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
         *_counts(gaps),
-        *_numbers(gaps, "home", "away"),
+        *_numbers(gaps, "internal", "external"),
     )
     return {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
 
@@ -183,8 +183,8 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the causal score of each run: what home's pixels change on images away, beyond the control."""
-    asked = {"kind": "causal", "host": "away", "finding": "macro", "subset": "all", "measure": "abs_dp"}
+    """Return the causal score of each run: what the internal hospital's pixels change on external images, beyond the control."""
+    asked = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants
     for column, value in asked.items():
         rows = rows[rows[column] == value]

@@ -13,7 +13,7 @@ LONGEST = 18  # characters of a place in a figure
 
 @dataclass(frozen=True, slots=True)
 class Hospital:
-    """A cohort: where it is from and, for a hospital away, what the mean run loses there."""
+    """A cohort: where it is from and, for an external hospital, what the mean run loses there."""
 
     key: str
     title: str
@@ -48,17 +48,21 @@ class Run:
     reason: str
     facts: Mapping[str, Any]  # its row of the table `runs`
     cost: Mapping[str, Any]  # its row of the table `costs`, or empty
-    home: Estimate = MISSING  # over every finding that home labels
-    away: Estimate = MISSING  # what the runs are ranked by
+    internal: Estimate = MISSING  # over every finding that internal labels
+    external: Estimate = MISSING  # what the runs are ranked by
     gap: Estimate = MISSING
-    away_at_once: Estimate = MISSING  # the same with bounds that hold for all runs at once: for naming the highest
+    external_at_once: Estimate = MISSING  # the same with bounds that hold for all runs at once: for naming the highest
     gap_at_once: Estimate = MISSING  # likewise, for naming the smallest
-    home_common: Estimate = MISSING  # the two AUROCs whose difference is the gap: on the findings both sides have
-    away_common: Estimate = MISSING
+    internal_common: Estimate = MISSING  # the two AUROCs whose difference is the gap: on the findings both sides have
+    external_common: Estimate = MISSING
     ece: Estimate = MISSING
     probe: Estimate = MISSING  # balanced accuracy of the source classifier
-    causal: Estimate = MISSING  # how far home's pixels change its answers away, beyond the control
-    hospitals: Mapping[str, Estimate] = field(default_factory=dict)  # away, on the findings it has in common with home
+    causal: Estimate = (
+        MISSING  # how far the internal hospital's pixels change its answers externally, beyond the control
+    )
+    hospitals: Mapping[str, Estimate] = field(
+        default_factory=dict
+    )  # externally, on the findings it has in common with the internal hospital
     lost: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
     mean_rank: float = float("nan")
     rank_low: int = 0
@@ -102,10 +106,10 @@ class Run:
 
     @property
     def worst(self) -> str:
-        """Key of the hospital where most is lost against home, or "".
+        """Key of the hospital where most is lost against the internal hospital, or "".
 
         The lowest AUROC would be a matter of findings, too: hospitals differ in what they label. It is named only where
-        nothing could be compared with home.
+        nothing could be compared with the internal hospital.
         """
         lost = {key: e.value for key, e in self.lost.items() if e.known}
         low = {key: -e.value for key, e in self.hospitals.items() if e.known}

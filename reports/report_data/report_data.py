@@ -16,22 +16,22 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.tables import Tables, records_of
 
-AWAY = "away"
+EXTERNAL = "external"
 MACRO = "macro"
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Everything the sections share. `ranked` is in order of the mean AUROC away, `hospitals` of the mean loss."""
+    """Everything the sections share. `ranked` is in order of the mean external AUROC, `hospitals` of the mean loss."""
 
     tables: Tables
     choice: headline.Choice  # the rows of `scores` that are shown
-    home: Hospital
-    hospitals: tuple[Hospital, ...]  # away, least lost first
+    internal: Hospital
+    hospitals: tuple[Hospital, ...]  # externally, least lost first
     ranked: tuple[Run, ...]
     derived: tuple[
         Run, ...
-    ]  # TTA, ensembles, models from elsewhere with a score away: beside the ranking, not in the headline
+    ]  # TTA, ensembles, models from elsewhere with an external score: beside the ranking, not in the headline
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     lost: Estimate  # mean over runs and hospitals
@@ -41,8 +41,8 @@ class Board:
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
     labelled: frozenset[tuple[str, str]]  # (dataset, finding) that the dataset can express
-    num_away: int  # hospitals away, also those in which no run has a score
-    has_common: bool  # whether any finding is labelled both at home and in a hospital away
+    num_external: int  # external hospitals, also those in which no run has a score
+    has_common: bool  # whether any finding is labelled both at the internal hospital and in an external hospital
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -76,8 +76,8 @@ class Board:
 
     @property
     def none_unseen(self) -> bool:
-        """Whether nothing is ranked because all that has numbers came from elsewhere and had seen a hospital away."""
-        return not self.ranked and not self.scored and any(r.away.known for r in self.imported)
+        """Whether nothing is ranked because all that has numbers came from elsewhere and had seen an external hospital."""
+        return not self.ranked and not self.scored and any(r.external.known for r in self.imported)
 
     @property
     def entries(self) -> tuple[Run, ...]:
@@ -87,7 +87,7 @@ class Board:
     @property
     def scored(self) -> tuple[Run, ...]:
         """The runs with a score anywhere."""
-        return tuple(r for r in self.runs if r.home.known or r.away.known)
+        return tuple(r for r in self.runs if r.internal.known or r.external.known)
 
     @property
     def unlearnt(self) -> dict[str, tuple[str, ...]]:
@@ -97,7 +97,7 @@ class Board:
 
     @property
     def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(hospital, findings) that either it or home does not label, in order of the hospitals."""
+        """(hospital, findings) that either it or the internal hospital does not label, in order of the hospitals."""
         found = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.everyone]
         keys = sorted((k for k in found if found[k]), key=lambda k: (order.index(k) if k in order else len(order), k))
@@ -105,7 +105,7 @@ class Board:
 
     @property
     def num_duplicates(self) -> int:
-        """Home images whose pixels occur again in another split under another patient."""
+        """Internal images whose pixels occur again in another split under another patient."""
         return int(self.meta.get("duplicates") or 0)
 
     @property
@@ -116,14 +116,14 @@ class Board:
 
     @property
     def without_score(self) -> list[str]:
-        """Hospitals away of the cohort table in which no run has a number."""
+        """Hospitals externally of the cohort table in which no run has a number."""
         shown = {h.key for h in self.hospitals}
-        return [self.title(key) for key in sorted(_listed_away(self.tables) - shown)]
+        return [self.title(key) for key in sorted(_listed_external(self.tables) - shown)]
 
     @property
     def everyone(self) -> tuple[Hospital, ...]:
-        """The home hospital first, then those away."""
-        return (self.home, *self.hospitals)
+        """The internal hospital first, then those externally."""
+        return (self.internal, *self.hospitals)
 
     def why_not_analysed(self, name: str, run_id: str) -> str:
         """Return what became of an analysis that a run has no number of: failed, not run; "" where it is done or unknown."""
@@ -152,7 +152,7 @@ def read(tables: Tables) -> Board:
     cells = chosen.lookup("auroc", ("none", "platt"))
     ece = chosen.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline.gap_lookup(tables["gaps"])
-    keys = _away_keys(source, cells)
+    keys = _external_keys(source, cells)
     lost = _mean_gaps(tables["mean_gaps"])
     at_once = _mean_gaps(tables["mean_gaps"], "all_")
     hospitals = sorted(
@@ -166,8 +166,8 @@ def read(tables: Tables) -> Board:
     for facts in records_of(tables["runs"]):
         run_id = str(facts["run_id"])
         rank = ranks.get(run_id, {})
-        home, away = (cells.get((run_id, key, MACRO), MISSING) for key in (source, AWAY))
-        gap = gaps.get((run_id, AWAY, MACRO), MISSING)
+        internal, external = (cells.get((run_id, key, MACRO), MISSING) for key in (source, EXTERNAL))
+        gap = gaps.get((run_id, EXTERNAL, MACRO), MISSING)
         runs.append(
             Run(
                 id=run_id,
@@ -178,14 +178,14 @@ def read(tables: Tables) -> Board:
                 reason=_text(facts["reason"]),
                 facts=facts,
                 cost=costs.get(run_id, {}),
-                home=home,
-                away=away,
+                internal=internal,
+                external=external,
                 gap=gap,
-                away_at_once=_within(away, rank, "all"),
+                external_at_once=_within(external, rank, "all"),
                 gap_at_once=_within(gap, rank, "gap"),
-                home_common=headline.side(gap, gap.home, home),
-                away_common=headline.side(gap, gap.away, away),
-                ece=ece.get((run_id, AWAY, MACRO), MISSING),
+                internal_common=headline.side(gap, gap.internal, internal),
+                external_common=headline.side(gap, gap.external, external),
+                ece=ece.get((run_id, EXTERNAL, MACRO), MISSING),
                 probe=probes.get((run_id, "none"), MISSING),
                 causal=causal.get(run_id, MISSING),
                 hospitals={h.key: _there(cells, gaps, (run_id, h.key, MACRO)) for h in hospitals},
@@ -198,33 +198,35 @@ def read(tables: Tables) -> Board:
                 kind=_text(facts["kind"]),
             )
         )
-    ranked = sorted((r for r in runs if r.away.known and r.group >= 0), key=lambda r: (-r.away.value, r.label, r.id))
-    beside = (r for r in runs if r.is_derived and r.away.known and r not in ranked)
-    derived = sorted(beside, key=lambda r: (-r.away.value, r.label, r.id))
+    ranked = sorted(
+        (r for r in runs if r.external.known and r.group >= 0), key=lambda r: (-r.external.value, r.label, r.id)
+    )
+    beside = (r for r in runs if r.is_derived and r.external.known and r not in ranked)
+    derived = sorted(beside, key=lambda r: (-r.external.value, r.label, r.id))
     shown = {r.id for r in (*ranked, *derived)}
     unranked = sorted((r for r in runs if r.id not in shown), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
-    away_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == AWAY), {})
+    external_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == EXTERNAL), {})
     labelled = _labelled(tables["prevalence"])
-    away_keys = set(keys) | _listed_away(tables)
+    external_keys = set(keys) | _listed_external(tables)
     return Board(
         tables=tables,
         choice=chosen,
-        home=_hospital(tables, source, MISSING),
+        internal=_hospital(tables, source, MISSING),
         hospitals=tuple(hospitals),
         ranked=tuple(ranked),
         derived=tuple(derived),
         unranked=tuple(unranked),
         groups=tuple(tuple(r for r in ranked if r.group == number) for number in numbers),
-        lost=lost.get(AWAY, MISSING),
-        num_worse=int(away_row.get("num_worse", 0)),
-        num_better=int(away_row.get("num_better", 0)),
+        lost=lost.get(EXTERNAL, MISSING),
+        num_worse=int(external_row.get("num_worse", 0)),
+        num_better=int(external_row.get("num_better", 0)),
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
         labelled=labelled | {(dataset, finding) for _, dataset, finding in cells},
-        num_away=len(away_keys),
-        has_common=any((source, finding) in labelled for key, finding in labelled if key in away_keys)
+        num_external=len(external_keys),
+        has_common=any((source, finding) in labelled for key, finding in labelled if key in external_keys)
         or any(e.known for e in gaps.values()),
     )
 
@@ -247,15 +249,15 @@ def _by_loss(hospital: Hospital) -> tuple[float, str]:
     return (hospital.lost.value if hospital.lost.known else float("inf"), hospital.key)
 
 
-def _away_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the hospitals away in which a run was scored."""
-    return sorted({dataset for _, dataset, _ in cells} - {AWAY, source})
+def _external_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return the external hospitals in which a run was scored."""
+    return sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})
 
 
-def _listed_away(tables: Tables) -> set[str]:
-    """Return the hospitals that the cohort table calls away."""
+def _listed_external(tables: Tables) -> set[str]:
+    """Return the hospitals that the cohort table calls externally."""
     cohorts = tables["cohorts"]
-    return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "away"}
+    return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "external"}
 
 
 def _there(
@@ -263,13 +265,13 @@ def _there(
     gaps: Mapping[tuple[str, str, str], Estimate],
     key: tuple[str, str, str],
 ) -> Estimate:
-    """Return the macro AUROC away on the findings of the gap; where no gap was computed, on all that are labelled."""
+    """Return the macro external AUROC on the findings of the gap; where no gap was computed, on all that are labelled."""
     found = cells.get(key, MISSING)
-    return headline.side(gaps[key], gaps[key].away, found) if key in gaps else found
+    return headline.side(gaps[key], gaps[key].external, found) if key in gaps else found
 
 
 def _mean_gaps(frame: pd.DataFrame, which: str = "") -> dict[str, Estimate]:
-    """Return the mean loss by hospital, `away` for the mean over hospitals; which "all_": bounds for all at once."""
+    """Return the mean loss by hospital, `external` for the mean over hospitals; which "all_": bounds for all at once."""
     low, high = f"{which}low", f"{which}high"
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high]))

@@ -21,10 +21,10 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
         "num_patients",
         "chance",
     ),
-    # cases at the threshold of home validation (f1_max). kind: true positive, false negative, false positive, true negative,
+    # cases at the threshold of internal validation (f1_max). kind: true positive, false negative, false positive, true negative,
     # sure miss, sure false alarm; probability: calibrated; inside: share of the heat in the finding's outline?; outside: share
     # outside the lungs?; picture: image and heat map side by side, WebP?; real patients' only where asked for
-    # whether maps can be trusted, on a few images at home with its commonest finding. check: weights (shuffled from the head to
+    # whether maps can be trusted, on a few images at the internal hospital with its commonest finding. check: weights (shuffled from the head to
     # the stem, stage by stage), noise (added to the image), pixels (taken away or given back; stage: in whose order); metric:
     # spearman and ssim with the map before (1 = the same), deletion and insertion (area under the probability), *_gain over
     # a random order (positive = the map names what matters)

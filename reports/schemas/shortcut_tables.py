@@ -19,7 +19,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "descriptors": ("run_id", "model", "kind", "descriptor", "source", "shap", "rank", "value"),
     # what varies inside a cohort and may stand in for a finding. nuisance: view, support devices, sex, age, device, marker,
     # any (all together). metric, of the cohorts: share (of a level), cramers_v, auroc_nuisance (of the finding, from the
-    # nuisance alone; away by the model of home); of a run: decodability (AUROC; random_decodability, imagenet_decodability
+    # nuisance alone; externally by the model of the internal hospital); of a run: decodability (AUROC; random_decodability, imagenet_decodability
     # before training), pooled_auroc, stratified_auroc, pooled_less_stratified (of a finding or macro)
     "nuisances": (
         "run_id",

@@ -27,12 +27,12 @@ def attention(board: Board) -> Section:
     measured = table.dropna(subset=["value"])
     enriched = measured[measured["metric"] == "enrichment"]
     columns = [c for c in COLUMNS if c in set(looks.regions_in(enriched))]
-    finding, _ = looks.tagged(table, board.home.key)
+    finding, _ = looks.tagged(table, board.internal.key)
     pictures = pictures_of(board, gallery)
     context = {
         "board": board,
         "title": looks.answer(table, table["run_id"].nunique()),
-        "tag": looks.tag_sentence(table, board.home.key),
+        "tag": looks.tag_sentence(table, board.internal.key),
         "trust": looks.trust(looks.chosen(board.tables["cascade"], [r.id for r in board.scored])),
         "columns": [WORDS[c] for c in columns],
         "axis": looks.axis(),
@@ -69,16 +69,16 @@ def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], f
         label = f"{board.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
         cells.append({"value": value, "strip": Markup(looks.strip(value, beside, label)) if value.known else ""})  # noqa: S704
     return {
-        "title": "Home" if key == board.home.key else board.title(key),
-        "under": board.title(key) if key == board.home.key else "",
+        "title": "Internal" if key == board.internal.key else board.title(key),
+        "under": board.title(key) if key == board.internal.key else "",
         "cells": cells,
     }
 
 
 def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each finding: enrichment on itself at home and away, overlap, pointing, and the tag at home."""
+    """Return a row for each finding: enrichment on itself at internal and external, overlap, pointing, and the tag at the internal hospital."""
     rows = []
-    home, away = table[table["dataset"] == board.home.key], table[table["dataset"] != board.home.key]
+    internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
     for finding in board.findings:
 
         def number(part: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, of: str = finding) -> Mean:
@@ -86,13 +86,13 @@ def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
 
         row = {
             "finding": finding,
-            "home": number(home, "enrichment"),
-            "away": number(away, "enrichment"),
-            "centre": number(away, "enrichment", by="centre"),
-            "hit": number(away, "hit"),
-            "hit_centre": number(away, "hit", by="centre"),
-            "iou": number(away, "iou_50"),
-            "tag": number(home, "enrichment", "token"),
+            "internal": number(internal, "enrichment"),
+            "external": number(external, "enrichment"),
+            "centre": number(external, "enrichment", by="centre"),
+            "hit": number(external, "hit"),
+            "hit_centre": number(external, "hit", by="centre"),
+            "iou": number(external, "iou_50"),
+            "tag": number(internal, "enrichment", "token"),
             "outside": number(table, "energy", "outside lungs"),
         }
         if any(isinstance(m, Mean) and m.known for m in row.values()):

@@ -1,4 +1,4 @@
-"""Can its probabilities be trusted elsewhere: reliability by hospital, as given and after Platt scaling at home."""
+"""Can its probabilities be trusted elsewhere: reliability by hospital, as given and after Platt scaling at the internal hospital."""
 
 from collections.abc import Mapping
 from operator import itemgetter
@@ -14,7 +14,7 @@ from reports.formatting import known, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, Board
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
@@ -49,7 +49,7 @@ def calibration(board: Board) -> Section:
                 "run": r,
                 "cells": [
                     _cell(r, key, platt, plain) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
-                    for key in (*(h.key for h in board.everyone), AWAY)
+                    for key in (*(h.key for h in board.everyone), EXTERNAL)
                 ],
             }
             for r in board.ranked[:LISTED]
@@ -63,7 +63,7 @@ def calibration(board: Board) -> Section:
 def _title(board: Board, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
     """Return the sentence for one run: how far its probabilities drift on average, and where most."""
     there = [(h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).known]
-    mean = drift.get((run.id, AWAY, MACRO), MISSING)
+    mean = drift.get((run.id, EXTERNAL, MACRO), MISSING)
     return gap_sentences.calibration(run.label, mean, [(title, found.value) for title, found in there])
 
 
@@ -76,7 +76,7 @@ def _cell(
 def _panels(
     board: Board, run: Run, bins: Mapping[Any, pd.DataFrame], platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Return one panel for each hospital, home first; bins: by run, hospital and calibrator."""
+    """Return one panel for each hospital, the internal hospital first; bins: by run, hospital and calibrator."""
     panels = []
     for k, hospital in enumerate(board.everyone):
         given, scaled = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
@@ -84,7 +84,7 @@ def _panels(
         panels.append(
             {
                 "hospital": hospital,
-                "home": k == 0,
+                "internal": k == 0,
                 "ece": ece,
                 "figure": _panel(given, scaled, k == 0, hospital.title, ece),
             }
@@ -93,7 +93,7 @@ def _panels(
 
 
 def _panel(
-    given: pd.DataFrame | None, scaled: pd.DataFrame | None, home: bool, title: str, ece: dict[str, Estimate]
+    given: pd.DataFrame | None, scaled: pd.DataFrame | None, internal: bool, title: str, ece: dict[str, Estimate]
 ) -> Markup:
     """Draw one reliability diagram: Platt filled with intervals, as given hollow and thin, counts below."""
     body = ""
@@ -101,14 +101,14 @@ def _panel(
         body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
         body += svg.text(X(t), TOP + SIDE + 15, word, "tk", "middle")
     body += svg.line(X(0), Y(0), X(1), Y(1), "diag")
-    side = "home" if home else "away"
+    side = "internal" if internal else "external"
     body += _curve(given, "rl-plain", "", "rd-plain", 2.2)
-    body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if home else "m-ext", 2.8) + _counts(scaled)
+    body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(scaled)
     if ece["platt"].known:
         body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
     if ece["plain"].known:
         body += svg.text(LEFT + 5, TOP + 28, f"as given {ece['plain'].text}", "tk fine")
-    if home:
+    if internal:
         body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "probability given →", "tk fine", "end")
         body += svg.text(LEFT + 5, TOP + 44, "↑ share with finding", "tk fine")
     label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"

@@ -14,8 +14,8 @@ from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import Board
 
-METRICS = {"auroc": "AUROC away", "gap": "gap"}
-VERDICTS = {"auroc": ("better away", "worse away"), "gap": ("loses more", "loses less")}  # above and below 0
+METRICS = {"auroc": "external AUROC", "gap": "gap"}
+VERDICTS = {"auroc": ("better external", "worse external"), "gap": ("loses more", "loses less")}  # above and below 0
 ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # rows of the swarm
@@ -42,21 +42,21 @@ def choices(board: Board) -> Section:
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Say which choices clearly change the AUROC away: on these patients, and beyond the spread of pairs (seeds).
+    """Say which choices clearly change the external AUROC: on these patients, and beyond the spread of pairs (seeds).
 
     p is adjusted over the levels of a factor, and here over the factors, too.
     """
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
     if not len(rows):
-        return "No choice clearly changes the AUROC away"
+        return "No choice clearly changes the external AUROC"
     rows = rows[[_beyond_seeds(row) for row in rows.to_dict("records")]]
     if not len(rows):
-        return "No choice changes the AUROC away by more than pairs of runs differ among themselves"
+        return "No choice changes the external AUROC by more than pairs of runs differ among themselves"
     names = [
         f"{row['level']} ({'+' if row['value'] > 0 else '−'}{places(abs(row['value']))})" for _, row in rows.iterrows()
     ]
-    return f"What clearly changes the AUROC away: {listing(names)}"
+    return f"What clearly changes the external AUROC: {listing(names)}"
 
 
 def _beyond_seeds(row: Mapping[Any, Any]) -> bool:

@@ -25,7 +25,7 @@ def cohorts(board: Board) -> Section:
     splits = board.tables["splits"]
     for row in rows:
         row["labels"] = data_sentences.SOURCES.get(str(row["label_source"]), row["label_source"])
-        row["kept"] = _kept(row["used"], row["found"], row["role"] == "home")
+        row["kept"] = _kept(row["used"], row["found"], row["role"] == "internal")
         mine = splits[splits["dataset"] == row["dataset"]]
         mine = mine.sort_values("split", key=lambda names: names.map(_split_order))
         row["splits"] = [
@@ -84,11 +84,15 @@ def _split_order(name: str) -> str:
     return f"{SPLITS.index(name) if name in SPLITS else len(SPLITS)}{name}"
 
 
-def _kept(used: float, found: float, home: bool) -> Markup:
+def _kept(used: float, found: float, internal: bool) -> Markup:
     """Draw the share of files that is used."""
     share = used / found if known(used) and known(found) and found else 0.0
     return svg.svg(
-        120, 10, svg.rect(0, 0, 120, 10, "bar0") + svg.rect(0, 0, 120 * share, 10, "dot" if home else "bar1"), "", "mi"
+        120,
+        10,
+        svg.rect(0, 0, 120, 10, "bar0") + svg.rect(0, 0, 120 * share, 10, "dot" if internal else "bar1"),
+        "",
+        "mi",
     )
 
 
@@ -115,7 +119,7 @@ def _prevalence(board: Board) -> list[dict[str, Any]]:
             if found and total:
                 share = found["present"] / total
                 few = min(found["present"], negative) < board.min_count
-                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.home.key else "bar1")
+                bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.internal.key else "bar1")
                 cell |= {"share": share, "text": percent(found["present"], total), "n": total, "num_positive": found["present"],
                          "few": few, "bar": svg.svg(100, 8, bar, "", "mi l")}  # fmt: skip
             cells.append(cell)

@@ -9,7 +9,7 @@ from reports.formatting import known, plural
 from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.tables import rows_of
 
 MOST_SHOWN = 64  # differences that can stand side by side: of three runs against the first, in every place
@@ -24,11 +24,16 @@ def compare(board: Board) -> Section:
 
 def _data(board: Board) -> dict[str, Any]:
     """Return the measures, the runs with an estimate of each, and the differences of each pair that was compared."""
-    places = [(AWAY, "auroc"), (board.home.key, "auroc"), (AWAY, "gap"), *((h.key, "auroc") for h in board.hospitals)]
+    places = [
+        (EXTERNAL, "auroc"),
+        (board.internal.key, "auroc"),
+        (EXTERNAL, "gap"),
+        *((h.key, "auroc") for h in board.hospitals),
+    ]
     measures = [
-        {"said": "Away", "note": "AUROC, mean"},
-        {"said": "Home", "note": "AUROC, every finding"},
-        {"said": "Gap", "note": "home − away"},
+        {"said": "External", "note": "AUROC, mean"},
+        {"said": "Internal", "note": "AUROC, every finding"},
+        {"said": "Gap", "note": "internal − external"},
         *({"said": h.title, "note": "AUROC"} for h in board.hospitals),
     ]
     table = board.tables["pairs"]
@@ -54,7 +59,7 @@ def _data(board: Board) -> dict[str, Any]:
 
 def _cells(board: Board, run: Run) -> list[list[float] | None]:
     """Return value, low and high of each measure; the value alone where it has no interval."""
-    found = (run.away, run.home, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
+    found = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
     return [_cell(estimate) for estimate in found]
 
 

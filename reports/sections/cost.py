@@ -1,4 +1,4 @@
-"""What accuracy costs: AUROC away against operations and hours of training, and how far training had come at any moment."""
+"""What accuracy costs: external AUROC against operations and hours of training, and how far training had come at any moment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ def cost(board: Board) -> Section:
     context = {
         "board": board,
         "title": sentences.pareto(named, len(runs)) if runs or not board.ranked else "Operations were not counted",
-        "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.away.value, r.id)),
+        "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
         "front": front,
         "budget": budget,
         "others": [_by(board, *each) for each in OTHERS],
@@ -52,7 +52,7 @@ def _by(board: Board, cost: str, said: str, word: str, unit: str, scale: float) 
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
-    rows = sorted(runs, key=lambda r: (amount[r.id], -r.away.value, r.id))
+    rows = sorted(runs, key=lambda r: (amount[r.id], -r.external.value, r.id))
     of = ""
     if cost == "device_hours" and rows:
         unit, per = cost_sentences.time_unit(max(amount.values()))
@@ -124,7 +124,7 @@ def _curves(board: Board, rows: pd.DataFrame, unit: str, per: float, label: str)
     for run_id, hours, reached in rows_of(shown.sort_values("epoch"), "run_id", "hours", "reached"):
         spots.setdefault(str(run_id), []).append((x(hours * per), y(reached)))
     for k, run_id in reversed(list(enumerate(order))):
-        body += svg.steps(spots[run_id], "rl-plain" if k else "rl-home")
+        body += svg.steps(spots[run_id], "rl-plain" if k else "rl-internal")
     front = shown.loc[shown["on_front"].astype(bool), ["hours", "reached"]].to_numpy(float).tolist()
     body += "".join(svg.circle(x(h * per), y(v), 3, "m-ext") for h, v in front)
     return svg.svg(WIDTH, HEIGHT, body, label)

@@ -18,7 +18,7 @@ def passports(board: Board) -> Section:
     )
     context = {
         "board": board,
-        "title": answer(board.home.title, found),
+        "title": answer(board.internal.title, found),
         "passports": found,
         "checks": checks(board),
         "data": [(board.title(str(d)), str(role), _licence(board, licence), used) for d, role, licence, used in rows],

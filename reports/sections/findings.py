@@ -9,7 +9,7 @@ from reports.drawing import svg
 from reports.formatting import known, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sentences import main_findings as sentences
 
 LANES = 6  # up to so many runs each get a line of their own with its interval
@@ -34,7 +34,9 @@ def findings(board: Board) -> Section:
         if len(board.ranked) <= LANES
         else "each dot is one run; hollow where its interval holds 0",
         "top": top,
-        "story": sentences.one_finding(top["finding"], top["home"], top["away"], len(top["gaps"]), top["num_clear"])
+        "story": sentences.one_finding(
+            top["finding"], top["internal"], top["external"], len(top["gaps"]), top["num_clear"]
+        )
         if top
         else "",
         "hospital_rows": _by_hospital(board, top["finding"]) if top else [],
@@ -44,20 +46,20 @@ def findings(board: Board) -> Section:
         at, lines = _axis(numbers, include_zero=False)
         context["hospital_axis"] = _axis_figure(at, lines, WIDTH)
         for row in context["hospital_rows"]:
-            row["figure"] = _value_figure(row["values"], row["home"], at, lines)
+            row["figure"] = _value_figure(row["values"], row["internal"], at, lines)
     return Section("findings", "Findings", write("findings.html.j2", **context))
 
 
 def _row(board: Board, finding: str) -> dict[str, Any]:
     """Return a finding's gaps over runs, in order of the ranking, and their means."""
-    gaps = [board.gaps.get((r.id, AWAY, finding), MISSING) for r in board.ranked]
+    gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     shown = [e for e in gaps if e.known]
     return {
         "finding": finding,
         "gaps": shown,
         "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
-        "home": float(np.mean([e.home for e in shown])) if shown else float("nan"),
-        "away": float(np.mean([e.away for e in shown])) if shown else float("nan"),
+        "internal": float(np.mean([e.internal for e in shown])) if shown else float("nan"),
+        "external": float(np.mean([e.external for e in shown])) if shown else float("nan"),
         "num_clear": sum(e.has_interval and e.low > 0 for e in shown),
         "n": min((e.n for e in shown), default=0),
         "num_positive": min((e.num_positive for e in shown), default=0),
@@ -106,7 +108,7 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Ma
 
 
 def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
-    """Return one row for each hospital that labels the finding, home first."""
+    """Return one row for each hospital that labels the finding, the internal hospital first."""
     rows = []
     for hospital in board.everyone:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
@@ -114,7 +116,7 @@ def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "hospital": hospital,
-                "home": hospital.key == board.home.key,
+                "internal": hospital.key == board.internal.key,
                 "values": shown,
                 "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
                 "reason": board.why_missing(hospital.key, finding),
@@ -125,7 +127,7 @@ def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _value_figure(values: list[Estimate], home: bool, scale: svg.Scale, grid: list[float]) -> Markup:
+def _value_figure(values: list[Estimate], internal: bool, scale: svg.Scale, grid: list[float]) -> Markup:
     """Draw the AUROC of each run at one hospital."""
     if not values:
         return Markup("")
@@ -134,10 +136,10 @@ def _value_figure(values: list[Estimate], home: bool, scale: svg.Scale, grid: li
     body = "".join(svg.line(scale(t), 0, scale(t), height, "z" if t == 0.5 else "g") for t in grid)
     if not lanes:
         spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([v.value for v in values], scale, 4.4)]
-        body += svg.dots(spots, "sw fine home" if home else "sw fine")
+        body += svg.dots(spots, "sw fine internal" if internal else "sw fine")
     for k, value in enumerate(values if lanes else ()):
         y = height / 2 + (k - (len(values) - 1) / 2) * 9
         if value.has_interval:
-            body += svg.line(scale(value.low), y, scale(value.high), y, "i-int" if home else "i-ext")
-        body += svg.circle(scale(value.value), y, 3.2, "m-int" if home else "m-ext")
+            body += svg.line(scale(value.low), y, scale(value.high), y, "i-int" if internal else "i-ext")
+        body += svg.circle(scale(value.value), y, 3.2, "m-int" if internal else "m-ext")
     return svg.svg(WIDTH, height, body, f"AUROC {', '.join(v.text for v in values[:LANES])}", "st")

@@ -11,7 +11,7 @@ from reports.formatting import known, span
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, Board
 from reports.sentences import gaps as gap_sentences
 from reports.tables import records_of
 
@@ -19,7 +19,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "the reading of labels"}
-OTHERS = "who reads the labels (of other patients at home)"  # said where radiologists at home read other patients
+OTHERS = "who reads the labels (of other patients at the internal hospital)"  # said where radiologists at the internal hospital read other patients
 READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as stated", "phantom": "synthetic labels"}
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -33,8 +33,8 @@ def parts(board: Board) -> Section:
     """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
-    away = macro[(macro["dataset"] == AWAY) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
-    with_any = set(away["run_id"].tolist())
+    external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
+    with_any = set(external["run_id"].tolist())
     runs = [r for r in board.ranked if r.id in with_any][:SHOWN]
     macro = macro[macro["run_id"].isin([r.id for r in runs])]
     cells: Cells = {
@@ -45,7 +45,7 @@ def parts(board: Board) -> Section:
     first = runs[0]
     context = {
         "title": gap_sentences.gap_parts(
-            first.label, {_said(cells, first, p): estimate(cells, first, AWAY, "auroc", p) for p in USED["auroc"]}
+            first.label, {_said(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
         ),
         "run": first,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
@@ -67,13 +67,15 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Es
 
 def _said(cells: Cells, run: Run, part: str) -> str:
     """Return a part in words; the labels say where they hold the difference of other patients, too."""
-    paired = cells.get((run.id, AWAY, "auroc", part), {}).get("paired")
+    paired = cells.get((run.id, EXTERNAL, "auroc", part), {}).get("paired")
     return OTHERS if part == "labels" and paired is not None and paired < 1 else SAID[part]
 
 
 def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return one metric's bars, all on one axis that starts at 0 on both sides."""
-    places_ = [(h.key, h.title) for h in board.hospitals] + ([(AWAY, "Mean away")] if len(board.hospitals) > 1 else [])
+    places_ = [(h.key, h.title) for h in board.hospitals] + (
+        [(EXTERNAL, "Mean external")] if len(board.hospitals) > 1 else []
+    )
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
@@ -83,7 +85,7 @@ def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
         ends += [v for v in (gap.value, gap.low, gap.high) if known(v)]
         rows.append(
-            {"title": title, "mean": key == AWAY, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
+            {"title": title, "mean": key == EXTERNAL, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
         )
     margin = 0.03 * (max(ends) - min(ends)) + 0.004
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
@@ -132,13 +134,15 @@ def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
     """Return the mean over hospitals of each part, AUROC then AUPRC."""
     return {
         "run": run,
-        "cells": [estimate(cells, run, AWAY, metric, part) for metric in METRICS for part in ("gap", *USED[metric])],
+        "cells": [
+            estimate(cells, run, EXTERNAL, metric, part) for metric in METRICS for part in ("gap", *USED[metric])
+        ],
         "hospitals": len(board.hospitals),
     }
 
 
 def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
-    """Return one row for each run and labelled part of home: its macro gap to each hospital, their mean and the worst."""
+    """Return one row for each run and labelled part of the internal hospital: its macro gap to each hospital, their mean and the worst."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
@@ -150,9 +154,10 @@ def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
     for run in runs:
         for split, reference in splits:
             there = {
-                key: _gap(found.get((run.id, split, key))) for key in (*(h.key for h in board.hospitals), AWAY, WORST)
+                key: _gap(found.get((run.id, split, key)))
+                for key in (*(h.key for h in board.hospitals), EXTERNAL, WORST)
             }
-            if there[AWAY].known:
+            if there[EXTERNAL].known:
                 worst = board.title(str(found[run.id, split, WORST]["hospital"]))
                 by = READERS.get(reference, reference)
                 rows.append({"run": run, "split": split.replace("_", " "), "by": by, "gaps": there, "worst": worst})
@@ -164,7 +169,7 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
 
 
 def _labelled_by(board: Board, key: str) -> str:
-    """Return who labelled a hospital away, "" where the tables do not say."""
+    """Return who labelled an external hospital, "" where the tables do not say."""
     table = board.tables["references"]
-    named = table.loc[table["dataset"] == key, "away_reference"]
+    named = table.loc[table["dataset"] == key, "external_reference"]
     return READERS.get(str(named.iloc[0]), str(named.iloc[0])) if len(named) else ""

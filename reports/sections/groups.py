@@ -166,7 +166,11 @@ def _metric(
 
 
 def _forest(
-    there: Sequence[tuple[Hospital, list[tuple[str, Estimate]]]], scale: svg.Scale, word: str, home: str, attribute: str
+    there: Sequence[tuple[Hospital, list[tuple[str, Estimate]]]],
+    scale: svg.Scale,
+    word: str,
+    internal: str,
+    attribute: str,
 ) -> Markup:
     """Draw the groups of an attribute below each other, hospital by hospital; a group with too few patients is named."""
     grid = svg.ticks(scale.low, scale.high, 5)
@@ -185,9 +189,9 @@ def _forest(
             else:
                 if e.has_interval:
                     body += svg.line(
-                        scale(e.low), middle, scale(e.high), middle, "i-int" if hospital.key == home else "i-ext"
+                        scale(e.low), middle, scale(e.high), middle, "i-int" if hospital.key == internal else "i-ext"
                     )
-                body += svg.circle(scale(e.value), middle, 3.2, "m-int" if hospital.key == home else "m-ext")
+                body += svg.circle(scale(e.value), middle, 3.2, "m-int" if hospital.key == internal else "m-ext")
                 body += svg.text(WIDTH, middle + 4, e.text, "", "end")
                 told.append(f"{hospital.title} {_short(name)} {e.text}")
             y += LANE

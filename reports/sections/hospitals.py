@@ -1,4 +1,4 @@
-"""Where it breaks: run x hospital as a heat map, and home against away."""
+"""Where it breaks: run x hospital as a heat map, and internal against external."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from reports.drawing import charts
 from reports.formatting import plural
 from reports.html.section import Section, write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
@@ -17,17 +17,17 @@ SHOWN = 40  # rows of the heat map before the rest is folded away
 
 
 def hospitals(board: Board) -> Section:
-    """Write the heat map and the scatter of home against away."""
+    """Write the heat map and the scatter of internal against external."""
     worst = Counter(r.worst for r in board.ranked if r.worst)
     most, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
     costly = [h.title for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
-    compared = [r for r in board.ranked if r.home_common.known and r.away_common.known]
+    compared = [r for r in board.ranked if r.internal_common.known and r.external_common.known]
     context = {
         "board": board,
         "title": sentences.breaks(
             costly,
-            len(board.hospitals) or board.num_away,
+            len(board.hospitals) or board.num_external,
             board.title(most),
             times,
             len(board.ranked),
@@ -37,14 +37,14 @@ def hospitals(board: Board) -> Section:
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "scatter": len(compared) > 1,
-        "fitted": (board.tables["robustness"]["dataset"] == AWAY).any(),
+        "fitted": (board.tables["robustness"]["dataset"] == EXTERNAL).any(),
         "compared": compared,
-        "crosses": all(r.home_common.has_interval for r in compared),
+        "crosses": all(r.internal_common.has_interval for r in compared),
         "say": _scatter_words(board, compared),
         "legend": charts.families(compared),
         "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
     }
-    drawn = (charts.home_against_away(board),) if len(compared) > 1 else ()
+    drawn = (charts.internal_against_external(board),) if len(compared) > 1 else ()
     return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), drawn)
 
 
@@ -54,22 +54,22 @@ def step(lost: float) -> int:
 
 
 def _head(board: Board, key: str) -> dict[str, Any]:
-    """Return the words over one column: how many findings it has in common with home, and the fewest images of one."""
+    """Return the words over one column: how many findings it has in common with the internal hospital, and the fewest images of one."""
     hospital = next(h for h in board.everyone if h.key == key)
-    home = key == board.home.key
-    found = [e for r in board.ranked for e in (r.home if home else r.lost[key],) if e.known]
+    internal = key == board.internal.key
+    found = [e for r in board.ranked for e in (r.internal if internal else r.lost[key],) if e.known]
     least, greatest = (pick((e.num_findings for e in found), default=0) for pick in (min, max))
     few = plural(greatest, "finding") if least == greatest else f"{least}–{greatest} findings"
     return {
         "hospital": hospital,
-        "home": home,
-        "findings": "the same findings" if home and board.num_common != (least, greatest) else few,
+        "internal": internal,
+        "findings": "the same findings" if internal and board.num_common != (least, greatest) else few,
         "n": min((e.n for e in found), default=0),
     }
 
 
 def _row(board: Board, run: Run) -> dict[str, Any]:
-    """Return one row: the home cell, then one for each hospital away."""
+    """Return one row: the internal cell, then one for each external hospital."""
     cells = []
     for hospital in board.hospitals:
         value, lost = run.hospitals[hospital.key], run.lost[hospital.key]
@@ -85,5 +85,5 @@ def _row(board: Board, run: Run) -> dict[str, Any]:
 
 def _scatter_words(board: Board, compared: Sequence[Run]) -> str:
     """Return what the scatter of these runs shows."""
-    below = sum(r.away_common.value < r.home_common.value for r in compared)
+    below = sum(r.external_common.value < r.internal_common.value for r in compared)
     return sentences.below_line(below, len(compared), sentences.over_common(*board.num_common))

@@ -1,4 +1,4 @@
-"""How training went: loss and home AUROC by epoch, and which epoch was kept."""
+"""How training went: loss and internal AUROC by epoch, and which epoch was kept."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -44,7 +44,7 @@ def learning(board: Board) -> Section:
     }
     drawn: list[dict[str, Any]] = []
     for key, element, top, share in (
-        ("val_auroc", "c-auroc", "↑ AUROC at home, validation", True),
+        ("val_auroc", "c-auroc", "↑ AUROC at the internal hospital, validation", True),
         ("train_loss", "c-loss", "↑ training loss", False),
     ):
         if runs and history[key].notna().any():
@@ -86,8 +86,8 @@ def chosen_by(facts: Mapping[str, Any]) -> str:
 
 
 _KEPT = {
-    "val": "the best at home, on the validation split",
-    "expert_valid": "the best at home, on the split that radiologists labelled, where its score is therefore optimistic",
+    "val": "the best at the internal hospital, on the validation split",
+    "expert_valid": "the best at the internal hospital, on the split that radiologists labelled, where its score is therefore optimistic",
     "last": "the last",
 }
 

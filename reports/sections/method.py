@@ -4,7 +4,7 @@ from typing import Any
 
 from reports.formatting import percent, places
 from reports.html.section import Section, write
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sentences import data as data_sentences
 
 
@@ -20,8 +20,8 @@ def method(board: Board) -> Section:
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
     scores = board.tables["scores"]
     references = set(
-        scores.loc[scores["dataset"] != AWAY, "reference"].unique()
-    )  # away is a mean over hospitals with others
+        scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique()
+    )  # externally is a mean over hospitals with others
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],

@@ -14,9 +14,9 @@ NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its
 
 def opening(board: Board) -> Section:
     """Write the first screen."""
-    runs, away = board.ranked, board.hospitals
+    runs, external = board.ranked, board.hospitals
     return Section("top", "", write("opening.html.j2", board=board, kick=_kick(board), headline=title(board), stand=_stand(board), best=_best(board),
-        wide=losses(board, WIDE), narrow=losses(board, NARROW), num_runs=len(runs), num_away=len(away)))  # fmt: skip
+        wide=losses(board, WIDE), narrow=losses(board, NARROW), num_runs=len(runs), num_external=len(external)))  # fmt: skip
 
 
 def title(board: Board) -> str:
@@ -24,10 +24,10 @@ def title(board: Board) -> str:
     if board.none_unseen:
         return "Nothing is ranked: every model here was trained elsewhere and had seen a hospital that tests it"
     only = sentences.one_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
-    num_away = len(board.hospitals) or board.num_away
-    num_runs = len(board.ranked) if num_away else len(board.scored)
+    num_external = len(board.hospitals) or board.num_external
+    num_runs = len(board.ranked) if num_external else len(board.scored)
     return sentences.headline(
-        num_runs, board.num_worse, board.num_better, num_away, board.phantom, only, board.has_common
+        num_runs, board.num_worse, board.num_better, num_external, board.phantom, only, board.has_common
     )
 
 
@@ -72,7 +72,9 @@ def losses(board: Board, width: float) -> Markup:
         body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
     crowded = zero > width - 200  # then the words go to the other side of the line
-    body += svg.text(zero + (-6 if crowded else 6), 11, "as good as at home", "tk", "end" if crowded else "start")
+    body += svg.text(
+        zero + (-6 if crowded else 6), 11, "as good as at the internal hospital", "tk", "end" if crowded else "start"
+    )
     body += svg.text(width, 11, "more lost →", "tk", "end")
     label = "AUROC lost by hospital: " + ", ".join(f"{h.title} {h.lost.with_interval}" for h in shown)
     return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
@@ -93,7 +95,7 @@ def _kick(board: Board) -> str:
         plural(len(board.imported), "model") + " from elsewhere"
         if board.only_external
         else sentences.counted(len(board.runs), len(board.scored)),
-        plural(1 + board.num_away, "hospital"),
+        plural(1 + board.num_external, "hospital"),
         plural(len(board.findings), "finding"),
     ]
     return " · ".join([*parts, plural(images, "test image")] if images else parts)
@@ -104,8 +106,8 @@ def _stand(board: Board) -> str:
     if board.none_unseen:
         return "Their numbers stand below the ranking; what each had seen, its passport says."
     return sentences.mean_loss(
-        board.home.title,
-        len(board.hospitals) or board.num_away,
+        board.internal.title,
+        len(board.hospitals) or board.num_external,
         len(board.ranked),
         board.lost,
         [(h.title, h.lost_at_once) for h in board.hospitals],
@@ -119,7 +121,9 @@ def _best(board: Board) -> str:
     if not board.ranked:
         return ""
     first = board.ranked[0]
-    said = sentences.best(first.label, first.away_at_once, len(board.groups[0]) - 1, first.p_best, len(board.ranked))
+    said = sentences.best(
+        first.label, first.external_at_once, len(board.groups[0]) - 1, first.p_best, len(board.ranked)
+    )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.known), key=_gap_of, default=None)
         said += (

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from reports.formatting import plural, sentence_case, word
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sections.gap_components import READERS
 
 
@@ -21,7 +21,7 @@ def policies(board: Board) -> Section:
     cells = {(r["policy"], r["dataset"], r["split"]): r for r in rows}
     names = list(dict.fromkeys(str(r["policy"]) for r in rows))
     readers = list(
-        dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in places if dataset != AWAY)
+        dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in places if dataset != EXTERNAL)
     )
     context = {
         "title": sentence_case(
@@ -38,9 +38,11 @@ def policies(board: Board) -> Section:
 
 def _head(board: Board, dataset: str, split: str, reference: str) -> tuple[str, str]:
     """Return the name of one set of labelled images, and who labelled it."""
-    if dataset == AWAY:
-        return "Mean away", ""
-    name = f"{board.title(dataset)} {split.replace('_', ' ')}" if dataset == board.home.key else board.title(dataset)
+    if dataset == EXTERNAL:
+        return "Mean external", ""
+    name = (
+        f"{board.title(dataset)} {split.replace('_', ' ')}" if dataset == board.internal.key else board.title(dataset)
+    )
     return name, READERS.get(reference, reference)
 
 

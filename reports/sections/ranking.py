@@ -1,4 +1,4 @@
-"""The ranking: runs by mean AUROC away, in groups that the data cannot separate."""
+"""The ranking: runs by mean external AUROC, in groups that the data cannot separate."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def ranking(board: Board) -> Section:
         "span": sum(column.first for column in columns) + 3,
         "causal": any(r.causal.known for r in board.ranked),
         "why": {
-            r.id: sentences.unranked(r.reason or _fewer(board, r), r.home, board.num_away, board.has_common)
+            r.id: sentences.unranked(r.reason or _fewer(board, r), r.internal, board.num_external, board.has_common)
             for r in board.unranked
         },
         "factors": factors,
@@ -90,10 +90,10 @@ def ranking(board: Board) -> Section:
 def _fewer(board: Board, run: Run) -> str:
     """Return what a run learns that learns fewer findings than others, with its AUROC; "" for the rest."""
     own = board.meta.get("learns", {}).get(run.id)
-    if own is None or not run.away.known:
+    if own is None or not run.external.known:
         return ""
-    home = f", at home {run.home.with_interval}" if run.home.known else ""
-    return f"learns {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'} only: away {run.away.with_interval}{home}"
+    internal = f", at the internal hospital {run.internal.with_interval}" if run.internal.known else ""
+    return f"learns {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'} only: externally {run.external.with_interval}{internal}"
 
 
 def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
@@ -101,7 +101,7 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     numbers = [
         b
         for r in (*board.ranked, *board.derived)
-        for e in (r.home_common, _compared(r), r.at_worst)
+        for e in (r.internal_common, _compared(r), r.at_worst)
         for b in (e.value, e.low, e.high)
         if known(b)
     ] or [0.5, 1.0]
@@ -111,14 +111,15 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     grid = svg.ticks(scale.low, scale.high, 6)
     lines = svg.strip_grid(scale, grid)
     strips = {
-        r.id: svg.strip(r.at_worst, _compared(r), r.home_common, scale, lines) for r in (*board.ranked, *board.derived)
+        r.id: svg.strip(r.at_worst, _compared(r), r.internal_common, scale, lines)
+        for r in (*board.ranked, *board.derived)
     }
     return strips, grid, scale
 
 
 def _compared(run: Run) -> Estimate:
-    """Return the mean away that stands beside home; where nothing is in common, the one that ranks."""
-    return run.away_common if run.away_common.known else run.away
+    """Return the external mean that stands beside the internal hospital; where nothing is in common, the one that ranks."""
+    return run.external_common if run.external_common.known else run.external
 
 
 def _parts(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -201,11 +202,11 @@ def _base(board: Board) -> str:
 
 def _legend() -> dict[str, Markup]:
     """Return the three marks of the strip."""
-    away = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
+    external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
     return {
         "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),
-        "away": svg.svg(22, 10, away, "", "ky"),
-        "home": svg.svg(10, 10, svg.circle(5, 5, 3.8, "m-int"), "", "ky"),
+        "external": svg.svg(22, 10, external, "", "ky"),
+        "internal": svg.svg(10, 10, svg.circle(5, 5, 3.8, "m-int"), "", "ky"),
     }
 
 

@@ -10,7 +10,7 @@ from reports.drawing import svg
 from reports.formatting import DASH, known, places, signed, two_figures, whole
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sentences import main_findings as sentences
 
 
@@ -39,7 +39,7 @@ def columns_of(board: Board) -> list[Column]:
     chance = next((r.probe.chance for r in board.ranked if r.probe.known), 0.0)
     causal = [b for r in board.ranked if r.causal.known for b in (r.causal.value, r.causal.low, r.causal.high)]
     least, most = min([0.0, *causal]), max([0.05, *causal])
-    num_away = len(board.hospitals)
+    num_external = len(board.hospitals)
     effective = _effective(board)
 
     def estimated(key: str, head: str, unit: str, of: Callable[[Run], Estimate], **more: Any) -> Column:
@@ -50,7 +50,7 @@ def columns_of(board: Board) -> list[Column]:
         shown = more.pop("shown", two_figures)
         return Column(key, head, unit, lambda r: r.quantity(name), lambda r: shown(r.quantity(name) / per), **more)
 
-    mean = f"mean of {num_away}" if num_away != 1 else "one hospital"
+    mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
     further = (
         Column("robust", "Effective", "robustness", lambda r: effective(r).value, lambda r: signed(effective(r).value), effective,
                small=lambda r: effective(r).span, first=False),
@@ -59,14 +59,14 @@ def columns_of(board: Board) -> list[Column]:
         costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=whole, low_first=True, first=False),
     )  # fmt: skip
     return [
-        estimated("home", "Home", "AUROC", lambda r: r.home_common, css=""),
-        estimated("away", "Away", mean, lambda r: r.away, css="", note=_other_findings),
+        estimated("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
+        estimated("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimated("worst", "Worst", "hospital", lambda r: r.at_worst, css="", small=lambda r: board.title(r.worst)),
         estimated(
-            "gap", "Gap", "home − away", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero(r.gap),
+            "gap", "Gap", "internal − external", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero(r.gap),
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.known else Markup(""),
         ),
-        estimated("ece", "ECE", "away", lambda r: r.ece, low_first=True),
+        estimated("ece", "ECE", "external", lambda r: r.ece, low_first=True),
         estimated(
             "shortcut", "Shortcut", "change of p", lambda r: r.causal, css="more mc", low_first=True,
             note=lambda r: "" if r.causal.known else board.why_not_analysed("transplants", r.id),
@@ -85,9 +85,9 @@ def columns_of(board: Board) -> list[Column]:
 
 
 def _effective(board: Board) -> Callable[[Run], Estimate]:
-    """Return how far above the line of the other runs a run reads away from home."""
+    """Return how far above the line of the other runs a run reads at external hospitals."""
     table = board.tables["robustness"]
-    rows = table[table["dataset"] == AWAY]
+    rows = table[table["dataset"] == EXTERNAL]
     found = {
         str(run): Estimate(float(value), float(low), float(high))
         for run, value, low, high in zip(*(rows[c] for c in ("run_id", "value", "low", "high")), strict=True)
@@ -109,6 +109,6 @@ def _seconds(run: Run) -> float:
 
 
 def _other_findings(run: Run) -> str:
-    """Return the mean away that the gap compares, where it is not the one that ranks."""
-    other = run.away_common.known and run.away_common.text != run.away.text
-    return f"in the gap {run.away_common.text}" if other else ""
+    """Return the external mean that the gap compares, where it is not the one that ranks."""
+    other = run.external_common.known and run.external_common.text != run.external.text
+    return f"in the gap {run.external_common.text}" if other else ""

@@ -1,4 +1,4 @@
-"""Who reads better away than home lets expect, and what choosing a run by the answers would have flattered."""
+"""Who reads better at external hospitals than the internal AUROC predicts, and what choosing a run by the answers would have flattered."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from reports.drawing import svg
 from reports.formatting import known
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 from reports.sentences import gaps as gap_sentences
 
 WIDTH, HEIGHT = 330.0, 22.0
@@ -38,14 +38,14 @@ def expected(board: Board) -> Section:
 def _line(board: Board) -> list[dict[str, Any]]:
     """Return one row for each run with a distance from the line, largest first."""
     table = board.tables["robustness"]
-    found = {str(r["run_id"]): r for r in table[table["dataset"] == AWAY].to_dict("records")}
+    found = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
     for run in board.ranked:
         if run.id in found and known(found[run.id]["value"]):
             cell = found[run.id]
             distance = Estimate(float(cell["value"]), float(cell["low"]), float(cell["high"]))
             at_once = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
-            numbers = {k: float(cell[k]) for k in ("home", "away", "expected")}
+            numbers = {k: float(cell[k]) for k in ("internal", "external", "expected")}
             rows.append({"run": run, "distance": distance, "at_once": at_once, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     scale, grid = _axis(rows)
@@ -87,7 +87,7 @@ def _audit(board: Board) -> list[dict[str, Any]]:
             "regret": _regret(row),
             "optimism": float(row["optimism"]),
         }
-        for row in table[table["dataset"] == AWAY].to_dict("records")
+        for row in table[table["dataset"] == EXTERNAL].to_dict("records")
     ]
 
 
@@ -100,11 +100,15 @@ def _regret(row: Mapping[Any, Any]) -> Estimate:
 
 def _rule(board: Board, rule: str) -> str:
     """Return a rule in words."""
-    words = {"home val": "Home, validation split", "home test": "Home, test split", AWAY: "Mean of the hospitals away"}
+    words = {
+        "internal val": "Internal, validation split",
+        "internal test": "Internal, test split",
+        EXTERNAL: "Mean of the external hospitals",
+    }
     return words.get(rule) or board.title(rule)
 
 
 def _audit_words(audit: list[dict[str, Any]]) -> str:
     honest = next((row for row in audit if not row["oracle"]), None)
     flattered = [row["optimism"] for row in audit if row["oracle"] and known(row["optimism"])]
-    return gap_sentences.chosen_by_home(honest["regret"], max(flattered, default=float("nan"))) if honest else ""
+    return gap_sentences.chosen_by_internal(honest["regret"], max(flattered, default=float("nan"))) if honest else ""

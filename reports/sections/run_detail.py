@@ -16,7 +16,7 @@ from reports.formatting import DASH
 from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, MACRO, Board, config_lines
+from reports.report_data.report_data import EXTERNAL, MACRO, Board, config_lines
 from reports.sections import run_cells as runcells
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
@@ -74,7 +74,7 @@ class Details:
         chosen = chosen[chosen["metric"].isin(["auroc", "auroc_spread"])]
         confusion = board.tables["confusion"]
         confusion = confusion[confusion["run_id"].isin(ids)]
-        confusion = confusion[(confusion["dataset"] != board.home.key) | (confusion["split"] == "test")]
+        confusion = confusion[(confusion["dataset"] != board.internal.key) | (confusion["split"] == "test")]
         return cls(
             board, point, looked_up, _called(confusion, point), _thresholds(confusion),
             {str(r): part for r, part in chosen.groupby("run_id")}, Curves.of(board, drawn),
@@ -159,7 +159,7 @@ def _groups(board: Board, table: pd.DataFrame | None) -> list[tuple[str, bool, M
     cells = {
         (str(group), str(dataset)): Estimate(float(value), float(low), float(high), count(n))
         for group, dataset, split, value, low, high, n in rows_of(table, *columns)
-        if dataset != board.home.key or split == "test"
+        if dataset != board.internal.key or split == "test"
     }
     named = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
     rows = []
@@ -184,7 +184,7 @@ def _table(board: Board, run: Run, symptom: str) -> list[dict[str, Any]]:
 
     symptom: the place on the page where inverted scores are looked at, "" for none.
     """
-    if not run.away.known and not run.home.known:
+    if not run.external.known and not run.internal.known:
         return []
     rows = []
     unlearnt = board.unlearnt.get(run.id, ())
@@ -200,13 +200,13 @@ def _table(board: Board, run: Run, symptom: str) -> list[dict[str, Any]]:
             )
             for key in keys
         ]
-        cells.append(runcells.gap(board.gaps.get((run.id, AWAY, finding), MISSING)))
+        cells.append(runcells.gap(board.gaps.get((run.id, EXTERNAL, finding), MISSING)))
         rows.append({"finding": "Macro mean" if macro else finding, "macro": macro, "cells": runcells.row(cells)})
     return rows
 
 
 def _gaps(board: Board, run: Run) -> Markup:
-    """Return one macro gap for each hospital away, with where 0 lies and over how many findings it is taken."""
+    """Return one macro gap for each external hospital, with where 0 lies and over how many findings it is taken."""
     lost = [run.lost[h.key] for h in board.hospitals]
     return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in lost]) if lost else Markup("")
 

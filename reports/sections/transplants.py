@@ -13,7 +13,7 @@ from reports.formatting import known
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import AWAY, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, Board
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, changes
 from reports.summaries.missing_analyses import instead, undone
@@ -35,13 +35,16 @@ ALONE = {
     "lungs_only": "all but the lungs hidden",
 }
 SCORES = {
-    "causal": ("a larger change of the answer by home’s markers, corners and borders", "the change of the answer"),
+    "causal": (
+        "a larger change of the answer by the internal hospital's markers, corners and borders",
+        "the change of the answer",
+    ),
     "source_bits": ("a harder reading of the hospital from features (more bits)", "the reading of the hospital"),
 }
 STATISTICS = {
     "spearman": "Spearman",
     "spearman_families": "Spearman, families resampled",
-    "partial": "Spearman, at equal AUROC at home",
+    "partial": "Spearman, at equal AUROC at the internal hospital",
     "kendall": "Kendall",
 }
 
@@ -67,9 +70,9 @@ def transplants(board: Board) -> Section:
     nothing = partial(instead, board, "transplants", "Transplants", "What changes the answer", "transplants")
     if not len(table):
         return nothing()
-    home = board.home.key
-    found = {str(run_id): caught(rows, home) for run_id, rows in table.groupby("run_id")}
-    reacts = {str(run_id): changed(rows, home) for run_id, rows in table.groupby("run_id")}
+    internal = board.internal.key
+    found = {str(run_id): caught(rows, internal) for run_id, rows in table.groupby("run_id")}
+    reacts = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
     runs = [r for r in board.ranked if r.id in found] or [r for r in board.runs if r.id in found]
     if not runs:
         return nothing()
@@ -78,14 +81,14 @@ def transplants(board: Board) -> Section:
         for r in table[table["subset"] == "all"].to_dict("records")
     }
     named = Counter(finding for r in runs for finding in found[r.id])
-    asked = [r for r in runs if (r.id, MARKER, home, AWAY, MACRO, "abs_dp") in cells]
+    asked = [r for r in runs if (r.id, MARKER, internal, EXTERNAL, MACRO, "abs_dp") in cells]
     shown = next((r for r in runs if found[r.id]), runs[0])
-    finding = _most_moved(changes(table[table["run_id"] == shown.id]), home)
+    finding = _most_moved(changes(table[table["run_id"] == shown.id]), internal)
     drawn = [r for r in board.ranked if r.causal.known and r.gap.known]
     context = {
         "board": board,
         "title": change_sentences.leans(
-            board.home.title,
+            board.internal.title,
             sum(bool(found[r.id]) for r in asked),
             len(asked),
             [f for f, _ in named.most_common()],
@@ -100,7 +103,7 @@ def transplants(board: Board) -> Section:
         "numbers": _statistics(board),
         "hosts": _by_host(board, cells, shown, finding or MACRO),
         "words": INTO | ALONE,
-        "all": [_summary(cells, r, home, finding or MACRO, reacts[r.id], found[r.id]) for r in runs[:SHOWN]],
+        "all": [_summary(cells, r, internal, finding or MACRO, reacts[r.id], found[r.id]) for r in runs[:SHOWN]],
         "finding": finding,
         "drawn": len(drawn) > 1,
         "scatter": drawn,
@@ -111,11 +114,14 @@ def transplants(board: Board) -> Section:
     return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
 
 
-def _most_moved(rows: Any, home: str) -> str:
-    """Return the finding whose answer a marker of home moves most, else its causal score; "" where there is none."""
+def _most_moved(rows: Any, internal: str) -> str:
+    """Return the finding whose answer a marker of the internal hospital moves most, else its causal score; "" where there is none."""
     for kind in (MARKER, "causal"):
         each = rows[
-            (rows["kind"] == kind) & (rows["donor"] == home) & (rows["host"] == AWAY) & (rows["finding"] != MACRO)
+            (rows["kind"] == kind)
+            & (rows["donor"] == internal)
+            & (rows["host"] == EXTERNAL)
+            & (rows["finding"] != MACRO)
         ]
         if len(each):
             return str(each.loc[each["effect"].idxmax(), "finding"])
@@ -126,13 +132,13 @@ def _detail(
     board: Board, cells: Cells, run: Run, finding: str, found: Mapping[str, list[str]], reacts: Mapping[str, list[str]]
 ) -> list[str]:
     """Return the sentences below the title: how far the marker moves the answer, and what erasing it does."""
-    row = cells.get((run.id, MARKER, board.home.key, AWAY, finding, "abs_dp"))
+    row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
     said = [
         change_sentences.by_how_much(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
     ]
-    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.home.key, AWAY)]
+    areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.internal.key, EXTERNAL)]
     if all(areas):
         said.append(change_sentences.erased(finding, *(float(a["value"]) for a in areas if a)))
     read_so = {f for findings in found.values() for f in findings}
@@ -141,9 +147,11 @@ def _detail(
 
 
 def _figure(board: Board, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
-    """Return the dots of one finding: home's pixels in images away, then what is taken away there, on one axis."""
-    home = board.home.key
-    rows = [_change(cells, run, kind, home, finding, f"{board.home.title}: {words}") for kind, words in INTO.items()]
+    """Return the dots of one finding: the internal hospital's pixels in external images, then what is taken away there, on one axis."""
+    internal = board.internal.key
+    rows = [
+        _change(cells, run, kind, internal, finding, f"{board.internal.title}: {words}") for kind, words in INTO.items()
+    ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
     kept = [row for row in rows if row is not None]
     most = max([0.1, *(v for row in kept for v in (row.value, row.control) if known(v))])
@@ -156,7 +164,7 @@ def _figure(board: Board, cells: Cells, run: Run, finding: str) -> dict[str, Any
 
 
 def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: str) -> Change | None:
-    key = (run.id, kind, donor, AWAY, finding)
+    key = (run.id, kind, donor, EXTERNAL, finding)
     row = cells.get((*key, "abs_dp"))
     if row is None:
         return None
@@ -187,19 +195,21 @@ def _legend() -> list[tuple[str, Markup]]:
 
 
 def _by_host(board: Board, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
-    """Return one row for each kind: its effect on images of each hospital away, and of home by pixels from away."""
-    home, rows = board.home.key, []
+    """Return one row for each kind: its effect on images of each external hospital, and of the internal hospital by pixels from external hospitals."""
+    internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
-        donor, back = (home, AWAY) if kind in INTO else ("", "")
+        donor, back = (internal, EXTERNAL) if kind in INTO else ("", "")
         there = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
-        own = _estimate(cells.get((run.id, kind, back, home, finding, "abs_dp")))
+        own = _estimate(cells.get((run.id, kind, back, internal, finding, "abs_dp")))
         if own.known or any(e.known for e in there):
             rows.append({"words": words, "cells": [*there, own]})
     return rows
 
 
-def _summary(cells: Cells, run: Run, home: str, finding: str, reacts: list[str], found: list[str]) -> dict[str, Any]:
-    marker = (run.id, MARKER, home, AWAY, finding)
+def _summary(
+    cells: Cells, run: Run, internal: str, finding: str, reacts: list[str], found: list[str]
+) -> dict[str, Any]:
+    marker = (run.id, MARKER, internal, EXTERNAL, finding)
     return {
         "run": run,
         "marker": _estimate(cells.get((*marker, "abs_dp"))),
@@ -234,7 +244,7 @@ def _has(run: Run, score: str) -> bool:
 
 def _statistics(board: Board) -> list[dict[str, Any]]:
     """Return every correlation that was computed, those of one score and side together."""
-    sides = {"gap": "gap", AWAY: "AUROC away"}
+    sides = {"gap": "gap", EXTERNAL: "external AUROC"}
     names = {"causal": "change of the answer", "source_bits": "source probe, bits"}
     return [
         {

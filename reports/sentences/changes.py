@@ -9,40 +9,40 @@ from reports.formatting import interval, known, listing, places, plural, sentenc
 from reports.report_data.headline_rows import Estimate
 
 
-def leans(home: str, num_caught: int, num_asked: int, findings: Sequence[str], margin: float) -> str:
-    """Return in how many runs a marker of home is a shortcut, and for which findings, most frequent first.
+def leans(internal: str, num_caught: int, num_asked: int, findings: Sequence[str], margin: float) -> str:
+    """Return in how many runs a marker of the internal hospital is a shortcut, and for which findings, most frequent first.
 
     >>> leans("A", 0, 4, [], 0.05)
-    'No marker of A is a shortcut in any of four runs: none changes an answer by more than .050 and is of use at home'
+    'No marker of A is a shortcut in any of four runs: none changes an answer by more than .050 and is of use at the internal hospital'
     >>> leans("A", 3, 4, ["Edema"], 0.05)
-    'A marker of A changes the answer on Edema, and what is read at home leans on it, in three of four runs'
+    'A marker of A changes the answer on Edema, and what is read at the internal hospital leans on it, in three of four runs'
     >>> leans("A", 1, 1, ["Edema", "Pneumonia"], 0.05)
-    'A marker of A changes the answer on Edema and Pneumonia, and what is read at home leans on it'
+    'A marker of A changes the answer on Edema and Pneumonia, and what is read at the internal hospital leans on it'
     >>> leans("A", 0, 0, [], 0.05)
     'Whether a marker of A changes an answer could not be asked: too few images carry one'
     """
     if not num_asked:
-        return f"Whether a marker of {home} changes an answer could not be asked: too few images carry one"
+        return f"Whether a marker of {internal} changes an answer could not be asked: too few images carry one"
     runs = f"{word(num_asked)} runs"
     if not num_caught:
         where = "" if num_asked == 1 else f" in any of {runs}"
-        why = f"none changes an answer by more than {places(margin)} and is of use at home"
-        return f"No marker of {home} is a shortcut{where}: {why}"
+        why = f"none changes an answer by more than {places(margin)} and is of use at the internal hospital"
+        return f"No marker of {internal} is a shortcut{where}: {why}"
     some = "all" if num_caught == num_asked else f"{word(num_caught)} of"
     where = "" if num_asked == 1 else f", in {some} {runs}"
-    return f"A marker of {home} changes the answer on {listing(findings)}, and what is read at home leans on it{where}"
+    return f"A marker of {internal} changes the answer on {listing(findings)}, and what is read at the internal hospital leans on it{where}"
 
 
 def reacts_only(findings: Sequence[str]) -> str:
-    """Return on which findings a marker changes an answer without being of use at home; "" for none.
+    """Return on which findings a marker changes an answer without being of use at the internal hospital; "" for none.
 
     >>> reacts_only(["Edema"])
-    'On Edema a marker changes the answer of a run without being of clear use at home: a reaction, not shown to be a shortcut'
+    'On Edema a marker changes the answer of a run without being of clear use at the internal hospital: a reaction, not shown to be a shortcut'
     """
     if not findings:
         return ""
     return (
-        f"On {listing(findings)} a marker changes the answer of a run without being of clear use at home: "
+        f"On {listing(findings)} a marker changes the answer of a run without being of clear use at the internal hospital: "
         "a reaction, not shown to be a shortcut"
     )
 
@@ -59,17 +59,15 @@ def by_how_much(label: str, finding: str, value: float, control: float, effect: 
     )
 
 
-def erased(finding: str, home: float, away: float) -> str:
-    """Return what erasing every marker does to the AUROC at home and away; "" where either is unknown.
+def erased(finding: str, internal: float, external: float) -> str:
+    """Return what erasing every marker does to the AUROC at internal and external; "" where either is unknown.
 
     >>> erased("Edema", -0.25, 0.04)
-    'With all markers erased, the AUROC of Edema changes by −.250 at home and by +.040 away'
+    'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 external'
     """
-    if not (known(home) and known(away)):
+    if not (known(internal) and known(external)):
         return ""
-    return (
-        f"With all markers erased, the AUROC of {finding} changes by {signed(home)} at home and by {signed(away)} away"
-    )
+    return f"With all markers erased, the AUROC of {finding} changes by {signed(internal)} at the internal hospital and by {signed(external)} external"
 
 
 def goes_with(score: str, num: int, least: int) -> str:
@@ -83,7 +81,7 @@ def goes_with(score: str, num: int, least: int) -> str:
 
 
 def association(score: str, against: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """Return whether a score goes with the gap or the AUROC away over architectures, and what so few can show.
+    """Return whether a score goes with the gap or the external AUROC over architectures, and what so few can show.
 
     >>> rho = Estimate(0.64, 0.25, 0.85)
     >>> association("a larger change", "a larger gap", rho, 0.004, 19, 0.456, 0.58)

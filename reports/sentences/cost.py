@@ -34,28 +34,30 @@ def time_unit(hours: float) -> tuple[str, float]:
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, whole: float) -> str:
-    """Return what the largest budget spent on one run bought on home's validation split, and what parts of it had bought.
+    """Return what the largest budget spent on one run bought on the internal validation split, and what parts of it had bought.
 
     quarter, half and whole are the highest AUROC that any run had reached by then; NaN where none had finished an epoch.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'By a quarter of the longest training (12 hours of one GPU, NVIDIA H200) a run had reached .780 at home, by half .801, by its end .812'
+    'By a quarter of the longest training (12 hours of one GPU, NVIDIA H200) a run had reached .780 at the internal hospital, by half .801, by its end .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'After a quarter of the longest training (3.0 minutes of one device, cpu (1 thread)) no run rose above the .812 that was reached at home'
+    'After a quarter of the longest training (3.0 minutes of one device, cpu (1 thread)) no run rose above the .812 that was reached at the internal hospital'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'By half of the longest training (3.0 minutes of one device, cpu (1 thread)) a run had reached .700 at home, by its end .812'
+    'By half of the longest training (3.0 minutes of one device, cpu (1 thread)) a run had reached .700 at the internal hospital, by its end .812'
     """
     if not known(whole):
         return "How far training had come by when was not kept"
     unit, per = time_unit(hours)
     spent = f"the longest training ({two_figures(hours * per)} {unit} of one {device_word(device)})"
     if known(quarter) and whole - quarter < 0.0005:
-        return f"After a quarter of {spent} no run rose above the {places(whole)} that was reached at home"
+        return f"After a quarter of {spent} no run rose above the {places(whole)} that was reached at the internal hospital"
     if known(quarter):
-        return f"By a quarter of {spent} a run had reached {places(quarter)} at home, by half {places(half)}, by its end {places(whole)}"
+        return f"By a quarter of {spent} a run had reached {places(quarter)} at the internal hospital, by half {places(half)}, by its end {places(whole)}"
     if known(half):
-        return f"By half of {spent} a run had reached {places(half)} at home, by its end {places(whole)}"
-    return f"By the end of {spent} a run had reached {places(whole)} at home"
+        return (
+            f"By half of {spent} a run had reached {places(half)} at the internal hospital, by its end {places(whole)}"
+        )
+    return f"By the end of {spent} a run had reached {places(whole)} at the internal hospital"
 
 
 def goals(asked: Sequence[str], unbeaten: Sequence[str], num_runs: int) -> str:

@@ -22,7 +22,7 @@ def flow(found: int, used: int, shared: int, num_cohorts: int, num_duplicates: i
 
 
 def duplicates(number: int) -> str:
-    """Return how many home images recur in another split under another patient.
+    """Return how many internal images recur in another split under another patient.
 
     >>> duplicates(1)
     'but 1 image whose pixels occur again in another split under another patient'
@@ -83,7 +83,9 @@ def unlearnt(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
     """Return which findings only one side labels, from (hospital, findings); "" for none."""
     shown = "; ".join(f"{title}: {listing(names, len(names))}" for title, names in hospitals if names)
-    return f"Not compared, because home and the hospital do not both label it: {shown}." if shown else ""
+    return (
+        f"Not compared, because the internal hospital and the hospital do not both label it: {shown}." if shown else ""
+    )
 
 
 def without_score(hospitals: Sequence[str]) -> str:

@@ -60,10 +60,10 @@ def missed(label: str, distances: Sequence[Distance]) -> str:
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:
-    """Return which findings have no threshold: (finding, patients with it, patients without) on home's validation split.
+    """Return which findings have no threshold: (finding, patients with it, patients without) on the internal validation split.
 
     >>> no_threshold([("Edema", 4, 90)], 10)
-    'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding on home’s validation split'
+    'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding on the internal validation split'
     >>> no_threshold([("No Finding", 50, 3)], 10)[:46]
     'No threshold for No Finding (3 patients withou'
     >>> no_threshold([], 10)
@@ -75,7 +75,7 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
         f"{finding} ({plural(min(few, many), 'patient')} {'with' if few <= many else 'without'} it)"
         for finding, few, many in findings
     ]
-    why = f"a threshold needs {min_count} patients with and {min_count} without the finding on home’s validation split"
+    why = f"a threshold needs {min_count} patients with and {min_count} without the finding on the internal validation split"
     return f"No threshold for {listing(named, len(named))}: {why}"
 
 

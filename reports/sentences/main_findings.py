@@ -8,25 +8,31 @@ from collections.abc import Sequence
 from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
 
-NO_SCORE = "No run has a score away from home"
+NO_SCORE = "No run has a score at external hospitals"
 
 
 def headline(
-    num_runs: int, num_worse: int, num_better: int, num_away: int, phantom: bool, only: str = "", common: bool = True
+    num_runs: int,
+    num_worse: int,
+    num_better: int,
+    num_external: int,
+    phantom: bool,
+    only: str = "",
+    common: bool = True,
 ) -> str:
     """Return the page's first sentence; the counts are of runs whose simultaneous interval excludes 0.
 
-    `num_runs` are those with a score away from home, or at home where there is no hospital away. `only` is the one run's
-    name and loss, used where there is one run. `common` is whether home and away label any finding that is the same.
+    `num_runs` are those with a score at external hospitals, or at the internal hospital where there is no external hospital. `only` is the one run's
+    name and loss, used where there is one run. `common` is whether internal and external label any finding that is the same.
     """
-    where = "hospitals they have never seen" if num_away != 1 else "a hospital they have never seen"
+    where = "hospitals they have never seen" if num_external != 1 else "a hospital they have never seen"
     unclear = num_runs - num_worse - num_better
-    if num_away == 0:
-        known_at_home = f"{_few(num_runs)} network{'' if num_runs == 1 else 's'} at home only"
-        said = f"{known_at_home if num_runs else 'no network has a score'}: no other hospital was tested"
+    if num_external == 0:
+        known_at_internal = f"{_few(num_runs)} network{'' if num_runs == 1 else 's'} at the internal hospital only"
+        said = f"{known_at_internal if num_runs else 'no network has a score'}: no other hospital was tested"
     elif num_runs == 0:
-        said = "no network has a score away from home"
-        said += "" if common else ": no finding is labelled both there and at home"
+        said = "no network has a score at external hospitals"
+        said += "" if common else ": no finding is labelled both there and at the internal hospital"
     elif num_runs == 1:
         said = f"one network, no ranking: {only}"
     elif num_worse == num_runs:
@@ -35,7 +41,7 @@ def headline(
         said = f"{'both' if num_runs == 2 else f'all {_few(num_runs)}'} networks read better in {where}"
     elif num_worse == num_better == 0:
         whose = "neither network" if num_runs == 2 else f"none of the {_few(num_runs)} networks"
-        said = f"for {whose} can the data tell whether it reads worse away from home"
+        said = f"for {whose} can the data tell whether it reads worse at external hospitals"
     else:
         parts = [f"{_few(num_worse)} of {_few(num_runs)} networks {_read(num_worse)} worse in {where}"]
         if num_better:
@@ -49,15 +55,15 @@ def headline(
 def one_run(label: str, gap: Estimate) -> str:
     """Return what the headline says where there is one run."""
     if not gap.known:
-        return f"what {label} loses away from home could not be measured"
+        return f"what {label} loses at external hospitals could not be measured"
     if not gap.clear:
-        return f"whether {label} reads worse away from home, the data cannot tell"
-    return f"{label} reads {'worse' if gap.value > 0 else 'better'} away from home"
+        return f"whether {label} reads worse at external hospitals, the data cannot tell"
+    return f"{label} reads {'worse' if gap.value > 0 else 'better'} at external hospitals"
 
 
 def mean_loss(
-    home: str,
-    num_away: int,
+    internal: str,
+    num_external: int,
     num_runs: int,
     lost: Estimate,
     hospitals: Sequence[tuple[str, Estimate]],
@@ -66,20 +72,20 @@ def mean_loss(
 ) -> str:
     """Return how much is lost on average and where most and least; `hospitals` are (title, mean loss).
 
-    `trained`: at home; else the models came from elsewhere, and home is what they are compared with.
+    `trained`: at the internal hospital; else the models came from elsewhere, and the internal hospital is what they are compared with.
     """
-    if num_away == 0:
-        return "No other hospital was tested, so what is lost away from home is not known."
+    if num_external == 0:
+        return "No other hospital was tested, so what is lost at external hospitals is not known."
     if not common:
-        return f"No finding is labelled both at {home} and at another hospital, so nothing can be compared."
+        return f"No finding is labelled both at {internal} and at another hospital, so nothing can be compared."
     if num_runs == 0:
         return f"{NO_SCORE}; the ranking says why, run by run."
     they = "it" if num_runs == 1 else "they"
-    others = f"{word(num_away)} others" if num_away != 1 else "one other"
-    start = f"Trained at {home} and tested unchanged at {others}, {they}"
+    others = f"{word(num_external)} others" if num_external != 1 else "one other"
+    start = f"Trained at {internal} and tested unchanged at {others}, {they}"
     if not trained:
-        start = f"Trained elsewhere, and tested unchanged at {home} and at {others}, {they}"
-    average = " on average" if num_runs > 1 or num_away > 1 else ""
+        start = f"Trained elsewhere, and tested unchanged at {internal} and at {others}, {they}"
+    average = " on average" if num_runs > 1 or num_external > 1 else ""
     if not lost.known:
         return f"{start} {_verb(num_runs, 'have', 'has')} too few patients for a mean loss."
     if lost.clear:
@@ -94,11 +100,13 @@ def mean_loss(
     return said
 
 
-def best(label: str, away: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
-    """Return who is first away from home, and whether the data can tell; `num_tied` counts the others of group 1."""
+def best(label: str, external: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
+    """Return who is first at external hospitals, and whether the data can tell; `num_tied` counts the others of group 1."""
     if num_runs == 1:
-        return f"{label} reads {away.with_interval} away from home; with one run there is nothing to compare."
-    start = f"{label} has the highest mean away from home, {away.with_interval}"
+        return (
+            f"{label} reads {external.with_interval} at external hospitals; with one run there is nothing to compare."
+        )
+    start = f"{label} has the highest mean at external hospitals, {external.with_interval}"
     chance = f"it comes first in {_chance(p_best)} of the resamples"
     if num_tied == 0:
         return f"{start}, and no other run is tied with it; {chance}."
@@ -134,17 +142,17 @@ def counted(num_runs: int, num_scored: int) -> str:
     return f"{plural(num_runs, 'run')}{few}"
 
 
-def unranked(reason: str, home: Estimate, num_away: int, common: bool) -> str:
-    """Return why a run has no rank; what it has at home is said, the reason that its record gives comes first."""
+def unranked(reason: str, internal: Estimate, num_external: int, common: bool) -> str:
+    """Return why a run has no rank; what it has at the internal hospital is said, the reason that its record gives comes first."""
     if reason:
         return reason
-    if num_away == 0:
+    if num_external == 0:
         why = "no other hospital was tested"
     elif not common:
-        why = "no finding is labelled both at home and away"
+        why = "no finding is labelled both at internal and external"
     else:
-        why = "no score away from home"
-    return f"{why}; at home {home.with_interval}" if home.known else why
+        why = "no score at external hospitals"
+    return f"{why}; at the internal hospital {internal.with_interval}" if internal.known else why
 
 
 def zero(gap: Estimate) -> str:
@@ -170,29 +178,33 @@ def over_common(least: int, greatest: int) -> str:
 
 
 def below_line(num_below: int, num_runs: int, over: str) -> str:
-    """Return what the scatter of home against away shows, without a claim that four points cannot carry."""
+    """Return what the scatter of internal against external shows, without a claim that four points cannot carry."""
     if num_below == num_runs:
-        said = f"{'Both' if num_runs == 2 else 'All'} measured means away lie below the dashed line of equal reading"
+        said = (
+            f"{'Both' if num_runs == 2 else 'All'} measured external means lie below the dashed line of equal reading"
+        )
     else:
-        said = f"{num_below} of {num_runs} measured means away lie below the dashed line of equal reading"
+        said = f"{num_below} of {num_runs} measured external means lie below the dashed line of equal reading"
     return f"{said}, {over}" if over else said
 
 
-def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_runs: int, common: bool = True) -> str:
+def breaks(
+    costly: Sequence[str], num_external: int, most: str, num_worst: int, num_runs: int, common: bool = True
+) -> str:
     """Return what the heat map shows: which hospitals clearly cost something, and which is worst most often."""
-    if num_away == 0:
+    if num_external == 0:
         return "No other hospital was tested"
     if not common:
-        return "No finding is labelled both at home and away"
+        return "No finding is labelled both at internal and external"
     if num_runs == 0:
         return NO_SCORE
-    if len(costly) == num_away:
-        said = "Every hospital costs something" if num_away > 1 else "The other hospital costs something"
+    if len(costly) == num_external:
+        said = "Every hospital costs something" if num_external > 1 else "The other hospital costs something"
     elif costly:
-        said = f"{sentence_case(word(len(costly)))} of {word(num_away)} hospitals clearly {_verb(len(costly), 'cost', 'costs')} something"
+        said = f"{sentence_case(word(len(costly)))} of {word(num_external)} hospitals clearly {_verb(len(costly), 'cost', 'costs')} something"
     else:
         said = "No hospital clearly costs something"
-    if num_away == 1:
+    if num_external == 1:
         return said
     whose = (
         "of every run" if num_worst == num_runs and num_runs > 1 else f"of {_few(num_worst)} of {_few(num_runs)} runs"
@@ -203,7 +215,7 @@ def breaks(costly: Sequence[str], num_away: int, most: str, num_worst: int, num_
 def findings_lost(clear: Sequence[tuple[str, float]], unclear: int, num_runs: int) -> str:
     """Return which findings lose in every run: (finding, mean gap), largest first."""
     if num_runs == 0 or not (clear or unclear):
-        return "No finding has a score both at home and away"
+        return "No finding has a score both at internal and external"
     whose = "in every run" if num_runs > 1 else "in this run"
     if not clear:
         return f"For no finding does the gap’s interval lie above 0 {whose}"
@@ -212,7 +224,7 @@ def findings_lost(clear: Sequence[tuple[str, float]], unclear: int, num_runs: in
     return f"The gap’s interval lies above 0 {whose} for {names}{rest}"
 
 
-def one_finding(finding: str, home: float, away: float, num_runs: int, clear: int) -> str:
+def one_finding(finding: str, internal: float, external: float, num_runs: int, clear: int) -> str:
     """Return the story of the finding with the largest mean gap."""
     mean = "on average " if num_runs > 1 else ""
     tail = (
@@ -220,7 +232,9 @@ def one_finding(finding: str, home: float, away: float, num_runs: int, clear: in
         if clear == num_runs
         else f", though only {_few(clear)} of {_few(num_runs)} intervals exclude{_verb(clear, '', 's')} 0"
     )
-    return f"{finding} loses most: {mean}{places(home)} at home, {places(away)} away{tail}"
+    return (
+        f"{finding} loses most: {mean}{places(internal)} at the internal hospital, {places(external)} externally{tail}"
+    )
 
 
 def pareto(names: Sequence[str], num_runs: int) -> str:
@@ -262,16 +276,16 @@ def learning(num_runs: int, at_end: int, epochs: int) -> str:
         return "No learning curve of a run with a score was kept"
     if at_end == 0:
         return (
-            "Every run was best at home before its last epoch"
+            "Every run was best at the internal hospital before its last epoch"
             if num_runs > 1
-            else "The run was best at home before its last epoch"
+            else "The run was best at the internal hospital before its last epoch"
         )
     if num_runs == 1:
-        return f"The run was best at home in the last of {epochs} epochs: more training might help"
+        return f"The run was best at the internal hospital in the last of {epochs} epochs: more training might help"
     everyone = f"All {_few(num_runs)} runs were"
     some = f"{sentence_case(_few(at_end))} of {_few(num_runs)} runs {_verb(at_end, 'were', 'was')}"
     who = everyone if at_end == num_runs else some
-    return f"{who} best at home in the last of {epochs} epochs: more training might help"
+    return f"{who} best at the internal hospital in the last of {epochs} epochs: more training might help"
 
 
 def _few(number: int) -> str:

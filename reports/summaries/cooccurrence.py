@@ -1,4 +1,4 @@
-"""Which findings come together, hospital by hospital: odds ratios with intervals, and whether home's is another."""
+"""Which findings come together, hospital by hospital: odds ratios with intervals, and whether the internal hospital's is another."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import Board
 
-SHOWN = 8  # pairs in the figure, those that come together most at home; the others are below it
+SHOWN = 8  # pairs in the figure, those that come together most at the internal hospital; the others are below it
 LEAST = 5  # images in each of the four cells, before a ratio is given
 NO_FINDING = "No Finding"  # excludes the others by what it means
 
@@ -72,22 +72,22 @@ def come_together(board: Board) -> dict[str, Any]:
     found = {pair: cells for pair, cells in found.items() if any(odds.known for odds in cells.values())}
     if not found:
         return {}
-    home = board.home.key
+    internal = board.internal.key
 
     def first(pair: tuple[str, str]) -> tuple[float, tuple[str, str]]:
-        at_home = found[pair].get(home)
-        return (-at_home.log if at_home is not None and at_home.known else math.inf, pair)
+        at_internal = found[pair].get(internal)
+        return (-at_internal.log if at_internal is not None and at_internal.known else math.inf, pair)
 
     order = sorted(found, key=first)
     rows = [(" and ".join(pair), [found[pair].get(h.key) for h in board.everyone]) for pair in order]
     return {
         "title": answer(
-            board.home.title,
+            board.internal.title,
             [
-                (" and ".join(pair), found[pair][home], h.title, found[pair][h.key])
+                (" and ".join(pair), found[pair][internal], h.title, found[pair][h.key])
                 for pair in order
                 for h in board.hospitals
-                if home in found[pair] and h.key in found[pair]
+                if internal in found[pair] and h.key in found[pair]
             ],
         ),
         "rows": rows[:SHOWN],
@@ -95,8 +95,8 @@ def come_together(board: Board) -> dict[str, Any]:
     }
 
 
-def answer(home: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
-    """Return which pairs (pair, odds at home, hospital, odds there) clearly come together otherwise than at home.
+def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
+    """Return which pairs (pair, odds at the internal hospital, hospital, odds there) clearly come together otherwise than at the internal hospital.
 
     Clearly: the ratios differ by more than chance, Bonferroni over all that are compared. The largest difference is named.
     """
@@ -110,9 +110,9 @@ def answer(home: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
         if abs(here.log - there.log) > limit * math.hypot(here.error, there.error)
     ]
     if not clear:
-        return f"Whether findings come together otherwise away than at {home}, the data cannot tell"
+        return f"Whether findings come together otherwise externally than at {internal}, the data cannot tell"
     pair, here, title, there = max(clear, key=lambda each: (abs(each[1].log - each[3].log), each[0], each[2]))
-    said = f"{pair} come together otherwise at {title} than at {home}: odds ratio {there.text} against {here.text}"
+    said = f"{pair} come together otherwise at {title} than at {internal}: odds ratio {there.text} against {here.text}"
     return said + _others({name for name, *_ in clear} - {pair})
 
 

@@ -37,7 +37,7 @@ def passport(board: Board, run: Run) -> Passport:
     if run.is_imported:
         return _foreign(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
-    key = _text(run, "train_on") or board.home.key
+    key = _text(run, "train_on") or board.internal.key
     trained_on = f"{board.title(key)} only" if key != "several" else "several cohorts"
     if start == RANDOM:
         seen = ("random weights", "none", "", "nothing to compare")
@@ -84,8 +84,8 @@ def grouped(board: Board) -> list[tuple[Passport, int]]:
     return list(counts.items())
 
 
-def answer(home: str, passports: Sequence[tuple[Passport, int]]) -> str:
-    """Return what the runs had seen beside home, in one sentence.
+def answer(internal: str, passports: Sequence[tuple[Passport, int]]) -> str:
+    """Return what the runs had seen beside the internal hospital, in one sentence.
 
     >>> p = Passport("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> answer("X", [(p, 3)])
@@ -98,7 +98,7 @@ def answer(home: str, passports: Sequence[tuple[Passport, int]]) -> str:
             who = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
             return f"{who} trained elsewhere, on what {'its owner says' if foreign == 1 else 'their owners say'}"
         models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
-        return f"{answer(home, trained)}; {models} trained elsewhere"
+        return f"{answer(internal, trained)}; {models} trained elsewhere"
     total = sum(count for _, count in passports)
     fresh = sum(count for p, count in passports if p.start == "random weights")
     if not total:
@@ -108,12 +108,12 @@ def answer(home: str, passports: Sequence[tuple[Passport, int]]) -> str:
     if fresh == total:
         who = "The run starts" if total == 1 else f"All {word(total)} runs start"
         one = "it" if total == 1 else "each"
-        return f"{who} from random weights: {one} had seen images of {home} and no others"
+        return f"{who} from random weights: {one} had seen images of {internal} and no others"
     before = total - fresh
     who = (
         "The run had" if total == 1 else f"All {word(total)} runs had" if not fresh else f"{before} of {total} runs had"
     )
-    said = f"{who} seen other images before those of {home}"
+    said = f"{who} seen other images before those of {internal}"
     if corpora:
         said += f": {listing([c.split(',')[0] for c in corpora])}"
     if unknown:
@@ -125,21 +125,21 @@ def answer(home: str, passports: Sequence[tuple[Passport, int]]) -> str:
 
 def checks(board: Board) -> list[tuple[str, str]]:
     """Return each check for overlap that was made, or could not be, with its result."""
-    home, shared, twice = board.home.title, int(board.meta.get("shared_patients") or 0), board.num_duplicates
+    internal, shared, twice = board.internal.title, int(board.meta.get("shared_patients") or 0), board.num_duplicates
     found = [
         (
-            f"A patient of {home} in two splits",
-            "none" if not shared else f"{whole(shared)}: the numbers at home are too good",
+            f"A patient of {internal} in two splits",
+            "none" if not shared else f"{whole(shared)}: the numbers at the internal hospital are too good",
         ),
         (
-            f"The same pixels in two splits of {home}, under two patients",
+            f"The same pixels in two splits of {internal}, under two patients",
             "none" if not twice else f"{plural(twice, 'image')}: the same person under two names, or a copy",
         ),
     ]
     if board.hospitals:
         found += [
             (
-                f"An image of {home} in a hospital away, pixel for pixel as networks get it",
+                f"An image of {internal} in an external hospital, pixel for pixel as networks get it",
                 "none: a grid with one is refused before anything trains",
             ),
             (

@@ -84,9 +84,9 @@ def regions_in(table: pd.DataFrame) -> list[str]:
     return [region for region in WORDS if region in there]
 
 
-def tagged(table: pd.DataFrame, home: str) -> tuple[str, Mean]:
-    """Return the finding whose maps prefer the PORT tag most at home, and by how much; ("", NONE) without a tag."""
-    rows = table[(table["dataset"] == home) & (table["finding"] != ALL)]
+def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
+    """Return the finding whose maps prefer the PORT tag most at the internal hospital, and by how much; ("", NONE) without a tag."""
+    rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
     found = {str(f): mean(part) for f, part in rows.groupby("finding")}
     usable = {f: m for f, m in found.items() if m.known}
@@ -125,14 +125,14 @@ def _mean_bound(rows: pd.DataFrame, end: str) -> float:
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 
-def tag_sentence(table: pd.DataFrame, home: str) -> str:
+def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     """Return what the PORT tag of phantoms draws, "" without one."""
-    finding, tag = tagged(table, home)
+    finding, tag = tagged(table, internal)
     if not finding:
         return ""
-    own = mean(pick(table[table["dataset"] == home], "enrichment", finding=finding))
+    own = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "prefer" if tag.value > 1 else "do not prefer"
-    text = f"At home the maps of {finding} {verb} the PORT tag: {tag.text} what its area would get"
+    text = f"At the internal hospital the maps of {finding} {verb} the PORT tag: {tag.text} what its area would get"
     return text + (f", and {own.text} on the outline of the finding itself" if own.known else "")
 
 

@@ -29,13 +29,13 @@ def lookup(table: pd.DataFrame) -> Cells:
 
 
 def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per nuisance at home: the finding it goes with most, there and away; decodability; what it buys."""
-    home = board.home.key
-    names = list(dict.fromkeys(k[2] for k in cells if k[1] == home))
+    """Return one row per nuisance at the internal hospital: the finding it goes with most, there and externally; decodability; what it buys."""
+    internal = board.internal.key
+    names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
     out = []
     for name in names:
-        finding, alone = _strongest(cells, home, name)
-        away = {
+        finding, alone = _strongest(cells, internal, name)
+        external = {
             h.title: e
             for h in board.hospitals
             if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).known
@@ -43,7 +43,7 @@ def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
         bought = [
             (f, e)
             for (r, d, n, _, f, m), e in cells.items()
-            if (r, d, n, m) == (run.id, home, name, SAVED) and f != MACRO
+            if (r, d, n, m) == (run.id, internal, name, SAVED) and f != MACRO
         ]
         most = max(bought, key=lambda item: item[1].value, default=("", MISSING))
         out.append(
@@ -51,10 +51,10 @@ def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
                 "name": name,
                 "finding": finding,
                 "alone": alone,
-                "cramers_v": cells.get(("", home, name, "", finding, "cramers_v"), MISSING),
-                "away": away,
-                "decoded": cells.get((run.id, home, name, "", "", "decodability"), MISSING),
-                "before": cells.get((run.id, home, name, "", "", "random_decodability"), MISSING),
+                "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
+                "external": external,
+                "decoded": cells.get((run.id, internal, name, "", "", "decodability"), MISSING),
+                "before": cells.get((run.id, internal, name, "", "", "random_decodability"), MISSING),
                 "bought": most[1],
                 "bought_finding": most[0],
             }
@@ -72,14 +72,14 @@ def title(found: list[dict[str, Any]]) -> str:
         strongest = (
             f"the strongest, {first['name']} for {first['finding']}, reaches an AUROC of {first['alone'].with_interval}"
         )
-        return f"Nothing recorded stands in for a finding at home: {strongest} without an image"
-    where = [e.value for e in first["away"].values()]
-    there = f", away {places(min(where))} to {places(max(where))}" if where else ""
-    return f"At home {first['name']} alone, without an image, finds {first['finding']} with an AUROC of {first['alone'].with_interval}{there}"
+        return f"Nothing recorded stands in for a finding at the internal hospital: {strongest} without an image"
+    where = [e.value for e in first["external"].values()]
+    there = f", external {places(min(where))} to {places(max(where))}" if where else ""
+    return f"At the internal hospital {first['name']} alone, without an image, finds {first['finding']} with an AUROC of {first['alone'].with_interval}{there}"
 
 
 def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
-    """Return what the run gains from nuisances at home, and which of them its features hold better than before training."""
+    """Return what the run gains from nuisances at the internal hospital, and which of them its features hold better than before training."""
     out = []
     clear = [row for row in found if row["bought"].clear and row["bought"].value > 0]
     if clear:
@@ -92,7 +92,7 @@ def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
         )
     elif any(row["bought"].known for row in found):
         out.append(
-            "Within each level the run orders images as well as across them: no part of its AUROC at home need be a shortcut through what is recorded"
+            "Within each level the run orders images as well as across them: no part of its AUROC at the internal hospital need be a shortcut"
         )
     risen = [
         f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
@@ -130,24 +130,26 @@ def everywhere(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
 
 
 def associations(board: Board, cells: Cells) -> list[dict[str, Any]]:
-    """Return nuisance x finding at home: the AUROC of the nuisance alone, and what the same model reaches away."""
-    home = board.home.key
-    keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", home, ALONE)]
+    """Return nuisance x finding at the internal hospital: the AUROC of the nuisance alone, and what the same model reaches externally."""
+    internal = board.internal.key
+    keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [
         {
             "name": name,
             "finding": finding,
-            "cramers_v": cells.get(("", home, name, "", finding, "cramers_v"), MISSING),
-            "home": cells["", home, name, "", finding, ALONE],
-            "away": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in board.hospitals],
+            "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
+            "internal": cells["", internal, name, "", finding, ALONE],
+            "external": [cells.get(("", h.key, name, "", finding, ALONE), MISSING) for h in board.hospitals],
         }
         for name, finding in keys
     ]
 
 
-def _strongest(cells: Cells, home: str, name: str) -> tuple[str, Estimate]:
-    """Return the finding that a nuisance alone tells best at home."""
-    found = [(f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", home, name, ALONE) and e.known]
+def _strongest(cells: Cells, internal: str, name: str) -> tuple[str, Estimate]:
+    """Return the finding that a nuisance alone tells best at the internal hospital."""
+    found = [
+        (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.known
+    ]
     return max(found, key=lambda item: item[1].value, default=("", MISSING))
 
 

@@ -31,7 +31,7 @@ class Goal:
 
 
 GOALS = (
-    Goal("auroc", "Accurate", "AUROC away", places),
+    Goal("auroc", "Accurate", "external AUROC", places),
     Goal("gap", "Robust", "gap", places, low_first=True),
     Goal("maps", "Interpretable", "heat on the finding, × a map of the middle", lambda v: f"{two_figures(v)}×"),
     Goal("macs", "Cheap", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
@@ -104,7 +104,7 @@ def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
 def _numbers(run: Run, asked: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
     """Return a row of the table below the figure."""
     share = float(row["p_front"])
-    intervals = {"auroc": run.away.span, "gap": run.gap.span}
+    intervals = {"auroc": run.external.span, "gap": run.gap.span}
     return {
         "label": run.label,
         "cells": [(goal.shown(float(row[goal.key])), intervals.get(goal.key, "")) for goal in asked],

@@ -4,7 +4,7 @@ from typing import Any
 
 from reports.formatting import known, places
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import AWAY, Board
+from reports.report_data.report_data import EXTERNAL, Board
 
 SHOWN = 40  # groups of seeds
 
@@ -28,7 +28,7 @@ def agreement(board: Board) -> dict[str, Any]:
 
 
 def seeds(board: Board) -> list[dict[str, Any]]:
-    """Return one row for each set of runs that differ in their seed alone: at home, and the mean away."""
+    """Return one row for each set of runs that differ in their seed alone: at the internal hospital, and the external mean."""
     labels = {run.id: run.name if run.what.startswith("seed ") else run.label for run in board.runs}
     ranked = {run.id: k for k, run in enumerate(board.ranked)}
     groups = {
@@ -39,7 +39,7 @@ def seeds(board: Board) -> list[dict[str, Any]]:
         {
             "run": labels.get(run_id, run_id).split(" · seed ")[0],
             "num": int(next(iter(found.values()))["num_seeds"]),
-            "sides": [_side(found.get(key)) for key in (board.home.key, AWAY)],
+            "sides": [_side(found.get(key)) for key in (board.internal.key, EXTERNAL)],
         }
         for run_id, found in sorted(groups.items(), key=lambda item: ranked.get(item[0], len(ranked)))[:SHOWN]
     ]

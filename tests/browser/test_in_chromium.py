@@ -123,7 +123,7 @@ def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_
             assert head in heads
         assert "ROC and precision-recall curves" in heads
         assert visit.page.locator("#drawer .curves svg[aria-label^='ROC curves, Edema']").count() == 1
-        assert visit.page.locator("#drawer .curves .cv-home").count() == 20
+        assert visit.page.locator("#drawer .curves .cv-internal").count() == 20
         assert visit.page.locator("#drawer").evaluate("e => e.scrollWidth <= e.clientWidth")
         assert visit.said == []
 
@@ -153,7 +153,7 @@ def test_copied_csv_has_plain_numbers_and_defuses_formulas(browser, pages):
             visit.page.click("summary:text-is('Copy')")
             visit.page.click(f'[data-copy="{kind}"]')
         csv, markdown, tex = visit.page.evaluate("copied")
-        assert csv.splitlines()[0].startswith("rank,group,run,what,Home,Home low,Home high")
+        assert csv.splitlines()[0].startswith("rank,group,run,what,Internal,Internal low,Internal high")
         assert ",0.8" in csv
         assert "−" not in csv
         assert "\\<img" in markdown
@@ -182,7 +182,7 @@ def test_the_theme_button_changes_the_page_and_redraws_its_charts(browser, pages
         visit.page.click("#theme")
         assert visit.page.locator("#theme").inner_text() == "Theme: dark"
         assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
-        wait_until(visit.page, "document.querySelector('#c-home .xtick text')?.style.fill === 'rgb(149, 155, 162)'")
+        wait_until(visit.page, "document.querySelector('#c-internal .xtick text')?.style.fill === 'rgb(149, 155, 162)'")
         assert visit.said == []
 
 

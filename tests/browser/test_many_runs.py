@@ -28,7 +28,7 @@ def file(made, tmp_path_factory):
     return path
 
 
-def by(made, dataset="away", column="value"):
+def by(made, dataset="external", column="value"):
     gaps = made["gaps"].query(f"dataset == '{dataset}' and finding == 'macro'").set_index("run_id")
     return gaps[column]
 

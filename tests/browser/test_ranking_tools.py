@@ -105,7 +105,7 @@ def test_pinned_runs_get_letters_everywhere_and_stand_side_by_side(visit):
     assert buttons.nth(3).get_attribute("aria-label").startswith("Pin ")
     wait_until(
         page,
-        "[...document.querySelectorAll('#c-home .annotation-text')].filter(e => /^[ABC]$/.test(e.textContent)).length === 3",
+        "[...document.querySelectorAll('#c-internal .annotation-text')].filter(e => /^[ABC]$/.test(e.textContent)).length === 3",
     )
     page.click("#gocmp")
     assert page.locator("#cmpbody thead th").count() == 4
@@ -139,7 +139,7 @@ def test_the_address_keeps_sort_filters_columns_pins_section_and_the_open_run(br
     address, order = shown.url, names(shown)
     fragment = address.partition("#")[2]
     assert re.search(
-        r"sort=gap&optimizer=sam&columns=home,away,worst,gap,shortcut,params,gmacs,speed&pin=[0-9a-f]{12}&run=",
+        r"sort=gap&optimizer=sam&columns=internal,external,worst,gap,shortcut,params,gmacs,speed&pin=[0-9a-f]{12}&run=",
         fragment,
     )
     with Visit(browser, page) as again:
@@ -158,7 +158,7 @@ def test_values_that_the_address_does_not_know_are_dropped(browser, page):
         visit.page.goto("about:blank")
         visit.page.goto(
             page.as_uri()
-            + "#sort=constructor&optimizer=<b>&pin=<img>,x&at=nowhere&run=abc&columns=home,<i>&q="
+            + "#sort=constructor&optimizer=<b>&pin=<img>,x&at=nowhere&run=abc&columns=internal,<i>&q="
             + "a" * 300
         )
         assert visit.page.locator("#rank th[aria-sort]").inner_text().startswith("Rank")
@@ -190,9 +190,9 @@ def test_many_groups_start_closed_after_the_tenth_and_a_search_looks_inside(brow
 
 
 def test_what_a_point_says_when_pointed_at_breaks_no_policy(visit):
-    visit.page.locator("#c-home").scroll_into_view_if_needed()
+    visit.page.locator("#c-internal").scroll_into_view_if_needed()
     visit.draw()
-    spot = visit.page.locator("#c-home .point").first.bounding_box()
+    spot = visit.page.locator("#c-internal .point").first.bounding_box()
     visit.page.mouse.move(spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2)
-    visit.page.wait_for_selector("#c-home .hovertext")
-    assert "away" in visit.page.locator("#c-home .hovertext").first.text_content()
+    visit.page.wait_for_selector("#c-internal .hovertext")
+    assert "external" in visit.page.locator("#c-internal .hovertext").first.text_content()

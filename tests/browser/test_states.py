@@ -52,7 +52,7 @@ def test_what_is_made_of_runs_is_copied_after_them_and_what_has_no_rank_is_said_
         rows = list(csv.DictReader(io.StringIO(visit.page.evaluate("copied[0]"))))
         assert [row["group"] for row in rows[6:]] == ["TTA"] * made
         assert [row["rank"] for row in rows[6:]] == [""] * made
-        assert all(row["Away"] for row in rows)
+        assert all(row["External"] for row in rows)
         assert visit.page.locator("#toast").text_content() == (
             f"LaTeX copied: 6 ranked runs, {made} made of them; {left} runs without a rank left out"
         )
@@ -65,5 +65,5 @@ def test_one_run_stands_without_groups_search_or_pins_and_no_click_breaks_it(bro
         visit.page.click('[data-sort="gap"]')
         visit.page.click('[data-sort="rank"]')
         assert visit.page.locator("#rank tr.row:visible").count() == 1
-        assert visit.page.locator("#c-home .scatterlayer path").count() == 0
+        assert visit.page.locator("#c-internal .scatterlayer path").count() == 0
         assert visit.said == []

@@ -130,14 +130,14 @@ class Probe(torch.nn.Module):
 def test_training_without_augmentation_shows_the_bits_that_evaluation_shows(preprocessing: Entry) -> None:
     """So nothing but the augmentation can differ between them."""
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", preprocessing.name)
-    run = resolve(config, Registry.read(), "home", None)
+    run = resolve(config, Registry.read(), "internal", None)
     rows, cpu = np.arange(12), torch.device("cpu")
     ids = rows.astype(str).astype(object)
     state = np.tile(np.arange(12)[:, None] % 2, (1, 9)).astype(np.int8)
-    home = Examples(ids, ids, rows, state)
+    internal = Examples(ids, ids, rows, state)
     pixels = np.random.default_rng(1).integers(0, 256, (12, 64, 64)).astype(np.uint8)
     prepare, feed, network = tone(small(preprocessing), 3), Feed(pixels, cpu), Probe()
-    step = Step(run, network, prepare, feed, rows, Objective(run, teaching(run, home, cpu)), cpu)
+    step = Step(run, network, prepare, feed, rows, Objective(run, teaching(run, internal, cpu)), cpu)
     step(rows, 1, 0)
     predict(network, prepare, feed, rows, cpu)
     trained, evaluated = network.seen

@@ -16,18 +16,18 @@ def drawn(split: str, n: int = 120) -> Part:
     draw = np.random.default_rng(len(split))
     state = draw.integers(0, 2, (n, 1)).astype(np.int8)
     ids = np.array([f"{split}{i}" for i in range(n)], object)
-    return Part("home", split, "report", ids, ids, (draw.normal(0, 1, (n, 1)) + state).astype(np.float32), state)
+    return Part("internal", split, "report", ids, ids, (draw.normal(0, 1, (n, 1)) + state).astype(np.float32), state)
 
 
 def test_the_scores_hold_the_metrics_of_the_registry_and_no_others() -> None:
-    scores = score_run("r", ["A"], "home", [drawn("val"), drawn("test")], Settings(num_resamples=20)).scores
+    scores = score_run("r", ["A"], "internal", [drawn("val"), drawn("test")], Settings(num_resamples=20)).scores
     assert set(scores["metric"]) == set(METRICS)
 
 
 @pytest.mark.parametrize("name", ["auroc", "auprc", "brier", "ece", "mce", "ace", "nll", "brier_resolution"])
 def test_the_function_of_a_metric_gives_the_value_that_is_scored(name: str) -> None:
     part = drawn("test")
-    scores = score_run("r", ["A"], "home", [drawn("val"), part], Settings(num_resamples=20)).scores
+    scores = score_run("r", ["A"], "internal", [drawn("val"), part], Settings(num_resamples=20)).scores
     row = scores.query("split == 'test' and finding == 'A' and calibrator == 'none' and metric == @name")
     label, logit = part.state[:, 0], part.logit[:, 0]
     probability = 1 / (1 + np.exp(-logit.astype(np.float64)))

@@ -66,7 +66,7 @@ def test_every_block_of_code_in_the_document_belongs_to_a_file(tmp_path: Path) -
 
 def test_the_grid_of_the_document_expands_and_each_entry_counts_in_the_ids(folder: Path, registry: Registry) -> None:
     grid = Grid.read(str(folder / "mine.yaml"), registry)
-    runs = [resolve(config, registry, "home", None) for config in grid.configs]
+    runs = [resolve(config, registry, "internal", None) for config in grid.configs]
     assert len({run.id for run in runs}) == 4
     named = {(run.config.loss, run.config.optimizer) for run in runs}
     assert named == {("hinge", "adamw"), ("squared", "adamw"), ("bce", "signs"), ("bce", "twice")}
@@ -131,12 +131,12 @@ def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registr
         state = draw.integers(0, 2, (200, 2)).astype(np.int8)
         ids = np.array([f"{split}{i}" for i in range(200)], object)
         logit = (draw.normal(0, 1, (200, 2)) + state).astype(np.float32)
-        parts.append(Part("home", split, "report", ids, ids, logit, state))
+        parts.append(Part("internal", split, "report", ids, ids, logit, state))
     plain, more = (
         Settings(num_resamples=30),
         Settings(num_resamples=30, further=(registry.sections["metrics"]["separation"],)),
     )
-    scores = score_run("r", ["A", "B"], "home", parts, more).scores
+    scores = score_run("r", ["A", "B"], "internal", parts, more).scores
     row = scores.query("metric == 'separation' and split == 'test' and finding == 'A'").iloc[0]
     label, logit = parts[1].state[:, 0], parts[1].logit[:, 0]
     gap = logit[label == 1].mean(dtype=np.float64) - logit[label == 0].mean(dtype=np.float64)
@@ -146,4 +146,4 @@ def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registr
     each = scores.query("metric == 'separation' and split == 'test' and finding != 'macro'")["value"]
     assert np.isclose(mean, each.mean())
     others = scores[scores["metric"] != "separation"].reset_index(drop=True)
-    assert others.equals(score_run("r", ["A", "B"], "home", parts, plain).scores)
+    assert others.equals(score_run("r", ["A", "B"], "internal", parts, plain).scores)

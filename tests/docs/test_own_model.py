@@ -31,7 +31,7 @@ def test_every_model_yaml_can_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.grid
-def test_the_commands_run_and_a_model_that_saw_a_hospital_away_is_not_ranked(tmp_path: Path) -> None:
+def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked(tmp_path: Path) -> None:
     for name in ("make.py", "model.yaml"):
         (tmp_path / name).write_text(NAMED[name])
     (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
@@ -47,7 +47,7 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_away_is_not_ranked(tmp
     assert "trained on it: not unseen" in done.stdout
     manifest = read_manifest(Store.open(tmp_path / "runs"), "tiny")
     assert (manifest.runs, [run["name"] for run in manifest.imported]) == ([], ["Our ResNet"])
-    assert manifest.ranked == []  # it has seen a hospital away
+    assert manifest.ranked == []  # it has seen an external hospital
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
     assert "Nothing was trained here" in html
     assert "Nothing is ranked: every model here was trained elsewhere" in html

@@ -58,10 +58,12 @@ def test_a_configuration_and_a_sweep_of_it_share_their_runs_with_the_command(fin
     (data,) = (tmp_path / "runs" / "phantom").iterdir()
     schedule = Schedule(epochs=2, batch_size=32, lr=3e-3)
     names = {key: CONFIG[key] for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")}
-    away = ["mimic", "nih", "padchest", "vindr", "brax"]
+    external = ["mimic", "nih", "padchest", "vindr", "brax"]
     plain = read_manifest(Store.open(finished / "runs", create=False), "tiny")
     config = RunConfig(**names, channels=1, schedule=schedule, split=plain.config(plain.runs[0]).split)  # type: ignore[arg-type]
-    grid = api.run(config, away, data=data, store=tmp_path / "runs", name="again", sweep={"seed": [0, 1]}, min_count=5)
+    grid = api.run(
+        config, external, data=data, store=tmp_path / "runs", name="again", sweep={"seed": [0, 1]}, min_count=5
+    )
     assert api.finished(grid) == api.finished(api.open_grid(finished / "runs", "tiny"))
     stored = pd.read_parquet(finished / "runs" / "scores" / api.finished(grid)[0] / "scores.parquet")
     again = api.score(api.load_logits(grid, api.finished(grid)[0]), grid.settings, run_id=api.finished(grid)[0])

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
-from bench.app.answer import answer_html, reversed_at_home, thresholds
+from bench.app.answer import answer_html, reversed_at_internal, thresholds
 from bench.app.known import ANYWHERE, abroad, choices, said_of, sample, sample_sites
 from bench.cli import app as appcli
 from bench.runs.new_images import infer, load
@@ -92,7 +92,7 @@ def test_a_sample_is_answered_as_the_command_answers_it(finished: Path, monkeypa
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
     assert shown.count(">called<") == (table["call_f1_max"] == 1).sum()
     at = thresholds(stored.points, "f1_max")
-    turned = reversed_at_home(stored.points)
+    turned = reversed_at_internal(stored.points)
     assert shown.count("<small>reversed</small>") == len(turned)
     assert not turned & set(at)
     for row in table.to_dict("records"):  # the line stands on the side of the bar's end that the call says

@@ -166,11 +166,11 @@ def test_the_page_shows_pictures_of_phantoms_and_none_of_real_patients_unless_as
 
 
 def test_the_order_of_pictures_is_that_of_runs_hospitals_and_findings_with_all_kinds_together() -> None:
-    rows = [(r, d, f, k, 0) for k in KINDS for f in "xy" for d in ("home", "far") for r in "ab"]
+    rows = [(r, d, f, k, 0) for k in KINDS for f in "xy" for d in ("internal", "far") for r in "ab"]
     gallery = pd.DataFrame(rows, columns=["run_id", "dataset", "finding", "kind", "rank"])
-    ordered = gallery.iloc[first(gallery, ["b", "a"], ["home", "far"], ["y", "x"])]
+    ordered = gallery.iloc[first(gallery, ["b", "a"], ["internal", "far"], ["y", "x"])]
     assert ordered["kind"].tolist() == list(KINDS) * 8
-    assert ordered[["run_id", "dataset", "finding"]].iloc[0].tolist() == ["b", "home", "y"]
+    assert ordered[["run_id", "dataset", "finding"]].iloc[0].tolist() == ["b", "internal", "y"]
     assert ordered[["run_id", "dataset", "finding"]].iloc[-1].tolist() == ["a", "far", "x"]
 
 

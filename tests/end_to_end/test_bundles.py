@@ -298,7 +298,7 @@ def seal(folder: Path) -> None:
     on_json(run_of(folder) / "seal.json", lambda s: s.update(weights_after="0" * 64))
 
 
-def home(folder: Path) -> None:
+def internal(folder: Path) -> None:
     on_json(folder / "manifest.json", lambda m: m["cohorts"][0].update(origin="0" * 12))
 
 
@@ -366,7 +366,7 @@ FORGERIES = {
     logit: "a logit or an image was changed", logits_with_their_ids: "of run .* is ", infinite_logit: "a logit or an image was changed", label: "id of nih", label_with_its_ids: "of run ",
     label_that_no_score_reads: "id of mimic", patient_with_its_ids: "of run ", image: "a logit or an image was changed", image_left_out: "a logit or an image was changed",
     image_twice: "a logit or an image was changed", configuration: "what its id is the hash of", configuration_in_the_manifest: "not that of its run.json",
-    run_id: "absent", rule: "of run ", weights: "other weights", seal: "seal", home: "trained on another cohort",
+    run_id: "absent", rule: "of run ", weights: "other weights", seal: "seal", internal: "trained on another cohort",
     smuggled_file: "no part of a bundle", smuggled_column: "other columns", smuggled_fact: "other facts", smuggled_note: "notes that no table has",
     wrong_count: "words and values", wrong_record: "other facts", exact_ages: "finer than decades",
     cohort_name: "cannot be a cohort's name", grid_name: "cannot name a folder", code: "not known here", terminal_codes: "control",
@@ -515,11 +515,11 @@ def test_a_run_that_two_hospitals_tested_is_one_row_with_both(
     said = here("merge", "a.zip", "b.zip", "--store", "together", "--quiet", cwd=tmp_path).stdout
     assert "1 of 1 runs tested on chexpert, nih, mimic, vindr, from 2 bundles" in said
     gaps = pd.read_parquet(next((tmp_path / "together" / "scores").glob("*/gaps.parquet")))
-    assert set(gaps["dataset"]) == {"nih", "mimic", "vindr", "away"}
+    assert set(gaps["dataset"]) == {"nih", "mimic", "vindr", "external"}
     ours = pd.read_parquet(bundles["store"] / "scores" / one / "gaps.parquet").set_index(["dataset", "finding"])[
         "value"
     ]
-    theirs = gaps[gaps["dataset"] != "away"].set_index(["dataset", "finding"])["value"]
+    theirs = gaps[gaps["dataset"] != "external"].set_index(["dataset", "finding"])["value"]
     np.testing.assert_allclose(theirs, ours.reindex(theirs.index), atol=1e-9)
 
 

@@ -31,8 +31,8 @@ def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, com
     table = pd.read_csv(io.StringIO(command("compare", first, second, "--csv", cwd=finished).stdout))
     assert tuple(table.columns) == COLUMNS
     scores = pd.read_parquet(finished / "runs" / "scores" / first / "scores.parquet")
-    away = scores.query("dataset == 'away' and metric == 'auroc' and finding == 'macro'")["value"].item()
-    assert table.query("dataset == 'away'")["first"].item() == pytest.approx(away)
+    external = scores.query("dataset == 'external' and metric == 'auroc' and finding == 'macro'")["value"].item()
+    assert table.query("dataset == 'external'")["first"].item() == pytest.approx(external)
 
 
 def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) -> None:
@@ -40,7 +40,7 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
     found = json.loads(command("compare", *ids(finished), *options, cwd=finished).stdout)
     assert found["metric"] == "sensitivity"
     rows = found["rows"]
-    assert {"chexpert", "mimic", "away"} <= {row["dataset"] for row in rows}
+    assert {"chexpert", "mimic", "external"} <= {row["dataset"] for row in rows}
     known = [row for row in rows if row["difference"] is not None]
     assert all(np.isclose(row["difference"], row["first"] - row["second"]) for row in known)
 

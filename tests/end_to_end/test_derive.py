@@ -278,7 +278,7 @@ def test_an_id_says_what_is_averaged_and_not_how_it_is_called(tmp_path: Path, re
     grid = Grid.read(str(path), registry)
     from bench.planning.run import resolve
 
-    runs = [resolve(config, registry, "home", None) for config in grid.configs]
+    runs = [resolve(config, registry, "internal", None) for config in grid.configs]
     first = derived_runs(runs, grid.tta, grid.ensembles)
     renamed = [replace(e, name=e.name + "!") for e in grid.ensembles]
     assert [d.id for d in derived_runs(runs[::-1], grid.tta, renamed)][2:] == [d.id for d in first][2:]

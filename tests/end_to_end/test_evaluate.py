@@ -116,7 +116,7 @@ def test_what_it_does_not_give_is_no_symptom(beside: tuple[Path, Evaluated], her
     frame = pd.read_parquet(shuffled)
     frame.iloc[:, 1:] = np.random.default_rng(0).normal(size=(len(frame), len(FINDINGS))).astype(np.float32)
     write_table(shuffled, frame, table_facts(shuffled))
-    (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at home" in each.what]
+    (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at the internal hospital" in each.what]
     assert "model.yaml" in near.fix
     assert "schedule" not in near.fix
 

@@ -60,7 +60,7 @@ def changed(tables: dict[str, pd.DataFrame], kind: str, host: str, measure: str)
 def gap(tables: dict[str, pd.DataFrame]) -> float:
     """Return the gap of the finding, mean over hospitals."""
     rows = tables["gaps"]
-    return float(rows[(rows["dataset"] == "away") & (rows["finding"] == FINDING)]["value"].iloc[0])
+    return float(rows[(rows["dataset"] == "external") & (rows["finding"] == FINDING)]["value"].iloc[0])
 
 
 @pytest.mark.slow
@@ -74,9 +74,9 @@ def test_raising_the_shortcut_raises_the_gap_and_the_flips(truth: Tables) -> Non
 @pytest.mark.slow
 @pytest.mark.grid
 def test_erasing_the_marker_closes_the_gap(truth: Tables) -> None:
-    home, away = (changed(truth[0.9], "erased", host, "auroc")["value"] for host in ("chexpert", "away"))
+    internal, external = (changed(truth[0.9], "erased", host, "auroc")["value"] for host in ("chexpert", "external"))
     assert gap(truth[0.9]) > 0.2
-    assert abs(gap(truth[0.9]) + home - away) < 0.10
+    assert abs(gap(truth[0.9]) + internal - external) < 0.10
 
 
 @pytest.mark.slow

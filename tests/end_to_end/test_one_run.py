@@ -119,7 +119,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     wide = " ".join(answer["images"][1]["warnings"])
     assert "90 x 20 pixels is no shape of a chest radiograph" in wide
     assert "enlarged from 20" in wide
-    assert "outside of the range at home" in wide
+    assert "outside of the range at the internal hospital" in wide
     said = command("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
     table = pd.read_csv(io.StringIO(said.stdout))
     assert tuple(table.columns) == COLUMNS
@@ -181,7 +181,7 @@ def test_a_run_without_its_files_is_refused_with_the_mend(store_copy: Path) -> N
 
 
 @pytest.mark.grid
-def test_without_scores_and_images_of_home_there_are_probabilities_alone(store_copy: Path) -> None:
+def test_without_scores_and_images_of_internal_there_are_probabilities_alone(store_copy: Path) -> None:
     import shutil
 
     store = Store.open(store_copy / "runs", create=False)

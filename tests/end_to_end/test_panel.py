@@ -24,7 +24,7 @@ def test_binary_runs_that_differ_in_their_finding_alone_make_one_panel_for_each_
         )
     )
     grid = Grid.read(str(path), Registry.read())
-    runs = [resolve(config, Registry.read(), "home", None) for config in grid.configs]
+    runs = [resolve(config, Registry.read(), "internal", None) for config in grid.configs]
     panels = derived_runs(runs, (), ())
     assert [panel.kind for panel in panels] == ["panel", "panel"]
     for seed, panel in enumerate(panels):
@@ -32,7 +32,7 @@ def test_binary_runs_that_differ_in_their_finding_alone_make_one_panel_for_each_
         assert (panel.config.task, len(panel.config.findings)) == ("multilabel", 9)
 
 
-def home_scores(store: Store, run_id: str, finding: str) -> pd.DataFrame:
+def internal_scores(store: Store, run_id: str, finding: str) -> pd.DataFrame:
     scores = pd.read_parquet(store.root / "scores" / run_id / "scores.parquet")
     chosen = scores[(scores["finding"] == finding) & (scores["split"] == "test")]
     return chosen.drop(columns="run_id").reset_index(drop=True)
@@ -50,7 +50,7 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
         alone = pd.read_parquet(store.run_dir(run["id"]) / "predictions" / "padchest.parquet").set_index("image_id")
         finding = run["config"]["finding"]
         np.testing.assert_array_equal(whole[finding], alone.loc[whole.index, finding])
-        ours, theirs = (home_scores(store, run_id, finding) for run_id in (panel["id"], run["id"]))
+        ours, theirs = (internal_scores(store, run_id, finding) for run_id in (panel["id"], run["id"]))
         pd.testing.assert_frame_equal(ours, theirs)
     report = folder / "runs" / "report" / "xand-ray-smoke"
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]

@@ -63,7 +63,9 @@ def planted(finished: Path, command: Command, tmp_path_factory: pytest.TempPathF
     columns = ["filename", "mrn", "accession", "born", "sex", "age", "scanner", "said"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "own" / "table.csv", index=False)
     (folder / "own" / "mapping.yaml").write_text(MAPPING)
-    (folder / "chexpert").symlink_to(phantom / "chexpert")  # away from phantom.json: its images count as real ones
+    (folder / "chexpert").symlink_to(
+        phantom / "chexpert"
+    )  # externally from phantom.json: its images count as real ones
     (folder / "data.yaml").write_text(
         "chexpert: {layout: chexpert, root: chexpert}\n"
         "planted: {layout: table, root: own, table: table.csv, mapping: mapping.yaml}\n"

@@ -120,7 +120,7 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
     assert {p: p.read_bytes() for p in before} == before, "the store stays as it was"
     rows = pd.read_parquet(store_copy / "reproduced" / f"reproduction-{run}.parquet")
     assert set(rows["verdict"]) == {"same bits"}
-    assert set(headline(rows)["dataset"]) >= {"chexpert", "nih", "away"}
+    assert set(headline(rows)["dataset"]) >= {"chexpert", "nih", "external"}
 
     path = store_copy / "runs" / "scores" / run / "scores.parquet"  # as if it had been published otherwise
     table = pq.read_table(path)

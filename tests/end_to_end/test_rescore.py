@@ -55,7 +55,9 @@ def test_only_what_another_mapping_changes_changes(store_copy: Path, command: Co
     first, strict = (tables(store_copy, grid, "scores").set_index(keys)["value"] for grid in ("", "as-again"))
     changed = (first - strict.reindex(first.index)).abs() > 1e-12
     named = changed[changed].index.to_frame()
-    assert set(named["dataset"]) <= {"padchest", "vindr", "away"}, "CheXpert, MIMIC, NIH and BRAX have no strict words"
+    assert set(named["dataset"]) <= {"padchest", "vindr", "external"}, (
+        "CheXpert, MIMIC, NIH and BRAX have no strict words"
+    )
     mapped = tables(store_copy, "", "mappings").set_index(["run_id", "dataset", "mapping", "finding"])["value"]
     for (run, dataset, mapping, finding), value in mapped.items():
         if mapping == "strict" and finding != "macro":

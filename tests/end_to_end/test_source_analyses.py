@@ -1,4 +1,4 @@
-"""The analyses `probes` and `acquisition` of a finished grid on phantoms, whose marker goes with a finding at home alone."""
+"""The analyses `probes` and `acquisition` of a finished grid on phantoms, whose marker goes with a finding at the internal hospital alone."""
 
 import os
 from pathlib import Path
@@ -46,9 +46,9 @@ def test_probes_and_acquisition_write_their_tables_and_find_the_marker(store_cop
     images = tables["acquisition/sources"].set_index(["probe", "control", "metric"])["value"]
     assert images["header", "none", "balanced_accuracy"] > 0.8
     assert {"none", "border", "centre_masked", "low_res", "shuffled"} == set(images["cnn"].index.get_level_values(0))
-    home = tables["acquisition/nuisances"].query("dataset == 'chexpert' and metric == 'auroc_nuisance'")
-    told = home.set_index(["nuisance", "finding"])["value"]
+    internal = tables["acquisition/nuisances"].query("dataset == 'chexpert' and metric == 'auroc_nuisance'")
+    told = internal.set_index(["nuisance", "finding"])["value"]
     assert told["marker", "Pleural Effusion"] > 0.85
     assert told["sex", "Pleural Effusion"] < 0.65
-    away = tables["acquisition/nuisances"].query("dataset == 'nih' and metric == 'auroc_nuisance'")
-    assert away.set_index(["nuisance", "finding"])["value"].get(("marker", "Pleural Effusion"), 0.5) < 0.75
+    external = tables["acquisition/nuisances"].query("dataset == 'nih' and metric == 'auroc_nuisance'")
+    assert external.set_index(["nuisance", "finding"])["value"].get(("marker", "Pleural Effusion"), 0.5) < 0.75

@@ -67,13 +67,13 @@ def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy:
 def test_the_tag_of_a_phantom_is_known_and_only_unmarked_images_are_given_one(store_copy: Path) -> None:
     plan, job = planned(store_copy, "{images: 40}")
     _, samples = prepared(job, silent)
-    home, host = samples[0], samples[1]
+    internal, host = samples[0], samples[1]
     ref = plan.refs[1]
     truth = pd.read_parquet(ref.root.parent / "truth" / f"{ref.layout}.parquet").set_index("image_id")["token"]
     ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
     found = marks(ref, ids, geometry(job.run.preprocessing))
     assert [bool(m.marker.any()) for m in found] == truth.loc[ids].tolist()
-    places, after, control = printed(host, home)
+    places, after, control = printed(host, internal)
     assert not host.marked[places].any()
     changed = [(a != c).mean() for a, c in zip(after, control, strict=True)]
     assert 0 < np.mean(changed) < 0.05

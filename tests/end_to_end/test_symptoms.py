@@ -25,7 +25,7 @@ from reports.schemas.tables import SCHEMAS
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-HOME = "chexpert"
+INTERNAL = "chexpert"
 
 
 @pytest.fixture
@@ -50,19 +50,19 @@ def one(found: list[Check], what: str) -> Check:
 
 
 def predictions(store: Store, run_id: str) -> tuple[Path, pd.DataFrame]:
-    path = store.run_dir(run_id) / "predictions" / f"{HOME}.parquet"
+    path = store.run_dir(run_id) / "predictions" / f"{INTERNAL}.parquet"
     return path, pd.read_parquet(path)
 
 
 def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
-    """Put other logits in place of those that the run gave at home."""
+    """Put other logits in place of those that the run gave at the internal hospital."""
     path, frame = predictions(store, run_id)
     frame.iloc[:, 1:] = logit_NK.astype(np.float32)
     write_table(path, frame, table_facts(path))
 
 
 def good_logits(store: Store, run_id: str) -> np.ndarray:
-    """Return logits that read the labels well, for the images predicted at home."""
+    """Return logits that read the labels well, for the images predicted at the internal hospital."""
     manifest, run = planned(store, run_id, None)
     labels = labels_of(manifest, manifest.cohorts[0], manifest.config(run))
     at = pd.Index(labels.table["image_id"]).get_indexer(predictions(store, run_id)[1]["image_id"])
@@ -90,14 +90,14 @@ def test_auroc_near_half_with_predictions_that_are_not_of_the_epoch(store: Store
     rows = np.random.default_rng(3).permutation(len(predictions(store, run_id)[1]))
     plant(store, run_id, predictions(store, run_id)[1].to_numpy()[rows, 1:].astype(np.float32))
     found = symptoms(store, run_id)
-    assert set(names(found)) == {"AUROC near .5 at home", "predictions are not of the chosen epoch"}
+    assert set(names(found)) == {"AUROC near .5 at the internal hospital", "predictions are not of the chosen epoch"}
     assert "macro AUROC 0." in one(found, "AUROC near .5").found
     assert one(found, "chosen epoch").fix.startswith("the checkpoint was not loaded")
 
 
 def test_labels_the_wrong_way_round(store: Store, run_id: str) -> None:
     plant(store, run_id, -good_logits(store, run_id))
-    assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at home").fix
+    assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at the internal hospital").fix
 
 
 def test_constant_outputs(store: Store, run_id: str) -> None:
@@ -154,13 +154,13 @@ def test_a_threshold_of_half_that_calls_nobody(store: Store, run_id: str) -> Non
     ]  # at most that it is not of the epoch: it reads better than the network
 
 
-def test_thresholds_that_call_another_number_away(store: Store, run_id: str) -> None:
+def test_thresholds_that_call_another_number_external(store: Store, run_id: str) -> None:
     path = store.root / "scores" / run_id / "confusion.parquet"
     counts, own = ["true_positive", "false_positive", "false_negative", "true_negative"], table_facts(path)
     whole = pd.read_parquet(path)
-    for away, said in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
-        write_table(path, whole.assign(**dict(zip(counts, away, strict=True))), own)
-        check = notes_of(store, run_id).get("thresholds of home do not fit away")
+    for external, said in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
+        write_table(path, whole.assign(**dict(zip(counts, external, strict=True))), own)
+        check = notes_of(store, run_id).get("thresholds of the internal hospital do not fit external")
         assert (check is not None) == said
     assert check is not None
     assert "nih, 1 of 1 findings: " in check.found
@@ -168,7 +168,7 @@ def test_thresholds_that_call_another_number_away(store: Store, run_id: str) -> 
     assert "chexpert" not in check.found
 
 
-def test_heat_on_the_tag_of_home(store: Store, run_id: str) -> None:
+def test_heat_on_the_tag_of_internal(store: Store, run_id: str) -> None:
     """Evidence on written marks, borders or padding is a sign of leakage; on what a finding itself may fill it is none."""
     path = store.root / "grids" / "tiny.json"
     manifest, _ = planned(store, run_id, None)
@@ -188,7 +188,7 @@ def test_heat_on_the_tag_of_home(store: Store, run_id: str) -> None:
     def found(finding: str, region: str, low: float, patients: int = 24) -> list[Check]:
         row = (
             run_id,
-            HOME,
+            INTERNAL,
             finding,
             "network",
             region,
@@ -284,10 +284,10 @@ def test_another_checkpoint(store: Store, run_id: str) -> None:
 
 
 def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Return the logits of the images predicted at home, shown to the network so."""
+    """Return the logits of the images predicted at the internal hospital, shown to the network so."""
     stored = load(store, run_id)
     path, frame = predictions(store, run_id)
-    cache = finished_cache(store.root / "cache", HOME, stored.geometry, table_facts(path)["fingerprint"])
+    cache = finished_cache(store.root / "cache", INTERNAL, stored.geometry, table_facts(path)["fingerprint"])
     assert cache is not None
     image_NHW = torch.from_numpy(np.array(cache.images[cache.rows(frame["image_id"])]))
     with torch.inference_mode():

@@ -46,8 +46,10 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_
         learnt = [name for name in predictions if name not in {"image_id", *heads}]
         assert learnt == [config["finding"]] if config["finding"] else len(learnt) == 9
         assert set(scored.loc[scored["run_id"] == run.run_id, "finding"]) <= {*learnt, "macro", "core"}
-        assert np.isfinite(scored.loc[(scored["run_id"] == run.run_id) & (scored["dataset"] == "away"), "value"]).any()
+        assert np.isfinite(
+            scored.loc[(scored["run_id"] == run.run_id) & (scored["dataset"] == "external"), "value"]
+        ).any()
     page = (report / "leaderboard.html").read_text()
     assert "Only runs that learn all of them are ranked" in page
-    assert "learns Pleural Effusion only: away" in page
+    assert "learns Pleural Effusion only: external" in page
     assert len(pd.read_parquet(report / "tables" / "ranks.parquet")) == 3

@@ -44,8 +44,8 @@ def fixed_scores() -> RunScores:
     draw = np.random.default_rng(0)
     parts = []
     for dataset, split, n in (
-        ("home", "val", 150),
-        ("home", "test", 200),
+        ("internal", "val", 150),
+        ("internal", "test", 200),
         ("first", "all", 180),
         ("second", "test", 160),
     ):
@@ -57,7 +57,7 @@ def fixed_scores() -> RunScores:
         patients = np.array([f"p{i // 2}" for i in range(n)], object)
         images = np.array([f"{dataset}-{split}-{i}" for i in range(n)], object)
         parts.append(Part(dataset, split, "report", images, patients, logit, state))
-    return score_run("run", FINDINGS, "home", parts, Settings(num_resamples=200))
+    return score_run("run", FINDINGS, "internal", parts, Settings(num_resamples=200))
 
 
 def scoring_table() -> pd.DataFrame:

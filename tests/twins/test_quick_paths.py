@@ -44,14 +44,14 @@ def test_the_area_along_falling_scores_is_that_of_ranks(seed: int, num: int) -> 
 @given(seed=seeds, num=st.integers(4, 12), spoilt=st.integers(0, 3))
 def test_lines_without_one_run_are_fits_without_it(seed: int, num: int, spoilt: int) -> None:
     draw = np.random.default_rng(seed)
-    home = draw.uniform(0.6, 0.95, (num, 4))
-    away = home - draw.uniform(0.0, 0.2, home.shape)
+    internal = draw.uniform(0.6, 0.95, (num, 4))
+    external = internal - draw.uniform(0.0, 0.2, internal.shape)
     for at in range(spoilt):
-        side = (home, away)[at % 2]
+        side = (internal, external)[at % 2]
         side[draw.integers(num), draw.integers(4)] = (1.0, np.nan, 0.0)[at]
-    distance, expected = robustness.left_out(home, away)
+    distance, expected = robustness.left_out(internal, external)
     for run in range(num):
         others = np.arange(num) != run
-        line = robustness.fit(home[others], away[others]).expected(home[run])
+        line = robustness.fit(internal[others], external[others]).expected(internal[run])
         np.testing.assert_allclose(expected[run], line, atol=1e-9)
-        np.testing.assert_allclose(distance[run], away[run] - line, atol=1e-9)
+        np.testing.assert_allclose(distance[run], external[run] - line, atol=1e-9)

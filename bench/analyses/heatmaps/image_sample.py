@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A finding's decision rule, fixed on home validation: a threshold on the logit, and Platt's line."""
+    """A finding's decision rule, fixed on internal validation: a threshold on the logit, and Platt's line."""
 
     threshold: float
     slope: float
@@ -88,7 +88,7 @@ def positives(seen: Seen, known: AbstractSet[tuple[str, str]], most: int) -> dic
 def cases(seen: Seen, points: Mapping[str, Point], most: int) -> pd.DataFrame:
     """Return the pictures of the gallery: finding, kind, rank, row, probability; at most `most` per finding and kind.
 
-    Right and wrong calls at the threshold of home validation come in the seeded order; sure failures (calibrated probability
+    Right and wrong calls at the threshold of internal validation come in the seeded order; sure failures (calibrated probability
     of SURE or more on an image without the finding, of 1 - SURE or less on one with it) the surest first. One per patient.
     """
     drawn = order(seen)

@@ -39,7 +39,7 @@ def hottest(heat: Heat, count: int) -> Mask:
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
-    """Return the pixels at most `tolerance` of the longer side away from a mask that has a pixel."""
+    """Return the pixels at most `tolerance` of the longer side externally from a mask that has a pixel."""
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= tolerance * max(mask.shape)) & mask.any()
 

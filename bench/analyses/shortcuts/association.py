@@ -1,8 +1,8 @@
-"""Do architectures with a larger shortcut score lose more away? Rank correlations, and what so few can show.
+"""Do architectures with a larger shortcut score lose more externally? Rank correlations, and what so few can show.
 
 Both scores were declared before any correlation was computed, and both are reported whatever they say:
     source_bits   cross-entropy [bits] of the linear source probe on all frozen features (low: the source is easy to read)
-    causal        mean absolute change of the probability by home's marker, corner and border pixels on images away, less the
+    causal        mean absolute change of the probability by the internal hospital's marker, corner and border pixels on external images, less the
                   control: mean over findings, hospitals and the three kinds (`transplants`, kind causal, finding macro)
 A correlation over architectures is no experiment: it cannot say that one thing is the reason for another.
 Shapes: n architectures (seeds averaged first), B replicates.
@@ -24,7 +24,7 @@ from reports.schemas.tables import SCHEMAS
 Array = NDArray[np.float64]
 
 SCORES = ("source_bits", "causal")
-AWAY, MACRO = "away", "macro"
+EXTERNAL, MACRO = "external", "macro"
 LEAST = 4  # architectures: of three, ranks agree in one case of six
 EXACT = 8  # up to so many architectures all orders are gone through: 40,320
 NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
@@ -37,18 +37,18 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
     Without rows for a score that fewer than four architectures have.
     """
     by_run = together(runs, frames)
-    numbers = [*SCORES, "gap", AWAY, "home"]
+    numbers = [*SCORES, "gap", EXTERNAL, "internal"]
     mean = by_run.groupby("architecture", sort=True)[numbers].mean()
     mean["family"] = by_run.groupby("architecture")["family"].first()
     out = []
     for score in SCORES:
-        known = mean[mean[[score, "gap", AWAY, "home"]].notna().all(axis=1)]
+        known = mean[mean[[score, "gap", EXTERNAL, "internal"]].notna().all(axis=1)]
         if len(known) < LEAST:
             continue
         families = known["family"].to_numpy(str)
         detectable, power = detection(len(known))
-        given = logit(known["home"].to_numpy(np.float64).clip(1e-6, 1 - 1e-6))
-        for against in ("gap", AWAY):
+        given = logit(known["internal"].to_numpy(np.float64).clip(1e-6, 1 - 1e-6))
+        for against in ("gap", EXTERNAL):
             xs, ys = known[score].to_numpy(np.float64), known[against].to_numpy(np.float64)
             for statistic, value, low, high, p in _statistics(xs, ys, given, families, against):
                 out.append(
@@ -58,11 +58,11 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
 
 
 def together(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per run: architecture, family, both scores, its macro gap, and the AUROCs away and at home of that gap."""
+    """Return one row per run: architecture, family, both scores, its macro gap, and the external AUROCs and at the internal hospital of that gap."""
     gaps = frames["gaps"]
-    gaps = gaps[(gaps["dataset"] == AWAY) & (gaps["finding"] == MACRO)].set_index("run_id")
+    gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)].set_index("run_id")
     out = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])
-    for name, column in (("gap", "value"), (AWAY, "away"), ("home", "home")):
+    for name, column in (("gap", "value"), (EXTERNAL, "external"), ("internal", "internal")):
         out[name] = out["id"].map(gaps[column]).astype(float)
     out["source_bits"] = out["id"].map(_source_bits(frames)).astype(float)
     out["causal"] = out["id"].map(_causal(frames)).astype(float)
@@ -82,7 +82,7 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
     table = frames.get("transplants")
     if table is None or not len(table):
         return pd.Series(dtype=float)
-    asked = {"kind": "causal", "host": AWAY, "finding": MACRO, "subset": "all", "measure": "abs_dp"}
+    asked = {"kind": "causal", "host": EXTERNAL, "finding": MACRO, "subset": "all", "measure": "abs_dp"}
     rows = table[np.logical_and.reduce([table[column] == value for column, value in asked.items()])]
     return rows.drop_duplicates("run_id").set_index("run_id")["effect"]
 

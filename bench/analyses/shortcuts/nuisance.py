@@ -86,7 +86,7 @@ def shares(nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> list[Row]:
 
 
 class Association:
-    """What the nuisances of the home training images alone say about each finding; applied to any cohort."""
+    """What the nuisances of the internal training images alone say about each finding; applied to any cohort."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Association:
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
-        """Return cramers_v and auroc_nuisance of each nuisance and finding at home, out of fold, split by patient."""
+        """Return cramers_v and auroc_nuisance of each nuisance and finding at the internal hospital, out of fold, split by patient."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
         fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
         out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
@@ -114,10 +114,10 @@ class Association:
                 out += _judged(name, finding, label, score, resamples)
         return out
 
-    def away(
+    def external(
         self, nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], patient: NDArray[Any]
     ) -> list[Row]:
-        """Return the same of another cohort, where the model stays the one of home: an association that turned is below 1/2."""
+        """Return the same of another cohort, where the model stays the one of the internal hospital: an association that turned is below 1/2."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
         out = _cramers(self.findings, nuisances, label_NF, resamples)
         for name, members in self._models(self.nuisances):
@@ -137,7 +137,7 @@ class Association:
         return [*alone, (ANY, tuple(nuisances))] if len(alone) > 1 else alone
 
     def _inputs(self, members: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> Array:
-        """Return one column for each level that home knows; an unknown or new level is 0 in all of them."""
+        """Return one column for each level that the internal hospital knows; an unknown or new level is 0 in all of them."""
         columns = []
         for name in members:
             named, code = nuisances[name]

@@ -1,4 +1,4 @@
-"""Symptoms of logits and labels together: chance, inverted, in another order, constant; at home and away.
+"""Symptoms of logits and labels together: chance, inverted, in another order, constant; at internal and external.
 
 Shapes: N images, K findings.
 """
@@ -46,10 +46,10 @@ class Areas:
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-def home_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[Part]:
-    """Return what is predicted of a run at home, a part per split."""
-    home = [cohort for cohort in manifest.cohorts if cohort["role"] == "home"]
-    return parts_of(replace(manifest, content={**manifest.content, "cohorts": home}), run, config, {})
+def internal_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[Part]:
+    """Return what is predicted of a run at the internal hospital, a part per split."""
+    internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
+    return parts_of(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
 
 
 def areas(part: Part, findings: Sequence[str]) -> Areas | None:
@@ -67,9 +67,9 @@ def areas(part: Part, findings: Sequence[str]) -> Areas | None:
 
 
 def judged_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> tuple[list[str], dict[str, Part]]:
-    """Return the findings that the run was asked to give, and what it says of them at home, by split."""
+    """Return the findings that the run was asked to give, and what it says of them at the internal hospital, by split."""
     given = _given(manifest, run, config)
-    parts = home_parts(manifest, run, config)
+    parts = internal_parts(manifest, run, config)
     kept = {p.split: replace(p, logit=p.logit[:, given], state=p.state[:, given]) for p in parts}
     return [config.findings[k] for k in given], kept
 
@@ -77,7 +77,7 @@ def judged_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) 
 def of_parts(
     where: str, run: Mapping[str, Any], findings: Sequence[str], parts: Mapping[str, Part], slow: bool
 ) -> Iterator[Check]:
-    """Yield what logits and labels at home say together; `slow` is whether the loss did not move or fall."""
+    """Yield what logits and labels at the internal hospital say together; `slow` is whether the loss did not move or fall."""
     test = parts.get("test") or parts.get("val")
     if test is None:
         return
@@ -117,20 +117,20 @@ def _given(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> lis
 
 def _near_half(where: str, part: Part, judged: Areas, slow: bool, elsewhere: bool) -> Iterator[Check]:
     seen = f"{part.split} of {part.dataset}: macro AUROC {judged.macro:.3f} of {len(judged.findings)} findings, {len(part.image_id):,} images"
-    away = judged.macro - 0.5
+    external = judged.macro - 0.5
     low = [
         f"{finding} {value:.3f}"
         for finding, value, chance in zip(judged.findings, judged.auroc, judged.chance, strict=True)
         if value < 0.5 - 4 * chance
     ]
-    if away < -max(_NEAR, 4 * judged.spread) or low:
+    if external < -max(_NEAR, 4 * judged.spread) or low:
         causes: Sequence[str] = (
             "present and absent are swapped: in the label mapping (`present:`, `absent:`), or in the file",
             "the output is of the opposite finding, e.g. of No Finding: look at the order of `findings`",
         )
         listed = f"; below .5: {', '.join(low)}" if low else ""
-        yield symptom(where, "inverted: AUROC below .5 at home", "fault", seen + listed, causes)
-    elif abs(away) <= max(_NEAR, 2 * judged.spread):
+        yield symptom(where, "inverted: AUROC below .5 at the internal hospital", "fault", seen + listed, causes)
+    elif abs(external) <= max(_NEAR, 2 * judged.spread):
         waiting = (
             "training has not begun: more `schedule.epochs`, another `schedule.lr`; the page shows the curve of each run",
         )
@@ -142,26 +142,26 @@ def _near_half(where: str, part: Part, judged: Areas, slow: bool, elsewhere: boo
         foreign = (
             "it is not shown the images as in its training: `preprocessing` of its model.yaml (range, mean, std, channels, size)",
             "its outputs are in another order than `outputs.names` of its model.yaml",
-            "its weights are not the trained ones, or it does not read these findings here: look at the cohorts away, too",
+            "its weights are not the trained ones, or it does not read these findings here: look at the external cohorts, too",
         )
         own = (*waiting, *causes) if slow else (*causes, *waiting)
         yield symptom(
             where,
-            "AUROC near .5 at home",
+            "AUROC near .5 at the internal hospital",
             "warning",
             f"{seen} (chance: .5 ± {2 * judged.spread:.3f})",
             foreign if elsewhere else own,
         )
 
 
-def away(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield what lies below .5 away from home by more than its whole interval again: too far for chance among many cells."""
+def external(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
+    """Yield what lies below .5 at external hospitals by more than its whole interval again: too far for chance among many cells."""
     path = manifest.scores / run_id / "diagnostics.parquet"
     if not path.is_file():
         return
     table: pd.DataFrame = read_table(path)
-    home = str(manifest.content["source"])
-    below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != home)]
+    internal = str(manifest.content["source"])
+    below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != internal)]
     far = below[below["value"] + (below["high"] - below["low"]) < 0.5]
     for dataset, rows in far.groupby("dataset"):
         seen = ", ".join(f"{r.finding} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows.itertuples())

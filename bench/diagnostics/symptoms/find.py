@@ -1,6 +1,6 @@
 """Look at a stored run for what usually goes wrong in this field.
 
-Everything here is read from the store: records, curves, logits, labels at home, and where heat maps lie. `relook` shows the
+Everything here is read from the store: records, curves, logits, labels at the internal hospital, and where heat maps lie. `relook` shows the
 network its images again and finds what that alone can tell. A symptom is a `Check` whose `fix` has one cause per line, the
 likeliest first.
 """
@@ -8,7 +8,7 @@ likeliest first.
 from collections.abc import Iterator
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.answers import away, judged_parts, of_parts
+from bench.diagnostics.symptoms.answers import external, judged_parts, of_parts
 from bench.diagnostics.symptoms.failures import of_failure
 from bench.diagnostics.symptoms.heat_maps import of_heat
 from bench.diagnostics.symptoms.outputs import of_logits
@@ -42,7 +42,7 @@ def symptoms(store: Store, run_id: str) -> list[Check]:
             if "val" in parts and not manifest.content.get("scored_from"):
                 found += strayed(where, parts["val"], store.run_dir(run_id))
             found += of_parts(where, run, findings, parts, any("loss does not" in check.what for check in found))
-        found += [*away(where, manifest, run_id), *of_heat(where, manifest, run_id)]
+        found += [*external(where, manifest, run_id), *of_heat(where, manifest, run_id)]
     except (CxrError, KeyError) as error:
         return [] if isinstance(error, StoreError) else [Check("", where, "note", "", f"not judged: {error}")]
     return found
@@ -62,9 +62,9 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:
-    """Yield a note about the findings that have no AUROC at home for want of patients."""
-    home = next(cohort for cohort in manifest.cohorts if cohort["role"] == "home")
-    labels = labels_of(manifest, home, config)
+    """Yield a note about the findings that have no AUROC at the internal hospital for want of patients."""
+    internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
+    labels = labels_of(manifest, internal, config)
     test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)
     counts = [
         (finding, len(set(patients[test & (labels.state_NK[:, k] == 1)]))) for k, finding in enumerate(config.findings)
@@ -72,6 +72,6 @@ def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Chec
     few = [f"{finding} ({number})" for finding, number in counts if number < manifest.settings.min_count]
     if not few:
         return
-    seen = f"patients of the home test split with it, fewer than {manifest.settings.min_count}: {', '.join(few)}"
-    fix = "rare: it stays without a number, by the grid's `min_count`; more data, or another home, mends it"
+    seen = f"patients of the internal test split with it, fewer than {manifest.settings.min_count}: {', '.join(few)}"
+    fix = "rare: it stays without a number, by the grid's `min_count`; more data, or another the internal hospital, mends it"
     yield Check("", f"{where}: findings without an AUROC", "note", "", seen, fix)

@@ -31,7 +31,7 @@ def of_heat(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     if far.empty:
         return
     causes = (
-        "a mark goes with the finding at home (tubes, portable units, side letters): the section on shortcuts, and the transplants that move marks",
+        "a mark goes with the finding at the internal hospital (tubes, portable units, side letters): see the section on shortcuts and the transplant tests",
         'borders or padding differ with the finding, e.g. by scanner: crop to the lungs (`bench list preprocessing "*roi*"`) and compare',
         "the network has learnt little, and its maps lie anywhere: look at AUROC first, and at the gallery of maps on the page",
     )

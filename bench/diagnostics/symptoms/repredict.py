@@ -1,4 +1,4 @@
-"""A run's network shown its home images again: are its predictions its own, and is it shown what it has learnt on.
+"""A run's network shown its internal images again: are its predictions its own, and is it shown what it has learnt on.
 
 What the store alone cannot tell: the network of another checkpoint, another number of channels, and images in another scale
 than training had (0 to 255, without normalisation, inverted, of another preprocessing). Nothing is written.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.diagnostics.symptoms.answers import areas, home_parts
+from bench.diagnostics.symptoms.answers import areas, internal_parts
 from bench.diagnostics.symptoms.failures import of_failure, symptom
 from bench.inputs.batches import Feed
 from bench.inputs.normalize import Tone, minmax, unit, zscore
@@ -26,7 +26,7 @@ from harmonize.cache.cache import ImageCache, finished_cache
 from harmonize.checks.release import Check
 from harmonize.errors import StoreError
 
-_IMAGES = 512  # of the home cohort
+_IMAGES = 512  # of the internal cohort
 _SAME = 0.02  # share of the logits' own spread by which two predictions may differ and be the same
 _BETTER = 0.1  # macro AUROC that another scale must add before it is said to be the one of training
 
@@ -55,7 +55,14 @@ def relook(store: Store, run_id: str, device: str = "cpu", progress: Progress | 
     if look is None:
         fix = "`bench run` of its grid decodes them again"
         return [
-            Check("", f"{where}: shown its images again", "note", "", "not done: decoded images of home are gone", fix)
+            Check(
+                "",
+                f"{where}: shown its images again",
+                "note",
+                "",
+                "not done: decoded images of the internal hospital are gone",
+                fix,
+            )
         ]
     found = [*_weights(store, look)]
     scales = _scales(stored)
@@ -72,12 +79,12 @@ def relook(store: Store, run_id: str, device: str = "cpu", progress: Progress | 
 
 
 def _look(store: Store, run_id: str, stored: StoredRun) -> _Look | None:
-    """Return what to show: a sample of home's predicted images; None where the decoded images are gone."""
+    """Return what to show: a sample of the internal hospital's predicted images; None where the decoded images are gone."""
     manifest, run = planned(store, run_id, None)
-    home = str(manifest.content["source"])
-    facts = table_facts(store.run_dir(run_id) / "predictions" / f"{home}.parquet")
-    cache = finished_cache(store.root / "cache", home, stored.geometry, facts.get("fingerprint", ""))
-    parts = home_parts(manifest, run, stored.run.config)
+    internal = str(manifest.content["source"])
+    facts = table_facts(store.run_dir(run_id) / "predictions" / f"{internal}.parquet")
+    cache = finished_cache(store.root / "cache", internal, stored.geometry, facts.get("fingerprint", ""))
+    parts = internal_parts(manifest, run, stored.run.config)
     if cache is None or not parts:
         return None
     image_id, patient_id, logit, state = (
@@ -88,7 +95,7 @@ def _look(store: Store, run_id: str, stored: StoredRun) -> _Look | None:
     kept = np.sort(np.random.default_rng(0).permutation(readable)[:_IMAGES])
     if not len(kept):
         return None
-    part = Part(home, "home", parts[0].reference, image_id[kept], patient_id[kept], logit[kept], state[kept])
+    part = Part(internal, "internal", parts[0].reference, image_id[kept], patient_id[kept], logit[kept], state[kept])
     return _Look(stored, cache, rows[kept], part)
 
 
@@ -141,7 +148,7 @@ def _reproduced(
     if apart[own] <= _SAME:
         return []
     near = min(apart, key=lambda name: apart[name])
-    seen = f"{len(look.rows)} images of home: median difference {apart[own]:.2f} of the logits' spread"
+    seen = f"{len(look.rows)} images of the internal hospital: median difference {apart[own]:.2f} of the logits' spread"
     if apart[near] <= _SAME:
         causes = (
             f"they were made from {near}: evaluate with the preprocessing of run.json, as `bench run` and `bench predict` do",
@@ -177,7 +184,7 @@ def _read_better(where: str, look: _Look, logits: Mapping[str, NDArray[np.float3
     )
     seen = (
         f"macro AUROC {judged[own].macro:.3f} shown {own}, {judged[best].macro:.3f} shown {best} "
-        f"({len(look.rows)} images of home)"
+        f"({len(look.rows)} images of the internal hospital)"
     )
     return [symptom(where, "trained on another scale", "fault", seen, causes)]
 

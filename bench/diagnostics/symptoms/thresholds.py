@@ -1,4 +1,4 @@
-"""Notes on thresholds: what .5 would call at home, and what the stored thresholds call away, beside what is there."""
+"""Notes on thresholds: what .5 would call at the internal hospital, and what the stored thresholds call externally, beside what is there."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ Counts = tuple[str, int, int]  # finding, images called, images that have it
 
 
 def of_half(where: str, part: Part, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note when calls at a probability of .5 are twice or half as many as the images at home with a finding."""
+    """Yield a note when calls at a probability of .5 are twice or half as many as the images at the internal hospital with a finding."""
     label, called = part.labels(), part.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))
@@ -35,7 +35,7 @@ def of_half(where: str, part: Part, findings: Sequence[str]) -> Iterator[Check]:
 
 
 def of_calls(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a note where the stored thresholds call twice or half as many images away as have a finding."""
+    """Yield a note where the stored thresholds call twice or half as many external images as have a finding."""
     path = manifest.scores / run_id / "confusion.parquet"
     if not path.is_file():
         return
@@ -48,14 +48,14 @@ def of_calls(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
             (str(r.finding), int(r.true_positive + r.false_positive), int(r.true_positive + r.false_negative))
             for r in mine.itertuples()
         ]
-        if cohort["role"] != "home" and (far := _far(rows)):
+        if cohort["role"] != "internal" and (far := _far(rows)):
             seen.append(f"{cohort['name']}, {_sum(far, rows)}: {far[0]}")
     if seen:
         causes = (
-            "findings are rarer or commoner there than at home, or images look otherwise: the page shows both (Calibration, Cohorts)",
+            "findings are rarer or commoner there than at the internal hospital, or images look otherwise: the page shows both (Calibration, Cohorts)",
             "to use the run there, choose thresholds on patients of that hospital, apart from those that judge it; it is not unseen then",
         )
-        yield symptom(where, "thresholds of home do not fit away", "note", "; ".join(seen), causes)
+        yield symptom(where, "thresholds of the internal hospital do not fit external", "note", "; ".join(seen), causes)
 
 
 def _far(rows: Sequence[Counts]) -> list[str]:

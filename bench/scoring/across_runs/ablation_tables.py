@@ -14,7 +14,7 @@ from bench.scoring.across_runs.ablation import one_factor, surrogate
 from bench.scoring.across_runs.frontier import chance_on_frontier, gain_over_cheaper, pareto
 from bench.scoring.across_runs.ranks import Replicates, together
 from bench.scoring.bootstrap.intervals import percentile
-from bench.scoring.gaps.gap import AWAY, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -23,12 +23,12 @@ Array = NDArray[np.float64]
 def metrics(
     scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates
 ) -> dict[str, tuple[list[str], Array, Array]]:
-    """Return, by metric (auroc away, gap), the runs that have it, its values [R] and its replicates [R, B]."""
-    away = scores[(scores["dataset"] == AWAY) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    away = away[(away["calibrator"] == "none") & (away["subgroup"] == "all")]
-    lost = gaps[(gaps["dataset"] == AWAY) & (gaps["finding"] == MACRO)]
+    """Return, by metric (auroc externally, gap), the runs that have it, its values [R] and its replicates [R, B]."""
+    external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
+    lost = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]
     out = {}
-    for name, drawn, rows in (("auroc", "auroc/away", away), ("gap", "gap/away", lost)):
+    for name, drawn, rows in (("auroc", "auroc/external", external), ("gap", "gap/external", lost)):
         fine = rows[np.isfinite(rows["value"].to_numpy(np.float64)) & rows["run_id"].isin(list(replicates))]
         run_ids = [str(r) for r in fine["run_id"] if drawn in replicates[str(r)]]
         if run_ids:

@@ -15,7 +15,7 @@ from scipy.special import ndtri, stdtrit
 from bench.scoring.across_runs.ranks import Replicates, together
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import LEVEL, enough, percentile
-from bench.scoring.gaps.gap import AWAY, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -84,15 +84,15 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
     return balance
 
 
-def agreement(scores: pd.DataFrame, replicates: Replicates, home: str) -> pd.DataFrame:
+def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
     """Return the `agreement` table: Kendall's tau-b of the runs' macro AUROC, for each two cohorts.
 
     Over the runs that every compared cohort has a value for; NaN below three. Patients of each cohort are resampled
     independently. Resampling adds noise to the noise there is, which pulls tau towards 0: the interval is cautious.
     """
-    value, run_ids = _macros(scores, replicates, home)
+    value, run_ids = _macros(scores, replicates, internal)
     rows = []
-    datasets = [dataset for dataset in value if dataset != AWAY]
+    datasets = [dataset for dataset in value if dataset != EXTERNAL]
     drawn = {d: together(run_ids, f"auroc/{d}", replicates) for d in datasets} if run_ids else {}
     fine = np.all([enough(each) for each in drawn.values()], axis=0) if drawn else np.zeros(0, bool)
     enough_runs = int(fine.sum()) >= LEAST_RUNS
@@ -110,9 +110,9 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, home: str) -> pd.Dat
 
 
 def seed_variance(
-    groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, home: str
+    groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
 ) -> pd.DataFrame:
-    """Return the `seeds` table: for runs that differ in their seed alone, macro AUROC by cohort and away.
+    """Return the `seeds` table: for runs that differ in their seed alone, macro AUROC by cohort and externally.
 
     seed_sd: between seeds, on the same patients. patient_sd: of one run, between resampled patients (root mean square
     over seeds). low and high bound the mean over seeds that were not run, on patients that were not seen; NaN below three
@@ -120,7 +120,7 @@ def seed_variance(
     """
     rows = []
     for group in groups:
-        value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, home)
+        value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, internal)
         for dataset, found in value.items() if len(run_ids) > 1 else ():
             drawn = together(run_ids, f"auroc/{dataset}", replicates)
             num = len(drawn)
@@ -158,14 +158,14 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _macros(scores: pd.DataFrame, replicates: Replicates, home: str) -> tuple[dict[str, Array], list[str]]:
-    """Return macro AUROC [R] by cohort, home first and away last, and the runs that have it in all of them.
+def _macros(scores: pd.DataFrame, replicates: Replicates, internal: str) -> tuple[dict[str, Array], list[str]]:
+    """Return macro AUROC [R] by cohort, the internal hospital first and externally last, and the runs that have it in all of them.
 
     A cohort in which no run has a value is left out.
     """
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    chosen = chosen[(chosen["dataset"] != home) | (chosen["split"] == "test")]
+    chosen = chosen[(chosen["dataset"] != internal) | (chosen["split"] == "test")]
     chosen = chosen[chosen["run_id"].isin(list(replicates)) & np.isfinite(chosen["value"].to_numpy(np.float64))]
     table = chosen.pivot_table("value", "run_id", "dataset", aggfunc="first").dropna()
-    ordered = sorted(table.columns, key=lambda d: (d == AWAY, d != home, d))
+    ordered = sorted(table.columns, key=lambda d: (d == EXTERNAL, d != internal, d))
     return {str(d): table[d].to_numpy(np.float64) for d in ordered}, [str(run) for run in table.index]

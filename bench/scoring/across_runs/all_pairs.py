@@ -8,21 +8,25 @@ import pandas as pd
 
 from bench.scoring.across_runs.paired_tests import all_pairs
 from bench.scoring.across_runs.ranks import Replicates, together
-from bench.scoring.gaps.gap import AWAY, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # runs, the best away: 780 pairs; all pairs of 500 runs would be 124,750, of which nobody looks at more than a few
+MOST = 40  # runs, the best externally: 780 pairs; all pairs of 500 runs would be 124,750, of which nobody looks at more than a few
 
 
-def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, home: str) -> pd.DataFrame:
-    """Return the `pairs` table: first minus second, the better run away first, of at most MOST runs.
+def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
+    """Return the `pairs` table: first minus second, the better run externally first, of at most MOST runs.
 
-    value is the difference of macro AUROCs (away, home's test split, each hospital) or macro gaps; low and high are the
+    value is the difference of macro AUROCs (externally, the internal test split, each hospital) or macro gaps; low and high are the
     percentile interval of this difference alone. Runs without a number in a place have no row there.
     """
-    tables = {"auroc": _points(scores, home), "gap": gaps[gaps["finding"] == MACRO]}
-    away = tables["auroc"][tables["auroc"]["dataset"] == AWAY].sort_values(["value", "run_id"], ascending=[False, True])
-    best = [str(r) for r, v in zip(away["run_id"], away["value"], strict=True) if np.isfinite(v) and r in replicates]
+    tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
+    external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
+        ["value", "run_id"], ascending=[False, True]
+    )
+    best = [
+        str(r) for r, v in zip(external["run_id"], external["value"], strict=True) if np.isfinite(v) and r in replicates
+    ]
     best = best[:MOST]
     found: list[pd.DataFrame] = []
     for metric, table in tables.items():
@@ -40,7 +44,7 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, home
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(SCHEMAS["pairs"]))
 
 
-def _points(scores: pd.DataFrame, home: str) -> pd.DataFrame:
-    """Return the macro AUROC of each run and place: home's test split, the headline split of a hospital, and away."""
+def _points(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
+    """Return the macro AUROC of each run and place: the internal test split, the headline split of a hospital, and externally."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
-    return rows[(rows["dataset"] != home) | (rows["split"] == "test")]
+    return rows[(rows["dataset"] != internal) | (rows["split"] == "test")]

@@ -113,7 +113,7 @@ def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> di
 def anytime(
     histories: Mapping[str, pd.DataFrame], devices: Mapping[str, str], chosen_on: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the table `anytime`: after each epoch of each run the hours spent and the AUROC at home reached by then.
+    """Return the table `anytime`: after each epoch of each run the hours spent and the AUROC at the internal hospital reached by then.
 
     histories have epoch, seconds and <part>_auroc; chosen_on says by which part a run chooses its epoch, or "last". reached
     is what stopping there would have kept: the best so far, or the last. on_front: no run on that device had come as far

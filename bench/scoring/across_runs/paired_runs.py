@@ -15,7 +15,7 @@ from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, pai
 from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.sort_scores import taking_part
 from bench.scoring.delong import areas
-from bench.scoring.gaps.gap import AWAY, MACRO, gaps
+from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
 from bench.scoring.scored_split import Part, Settings
 
@@ -44,10 +44,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scored:
-    """One run: its findings, home, parts (as `score_run` takes them) and what it was not taught."""
+    """One run: its findings, the internal hospital, parts (as `score_run` takes them) and what it was not taught."""
 
     findings: Sequence[str]
-    home: str
+    internal: str
     parts: Sequence[Part]
     unlearnt: Sequence[str] = ()
 
@@ -58,28 +58,28 @@ class Pair:
 
     first: Measured
     second: Measured
-    home: bool  # of either run
+    internal: bool  # of either run
 
 
 def differences(
     first: Scored, second: Scored, key: Key, settings: Settings, datasets: Sequence[str] = (), num_threads: int = 1
 ) -> pd.DataFrame:
-    """Return COLUMNS of one metric, cohort by cohort: each finding and macro; last dataset "away", the mean of macros.
+    """Return COLUMNS of one metric, cohort by cohort: each finding and macro; last dataset "external", the mean of macros.
 
     Both are judged on the images and findings they share, by the labels of the first, at thresholds and calibrators of
-    their own validation splits. A cohort that is home to one of them is judged on that one's test split.
+    their own validation splits. A cohort that is the internal hospital to one of them is judged on that one's test split.
     With `datasets`, only their rows. p_holm and p_bh adjust over all findings in the table, apart from these over the
-    cohorts' macros; "away" is one question. The gap (GAP) is compared where both have the same home. Without a value, or
+    cohorts' macros; "external" is one question. The gap (GAP) is compared where both have the same the internal hospital. Without a value, or
     replicates enough: NaN.
     """
     findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearnt, *second.unlearnt}]
     pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
-    if key == GAP and first.home != second.home:
+    if key == GAP and first.internal != second.internal:
         pairs = []
     rows = _gap_rows(findings, pairs) if key == GAP else _rows(findings, pairs, key)
     rows = [row for row in rows if not datasets or row[0] in datasets]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in {"p_holm", "p_bh"}])
-    overall, macro = table["dataset"] == AWAY, table["finding"] == MACRO
+    overall, macro = table["dataset"] == EXTERNAL, table["finding"] == MACRO
     for name, adjust in (("p_holm", holm), ("p_bh", benjamini_hochberg)):
         table[name] = np.nan
         for family in (~overall & ~macro, ~overall & macro, overall & macro, overall & ~macro):
@@ -105,21 +105,21 @@ def _pairs(
             told = [
                 measure(part, at, settings, num_threads, key) for part, at in zip((same, other), points, strict=True)
             ]
-            yield Pair(told[0], told[1], one.dataset in {first.home, second.home})
+            yield Pair(told[0], told[1], one.dataset in {first.internal, second.internal})
 
 
 def _match(first: Scored, one: Part, second: Scored, two: Part) -> bool:
-    """Return whether two parts are compared: of one cohort, one split where it is home to both, and not `val`."""
+    """Return whether two parts are compared: of one cohort, one split where it is the internal hospital to both, and not `val`."""
     if one.dataset != two.dataset:
         return False
-    splits = [part.split for run, part in ((first, one), (second, two)) if part.dataset == run.home]
+    splits = [part.split for run, part in ((first, one), (second, two)) if part.dataset == run.internal]
     if len(splits) == 2:
         return splits[0] == splits[1] != "val"
     return splits in ([], ["test"])
 
 
 def _points(run: Scored, findings: Sequence[str], min_count: int) -> OperatingPoints:
-    val = next((part for part in run.parts if (part.dataset, part.split) == (run.home, "val")), None)
+    val = next((part for part in run.parts if (part.dataset, part.split) == (run.internal, "val")), None)
     chosen = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
     return OperatingPoints.choose(chosen, len(findings), min_count)
 
@@ -134,10 +134,10 @@ def _restricted(part: Part, own: Sequence[str], findings: Sequence[str], images:
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Return the rows of a metric; a macro away counts what the home test split has, too, as on the leaderboard."""
-    test = next((pair.first for pair in pairs if pair.home and pair.first.part.split == "test"), None)
+    """Return the rows of a metric; an external macro counts what the internal test split has, too, as on the leaderboard."""
+    test = next((pair.first for pair in pairs if pair.internal and pair.first.part.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
-    rows, away = [], []
+    rows, external = [], []
     for pair in pairs:
         counts, place = pair.first.counts, (pair.first.part.dataset, pair.first.part.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
@@ -148,19 +148,20 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         for k, finding in enumerate(findings):
             checks = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
             rows.append((*place, finding, values[0][k], values[1][k], *told[k], *checks, *sizes[k], 1))
-        known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.home)
+        known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.internal)
         means = [mean_of(np.where(known, v, np.nan), d) for v, d in zip(values, drawn, strict=True)]
         least = sizes[known].min(0) if known.any() else np.zeros(4, np.int64)
         rows.append(_mean_row(place, means, (*least, int(known.sum()))))
-        if not pair.home:
-            away.append((means, (*least, int(known.sum()))))
-    if away:
+        if not pair.internal:
+            external.append((means, (*least, int(known.sum()))))
+    if external:
         means = [
-            mean_of(np.array([m[run][0] for m, _ in away]), np.stack([m[run][1] for m, _ in away])) for run in (0, 1)
+            mean_of(np.array([m[run][0] for m, _ in external]), np.stack([m[run][1] for m, _ in external]))
+            for run in (0, 1)
         ]
-        total = np.array([sizes for (m, _), sizes in ((each, each[1]) for each in away) if np.isfinite(m[0][0])])
+        total = np.array([sizes for (m, _), sizes in ((each, each[1]) for each in external) if np.isfinite(m[0][0])])
         whole = (*total[:, :4].sum(0), total[:, 4].min()) if len(total) else (0,) * 5
-        rows.append(_mean_row((AWAY, "mixed" if len(away) > 1 else rows[-1][1]), means, whole))
+        rows.append(_mean_row((EXTERNAL, "mixed" if len(external) > 1 else rows[-1][1]), means, whole))
     return rows
 
 
@@ -185,12 +186,14 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
-    test = next((pair for pair in pairs if pair.home and pair.first.part.split == "test"), None)
-    away = [pair for pair in pairs if not pair.home]
-    if test is None or not away:
+    test = next((pair for pair in pairs if pair.internal and pair.first.part.split == "test"), None)
+    external = [pair for pair in pairs if not pair.internal]
+    if test is None or not external:
         return []
-    both = [gaps(findings, getattr(test, one), [getattr(pair, one) for pair in away]) for one in ("first", "second")]
-    splits = {pair.first.part.dataset: pair.first.part.split for pair in away}
+    both = [
+        gaps(findings, getattr(test, one), [getattr(pair, one) for pair in external]) for one in ("first", "second")
+    ]
+    splits = {pair.first.part.dataset: pair.first.part.split for pair in external}
     rows = []
     told = paired(
         *(np.array([gap.value for gap in each]) for each in both),

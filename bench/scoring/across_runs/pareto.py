@@ -17,14 +17,14 @@ GOALS = ("auroc", "gap", "maps", "macs")
 MOST = 500  # replicates that are looked at
 
 
-def maps_on_finding(attention: pd.DataFrame, home: str) -> dict[str, float]:
+def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
     """Return, by run id, how many times more heat a finding's outline gets than from a map that only knows the middle.
 
-    Enrichment of the network over that of the map `centre`, on the same images; the mean over the hospitals away that have
+    Enrichment of the network over that of the map `centre`, on the same images; the mean over the external hospitals that have
     both. 1 is a network whose maps know no more than where the middle is. Runs without outlines are not in it.
     """
     rows = attention[(attention["finding"] == "all") & (attention["region"] == "finding")]
-    rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != home)]
+    rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != internal)]
     sides = [rows[rows["by"] == by].groupby(["run_id", "dataset"])["value"].mean() for by in ("network", "centre")]
     ratio = (sides[0] / sides[1]).replace([np.inf, -np.inf], np.nan).dropna()
     return {str(run): float(value) for run, value in ratio.groupby("run_id").mean().items()}

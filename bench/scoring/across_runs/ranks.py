@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import between_all, simultaneous, simultaneous_areas
 from bench.scoring.bootstrap.intervals import enough, percentile
-from bench.scoring.gaps.gap import AWAY, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -36,23 +36,23 @@ def together(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array
 
 
 def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the `ranks` table, best first: by mean macro AUROC away from home, grouped by what the data can tell.
+    """Return the `ranks` table, best first: by mean macro AUROC at external hospitals, grouped by what the data can tell.
 
     Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and
     p_best (ties shared) are over replicates. A group is opened by its anchor, the best run not yet in one; runs below
     join, in order, until one differs from the anchor at .05, Holm-adjusted over all pairs of runs (the anchor was picked
     by its value); that one opens the next. p_anchor: adjusted p against the run's own anchor, NaN for anchors. all_low and
-    all_high bound all AUROCs away at once, hence also that of whichever run is first. The bounds of gaps are for
+    all_high bound all external AUROCs at once, hence also that of whichever run is first. The bounds of gaps are for
     `with_gaps` to fill.
     """
-    chosen = scores[(scores["dataset"] == AWAY) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    chosen = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if chosen["run_id"].duplicated().any():
-        raise ValueError("scores hold more than one AUROC away per run: give one mapping, subgroup and selection")
+        raise ValueError("scores hold more than one external AUROC per run: give one mapping, subgroup and selection")
     chosen = chosen[np.isfinite(chosen["value"].to_numpy(np.float64)) & chosen["run_id"].isin(list(replicates))]
     chosen = chosen.sort_values(["value", "run_id"], ascending=[False, True], kind="stable")
     run_ids, value = chosen["run_id"].tolist(), chosen["value"].to_numpy(np.float64)
     if run_ids:
-        drawn = together(run_ids, "auroc/away", replicates)
+        drawn = together(run_ids, "auroc/external", replicates)
         fine = enough(drawn)
         run_ids, value, drawn = [run for run, keep in zip(run_ids, fine, strict=True) if keep], value[fine], drawn[fine]
     if not run_ids:
@@ -107,10 +107,10 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
 
 
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "away".
+    """Return the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "external".
 
     low and high bound the mean over these runs (patients vary, runs do not), all_low and all_high the means of all
-    hospitals at once ("away" has its own). num_worse and num_better count the runs whose interval, simultaneous over all
+    hospitals at once ("external" has its own). num_worse and num_better count the runs whose interval, simultaneous over all
     runs of that hospital, lies above and below 0.
     """
     rows: list[tuple[Any, ...]] = []
@@ -125,9 +125,9 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         worse, better = int((all_low > 0).sum()), int((all_high < 0).sum())
         rows.append((dataset, float(value.mean()), float(low[0]), float(high[0]), len(run_ids), worse, better))
         means[str(dataset)] = (float(value.mean()), drawn.mean(0))
-    bounds = _at_once({dataset: mean for dataset, mean in means.items() if dataset != AWAY})
+    bounds = _at_once({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
     rows = [(*row, *bounds.get(str(row[0]), row[2:4])) for row in rows]
-    rows.sort(key=lambda row: (row[0] == AWAY, -row[1], row[0]))
+    rows.sort(key=lambda row: (row[0] == EXTERNAL, -row[1], row[0]))
     return _frame(rows, SCHEMAS["mean_gaps"])
 
 

@@ -1,4 +1,4 @@
-"""Selection audit: which run one would have chosen by home alone, by each hospital, and what that costs or flatters.
+"""Selection audit: which run one would have chosen by the internal hospital alone, by each hospital, and what that costs or flatters.
 
 Choosing by the test hospital itself is an oracle: it looks at the answers. It is shown beside the honest rules, never
 ranked, with its optimism: how much the number by which it chose flatters the run it chose.
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.ranks import Replicates, together
 from bench.scoring.bootstrap.max_intervals import largest
-from bench.scoring.gaps.gap import AWAY, MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 LEAST_RUNS = 2
-AT_HOME = ("val", "test")
+INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):
@@ -44,33 +44,33 @@ def optimism(value: Array, replicates: Array) -> float:
     return float((drawn.max(0) - value[chosen]).mean())
 
 
-def selection(scores: pd.DataFrame, home: str, replicates: Replicates) -> pd.DataFrame:
-    """Return the table `selection`: each rule's run, judged on every hospital and on their mean ("away").
+def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
+    """Return the table `selection`: each rule's run, judged on every hospital and on their mean ("external").
 
-    Rules: the macro AUROC of home val and home test, of each hospital, and of the mean over hospitals. Only runs that
+    Rules: the macro AUROC of internal val and internal test, of each hospital, and of the mean over hospitals. Only runs that
     have all of them take part; fewer than two make no table. regret = best run there - chosen run, paired, with an interval
     that allows for the best having been picked among all (`extremes`); of the best run itself it begins at 0. optimism
-    belongs to the rule (NaN for home val, whose replicates are not kept).
+    belongs to the rule (NaN for internal val, whose replicates are not kept).
     """
-    values = _values(scores, home)
-    hospitals = sorted(set(values.columns.get_level_values("dataset")) - {home, AWAY})
-    wanted = [(home, "val"), (home, "test"), *((name, "") for name in (*hospitals, AWAY))]
+    values = _values(scores, internal)
+    hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})
+    wanted = [(internal, "val"), (internal, "test"), *((name, "") for name in (*hospitals, EXTERNAL))]
     values = values[values.index.isin(list(replicates))].reindex(columns=pd.MultiIndex.from_tuples(wanted)).dropna()
     if len(values) < LEAST_RUNS or not hospitals:
         return _frame([])
     run_ids = [str(run) for run in values.index]
-    drawn = {name: together(run_ids, f"auroc/{name}", replicates) for name in (home, *hospitals, AWAY)}
+    drawn = {name: together(run_ids, f"auroc/{name}", replicates) for name in (internal, *hospitals, EXTERNAL)}
     column: Mapping[tuple[str, str], Array] = {key: values[key].to_numpy(np.float64) for key in wanted}
     rules = [
-        Rule("home val", False, column[home, "val"], None),
-        Rule("home test", False, column[home, "test"], drawn[home]),
-        *(Rule(name, True, column[name, ""], drawn[name]) for name in (*hospitals, AWAY)),
+        Rule("internal val", False, column[internal, "val"], None),
+        Rule("internal test", False, column[internal, "test"], drawn[internal]),
+        *(Rule(name, True, column[name, ""], drawn[name]) for name in (*hospitals, EXTERNAL)),
     ]
     rows = []
     for rule in rules:
         at = int(rule.value.argmax())
         flatters = optimism(rule.value, rule.replicates) if rule.replicates is not None else float("nan")
-        for name in (*hospitals, AWAY):
+        for name in (*hospitals, EXTERNAL):
             there = column[name, ""]
             best = int(there.argmax())
             lost = largest(there - there[at], drawn[name] - drawn[name][at])
@@ -79,10 +79,10 @@ def selection(scores: pd.DataFrame, home: str, replicates: Replicates) -> pd.Dat
     return _frame(rows)
 
 
-def _values(scores: pd.DataFrame, home: str) -> pd.DataFrame:
-    """Return macro AUROC by run (rows) and (dataset, split) (columns), the split "" away."""
+def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
+    """Return macro AUROC by run (rows) and (dataset, split) (columns), the split "" externally."""
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    split = chosen["split"].where(chosen["dataset"] == home, "")
+    split = chosen["split"].where(chosen["dataset"] == internal, "")
     return chosen.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])
 
 

@@ -1,4 +1,4 @@
-"""How much further from calibrated a run is in a hospital away than at home, as given and after each fit of home.
+"""How much further from calibrated a run is in an external hospital than at the internal hospital, as given and after each fit of the internal hospital.
 
 Shapes: K findings, B replicates.
 """
@@ -13,18 +13,18 @@ from bench.scoring.metrics_of_split import Key, Measured
 DRIFTING = ("ece", "brier")  # the Brier score follows the prevalence, too
 
 
-def drifts(findings: Sequence[str], home: Measured, away: Sequence[Measured]) -> list[tuple[Key, Gap]]:
-    """Return ece_drift and brier_drift by calibrator: away minus home on the findings both have (positive: worse away).
+def drifts(findings: Sequence[str], internal: Measured, external: Sequence[Measured]) -> list[tuple[Key, Gap]]:
+    """Return ece_drift and brier_drift by calibrator: external minus internal on the findings both have (positive: worse externally).
 
-    As gaps of AUROC: per finding and macro, per hospital and as their mean. Home and away are resampled independently.
+    As gaps of AUROC: per finding and macro, per hospital and as their mean. Internal and externally are resampled independently.
     The interval of a distance that noise makes grow is mirrored at the value, which takes out what of that growth does
     not cancel between the two.
     """
     out = []
-    for calibrator in home.calibrators:
+    for calibrator in internal.calibrators:
         for metric in DRIFTING:
             interval = mirrored if metric in BIASED else percentile
-            found = unbounded(findings, home, away, Key(metric, calibrator))
+            found = unbounded(findings, internal, external, Key(metric, calibrator))
             turned = [gap._replace(value=-gap.value, replicates=-gap.replicates) for gap in found]
             out += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(turned, interval)]
     return out

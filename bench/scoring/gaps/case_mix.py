@@ -1,4 +1,4 @@
-"""How the images of a hospital away are to count so that they are like those at home: the same for every run.
+"""How the images of an external hospital are to count so that they are like those at the internal hospital: the same for every run.
 
 Shapes: N images, G groups (cell x label: even groups are negatives, odd ones positives), B replicates.
 """
@@ -23,9 +23,9 @@ Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cel
 class Mix:
     """The weights of one finding and hospital.
 
-    group [N] of each image away: its place among the groups that occur there. sample, drawn: what labels [2] and
+    group [N] of each external image: its place among the groups that occur there. sample, drawn: what labels [2] and
     groups [.] weigh in the sample, and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
-    effective: positives and negatives that the weights leave; covered: share of the home images whose cell occurs away.
+    effective: positives and negatives that the weights leave; covered: share of the internal images whose cell occurs externally.
     """
 
     group: NDArray[np.int32]
@@ -36,22 +36,22 @@ class Mix:
     covered: float
 
 
-def mix_of(home: Measured, other: Measured, k: int, min_count: int, at_home: Totals) -> Mix:
-    """Return the weights of finding k, found once for all runs; at_home keeps what is counted there between hospitals.
+def mix_of(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
+    """Return the weights of finding k, found once for all runs; at_internal keeps what is counted there between hospitals.
 
     Below an effective number of `min_count` positives or negatives the case mix is not made alike.
     """
     resamples = other.resamples
-    what = ("mix", k, resamples.digest, resamples.num, home.resamples.digest, min_count)
-    return other.part.once(what, lambda: _found(home, other, k, min_count, at_home), home.part.identity)
+    what = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
+    return other.part.once(what, lambda: _found(internal, other, k, min_count, at_internal), internal.part.identity)
 
 
-def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Totals) -> Mix:
-    cells, reason = _cells(home, other)
+def _found(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
+    cells, reason = _cells(internal, other)
     num_cells = 1 if reason else NUM_CELLS
-    if (k, num_cells) not in at_home:
-        at_home[k, num_cells] = _totals(home, k, cells[0], num_cells)
-    (ours, ours_B), (theirs, theirs_B) = at_home[k, num_cells], _totals(other, k, cells[1], num_cells)
+    if (k, num_cells) not in at_internal:
+        at_internal[k, num_cells] = _totals(internal, k, cells[0], num_cells)
+    (ours, ours_B), (theirs, theirs_B) = at_internal[k, num_cells], _totals(other, k, cells[1], num_cells)
     label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
     group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # of an image that takes no part it is not read
     sample, drawn = (label, label), Factors.tiled(label_B, label_B)
@@ -61,10 +61,10 @@ def _found(home: Measured, other: Measured, k: int, min_count: int, at_home: Tot
     effective = effective_numbers(factor, theirs)
     covered = float(ours[theirs > 0].sum() / ours.sum())
     if min(effective) < min_count:
-        few = f"too few images like those at home: an effective {min(effective):.0f}"
+        few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
         return Mix(group % 2, sample, drawn, few, effective, covered)
     place = np.arange(2 * num_cells, dtype=np.int32)
-    used = np.flatnonzero(theirs)  # a group without an image away needs no weight
+    used = np.flatnonzero(theirs)  # a group without an external image needs no weight
     place[used] = np.arange(len(used))
     sample = (label, factor[used])
     drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
@@ -80,15 +80,15 @@ def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int)
     return np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled
 
 
-def _cells(home: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
+def _cells(internal: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
     """Return the cell of each image on both sides, and why there is but one cell ("" where there are many)."""
     found = []
-    for side in (home, other):
+    for side in (internal, other):
         known = side.part.background
         missing = known.missing if known else ["sex", "age", "view"]
         if known is None or missing:
-            where = "at home" if side is home else "there"
+            where = "at the internal hospital" if side is internal else "there"
             what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
-            return (np.zeros(len(home.label), np.int64), np.zeros(len(other.label), np.int64)), what
+            return (np.zeros(len(internal.label), np.int64), np.zeros(len(other.label), np.int64)), what
         found.append(known.cells)
     return (found[0], found[1]), ""

@@ -1,15 +1,15 @@
 """What a gap is made of: prevalence, case mix, the definition of the labels, and what none of them explains.
 
 gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A part is
-how much nearer to home the number away comes when that one thing is made alike:
-  prevalence  the images away count so that the finding is as frequent as on the home test split (AUROC: 0, it is blind to it)
-  case mix    on top, within positives and within negatives, so that sex x age decade x view is as on the home test split;
+how much nearer to the internal hospital the external number comes when that one thing is made alike:
+  prevalence  the external images count so that the finding is as frequent as on the internal test split (AUROC: 0, it is blind to it)
+  case mix    on top, within positives and within negatives, so that sex x age decade x view is as on the internal test split;
               a weight is at most 10 times the average (Cole and Hernan 2008, doi:10.1093/aje/kwn164, on truncation)
-  labels      AUROC only: where radiologists labelled away and not the home test split, home judged by its radiologists. They
+  labels      AUROC only: where radiologists labelled externally and not the internal test split, the internal hospital judged by its radiologists. They
               read other patients than those of the test split: that difference is in it, too, and `paired` is 0. Else both sides
               read, on the same images, under a mapping closer in meaning than the grid's own; where there is none the part is
               unknown: looser words make the two sides less alike, not more. least and most are over every mapping
-The weights use labels away: this is an analysis of the gap, never a way to a better number.
+The weights use external labels: this is an analysis of the gap, never a way to a better number.
 Shapes: N images, G groups (cell x label), B replicates.
 """
 
@@ -24,7 +24,7 @@ from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
 from bench.scoring.gaps.case_mix import Mix, Totals, mix_of
-from bench.scoring.gaps.gap import AWAY, MACRO, Gap
+from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.gaps.gap_component import PARTS, Piece, Pieces, mean, remainder, unknown
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, Measured
 from bench.scoring.score_rows import Row
@@ -42,25 +42,25 @@ METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
 def rows(
     run_id: str,
     findings: Sequence[str],
-    home: Measured,
+    internal: Measured,
     experts: Sequence[Measured],
-    away: Sequence[Measured],
+    external: Sequence[Measured],
     gaps: Sequence[Gap],
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Return the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "away".
+    """Return the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "external".
 
     The AUROC gaps are those of `gaps`, whose intervals may come from more replicates than the parts'.
-    home is the test split, experts the splits of home that radiologists labelled. The macro and the mean over hospitals
+    the internal hospital is the test split, experts the splits of the internal hospital that radiologists labelled. The macro and the mean over hospitals
     count a part that cannot be measured somewhere as 0 there, so it stays in the remainder: the parts still sum.
     """
     out: list[Row] = []
-    at_home: Totals = {}
-    read_at_home: Readings = {}
+    at_internal: Totals = {}
+    read_at_internal: Readings = {}
     macros: dict[str, list[Pieces]] = {name: [] for name in METRICS}
-    for other in away:
-        found = of_hospital(home, experts, other, settings, at_home, read_at_home, num_threads)
+    for other in external:
+        found = of_hospital(internal, experts, other, settings, at_internal, read_at_internal, num_threads)
         for name, single in found.items():
             for k, pieces in single.items():
                 out += _rows(run_id, other.part.dataset, name, findings[k], pieces)
@@ -69,7 +69,7 @@ def rows(
                 out += _rows(run_id, other.part.dataset, name, MACRO, macros[name][-1])
     for name, each in macros.items():
         if each:
-            out += _rows(run_id, AWAY, name, MACRO, mean(each, min, "hospitals"))
+            out += _rows(run_id, EXTERNAL, name, MACRO, mean(each, min, "hospitals"))
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in out]
 
@@ -81,27 +81,27 @@ def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]
 
 
 def of_hospital(
-    home: Measured,
+    internal: Measured,
     experts: Sequence[Measured],
     other: Measured,
     settings: Settings,
-    at_home: Totals,
-    read_at_home: Readings,
+    at_internal: Totals,
+    read_at_internal: Readings,
     num_threads: int,
 ) -> dict[str, dict[int, Pieces]]:
     """Return by metric (auroc, auprc, ece) the parts of each finding that both have, by its place.
 
-    at_home and read_at_home keep what is found of home between hospitals. Both sides have the replicates that are judged in
+    at_internal and read_at_internal keep what is found of the internal hospital between hospitals. Both sides have the replicates that are judged in
     detail, and no others.
     """
-    both = np.flatnonzero(np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
-    labels = _labels(home, experts, other, settings, read_at_home, num_threads)
+    both = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
+    labels = _labels(internal, experts, other, settings, read_at_internal, num_threads)
 
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
     done: dict[int, dict[str, Pieces]] = {}
 
     def begin(i: int) -> None:
-        walks[i] = _mixed(home, other, both[i], settings, at_home)
+        walks[i] = _mixed(internal, other, both[i], settings, at_internal)
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
@@ -113,9 +113,9 @@ def of_hospital(
         k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
         done[k] = found
         for name, key in METRICS.items():
-            replicates = home.replicates[key][k] - other.replicates[key][k]
+            replicates = internal.replicates[key][k] - other.replicates[key][k]
             pieces = found[name]
-            pieces["gap"] = Piece(float(home.value[key][k] - other.value[key][k]), replicates)
+            pieces["gap"] = Piece(float(internal.value[key][k] - other.value[key][k]), replicates)
             why = "no other reading of its labels" if name == "auroc" else "measured for AUROC only"
             pieces["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
             pieces["remainder"] = remainder(pieces)
@@ -125,9 +125,11 @@ def of_hospital(
     return {name: {k: done[k][name] for k in both} for name in METRICS}
 
 
-def _mixed(home: Measured, other: Measured, k: int, settings: Settings, at_home: Totals) -> tuple[Mix, WeightedWalk]:
-    """Return how the images of a finding are to count, and a walk over them that has not begun; at_home keeps what is counted at home."""
-    mix = mix_of(home, other, k, settings.min_count, at_home)
+def _mixed(
+    internal: Measured, other: Measured, k: int, settings: Settings, at_internal: Totals
+) -> tuple[Mix, WeightedWalk]:
+    """Return how the images of a finding are to count, and a walk over them that has not begun; at_internal keeps what is counted at the internal hospital."""
+    mix = mix_of(internal, other, k, settings.min_count, at_internal)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob)
@@ -160,33 +162,35 @@ def _change(before: tuple[float, Array], after: tuple[float, Array]) -> Piece:
 
 
 def _labels(
-    home: Measured,
+    internal: Measured,
     experts: Sequence[Measured],
     other: Measured,
     settings: Settings,
-    at_home: Readings,
+    at_internal: Readings,
     num_threads: int,
 ) -> dict[int, Piece]:
-    """Return what reading the labels in another way changes in the AUROC gap, by place of the finding; at_home keeps home's."""
+    """Return what reading the labels in another way changes in the AUROC gap, by place of the finding; at_internal keeps the internal hospital's."""
     found: dict[int, Piece] = {}
-    if other.part.reference == RADIOLOGIST and home.part.reference != RADIOLOGIST:
+    if other.part.reference == RADIOLOGIST and internal.part.reference != RADIOLOGIST:
         for expert in sorted(experts, key=lambda each: each.part.split != "expert_test"):
-            value = home.value[AUROC] - expert.value[AUROC]
-            replicates = home.replicates[AUROC] - expert.replicates[AUROC]
-            how = f"home judged by radiologists on other patients ({expert.part.split})"
+            value = internal.value[AUROC] - expert.value[AUROC]
+            replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
+            how = f"internal judged by radiologists on other patients ({expert.part.split})"
             for k in np.flatnonzero(np.isfinite(value)).tolist():
                 found.setdefault(k, Piece(float(value[k]), replicates[k], how, paired=0.0))
-    both = np.isfinite(home.value[AUROC]) & np.isfinite(other.value[AUROC])
+    both = np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])
     read: dict[int, dict[str, Piece]] = {}
     for mapping in PREFERRED:
-        if mapping not in at_home:
-            at_home[mapping] = _reread(home, mapping, settings, num_threads)
-        changes = [_reread(other, mapping, settings, num_threads), at_home[mapping]]
+        if mapping not in at_internal:
+            at_internal[mapping] = _reread(internal, mapping, settings, num_threads)
+        changes = [_reread(other, mapping, settings, num_threads), at_internal[mapping]]
         for k in sorted({k for side in changes for k in side if both[k]}):
-            sides = [word for word, of in zip(("away", "at home"), changes, strict=True) if k in of]
-            away, there = (of.get(k, (0.0, np.zeros(other.resamples.num))) for of in changes)
+            sides = [
+                word for word, of in zip(("external", "at the internal hospital"), changes, strict=True) if k in of
+            ]
+            external, there = (of.get(k, (0.0, np.zeros(other.resamples.num))) for of in changes)
             how = f"{mapping} mapping {' and '.join(sides)}"
-            read.setdefault(k, {})[mapping] = Piece(away[0] - there[0], away[1] - there[1], how, paired=1.0)
+            read.setdefault(k, {})[mapping] = Piece(external[0] - there[0], external[1] - there[1], how, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
     already = f"{settings.mapping} is its closest mapping already"
     for k, pieces in read.items():

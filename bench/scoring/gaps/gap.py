@@ -1,6 +1,6 @@
-"""What is lost away from home: AUROC (or another metric) on the home test split minus that in a hospital never seen.
+"""What is lost at external hospitals: AUROC (or another metric) on the internal test split minus that in a hospital never seen.
 
-Both are taken over the findings that both have. Home and away are different patients and resampled independently.
+Both are taken over the findings that both have. Internal and externally are different patients and resampled independently.
 Shapes: K findings, B replicates, H hospitals.
 """
 
@@ -14,19 +14,19 @@ from bench.scoring.bootstrap.intervals import mean_of, percentile
 from bench.scoring.metrics_of_split import AUROC, Key, Measured
 
 Array = NDArray[np.float64]
-AWAY, MACRO, CORE = "away", "macro", "core"
+EXTERNAL, MACRO, CORE = "external", "macro", "core"
 
 
 class Gap(NamedTuple):
-    """One gap with its interval; home and away are the two values on the same findings; counts are of the away side."""
+    """One gap with its interval; internal and external are the two values on the same findings; counts are of the externally side."""
 
     dataset: str
     finding: str
     value: float
     low: float
     high: float
-    home: float
-    away: float
+    internal: float
+    external: float
     num_findings: int
     n: int
     num_positive: int
@@ -35,23 +35,23 @@ class Gap(NamedTuple):
     replicates: Array
 
 
-def gaps(findings: Sequence[str], home: Measured, away: Sequence[Measured], key: Key = AUROC) -> list[Gap]:
-    """Return macro and per-finding gaps of each hospital, then their unweighted means as dataset "away".
+def gaps(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key = AUROC) -> list[Gap]:
+    """Return macro and per-finding gaps of each hospital, then their unweighted means as dataset "external".
 
-    A finding that one side lacks has a NaN gap and is left out of both macros. For "away" the counts are summed over
+    A finding that one side lacks has a NaN gap and is left out of both macros. For "external" the counts are summed over
     the hospitals that have a gap, and num_findings is the least of theirs.
     """
-    return bounded(unbounded(findings, home, away, key), percentile)
+    return bounded(unbounded(findings, internal, external, key), percentile)
 
 
-def unbounded(findings: Sequence[str], home: Measured, away: Sequence[Measured], key: Key) -> list[Gap]:
+def unbounded(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key) -> list[Gap]:
     """Return the same gaps, all of whose bounds are NaN."""
     out: list[Gap] = []
-    for other in away:
-        out += _of_hospital(findings, home, other, key)
-    if away:
+    for other in external:
+        out += _of_hospital(findings, internal, other, key)
+    if external:
         step = 1 + len(findings)
-        out += [_mean(out[at : len(away) * step : step]) for at in range(step)]
+        out += [_mean(out[at : len(external) * step : step]) for at in range(step)]
     return out
 
 
@@ -64,17 +64,27 @@ def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array,
     return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 
-def _of_hospital(findings: Sequence[str], home: Measured, other: Measured, key: Key) -> list[Gap]:
-    at_home, there, counts = home.value[key], other.value[key], other.counts
-    both = np.isfinite(at_home) & np.isfinite(there)
-    value_home, replicates_home = mean_of(np.where(both, at_home, np.nan), home.replicates[key])
-    value_away, replicates_away = mean_of(np.where(both, there, np.nan), other.replicates[key])
+def _of_hospital(findings: Sequence[str], internal: Measured, other: Measured, key: Key) -> list[Gap]:
+    at_internal, there, counts = internal.value[key], other.value[key], other.counts
+    both = np.isfinite(at_internal) & np.isfinite(there)
+    value_internal, replicates_internal = mean_of(np.where(both, at_internal, np.nan), internal.replicates[key])
+    value_external, replicates_external = mean_of(np.where(both, there, np.nan), other.replicates[key])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
     least = sizes[:, both].min(1).tolist() if both.any() else [0] * 4
     dataset = other.part.dataset
-    out = [_gap(dataset, MACRO, value_home, value_away, int(both.sum()), least, replicates_home - replicates_away)]
-    drawn = home.replicates[key] - other.replicates[key]
-    columns = (findings, at_home.tolist(), there.tolist(), both.tolist(), sizes.T.tolist(), drawn)
+    out = [
+        _gap(
+            dataset,
+            MACRO,
+            value_internal,
+            value_external,
+            int(both.sum()),
+            least,
+            replicates_internal - replicates_external,
+        )
+    ]
+    drawn = internal.replicates[key] - other.replicates[key]
+    columns = (findings, at_internal.tolist(), there.tolist(), both.tolist(), sizes.T.tolist(), drawn)
     for finding, ours, theirs, common, size, replicates in zip(*columns, strict=True):
         out.append(_gap(dataset, finding, ours, theirs, int(common), size, replicates))
     return out
@@ -85,26 +95,32 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
     known = [gap for gap in gaps if np.isfinite(gap.value)]
     values = np.array([gap.value for gap in gaps])
     _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
-    home = float(np.mean([gap.home for gap in known])) if known else float("nan")
-    there = float(np.mean([gap.away for gap in known])) if known else float("nan")
+    internal = float(np.mean([gap.internal for gap in known])) if known else float("nan")
+    there = float(np.mean([gap.external for gap in known])) if known else float("nan")
     size = [
         sum(each) for each in zip(*((g.n, g.num_positive, g.num_negative, g.num_patients) for g in known), strict=True)
     ]
     num_findings = min((gap.num_findings for gap in known), default=0)
-    return _gap(AWAY, gaps[0].finding, home, there, num_findings, size or [0] * 4, replicates)
+    return _gap(EXTERNAL, gaps[0].finding, internal, there, num_findings, size or [0] * 4, replicates)
 
 
 def _gap(
-    dataset: str, finding: str, home: float, away: float, num_findings: int, size: Sequence[int], replicates: Array
+    dataset: str,
+    finding: str,
+    internal: float,
+    external: float,
+    num_findings: int,
+    size: Sequence[int],
+    replicates: Array,
 ) -> Gap:
     unknown = float("nan")
     n, num_positive, num_negative, num_patients = size
     return Gap(
-        dataset, finding, home - away, unknown, unknown, home, away, num_findings,
+        dataset, finding, internal - external, unknown, unknown, internal, external, num_findings,
         n, num_positive, num_negative, num_patients, replicates,
     )  # fmt: skip
 
 
 def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:
-    """Return the macro replicates [B] as "gap/<dataset>", and "gap/away"."""
+    """Return the macro replicates [B] as "gap/<dataset>", and "gap/external"."""
     return {f"gap/{gap.dataset}": gap.replicates for gap in gaps if gap.finding == MACRO}

@@ -25,7 +25,7 @@ class Piece:
     replicates: Array
     reason: str = ""  # why there is no value; of a value: what was done, where there is a choice
     effective: tuple[float, float] = NEITHER  # positives and negatives that the weights leave
-    covered: float = float("nan")  # share of the home images whose cell occurs away, too
+    covered: float = float("nan")  # share of the internal images whose cell occurs externally, too
     num_findings: int = 1
     bounds: tuple[float, float] = NEITHER  # of the labels: least and most over the admissible mappings
     paired: float = float("nan")  # of the labels: share of findings in which both readings are of the same images

@@ -1,4 +1,4 @@
-"""How far an AUROC away hangs on the reading of the labels: every admissible mapping on the same logits and patients.
+"""How far an external AUROC hangs on the reading of the labels: every admissible mapping on the same logits and patients.
 
 Shapes: N images, K findings, R runs.
 """

@@ -10,31 +10,31 @@ Array = NDArray[np.float64]
 MOST = 10.0  # times the average weight
 
 
-def prevalence_factor(home: Array, away: Array) -> Array:
-    """Return the weight of each group [G, ...] that gives the images away the prevalence at home; all weights sum to 1.
+def prevalence_factor(internal: Array, external: Array) -> Array:
+    """Return the weight of each group [G, ...] that gives the external images the prevalence at the internal hospital; all weights sum to 1.
 
-    home and away count the images of each group. Source: Storkey 2009, Dataset Shift in Machine Learning, prior shift.
+    internal and external count the images of each group. Source: Storkey 2009, Dataset Shift in Machine Learning, prior shift.
     """
-    out = np.full(away.shape, np.nan)
+    out = np.full(external.shape, np.nan)
     for sign in (0, 1):
         with np.errstate(divide="ignore", invalid="ignore"):
-            out[sign::2] = home[sign::2].sum(0) / home.sum(0) / away[sign::2].sum(0)
+            out[sign::2] = internal[sign::2].sum(0) / internal.sum(0) / external[sign::2].sum(0)
     return out
 
 
-def case_mix_factor(home: Array, away: Array) -> Array:
-    """Return the weight of each group [G, ...] that gives each label away the cells it has at home, and home's prevalence.
+def case_mix_factor(internal: Array, external: Array) -> Array:
+    """Return the weight of each group [G, ...] that gives each external label the cells it has at the internal hospital, and the internal prevalence.
 
-    The ratio of the two shares of a cell is held at 10; a cell that is nowhere away cannot be made up for, and one that
-    is nowhere at home weighs 0. All weights sum to 1.
+    The ratio of the two shares of a cell is held at 10; a cell that is nowhere externally cannot be made up for, and one that
+    is nowhere at the internal hospital weighs 0. All weights sum to 1.
     """
-    out = np.full(away.shape, np.nan)
+    out = np.full(external.shape, np.nan)
     for sign in (0, 1):
-        ours, theirs = home[sign::2], away[sign::2]
+        ours, theirs = internal[sign::2], external[sign::2]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(theirs > 0, (ours / ours.sum(0)) / (theirs / theirs.sum(0)), 0.0)
             ratio = np.minimum(ratio, MOST)
-            out[sign::2] = ours.sum(0) / home.sum(0) * ratio / (theirs * ratio).sum(0)
+            out[sign::2] = ours.sum(0) / internal.sum(0) * ratio / (theirs * ratio).sum(0)
     return out
 
 

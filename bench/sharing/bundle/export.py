@@ -22,7 +22,7 @@ from bench.sharing.bundle.reading import COHORT, COHORT_NAME, HISTORY, KEPT, REC
 from bench.store.store import Progress, canonical_json, read_table, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
-SCHEMA = 1
+SCHEMA = 2  # 2: cohorts are internal or external (before: home, away)
 STEADY = ("scores", "gaps", "references", "mappings", "delong")  # whose values no draw of patients decides
 
 

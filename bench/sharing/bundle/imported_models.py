@@ -25,7 +25,7 @@ def fits_passport(said: Any) -> bool:
     return said["format"] in FORMATS and all(isinstance(word, str) for word in words)
 
 
-def same_model(run: Mapping[str, Any], document: Mapping[str, Any], home: str) -> bool:
-    """Whether a row is of the model and of the home cohort that its run.json names, and made of no other run."""
+def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
+    """Whether a row is of the model and of the internal cohort that its run.json names, and made of no other run."""
     config = full(from_dict(RunConfig, document["config"], f"run {run['id']}"))
-    return bool(config == run["config"] and document["home"] == home and run["sources"] == [] == run["of"])
+    return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])

@@ -146,17 +146,17 @@ def _same_logits(one: pd.DataFrame, two: pd.DataFrame) -> bool:
 
 
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
-    """Write the manifest of what was taken, of all cohorts or of home and those named, and return it.
+    """Write the manifest of what was taken, of all cohorts or of the internal hospital and those named, and return it.
 
     Raises ConfigError for a cohort that is not there, and when no run has been tested on all of them.
     """
-    home = str(first["source"])
+    internal = str(first["source"])
     for asked in cohorts:
         if asked not in merged.cohorts:
             raise ConfigError(
                 f"no cohort {asked!r} in the bundles", "--cohort", f"there are {', '.join(merged.cohorts)}"
             )
-    chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == home or n in cohorts]
+    chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == internal or n in cohorts]
     complete = [
         run_id for run_id in (*merged.runs, *merged.derived) if all(_tested(merged, run_id, c["name"]) for c in chosen)
     ]

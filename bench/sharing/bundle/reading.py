@@ -15,7 +15,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, from_dict, full
 from bench.planning.derived_runs import whole
 from bench.planning.imported_run import KIND
-from bench.planning.manifest import SCHEMA, Manifest
+from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
 from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.columns import facts_in, read_columns
@@ -64,7 +64,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
     no label states, predictions of images that the cohort lacks, metrics that this installation's registry does not have.
     """
     try:
-        content = read_json(folder / "manifest.json", where)
+        content = upgraded(dict(read_json(folder / "manifest.json", where)))
         store = Store.open(root)
         _check_manifest(content, where, registry)
         for cohort in content["cohorts"]:
@@ -110,7 +110,11 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
     names = [cohort["name"] for cohort in content["cohorts"]]
     _must(len({name.casefold() for name in names}) == len(names) > 0, "two cohorts have one name", where)
     roles = [cohort["role"] for cohort in content["cohorts"]]
-    _must(roles == ["home", *["away"] * (len(names) - 1)] and names[0] == content["source"], "home is not first", where)
+    _must(
+        roles == ["internal", *["external"] * (len(names) - 1)] and names[0] == content["source"],
+        "the internal cohort is not first",
+        where,
+    )
     _check_texts(content, where)
     known = {
         e.name: json.loads(canonical_json(asdict(e)))
@@ -141,7 +145,7 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
     """Write the table of a cohort as the store has it, with names in place of ordinals."""
     name = cohort["name"]
     _must(set(cohort) == set(COHORT), f"cohort {name!r} has other facts than one has", where)
-    _must(COHORT_NAME.fullmatch(name) and name != "away", f"{name!r} cannot be a cohort's name", where)
+    _must(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} cannot be a cohort's name", where)
     _must(
         cohort["layout"] in LAYOUTS and cohort["headline_split"] in ("all", *SPLITS),
         f"{name}: odd layout or split",
@@ -171,7 +175,7 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
         where,
     )
     for column, words in (("split", SPLITS), ("view", VIEWS), ("sex", ("", *SEXES))):
-        allowed = {*words, ""} if column == "split" and cohort["role"] == "away" else set(words)
+        allowed = {*words, ""} if column == "split" and cohort["role"] == "external" else set(words)
         _must(set(frame[column]) <= allowed, f"{name}: a {column} is none", where)
     age = frame["age"].dropna()
     _must((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages finer than decades", where)
@@ -271,7 +275,7 @@ def made_of(manifest: Manifest, run_id: str) -> str:
 
 def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
     """Raise StoreError for runs that their documents contradict."""
-    home = content["cohorts"][0]["origin"]
+    internal = content["cohorts"][0]["origin"]
     configs = {}
     for run in content["runs"]:
         stored = read_run(store, run["id"])
@@ -280,7 +284,9 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
         )
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         _must(
-            document["home"] == home, f"run {run['id']} was trained on another cohort than {content['source']}", where
+            document["home"] == internal,
+            f"run {run['id']} was trained on another cohort than {content['source']}",
+            where,
         )
         configs[run["id"]] = stored.config
     foreign = any(run["kind"] == KIND for run in content["derived"])
@@ -289,7 +295,7 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         same = document["kind"] == run["kind"] and document["sources"] == run["sources"]
         if run["kind"] == KIND:
-            _must(same_model(run, document, home), f"model {run['id']} is not what its run.json says", where)
+            _must(same_model(run, document, internal), f"model {run['id']} is not what its run.json says", where)
             continue
         _must(
             same and set(run["of"]) <= set(configs),

@@ -13,7 +13,7 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
-from bench.planning.plan import EVALUATED_AT_HOME, home_split
+from bench.planning.plan import EVALUATED_INTERNAL, internal_split
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
@@ -26,6 +26,9 @@ from bench.sharing.bundle.unpack import look
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
+
+COMPARABLE = (11, 12)  # scoring versions whose numbers agree within ROUNDING
+_BEFORE_2 = {"internal": "home", "external": "away"}  # words of bundles of schema 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,13 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
-        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] != 1:
+        if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
             raise refused("bundle.json is of another version", str(path), "use the version that wrote it")
-        if about["scoring"] != SCORING_VERSION:
+        if about["scoring"] not in COMPARABLE:
+            versions_read = ", ".join(map(str, COMPARABLE))
             fix = "use the version that wrote it, or ask for the bundle to be exported again"
-            raise refused(
-                f"it was scored by scoring version {about['scoring']}, this is {SCORING_VERSION}", str(path), fix
-            )
+            what = f"it has scores of scoring version {about['scoring']}; this version verifies {versions_read}"
+            raise refused(what, str(path), fix)
         look(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
         _check_members(folder, manifest, str(path))
@@ -86,7 +89,8 @@ def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]
     """
     manifest, where = bundle.manifest, str(bundle.path)
     score_all(manifest, progress, threads)
-    exact, rows = bundle.about["versions"] == versions(), 0
+    exact, rows = bundle.about["versions"] == versions() and bundle.about["scoring"] == SCORING_VERSION, 0
+    renamed = _BEFORE_2 if bundle.about["schema"] == 1 else {}
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     for run in (*manifest.runs, *manifest.derived):
@@ -95,11 +99,25 @@ def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
-            claimed = read_columns(path, kinds_of(found), where)
+            claimed = _claimed(path, kinds_of(found), renamed, where)
             if why := differs(claimed, found, list(found.columns), 0 if exact else ROUNDING):
                 raise refused(f"{name} of run {run['id']}: {why}", where)
             rows += len(found)
     return rows, exact
+
+
+def _claimed(path: Path, kinds: Mapping[str, str], renamed: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return a table of a bundle in today's words; `renamed`: today's word -> the word that the bundle has."""
+    before = {}
+    for name, kind in kinds.items():
+        for word, old in renamed.items():
+            name = name.replace(word, old)
+        before[name] = kind
+    claimed = read_columns(path, before, where)
+    claimed.columns = pd.Index(kinds)
+    if "dataset" in claimed:
+        claimed["dataset"] = claimed["dataset"].replace({old: word for word, old in renamed.items()})
+    return claimed
 
 
 def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, where: str) -> None:
@@ -150,12 +168,12 @@ def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
     config, name = manifest.shared, cohort["name"]
-    table, home = theirs.table, cohort["role"] == "home"
-    split = home_split(table, config) if home else table["split"]
+    table, internal = theirs.table, cohort["role"] == "internal"
+    split = internal_split(table, config) if internal else table["split"]
     headline = cohort["headline_split"]
-    scored = split.isin(EVALUATED_AT_HOME) if home else (split == headline) | (headline == "all")
+    scored = split.isin(EVALUATED_INTERNAL) if internal else (split == headline) | (headline == "all")
     ids = table["image_id"].astype(str)
-    said = split if home or headline != "all" else pd.Series("", index=split.index)
+    said = split if internal or headline != "all" else pd.Series("", index=split.index)
     wanted = dict(zip(ids[scored], said[scored], strict=True))
     listed = set(key["image_id"])
     if not key["image_id"].is_unique or not listed <= set(wanted):

@@ -155,12 +155,12 @@ def test_a_data_file_may_name_one_root_twice_with_other_choices(tmp_path: Path) 
     ],
 )
 def test_a_faulty_choice_is_named_with_its_mend(text: str, message: str, hint: str, tmp_path: Path) -> None:
-    (tmp_path / "data.yaml").write_text(f"home: {{layout: chexpert, root: ., {text}}}\n")
+    (tmp_path / "data.yaml").write_text(f"internal: {{layout: chexpert, root: ., {text}}}\n")
     with pytest.raises(ConfigError) as caught:
         harmonize.read_data(tmp_path / "data.yaml")
     assert message in caught.value.what
     assert hint in caught.value.fix
-    assert "home" in caught.value.where
+    assert "internal" in caught.value.where
 
 
 def test_contradictory_sex_is_counted_and_named_but_not_fatal(tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def test_a_hybrid_takes_each_finding_from_the_source_that_was_chosen_for_it(tmp_
     relabelled(tmp_path, "train_cheXbert.csv", "-1.0")
     relabelled(tmp_path, "train_visualCheXbert.csv", "1.0")
     (tmp_path / "data.yaml").write_text(
-        "home: {layout: chexpert, root: ., label_source: {default: chexbert, Edema: visualchexbert}}\n"
+        "internal: {layout: chexpert, root: ., label_source: {default: chexbert, Edema: visualchexbert}}\n"
     )
-    mixed = harmonize.read_data(tmp_path / "data.yaml")["home"]
+    mixed = harmonize.read_data(tmp_path / "data.yaml")["internal"]
     assert (mixed.label_source, mixed.hybrid) == ("chexbert", (("Edema", "visualchexbert"),))
     table = harmonize.load(mixed).table
     plain = harmonize.load(replace(spec, label_source="chexbert")).table

@@ -29,12 +29,12 @@ def test_a_data_file_names_cohorts_relative_to_itself(tmp_path: Path) -> None:
     on_disk("table", tmp_path / "own")
     (tmp_path / "data.yaml").write_text(
         "my-nih: {layout: nih, root: nih}\n"
-        "away: {layout: nih, root: /data/nih}\n"
+        "external: {layout: nih, root: /data/nih}\n"
         "own: {layout: table, root: own, table: table.csv, mapping: mapping.yaml}\n"
     )
     specs = harmonize.read_data(tmp_path / "data.yaml")
     assert specs["my-nih"].root == tmp_path / "nih"
-    assert specs["away"].root == Path("/data/nih")
+    assert specs["external"].root == Path("/data/nih")
     assert specs["own"].mapping == str(tmp_path / "own/mapping.yaml")  # none beside the file
     assert harmonize.load(specs["own"]).flow["kept"] == 2
     (tmp_path / "mapping.yaml").write_text((tmp_path / "own/mapping.yaml").read_text())

@@ -16,27 +16,27 @@ HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
 NAN = float("nan")
 
 
-def test_the_gap_stands_against_each_labelled_part_of_home_with_the_worst_hospital_and_who_read_there() -> None:
+def test_the_gap_stands_against_each_labelled_part_of_internal_with_the_worst_hospital_and_who_read_there() -> None:
     rows = [
         (run, split, by, d, "radiologist" if d == "vindr" else "report", "nih" if d == "worst" else "", "macro", value, value - 0.02,
          value + 0.02, 0.86, 0.86 - value, 7, 200, 20, 180)
         for run in RUNS
         for split, by in (("test", "report"), ("expert_valid", "radiologist"))
-        for d, value in (("vindr", 0.031), ("nih", 0.077), ("away", 0.054), ("worst", 0.077))
+        for d, value in (("vindr", 0.031), ("nih", 0.077), ("external", 0.054), ("worst", 0.077))
     ]  # fmt: skip
     text = page(decomposition=decomposition(), references=rows)
-    assert "The gap against each labelled part of home, and the worst hospital" in text
+    assert "The gap against each labelled part of the internal hospital, and the worst hospital" in text
     assert 'expert valid<span class="s">radiologists</span>' in text
     assert 'VinDr-CXR<span class="s">radiologists</span>' in text
     assert text.count('.057–.097</span><span class="s">NIH-14</span>') == 2 * len(RUNS)
-    assert "labelled part of home" not in page(decomposition=decomposition())
+    assert "labelled part of internal" not in page(decomposition=decomposition())
 
 
 def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_called_better() -> None:
     rows = [
         (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
         for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
-        for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("away", "mixed", "mixed"))
+        for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("external", "mixed", "mixed"))
     ]  # fmt: skip
     text = page(policies=rows[:-1])
     assert "Two ways to read uncertain labels, judged by radiologists and by reports" in text
@@ -48,7 +48,7 @@ def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_call
 
 def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> None:
     pairs = [(a, b, 0.61, 0.2, 0.9, 5) for i, a in enumerate(HOSPITALS) for b in HOSPITALS[i + 1 :]]
-    luck = [(RUNS[0], d, 2, 0.82, NAN, NAN, 0.0123, 0.0061) for d in (*HOSPITALS, "away")]
+    luck = [(RUNS[0], d, 2, 0.82, NAN, NAN, 0.0123, 0.0061) for d in (*HOSPITALS, "external")]
     text = page(agreement=pairs, seeds=luck)
     assert text.count(">.610</span>") == len(pairs)
     assert text.count("<td>.0123</td><td>.0061</td>") == 2

@@ -22,7 +22,7 @@ def test_the_headline_rows_are_default_mapping_all_patients_headline_split_and_k
         ("split", "val"),
         ("operating_point", "f1_max"),
     ):
-        part = scores[scores["dataset"] != "away"].copy()
+        part = scores[scores["dataset"] != "external"].copy()
         part[column] = other
         part["value"] = 0.111
         noise.append(part)
@@ -37,9 +37,9 @@ def _same(a, b):
     return all(np.allclose([a[k].value], [b[k].value], equal_nan=True) for k in a)
 
 
-def test_runs_are_ordered_by_their_mean_away_and_unscored_ones_are_apart():
+def test_runs_are_ordered_by_their_mean_external_and_unscored_ones_are_apart():
     board = read(tables(Invented(runs=24, failed=2)))
-    values = [r.away.value for r in board.ranked]
+    values = [r.external.value for r in board.ranked]
     assert values == sorted(values, reverse=True)
     assert [r.state for r in board.unranked] == ["failed", "failed"]
     assert [r for group in board.groups for r in group] == list(board.ranked)
@@ -50,28 +50,28 @@ def test_hospitals_are_ordered_by_their_mean_loss():
     assert losses == sorted(losses)
 
 
-def test_home_and_away_are_compared_on_the_findings_both_have():
-    made = tables(Invented(runs=3, home_labels=FINDINGS[:4], away_labels=FINDINGS[2:]))
+def test_internal_and_external_are_compared_on_the_findings_both_have():
+    made = tables(Invented(runs=3, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]))
     board = read(made)
     for run in board.ranked:
-        assert run.home_common.value - run.away_common.value == pytest.approx(run.gap.value)
-        assert run.home.value != pytest.approx(run.home_common.value)
-        assert not run.home_common.has_interval
-        assert np.mean([e.value for e in run.hospitals.values()]) == pytest.approx(run.away_common.value)
+        assert run.internal_common.value - run.external_common.value == pytest.approx(run.gap.value)
+        assert run.internal.value != pytest.approx(run.internal_common.value)
+        assert not run.internal_common.has_interval
+        assert np.mean([e.value for e in run.hospitals.values()]) == pytest.approx(run.external_common.value)
     assert board.num_common == (2, 2)
 
 
 def test_a_side_of_the_gap_has_the_interval_of_its_macro_where_the_findings_are_the_same():
     run = read(tables(Invented(runs=1, hospitals=("chexpert", "mimic")))).ranked[0]
-    assert run.home_common == run.home
-    assert run.home_common.has_interval
+    assert run.internal_common == run.internal
+    assert run.internal_common.has_interval
 
 
 def test_hospitals_are_counted_when_no_run_was_scored_and_common_findings_are_known():
     failed = read(tables(Invented(runs=0, failed=2)))
-    assert (failed.num_away, failed.has_common, failed.scored) == (5, True, ())
-    apart = read(tables(Invented(runs=2, home_labels=FINDINGS[:2], away_labels=FINDINGS[2:])))
-    assert (apart.num_away, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
+    assert (failed.num_external, failed.has_common, failed.scored) == (5, True, ())
+    apart = read(tables(Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:])))
+    assert (apart.num_external, apart.has_common, len(apart.scored), apart.ranked) == (5, False, 2, ())
 
 
 def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():

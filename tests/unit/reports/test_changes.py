@@ -25,23 +25,23 @@ KINDS = (
 
 
 def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = True) -> Tables:
-    """Return invented tables in which a marker of home moves one finding, or none."""
+    """Return invented tables in which a marker of the internal hospital moves one finding, or none."""
     made = tables(Invented(runs=num))
-    home = str(made.meta["source"])
+    internal = str(made.meta["source"])
     rng = np.random.default_rng(0)
     rows = []
     for k, run in enumerate(made["runs"]["run_id"]):
         for kind in KINDS:
             alone = kind in ("erased", "toggled", "lungs_masked", "lungs_only")
-            for host in ("away", "mimic", home):
+            for host in ("external", "mimic", internal):
                 for name in (finding, "Edema", "macro"):
                     big = caught and kind == "marker" and name == finding
                     for measure in ("abs_dp", "dp", "flip_rate", "auroc"):
                         effect = (0.5 if big else 0.01) + 0.001 * k + 0.001 * rng.random()
                         if measure == "auroc":
-                            effect = -0.2 if kind == "erased" and host == home and caught else 0.0
+                            effect = -0.2 if kind == "erased" and host == internal and caught else 0.0
                         half = 0.02 if measure != "auroc" or effect else 0.05
-                        donor = "" if alone else "away" if host == home else home
+                        donor = "" if alone else "external" if host == internal else internal
                         control = float("nan") if kind.startswith("lungs") else 0.02
                         rows.append(
                             (
@@ -66,7 +66,10 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
 
 def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
-    assert "changes the answer on Pleural Effusion, and what is read at home leans on it, in all four runs" in html
+    assert (
+        "changes the answer on Pleural Effusion, and what is read at the internal hospital leans on it, in all four runs"
+        in html
+    )
     assert "the same patch without a marker" in html
     assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html

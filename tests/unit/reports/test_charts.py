@@ -18,7 +18,7 @@ from tests.synthetic import Invented, tables
 def test_every_chart_is_valid_for_plotly(runs):
     board = read(tables(Invented(runs=runs)))
     drawn = [chart for section in ORDER for chart in section(board).charts]
-    assert {c["id"] for c in drawn} == {"c-home", "c-cost", "c-probe", "c-auroc", "c-loss"}
+    assert {c["id"] for c in drawn} == {"c-internal", "c-cost", "c-probe", "c-auroc", "c-loss"}
     for chart in drawn:
         go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
 

@@ -43,7 +43,7 @@ def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_
         ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, np.nan),
     ]
     text = page(ablation=frame("ablation", *rows))
-    assert "What clearly changes the AUROC away: focal (+.012)" in text
+    assert "What clearly changes the external AUROC: focal (+.012)" in text
     assert HOSTILE not in text
 
 
@@ -51,7 +51,7 @@ def test_a_choice_is_not_named_for_one_pair_or_for_pairs_that_differ_as_much_amo
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
         row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, spread)
         text = page(ablation=frame("ablation", row))
-        assert "No choice changes the AUROC away by more than pairs of runs differ among themselves" in text
+        assert "No choice changes the external AUROC by more than pairs of runs differ among themselves" in text
 
 
 def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
@@ -110,7 +110,7 @@ def test_without_an_audit_the_last_epoch_is_held_against_the_best_and_the_page_s
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]
     text = page(epochs=frame("epochs", *rows))
-    assert "The last epoch against the best at home" in text
+    assert "The last epoch against the best at the internal hospital" in text
     assert "<td>+.020</td>" in text
     assert "schedule: {audit: true}" in text
     assert "Had the test split chosen the epoch" not in text

@@ -52,7 +52,7 @@ def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> 
     apart = below[below.index('class="apart"') : below.index("</table>")]
     assert apart.count('<span class="tag">ensemble</span>') == 3
     assert "not ranked, not in the headline" in apart
-    assert len(re.findall(r'data-l="Away"', apart)) == 3
+    assert len(re.findall(r'data-l="External"', apart)) == 3
 
 
 def test_an_entry_made_of_others_says_of_which() -> None:
@@ -114,9 +114,9 @@ def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> No
     assert "Nothing is ranked: every model here was trained elsewhere" in page
     assert re.search(r"\b[1-9] models? from elsewhere · ", page)
     for false in (
-        "No run has a score away",
+        "No run has an external score",
         "No finding has a score both",
-        "where the networks were trained; away is",
+        "where the networks were trained; externally is",
         "0 runs",
     ):
         assert false not in page

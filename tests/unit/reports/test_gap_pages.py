@@ -1,4 +1,4 @@
-"""The sections about what the gap is made of, what home lets expect, and groups of patients."""
+"""The sections about what the gap is made of, what the internal hospital lets expect, and groups of patients."""
 
 import pandas as pd
 import synthetic
@@ -45,7 +45,7 @@ def part(run: str, dataset: str, metric: str, name: str, value: float, reason: s
 def decomposition() -> list[tuple[object, ...]]:
     rows = []
     for run in RUNS:
-        for dataset in ("mimic", "nih", "away"):
+        for dataset in ("mimic", "nih", "external"):
             for metric in ("auroc", "auprc"):
                 missing = f"age is not recorded {HOSTILE}" if dataset == "mimic" else ""
                 for name, value in (
@@ -84,29 +84,29 @@ def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_kno
 
 def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_stand_in() -> None:
     def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
-        return (run, "away", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
+        return (run, "external", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
 
-    rows = [row for row in decomposition() if row[4] != "labels" or row[1:3] != ("away", "auroc")]
-    text = page(decomposition=[*rows, *(labels(run, "strict mapping away", -0.004, 0.02, 1.0) for run in RUNS)])
-    assert "labels: strict mapping away, −.004 to .020 over all mappings" in text
+    rows = [row for row in decomposition() if row[4] != "labels" or row[1:3] != ("external", "auroc")]
+    text = page(decomposition=[*rows, *(labels(run, "strict mapping external", -0.004, 0.02, 1.0) for run in RUNS)])
+    assert "labels: strict mapping externally, −.004 to .020 over all mappings" in text
     assert "the reading of labels moves what" in text
     other = page(
         decomposition=[
             *rows,
             *(
-                labels(run, "home judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
+                labels(run, "internal judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
                 for run in RUNS
             ),
         ]
     )
-    assert "who reads the labels (of other patients at home) moves what" in other
+    assert "who reads the labels (of other patients at the internal hospital) moves what" in other
 
 
 def test_runs_are_held_against_the_line_of_the_others() -> None:
     rows = [
         (
             run,
-            "away",
+            "external",
             0.02 - 0.01 * i,
             0.015 - 0.01 * i,
             0.025 - 0.01 * i,
@@ -122,19 +122,19 @@ def test_runs_are_held_against_the_line_of_the_others() -> None:
         for i, run in enumerate(RUNS)
     ]
     text = page(robustness=rows)
-    assert "better away than home lets expect" in text
+    assert "better at external hospitals than the internal AUROC predicts" in text
     assert "The thin line is fitted to the runs." in text
     assert "slope of the line over all runs .812" in text
 
 
 def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_regret() -> None:
     rows = [
-        ("home val", False, RUNS[1], "away", 0.80, RUNS[0], 0.82, 0.02, 0.01, 0.03, NAN, 5),
-        ("nih", True, RUNS[0], "away", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
+        ("internal val", False, RUNS[1], "external", 0.80, RUNS[0], 0.82, 0.02, 0.01, 0.03, NAN, 5),
+        ("nih", True, RUNS[0], "external", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
         ("nih", True, RUNS[0], "nih", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
     ]
     text = page(selection=rows)
-    assert "The run that home’s validation split picks reads .020" in text
+    assert "The run that the internal validation split picks reads .020" in text
     assert text.count('<span class="s">oracle</span>') == 1
     assert ".000–.000" not in text
 
@@ -184,15 +184,15 @@ def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
         gap_sentences.beyond_expected(["A", "B"], [], 24, 24),
         gap_sentences.beyond_expected([], ["A"], 24, 24),
         gap_sentences.beyond_expected([], [], 0, 1),
-        gap_sentences.chosen_by_home(unclear, 0.004),
+        gap_sentences.chosen_by_internal(unclear, 0.004),
         group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", rest)] * 5),
         group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", unclear)] * 5),
         group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", unclear, "F", "M", 0.1, 0.09)] * 5),
         group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5),
     ]
     assert said[0].startswith("Whether case mix or the reading of labels plays a part")
-    assert said[2] == "A and B read better away than home lets expect"
-    assert said[3] == "A reads worse away than home lets expect"
+    assert said[2] == "A and B read better at external hospitals than the internal AUROC predicts"
+    assert said[3] == "A reads worse at external hospitals than the internal AUROC predicts"
     assert "and two more" in said[6]
     for text in said:
         assert not any(word in text for word in ("significant", "outperform", "robust", "equal", "nan", "  "))

@@ -38,7 +38,7 @@ def test_one_run_has_no_groups_no_search_and_no_fit():
     assert "One network, no ranking: its numbers on one line." in page
     assert "Group 1" not in page
     assert 'id="q"' not in page
-    assert 'id="c-home"' not in page
+    assert 'id="c-internal"' not in page
 
 
 def test_a_cohort_that_is_not_there_has_no_column_and_is_named_in_the_note():
@@ -64,7 +64,7 @@ def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
 @pytest.mark.parametrize("diagnosed", [True, False])
 def test_a_run_below_half_is_questioned_and_leads_to_its_histograms_where_there_are_any(diagnosed):
     made = tables(Invented(runs=3, below_half=True))
-    run = made["scores"].query("dataset == 'away' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
+    run = made["scores"].query("dataset == 'external' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
     rows = [(run, "mimic", FINDINGS[1], "inverted", 0.2, 0.1, 0.3, "look")] if diagnosed else []
     bins = [(run, "mimic", FINDINGS[1], 0.1 * k, 0.1 * k + 0.1, 3, 4) for k in range(10)] if diagnosed else []
     frames = {
@@ -94,7 +94,7 @@ def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
     made = tables(Invented(runs=3))
     first, second, third = made["runs"]["run_id"]
     row = dict.fromkeys(SCHEMAS["transplants"], "") | {
-        "kind": "causal", "donor": "chexpert", "host": "away", "finding": "macro", "subset": "all", "measure": "abs_dp",
+        "kind": "causal", "donor": "chexpert", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp",
         "value": 0.1, "control": 0.05, "effect": 0.05, "low": 0.04, "high": 0.06, "n": 40, "run_id": first,
     }  # fmt: skip
     states = [

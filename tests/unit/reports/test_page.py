@@ -25,16 +25,16 @@ STATES = {
     "phantom": Invented(runs=4, phantom=True, shortcut="Pleural Effusion"),
     "one": Invented(runs=1),
     "absent cohort": Invented(runs=3, hospitals=("chexpert", "mimic", "nih")),
-    "one away": Invented(runs=2, hospitals=("chexpert", "nih")),
-    "home only": Invented(runs=2, hospitals=("chexpert",)),
+    "one external": Invented(runs=2, hospitals=("chexpert", "nih")),
+    "internal only": Invented(runs=2, hospitals=("chexpert",)),
     "failed": Invented(runs=2, failed=2),
     "all failed": Invented(runs=0, failed=2),
     "below half": Invented(runs=3, below_half=True),
     "few patients": Invented(runs=4, patients=0.15, noise=3),
     "reversed": Invented(runs=4, sign=-1.0),
-    "nothing in common": Invented(runs=2, home_labels=FINDINGS[:2], away_labels=FINDINGS[2:]),
+    "nothing in common": Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:]),
     "more rows than at once": Invented(runs=70, failed=1),
-    "two in common": Invented(runs=4, home_labels=FINDINGS[:4], away_labels=FINDINGS[2:]),
+    "two in common": Invented(runs=4, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]),
 }  # fmt: skip
 VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
 
@@ -210,21 +210,21 @@ def _plain(page):
     return re.sub(r"\s+", " ", " ".join(checked(page).text))
 
 
-def test_without_a_hospital_away_no_sentence_speaks_of_patients_or_of_no_runs():
-    said = _plain(render(tables(STATES["home only"])))
+def test_without_a_hospital_external_no_sentence_speaks_of_patients_or_of_no_runs():
+    said = _plain(render(tables(STATES["internal only"])))
     assert "2 runs · 1 hospital" in said
-    assert "Two networks at home only: no other hospital was tested" in said
+    assert "Two networks at the internal hospital only: no other hospital was tested" in said
     assert "No other hospital was tested, so what is lost" in said
-    assert "no other hospital was tested; at home ." in said
+    assert "no other hospital was tested; at the internal hospital ." in said
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
 
 
-def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_home():
+def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_internal():
     said = _plain(render(tables(STATES["nothing in common"])))
     assert "2 runs · 6 hospitals" in said
-    assert "no finding is labelled both there and at home" in said
+    assert "no finding is labelled both there and at the internal hospital" in said
     assert "No finding is labelled both at CheXpert and at another hospital" in said
-    assert "no finding is labelled both at home and away; at home ." in said
+    assert "no finding is labelled both at internal and external; at the internal hospital ." in said
     assert "too few patients" not in said
 
 
@@ -233,25 +233,25 @@ def test_runs_of_the_grid_are_counted_apart_from_those_with_scores():
     assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
 
 
-def test_home_against_away_is_drawn_and_listed_on_the_findings_of_the_gap():
+def test_internal_against_external_is_drawn_and_listed_on_the_findings_of_the_gap():
     made = tables(STATES["two in common"])
     page = render(made)
     gaps = made["gaps"]
-    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    means = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")]
     charts = json.loads(unpacked(page, "charts"))
-    marks = next(c for c in charts if c["id"] == "c-home")["data"][1]
-    assert sorted(marks["x"]) == pytest.approx(sorted(means["home"]), rel=1e-5)
-    assert sorted(marks["y"]) == pytest.approx(sorted(means["away"]), rel=1e-5)
+    marks = next(c for c in charts if c["id"] == "c-internal")["data"][1]
+    assert sorted(marks["x"]) == pytest.approx(sorted(means["internal"]), rel=1e-5)
+    assert sorted(marks["y"]) == pytest.approx(sorted(means["external"]), rel=1e-5)
     assert "over the 2 findings both have" in _plain(page)
-    shown = re.findall(r'class="c-home" data-l="Home"[^>]*><span class="v">([^<]+)', page)
-    assert sorted(shown) == sorted(places(v) for v in means["home"])
+    shown = re.findall(r'class="c-internal" data-l="Internal"[^>]*><span class="v">([^<]+)', page)
+    assert sorted(shown) == sorted(places(v) for v in means["internal"])
 
 
 def test_every_gap_says_whether_its_interval_excludes_zero():
     made = tables(Invented(runs=4, noise=2))
     page = render(made)
     gaps = made["gaps"]
-    means = gaps[(gaps["dataset"] == "away") & (gaps["finding"] == "macro")]
+    means = gaps[(gaps["dataset"] == "external") & (gaps["finding"] == "macro")]
     in_ranking = re.findall(r'<span class="s verdict">(\w+ 0)</span>', page)
     assert in_ranking.count("excludes 0") == int((means["low"] > 0).sum())
     assert len(in_ranking) == 4

@@ -78,10 +78,10 @@ def test_each_check_for_overlap_is_named_with_its_result():
     assert found["A patient in two hospitals"].startswith("unknown")
     assert any("pixel for pixel" in what and result.startswith("none") for what, result in found.items())
     bad = dict(checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
-    assert bad["A patient of CheXpert in two splits"] == "2: the numbers at home are too good"
+    assert bad["A patient of CheXpert in two splits"] == "2: the numbers at the internal hospital are too good"
     assert any(result.startswith("3 images") for result in bad.values())
     alone = dict(checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
-    assert not any("away" in what for what in alone)
+    assert not any("external" in what for what in alone)
 
 
 def test_licences_of_data_are_those_of_the_cohorts_but_phantoms_need_none():

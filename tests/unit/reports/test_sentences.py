@@ -24,12 +24,12 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((2, 2, 0, 1), "Both networks read worse in a hospital they have never seen"),
         ((24, 21, 0, 5), "21 of 24 networks read worse in hospitals they have never seen; for three the data cannot tell"),
         ((4, 1, 1, 5), "One of four networks reads worse in hospitals they have never seen; one reads better; for two the data cannot tell"),
-        ((4, 0, 0, 5), "For none of the four networks can the data tell whether it reads worse away from home"),
-        ((2, 0, 0, 5), "For neither network can the data tell whether it reads worse away from home"),
+        ((4, 0, 0, 5), "For none of the four networks can the data tell whether it reads worse at external hospitals"),
+        ((2, 0, 0, 5), "For neither network can the data tell whether it reads worse at external hospitals"),
         ((4, 0, 4, 5), "All four networks read better in hospitals they have never seen"),
-        ((0, 0, 0, 5), "No network has a score away from home"),
-        ((3, 0, 0, 0), "Three networks at home only: no other hospital was tested"),
-        ((1, 0, 0, 0), "One network at home only: no other hospital was tested"),
+        ((0, 0, 0, 5), "No network has a score at external hospitals"),
+        ((3, 0, 0, 0), "Three networks at the internal hospital only: no other hospital was tested"),
+        ((1, 0, 0, 0), "One network at the internal hospital only: no other hospital was tested"),
         ((0, 0, 0, 0), "No network has a score: no other hospital was tested"),
     ],
 )  # fmt: skip
@@ -44,10 +44,10 @@ def test_a_phantom_headline_begins_with_on_synthetic_images():
 @pytest.mark.parametrize(
     ("gap", "said"),
     [
-        (CLEAR, "One network, no ranking: SE-ResNet reads worse away from home"),
-        (GAIN, "One network, no ranking: SE-ResNet reads better away from home"),
-        (UNCLEAR, "One network, no ranking: whether SE-ResNet reads worse away from home, the data cannot tell"),
-        (MISSING, "One network, no ranking: what SE-ResNet loses away from home could not be measured"),
+        (CLEAR, "One network, no ranking: SE-ResNet reads worse at external hospitals"),
+        (GAIN, "One network, no ranking: SE-ResNet reads better at external hospitals"),
+        (UNCLEAR, "One network, no ranking: whether SE-ResNet reads worse at external hospitals, the data cannot tell"),
+        (MISSING, "One network, no ranking: what SE-ResNet loses at external hospitals could not be measured"),
     ],
 )
 def test_one_run_has_no_ranking_and_its_verb_follows_its_interval(gap, said):
@@ -72,26 +72,29 @@ def test_a_negative_mean_loss_is_a_gain_with_a_positive_interval():
     assert "they gain on average .030 of AUROC [.010, .050]" in sentences.mean_loss("CheXpert", 5, 4, GAIN, [])
 
 
-def test_no_cohort_away_is_said_before_anything_about_patients_or_scores():
+def test_no_cohort_external_is_said_before_anything_about_patients_or_scores():
     for num_runs in (0, 2):
         said = sentences.mean_loss("CheXpert", 0, num_runs, MISSING, [])
-        assert said == "No other hospital was tested, so what is lost away from home is not known."
+        assert said == "No other hospital was tested, so what is lost at external hospitals is not known."
         assert sentences.breaks([], 0, "", 0, num_runs) == "No other hospital was tested"
 
 
 def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
     headline = sentences.headline(0, 0, 0, 2, phantom=False, common=False)
-    assert headline == "No network has a score away from home: no finding is labelled both there and at home"
+    assert (
+        headline
+        == "No network has a score at external hospitals: no finding is labelled both there and at the internal hospital"
+    )
     said = sentences.mean_loss("CheXpert", 2, 0, MISSING, [], common=False)
     assert said == "No finding is labelled both at CheXpert and at another hospital, so nothing can be compared."
-    assert sentences.breaks([], 2, "", 0, 0, common=False) == "No finding is labelled both at home and away"
+    assert sentences.breaks([], 2, "", 0, 0, common=False) == "No finding is labelled both at internal and external"
 
 
 def test_no_ranked_run_claims_nothing_about_runs_or_hospitals():
-    assert sentences.mean_loss("CheXpert", 5, 0, MISSING, []).startswith("No run has a score away from home")
-    assert sentences.breaks([], 5, "", 0, 0) == "No run has a score away from home"
-    assert sentences.findings_lost([], 0, 0) == "No finding has a score both at home and away"
-    assert sentences.pareto([], 0) == "No run has a score away from home to weigh against its cost"
+    assert sentences.mean_loss("CheXpert", 5, 0, MISSING, []).startswith("No run has a score at external hospitals")
+    assert sentences.breaks([], 5, "", 0, 0) == "No run has a score at external hospitals"
+    assert sentences.findings_lost([], 0, 0) == "No finding has a score both at internal and external"
+    assert sentences.pareto([], 0) == "No run has a score at external hospitals to weigh against its cost"
 
 
 def test_one_hospital_cannot_be_told_from_another():
@@ -102,12 +105,17 @@ def test_too_few_patients_are_the_reason_where_there_are_runs_and_findings():
     assert "too few patients" in sentences.mean_loss("CheXpert", 5, 4, MISSING, [])
 
 
-def test_an_unranked_run_says_why_and_what_it_has_at_home():
-    home = Estimate(0.8, 0.7, 0.9)
+def test_an_unranked_run_says_why_and_what_it_has_at_internal():
+    internal = Estimate(0.8, 0.7, 0.9)
     assert sentences.unranked("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
-    assert sentences.unranked("", home, 0, False) == "no other hospital was tested; at home .800 [.700, .900]"
-    assert sentences.unranked("", home, 2, False).startswith("no finding is labelled both at home and away; at home")
-    assert sentences.unranked("", MISSING, 2, True) == "no score away from home"
+    assert (
+        sentences.unranked("", internal, 0, False)
+        == "no other hospital was tested; at the internal hospital .800 [.700, .900]"
+    )
+    assert sentences.unranked("", internal, 2, False).startswith(
+        "no finding is labelled both at internal and external; at the internal hospital"
+    )
+    assert sentences.unranked("", MISSING, 2, True) == "no score at external hospitals"
 
 
 @pytest.mark.parametrize(
@@ -128,10 +136,10 @@ def test_where_zero_lies_follows_the_interval(gap, said):
 def test_the_scatter_says_over_how_many_findings_it_compares():
     over = sentences.over_common(2, 2)
     assert sentences.below_line(4, 4, over) == (
-        "All measured means away lie below the dashed line of equal reading, over the 2 findings both have"
+        "All measured external means lie below the dashed line of equal reading, over the 2 findings both have"
     )
     assert sentences.below_line(1, 4, sentences.over_common(2, 9)).endswith("over the 2 to 9 findings both have")
-    assert sentences.below_line(2, 2, "") == "Both measured means away lie below the dashed line of equal reading"
+    assert sentences.below_line(2, 2, "") == "Both measured external means lie below the dashed line of equal reading"
 
 
 def test_every_label_source_has_its_words_and_synthetic_labels_are_called_so():
@@ -182,7 +190,7 @@ def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
 )
 def test_the_first_run_is_never_called_best_without_saying_who_is_tied_with_it(tied, runs, part):
     said = sentences.best("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
-    assert said.startswith("RegNetY-4GF has the highest mean away from home, .825 [.816, .832]")
+    assert said.startswith("RegNetY-4GF has the highest mean at external hospitals, .825 [.816, .832]")
     assert part in said
     assert said.endswith("it comes first in 49 % of the resamples.")
 
@@ -239,13 +247,15 @@ def test_a_clear_rank_correlation_never_says_because():
     assert "lose less" in sentences.association(Estimate(-0.6, -0.8, -0.3), 24, 8, 0.41)
 
 
-def test_calibration_is_called_worse_away_only_where_the_mean_drift_excludes_zero():
+def test_calibration_is_called_worse_external_only_where_the_mean_drift_excludes_zero():
     unclear = gap_sentences.calibration("VGG", UNCLEAR, [])
-    assert unclear.startswith("Whether VGG is further from its word away than at home, the data cannot tell")
-    assert gap_sentences.calibration("VGG", CLEAR, [("NIH", 0.02), ("BRAX", 0.1)]) == (
-        "VGG is further from its word away than at home: ECE +.061 [.050, .072] on average, +.100 at BRAX, the largest measured"
+    assert unclear.startswith(
+        "Whether VGG is further from its word externally than at the internal hospital, the data cannot tell"
     )
-    assert "nearer to its word away" in gap_sentences.calibration("VGG", GAIN, [("NIH", -0.1)])
+    assert gap_sentences.calibration("VGG", CLEAR, [("NIH", 0.02), ("BRAX", 0.1)]) == (
+        "VGG is further from its word externally than at the internal hospital: ECE +.061 [.050, .072] on average, +.100 at BRAX, the largest measured"
+    )
+    assert "nearer to its word external" in gap_sentences.calibration("VGG", GAIN, [("NIH", -0.1)])
     assert "could not be compared" in gap_sentences.calibration("VGG", MISSING, [])
 
 
@@ -268,7 +278,10 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
 
 
 def test_the_kept_epoch_names_the_set_that_chose_it() -> None:
-    assert kept({"val"}) == "The dot is the epoch that was kept: the best at home, on the validation split."
+    assert (
+        kept({"val"})
+        == "The dot is the epoch that was kept: the best at the internal hospital, on the validation split."
+    )
     assert kept(set()) == kept({"val"})
     assert "radiologists labelled" in kept({"expert_valid"})
     assert kept({"val", "last"}).endswith("validation split; or, as the run says, the last.")

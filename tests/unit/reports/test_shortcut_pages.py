@@ -32,7 +32,7 @@ def described(name: str = "noise", images: int = 40, sources: tuple[str, ...] = 
 
 
 def varying(run_id: str, name: str = "view", alone: float = 0.8, gain: float = 0.05) -> pd.DataFrame:
-    """Return a `nuisances` table with one nuisance that stands in for a finding at home and turns away."""
+    """Return a `nuisances` table with one nuisance that stands in for a finding at the internal hospital and turns externally."""
     cohort = [
         ("chexpert", "train", name, "AP", "", "share", 0.6, 0.5, 0.7, 0.5, 900),
         ("chexpert", "train", name, "", "Edema", "cramers_v", 0.4, 0.3, 0.5, 0.0, 900),
@@ -75,15 +75,15 @@ def test_descriptors_of_no_image_or_one_and_of_one_hospital_are_survived(images:
     assert "nan" not in html
 
 
-def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_away_and_buys() -> None:
+def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_external_and_buys() -> None:
     html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
-    assert "At home view alone, without an image, finds Edema with an AUROC of .800" in html
-    assert "away .200" in html
+    assert "At the internal hospital view alone, without an image, finds Edema with an AUROC of .800" in html
+    assert "external .200" in html
     assert "orders images better across levels than within them" in html
     assert "Training made easier to read: view (.700 before, .950 after)" in html
     weak = str(shortcuts(read(filled(nuisances=varying(first_run(), alone=0.55, gain=0.0)))).html)
-    assert "Nothing recorded stands in for a finding at home" in weak
-    assert "no part of its AUROC at home need be a shortcut" in weak
+    assert "Nothing recorded stands in for a finding at the internal hospital" in weak
+    assert "no part of its AUROC at the internal hospital need be a shortcut" in weak
 
 
 def test_names_of_descriptors_and_nuisances_cannot_break_out() -> None:

@@ -36,7 +36,7 @@ def test_with_few_images_in_a_cell_there_is_no_ratio():
     [
         ([], "Which findings come together cannot be compared between hospitals"),
         ([("A and B", Odds(0, 9, 9, 9), "H", STRONG)], "Which findings come together cannot be compared between hospitals"),
-        ([("A and B", STRONG, "H", STRONG)], "Whether findings come together otherwise away than at X, the data cannot tell"),
+        ([("A and B", STRONG, "H", STRONG)], "Whether findings come together otherwise externally than at X, the data cannot tell"),
         ([("A and B", STRONG, "H", CHANCE)], "A and B come together otherwise at H than at X: odds ratio 1.0 against 20"),
         ([("A and B", CHANCE, "H", STRONG)], "A and B come together otherwise at H than at X: odds ratio 20 against 1.0"),
         (

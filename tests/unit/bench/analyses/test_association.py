@@ -80,15 +80,15 @@ def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.Da
             gaps.append(
                 {
                     "run_id": run,
-                    "dataset": "away",
+                    "dataset": "external",
                     "finding": "macro",
                     "value": gap,
-                    "home": 0.8 + 0.001 * ((7 * a) % n),
-                    "away": 0.7 - gap,
+                    "internal": 0.8 + 0.001 * ((7 * a) % n),
+                    "external": 0.7 - gap,
                 }
             )
             changes.append(dict.fromkeys(SCHEMAS["transplants"], 0) | {
-                "run_id": run, "kind": "causal", "host": "away", "finding": "macro", "subset": "all", "measure": "abs_dp", "effect": float(a + s),
+                "run_id": run, "kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp", "effect": float(a + s),
             })  # fmt: skip
     return runs, {"gaps": pd.DataFrame(gaps), "transplants": pd.DataFrame(changes)}
 
@@ -101,7 +101,7 @@ def test_seeds_are_averaged_before_architectures_are_compared() -> None:
     assert row["num_architectures"] == 8
     assert row["num_families"] == 4
     assert row["p"] == pytest.approx(2 / 40320)
-    assert table.loc[("causal", "away", "spearman"), "value"] == pytest.approx(-1)
+    assert table.loc[("causal", "external", "spearman"), "value"] == pytest.approx(-1)
     assert "source_bits" not in table.index.get_level_values("score")
 
 
@@ -109,7 +109,7 @@ def test_seeds_are_averaged_before_architectures_are_compared() -> None:
 def test_too_few_architectures_give_an_empty_table(n: int) -> None:
     runs, frames = study(n)
     if not n:
-        frames["gaps"] = pd.DataFrame(columns=["run_id", "dataset", "finding", "value", "home", "away"])
+        frames["gaps"] = pd.DataFrame(columns=["run_id", "dataset", "finding", "value", "internal", "external"])
     table = association.associations(runs, frames)
     assert len(table) == 0
     assert (*table.columns,) == SCHEMAS["associations"]

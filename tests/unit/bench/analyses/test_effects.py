@@ -92,17 +92,17 @@ def test_a_finding_without_a_threshold_flips_nothing_rather_than_everything() ->
 
 def test_the_causal_score_is_the_mean_over_hospitals_and_the_three_declared_kinds() -> None:
     found = {
-        (kind, "home", host): measured.effects(answers(seed=i, shift=s), FINDINGS, THRESHOLD, 50)
+        (kind, "internal", host): measured.effects(answers(seed=i, shift=s), FINDINGS, THRESHOLD, 50)
         for i, (kind, s) in enumerate((("marker", 2.0), ("corner", 0.5), ("border", 0.1), ("intensity", 3.0)))
         for host in ("x", "y")
     }
-    means = with_means(found, "home")
+    means = with_means(found, "internal")
     key = ("abs_dp", "macro", "all")
-    expected = np.mean([found[kind, "home", host][key].effect for kind in measured.SCORED for host in ("x", "y")])
-    assert means["causal", "home", "away"][key].effect == pytest.approx(expected)
+    expected = np.mean([found[kind, "internal", host][key].effect for kind in measured.SCORED for host in ("x", "y")])
+    assert means["causal", "internal", "external"][key].effect == pytest.approx(expected)
 
 
-def test_a_shortcut_is_called_only_where_the_marker_moves_the_answer_and_is_of_use_at_home() -> None:
+def test_a_shortcut_is_called_only_where_the_marker_moves_the_answer_and_is_of_use_at_internal() -> None:
     base = {"subset": "all", "value": 0.0, "control": 0.0, "n": 50}
     moved = [("Edema", 0.2, 0.3), ("Pneumonia", 0.2, 0.3), ("Atelectasis", 0.0, 0.04), ("macro", 0.2, 0.3)]
     cost = [("Edema", -0.2, -0.1), ("Pneumonia", -0.1, 0.1), ("Atelectasis", -0.2, -0.1), ("macro", -0.2, -0.1)]
@@ -110,7 +110,7 @@ def test_a_shortcut_is_called_only_where_the_marker_moves_the_answer_and_is_of_u
         {
             "kind": "marker",
             "donor": "h",
-            "host": "away",
+            "host": "external",
             "measure": "abs_dp",
             "finding": f,
             "low": low,

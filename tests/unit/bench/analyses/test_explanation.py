@@ -247,7 +247,7 @@ def test_a_mask_of_another_size_and_a_reference_not_learnt_are_refused(tmp_path:
     with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
         explainer(store, run.id).ask(radiograph, NAMED, "gradcam", None, tmp_path / "mask.png")
     store, run = made(tmp_path / "other", preprocessing="histstd_64")
-    with pytest.raises(StoreError, match="what histstd learnt at home"):
+    with pytest.raises(StoreError, match="what histstd learnt at the internal hospital"):
         explainer(store, run.id)
     with pytest.raises(ConfigError, match="has not learnt 'Hernia'"):
         chosen_findings(run, ["Hernia"])

@@ -37,23 +37,23 @@ def test_a_nuisance_that_goes_with_a_finding_is_found_and_one_that_does_not_is_n
     assert value["any", "A", "auroc_nuisance"] == pytest.approx(value["view", "A", "auroc_nuisance"], abs=0.03)
 
 
-def test_away_an_association_that_has_turned_is_below_one_half() -> None:
+def test_external_an_association_that_has_turned_is_below_one_half() -> None:
     frame, label = table(1000, 1)
     turned = label.copy()
     turned[:, 0] = 1 - turned[:, 0]
-    home = Association(("A", "B"), levels(frame), label)
-    value = numbers(home.away(levels(frame), turned, np.arange(1000).astype(str)))
+    internal = Association(("A", "B"), levels(frame), label)
+    value = numbers(internal.external(levels(frame), turned, np.arange(1000).astype(str)))
     assert value["view", "A", "auroc_nuisance"] == pytest.approx(0.3, abs=0.05)
     assert value["view", "A", "cramers_v"] == pytest.approx(0.4, abs=0.06)
 
 
-def test_levels_that_home_does_not_know_and_nuisances_that_away_lacks_are_no_error() -> None:
+def test_levels_that_internal_does_not_know_and_nuisances_that_external_lacks_are_no_error() -> None:
     frame, label = table(400, 2)
-    home = Association(("A", "B"), levels(frame), label)
+    internal = Association(("A", "B"), levels(frame), label)
     other = frame.assign(view="AP", sex="")
     assert levels(other) == {}
-    assert home.away(levels(other), label, np.arange(400).astype(str)) == []
-    three = home.away({"view": (("AP", "OBLIQUE"), np.arange(400) % 2)}, label, np.arange(400).astype(str))
+    assert internal.external(levels(other), label, np.arange(400).astype(str)) == []
+    three = internal.external({"view": (("AP", "OBLIQUE"), np.arange(400) % 2)}, label, np.arange(400).astype(str))
     assert {row[0] for row in three} == {"view", "any"}
 
 
@@ -97,8 +97,8 @@ def test_cramers_v_is_that_of_scipy_less_its_bias() -> None:
 
 def test_a_cohort_of_three_patients_has_shares_but_no_association() -> None:
     frame, label = table(3, 5)
-    home = Association(("A", "B"), levels(frame), label)
-    assert home.rows(np.arange(3).astype(str)) == []
+    internal = Association(("A", "B"), levels(frame), label)
+    assert internal.rows(np.arange(3).astype(str)) == []
     assert stratified(("A", "B"), label, np.zeros((3, 2)), np.arange(3).astype(str), levels(frame)) == []
 
 

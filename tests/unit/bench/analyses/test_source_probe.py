@@ -76,7 +76,7 @@ def test_more_shots_tell_more() -> None:
     assert value["features", "none", 32, "bits"] < value["features", "none", 8, "bits"]
 
 
-def test_what_the_findings_alone_tell_is_told_by_the_labels_probe_and_taken_away_by_matching() -> None:
+def test_what_the_findings_alone_tell_is_told_by_the_labels_probe_and_taken_external_by_matching() -> None:
     sources = cohorts(0.0, num=480, prevalence=0.25)
     sources = {  # features that hold the labels and nothing of the hospital
         name: Source(np.tile(s.label_NF, 4) * 3.0 + s.feature_ND[:, :12], s.patient_id, s.label_NF, s.logit_NF)

@@ -143,8 +143,8 @@ def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry:
 
 def test_words_with_a_meaning_of_their_own_cannot_name_a_cohort(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "grid.yaml"
-    path.write_text(BASE.replace("[nih]", "[away]"))
-    with pytest.raises(ConfigError, match="away"):
+    path.write_text(BASE.replace("[nih]", "[external]"))
+    with pytest.raises(ConfigError, match="external"):
         Grid.read(str(path), registry)
 
 

@@ -125,12 +125,12 @@ def test_a_recipe_learns_the_stated_findings(line: str, name: str, findings: lis
 
 
 @pytest.mark.parametrize(
-    ("line", "name", "away"),
+    ("line", "name", "external"),
     [("X6", "xand-ray", ("padchest",)), ("M2", "main-study", ("mimic", "nih", "padchest", "vindr", "brax"))],
     ids=["X6", "M2"],
 )
-def test_a_recipe_is_tested_in_the_stated_hospitals(line: str, name: str, away: tuple[str, ...]) -> None:
-    assert grid(name).evaluate_on == away, line
+def test_a_recipe_is_tested_in_the_stated_hospitals(line: str, name: str, external: tuple[str, ...]) -> None:
+    assert grid(name).evaluate_on == external, line
 
 
 def test_the_study_has_fifteen_architectures_and_more_under_one_protocol() -> None:

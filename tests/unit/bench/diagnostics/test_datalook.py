@@ -16,7 +16,7 @@ def test_every_preprocessing_entry_has_a_picture_of_every_image(tmp_path: Path) 
     chosen = variants(registry)
     assert sorted(name for v in chosen for name in v.names) == sorted(registry.sections["preprocessing"])
     cohorts, samples = {}, {}
-    for name, bright in (("home", 255), ("far", 120)):
+    for name, bright in (("internal", 255), ("far", 120)):
         root = tmp_path / name
         root.mkdir()
         for k in range(len(ROWS)):
@@ -28,7 +28,7 @@ def test_every_preprocessing_entry_has_a_picture_of_every_image(tmp_path: Path) 
     made = looks(cohorts, samples, chosen)
     for look in made.values():
         assert [[p.words for p in row] for row in look.after] == [[v.names[0] for v in chosen]] * 2
-    pictures = [p.uri for p in made["home"].after[0]]
+    pictures = [p.uri for p in made["internal"].after[0]]
     names = [v.names[0] for v in chosen]
     learnt = [pictures[names.index(name)] for name in ("histstd_64", "histmatch_64", "imagenet_64")]
     assert len(set(learnt)) == 3

@@ -155,9 +155,9 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """On the meta device there is nothing to read: item(), bool(), nonzero() and the like raise there."""
     run = a_run(**CASES[name])
-    feed, home, _ = a_cohort()
+    feed, internal, _ = a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
-    taught = teaching(run, home, CPU)
+    taught = teaching(run, internal, CPU)
     objective = Objective(run, taught)
     learns_N = objective.learns()  # asked once, before training
     objective.learns = lambda: learns_N  # type: ignore[method-assign]
@@ -166,7 +166,7 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
     average = ModelEmaV3(network, 0.9)  # made here, because the meta device has no random generators
     average.module.to(META)
     step = Step(
-        run, network.to(META), Tone(["imagenet"], network.mean, network.std, 1), feed, home.rows, objective, META
+        run, network.to(META), Tone(["imagenet"], network.mean, network.std, 1), feed, internal.rows, objective, META
     )
     feed.device = META
     step.average = average if name == "averaged weights" else None

@@ -1,4 +1,4 @@
-"""Histogram standardisation and matching: against numpy, scikit-image and worked numbers, and learnt at home only."""
+"""Histogram standardisation and matching: against numpy, scikit-image and worked numbers, and learnt at the internal hospital only."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from bench.inputs.histograms import LANDMARKS, histmatch, histograms, histstd, i
 from bench.inputs.normalize import Tone
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import Job
-from bench.planning.plan import Plan, home_split
+from bench.planning.plan import Plan, internal_split
 from bench.runs.run_one import run_one
 from harmonize.errors import ConfigError, DatasetError
 from tests.unit.bench.planning.test_images import distinct
@@ -147,7 +147,7 @@ def test_a_tone_without_what_it_must_learn_is_refused() -> None:
 
 def planned(tmp_path: Path, preprocessing: str = "histstd_64", **schedule: object) -> Plan:
     made = plan(tmp_path, patients(60), grid=GRID.replace("imagenet_64", preprocessing) + extra(schedule))
-    for name in ("home", "far"):
+    for name in ("internal", "far"):
         distinct(tmp_path / name)
     return made
 
@@ -157,26 +157,26 @@ def extra(schedule: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("preprocessing", ["histstd_64", "histmatch_64", "adaptive_roi_hist_64"])
-def test_the_reference_follows_from_homes_training_images_alone(preprocessing: str, tmp_path: Path) -> None:
+def test_the_reference_follows_from_internals_training_images_alone(preprocessing: str, tmp_path: Path) -> None:
     made = planned(tmp_path, preprocessing)
-    run, home = made.runs[0], made.refs[0]
-    first = reference(run, made.store, home, tmp_path / "first")
+    run, internal = made.runs[0], made.refs[0]
+    first = reference(run, made.store, internal, tmp_path / "first")
     assert json.loads((tmp_path / "first" / "reference.json").read_text()) == first
-    split = home_split(pd.read_parquet(home.table), run.config)
-    names = pd.read_parquet(home.table)["path"]
-    for path in [*(tmp_path / "far").glob("*.png"), *(tmp_path / "home" / str(n) for n in names[split != "train"])]:
+    split = internal_split(pd.read_parquet(internal.table), run.config)
+    names = pd.read_parquet(internal.table)["path"]
+    for path in [*(tmp_path / "far").glob("*.png"), *(tmp_path / "internal" / str(n) for n in names[split != "train"])]:
         cv2.imwrite(str(path), np.random.default_rng(len(path.name)).integers(0, 99, (50, 60)).astype(np.uint8))
-    assert reference(run, made.store, home, tmp_path / "second") == first
-    cv2.imwrite(str(tmp_path / "home" / str(names[split == "train"].iloc[0])), np.eye(70, 80, dtype=np.uint8) * 200)
-    assert reference(run, made.store, home, tmp_path / "third") != first
-    assert reference(run, made.store, home, tmp_path / "first") == first  # what is stored is not learnt again
+    assert reference(run, made.store, internal, tmp_path / "second") == first
+    cv2.imwrite(str(tmp_path / "internal" / str(names[split == "train"].iloc[0])), np.eye(70, 80, dtype=np.uint8) * 200)
+    assert reference(run, made.store, internal, tmp_path / "third") != first
+    assert reference(run, made.store, internal, tmp_path / "first") == first  # what is stored is not learnt again
 
 
-def test_a_home_without_contrast_is_said_with_its_place(tmp_path: Path) -> None:
+def test_a_internal_without_contrast_is_said_with_its_place(tmp_path: Path) -> None:
     made = planned(tmp_path)
-    for path in (tmp_path / "home").glob("*.png"):
+    for path in (tmp_path / "internal").glob("*.png"):
         cv2.imwrite(str(path), np.full((70, 80), 90, np.uint8))
-    with pytest.raises(DatasetError, match="histstd cannot learn from home"):
+    with pytest.raises(DatasetError, match="histstd cannot learn from the internal hospital"):
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")
 
 

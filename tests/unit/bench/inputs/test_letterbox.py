@@ -73,7 +73,7 @@ def test_an_image_without_foreground_stays_finite(ops: list[Any]) -> None:
     assert bool(torch.isfinite(tone(ops)(dark)).all())
 
 
-def test_what_is_learnt_at_home_does_not_count_padding() -> None:
+def test_what_is_learnt_at_internal_does_not_count_padding() -> None:
     pixels = boxed()
     for op in ("histstd", "histmatch"):
         assert learn(op, [pixels], padded=True) == learn(op, [pixels[:, 5:35]])

@@ -8,7 +8,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import CohortChoice, RunConfig, differing, full
-from bench.planning.plan import cohort_spec, home_split, make_plan, phantom_settings
+from bench.planning.plan import cohort_spec, internal_split, make_plan, phantom_settings
 from bench.store.store import Store
 from harmonize.cohorts.specs import CohortSpec, with_gold
 from harmonize.errors import ConfigError
@@ -23,33 +23,33 @@ def grid_with(tmp_path: Path, more: str) -> Grid:
     return Grid.read(str(path), Registry.read())
 
 
-def test_the_choice_of_a_grid_is_about_its_home_and_goes_beyond_that_of_the_data_file(tmp_path: Path) -> None:
+def test_the_choice_of_a_grid_is_about_its_internal_and_goes_beyond_that_of_the_data_file(tmp_path: Path) -> None:
     grid = grid_with(tmp_path, "label_source: chexbert, cohort: {views: pa, limit: 7}")
-    home = CohortSpec("home", "chexpert", tmp_path, choice=CohortChoice(min_age=18.0))
-    read = cohort_spec(home, grid)
+    internal = CohortSpec("internal", "chexpert", tmp_path, choice=CohortChoice(min_age=18.0))
+    read = cohort_spec(internal, grid)
     assert read.choice == CohortChoice(views="pa", min_age=18.0)  # the limit is about training patients: not here
     assert read.label_source == "chexbert"
-    away = CohortSpec("away", "chexpert", tmp_path, choice=CohortChoice(gold=True))
-    assert cohort_spec(away, grid) == away
+    external = CohortSpec("external", "chexpert", tmp_path, choice=CohortChoice(gold=True))
+    assert cohort_spec(external, grid) == external
 
 
 def test_a_grid_that_says_nothing_leaves_the_data_file_alone(tmp_path: Path) -> None:
     hybrid = (("Edema", "visualchexbert"),)
-    home = CohortSpec("home", "chexpert", tmp_path, label_source="chexbert", hybrid=hybrid)
-    assert cohort_spec(home, grid_with(tmp_path, "seed: 1")) == home
-    assert cohort_spec(home, grid_with(tmp_path, "label_source: visualchexbert")).hybrid == ()
+    internal = CohortSpec("internal", "chexpert", tmp_path, label_source="chexbert", hybrid=hybrid)
+    assert cohort_spec(internal, grid_with(tmp_path, "seed: 1")) == internal
+    assert cohort_spec(internal, grid_with(tmp_path, "label_source: visualchexbert")).hybrid == ()
 
 
-def test_ages_of_the_home_cohort_are_chosen_by_the_grid(tmp_path: Path) -> None:
+def test_ages_of_the_internal_cohort_are_chosen_by_the_grid(tmp_path: Path) -> None:
     table = patients(90).assign(patient=[str(i) for i in range(90)])
     mapping = MAPPING + "age: {column: patient}\n"
     grid = GRID.replace("channels: 1}", "channels: 1, cohort: {min_age: 30, limit: 5}}")
     made = plan(tmp_path, table, mapping, grid)
-    home = made.cohorts["home"]
-    assert home.table["age"].min() == 30
-    assert home.flow["outside_ages"] == 30
-    split = home_split(home.table, made.runs[0].config)
-    assert home.table.loc[split == "train", "patient_id"].nunique() == 5
+    internal = made.cohorts["internal"]
+    assert internal.table["age"].min() == 30
+    assert internal.flow["outside_ages"] == 30
+    split = internal_split(internal.table, made.runs[0].config)
+    assert internal.table.loc[split == "train", "patient_id"].nunique() == 5
     assert made.cohorts["far"].flow["kept"] == 6
 
 
@@ -111,7 +111,7 @@ def test_a_gold_subset_is_tested_on_by_its_name_alone(tmp_path: Path) -> None:
 
 def test_a_grid_on_phantoms_may_test_on_the_relabelled_studies(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    form = GRID.replace("train_on: home", "train_on: chexpert").replace(
+    form = GRID.replace("train_on: internal", "train_on: chexpert").replace(
         "min_count: 2", "phantom: {source: 40, external: 40}"
     )
     path.write_text(form.replace("[far]", "[mimic, mimic-gold]"))

@@ -1,4 +1,4 @@
-"""What is learnt beside the findings: targets from the home table, one loss, outputs in one order."""
+"""What is learnt beside the findings: targets from the internal table, one loss, outputs in one order."""
 
 import math
 from pathlib import Path
@@ -88,13 +88,13 @@ def test_a_cohort_that_cannot_teach_a_head_is_refused_with_the_mend(missing: str
         {"view": view, "sex": sex, "native:Support Devices": s} for view, sex, s in (("AP", "M", 1), ("PA", "F", 0))
     ]
     whole, chosen = table(rows), config(heads="auxiliary")
-    check_targets(whole, chosen, "home")
+    check_targets(whole, chosen, "internal")
     for lacking in (
         whole.iloc[:1].assign(**{missing: whole[missing]}),
         whole.assign(**{missing: whole[missing].iloc[0]}),
     ):
         with pytest.raises(DatasetError) as error:
-            check_targets(lacking, chosen, "home")
+            check_targets(lacking, chosen, "internal")
         assert "head_weights." in error.value.fix
     assert head in error.value.what
 
@@ -106,7 +106,7 @@ def test_a_table_without_such_columns_is_refused_before_anything_trains(tmp_path
 
 def test_a_table_with_normal_and_abnormal_images_can_have_a_dual_head(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60), grid=GRID.replace("channels: 1", "channels: 1, heads: dual"))
-    target = targets(made.cohorts["home"].table, made.runs[0].config)
+    target = targets(made.cohorts["internal"].table, made.runs[0].config)
     assert target[:4].tolist() == [[1], [0], [1], [0]]
 
 

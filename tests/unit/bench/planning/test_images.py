@@ -27,7 +27,7 @@ def distinct(root: Path) -> None:
 
 def made(tmp_path: Path) -> Plan:
     planned = plan(tmp_path, patients(60))
-    for name in ("home", "far"):
+    for name in ("internal", "far"):
         distinct(tmp_path / name)
     return planned
 
@@ -37,18 +37,18 @@ def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
     assert check_doubles(planned, prepare(planned, 1, silent)) == 0
 
 
-def test_an_image_of_home_that_lies_in_a_hospital_away_stops_the_grid(tmp_path: Path) -> None:
+def test_an_image_of_internal_that_lies_in_a_hospital_external_stops_the_grid(tmp_path: Path) -> None:
     planned = made(tmp_path)
-    (tmp_path / "far" / "0.png").write_bytes((tmp_path / "home" / "7.png").read_bytes())
-    with pytest.raises(DatasetError, match="1 images of home are also in far"):
+    (tmp_path / "far" / "0.png").write_bytes((tmp_path / "internal" / "7.png").read_bytes())
+    with pytest.raises(DatasetError, match="1 images of the internal hospital are also in far"):
         check_doubles(planned, prepare(planned, 1, silent))
 
 
 def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:
     planned = made(tmp_path)
-    content = (tmp_path / "home" / "0.png").read_bytes()
+    content = (tmp_path / "internal" / "0.png").read_bytes()
     for i in range(1, 20):
-        (tmp_path / "home" / f"{i}.png").write_bytes(content)
+        (tmp_path / "internal" / f"{i}.png").write_bytes(content)
     assert check_doubles(planned, prepare(planned, 1, silent)) == 20
 
 
@@ -60,12 +60,12 @@ def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_p
         prepare(planned, 1, silent)
 
 
-def test_a_hospital_cannot_be_its_own_away(tmp_path: Path) -> None:
-    write_cohort(tmp_path / "home", patients(60))
+def test_a_hospital_cannot_be_its_own_external(tmp_path: Path) -> None:
+    write_cohort(tmp_path / "internal", patients(60))
     (tmp_path / "mapping.yaml").write_text(MAPPING)
     (tmp_path / "grid.yaml").write_text(GRID)
-    entry = "{layout: table, root: home, table: table.csv, mapping: mapping.yaml}\n"
-    (tmp_path / "data.yaml").write_text(f"home: {entry}far: {entry}")
+    entry = "{layout: table, root: internal, table: table.csv, mapping: mapping.yaml}\n"
+    (tmp_path / "data.yaml").write_text(f"internal: {entry}far: {entry}")
     registry = Registry.read()
     with pytest.raises(ConfigError, match="the same files"):
         make_plan(
@@ -81,7 +81,7 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
     from harmonize.labels.findings import labels_yaml
 
     planned = plan(tmp_path, patients(60))
-    before = planned.cohorts["home"].id
+    before = planned.cohorts["internal"].id
     nih = module.Cohort(
         "nih",
         "nih",
@@ -90,7 +90,7 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
         pd.DataFrame(),
         {},
         False,
-        planned.cohorts["home"].spec,
+        planned.cohorts["internal"].spec,
     )
     object.__setattr__(nih, "spec", module.CohortSpec("nih", "nih", tmp_path))
     first = nih.id
@@ -109,10 +109,10 @@ def test_a_title_in_the_label_table_does_not_re_key_a_cohort(tmp_path: Path, mon
 def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> None:
     grid = GRID.replace("imagenet_64", "adaptive_roi_hist_64")
     planned = plan(tmp_path, patients(60), grid=grid)
-    for name in ("home", "far"):
+    for name in ("internal", "far"):
         distinct(tmp_path / name)
     said = fallbacks(prepare(planned, 1, silent))
-    assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("home", "far")]
+    assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("internal", "far")]
     assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)
 
 

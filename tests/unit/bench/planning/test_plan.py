@@ -10,7 +10,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
-from bench.planning.plan import Plan, home_split, make_plan
+from bench.planning.plan import Plan, internal_split, make_plan
 from bench.store.store import Store
 from harmonize.errors import ConfigError, CxrError, DatasetError
 
@@ -27,7 +27,7 @@ name: mine
 evaluate_on: [far]
 min_count: 2
 base:
-  {train_on: home, architecture: seresnet_tiny, optimizer: adamw, loss: bce, uncertainty: u_ignore,
+  {train_on: internal, architecture: seresnet_tiny, optimizer: adamw, loss: bce, uncertainty: u_ignore,
    preprocessing: imagenet_64, channels: 1}
 """
 
@@ -53,12 +53,12 @@ def patients(n: int) -> pd.DataFrame:
     )
 
 
-def plan(tmp_path: Path, home: pd.DataFrame, mapping: str = MAPPING, grid: str = GRID) -> Plan:
-    write_cohort(tmp_path / "home", home)
+def plan(tmp_path: Path, internal: pd.DataFrame, mapping: str = MAPPING, grid: str = GRID) -> Plan:
+    write_cohort(tmp_path / "internal", internal)
     write_cohort(tmp_path / "far", patients(6))
     (tmp_path / "mapping.yaml").write_text(mapping)
     entry = "{layout: table, root: %s, table: table.csv, mapping: mapping.yaml}\n"
-    (tmp_path / "data.yaml").write_text("".join(f"{name}: {entry % name}" for name in ("home", "far")))
+    (tmp_path / "data.yaml").write_text("".join(f"{name}: {entry % name}" for name in ("internal", "far")))
     (tmp_path / "grid.yaml").write_text(grid)
     registry = Registry.read()
     asked = Grid.read(str(tmp_path / "grid.yaml"), registry)
@@ -66,11 +66,11 @@ def plan(tmp_path: Path, home: pd.DataFrame, mapping: str = MAPPING, grid: str =
     return make_plan(asked, registry, store, tmp_path / "data.yaml", None, 1, "bench run", silent)
 
 
-def test_a_table_without_splits_can_be_a_home(tmp_path: Path) -> None:
+def test_a_table_without_splits_can_be_a_internal(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60))
-    split = home_split(made.cohorts["home"].table, made.runs[0].config)
+    split = internal_split(made.cohorts["internal"].table, made.runs[0].config)
     assert set(split) == {"train", "val", "test"}
-    assert [r.role for r in made.refs] == ["home", "away"]
+    assert [r.role for r in made.refs] == ["internal", "external"]
 
 
 def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) -> CxrError:
@@ -83,42 +83,42 @@ def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) 
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path, DatasetError, "split of home is empty", home=patients(2))
+    refused(tmp_path, DatasetError, "split of the internal hospital is empty", internal=patients(2))
 
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path, DatasetError, "no finding has both classes", home=patients(60).assign(finding="Pneumonia"))
+    refused(tmp_path, DatasetError, "no finding has both classes", internal=patients(60).assign(finding="Pneumonia"))
 
 
 def test_a_finding_that_is_never_stated_absent_is_refused_where_silence_teaches_nothing(tmp_path: Path) -> None:
     mapping = MAPPING.replace("present: [Pneumonia], absent: [No Finding]", "present: [Pneumonia]")
     grid = GRID.replace("imagenet_64,", "imagenet_64, task: binary, finding: Pneumonia, blank: ignore,")
-    error = refused(tmp_path, DatasetError, "no finding has both", home=patients(60), mapping=mapping, grid=grid)
+    error = refused(tmp_path, DatasetError, "no finding has both", internal=patients(60), mapping=mapping, grid=grid)
     assert "blank: zero" in error.fix
 
 
 def test_a_patient_in_two_splits_is_refused_without_naming_the_patient(tmp_path: Path) -> None:
     table = patients(60).assign(split=["train", "test"] * 30, patient=[f"secret{i // 2}" for i in range(60)])
     mapping = MAPPING + "split: {column: split, train: [train], test: [test]}\n"
-    error = refused(tmp_path, DatasetError, "30 patients are in more than one split", home=table, mapping=mapping)
+    error = refused(tmp_path, DatasetError, "30 patients are in more than one split", internal=table, mapping=mapping)
     assert "secret" not in str(error)
 
 
 def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
-    error = refused(tmp_path, CxrError, "finding", home=patients(60).rename(columns={"finding": "findings"}))
+    error = refused(tmp_path, CxrError, "finding", internal=patients(60).rename(columns={"finding": "findings"}))
     assert "table.csv" in str(error)
 
 
 def test_a_cohort_that_the_data_lacks_is_named(tmp_path: Path) -> None:
-    refused(tmp_path, ConfigError, "'elsewhere'", home=patients(60), grid=GRID.replace("[far]", "[far, elsewhere]"))
+    refused(tmp_path, ConfigError, "'elsewhere'", internal=patients(60), grid=GRID.replace("[far]", "[far, elsewhere]"))
 
 
 def test_a_limit_keeps_whole_patients_and_leaves_val_and_test_alone(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60).assign(patient=[f"p{i // 2}" for i in range(60)]))
-    table, config = made.cohorts["home"].table, made.runs[0].config
+    table, config = made.cohorts["internal"].table, made.runs[0].config
     limited = RunConfig(**{f: getattr(config, f) for f in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")},
                         cohort=type(config.cohort)(limit=5))  # fmt: skip
-    all_of, some = home_split(table, config), home_split(table, limited)
+    all_of, some = internal_split(table, config), internal_split(table, limited)
     assert table.loc[some == "train", "patient_id"].nunique() == 5
     for part in ("val", "test"):
         assert ((all_of == part) == (some == part)).all()
@@ -126,12 +126,12 @@ def test_a_limit_keeps_whole_patients_and_leaves_val_and_test_alone(tmp_path: Pa
 
 def test_more_patients_do_not_move_the_others(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60))
-    table, config = made.cohorts["home"].table, made.runs[0].config
+    table, config = made.cohorts["internal"].table, made.runs[0].config
     fewer = table[table.index % 3 > 0]
-    assert home_split(fewer, config).equals(home_split(table, config)[table.index % 3 > 0])
+    assert internal_split(fewer, config).equals(internal_split(table, config)[table.index % 3 > 0])
 
 
-def test_labels_of_the_home_cohort_are_part_of_the_run_id(tmp_path: Path) -> None:
+def test_labels_of_the_internal_cohort_are_part_of_the_run_id(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     first = plan(tmp_path / "a", patients(60))
@@ -142,7 +142,7 @@ def test_labels_of_the_home_cohort_are_part_of_the_run_id(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("key", ["select_on: expert_valid", "{stop_on: expert_valid, patience: 2}"])
-def test_a_home_without_radiologists_cannot_choose_by_them(key: str, tmp_path: Path) -> None:
+def test_a_internal_without_radiologists_cannot_choose_by_them(key: str, tmp_path: Path) -> None:
     line = f"\n   schedule: {key if key.startswith('{') else '{' + key + '}'}}}\n"
     with pytest.raises(DatasetError, match="no expert_valid split"):
         plan(tmp_path, patients(60), grid=GRID.rstrip().removesuffix("}") + "," + line)

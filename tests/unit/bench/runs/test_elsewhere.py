@@ -218,16 +218,16 @@ def test_an_onnx_file_reads_nothing_outside_its_folder(write: Write, tmp_path: P
 def test_weights_outside_are_found_in_sparse_constants_and_training_graphs(write: Write, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    away = onnx.TensorProto(dims=[1], data_type=onnx.TensorProto.FLOAT, data_location=onnx.TensorProto.EXTERNAL)
-    away.external_data.add(key="location", value="../secret")
+    external = onnx.TensorProto(dims=[1], data_type=onnx.TensorProto.FLOAT, data_location=onnx.TensorProto.EXTERNAL)
+    external.external_data.add(key="location", value="../secret")
     for place in ("sparse", "training"):
         graph(tmp_path)
         model = onnx.load(tmp_path / "net.onnx")
         if place == "sparse":
             node = model.graph.node.add(op_type="Constant", output=["s"])
-            node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.values.CopyFrom(away)  # fmt: skip
+            node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR).sparse_tensor.values.CopyFrom(external)  # fmt: skip
         else:
-            model.training_info.add().initialization.initializer.add().CopyFrom(away)
+            model.training_info.add().initialization.initializer.add().CopyFrom(external)
         (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
         assert "outside of its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
 

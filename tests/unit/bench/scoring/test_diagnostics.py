@@ -44,7 +44,7 @@ def test_below_one_half_counts_only_with_its_whole_interval() -> None:
     assert [s.finding for s in found] == ["Edema"]
 
 
-def test_chance_at_home_is_named() -> None:
+def test_chance_at_internal_is_named() -> None:
     assert untrained("chexpert", 0.51, 0.47, 0.55)
     assert not untrained("chexpert", 0.56, 0.52, 0.6)
     assert not untrained("chexpert", np.nan, np.nan, np.nan)

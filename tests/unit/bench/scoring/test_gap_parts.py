@@ -76,20 +76,24 @@ def reweighted(
     return found
 
 
-def scored(*away: Part, home: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
-    test = home or part("home", "test", 1, num=4000)
-    return score_run("r", ("Edema",), "home", [part("home", "val", 2, num=600), test, *more.values(), *away], settings)
+def scored(*external: Part, internal: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
+    test = internal or part("internal", "test", 1, num=4000)
+    return score_run(
+        "r", ("Edema",), "internal", [part("internal", "val", 2, num=600), test, *more.values(), *external], settings
+    )
 
 
-def parts_of(found: RunScores, metric: str = "auroc", dataset: str = "away", finding: str = "macro") -> pd.DataFrame:
+def parts_of(
+    found: RunScores, metric: str = "auroc", dataset: str = "external", finding: str = "macro"
+) -> pd.DataFrame:
     table = found.detail["decomposition"]
     rows = table[(table["metric"] == metric) & (table["dataset"] == dataset) & (table["finding"] == finding)]
     return rows.set_index("part")
 
 
 def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() -> None:
-    home = part("home", "test", 1, women=0.2, harder=1.5, num=6000)
-    found = parts_of(scored(part("there", "all", 3, women=0.8, harder=1.5, num=6000), home=home))
+    internal = part("internal", "test", 1, women=0.2, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.8, harder=1.5, num=6000), internal=internal))
     truth = found.loc["gap", "value"]
     assert truth > 0.08
     assert found.loc["case_mix", "low"] > 0
@@ -99,8 +103,8 @@ def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() ->
 
 
 def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
-    home = part("home", "test", 1, women=0.5, harder=1.5, num=6000)
-    found = parts_of(scored(part("there", "all", 3, women=0.5, harder=1.5, shift=0.8, num=6000), home=home))
+    internal = part("internal", "test", 1, women=0.5, harder=1.5, num=6000)
+    found = parts_of(scored(part("there", "all", 3, women=0.5, harder=1.5, shift=0.8, num=6000), internal=internal))
     assert found.loc["gap", "value"] > 0.08
     assert abs(found.loc["case_mix", "value"]) < 0.01
     assert found.loc["case_mix", "low"] < 0 < found.loc["case_mix", "high"]
@@ -108,7 +112,7 @@ def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
 
 
 def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
-    found = scored(part("there", "all", 3, prevalence=0.05, num=12000), home=part("home", "test", 1, num=12000))
+    found = scored(part("there", "all", 3, prevalence=0.05, num=12000), internal=part("internal", "test", 1, num=12000))
     ranked, precise, calibrated = (parts_of(found, metric) for metric in ("auroc", "auprc", "ece"))
     assert ranked.loc["prevalence", "value"] == ranked.loc["prevalence", "low"] == 0
     assert abs(ranked.loc["gap", "value"]) < 0.02
@@ -118,10 +122,10 @@ def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
 
 
 def test_the_parts_sum_to_the_gap_in_every_row() -> None:
-    away = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
-    expert = part("home", "expert_test", 5, num=700, reference="radiologist", shift=0.4)
+    external = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
+    expert = part("internal", "expert_test", 5, num=700, reference="radiologist", shift=0.4)
     strange = part("third", "all", 6, reference="radiologist")
-    table = scored(*away, strange, expert=expert).detail["decomposition"]
+    table = scored(*external, strange, expert=expert).detail["decomposition"]
     wide = table.set_index(["dataset", "metric", "finding", "part"])["value"].unstack()
     total = wide[["prevalence", "case_mix", "labels", "remainder"]].fillna(0).sum(axis=1)
     np.testing.assert_allclose(total, wide["gap"], rtol=0, atol=1e-12)
@@ -132,19 +136,19 @@ def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
     more = Settings(num_resamples=400)  # the parts have fewer
     found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
     gaps = found.gaps.set_index(["dataset", "finding"])
-    for dataset in ("first", "second", "away"):
+    for dataset in ("first", "second", "external"):
         row = parts_of(found, dataset=dataset).loc["gap"]
         assert row[["value", "low", "high"]].tolist() == pytest.approx(
             gaps.loc[(dataset, "macro"), ["value", "low", "high"]].tolist(), abs=1e-9
         )
 
 
-def test_radiologists_at_home_stand_for_the_labels_only_where_radiologists_labelled_away() -> None:
-    expert = part("home", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
+def test_radiologists_at_internal_stand_for_the_labels_only_where_radiologists_labelled_external() -> None:
+    expert = part("internal", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
     read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
     found = scored(part("mined", "all", 3), read, expert=expert)
     labels = parts_of(found, dataset="read").loc["labels"]
-    assert labels["reason"] == "home judged by radiologists on other patients (expert_test)"
+    assert labels["reason"] == "internal judged by radiologists on other patients (expert_test)"
     assert labels["paired"] == 0
     assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
     assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
@@ -152,10 +156,10 @@ def test_radiologists_at_home_stand_for_the_labels_only_where_radiologists_label
     against = rows[rows["finding"] == "macro"].set_index(["split", "dataset"])
     assert set(against.index.get_level_values("split")) == {"test", "expert_test"}
     assert abs(against.loc[("expert_test", "read"), "value"]) < 0.04
-    assert against.loc[("test", "read"), "away_reference"] == "radiologist"
+    assert against.loc[("test", "read"), "external_reference"] == "radiologist"
 
 
-def test_another_mapping_of_the_labels_away_is_a_part_of_the_gap() -> None:
+def test_another_mapping_of_the_labels_external_is_a_part_of_the_gap() -> None:
     there = part("there", "all", 3)
     state = there.state.copy()
     state[:300] = 1 - state[:300]
@@ -165,7 +169,7 @@ def test_another_mapping_of_the_labels_away_is_a_part_of_the_gap() -> None:
                  background=Background(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
-    assert labels["reason"] == "strict mapping away"
+    assert labels["reason"] == "strict mapping external"
     assert labels["paired"] == 1
     assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
 
@@ -190,7 +194,7 @@ def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_bes
     labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
     strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
     broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
-    assert labels["reason"] == "strict mapping away"
+    assert labels["reason"] == "strict mapping external"
     assert labels["value"] == strict["value"] == labels["most"] > 0
     assert labels["least"] == broad["least"] < 0
 
@@ -204,11 +208,11 @@ def test_a_looser_mapping_is_a_range_and_never_a_part() -> None:
 
 
 def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
-    home, there = (part(*place, num=3000) for place in (("home", "test", 1), ("there", "all", 3)))
-    alike = parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400, strict=0))).loc["labels"]
-    changes = [parts_of(scored(flipped(there, 400, strict=0), home=flipped(home, 400))).loc["labels", "value"],
-               parts_of(scored(flipped(there, 400), home=flipped(home, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
-    assert alike["reason"] == "strict mapping away and at home"
+    internal, there = (part(*place, num=3000) for place in (("internal", "test", 1), ("there", "all", 3)))
+    alike = parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400, strict=0))).loc["labels"]
+    changes = [parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
+               parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
+    assert alike["reason"] == "strict mapping externally and at the internal hospital"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
@@ -224,12 +228,12 @@ def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
-def test_too_few_images_like_those_at_home_are_said() -> None:
+def test_too_few_images_like_those_at_internal_are_said() -> None:
     found = parts_of(
-        scored(part("there", "all", 3, women=0.998, num=3000), home=part("home", "test", 1, women=0.0)),
+        scored(part("there", "all", 3, women=0.998, num=3000), internal=part("internal", "test", 1, women=0.0)),
         dataset="there", finding="Edema",
     )  # fmt: skip
-    assert found.loc["case_mix", "reason"].startswith("too few images like those at home")
+    assert found.loc["case_mix", "reason"].startswith("too few images like those at the internal hospital")
 
 
 @settings(max_examples=60, deadline=None)
@@ -273,7 +277,7 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
                 assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
 
 
-def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> None:
+def test_reweighted_to_the_prevalence_at_internal_precision_is_that_of_internal() -> None:
     """Equal class-conditionals at prevalence .30 and .05: AUPRC .735 and .337, .738 when reweighted."""
 
     def sample(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -281,26 +285,28 @@ def test_reweighted_to_the_prevalence_at_home_precision_is_that_of_home() -> Non
         label = (draw.random(40000) < prevalence).astype(np.int8)
         return label, draw.normal(1.5 * label, 1)
 
-    (home, score_home), (away, score) = sample(0.3), sample(0.05)
-    totals = [np.bincount(label, minlength=2).astype(float) for label in (home, away)]
+    (internal, score_internal), (external, score) = sample(0.3), sample(0.05)
+    totals = [np.bincount(label, minlength=2).astype(float) for label in (internal, external)]
     factor = prevalence_factor(*totals)
-    auroc, plain, _, weighted, _ = (float(each[0]) for each in reweighted(None, away, score, away, factor, np.ones(2)))
+    auroc, plain, _, weighted, _ = (
+        float(each[0]) for each in reweighted(None, external, score, external, factor, np.ones(2))
+    )
     assert plain == pytest.approx(0.337, abs=0.01)
     assert weighted == pytest.approx(0.738, abs=0.01)
-    assert weighted == pytest.approx(average_precision_score(home, score_home), abs=0.01)
-    assert auroc == pytest.approx(roc_auc_score(away, score), abs=1e-9)
+    assert weighted == pytest.approx(average_precision_score(internal, score_internal), abs=0.01)
+    assert auroc == pytest.approx(roc_auc_score(external, score), abs=1e-9)
 
 
-def test_case_mix_weights_give_each_label_the_cells_of_home_and_stop_at_ten() -> None:
-    home = np.array([10.0, 30.0, 30.0, 10.0])  # cells 0 and 1, negatives and positives in turn
-    away = np.array([50.0, 10.0, 50.0, 10.0])
-    factor = case_mix_factor(home, away)
-    assert (factor * away).sum() == pytest.approx(1)
-    assert (factor * away).tolist() == pytest.approx([0.125, 0.375, 0.375, 0.125])
-    assert effective_numbers(np.ones(4), away) == pytest.approx((20, 100))
+def test_case_mix_weights_give_each_label_the_cells_of_internal_and_stop_at_ten() -> None:
+    internal = np.array([10.0, 30.0, 30.0, 10.0])  # cells 0 and 1, negatives and positives in turn
+    external = np.array([50.0, 10.0, 50.0, 10.0])
+    factor = case_mix_factor(internal, external)
+    assert (factor * external).sum() == pytest.approx(1)
+    assert (factor * external).tolist() == pytest.approx([0.125, 0.375, 0.375, 0.125])
+    assert effective_numbers(np.ones(4), external) == pytest.approx((20, 100))
     rare = case_mix_factor(np.array([1.0, 50.0, 99.0, 50.0]), np.array([99.0, 50.0, 1.0, 50.0]))
     assert rare[2] / rare[0] == pytest.approx(10 / (1 / 99))
-    assert prevalence_factor(home, away)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
+    assert prevalence_factor(internal, external)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
 
 
 def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() -> None:
@@ -313,19 +319,20 @@ def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() ->
         image = np.array([f"{dataset}{i}" for i in range(num)], object)
         return Part(dataset, split, "report", image, patient, logit, label)
 
-    points = OperatingPoints.choose(several("home", "val", 400), num_findings)
+    points = OperatingPoints.choose(several("internal", "val", 400), num_findings)
     settings = Settings(num_resamples=90, min_count=1)
-    home, away = (
-        measure(each, points, settings, 2) for each in (several("home", "test", 600), several("away", "all", 900))
+    internal, external = (
+        measure(each, points, settings, 2)
+        for each in (several("internal", "test", 600), several("external", "all", 900))
     )
     for k in range(num_findings):
-        mix, walk = decompose._mixed(home, away, k, settings, {})
-        for tile in range(len(away.resamples.weight)):
-            walk.fill(tile, away.resamples.tile(tile))
-        positive = away.label[:, k] == 1
-        prob = sigmoid(away.part.logit[:, k])
+        mix, walk = decompose._mixed(internal, external, k, settings, {})
+        for tile in range(len(external.resamples.weight)):
+            walk.fill(tile, external.resamples.tile(tile))
+        positive = external.label[:, k] == 1
+        prob = sigmoid(external.part.logit[:, k])
         for replicate in (0, 63, 89):
             of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
-            times = away.resamples.counts(replicate) * of_label[positive.astype(int)]
+            times = external.resamples.counts(replicate) * of_label[positive.astype(int)]
             sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
             assert walk.walked().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)

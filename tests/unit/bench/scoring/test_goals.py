@@ -72,11 +72,11 @@ def test_one_run_or_no_gap_makes_no_table():
     assert goals({"auroc": found([0.8, 0.7], [0.1, 0.2])["auroc"]}, {"r0": 1e9, "r1": 1e9}, {}).empty
 
 
-def test_maps_are_held_against_the_middle_in_the_hospitals_away():
+def test_maps_are_held_against_the_middle_in_the_hospitals_external():
     columns = ("run_id", "dataset", "finding", "by", "region", "metric", "value")
     rows = [
-        ("r", "home", "all", "network", "finding", "enrichment", 9.0),
-        ("r", "home", "all", "centre", "finding", "enrichment", 1.0),
+        ("r", "internal", "all", "network", "finding", "enrichment", 9.0),
+        ("r", "internal", "all", "centre", "finding", "enrichment", 1.0),
         ("r", "a", "all", "network", "finding", "enrichment", 3.0),
         ("r", "a", "all", "centre", "finding", "enrichment", 2.0),
         ("r", "b", "all", "network", "finding", "enrichment", 1.0),
@@ -86,5 +86,5 @@ def test_maps_are_held_against_the_middle_in_the_hospitals_away():
         ("r", "a", "Edema", "network", "finding", "enrichment", 99.0),
         ("q", "a", "all", "network", "border", "enrichment", 99.0),
     ]
-    assert maps_on_finding(pd.DataFrame(rows, columns=list(columns)), "home") == {"r": 1.0}
-    assert maps_on_finding(pd.DataFrame(columns=list(columns)), "home") == {}
+    assert maps_on_finding(pd.DataFrame(rows, columns=list(columns)), "internal") == {"r": 1.0}
+    assert maps_on_finding(pd.DataFrame(columns=list(columns)), "internal") == {}

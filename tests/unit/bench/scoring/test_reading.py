@@ -10,14 +10,19 @@ from reports.schemas.tables import SCHEMAS, SCORES
 
 
 def scores(values: dict[str, float]) -> pd.DataFrame:
-    row = dict.fromkeys(SCORES, "") | {"dataset": "away", "finding": "macro", "metric": "auroc", "calibrator": "none"}
+    row = dict.fromkeys(SCORES, "") | {
+        "dataset": "external",
+        "finding": "macro",
+        "metric": "auroc",
+        "calibrator": "none",
+    }
     return pd.DataFrame([{**row, "subgroup": "all", "run_id": run, "value": v} for run, v in values.items()])
 
 
 def test_runs_are_read_in_pairs_from_their_configurations_and_replicates() -> None:
     values = {"a": 0.8, "b": 0.83, "c": np.nan}
     shared = np.random.default_rng(0).normal(0, 0.02, 200)
-    replicates = {run: {"auroc/away": v + shared, "draws": np.zeros(1, np.uint32)} for run, v in values.items()}
+    replicates = {run: {"auroc/external": v + shared, "draws": np.zeros(1, np.uint32)} for run, v in values.items()}
     gaps = pd.DataFrame(columns=list(SCHEMAS["gaps"]))
     found = metrics(scores(values), gaps, replicates)
     assert set(found) == {"auroc"}

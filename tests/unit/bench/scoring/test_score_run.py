@@ -85,7 +85,7 @@ def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScor
     assert row.num_patients == len(set(there.patient_id[rows]))
 
 
-def test_thresholds_of_home_validation_are_applied_unchanged_away(scored: RunScores) -> None:
+def test_thresholds_of_internal_validation_are_applied_unchanged_external(scored: RunScores) -> None:
     points = scored.operating_points.set_index(["finding", "rule"])
     there = parts()[2]
     rows = there.state[:, 1] != -1
@@ -99,25 +99,26 @@ def test_thresholds_of_home_validation_are_applied_unchanged_away(scored: RunSco
 
 def test_the_gap_is_taken_over_the_findings_both_sides_have(scored: RunScores) -> None:
     scores, gaps = scored.scores, scored.gaps.set_index(["dataset", "finding"])
-    at_home = [cell(scores, dataset="chexpert", split="test", finding=f, metric="auroc").value for f in FINDINGS]
-    away = [cell(scores, dataset="nih", finding=f, metric="auroc").value for f in FINDINGS[:2]]
+    at_internal = [cell(scores, dataset="chexpert", split="test", finding=f, metric="auroc").value for f in FINDINGS]
+    external = [cell(scores, dataset="nih", finding=f, metric="auroc").value for f in FINDINGS[:2]]
     row = gaps.loc[("nih", "macro")]
-    assert (row.home, row.away) == pytest.approx((np.mean(at_home[:2]), np.mean(away)))
-    assert row.value == pytest.approx(np.mean(at_home[:2]) - np.mean(away))
+    assert (row.internal, row.external) == pytest.approx((np.mean(at_internal[:2]), np.mean(external)))
+    assert row.value == pytest.approx(np.mean(at_internal[:2]) - np.mean(external))
     assert row.num_findings == 2
     assert np.isnan(gaps.loc[("nih", "Lung Lesion"), "value"])
     assert gaps.loc[("nih", "Lung Lesion"), "num_findings"] == 0
-    assert gaps.loc[("away", "macro"), "value"] == pytest.approx(
+    assert gaps.loc[("external", "macro"), "value"] == pytest.approx(
         (row.value + gaps.loc[("vindr", "macro"), "value"]) / 2
     )
-    assert gaps.loc[("away", "Lung Lesion"), "value"] == pytest.approx(gaps.loc[("vindr", "Lung Lesion"), "value"])
+    assert gaps.loc[("external", "Lung Lesion"), "value"] == pytest.approx(gaps.loc[("vindr", "Lung Lesion"), "value"])
     assert (
-        cell(scores, dataset="away", finding="macro", metric="auroc_gap").value == gaps.loc[("away", "macro"), "value"]
+        cell(scores, dataset="external", finding="macro", metric="auroc_gap").value
+        == gaps.loc[("external", "macro"), "value"]
     )
 
 
-def test_the_mean_away_weighs_hospitals_equally_and_states_its_counts(scored: RunScores) -> None:
-    macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "away")]
+def test_the_mean_external_weighs_hospitals_equally_and_states_its_counts(scored: RunScores) -> None:
+    macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "external")]
     assert macro[2].value == pytest.approx((macro[0].value + macro[1].value) / 2)
     assert [row.num_findings for row in macro] == [2, 3, 2]
     assert macro[2].n == macro[0].n + macro[1].n
@@ -126,18 +127,18 @@ def test_the_mean_away_weighs_hospitals_equally_and_states_its_counts(scored: Ru
 
 
 def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
-    row = cell(scored.scores, dataset="away", finding="macro", metric="auroc")
-    on_logit = norm(logit(row.value), logit(scored.replicates["auroc/away"]).std(ddof=1))
+    row = cell(scored.scores, dataset="external", finding="macro", metric="auroc")
+    on_logit = norm(logit(row.value), logit(scored.replicates["auroc/external"]).std(ddof=1))
     assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))))
     assert set(scored.replicates) == {
-        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/away", "gap/nih", "gap/vindr", "gap/away", "draws",
+        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/external", "gap/nih", "gap/vindr", "gap/external", "draws",
     }  # fmt: skip
 
 
-def test_the_same_images_home_and_away_have_no_gap() -> None:
-    home = part("chexpert", "test", 2)
-    twin = dataclasses.replace(home, dataset="twin", split="all")
-    gaps = score_run("r", FINDINGS, "chexpert", [home, twin], QUICK).gaps.set_index(["dataset", "finding"])
+def test_the_same_images_internal_and_external_have_no_gap() -> None:
+    internal = part("chexpert", "test", 2)
+    twin = dataclasses.replace(internal, dataset="twin", split="all")
+    gaps = score_run("r", FINDINGS, "chexpert", [internal, twin], QUICK).gaps.set_index(["dataset", "finding"])
     assert (gaps["value"] == 0).all()
     assert gaps.loc[("twin", "macro"), "low"] < 0 < gaps.loc[("twin", "macro"), "high"]
 
@@ -190,7 +191,7 @@ def test_not_mentioned_takes_no_part_where_blank_does_not_mean_absent() -> None:
     assert row.n == np.isin(silent.state[:, 0], (0, 1)).sum()
 
 
-def test_without_validation_and_test_at_home_what_needs_them_is_nan_or_absent() -> None:
+def test_without_validation_and_test_at_internal_what_needs_them_is_nan_or_absent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = score_run("r", FINDINGS, "chexpert", [part("nih", "all", 3)], QUICK)
@@ -209,7 +210,7 @@ def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
         warnings.simplefilter("error")
         result = score_run("r", FINDINGS, "chexpert", [*parts()[:2], empty], QUICK)
         nothing = score_run("r", FINDINGS, "chexpert", [], QUICK)
-    assert result.scores.query("dataset in ('nih', 'away')")["value"].isna().all()
+    assert result.scores.query("dataset in ('nih', 'external')")["value"].isna().all()
     assert tuple(nothing.scores.columns) == SCORES
     assert nothing.scores.empty
     assert nothing.scores["value"].dtype == result.scores["value"].dtype == np.float64
@@ -236,7 +237,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         Settings(min_count=0)
 
 
-def test_reliability_covers_home_test_and_every_hospital_as_given_and_calibrated(scored: RunScores) -> None:
+def test_reliability_covers_internal_test_and_every_hospital_as_given_and_calibrated(scored: RunScores) -> None:
     found = scored.reliability
     assert set(found["dataset"]) == {"chexpert", "nih", "vindr"}
     assert set(found["calibrator"]) == {"none", "platt", "temperature", "isotonic"}
@@ -251,19 +252,19 @@ def test_the_core_mean_is_over_the_findings_of_every_cohort(scored: RunScores) -
         core = cell(scored.scores, dataset=dataset, split=split, finding="core", metric="auroc")
         assert core.value == pytest.approx(np.mean([row.value for row in rows]))
         assert core.num_findings == 2, "nih does not label the third"
-    away = cell(scored.scores, dataset="away", finding="core", metric="auroc")
+    external = cell(scored.scores, dataset="external", finding="core", metric="auroc")
     hospitals = [cell(scored.scores, dataset=d, finding="core", metric="auroc").value for d in ("nih", "vindr")]
-    assert away.value == pytest.approx(np.mean(hospitals))
+    assert external.value == pytest.approx(np.mean(hospitals))
 
 
-def test_drift_is_the_error_away_minus_the_error_at_home(scored: RunScores) -> None:
+def test_drift_is_the_error_external_minus_the_error_at_internal(scored: RunScores) -> None:
     where = {"finding": "Edema", "calibrator": "temperature"}
     there = cell(scored.scores, dataset="vindr", metric="ece", **where)
     here = cell(scored.scores, dataset="chexpert", split="test", metric="ece", **where)
     drift = cell(scored.scores, dataset="vindr", metric="ece_drift", **where)
     assert drift.value == pytest.approx(there.value - here.value)
     assert drift.low <= drift.value <= drift.high
-    assert np.isfinite(cell(scored.scores, dataset="away", finding="macro", metric="brier_drift").value)
+    assert np.isfinite(cell(scored.scores, dataset="external", finding="macro", metric="brier_drift").value)
     assert np.isnan(cell(scored.scores, dataset="nih", finding="Lung Lesion", metric="ece_drift").value)
 
 
@@ -306,7 +307,7 @@ def test_hopeless_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: 
     single = there[there["finding"] != "macro"]
     assert (single["n"] > 200).all()
     if spoilt == "constant":
-        assert (there[["value", "low", "high"]] == 0.5).all(axis=None), "an interval without width gives it away"
+        assert (there[["value", "low", "high"]] == 0.5).all(axis=None), "an interval without width gives it external"
     else:
         assert there["value"].isna().all()
         assert there["low"].isna().all()

@@ -24,13 +24,15 @@ NUM = 1000
 def runs(
     values: list[float], noise: float = 0.01, shared: float = 0.03
 ) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
-    """Return AUROCs away and replicates that share the noise of the patients."""
+    """Return external AUROCs and replicates that share the noise of the patients."""
     generator = np.random.default_rng(0)
     common = generator.normal(0, shared, NUM)
     names = [f"run{i}" for i in range(len(values))]
-    table = pd.DataFrame({"run_id": names, "dataset": "away", "finding": "macro", "metric": "auroc", "value": values})
+    table = pd.DataFrame(
+        {"run_id": names, "dataset": "external", "finding": "macro", "metric": "auroc", "value": values}
+    )
     return table, {
-        name: {"auroc/away": value + common + generator.normal(0, noise, NUM), "draws": np.array([7], np.uint32)}
+        name: {"auroc/external": value + common + generator.normal(0, noise, NUM), "draws": np.array([7], np.uint32)}
         for name, value in zip(names, values, strict=True)
     }
 
@@ -136,7 +138,7 @@ def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> Non
     rows, replicates = [], {}
     for run, gap in (("a", 0.2), ("b", 0.25), ("c", 0.0), ("d", -0.2)):
         replicates[run] = {"draws": np.array([1], np.uint32)}
-        for dataset, more in (("nih", 0.0), ("vindr", 0.1), ("away", 0.05)):
+        for dataset, more in (("nih", 0.0), ("vindr", 0.1), ("external", 0.05)):
             rows.append(
                 {
                     **dict.fromkeys(SCHEMAS["gaps"], 0),
@@ -149,7 +151,7 @@ def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> Non
             replicates[run][f"gap/{dataset}"] = gap + more + generator.normal(0, 0.02, NUM)
     found = mean_gaps(pd.DataFrame(rows), replicates)
     assert tuple(found.columns) == SCHEMAS["mean_gaps"]
-    assert found["dataset"].tolist() == ["vindr", "nih", "away"]
+    assert found["dataset"].tolist() == ["vindr", "nih", "external"]
     nih = found.iloc[1]
     assert nih.value == pytest.approx(0.0625)
     assert nih.low < nih.value < nih.high

@@ -10,7 +10,7 @@ from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_var
 from reports.schemas.tables import SCHEMAS
 
 NUM = 500
-COHORTS = ("home", "first", "second", "away")
+COHORTS = ("internal", "first", "second", "external")
 
 
 def study(
@@ -24,17 +24,17 @@ def study(
         run, replicates[f"r{i}"] = f"r{i}", {"draws": np.array([1], np.uint32)}
         for name in COHORTS:
             at = 1 - value if flip and name == "second" else value
-            split = "test" if name == "home" else "all"
+            split = "test" if name == "internal" else "all"
             rows.append((run, name, split, "macro", "auroc", "none", at))
             replicates[run][f"auroc/{name}"] = at + shared[name] + draw.normal(0, noise, NUM)
-        rows.append((run, "home", "val", "macro", "auroc", "none", 0.99))
+        rows.append((run, "internal", "val", "macro", "auroc", "none", 0.99))
     columns = ["run_id", "dataset", "split", "finding", "metric", "calibrator", "value"]
     return pd.DataFrame(rows, columns=columns), replicates
 
 
 def test_the_rank_correlation_of_the_worked_example() -> None:
-    home, away = [0.86, 0.87, 0.88, 0.89, 0.90], [0.78, 0.80, 0.79, 0.82, 0.83]
-    assert taus(np.array([home, away]))[0, 1] == pytest.approx(0.8)
+    internal, external = [0.86, 0.87, 0.88, 0.89, 0.90], [0.78, 0.80, 0.79, 0.82, 0.83]
+    assert taus(np.array([internal, external]))[0, 1] == pytest.approx(0.8)
 
 
 @settings(max_examples=60, deadline=None)
@@ -53,10 +53,10 @@ def test_a_cohort_that_lacks_a_run_agrees_with_none_and_leaves_the_others_alone(
 
 
 def test_cohorts_that_agree_have_tau_1_and_those_that_disagree_minus_1() -> None:
-    found = agreement(*study([0.6, 0.7, 0.8, 0.9], 1e-6, flip=True), "home")
+    found = agreement(*study([0.6, 0.7, 0.8, 0.9], 1e-6, flip=True), "internal")
     assert tuple(found.columns) == SCHEMAS["agreement"]
     assert list(zip(found["first"], found["second"], strict=True)) == [
-        ("home", "first"), ("home", "second"), ("first", "second"),
+        ("internal", "first"), ("internal", "second"), ("first", "second"),
     ]  # fmt: skip
     assert found["tau"].tolist() == [1, -1, -1]
     assert (found["low"] == found["tau"]).all()
@@ -64,19 +64,19 @@ def test_cohorts_that_agree_have_tau_1_and_those_that_disagree_minus_1() -> None
 
 
 def test_what_is_noise_has_a_wide_interval_and_two_runs_have_no_correlation() -> None:
-    found = agreement(*study([0.80, 0.801, 0.802, 0.803, 0.804], 0.05), "home")
+    found = agreement(*study([0.80, 0.801, 0.802, 0.803, 0.804], 0.05), "internal")
     assert (found["high"] - found["low"] > 0.9).all()
-    few = agreement(*study([0.7, 0.8], 0.01), "home")
+    few = agreement(*study([0.7, 0.8], 0.01), "internal")
     assert few["tau"].isna().all()
     assert (few["num_runs"] == 2).all()
-    assert agreement(*study([], 0.01), "home").empty
+    assert agreement(*study([], 0.01), "internal").empty
 
 
 def test_luck_of_seeds_and_luck_of_patients_are_told_apart() -> None:
     skill = [0.80, 0.82, 0.84, 0.86]
-    found = seed_variance([["r0", "r1", "r2", "r3"]], *study(skill, 0.0, patients=0.01), "home")
+    found = seed_variance([["r0", "r1", "r2", "r3"]], *study(skill, 0.0, patients=0.01), "internal")
     assert tuple(found.columns) == SCHEMAS["seeds"]
-    assert found["dataset"].tolist() == ["home", "first", "second", "away"]
+    assert found["dataset"].tolist() == ["internal", "first", "second", "external"]
     assert found["mean"].to_numpy() == pytest.approx(0.83)
     assert found["seed_sd"].to_numpy() == pytest.approx(np.std(skill, ddof=1))
     assert found["patient_sd"].to_numpy() == pytest.approx(0.01, rel=0.1)
@@ -90,15 +90,15 @@ def test_the_interval_of_three_seeds_covers_the_mean_over_all_seeds() -> None:
     draw, held = np.random.default_rng(3), 0
     for _ in range(200):
         skill = (0.8 + draw.normal(0, 0.002) + draw.normal(0, 0.01, 3)).tolist()
-        found = seed_variance([["r0", "r1", "r2"]], *study(skill, 0.0, patients=0.002), "home")
+        found = seed_variance([["r0", "r1", "r2"]], *study(skill, 0.0, patients=0.002), "internal")
         held += int(found["low"].iloc[0] < 0.8 < found["high"].iloc[0])
     assert held / 200 > 0.9
 
 
 def test_one_seed_has_no_row_and_two_have_no_interval() -> None:
     scores, replicates = study([0.8, 0.82], 0.01)
-    assert seed_variance([["r0"], ["r1"]], scores, replicates, "home").empty
-    found = seed_variance([["r0", "r1"]], scores, replicates, "home")
+    assert seed_variance([["r0"], ["r1"]], scores, replicates, "internal").empty
+    found = seed_variance([["r0", "r1"]], scores, replicates, "internal")
     assert found["low"].isna().all()
     assert (found["num_seeds"] == 2).all()
 

@@ -82,10 +82,10 @@ def cohort(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
-    home, away = cohort(0.30), cohort(0.05)
-    assert (auroc(*home), auroc(*away)) == pytest.approx((0.855, 0.856), abs=0.01)
-    assert (auprc(*home), auprc(*away)) == pytest.approx((0.735, 0.337), abs=0.01)
-    assert (ece_fast(*home), ece_fast(*away)) == pytest.approx((0.005, 0.161), abs=0.01)
+    internal, external = cohort(0.30), cohort(0.05)
+    assert (auroc(*internal), auroc(*external)) == pytest.approx((0.855, 0.856), abs=0.01)
+    assert (auprc(*internal), auprc(*external)) == pytest.approx((0.735, 0.337), abs=0.01)
+    assert (ece_fast(*internal), ece_fast(*external)) == pytest.approx((0.005, 0.161), abs=0.01)
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 30])

@@ -35,7 +35,7 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
     table = differences(first, second, Key("auroc"), QUICK)
     assert tuple(table.columns) == COLUMNS
     scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
-    for dataset in ("nih", "vindr", "away"):
+    for dataset in ("nih", "vindr", "external"):
         row = cell(table, dataset, "macro")
         macros = [each.scores.query("finding == 'macro' and metric == 'auroc'").set_index("dataset") for each in scored]
         values = [each.loc[dataset, "value"] for each in macros]
@@ -43,23 +43,23 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
         drawn = scored[0].replicates[f"auroc/{dataset}"] - scored[1].replicates[f"auroc/{dataset}"]
         assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
     assert (table["split"] != "val").all()
-    singles = table[(table["finding"] != "macro") & (table["dataset"] != "away")]
+    singles = table[(table["finding"] != "macro") & (table["dataset"] != "external")]
     np.testing.assert_allclose(singles["p_holm"], holm(singles["p"].to_numpy()))
     assert (singles["p_bh"] <= singles["p_holm"] + 1e-12)[singles["p"].notna()].all()
     one = differences(first, second, Key("auroc"), QUICK, ["nih"])
     assert (one["p_holm"] <= table[table["dataset"] == "nih"]["p_holm"].to_numpy() + 1e-12)[one["p"].notna()].all()
 
 
-def test_the_gap_is_compared_on_shared_replicates_of_home_and_away() -> None:
+def test_the_gap_is_compared_on_shared_replicates_of_internal_and_external() -> None:
     first, second = runs()
     table = differences(first, second, GAP, QUICK)
     scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
-    row = cell(table, "away", "macro")
-    drawn = scored[0].replicates["gap/away"] - scored[1].replicates["gap/away"]
+    row = cell(table, "external", "macro")
+    drawn = scored[0].replicates["gap/external"] - scored[1].replicates["gap/external"]
     assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
-    gaps = [each.gaps.query("dataset == 'away' and finding == 'macro'")["value"].item() for each in scored]
+    gaps = [each.gaps.query("dataset == 'external' and finding == 'macro'")["value"].item() for each in scored]
     assert row["difference"] == pytest.approx(gaps[0] - gaps[1])
-    elsewhere = dataclasses.replace(second, home="nih")
+    elsewhere = dataclasses.replace(second, internal="nih")
     assert differences(first, elsewhere, GAP, QUICK).empty
 
 
@@ -114,10 +114,12 @@ def test_only_shared_images_and_findings_are_judged() -> None:
     assert "Edema" not in set(unlearnt["finding"])
 
 
-def test_a_hospital_that_is_home_to_one_run_is_judged_on_its_test_split() -> None:
+def test_a_hospital_that_is_internal_to_one_run_is_judged_on_its_test_split() -> None:
     first, second = runs()
-    away = [dataclasses.replace(part, dataset="chexpert", split="all") for part in second.parts if part.split == "all"]
-    table = differences(first, Scored(FINDINGS, "nih", away), Key("auroc"), QUICK)
+    external = [
+        dataclasses.replace(part, dataset="chexpert", split="all") for part in second.parts if part.split == "all"
+    ]
+    table = differences(first, Scored(FINDINGS, "nih", external), Key("auroc"), QUICK)
     assert set(zip(table["dataset"], table["split"], strict=True)) == {("chexpert", "test")}
     nothing = differences(first, Scored(FINDINGS, "nih", []), Key("auroc"), QUICK)
     assert nothing.empty

@@ -1,4 +1,4 @@
-"""Across runs: what home lets expect, and what choosing by the answer flatters."""
+"""Across runs: what the internal hospital lets expect, and what choosing by the answer flatters."""
 
 import numpy as np
 import pandas as pd
@@ -8,88 +8,93 @@ from scipy.special import expit, logit
 from bench.scoring.across_runs.robustness import fit, left_out, robustness
 from bench.scoring.across_runs.run_selection import optimism, selection
 
-HOME = np.array([0.86, 0.87, 0.88, 0.89, 0.90])
-AWAY = np.array([0.78, 0.80, 0.79, 0.82, 0.83])
+INTERNAL = np.array([0.86, 0.87, 0.88, 0.89, 0.90])
+EXTERNAL = np.array([0.78, 0.80, 0.79, 0.82, 0.83])
 
 
 def test_the_line_is_that_of_the_published_oracle() -> None:
-    line = fit(HOME, AWAY)
+    line = fit(INTERNAL, EXTERNAL)
     assert float(line.slope) == pytest.approx(0.8117, abs=5e-5)
     assert float(line.intercept) == pytest.approx(-0.2071, abs=5e-5)
-    residual = AWAY - line.expected(HOME)
+    residual = EXTERNAL - line.expected(INTERNAL)
     np.testing.assert_allclose(residual, [-0.00012, 0.00818, -0.01379, 0.00393, 0.00131], atol=1e-5)
 
 
 def test_each_run_is_held_against_the_line_over_the_others() -> None:
-    value, expected = left_out(HOME, AWAY)
+    value, expected = left_out(INTERNAL, EXTERNAL)
     for r in range(5):
         others = np.arange(5) != r
-        slope, intercept = np.polyfit(logit(HOME[others]), logit(AWAY[others]), 1)
-        assert expected[r] == pytest.approx(expit(slope * logit(HOME[r]) + intercept))
-        assert value[r] == pytest.approx(AWAY[r] - expected[r])
-    columns = np.stack([HOME, HOME], 1), np.stack([AWAY, AWAY[::-1]], 1)
+        slope, intercept = np.polyfit(logit(INTERNAL[others]), logit(EXTERNAL[others]), 1)
+        assert expected[r] == pytest.approx(expit(slope * logit(INTERNAL[r]) + intercept))
+        assert value[r] == pytest.approx(EXTERNAL[r] - expected[r])
+    columns = np.stack([INTERNAL, INTERNAL], 1), np.stack([EXTERNAL, EXTERNAL[::-1]], 1)
     assert left_out(*columns)[0][:, 0] == pytest.approx(value)
 
 
 def table(
-    home: np.ndarray, away: np.ndarray, noise: float = 0.004
+    internal: np.ndarray, external: np.ndarray, noise: float = 0.004
 ) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
     """Return gaps and replicates of runs; patients shift all runs together, and each a little."""
     draw = np.random.default_rng(0)
-    ids = [f"run{r}" for r in range(len(home))]
+    ids = [f"run{r}" for r in range(len(internal))]
     rows = [
-        (run, d, "macro", h - a, h, a) for d in ("there", "away") for run, h, a in zip(ids, home, away, strict=True)
+        (run, d, "macro", h - a, h, a)
+        for d in ("there", "external")
+        for run, h, a in zip(ids, internal, external, strict=True)
     ]
-    gaps = pd.DataFrame(rows, columns=["run_id", "dataset", "finding", "value", "home", "away"])
+    gaps = pd.DataFrame(rows, columns=["run_id", "dataset", "finding", "value", "internal", "external"])
     common = draw.normal(size=(2, 300)) * 0.01
     replicates = {}
-    for run, h, a in zip(ids, home, away, strict=True):
-        at_home, there = h + common[0] + noise * draw.normal(size=300), a + common[1] + noise * draw.normal(size=300)
-        one = {"draws": np.array([1], np.uint32), "auroc/home": at_home}
+    for run, h, a in zip(ids, internal, external, strict=True):
+        at_internal, there = (
+            h + common[0] + noise * draw.normal(size=300),
+            a + common[1] + noise * draw.normal(size=300),
+        )
+        one = {"draws": np.array([1], np.uint32), "auroc/internal": at_internal}
         replicates[run] = (
             one
-            | {f"auroc/{d}": there for d in ("there", "away")}
-            | {f"gap/{d}": at_home - there for d in ("there", "away")}
+            | {f"auroc/{d}": there for d in ("there", "external")}
+            | {f"gap/{d}": at_internal - there for d in ("there", "external")}
         )
     return gaps, replicates
 
 
 def test_a_run_that_keeps_more_than_the_others_stands_above_its_line() -> None:
-    home = np.linspace(0.8, 0.9, 8)
-    away = expit(0.9 * logit(home) - 0.3)
-    away[3] += 0.05
-    found = robustness(*table(home, away))
-    assert set(found["dataset"]) == {"there", "away"}
+    internal = np.linspace(0.8, 0.9, 8)
+    external = expit(0.9 * logit(internal) - 0.3)
+    external[3] += 0.05
+    found = robustness(*table(internal, external))
+    assert set(found["dataset"]) == {"there", "external"}
     rows = found[found["dataset"] == "there"].set_index("run_id")
     assert rows.loc["run3", "value"] == pytest.approx(0.05, abs=1e-3)
     assert rows.loc["run3", "low"] > 0
     others = rows.drop(index="run3")
     assert (others["low"] < 0).sum() >= 6
-    assert (rows["away"] - rows["expected"] - rows["value"]).abs().max() < 1e-12
+    assert (rows["external"] - rows["expected"] - rows["value"]).abs().max() < 1e-12
 
 
-def test_three_runs_and_runs_alike_at_home_make_no_line() -> None:
-    assert robustness(*table(HOME[:3], AWAY[:3])).empty
-    assert robustness(*table(np.full(5, 0.8), AWAY)).empty
+def test_three_runs_and_runs_alike_at_internal_make_no_line() -> None:
+    assert robustness(*table(INTERNAL[:3], EXTERNAL[:3])).empty
+    assert robustness(*table(np.full(5, 0.8), EXTERNAL)).empty
 
 
-def scores(home: np.ndarray, away: np.ndarray) -> pd.DataFrame:
+def scores(internal: np.ndarray, external: np.ndarray) -> pd.DataFrame:
     rows = []
-    for r, (h, a) in enumerate(zip(home, away, strict=True)):
+    for r, (h, a) in enumerate(zip(internal, external, strict=True)):
         for dataset, split, value in (
-            ("home", "val", h),
-            ("home", "test", h),
+            ("internal", "val", h),
+            ("internal", "test", h),
             ("there", "all", a),
-            ("away", "mixed", a),
+            ("external", "mixed", a),
         ):
             rows.append((f"run{r}", dataset, split, "macro", "auroc", value))
     return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "finding", "metric", "value"])
 
 
-def test_choosing_by_home_costs_the_distance_to_the_best_run_there() -> None:
-    found = selection(scores(HOME, AWAY[::-1]), "home", table(HOME, AWAY[::-1])[1])
+def test_choosing_by_internal_costs_the_distance_to_the_best_run_there() -> None:
+    found = selection(scores(INTERNAL, EXTERNAL[::-1]), "internal", table(INTERNAL, EXTERNAL[::-1])[1])
     rows = found.set_index(["rule", "dataset"])
-    honest, oracle = rows.loc[("home val", "there")], rows.loc[("there", "there")]
+    honest, oracle = rows.loc[("internal val", "there")], rows.loc[("there", "there")]
     assert (honest["run_id"], honest["best_run"]) == ("run4", "run0")
     assert honest["regret"] == pytest.approx(0.05)
     assert honest["low"] > 0.03
@@ -102,9 +107,11 @@ def test_choosing_by_home_costs_the_distance_to_the_best_run_there() -> None:
 def test_the_regret_among_equal_runs_is_rarely_called_clear_though_the_best_is_the_luckiest() -> None:
     draw, clear = np.random.default_rng(4), 0
     for _ in range(60):
-        away = 0.8 + 0.004 * draw.normal(size=20)
-        found = selection(scores(np.linspace(0.9, 0.91, 20), away), "home", table(np.full(20, 0.9), away)[1])
-        row = found.set_index(["rule", "dataset"]).loc[("home val", "there")]
+        external = 0.8 + 0.004 * draw.normal(size=20)
+        found = selection(
+            scores(np.linspace(0.9, 0.91, 20), external), "internal", table(np.full(20, 0.9), external)[1]
+        )
+        row = found.set_index(["rule", "dataset"]).loc[("internal val", "there")]
         clear += int(row["low"] > 0)
         assert row["low"] >= 0
         assert row["high"] >= row["regret"]
@@ -112,7 +119,7 @@ def test_the_regret_among_equal_runs_is_rarely_called_clear_though_the_best_is_t
 
 
 def test_one_run_chooses_nothing() -> None:
-    assert selection(scores(HOME[:1], AWAY[:1]), "home", table(HOME[:1], AWAY[:1])[1]).empty
+    assert selection(scores(INTERNAL[:1], EXTERNAL[:1]), "internal", table(INTERNAL[:1], EXTERNAL[:1])[1]).empty
 
 
 def test_the_optimism_of_the_best_of_many_equal_runs_is_the_height_of_their_luckiest() -> None:

@@ -34,12 +34,12 @@ def part(dataset: str, split: str, seed: int) -> Part:
     return Part(dataset, split, "report", ids, ids, logit.astype(np.float32), state, background=known)
 
 
-PARTS = [part("home", "val", 1), part("home", "test", 2), part("there", "all", 3), part("elsewhere", "all", 4)]
+PARTS = [part("internal", "val", 1), part("internal", "test", 2), part("there", "all", 3), part("elsewhere", "all", 4)]
 
 
 @pytest.fixture(scope="module")
 def scored() -> RunScores:
-    return score_run("r", FINDINGS, "home", PARTS, Settings(num_resamples=200))
+    return score_run("r", FINDINGS, "internal", PARTS, Settings(num_resamples=200))
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,9 @@ def there(scored: RunScores) -> pd.DataFrame:
     return table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
 
 
-def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_home(scored: RunScores, there: pd.DataFrame) -> None:
+def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_internal(
+    scored: RunScores, there: pd.DataFrame
+) -> None:
     points = scored.operating_points.set_index(["finding", "rule"])["threshold"]
     women = PARTS[2].background.sex == "F"  # type: ignore[union-attr]
     label, logit = PARTS[2].state[women, 1], PARTS[2].logit[women, 1]
@@ -99,10 +101,10 @@ def test_rates_have_no_macro_also_where_no_finding_is_all_that_is_labelled() -> 
     state = PARTS[2].state.copy()
     state[:, 1] = UNMAPPED_CODE
     parts = [*PARTS[:2], replace(PARTS[2], state=state)]
-    found = score_run("r", FINDINGS, "home", parts, Settings(num_resamples=100)).detail["subgroups"]
+    found = score_run("r", FINDINGS, "internal", parts, Settings(num_resamples=100)).detail["subgroups"]
     of = found[found["metric"].isin(["underdiagnosis", "overdiagnosis"])]
     assert set(of["finding"]) == {"No Finding"}
-    assert set(of["dataset"]) == {"home", "there"}
+    assert set(of["dataset"]) == {"internal", "there"}
 
 
 def test_groups_below_the_count_have_no_number_and_unknown_ages_are_in_no_group(there: pd.DataFrame) -> None:
@@ -125,7 +127,7 @@ def test_sex_and_age_are_crossed_and_the_macro_says_how_many_findings_it_has(the
 
 def test_without_attributes_there_are_no_subgroups() -> None:
     bare = [Part(p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit, p.state) for p in PARTS[:3]]
-    assert score_run("r", FINDINGS, "home", bare, Settings(num_resamples=20)).detail["subgroups"].empty
+    assert score_run("r", FINDINGS, "internal", bare, Settings(num_resamples=20)).detail["subgroups"].empty
 
 
 def test_the_worst_hospital_has_the_largest_gap_and_its_name(scored: RunScores) -> None:
@@ -161,7 +163,7 @@ def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> 
     assert quiet[2].background is not None
     women = quiet[2].background.sex == "F"
     quiet[2].logit[women, 0] = -9
-    table = score_run("r", FINDINGS, "home", quiet, Settings(num_resamples=100)).detail["subgroups"]
+    table = score_run("r", FINDINGS, "internal", quiet, Settings(num_resamples=100)).detail["subgroups"]
     rows = table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
     none = rows.loc[("sex=F", "underdiagnosis", "No Finding")]
     assert none["value"] == none["low"] == 0

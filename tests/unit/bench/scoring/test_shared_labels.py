@@ -33,11 +33,11 @@ def logits(part: Part, run: int) -> np.ndarray:
 
 
 def scored(shared: list[Part], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
-    return score_run("r", FINDINGS, "home", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
+    return score_run("r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
 
 
 def cohorts() -> list[Part]:
-    return [cohort("home", "val"), cohort("home", "test"), cohort("near", "all"), cohort("farther", "all")]
+    return [cohort("internal", "val"), cohort("internal", "test"), cohort("near", "all"), cohort("farther", "all")]
 
 
 def same(first: RunScores, second: RunScores) -> bool:
@@ -61,16 +61,16 @@ def test_a_run_scored_after_others_has_the_numbers_that_it_has_alone() -> None:
         assert same(scored(shared, run, unlearnt), scored(cohorts(), run, unlearnt))
 
 
-def test_a_hospital_is_weighed_anew_for_another_home() -> None:
-    shared, other = cohorts(), cohort("home", "test", 300)
+def test_a_hospital_is_weighed_anew_for_another_internal() -> None:
+    shared, other = cohorts(), cohort("internal", "test", 300)
     scored(shared, 0)
     moved = [shared[0], other, *shared[2:]]
-    assert same(scored(moved, 1), scored([cohorts()[0], cohort("home", "test", 300), *cohorts()[2:]], 1))
+    assert same(scored(moved, 1), scored([cohorts()[0], cohort("internal", "test", 300), *cohorts()[2:]], 1))
     assert same(scored(shared, 1), scored(cohorts(), 1))
 
 
 def test_another_reading_of_the_labels_shares_nothing() -> None:
-    part = cohort("home", "test")
+    part = cohort("internal", "test")
     assert part.of_run(logits(part, 0)).identity is part.identity
     assert part.of_run(logits(part, 0)).labels() is part.labels()
     other = replace(part, state=np.zeros_like(part.state))
@@ -82,8 +82,8 @@ def test_another_reading_of_the_labels_shares_nothing() -> None:
 
 
 def test_logits_of_another_run_are_looked_at_as_those_of_a_new_part() -> None:
-    part = cohort("home", "test")
-    with pytest.raises(ValueError, match="home/test: logits"):
+    part = cohort("internal", "test")
+    with pytest.raises(ValueError, match="internal/test: logits"):
         part.of_run(np.zeros((3, 2), np.float32))
-    with pytest.raises(ValueError, match="1 of 480 logits of home/test are NaN"):
+    with pytest.raises(ValueError, match="1 of 480 logits of internal/test are NaN"):
         part.of_run(np.where(np.arange(480).reshape(240, 2) == 7, np.nan, logits(part, 0)).astype(np.float32))

@@ -143,7 +143,7 @@ def test_a_run_that_another_holds_keeps_its_verdict(tmp_path: Path) -> None:
         uncertainty="u_ignore",
         augmentation="light",
     )
-    job = Job(resolve(config, registry, "home", None), Store.open(tmp_path / "runs"), ())
+    job = Job(resolve(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
     job.begin()
     (job.folder / "DONE").touch()
     with lease(job.folder):

@@ -62,11 +62,11 @@ def trained(
     run: Run, folder: Path, backbone: nn.Module | None = None, clock: Callable[[], float] | None = None
 ) -> Trained:
     torch.set_num_threads(1)
-    feed, home, val = a_cohort()
+    feed, internal, val = a_cohort()
     network = Network(backbone or Hungry(most=99), (0.5,) * 3, (0.25,) * 3, 1, K)
     tone = Tone(["imagenet"], network.mean, network.std, 1)
     more = {"clock": clock} if clock else {}
-    return fit(run, network, tone, feed, home, {"val": val}, CPU, folder / "last.pt", lambda *_: None, **more)
+    return fit(run, network, tone, feed, internal, {"val": val}, CPU, folder / "last.pt", lambda *_: None, **more)
 
 
 def same(one: Trained, other: Trained) -> bool:
@@ -234,9 +234,9 @@ class Interrupted(Hungry):
 def test_a_limit_is_part_of_the_id_only_where_there_is_one() -> None:
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64")
     registry = Registry.read()
-    ids = [resolve(replace(config, limit=Limit(h)), registry, "home", None).id for h in (0, 1, 2)]
+    ids = [resolve(replace(config, limit=Limit(h)), registry, "internal", None).id for h in (0, 1, 2)]
     assert len(set(ids)) == 3
-    assert b"limit" not in resolve(config, registry, "home", None).document
+    assert b"limit" not in resolve(config, registry, "internal", None).document
     assert str(Limit(1)) == "1 hour"
     with pytest.raises(ConfigError, match=r"limit\.hours"):
         from_dict(Limit, {"hours": -1.0}, "grid.yaml: limit")

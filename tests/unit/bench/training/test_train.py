@@ -1,4 +1,4 @@
-"""Training: epochs chosen at home, and a run that was stopped ends as one that was not."""
+"""Training: epochs chosen at the internal hospital, and a run that was stopped ends as one that was not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ def a_run(optimizer: str = "adamw", **changes: object) -> Run:
         architecture="seresnet_tiny", optimizer=optimizer,
         preprocessing="imagenet_64", channels=1, schedule=schedule, **changes,
     )  # fmt: skip
-    return resolve(config, REGISTRY, "home", None)
+    return resolve(config, REGISTRY, "internal", None)
 
 
 def a_cohort(n: int = 40, seed: int = 0) -> tuple[Feed, Examples, Examples]:
@@ -51,7 +51,7 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[Feed, Examples, Examples]:
 
 def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
     torch.set_num_threads(1)
-    feed, home, val = a_cohort()
+    feed, internal, val = a_cohort()
     watched = dict.fromkeys(run.config.schedule.watched, val)
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
@@ -60,7 +60,15 @@ def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
             raise KeyboardInterrupt
 
     return fit(
-        run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, home, watched, CPU, checkpoint, progress
+        run,
+        network,
+        Tone(["imagenet"], network.mean, network.std, 1),
+        feed,
+        internal,
+        watched,
+        CPU,
+        checkpoint,
+        progress,
     )
 
 

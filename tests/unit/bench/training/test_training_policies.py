@@ -32,10 +32,10 @@ def a_network(run: Run) -> Network:
 
 def a_step(run: Run, objective: nn.Module | None = None) -> tuple[Step, Examples]:
     torch.set_num_threads(1)
-    feed, home, _ = a_cohort()
+    feed, internal, _ = a_cohort()
     network = a_network(run)
-    own = objective or Objective(run, teaching(run, home, CPU))
-    return Step(run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, home.rows, own, CPU), home  # type: ignore[arg-type]
+    own = objective or Objective(run, teaching(run, internal, CPU))
+    return Step(run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, internal.rows, own, CPU), internal  # type: ignore[arg-type]
 
 
 def epoch_of(step: Step, epoch: int, steps: int = 3) -> Network:
@@ -126,11 +126,11 @@ def test_the_averaged_weights_are_the_ones_kept(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     run = a_run(schedule=Schedule(epochs=2, batch_size=8, lr=1e-2, ema=0.8))
-    feed, home, val = a_cohort()
+    feed, internal, val = a_cohort()
     network = a_network(run)
     tone = Tone(["imagenet"], network.mean, network.std, 1)
     with pytest.raises(KeyboardInterrupt):
-        fit(run, network, tone, feed, home, {"val": val}, CPU, tmp_path / "c.pt", stopped)
+        fit(run, network, tone, feed, internal, {"val": val}, CPU, tmp_path / "c.pt", stopped)
     saved = load_checkpoint(tmp_path / "c.pt", run.id)
     assert all(torch.equal(saved["best"][key], value) for key, value in saved["average"].items())
     assert any(not torch.equal(saved["best"][key], value) for key, value in saved["network"].items())
@@ -149,11 +149,11 @@ def test_schedule_free_is_measured_and_stored_at_the_weights_it_answers_for() ->
 
 def test_schedule_free_batch_norm_belongs_to_the_weights_it_answers_for() -> None:
     """The first norm sees the stem's maps: their mean over the epoch's batches, by hand, without augmentation."""
-    step, home = a_step(a_run("schedulefree", augmentation="none", schedule=Schedule(epochs=3, batch_size=8)))
+    step, internal = a_step(a_run("schedulefree", augmentation="none", schedule=Schedule(epochs=3, batch_size=8)))
     network, order = epoch_of(step, 1), shuffled(0, 1, 28)
     stem, norm = network.backbone.stem[0], network.backbone.stem[1]
     with torch.no_grad():
-        batches = [step.tone(step.feed(home.rows[order[i * 8 : (i + 1) * 8]])) for i in range(3)]
+        batches = [step.tone(step.feed(internal.rows[order[i * 8 : (i + 1) * 8]])) for i in range(3)]
         means = torch.stack([stem(x).mean((0, 2, 3)) for x in batches])
     torch.testing.assert_close(norm.running_mean, means.mean(0), rtol=1e-4, atol=1e-5)
     assert norm.momentum == 0.1
@@ -234,9 +234,9 @@ def test_parameters_of_the_objective_learn_are_kept_in_range_and_survive_a_resum
 
 
 def test_balanced_epochs_show_every_finding_and_shuffled_ones_every_image() -> None:
-    _, home, _ = a_cohort()
+    _, internal, _ = a_cohort()
     run = a_run(schedule=Schedule(epochs=1, batch_size=20, sampling="balanced"))
-    taught = teaching(run, home, CPU)
+    taught = teaching(run, internal, CPU)
     order = order_of(run.config, 1, taught, 20)
     target, weight = taught.target_NK[order[:20]], taught.weight_NK[order[:20]]
     assert ((weight > 0) & (target == 1)).any(0).all()
@@ -253,13 +253,13 @@ def test_batches_too_small_to_balance_end_the_run_with_the_number_that_is_needed
 def test_one_set_can_stop_and_another_select(tmp_path: Path) -> None:
     """The second set has the labels of the first turned round: what is best on one is worst on the other."""
     run = a_run(schedule=Schedule(epochs=4, batch_size=8, lr=3e-3, select_on="expert_valid"))
-    feed, home, val = a_cohort()
+    feed, internal, val = a_cohort()
     turned = np.where(np.isin(val.state_NK, (0, 1)), 1 - val.state_NK, -1).astype(np.int8)
     certain = Examples(val.image_id, val.patient_id, val.rows, np.where(val.state_NK == -2, -1, val.state_NK))
     watched = {"val": certain, "expert_valid": Examples(val.image_id, val.patient_id, val.rows, turned)}
     network = a_network(run)
     tone = Tone(["imagenet"], network.mean, network.std, 1)
-    trained = fit(run, network, tone, feed, home, watched, CPU, tmp_path / "c.pt", lambda *_: None)
+    trained = fit(run, network, tone, feed, internal, watched, CPU, tmp_path / "c.pt", lambda *_: None)
     both = trained.history[["val_auroc", "expert_valid_auroc"]].to_numpy()
     assert np.allclose(both.sum(axis=1), 1)
     assert trained.best_epoch == 1 + int(both[:, 0].argmin())

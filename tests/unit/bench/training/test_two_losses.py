@@ -199,8 +199,8 @@ def test_a_cohort_smaller_than_a_batch_trains_in_parts(tmp_path: Path) -> None:
     from bench.training.fit import fit
 
     run = a_run(schedule=Schedule(epochs=1, batch_size=64, micro_batch=8))
-    feed, home, val = a_cohort()
-    few = Examples(*(getattr(home, name)[:25] for name in ("image_id", "patient_id", "rows", "state_NK")))
+    feed, internal, val = a_cohort()
+    few = Examples(*(getattr(internal, name)[:25] for name in ("image_id", "patient_id", "rows", "state_NK")))
     network = a_network(run)
     tone = Tone(["imagenet"], network.mean, network.std, 1)
     trained = fit(run, network, tone, feed, few, {"val": val}, CPU, tmp_path / "c.pt", lambda *_: None)
