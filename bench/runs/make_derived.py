@@ -16,20 +16,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, rotate
 
-from bench.store.checksums import close, take_up
-from bench.store.store import read_table
 from bench.config.tta_and_ensembles import View
-from bench.planning.derived_runs import Derived, logit_of_mean, prediction_facts, waits_for
-from bench.runs.provenance import environment
 from bench.inputs.batches import Feed
+from bench.models.network import Network
+from bench.models.predict import predict, weights_sha256
+from bench.planning.derived_runs import Derived, logit_of_mean, prediction_facts, waits_for
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import DerivedJob, Job
-from bench.store.lease import lease
-from bench.models.network import Network
 from bench.planning.plan import CohortRef
-from bench.models.predict import predict, weights_sha256
 from bench.runs.predict_cohorts import evaluated, frozen, tone_of
-from bench.store.store import Progress, Store, canonical_json, short_hash, table_facts, write_bytes, write_table
+from bench.runs.provenance import environment
+from bench.store.checksums import close, take_up
+from bench.store.lease import lease
+from bench.store.store import (
+    Progress,
+    Store,
+    canonical_json,
+    read_table,
+    short_hash,
+    table_facts,
+    write_bytes,
+    write_table,
+)
 from bench.training.fit import TrainingError
 from harmonize.errors import StoreError
 

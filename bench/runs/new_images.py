@@ -24,23 +24,23 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from bench.config.preprocessing_ops import images_per_pass
 from bench.inputs.batches import Feed
+from bench.inputs.histogram_reference import stored_reference
+from bench.inputs.normalize import Tone
+from bench.models.network import Network
+from bench.models.predict import predict
 from bench.planning.image_caches import geometry_of
 from bench.planning.jobs import Job
-from bench.models.network import Network
-from bench.config.preprocessing_ops import images_per_pass
-from bench.models.predict import predict
-from bench.inputs.normalize import Tone
-from bench.inputs.histogram_reference import stored_reference
 from bench.planning.run import Run, find_run, read_run
-from bench.scoring.calibrators import Platt
 from bench.runs.predict_cohorts import frozen
+from bench.scoring.calibrators import Platt
 from bench.store.store import Progress, Store, table_facts
 from harmonize.cache.cache import finished_cache
+from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
-from harmonize.checks.non_cxr_checks import unlike_radiograph
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
@@ -61,7 +61,9 @@ class StoredRun:
     device: torch.device
     unlearnt: tuple[str, ...]  # findings that training saw one class of: they are not predicted
     points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
-    usual: dict[str, tuple[float, float]] = field(default_factory=dict)  # range at the internal hospital of each of `gray_values`
+    usual: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # range at the internal hospital of each of `gray_values`
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +187,9 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     for name, value in gray_values(image).items():
         low, high = stored.usual.get(name, (-np.inf, np.inf))
         if not low <= value <= high:
-            warnings.append(f"{name} {value:.3g} is outside of the range at the internal hospital, {low:.3g} to {high:.3g}")
+            warnings.append(
+                f"{name} {value:.3g} is outside of the range at the internal hospital, {low:.3g} to {high:.3g}"
+            )
     return image, warnings
 
 

@@ -13,19 +13,19 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.store.checksums import forget
-from bench.inputs.examples import Examples, examples, probe_rows
-from bench.inputs.batches import Feed
 from bench.config.auxiliary_heads import own_outputs
-from bench.planning.image_caches import geometry_of, open_images
-from bench.store.file_check import whole
-from bench.planning.jobs import Job
-from bench.models.network import Network, build
-from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split, judged_rows
-from bench.models.predict import Asked, predict_each, weights_sha256
-from bench.inputs.normalize import Tone
+from bench.inputs.batches import Feed
+from bench.inputs.examples import Examples, examples, probe_rows
 from bench.inputs.histogram_reference import reference
+from bench.inputs.normalize import Tone
+from bench.models.network import Network, build
+from bench.models.predict import Asked, predict_each, weights_sha256
+from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.jobs import Job
+from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split, judged_rows
 from bench.planning.run import Run
+from bench.store.checksums import forget
+from bench.store.file_check import whole
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import ALONE, Team
 from bench.training.fit import TrainingError

@@ -14,24 +14,24 @@ import pandas as pd
 import torch
 import torch.distributed as dist
 
-from bench.models import cost
-from bench.training.launch_workers import HOST, assembled, summoned
-from bench.store.checksums import close, flaws, take_up
-from bench.inputs.examples import examples
-from bench.runs.provenance import device_name, environment
-from bench.inputs.batches import Feed
-from bench.planning.image_caches import geometry_of, open_images
-from bench.store.file_check import whole
-from bench.planning.jobs import TRAINED, Job, PassJob
-from bench.store.lease import holder_of, lease
-from bench.models.network import Network
 from bench.config.preprocessing_ops import input_size
+from bench.inputs.batches import Feed
+from bench.inputs.examples import examples
+from bench.models import cost
+from bench.models.network import Network
+from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.jobs import TRAINED, Job, PassJob
 from bench.planning.plan import internal_split
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import Member, frozen, predict_all, start, tone_of
+from bench.runs.provenance import device_name, environment
+from bench.store.checksums import close, flaws, take_up
+from bench.store.file_check import whole
+from bench.store.lease import holder_of, lease
 from bench.store.store import Progress, canonical_json, replacing, write_bytes, write_table
 from bench.training.data_parallel import Team
 from bench.training.fit import fit
+from bench.training.launch_workers import HOST, assembled, summoned
 
 _log = logging.getLogger(__name__)
 

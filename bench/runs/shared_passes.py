@@ -5,10 +5,10 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from bench.planning.image_caches import geometry_of, unpredicted
-from bench.store.file_check import whole
 from bench.planning.jobs import TRAINED, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
+from bench.store.file_check import whole
 from harmonize.cache.cache import ImageCache
 
 MOST_BYTES = 4 << 30  # of weights that lie side by side in memory, of all places, but for
