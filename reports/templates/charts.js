@@ -63,7 +63,7 @@ const charts = (() => {
   const spoken = text => { const holder = document.createElement('template'); holder.innerHTML = text.replaceAll('<br>', ', '); return holder.content.textContent; };
   const step = async event => {
     const box = event.currentTarget, forward = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    const ends = { Internal: 0, End: -1 };
+    const ends = { Home: 0, End: -1 };
     if (!forward && !(event.key in ends) && event.key !== 'Enter') return;
     event.preventDefault();
     const points = stops((await every()).get(box.id)), now = box.dataset.stop === undefined ? undefined : +box.dataset.stop;
