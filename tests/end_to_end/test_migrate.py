@@ -29,8 +29,13 @@ def quietly(*_: object) -> None:
 
 @pytest.fixture
 def old(store_copy: Path) -> Store:
-    """A finished store as schema 1 left it: without checksums."""
+    """A finished store as schema 1 left it: without checksums, and with the roles "home" and "away"."""
     root = store_copy / "runs"
+    for path in (root / "grids").glob("*.json"):
+        content = json.loads(path.read_bytes())
+        for cohort in content["cohorts"]:
+            cohort["role"] = {"internal": "home", "external": "away"}[cohort["role"]]
+        path.write_bytes(canonical_json(content | {"schema": 3}))
     for path in root.glob("*/*/checksums.json"):
         path.unlink()
     (root / "store.json").write_bytes(b'{"schema":1}')
@@ -38,8 +43,8 @@ def old(store_copy: Path) -> Store:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return every file of the store but images and what a migration may change."""
-    apart = {"phantom", "cache"}
+    """Return every file of the store except images and the files that a migration may change."""
+    apart = {"phantom", "cache", "grids"}
     files = (path for path in root.rglob("*") if path.is_file() and path.relative_to(root).parts[0] not in apart)
     own = ("checksums.json", "store.json")
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.name not in own}
@@ -49,30 +54,30 @@ def test_there_is_a_step_from_every_older_schema() -> None:
     assert set(STEPS) == set(range(1, SCHEMA))
 
 
-def test_an_old_store_is_read_as_it_is_and_refused_by_what_would_write_runs(old: Store, here: Command) -> None:
+def test_an_old_store_is_refused_with_its_fix_and_left_alone(old: Store, here: Command) -> None:
     before = contents(old.root)
     assert len(here("list", "runs", cwd=old.root.parent).stdout.splitlines()) == 2
-    here("report", "--quiet", cwd=old.root.parent)
-    said = here("check", "--quick", "--quiet", cwd=old.root.parent).stdout
-    assert "warn schema of the store: 1, without checksums" in said
-    assert "lacks" not in said
-    error = here("run", "--grid", "tiny", "--quiet", cwd=old.root.parent, code=2).stderr
-    assert "the store has schema 1" in error
-    assert "`bench migrate --store runs`" in error
-    assert {k: v for k, v in contents(old.root).items() if not k.startswith("report/")} == {
-        k: v for k, v in before.items() if not k.startswith("report/")
-    }
+    shown = here("check", "--quick", "--quiet", cwd=old.root.parent).stdout
+    assert f"schema 1 is older than {SCHEMA}, without checksums" in shown
+    assert "fail" not in shown
+    for request in (("report",), ("run", "--grid", "tiny")):
+        error = here(*request, "--quiet", cwd=old.root.parent, code=2).stderr
+        assert "the store has schema 1" in error
+        assert "`bench migrate --store runs`" in error
+    assert contents(old.root) == before
     assert json.loads((old.root / "store.json").read_bytes()) == {"schema": 1}
 
 
 def test_a_migrated_store_is_whole_and_no_byte_of_it_has_changed(old: Store, here: Command) -> None:
     before = contents(old.root)
     said = here("migrate", "--quiet", cwd=old.root.parent).stdout
-    assert said.startswith("runs: schema 1 -> 2, 2 runs")
+    assert said.startswith(f"runs: schema 1 -> {SCHEMA}, 2 runs")
     assert contents(old.root) == before
+    roles = [cohort["role"] for cohort in json.loads((old.root / "grids" / "tiny.json").read_bytes())["cohorts"]]
+    assert roles == ["internal", *["external"] * 5]
     assert examine_store(old, files=True) == []
     again = here("migrate", "--quiet", "--json", cwd=old.root.parent).stdout
-    assert json.loads(again) == {"store": "runs", "before": 2, "after": 2, "left": {}}
+    assert json.loads(again) == {"store": "runs", "before": SCHEMA, "after": SCHEMA, "left": {}}
     scores = {name: content for name, content in before.items() if name.startswith("scores/")}
     done = here("run", "--grid", "tiny", "--quiet", cwd=old.root.parent).stdout
     assert "grid tiny: 2 runs (2 done)" in done
