@@ -30,7 +30,7 @@ from bench.cli.progress_bars import choose_display
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.cross_run_tables import across
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids, unfinished
-from bench.store.checksums import RECORDS, close
+from bench.store.checksums import RECORDS, mark_done
 from bench.store.store import Store, canonical_json, write_bytes, write_table
 from benchmarks.harness import largest_memory
 
@@ -110,7 +110,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
             np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
-        close(folder)
+        mark_done(folder)
     write_bytes(root / "grids" / "large.json", canonical_json({**content, "name": "large"}))
     return read_manifest(store, "large")
 
@@ -218,7 +218,7 @@ def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
         for cohort in manifest.cohorts:
             (folder / "predictions" / f"{cohort['name']}.parquet").touch()
             (folder / "features" / f"{cohort['name']}.npz").touch()
-        close(folder)
+        mark_done(folder)
     made = Manifest(store, content)
     began, used = time.perf_counter(), cpu()
     assert len(store.run_ids()) == num

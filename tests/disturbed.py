@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.checksums import checksums, stored_files
-from bench.store.file_check import file_sha256
+from bench.store.checksums import read_checksums, stored_files
+from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 
 WITH_IMAGES = ("phantom", "cache", "store.json")  # what a grid makes before its first run
@@ -77,5 +77,5 @@ def assert_same_bytes(folder: Path, finished: Path) -> None:
             assert path.read_bytes() == (mine / path.relative_to(theirs)).read_bytes(), path.name
         assert (mine / run.relative_to(theirs) / "DONE").is_file()
         own = mine / run.relative_to(theirs)
-        assert checksums(own) == {name: file_sha256(own / name) for name in stored_files(own)}
+        assert read_checksums(own) == {name: file_sha256(own / name) for name in stored_files(own)}
     assert not [p for p in mine.rglob("*") if p.name == "LOCK"]

@@ -4,7 +4,7 @@ import shutil
 from importlib import import_module
 
 from bench.planning.jobs import AnalysisJob
-from bench.store.checksums import note
+from bench.store.checksums import record_checksums
 from bench.store.lease import lease
 from bench.store.store import Progress, write_bytes
 
@@ -27,6 +27,6 @@ def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
                 path.unlink()
         module, _, name = job.analysis.kind.use.partition(":")
         getattr(import_module(module), name)(job, job.folder, progress)
-        note(job.folder)
+        record_checksums(job.folder)
         write_bytes(job.folder / "KEY", job.key.encode())
     return True

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from bench.app.answer import RULES, answer_html, performance_html, surest_first
-from bench.app.known import ANYWHERE, Choice, choices, grids, said_of, sample, sample_sites
+from bench.app.result_table import RULES, answer_html, performance_html, surest_first
+from bench.app.selectable_runs import ANYWHERE, Choice, choices, grids, said_of, sample, sample_sites
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import CxrError, DatasetError

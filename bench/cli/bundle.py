@@ -199,7 +199,7 @@ def _renamed(asked: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:
 
     Raises ConfigError for a bundle that is not there or a name that no cohort can have.
     """
-    from bench.sharing.bundle.reading import COHORT_NAME
+    from bench.sharing.bundle.read_bundle import COHORT_NAME
 
     out: dict[str, dict[str, str]] = {}
     for each in asked:

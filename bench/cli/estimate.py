@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.cli.listing import aligned
+from bench.cli.list_tables import aligned
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
 from bench.planning.run import Run

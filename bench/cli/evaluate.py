@@ -84,7 +84,7 @@ def _rows(found: "Evaluated") -> "pd.DataFrame":
 
 
 def _lines(found: "Evaluated", rows: "pd.DataFrame") -> list[str]:
-    from bench.cli.listing import aligned
+    from bench.cli.list_tables import aligned
 
     cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):

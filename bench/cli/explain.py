@@ -100,7 +100,7 @@ def _draw(answer: "Asked", output: Path, stem: str) -> list[str]:
 
 def _lines(found: "pd.DataFrame") -> list[str]:
     """Return the table as text."""
-    from bench.cli.listing import aligned
+    from bench.cli.list_tables import aligned
 
     rows = [["image", "finding", "logit", "probability", "threshold", "", "map"]]
     for row in found.to_dict("records"):

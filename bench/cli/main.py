@@ -100,7 +100,7 @@ def run(
     from bench.cli.progress_bars import choose_display
     from bench.config.grid import Grid
     from bench.config.registry import Registry
-    from bench.executors.choice import choose_executor
+    from bench.executors.choose_executor import choose_executor
     from bench.planning.plan import describe, describe_derived, phantom_root
     from bench.store.store import Store
     from bench.study import run_grid as study
@@ -177,7 +177,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """Show what can be named in a grid, or what the store holds."""
-    from bench.cli import listing
+    from bench.cli import list_tables
     from bench.config.grid_file import described, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
@@ -199,23 +199,27 @@ def list_(
         for error in known.refused.values():
             typer.echo(f"warning: {error}", err=True)
         if section:
-            chosen = listing.entries(known, section, glob)
-            names, rows = [entry.name for entry in chosen], listing.described(section, chosen)
+            chosen = list_tables.entries(known, section, glob)
+            names, rows = [entry.name for entry in chosen], list_tables.described(section, chosen)
         else:
-            rows = [*listing.overview(known), ["grids", str(len(shipped_grids()))], ["runs", "what the store holds"]]
+            rows = [
+                *list_tables.overview(known),
+                ["grids", str(len(shipped_grids()))],
+                ["runs", "what the store holds"],
+            ]
             names = [row[0] for row in rows]
     else:
         known_words = (*SECTIONS, "grids", "runs")
         hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, known_words, n=1))
         raise ConfigError(f"no section {section!r}", "bench list", f"{hint}sections: {', '.join(known_words)}")
     if rows or as_json:
-        typer.echo(json.dumps(names) if as_json else "\n".join(listing.aligned(rows)))
+        typer.echo(json.dumps(names) if as_json else "\n".join(list_tables.aligned(rows)))
 
 
 def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
     """Return a line per run of the store; that there is none goes to stderr."""
-    from bench.cli import listing
-    from bench.store.checksums import JSON_RECORDS, flaws
+    from bench.cli import list_tables
+    from bench.store.checksums import JSON_RECORDS, damaged_files
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
@@ -223,16 +227,16 @@ def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
     if not ids:
         typer.echo("no run has failed" if failed else "no such run" if glob != "*" else "no run yet", err=True)
     folders = {i: opened.run_dir(i) for i in ids}
-    damaged = {i: ", ".join(map(" ".join, flaws(folders[i], JSON_RECORDS).items())) for i in ids}
+    damaged = {i: ", ".join(map(" ".join, damaged_files(folders[i], JSON_RECORDS).items())) for i in ids}
     return [
-        [i, opened.state(i), *listing.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
+        [i, opened.state(i), *list_tables.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
         for i in ids
     ]
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
     """Print what each architecture measures; exit 1 when one is not what the registry states."""
-    from bench.cli.listing import aligned, entries
+    from bench.cli.list_tables import aligned, entries
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.models.registry_check import HEADER, check

@@ -70,7 +70,7 @@ def reproduce(
 
 def _lines(found: object) -> list[str]:
     """Return a reproduction in words: what was checked, the rows that decide, all rows by verdict, the verdict."""
-    from bench.cli.listing import aligned
+    from bench.cli.list_tables import aligned
     from bench.study.reproduce import ENOUGH, VERDICTS, Reproduction, headline
 
     assert isinstance(found, Reproduction)

@@ -113,7 +113,7 @@ def errors(
     as_csv: CsvOption = False,
 ) -> None:
     """List the surest mistakes of a run, with ids and paths. They are for those who may see the images."""
-    from bench.cli.listing import aligned
+    from bench.cli.list_tables import aligned
     from bench.results.worst_errors import COLUMNS, mistakes
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store
@@ -175,7 +175,7 @@ def _number(value: float) -> float | None:
 
 
 def _lines(found: "Inference", chosen: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
-    from bench.cli.listing import aligned
+    from bench.cli.list_tables import aligned
 
     images = f"{found.num_images} image{'s' if found.num_images != 1 else ''}"
     lines = [f"run {found.run_id}: {images}, {len(found.skipped)} skipped"]

@@ -46,7 +46,7 @@ def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Prog
 
     Unless `quick`, each network is shown images of the internal hospital again. Raises StoreError for a run that is not there.
     """
-    from bench.diagnostics.symptoms.find import notes, symptoms
+    from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 
     checks: list[Check] = []
     for run_id in [find_run(store, name) for name in asked]:
@@ -164,7 +164,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
     """Return the symptoms of all runs, or that none shows any."""
-    from bench.diagnostics.symptoms.find import symptoms
+    from bench.diagnostics.symptoms.run_symptoms import symptoms
 
     ids, found = store.run_ids(), []
     for at, run_id in enumerate(ids):

@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.diagnostics.store_audit import FINISHED_ANALYSES, examine_run, in_bundles
 from bench.planning.manifest import upgraded
 from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import flaw_of_analysis, note
-from bench.store.file_check import json_object
+from bench.store.checksums import analysis_damage, record_checksums
+from bench.store.file_integrity import json_object
 from bench.store.lease import holder_of, lease
 from bench.store.schema import FILE, SCHEMA, schema_of
 from bench.store.store import Progress, Store, canonical_json, read_table, write_bytes, write_table
@@ -77,10 +77,10 @@ def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
             if faults:
                 left[run_id] = faults[0]
             else:
-                note(store.run_dir(run_id))
+                record_checksums(store.run_dir(run_id))
     for key in chain.from_iterable(store.root.glob(pattern) for pattern in FINISHED_ANALYSES):
-        if not flaw_of_analysis(key.parent):
-            note(key.parent)
+        if not analysis_damage(key.parent):
+            record_checksums(key.parent)
     progress("read runs", len(ids), max(1, len(ids)))
     return left
 
@@ -96,14 +96,14 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
             write_bytes(path, canonical_json(upgraded(json_object(path))))
     for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
         recorded = (path.parent / CHECKSUMS).is_file()
-        if recorded and flaw_of_analysis(path.parent):
+        if recorded and analysis_damage(path.parent):
             continue  # damaged: the next `bench run` makes it again
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")
         (path.parent / CHECKSUMS).unlink(missing_ok=True)  # a cut-off step finds none, and writes the table again
         write_table(path, table)
-        note(path.parent)
+        record_checksums(path.parent)
     progress("rename roles", max(1, len(grids)), max(1, len(grids)))
     return {}
 

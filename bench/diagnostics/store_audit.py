@@ -14,8 +14,8 @@ from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.jobs import key_in
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import RECORDS, checksums, flaw_of_analysis, stored_files
-from bench.store.file_check import file_sha256, flaw, json_object
+from bench.store.checksums import RECORDS, analysis_damage, read_checksums, stored_files
+from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Progress, Store, last_line, short_hash, table_facts
@@ -130,7 +130,7 @@ def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iter
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state == "done":
         derived = "kind" in document
-        known = checksums(folder) if store.schema >= CHECKSUMS_SINCE else None
+        known = read_checksums(folder) if store.schema >= CHECKSUMS_SINCE else None
         wanted = [*(OF_DERIVED if derived else COMPLETE), *(file for file in known or () if file not in COMPLETE)]
         not_here = {CHECKSUMS} if store.schema < CHECKSUMS_SINCE else set()
         not_here |= {"model.safetensors"} if of_bundle else set()
@@ -147,7 +147,7 @@ def examine_run(store: Store, run_id: str, of_bundle: bool, files: bool) -> Iter
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
     """Yield what is wrong with the small records of a finished run, and with its weights against the seal."""
     for file in OF_DERIVED:
-        read = checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
+        read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
         if (folder / file).is_file() and read(folder) is None:
             fix = f"delete it: rm '{folder / file}', then run the grid again"
             yield _check("fault", name, f"{file} is damaged", fix)
@@ -167,7 +167,7 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
     if not predictions:
         yield _check("fault", name, "is done and has no predictions", _AGAIN)
     for path in (*predictions, *sorted(folder.glob("*.parquet"))):
-        said = flaw(path, read=files)
+        said = file_damage(path, read=files)
         if not said and path in predictions and not derived and table_facts(path).get("weights") != tested_with:
             said = "is of other weights than the seal says"
         if said:
@@ -184,7 +184,7 @@ def _changed(
         if not said and file not in blamed and (files or file in RECORDS) and file_sha256(folder / file) != known[file]:
             said = "is not what was stored: its checksum is another"
         elif not said and not files and file.endswith(".npz"):
-            said = flaw(folder / file)
+            said = file_damage(folder / file)
         if said:
             fix = again if again == _OF_BUNDLE else f"delete it: rm '{folder / file}', then {again}"
             yield _check("fault", name, f"{file} {said}", fix)
@@ -229,7 +229,7 @@ def _weights(path: Path, expected: str) -> str:
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
     """Yield the finished scores of a run that are damaged."""
     for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz"))):
-        if said := flaw(path, read=files):
+        if said := file_damage(path, read=files):
             fix = f"delete them: rm -r '{folder}', then `bench score` makes them again"
             yield _check("fault", f"scores of {folder.name}", f"{path.name} {said}", fix)
 
@@ -237,7 +237,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 def _analyses(root: Path) -> Iterator[Check]:
     """Yield finished analyses, of runs and of the cohorts, whose tables are damaged or changed."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
-        if said := flaw_of_analysis(key.parent):
+        if said := analysis_damage(key.parent):
             fix = "run its grid again with `bench run`: it is made again"
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", said, fix)
 
@@ -266,7 +266,7 @@ def _strays(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
 def _cohorts(store: Store, named: _Named, files: bool) -> Iterator[Check]:
     """Yield cohort tables that are damaged, or that no grid names."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
-        if said := flaw(path, read=files):
+        if said := file_damage(path, read=files):
             yield _check("fault", f"cohort table {path.stem}", said, f"delete it: rm '{path}', then run the grid again")
         elif named.known and path.stem not in named.cohorts:
             yield _check(

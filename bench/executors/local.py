@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bench.executors.work import OnEvent, Outcome, Work, attempt, placed
+from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, placed
 from bench.planning.jobs import Job
 from bench.system.child_processes import end_with_parent
 from bench.system.devices import choose_devices

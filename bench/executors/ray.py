@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.executors.work import EVERY, OnEvent, Outcome, Remote, Work, follow, placed
+from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, follow, placed
 from harmonize.errors import SetupError
 
 

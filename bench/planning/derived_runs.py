@@ -15,8 +15,8 @@ from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA, Ensemble, View
 from bench.planning.run import Run
 from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import flaws
-from bench.store.file_check import whole as intact
+from bench.store.checksums import damaged_files
+from bench.store.file_integrity import is_intact
 from bench.store.store import Store, canonical_json, short_hash, table_facts
 
 COMPLETE = (
@@ -107,7 +107,11 @@ def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str
 def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
     """Whether a derived run is not finished, or what it is made of has changed since; cohorts: name -> id."""
     folder = store.run_dir(derived.id)
-    if store.state(derived.id) != "done" or flaws(folder) or not all(intact(folder / name) for name in COMPLETE):
+    if (
+        store.state(derived.id) != "done"
+        or damaged_files(folder)
+        or not all(is_intact(folder / name) for name in COMPLETE)
+    ):
         return True
     return any(
         table_facts(folder / "predictions" / f"{name}.parquet") != prediction_facts(store, derived, name, cohort_id)

@@ -10,8 +10,8 @@ from bench.planning.jobs import TRAINED
 from bench.planning.plan import CohortRef, Plan, internal_split
 from bench.planning.run import Run
 from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import flaws
-from bench.store.file_check import whole
+from bench.store.checksums import damaged_files
+from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Progress, Store, short_hash, table_facts, write_bytes
 from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
@@ -139,7 +139,7 @@ def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) ->
     folder = plan.store.run_dir(run.id)
     if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
         return True
-    if flaws(folder) or not all(whole(folder / name) for name in COMPLETE):
+    if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
         return True
     return unpredicted(plan, run, caches)
 
@@ -151,7 +151,7 @@ def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCach
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
         if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
             return True
-        if not whole(folder / "features" / f"{ref.name}.npz"):
+        if not is_intact(folder / "features" / f"{ref.name}.npz"):
             return True
     return False
 

@@ -10,7 +10,7 @@ from bench.config.preprocessing_ops import geometry
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
-from bench.store.checksums import flaw_of_analysis
+from bench.store.checksums import analysis_damage
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
@@ -129,7 +129,7 @@ class AnalysisJob:
     @property
     def done(self) -> bool:
         """Whether its tables are there and made from what is there now."""
-        return key_in(self.folder) == self.key and not flaw_of_analysis(self.folder)
+        return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:
         """Make the folder and take what an older attempt left away, but the log."""

@@ -10,7 +10,7 @@ from typing import Any
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.stable_names import current_name
-from bench.store.file_check import file_sha256
+from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 

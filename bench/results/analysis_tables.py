@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.planning.jobs import analysis_key, key_in, predicted
 from bench.planning.manifest import Manifest
-from bench.store.checksums import flaw_of_analysis
+from bench.store.checksums import analysis_damage
 from bench.store.store import last_line, read_table
 from reports.schemas.tables import SCHEMAS
 
@@ -31,7 +31,7 @@ def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
 def _verdict(folder: Path, wanted: str) -> dict[str, str]:
     """Return how an analysis stands: done when its tables were made from what is in the store now."""
     if key_in(folder) == wanted:
-        flaw = flaw_of_analysis(folder)
+        flaw = analysis_damage(folder)
         return {"state": "absent" if flaw else "done", "reason": flaw}
     failed = folder / "FAILED"
     return {"state": "failed" if failed.is_file() else "absent", "reason": last_line(failed)}

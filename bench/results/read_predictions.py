@@ -25,7 +25,7 @@ from bench.planning.manifest import Manifest
 from bench.planning.plan import EVALUATED_INTERNAL, internal_split, states
 from bench.scoring.patient_groups import Background
 from bench.scoring.scored_split import Part
-from bench.store.checksums import flaws
+from bench.store.checksums import damaged_files
 from bench.store.store import Store, damaged
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
@@ -160,7 +160,7 @@ def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
-    if state == "done" and (flawed := flaws(folder)):
+    if state == "done" and (flawed := damaged_files(folder)):
         return " ".join(next(iter(flawed.items())))
     kept = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
     for cohort in manifest.cohorts if state == "done" else ():
@@ -276,7 +276,7 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:
     """Return env, cost, seal and trained.json of a run as one mapping, {} where they are absent or damaged (`unfinished` says so)."""
     folder, out = store.run_dir(run_id), dict[str, Any]()
-    flawed = flaws(folder)
+    flawed = damaged_files(folder)
     for name in ("env", "cost", "seal", "trained"):
         path = folder / f"{name}.json"
         out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in flawed else {}

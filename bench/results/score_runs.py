@@ -23,8 +23,8 @@ from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, parts_of, run_facts, unfinished
 from bench.scoring.scored_split import Part
-from bench.store.checksums import read_as_stored
-from bench.store.file_check import whole
+from bench.store.checksums import read_verified
+from bench.store.file_integrity import is_intact
 from bench.store.store import (
     Progress,
     canonical_json,
@@ -72,7 +72,7 @@ def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     if not key or key != _key(manifest, run):  # to look into the tables of a hundred runs takes .2 s
         return False
     made = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
-    return made and whole(folder / "replicates.npz")
+    return made and is_intact(folder / "replicates.npz")
 
 
 def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
@@ -181,7 +181,7 @@ def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
     Raises StoreError where it is not what the run has stored: nothing is scored from it.
     """
     folder = manifest.store.run_dir(run["id"])
-    content, said = read_as_stored(path, folder)
+    content, said = read_verified(path, folder)
     if said:
         fix = f"delete it: rm '{path}', then run the grid again: it is made again"
         raise StoreError(f"run {run['id']}: {path.relative_to(folder).as_posix()} {said}", str(path), fix)

@@ -16,7 +16,7 @@ from bench.inputs.normalize import Tone
 from bench.models.network import check_timm, timm_model
 from bench.models.predict import weights_sha256
 from bench.runs.onnx_model import OnnxNetwork
-from bench.store.file_check import file_sha256
+from bench.store.file_integrity import file_sha256
 from harmonize.errors import ConfigError, SetupError
 
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities beyond them become these: a logit is finite

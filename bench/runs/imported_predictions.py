@@ -14,7 +14,7 @@ import pyarrow as pa
 from bench.config.imported_model import Declared
 from bench.config.run_config import RunConfig
 from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split
-from bench.store.file_check import file_sha256
+from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
 

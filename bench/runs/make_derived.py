@@ -26,7 +26,7 @@ from bench.planning.jobs import DerivedJob, Job
 from bench.planning.plan import CohortRef
 from bench.runs.predict_cohorts import evaluated, frozen, tone_of
 from bench.runs.provenance import environment
-from bench.store.checksums import close, take_up
+from bench.store.checksums import discard_changed_files, mark_done
 from bench.store.lease import lease
 from bench.store.store import (
     Progress,
@@ -66,7 +66,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
         store.reopen(derived.id)
         if reason := waits_for(store, derived.sources):
             raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
-        take_up(folder)
+        discard_changed_files(folder)
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(derived.config.threads)
@@ -90,7 +90,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
             write_bytes(folder / f"{name}.json", canonical_json(content))
         if stale or not (folder / "env.json").is_file():
             write_bytes(folder / "env.json", canonical_json(environment(device, derived.config.threads, began)))
-        close(folder)
+        mark_done(folder)
     return True
 
 

@@ -24,8 +24,8 @@ from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import Job
 from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split, judged_rows
 from bench.planning.run import Run
-from bench.store.checksums import forget
-from bench.store.file_check import whole
+from bench.store.checksums import drop_checksums
+from bench.store.file_integrity import is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import ALONE, Team
 from bench.training.fit import TrainingError
@@ -51,7 +51,7 @@ class Member:
     def lacks(self, ref: CohortRef, cache: ImageCache) -> bool:
         """Whether predictions or features on these images are missing, or are of other weights."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
-        there = whole(self.folder / "features" / f"{ref.name}.npz")
+        there = is_intact(self.folder / "features" / f"{ref.name}.npz")
         return not there or [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
     def write(self, store: Store, ref: CohortRef, cache: ImageCache, chosen: Examples, sample: NDArray[np.int64],
@@ -66,7 +66,7 @@ class Member:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
         config, kept, logits = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
         store.reopen(self.run.id)
-        forget(self.folder, [kept, logits])
+        drop_checksums(self.folder, [kept, logits])
         write_features(self.folder / kept, chosen, sample, features)
         frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in own_outputs(config))])
         frame.insert(0, "image_id", chosen.image_id.astype(str))

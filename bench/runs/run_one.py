@@ -25,8 +25,8 @@ from bench.planning.plan import internal_split
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import Member, frozen, predict_all, start, tone_of
 from bench.runs.provenance import device_name, environment
-from bench.store.checksums import close, flaws, take_up
-from bench.store.file_check import whole
+from bench.store.checksums import damaged_files, discard_changed_files, mark_done
+from bench.store.file_integrity import is_intact
 from bench.store.lease import holder_of, lease
 from bench.store.store import Progress, canonical_json, replacing, write_bytes, write_table
 from bench.training.data_parallel import Team
@@ -47,13 +47,13 @@ def run_one(job: Job, progress: Progress) -> bool:
             return False
         job.store.reopen(job.run.id)
         began = time.time()
-        for name in take_up(folder):
+        for name in discard_changed_files(folder):
             _log.warning("%s was not as it had been stored: it is made again", name)
         device = _device(job, job.device)
-        trained = not all(whole(folder / name) for name in TRAINED)
+        trained = not all(is_intact(folder / name) for name in TRAINED)
         with assembled(job, trained, device) as team:
             network = _train_and_predict(job, folder, device, trained, team, progress)
-        if trained or not whole(folder / "env.json"):
+        if trained or not is_intact(folder / "env.json"):
             write_bytes(
                 folder / "env.json",
                 canonical_json(environment(device, job.run.config.threads, began) | {"devices": 1 + len(job.others)}),
@@ -61,10 +61,10 @@ def run_one(job: Job, progress: Progress) -> bool:
         (folder / "last.pt").unlink(missing_ok=True)
         if job.trains_only:
             return True
-        if not whole(folder / "cost.json"):
+        if not is_intact(folder / "cost.json"):
             progress("measure cost", 0, 1)
             _write_cost(job, folder, network, device)
-        close(folder)
+        mark_done(folder)
     return True
 
 
@@ -97,7 +97,7 @@ def _at_once(folder: Path, held: contextlib.ExitStack) -> bool:
 def _member(job: PassJob, run: Run, device: torch.device) -> Member | None:
     """Return a run that can be predicted with; None when it cannot, which the run's own job finds out and says."""
     folder, own = job.store.run_dir(run.id), Job(run, job.store, job.refs, job.device)
-    if flaws(folder, TRAINED) or not all(whole(folder / name) for name in TRAINED):
+    if damaged_files(folder, TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
         return None
     try:
         return Member.of(own, folder, frozen(own, folder, device))

@@ -8,7 +8,7 @@ from bench.planning.image_caches import geometry_of, unpredicted
 from bench.planning.jobs import TRAINED, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.store.file_check import whole
+from bench.store.file_integrity import is_intact
 from harmonize.cache.cache import ImageCache
 
 MOST_BYTES = 4 << 30  # of weights that lie side by side in memory, of all places, but for
@@ -39,7 +39,7 @@ def trained(plan: Plan, run: Run) -> bool:
     """Whether the weights of a run are there."""
     folder = plan.store.run_dir(run.id)
     try:
-        return (folder / "run.json").read_bytes() == run.document and all(whole(folder / name) for name in TRAINED)
+        return (folder / "run.json").read_bytes() == run.document and all(is_intact(folder / name) for name in TRAINED)
     except OSError:
         return False
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from bench.store.file_check import file_sha256, flaw, json_object
+from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.store import canonical_json, write_bytes
 
 FILE = "checksums.json"
@@ -23,20 +23,20 @@ def stored_files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found if path.name != FILE)
 
 
-def close(folder: Path) -> None:
+def mark_done(folder: Path) -> None:
     """Say that a run is done, after noting the checksums of what it has stored."""
-    note(folder)
+    record_checksums(folder)
     (folder / "DONE").touch()
 
 
-def note(folder: Path) -> None:
+def record_checksums(folder: Path) -> None:
     """Write the checksum of each file that a run has stored."""
     _write(folder, {name: file_sha256(folder / name) for name in stored_files(folder)})
 
 
-def forget(folder: Path, names: Sequence[str]) -> None:
+def drop_checksums(folder: Path, names: Sequence[str]) -> None:
     """Take files that are about to be written out of the record of a finished run; the others stay known."""
-    known = checksums(folder)
+    known = read_checksums(folder)
     if known is not None:
         _write(folder, {name: digest for name, digest in known.items() if name not in names})
 
@@ -45,7 +45,7 @@ def _write(folder: Path, known: Mapping[str, str]) -> None:
     write_bytes(folder / FILE, canonical_json({"sha256": known}))
 
 
-def checksums(folder: Path) -> dict[str, str] | None:
+def read_checksums(folder: Path) -> dict[str, str] | None:
     """Return the checksum of each file of a finished run by its name, None where there is no record or it is damaged."""
     try:
         known = json_object(folder / FILE)["sha256"]
@@ -54,7 +54,7 @@ def checksums(folder: Path) -> dict[str, str] | None:
         return None
 
 
-def flaws(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
+def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
     """Return what is wrong with some files of a folder, by name: "is missing", "is damaged", "is not what was stored".
 
     Without checksums, as of what is not finished or of an older store, a file that is not there is none that is missing.
@@ -67,14 +67,14 @@ def flaws(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
 @lru_cache(10_000)
 def _flaws(folder: Path, names: tuple[str, ...], known_by: tuple[object, ...]) -> Mapping[str, str]:
     """Look at the files; a process does it once for as long as `known_by`, the state of each on the disk, is the same."""
-    known, found = checksums(folder) or {}, {}
+    known, found = read_checksums(folder) or {}, {}
     for name, there in zip(names, known_by, strict=False):
         path = folder / name
         if there is None:
             found[name] = "is missing" if name in known else ""
         elif name in known and file_sha256(path) == known[name]:
             continue  # whole, as it was stored: thousands of runs are looked at, and parsing each record takes longer
-        elif (path.suffix == ".json" and not _is_object(path)) or flaw(path):
+        elif (path.suffix == ".json" and not _is_object(path)) or file_damage(path):
             found[name] = "is damaged"
         elif name in known:
             found[name] = "is not what was stored"
@@ -90,30 +90,30 @@ def _is_object(path: Path) -> bool:
     return True
 
 
-def read_as_stored(path: Path, folder: Path) -> tuple[bytes, str]:
+def read_verified(path: Path, folder: Path) -> tuple[bytes, str]:
     """Return what is in a file of a folder and what is wrong with it as `flaws` says it, "" when nothing is.
 
     It is read once: what the caller gets is what was looked at, and no file that has changed since.
     """
     name, content = path.relative_to(folder).as_posix(), path.read_bytes() if path.is_file() else b""
-    known = (checksums(folder) or {}).get(name)
+    known = (read_checksums(folder) or {}).get(name)
     if known == hashlib.sha256(content).hexdigest():
         return content, ""
-    return content, flaws(folder, [name]).get(name, "is not what was stored" if known else "")
+    return content, damaged_files(folder, [name]).get(name, "is not what was stored" if known else "")
 
 
-def flaw_of_analysis(folder: Path) -> str:
+def analysis_damage(folder: Path) -> str:
     """Return what is wrong with the tables of a finished analysis, "" when nothing is."""
-    names = {*(checksums(folder) or ()), *(path.name for path in folder.glob("*.parquet"))}
-    return next((f"{name} {said}" for name, said in flaws(folder, sorted(names)).items()), "")
+    names = {*(read_checksums(folder) or ()), *(path.name for path in folder.glob("*.parquet"))}
+    return next((f"{name} {said}" for name, said in damaged_files(folder, sorted(names)).items()), "")
 
 
-def take_up(folder: Path) -> list[str]:
+def discard_changed_files(folder: Path) -> list[str]:
     """Delete what is not as a finished run has stored it, so that it is made again, and return the names.
 
     For whoever holds the run and goes on with it. The record is deleted, too: from now on the files may change.
     """
-    known = checksums(folder) or {}
+    known = read_checksums(folder) or {}
     changed = [n for n in stored_files(folder) if n in known and file_sha256(folder / n) != known[n]]
     for name in changed:
         (folder / name).unlink()

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from bench.store.file_check import json_object
+from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json
 
 _SIZE = 512  # bytes of a LOCK, whatever the count: who reads while it is written finds whole JSON

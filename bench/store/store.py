@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bench.store.file_check import json_object
+from bench.store.file_integrity import json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
 from harmonize.errors import StoreError
 

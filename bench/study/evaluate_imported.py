@@ -26,8 +26,8 @@ from bench.runs.imported_network import Elsewhere, open_model, sha256_of, tone_o
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.predict_cohorts import evaluated, probe_sample, write_features
 from bench.runs.provenance import device_name, environment
-from bench.store.checksums import close, take_up
-from bench.store.file_check import whole
+from bench.store.checksums import discard_changed_files, mark_done
+from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
 from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
@@ -124,7 +124,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
         with lease(folder) as mine:
             _free(mine, folder)
             plan.store.reopen(run.id)
-            take_up(folder)
+            discard_changed_files(folder)
             began = time.time()
             files = source.files
             remarks = (
@@ -133,7 +133,7 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
             after = sha256_of(source.declared, source.network)
             _unchanged(after == source.weights, folder)
             _records(folder, source, device, began)
-            close(folder)
+            mark_done(folder)
     except BlockedError:
         raise
     except CxrError:
@@ -200,7 +200,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
     """Whether the features of a cohort are there, or there are none to be had."""
     wanted = source.network is not None and source.network.has_features
-    return not wanted or whole(folder / "features" / f"{ref.name}.npz")
+    return not wanted or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
 def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from bench.config.auxiliary_heads import own_outputs
 from bench.config.registry import Entry
-from bench.executors.work import attempt
+from bench.executors.execute_job import attempt
 from bench.inputs.batches import Feed
 from bench.inputs.examples import probe_rows
 from bench.models.network import Network
@@ -32,7 +32,7 @@ from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.runs.predict_cohorts import frozen, start, tone_of
-from bench.store.checksums import close
+from bench.store.checksums import mark_done
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
 from bench.study.forecast import AnalysisRate, looked_at
 from harmonize.seeds import stream
@@ -168,7 +168,7 @@ class Pilot:
         (folder / "features").mkdir(exist_ok=True)
         feature = draw.normal(size=(len(kept), 256)).astype(np.float16)
         np.savez(folder / "features" / f"{ref.name}.npz", patient_id=kept, feature=feature)
-        close(folder)
+        mark_done(folder)
         return len(frame), path.stat().st_size
 
 

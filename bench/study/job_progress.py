@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from bench.executors.work import Executor, Outcome, Work
+from bench.executors.execute_job import Executor, Outcome, Work
 from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run

@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Registry, installed
 from bench.config.run_config import NAMED
-from bench.executors.work import Executor
+from bench.executors.execute_job import Executor
 from bench.planning.derived_runs import Derived, waits_for
 from bench.planning.derived_runs import lacks as lacks_derived
 from bench.planning.image_caches import check_doubles, fallbacks, lacks, prepare

@@ -10,7 +10,7 @@ import yaml
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, differing
-from bench.executors.here import Here
+from bench.executors.in_process import Here
 from bench.planning.plan import make_plan
 from bench.store.store import Store, write_bytes
 from bench.study import run_grid as study

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
-from bench.app.answer import answer_html, reversed_at_internal, thresholds
-from bench.app.known import ANYWHERE, abroad, choices, said_of, sample, sample_sites
+from bench.app.result_table import answer_html, reversed_at_internal, thresholds
+from bench.app.selectable_runs import ANYWHERE, abroad, choices, said_of, sample, sample_sites
 from bench.cli import app as appcli
 from bench.runs.new_images import infer, load
 from bench.store.store import Store

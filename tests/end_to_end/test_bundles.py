@@ -20,10 +20,10 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.same_scores import SCORED, differs
 from bench.sharing.bundle import export as exporting
 from bench.sharing.bundle import merge
-from bench.sharing.bundle.columns import read_columns, write_columns
-from bench.sharing.bundle.members import CHECKSUMS, pack, unpack
-from bench.sharing.bundle.ordinals import kinds, table_id
-from bench.sharing.bundle.reading import read_bundle
+from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
+from bench.sharing.bundle.pseudonyms import kinds, table_id
+from bench.sharing.bundle.read_bundle import read_bundle
+from bench.sharing.bundle.tables import read_columns, write_columns
 from bench.sharing.bundle.verify import Opened, check_data, opened, verify
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import CxrError, StoreError
@@ -449,8 +449,8 @@ def _id(bundle: Path) -> str:
 def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
     """Give a changed bundle the scores that its own logits and labels have."""
     from bench.results.score_runs import score_all
-    from bench.sharing.bundle.columns import kinds_of
-    from bench.sharing.bundle.reading import made_of, read_bundle
+    from bench.sharing.bundle.read_bundle import made_of, read_bundle
+    from bench.sharing.bundle.tables import kinds_of
     from bench.store.store import read_table
 
     manifest = read_bundle(folder, tmp_path / "scored", "here", Registry.read())

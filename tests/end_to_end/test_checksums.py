@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.store.checksums import checksums, close, read_as_stored, stored_files, take_up
+from bench.store.checksums import discard_changed_files, mark_done, read_checksums, read_verified, stored_files
 from bench.store.store import Store, write_bytes
 
 pytestmark = pytest.mark.grid
@@ -25,46 +25,46 @@ def run_folder(root: Path) -> Path:
 
 def test_log_card_and_analyses_are_not_covered(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    close(folder)
-    assert list(checksums(folder) or ()) == ["model.safetensors", "predictions/nih.parquet", "run.json"]
+    mark_done(folder)
+    assert list(read_checksums(folder) or ()) == ["model.safetensors", "predictions/nih.parquet", "run.json"]
     assert (folder / "DONE").is_file()
     write_bytes(folder / "MODEL_CARD.md", b"another")
     write_bytes(folder / "attention" / "attention.parquet", b"another")
-    assert take_up(folder) == []
+    assert discard_changed_files(folder) == []
 
 
 def test_what_changed_since_a_run_was_done_is_deleted_when_it_is_taken_up_and_nothing_else_is(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    close(folder)
+    mark_done(folder)
     write_bytes(folder / "predictions" / "nih.parquet", b"forged")
     write_bytes(folder / "predictions" / "vindr.parquet", b"new")
-    assert take_up(folder) == ["predictions/nih.parquet"]
+    assert discard_changed_files(folder) == ["predictions/nih.parquet"]
     assert stored_files(folder) == ["model.safetensors", "predictions/vindr.parquet", "run.json"]
-    assert checksums(folder) is None
+    assert read_checksums(folder) is None
     write_bytes(folder / "run.json", b"changed while at work")
-    assert take_up(folder) == []
+    assert discard_changed_files(folder) == []
 
 
 def test_what_is_read_is_what_was_looked_at(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     path = folder / "log.txt"
-    assert read_as_stored(path, folder) == (b"log.txt", ""), "nobody knows what it should be"
+    assert read_verified(path, folder) == (b"log.txt", ""), "nobody knows what it should be"
     path = folder / "run.json"
     write_bytes(path, b"{}")
-    close(folder)
-    assert read_as_stored(path, folder) == (b"{}", "")
+    mark_done(folder)
+    assert read_verified(path, folder) == (b"{}", "")
     for content, said in ((b"[]", "is damaged"), (b'{"id": 1}', "is not what was stored")):
         write_bytes(path, content)
-        assert read_as_stored(path, folder) == (content, said)
+        assert read_verified(path, folder) == (content, said)
     path.unlink()
-    assert read_as_stored(path, folder) == (b"", "is missing")
+    assert read_verified(path, folder) == (b"", "is missing")
 
 
 def test_a_record_reaches_no_file_outside_of_the_run(tmp_path: Path) -> None:
     folder, other = run_folder(tmp_path / "run"), tmp_path / "other.json"
     other.write_bytes(b"of somebody else")
     write_bytes(folder / "checksums.json", b'{"sha256": {"../other.json": "0", "log.txt": "0"}}')
-    assert take_up(folder) == []
+    assert discard_changed_files(folder) == []
     assert other.is_file()
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.imported_model import Declared
-from bench.diagnostics.symptoms.find import symptoms
+from bench.diagnostics.symptoms.run_symptoms import symptoms
 from bench.planning.imported_run import config_of
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import CohortRef

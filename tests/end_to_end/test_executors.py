@@ -14,7 +14,7 @@ import psutil
 import pytest
 from disturbed import WITH_IMAGES, assert_same_bytes, holder, wait_for, with_parts
 
-from bench.executors.choice import choose_executor
+from bench.executors.choose_executor import choose_executor
 from bench.executors.local import Local
 from bench.executors.ray import Ray
 from bench.executors.slurm import Slurm

@@ -13,7 +13,7 @@ from disturbed import bound_by_permissions, read_only
 
 from bench.diagnostics.migrate_store import STEPS, migrate
 from bench.diagnostics.store_audit import examine_store
-from bench.store.checksums import checksums
+from bench.store.checksums import read_checksums
 from bench.store.lease import claim
 from bench.store.schema import SCHEMA
 from bench.store.store import Store, canonical_json
@@ -94,7 +94,12 @@ def test_analyses_get_checksums_too_unless_they_are_damaged_or_not_done(old: Sto
     (folders[1] / "table.parquet").write_bytes(b"cut off")
     (folders[3] / "KEY").unlink()
     migrate(old, quietly)
-    assert [sorted(checksums(folder) or ()) for folder in folders] == [["table.parquet"], [], ["table.parquet"], []]
+    assert [sorted(read_checksums(folder) or ()) for folder in folders] == [
+        ["table.parquet"],
+        [],
+        ["table.parquet"],
+        [],
+    ]
 
 
 def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, here: Command) -> None:
@@ -103,8 +108,8 @@ def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, her
     path.write_bytes(path.read_bytes()[:-20])
     said = here("migrate", "--quiet", cwd=old.root.parent, code=1).stdout
     assert f"run {bad} left as it is: predictions/nih.parquet is damaged" in said
-    assert checksums(old.run_dir(bad)) is None
-    assert checksums(old.run_dir(good))
+    assert read_checksums(old.run_dir(bad)) is None
+    assert read_checksums(old.run_dir(good))
     assert any("lacks checksums.json" in check.found for check in examine_store(old, files=False))
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.diagnostics.symptoms.find import notes, symptoms
 from bench.diagnostics.symptoms.repredict import relook
+from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned
 from bench.results.read_predictions import labels_of

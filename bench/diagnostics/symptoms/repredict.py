@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.diagnostics.symptoms.answers import areas, internal_parts
 from bench.diagnostics.symptoms.failures import of_failure, symptom
+from bench.diagnostics.symptoms.predictions_and_labels import areas, internal_parts
 from bench.inputs.batches import Feed
 from bench.inputs.normalize import Tone, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256

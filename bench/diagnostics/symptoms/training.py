@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import Part
-from bench.store.checksums import flaws
+from bench.store.checksums import damaged_files
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
@@ -44,7 +44,7 @@ def strayed(where: str, part: Part, folder: Path) -> Iterator[Check]:
     """Yield a symptom when predictions on `val` are not as good as the epoch was that they are said to be of."""
     path = folder / "history.parquet"
     trained = folder / "trained.json"
-    if not path.is_file() or not trained.is_file() or flaws(folder):
+    if not path.is_file() or not trained.is_file() or damaged_files(folder):
         return
     history = read_table(path).set_index("epoch")
     best = json.loads(trained.read_text()).get("best_epoch")

@@ -15,10 +15,10 @@ from bench.results.read_predictions import SCORING_VERSION, Labels, parts_of, ru
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import Part
-from bench.sharing.bundle.columns import kinds_of, write_columns
-from bench.sharing.bundle.members import pack
-from bench.sharing.bundle.ordinals import Ordinals, columns_of, kinds, number, table_id
-from bench.sharing.bundle.reading import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
+from bench.sharing.bundle.archive import pack
+from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, kinds, number, table_id
+from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
+from bench.sharing.bundle.tables import kinds_of, write_columns
 from bench.store.store import Progress, canonical_json, read_table, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.sharing.bundle.align import same_images
+from bench.sharing.bundle.match_images import same_images
 from bench.sharing.bundle.verify import Opened
-from bench.store.checksums import close
+from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -135,7 +135,7 @@ def _take_run(
             "cohort": str(merged.cohorts[name]["id"])
         }
         write_table(path, frame, facts)
-    close(here)
+    mark_done(here)
 
 
 def _same_logits(one: pd.DataFrame, two: pd.DataFrame) -> bool:

@@ -18,11 +18,11 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
-from bench.sharing.bundle.columns import facts_in, kinds_of, read_columns
-from bench.sharing.bundle.members import read_json, refused, unpack
-from bench.sharing.bundle.ordinals import Ordinals, columns_of, image_names, patient_names
-from bench.sharing.bundle.reading import RECORDS, made_of, read_bundle
-from bench.sharing.bundle.unpack import look
+from bench.sharing.bundle.archive import read_json, refused, unpack
+from bench.sharing.bundle.crash_test import look
+from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
+from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
+from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError

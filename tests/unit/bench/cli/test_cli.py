@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import listing
+from bench.cli import list_tables
 from bench.cli.main import app
 from bench.config.registry import SECTIONS, Registry
 from bench.store.store import Store
@@ -119,7 +119,7 @@ def test_a_list_says_what_each_entry_is_where_it_comes_from_and_what_it_costs() 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_entry_says_what_it_is_where_it_comes_from_and_under_which_licence(section: str) -> None:
     entries = list(Registry.read(OURS).sections[section].values())
-    header, *rows = listing.described(section, entries)
+    header, *rows = list_tables.described(section, entries)
     for entry, row in zip(entries, rows, strict=True):
         shown = dict(zip(header, row, strict=True))
         assert shown["title"] or shown.get("about"), entry.name

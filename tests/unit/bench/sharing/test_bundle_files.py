@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.sharing.bundle import columns, members
-from bench.sharing.bundle.columns import read_columns, write_columns
-from bench.sharing.bundle.members import pack, unpack
-from bench.sharing.bundle.ordinals import decades, image_names
-from bench.sharing.bundle.unpack import look, read_all, survives
+from bench.sharing.bundle import archive, tables
+from bench.sharing.bundle.archive import pack, unpack
+from bench.sharing.bundle.crash_test import look, read_all, survives
+from bench.sharing.bundle.pseudonyms import decades, image_names
+from bench.sharing.bundle.tables import read_columns, write_columns
 from harmonize.errors import StoreError
 
 Writer = Callable[[zipfile.ZipFile], None]
@@ -158,7 +158,7 @@ def test_limits_hold_for_the_file_its_members_and_their_number(
         [("MOST_BYTES", 10, "larger"), ("MOST_MEMBERS", 1, "members"), ("MOST_JSON", 3, "too large")]
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(members, name, value)
+            patch.setattr(archive, name, value)
             refuse(good, tmp_path / str(number), what)
 
 
@@ -169,7 +169,7 @@ def test_a_forger_who_makes_checksums_anew_cannot_add_list_or_leave_out_a_member
         (folder / "a.json").write_bytes(b"{}")
         checksums = json.dumps({"members": listed, "schema": 1}, sort_keys=True, separators=(",", ":"))
         (folder / "checksums.json").write_text(checksums)
-        members._write(folder, tmp_path / f"{number}.zip")
+        archive._write(folder, tmp_path / f"{number}.zip")
         refuse(tmp_path / f"{number}.zip", tmp_path / str(number), "not listed|absent|is wrong")
 
 
@@ -180,7 +180,7 @@ def test_a_forger_who_makes_checksums_anew_cannot_add_list_or_leave_out_a_member
 def test_json_of_another_spelling_and_json_that_breaks_readers_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(StoreError, match="refused"):
-        members.read_json(tmp_path / "x.json", "here")
+        archive.read_json(tmp_path / "x.json", "here")
 
 
 KINDS = {"image": "ordinal", "split": "text", "Edema": "state", "age": "number"}
@@ -216,7 +216,7 @@ def hostile_table(path: Path, kind: str) -> Path:
     elif kind == "long text":
         pq.write_table(table.set_column(1, "split", pa.array(["x" * 1_000_000, "test"])), path, compression="none")
     elif kind == "many rows":
-        number = columns.MOST_ROWS + 1
+        number = tables.MOST_ROWS + 1
         frame = {"image": pa.array(np.zeros(number), pa.int32())}  # 5 million equal numbers take a few kilobytes
         pq.write_table(pa.table(frame), path, compression="none")
     elif kind == "truncated":
@@ -263,7 +263,7 @@ def test_damaged_tables_are_read_by_a_process_of_its_own(tmp_path: Path) -> None
 def test_a_table_that_ends_its_reader_is_found_before_this_process_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survives(int, "3")
     assert not survives(os._exit, 3)
-    monkeypatch.setattr("bench.sharing.bundle.unpack.survives", lambda work, argument: False)
+    monkeypatch.setattr("bench.sharing.bundle.crash_test.survives", lambda work, argument: False)
     with pytest.raises(StoreError, match="ends the program that reads it"):
         look(Path(), "here")
 

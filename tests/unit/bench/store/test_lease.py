@@ -14,7 +14,7 @@ import pytest
 
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
-from bench.executors.work import attempt
+from bench.executors.execute_job import attempt
 from bench.planning.jobs import Job
 from bench.planning.run import resolve
 from bench.store.lease import claim, holder_of, lease

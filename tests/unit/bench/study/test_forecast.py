@@ -12,7 +12,7 @@ import torch
 from bench.cli.estimate import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
-from bench.executors.work import attempt
+from bench.executors.execute_job import attempt
 from bench.planning.image_caches import decoding_each, geometry_of, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.answers import FEWEST
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
+from bench.diagnostics.symptoms.predictions_and_labels import FEWEST
 from bench.planning.manifest import Manifest
 from bench.store.store import read_table
 from harmonize.checks.release import Check

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.sharing.bundle.members import refused
+from bench.sharing.bundle.archive import refused
 
 MOST_ROWS = 5_000_000
 MOST_CELLS = 200_000_000

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 
-def whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether a file is there and not cut off, see `flaw`."""
-    return not flaw(path)
+    return not file_damage(path)
 
 
-def flaw(path: Path, *, read: bool = False) -> str:
+def file_damage(path: Path, *, read: bool = False) -> str:
     """Return what is wrong with a file by how its kind begins and ends, "" when nothing is: "is missing", "is damaged: ...".
 
     What is in it is not looked at, but for a Parquet file with `read`: all of that is read.

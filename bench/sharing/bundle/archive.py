@@ -15,7 +15,7 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
-from bench.store.file_check import file_sha256
+from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
 from harmonize.errors import StoreError
 

@@ -8,10 +8,10 @@ likeliest first.
 from collections.abc import Iterator
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.answers import external, judged_parts, of_parts
 from bench.diagnostics.symptoms.failures import of_failure
 from bench.diagnostics.symptoms.heat_maps import of_heat
-from bench.diagnostics.symptoms.outputs import of_logits
+from bench.diagnostics.symptoms.logits import of_logits
+from bench.diagnostics.symptoms.predictions_and_labels import external, judged_parts, of_parts
 from bench.diagnostics.symptoms.thresholds import of_calls, of_half
 from bench.diagnostics.symptoms.training import of_curve, strayed
 from bench.planning.manifest import Manifest, planned

@@ -3,10 +3,10 @@
 import yaml
 
 from bench.config.run_config import from_dict
+from bench.executors.execute_job import Executor
 from bench.executors.local import Local
 from bench.executors.ray import Ray
 from bench.executors.slurm import Slurm
-from bench.executors.work import Executor
 from harmonize.errors import ConfigError
 
 _CLUSTERS: dict[str, type[Ray] | type[Slurm]] = {"ray": Ray, "slurm": Slurm}

@@ -11,8 +11,8 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.sharing.bundle.columns import open_table
-from bench.sharing.bundle.members import refused
+from bench.sharing.bundle.archive import refused
+from bench.sharing.bundle.tables import open_table
 
 T = TypeVar("T")
 

@@ -18,11 +18,11 @@ from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
 from bench.scoring.patient_groups import SEXES
-from bench.sharing.bundle.columns import facts_in, read_columns
+from bench.sharing.bundle.archive import read_json, refused
 from bench.sharing.bundle.imported_models import fits_passport, same_model
-from bench.sharing.bundle.members import read_json, refused
-from bench.sharing.bundle.ordinals import image_names, kinds, patient_names, table_id
-from bench.store.checksums import close
+from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
+from bench.sharing.bundle.tables import facts_in, read_columns
+from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
@@ -232,7 +232,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
         write_table(here / "history.parquet", read_columns(there / "history.parquet", HISTORY, where))
     for cohort in content["cohorts"]:
         _predictions(there, here, store, cohort, run_id, config, seal["weights_after"], kind and not elsewhere, where)
-    close(here)
+    mark_done(here)
 
 
 def _predictions(

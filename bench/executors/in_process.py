@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bench.executors.work import OnEvent, Outcome, Work, attempt, placed
+from bench.executors.execute_job import OnEvent, Outcome, Work, attempt, placed
 from bench.system.devices import choose_devices
 
 
