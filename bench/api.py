@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
     from bench.runs.new_images import Inference, StoredRun
-    from bench.scoring.across_runs.paired_runs import Scored
+    from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import RunScores
     from bench.scoring.scored_split import Settings
     from harmonize.cohorts.cohort import Cohort
@@ -149,18 +149,18 @@ def finished(grid: "Manifest") -> list[str]:
     return scored_ids(grid, [*grid.runs, *grid.derived])
 
 
-def load_logits(grid: "Manifest", run_id: str) -> "Scored":
+def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     """Return the logits of a finished run beside the labels: one part per scored split at the internal hospital and per external cohort.
 
     Shapes: part.logit [N, K] float32, part.state [N, K] int8 (label states, null as -3), part.image_id [N], findings [K].
     Raises StoreError for a run that the grid does not plan, is not finished, or whose files are damaged.
 
     >>> logits = load_logits(grid, run_id)
-    >>> [part.name for part in logits.parts], logits.parts[-1].logit.shape
+    >>> [scored.name for scored in logits.scored_splits], logits.scored_splits[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
     from bench.results.read_predictions import parts_of, run_facts, unfinished
-    from bench.scoring.across_runs.paired_runs import Scored
+    from bench.scoring.across_runs.paired_runs import ScoredRun
     from harmonize.errors import StoreError
 
     where = str(grid.store.run_dir(run_id))
@@ -172,13 +172,13 @@ def load_logits(grid: "Manifest", run_id: str) -> "Scored":
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
     config = grid.config(planned)
     unlearnt = run_facts(grid.store, run_id)["trained"].get("unlearnt", [])
-    return Scored(config.findings, grid.content["source"], parts_of(grid, planned, config, {}), unlearnt)
+    return ScoredRun(config.findings, grid.content["source"], parts_of(grid, planned, config, {}), unlearnt)
 
 
-def score(logits: "Scored", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
+def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
     """Return every number that is made of logits and labels, with intervals over patients: a pure function of both.
 
-    `logits` may be anybody's: a `Scored` of `Part`s that you filled. `settings` says, among others, how many patients a
+    `logits` may be anybody's: a `ScoredRun` of `ScoredSplit`s that you filled. `settings` says, among others, how many patients a
     finding needs and how often they are resampled; those of a grid are `grid.settings`. Raises ValueError for parts that
     do not fit each other.
 
@@ -188,7 +188,7 @@ def score(logits: "Scored", settings: "Settings | None" = None, *, run_id: str =
     """
     from bench.scoring.score_run import score_run
 
-    return score_run(run_id, logits.findings, logits.internal, logits.parts, settings, unlearnt=logits.unlearnt)
+    return score_run(run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearnt=logits.unlearnt)
 
 
 def render(grid: "Manifest", page: Where | None = None) -> Path:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from bench.scoring.patient_groups import Background
-from bench.scoring.scored_split import Part
+from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.scored_split import ScoredSplit
 
 PATIENT_SD, NOISE_SD = 0.8, 0.6
 SD = float(np.hypot(PATIENT_SD, NOISE_SD))
@@ -47,7 +47,7 @@ class World:
         """Return the share of images that are called positive."""
         return self.prevalence + (1 - self.prevalence) * self.mislabelled
 
-    def draw(self, name: str, num_patients: int, generator: np.random.Generator) -> Part:
+    def draw(self, name: str, num_patients: int, generator: np.random.Generator) -> ScoredSplit:
         """Return a split in which `strict` reads the true label."""
         patient = patients(num_patients, generator)
         true = generator.random(num_patients) < self.prevalence
@@ -58,11 +58,11 @@ class World:
         state, strict = (each[patient, None].astype(np.int8) for each in (said, true))
         mapped = {"strict": strict} if self.mislabelled else {}
         text = np.full(len(patient), "PA", object)
-        who = Background(
+        who = PatientGroups(
             np.where(female, "F", "M").astype(object)[patient], np.full(len(patient), 50.0), text, text, mapped
         )
         ids = np.arange(len(patient)).astype(str).astype(object)
-        return Part(name, "test", "report", ids, patient.astype(object), logit, state, background=who)
+        return ScoredSplit(name, "test", "report", ids, patient.astype(object), logit, state, patient_groups=who)
 
 
 INTERNAL = World(women=0.3, prevalence=0.3, distance=(1.0, 2.0))

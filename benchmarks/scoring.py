@@ -27,9 +27,9 @@ from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import ece
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from benchmarks.harness import largest_memory
 from harmonize.labels.findings import FINDINGS
 
@@ -38,7 +38,7 @@ LOOP = 20  # replicates of the loop that are timed
 
 
 @cache
-def cohort(dataset: str, split: str, num: int) -> tuple[Part, NDArray[np.int8]]:
+def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.int8]]:
     """Return a cohort whose images and labels depend on its name alone, without logits; and the truth [N, K]."""
     draw = np.random.default_rng(list(f"{dataset}/{split}".encode()))
     num_patients, num_findings = max(1, int(num / IMAGES_PER_PATIENT)), len(FINDINGS)
@@ -49,7 +49,7 @@ def cohort(dataset: str, split: str, num: int) -> tuple[Part, NDArray[np.int8]]:
     edge = [np.quantile(height[:, k], 1 - share) for k, share in enumerate(prevalence)]
     label = (height > np.array(edge)).astype(np.int8)
     state = np.where(draw.random(label.shape) < 0.03, np.int8(-1), label)
-    background = Background(
+    patient_groups = PatientGroups(
         draw.choice(np.array(["F", "M"], object), num_patients)[patient],
         draw.integers(18, 95, num_patients)[patient].astype(np.float64),
         draw.choice(np.array(["AP", "PA"], object), num),
@@ -59,10 +59,10 @@ def cohort(dataset: str, split: str, num: int) -> tuple[Part, NDArray[np.int8]]:
     patients = np.array([f"p{i}" for i in patient], object)
     patients.flags.writeable = False  # as those that the runs of a store share
     none = np.zeros(state.shape, np.float32)
-    return Part(dataset, split, "report", images, patients, none, state, background=background), label
+    return ScoredSplit(dataset, split, "report", images, patients, none, state, patient_groups=patient_groups), label
 
 
-def part(dataset: str, split: str, num: int, run: int) -> Part:
+def part(dataset: str, split: str, num: int, run: int) -> ScoredSplit:
     """Return a cohort with the logits of one run."""
     found, label = cohort(dataset, split, num)
     noise = np.random.default_rng([*f"{dataset}/{split}".encode(), run])

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, parts_of, run_facts, unfinished
 from bench.results.run_table import titled
-from bench.scoring.across_runs.paired_runs import Scored, differences
+from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.metrics_of_split import Key
 from bench.scoring.scored_split import Settings
 from bench.store.store import Store
@@ -115,8 +115,8 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
     )
 
 
-def _scored(known: Known, labels: dict[tuple[str, str, str], Labels]) -> Scored:
+def _scored(known: Known, labels: dict[tuple[str, str, str], Labels]) -> ScoredRun:
     manifest, config = known.manifest, known.manifest.config(known.run)
     parts = parts_of(manifest, known.run, config, labels)
     unlearnt = run_facts(manifest.store, known.run["id"])["trained"].get("unlearnt", [])
-    return Scored(space(config.space), manifest.content["source"], parts, unlearnt)
+    return ScoredRun(space(config.space), manifest.content["source"], parts, unlearnt)

@@ -23,8 +23,8 @@ from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import waits_for
 from bench.planning.manifest import Manifest
 from bench.planning.plan import EVALUATED_INTERNAL, internal_split, states
-from bench.scoring.patient_groups import Background
-from bench.scoring.scored_split import Part
+from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
 from bench.store.store import Store, damaged
 from harmonize.cohorts import label_mapping as labelmap
@@ -43,7 +43,7 @@ class Shared:
     """What every run shares that predicted the same images in the same order: all of a part but its logits, and its rows [n]."""
 
     rows: NDArray[np.intp]
-    part: Part
+    part: ScoredSplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,10 @@ class Labels:
                 table = self.table.iloc[chosen]
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
-                who = Background.of(table, {key: state[chosen] for key, state in self.mapped.items()})
+                who = PatientGroups.of(table, {key: state[chosen] for key, state in self.mapped.items()})
                 state_NK = self.state_NK[chosen]
                 none = np.zeros(state_NK.shape, np.float32)
-                part = Part(cohort["name"], name, by, images, patients, none, state_NK, background=who)
+                part = ScoredSplit(cohort["name"], name, by, images, patients, none, state_NK, patient_groups=who)
                 found.append(Shared(np.flatnonzero(mask), part))
         return found
 
@@ -176,12 +176,12 @@ def parts_of(
     config: RunConfig,
     known: dict[tuple[str, str, str], Labels],
     content_of: Callable[[Path], bytes] = Path.read_bytes,
-) -> list[Part]:
+) -> list[ScoredSplit]:
     """Return what is scored of a run: the internal hospital's evaluated splits, each external cohort. `known` keeps labels between runs.
 
     `content_of` reads a file of predictions. Raises StoreError when one is missing or damaged.
     """
-    parts: list[Part] = []
+    parts: list[ScoredSplit] = []
     findings = config.findings
     for cohort in manifest.cohorts:
         place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "internal" else "")

@@ -22,7 +22,7 @@ from bench.planning.imported_run import KIND
 from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, parts_of, run_facts, unfinished
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import read_verified
 from bench.store.file_integrity import is_intact
 from bench.store.store import (
@@ -163,7 +163,7 @@ def _found(
     readings = [
         row
         for part, measured in zip(parts, known, strict=True)
-        if part.dataset != internal and part.background
+        if part.dataset != internal and part.patient_groups
         for row in sensitivity(run["id"], part, findings, settings, threads, measured)
     ]
     extra = {
@@ -215,7 +215,7 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     write_bytes(folder / "KEY", key.encode())
 
 
-def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) -> dict[str, pd.DataFrame]:
+def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
     """Return the source classifiers' tables from the run's frozen features; no rows for a derived run, which has none.
 
     What an earlier scoring found stays where images, weights and labels are the same.
@@ -264,7 +264,7 @@ def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return frame
 
 
-def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[Part]) -> str:
+def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
     """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
     images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
     labels = [part.once("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023

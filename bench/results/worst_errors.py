@@ -13,7 +13,7 @@ from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run
 from bench.results.read_predictions import parts_of, run_facts, unfinished
 from bench.scoring.calibrators import Platt
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store, read_table
 from harmonize.errors import ConfigError, StoreError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -87,7 +87,7 @@ def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _of_finding(part: Part, k: int, finding: str, point: NDArray[np.float64]) -> list[pd.DataFrame]:
+def _of_finding(part: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]) -> list[pd.DataFrame]:
     """Return the false positives and the false negatives of one finding in one part, each where there are any; point: threshold and Platt's line."""
     (threshold, a, b), logit = (float(v) for v in point), part.logit[:, k].astype(np.float64)
     if np.isnan(threshold):

@@ -18,7 +18,7 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: Measured) -> 
     A finding that is not scored here, or has no threshold, has no row.
     """
     out: list[Row] = []
-    place = (run_id, measured.part.dataset, measured.part.split)
+    place = (run_id, measured.scored.dataset, measured.scored.split)
     for k, finding in enumerate(findings):
         column, chosen = measured.columns[k], measured.threshold[:, k]
         counted = column.counted(column.reaching(chosen)).tolist()
@@ -48,6 +48,6 @@ def delong_rows(run_id: str, findings: Sequence[str], measured: Measured) -> lis
         se_bootstrap = float(drawn.std(ddof=1)) if len(drawn) > 1 else float("nan")
         low, high = plain.interval()
         errors = (float(np.sqrt(found.covariance.item())) for found in (plain, clustered))
-        place = (run_id, measured.part.dataset, measured.part.split, finding)
+        place = (run_id, measured.scored.dataset, measured.scored.split, finding)
         out.append((*place, float(plain.value.item()), low.item(), high.item(), *errors, se_bootstrap))
     return out

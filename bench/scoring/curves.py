@@ -59,13 +59,13 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, alarms: Array, needed: 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured) -> list[tuple[Any, ...]]:
     """Return rows of the `curves` table: each finding with an AUROC here, and macro, their mean height over the same places."""
-    scored = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
-    if not scored:
+    available = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
+    if not available:
         return []
-    drawn = {findings[k]: heights(measured.columns[k]) for k in scored}
+    drawn = {findings[k]: heights(measured.columns[k]) for k in available}
     drawn[MACRO] = {kind: np.mean([each[kind] for each in drawn.values()], axis=0) for kind in KINDS}
     return [
-        (run_id, measured.part.dataset, finding, kind, np.round(place, 4).tolist(), np.round(by[kind], 4).tolist())
+        (run_id, measured.scored.dataset, finding, kind, np.round(place, 4).tolist(), np.round(by[kind], 4).tolist())
         for finding, by in drawn.items()
         for kind, place in KINDS.items()
     ]

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.score_rows import frame
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS
 from reports.tables import rows_of
 
@@ -41,7 +41,7 @@ class Symptom:
 
 
 def symptoms(
-    parts: Sequence[Part], findings: Sequence[str], internal: str, scores: pd.DataFrame
+    scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the symptoms of a run, one row each, and score histograms of the findings that read as inverted.
 
@@ -56,37 +56,37 @@ def symptoms(
     for dataset, split, finding, *numbers in rows_of(areas, *named):
         value, low, high = numbers
         intervals.setdefault((dataset, split), {})[finding] = value, low, high
-    for part in parts:
-        if part.dataset == internal and part.split != "test":
+    for scored in scored_splits:
+        if scored.dataset == internal and scored.split != "test":
             continue
-        interval = intervals.get((part.dataset, part.split), {})
-        below = inverted(part.dataset, {f: interval[f] for f in findings if f in interval})
+        interval = intervals.get((scored.dataset, scored.split), {})
+        below = inverted(scored.dataset, {f: interval[f] for f in findings if f in interval})
         for symptom in below:
-            edges, present, absent = histogram(part, findings.index(symptom.finding))
-            place = (part.dataset, symptom.finding)
+            edges, present, absent = histogram(scored, findings.index(symptom.finding))
+            place = (scored.dataset, symptom.finding)
             counts += [(*place, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
-        found += [*constant(part, findings), *below]
-        if part.dataset == internal:
-            found += [*other_order(part, findings), *untrained(part.dataset, *interval.get("macro", (np.nan,) * 3))]
+        found += [*constant(scored, findings), *below]
+        if scored.dataset == internal:
+            found += [*other_order(scored, findings), *untrained(scored.dataset, *interval.get("macro", (np.nan,) * 3))]
     table = frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
     return table, frame(counts, SCHEMAS["histograms"][1:])
 
 
-def constant(part: Part, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
+def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
     """Return the findings whose logit is one and the same number in at least `share` (over one half) of the images."""
     symptoms = []
-    num = len(part.logit)
+    num = len(scored.logit)
     least = (2 * share - 1) * num - 1  # what `share` of the images have, so many neighbours share
-    suspects, first = np.arange(len(findings)), part.logit[: num // 10]  # these acquit nearly all
-    for some in (first, part.logit):
+    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # these acquit nearly all
+    for some in (first, scored.logit):
         repeats = (some[1:, suspects] == some[:-1, suspects]).sum(0) + num - len(some)
         suspects = suspects[repeats >= least]
     for k in suspects.tolist() if num > 1 else ():
-        usual = np.median(part.logit[:, k])  # a number that most images have is the middle one
-        most = float((part.logit[:, k] == usual).mean())
+        usual = np.median(scored.logit[:, k])  # a number that most images have is the middle one
+        most = float((scored.logit[:, k] == usual).mean())
         if most >= share:
             advice = "the output layer is dead or was never taught this finding"
-            symptoms.append(Symptom(part.dataset, findings[k], CONSTANT, most, np.nan, np.nan, advice))
+            symptoms.append(Symptom(scored.dataset, findings[k], CONSTANT, most, np.nan, np.nan, advice))
     return symptoms
 
 
@@ -108,51 +108,53 @@ def untrained(dataset: str, value: float, low: float, high: float) -> list[Sympt
     return [Symptom(dataset, "all", UNTRAINED, value, low, high, advice)]
 
 
-def other_order(part: Part, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
+def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
     """Return a symptom when giving the outputs to the findings in another order raises the mean AUROC by .05 or more.
 
     Findings with fewer than `fewest` images of a class take no part. The gain must also be beyond what chance finds among
     orders (four standard deviations). Findings that share patients resemble each other, so that a small gain by another
     order is no fault.
     """
-    matrix, known = cross_auroc(part, fewest)
+    matrix, known = cross_auroc(scored, fewest)
     if len(known) < 3:
         return []
     rows, columns = linear_sum_assignment(-matrix)
     own, best = float(np.diag(matrix).mean()), float(matrix[rows, columns].mean())
     moved = [(k, j) for j, k in zip(rows, columns, strict=True) if j != k]
-    if best - own < max(_GAIN, 4 * _chance(part, known)) or len(moved) < 2:
+    if best - own < max(_GAIN, 4 * _chance(scored, known)) or len(moved) < 2:
         return []
     pairs = ", ".join(f"{findings[known[k]]} from the output of {findings[known[j]]}" for k, j in sorted(moved)[:3])
     advice = f"read {pairs}{' ...' if len(moved) > 3 else ''}: mean AUROC {own:.2f} would be {best:.2f}"
-    return [Symptom(part.dataset, "all", ORDER, best - own, np.nan, np.nan, advice)]
+    return [Symptom(scored.dataset, "all", ORDER, best - own, np.nan, np.nan, advice)]
 
 
-def _chance(part: Part, known: Sequence[int]) -> float:
+def _chance(scored: ScoredSplit, known: Sequence[int]) -> float:
     """Return the standard deviation of a difference of two mean AUROCs of outputs that say nothing (Mann-Whitney)."""
-    label = part.labels()[:, known]
+    label = scored.labels()[:, known]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)
     return float(np.sqrt(2 * variance.mean() / len(known)))
 
 
-def cross_auroc(part: Part, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
+def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
     """Return the AUROC of each output (row) for each finding (column), and which findings these are."""
-    label = part.labels()
+    label = scored.labels()
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
     known = [int(k) for k in np.flatnonzero(enough)]
     matrix = np.empty((len(known), len(known)))
     for row, j in enumerate(known):
-        order = falling(part.logit[:, j])
-        score = part.logit[order, j]
+        order = falling(scored.logit[:, j])
+        score = scored.logit[order, j]
         for column, k in enumerate(known):
             matrix[row, column] = area(label[order, k], score)
     return matrix, known
 
 
-def histogram(part: Part, k: int, bins: int = 20) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+def histogram(
+    scored: ScoredSplit, k: int, bins: int = 20
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Return bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
-    label, probability = part.labels()[:, k], expit(part.logit[:, k].astype(np.float64))
+    label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)
     present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))
     return edges, present, absent

@@ -93,8 +93,8 @@ def confusion(label: Label, called: NDArray[np.bool_]) -> Confusion:
     )
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
+def _ratio(count: int, total: int) -> float:
+    return count / total if total else float("nan")
 
 
 def f1(label: Label, called: NDArray[np.bool_]) -> float:

@@ -21,7 +21,7 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import Judged
 from bench.scoring.calibrators import FITS, Calibrator, Platt, Temperature, sigmoid
-from bench.scoring.scored_split import DROPPED, Counts, Part, Settings, count
+from bench.scoring.scored_split import DROPPED, Counts, ScoredSplit, Settings, count
 from bench.scoring.thresholds import RULES
 from reports.schemas.tables import SCHEMAS
 
@@ -54,7 +54,7 @@ class OperatingPoints:
     num_patients: NDArray[np.int64]
 
     @classmethod
-    def choose(cls, part: Part | None, num_findings: int, min_count: int = 1) -> Self:
+    def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
         """Return what this part gives; NaN for all without a part, and for a finding that lacks a class.
 
         A threshold is the score of one image: below `min_count` patients with or without the finding it would be luck
@@ -63,10 +63,10 @@ class OperatingPoints:
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
         none = np.zeros((2, num_findings), np.int64)
-        num_patients = part.once("patients by class", partial(_by_class, part)) if part else none
+        num_patients = scored.once("patients by class", partial(_by_class, scored)) if scored else none
         for k in range(num_findings):
-            label = part.labels()[:, k] if part else np.empty(0, np.int8)
-            logit = part.logit[:, k] if part else np.empty(0, np.float32)
+            label = scored.labels()[:, k] if scored else np.empty(0, np.int8)
+            logit = scored.logit[:, k] if scored else np.empty(0, np.float32)
             known = label != DROPPED
             if num_patients[:, k].min() >= min_count:
                 threshold[:, k] = [rule(label[known], logit[known]) for rule in RULES.values()]
@@ -91,9 +91,11 @@ class OperatingPoints:
         return pd.DataFrame(rows, columns=list(SCHEMAS["operating_points"]))
 
 
-def _by_class(part: Part) -> NDArray[np.int64]:
+def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
     """Return the patients with a positive image of each finding, and those with a negative one: [2, K]."""
-    return np.array([[len(set(part.patient_id[of == sign])) for of in part.labels().T] for sign in (1, 0)], np.int64)
+    return np.array(
+        [[len(set(scored.patient_id[of == sign])) for of in scored.labels().T] for sign in (1, 0)], np.int64
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +105,7 @@ class Measured:
     Calibration errors but for Brier score and ECE of the outputs as given have the first FOR_DETAIL replicates only.
     """
 
-    part: Part
+    scored: ScoredSplit
     label: NDArray[np.int8]  # [N, K]; whole columns DROPPED where the finding is not available
     resamples: Resamples
     counts: Counts
@@ -223,23 +225,27 @@ class _Pass:
         return out
 
 
-def counted(part: Part, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
+def counted(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
     """Return the labels [N, K] of the findings that are available, the others DROPPED, and the counts of all."""
-    counts = count(part.labels(), resamples.patient, min_count)
-    label = np.asfortranarray(np.where(counts.available, part.labels(), np.int8(DROPPED)))  # read column by column
+    counts = count(scored.labels(), resamples.patient, min_count)
+    label = np.asfortranarray(np.where(counts.available, scored.labels(), np.int8(DROPPED)))  # read column by column
     label.flags.writeable = False
     return label, counts
 
 
 def measure(
-    part: Part, points: OperatingPoints | None, settings: Settings, num_threads: int = 1, only: Key | None = None
+    scored: ScoredSplit,
+    points: OperatingPoints | None,
+    settings: Settings,
+    num_threads: int = 1,
+    only: Key | None = None,
 ) -> Measured:
     """Measure a part; without operating points (on the split they come from) only what needs no fit.
 
     `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
     """
-    resamples = Resamples.draw(part.patient_id, settings.num_resamples, part.name, settings.seed)
-    label, counts = part.once(("counts", settings.min_count), lambda: counted(part, resamples, settings.min_count))
+    resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
+    label, counts = scored.once(("counts", settings.min_count), lambda: counted(scored, resamples, settings.min_count))
     threshold = points.threshold if points else np.full((len(RULES), label.shape[1]), np.nan)
     calibrators = (AS_GIVEN, *(points.fits if points else ()))
     wanted = _Wanted(
@@ -255,7 +261,7 @@ def measure(
     num_findings = label.shape[1]
     value = {key: np.full(num_findings, np.nan) for key in wanted.names()}
     replicates = {key: np.empty((num_findings, wanted.num(key, resamples))) for key in value}
-    logit = np.asfortranarray(part.logit)
+    logit = np.asfortranarray(scored.logit)
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
     passes: dict[int, _Pass] = {}
@@ -280,20 +286,20 @@ def measure(
 
     num_parts = max(num_threads, 1)
 
-    def add_up(part: int) -> None:
-        apart.fill(part, num_parts)
+    def add_up(share: int) -> None:
+        apart.fill(share, num_parts)
 
     stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
         bootstrap.each(work, num, num_threads)
     for entry in settings.further if only is None else ():
-        given = part.logit if entry.facts["given"] == "logit" else sigmoid(part.logit)
+        given = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))
     of_bins = {k: each.errors.of_bins for k, each in passes.items() if each.errors and AS_GIVEN in each.calibrators}
-    return Measured(part, label, resamples, counts, value, replicates, threshold, sorted_, along, of_bins)
+    return Measured(scored, label, resamples, counts, value, replicates, threshold, sorted_, along, of_bins)
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

@@ -21,7 +21,7 @@ Text = NDArray[np.object_]
 
 
 @dataclass(frozen=True, eq=False)  # no slots: groups and cells are found once for all runs
-class Background:
+class PatientGroups:
     """Attributes of each image, and its label states under other mappings.
 
     sex, view, device [N] text, "" where unknown; age [N] years, NaN where unknown.
@@ -35,7 +35,7 @@ class Background:
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: pd.DataFrame, mapped: Mapping[str, NDArray[np.int8]] | None = None) -> "Background":
+    def of(cls, table: pd.DataFrame, mapped: Mapping[str, NDArray[np.int8]] | None = None) -> "PatientGroups":
         """Return the background of the rows of a cohort table."""
         sex, view, device = (table[name].fillna(UNKNOWN).to_numpy(object) for name in ("sex", "view", "device"))
         return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})

@@ -175,8 +175,8 @@ def _over_patients(
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
     """Return rows of the `reliability` table: per calibrator, all available findings pooled, then each by itself."""
-    part, resamples, num_findings = measured.part, measured.resamples, len(measured.columns)
-    images = part.once("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
+    scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
+    images = scored.once("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))
     code = _codes(num_findings, len(resamples.patient), bins)
     along = [(column.positive, images.slot[column.rows]) for column in measured.columns]
@@ -192,7 +192,7 @@ def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) ->
         _over_patients(images.start, images.patient, code[used], sums[c, 0])
     curves = iter(_points(sums.reshape(-1, 7, bins)))
     return [
-        (run_id, part.dataset, calibrator, finding, *point)
+        (run_id, scored.dataset, calibrator, finding, *point)
         for calibrator in measured.calibrators
         for finding in (POOLED, *findings)
         for point in next(curves)

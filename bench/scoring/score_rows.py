@@ -74,7 +74,7 @@ def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None
     if not num:
         return Macro(centre, replicates, Sizes())
     of = ("least", known.tobytes())  # most metrics have a value for the same findings
-    return Macro(centre, replicates, measured.part.once(of, lambda: _least(counts, known, num), counts))
+    return Macro(centre, replicates, measured.scored.once(of, lambda: _least(counts, known, num), counts))
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
@@ -141,7 +141,7 @@ class Writer:
         value, replicates = np.array([mean.value]), mean.replicates[None]
         self._added.append(_Block(self._before(place, key), key, (name,), value, replicates, (mean.sizes,)))
 
-    def add_part(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
+    def add_split(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
         """Add each metric of one split of one cohort: per finding, then macro."""
         place, counts = _place([measured]), measured.counts
         sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
@@ -166,7 +166,9 @@ class Writer:
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[Measured]) -> None:
         """Add each gap of the external hospital under its metric, such as auroc_gap."""
         of = (
-            {EXTERNAL: _place(external), **{each.part.dataset: _place([each]) for each in external}} if external else {}
+            {EXTERNAL: _place(external), **{each.scored.dataset: _place([each]) for each in external}}
+            if external
+            else {}
         )
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
@@ -191,7 +193,7 @@ INTERVALS = {"area": of_area, "distance": reflected, "other": percentile}
 
 def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:
     """Return dataset, split and reference; "mixed" where the parts differ."""
-    names = ({each.part.dataset for each in measured}, {each.part.split for each in measured})
-    references = {each.part.reference for each in measured}
+    names = ({each.scored.dataset for each in measured}, {each.scored.split for each in measured})
+    references = {each.scored.reference for each in measured}
     dataset, split, reference = (found.pop() if len(found) == 1 else "mixed" for found in (*names, references))
     return dataset, split, reference

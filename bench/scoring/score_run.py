@@ -21,7 +21,7 @@ from bench.scoring.gaps.calibration_drift import drifts
 from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
 from bench.scoring.score_rows import Writer, frame, macro, mean_of_macros
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
 from harmonize.labels.findings import UNMAPPED_CODE
 from reports.schemas.tables import SCHEMAS, SCORES
@@ -51,7 +51,7 @@ def score_run(
     run_id: str,
     findings: Sequence[str],
     internal: str,
-    parts: Sequence[Part],
+    scored_splits: Sequence[ScoredSplit],
     settings: Settings | None = None,
     num_threads: int = 1,
     unlearnt: Sequence[str] = (),
@@ -66,17 +66,17 @@ def score_run(
     Raises ValueError for two parts of one split, or of one external hospital, and for logits that do not fit the findings.
     """
     settings = settings or Settings()
-    _check(findings, internal, parts)
-    parts = [without(part, unlearnt, findings) for part in parts]
-    val = next((part for part in parts if (part.dataset, part.split) == (internal, "val")), None)
+    _check(findings, internal, scored_splits)
+    scored_splits = [without(scored, unlearnt, findings) for scored in scored_splits]
+    val = next((scored for scored in scored_splits if (scored.dataset, scored.split) == (internal, "val")), None)
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
-    measured = [measure(part, None if part is val else points, settings, num_threads) for part in parts]
-    test = next((each for each in measured if (each.part.dataset, each.part.split) == (internal, "test")), None)
-    external = [each for each in measured if each.part.dataset != internal]
+    measured = [measure(scored, None if scored is val else points, settings, num_threads) for scored in scored_splits]
+    test = next((each for each in measured if (each.scored.dataset, each.scored.split) == (internal, "test")), None)
+    external = [each for each in measured if each.scored.dataset != internal]
     common = np.isfinite(test.value[AUROC]) if test else None  # externally counts what the internal hospital has, too
-    counted = [common if each.part.dataset != internal else None for each in measured]
+    counted = [common if each.scored.dataset != internal else None for each in measured]
     macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
-    external_macros = [found for each, found in zip(measured, macros, strict=True) if each.part.dataset != internal]
+    external_macros = [found for each, found in zip(measured, macros, strict=True) if each.scored.dataset != internal]
     means = {
         key: mean_of_macros([found[key] for found in external_macros])
         for key in (external_macros[0] if external else ())
@@ -85,7 +85,7 @@ def score_run(
 
     writer = Writer(run_id, settings)
     for each, found in zip(measured, macros, strict=True):
-        writer.add_part(findings, each, found)
+        writer.add_split(findings, each, found)
     writer.add_external(external, means)
     writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], external)
     if test and external:
@@ -96,7 +96,7 @@ def score_run(
     reliable = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
-        f"auroc/{each.part.dataset}": found[AUROC].replicates
+        f"auroc/{each.scored.dataset}": found[AUROC].replicates
         for each, found in zip(measured, macros, strict=True)
         if any(each is one for one in shown)
     }
@@ -104,9 +104,9 @@ def score_run(
         replicates["auroc/external"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(found_gaps)
     for each, found in zip(measured, macros, strict=True):
-        if each.part.dataset == internal and each.part.split.startswith("expert_"):
-            replicates[f"auroc/{each.part.name}"] = found[AUROC].replicates
-    experts = [each for each in measured if each.part.dataset == internal and each.part.split.startswith("expert_")]
+        if each.scored.dataset == internal and each.scored.split.startswith("expert_"):
+            replicates[f"auroc/{each.scored.name}"] = found[AUROC].replicates
+    experts = [each for each in measured if each.scored.dataset == internal and each.scored.split.startswith("expert_")]
     brief = {id(each): _first(each) for each in measured}
     others, read = ([brief[id(each)] for each in side] for side in (external, experts))
     made_of = (
@@ -145,27 +145,27 @@ def _first(measured: Measured) -> Measured:
     return replace(measured, resamples=resamples, replicates=drawn)
 
 
-def without(part: Part, unlearnt: Sequence[str], findings: Sequence[str]) -> Part:
+def without(scored: ScoredSplit, unlearnt: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
     """Return a part in which nobody labels these of the findings: those the network was not taught, or that do not count."""
     columns = [k for k, finding in enumerate(findings) if finding in unlearnt]
     if not columns:
-        return part
+        return scored
 
-    def fewer() -> Part:
-        state = part.state.copy()
+    def fewer() -> ScoredSplit:
+        state = scored.state.copy()
         state[:, columns] = UNMAPPED_CODE
-        return replace(part, state=state)
+        return replace(scored, state=state)
 
-    return part.once(("without", *columns), fewer).of_run(part.logit)
+    return scored.once(("without", *columns), fewer).of_run(scored.logit)
 
 
-def _check(findings: Sequence[str], internal: str, parts: Sequence[Part]) -> None:
-    names = [part.name if part.dataset == internal else part.dataset for part in parts]
+def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:
+    names = [scored.name if scored.dataset == internal else scored.dataset for scored in scored_splits]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"more than one part of {', '.join(twice)}")
-    for part in parts:
-        if part.logit.shape[1] != len(findings):
-            raise ValueError(f"{part.name}: {part.logit.shape[1]} logits per image for {len(findings)} findings")
-        if part.dataset == EXTERNAL:
+        raise ValueError(f"more than one split of {', '.join(twice)}")
+    for scored in scored_splits:
+        if scored.logit.shape[1] != len(findings):
+            raise ValueError(f"{scored.name}: {scored.logit.shape[1]} logits per image for {len(findings)} findings")
+        if scored.dataset == EXTERNAL:
             raise ValueError(f'no cohort can be named "{EXTERNAL}": it stands for the mean over hospitals')

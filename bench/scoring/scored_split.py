@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.scoring.metrics import require_finite
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
 
 Found = TypeVar("Found")
@@ -45,7 +45,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class ScoredSplit:
     """One split of one cohort: logit [N, K] float32, state [N, K] int8 (label states, null as -3).
 
     Raises ValueError for shapes that do not fit, an image named twice, an unknown state, or a logit that is not finite.
@@ -59,7 +59,7 @@ class Part:
     logit: NDArray[np.float32]
     state: NDArray[np.int8]
     labeller_blank_is_absent: bool = True  # -2 reads as 0; else it takes no part
-    background: Background | None = None  # who the images are of, aligned with them
+    patient_groups: PatientGroups | None = None  # who the images are of, aligned with them
     _known: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,8 +74,8 @@ class Part:
                 f"{num} images, {len(self.patient_id)} patients, logits {self.logit.shape}, states {self.state.shape}"
             )
             raise ValueError(f"{self.name}: shapes do not fit: {shapes}")
-        if self.background is not None and len(self.background.sex) != num:
-            raise ValueError(f"{self.name}: a background of {len(self.background.sex)} images for {num}")
+        if self.patient_groups is not None and len(self.patient_groups.sex) != num:
+            raise ValueError(f"{self.name}: patient groups of {len(self.patient_groups.sex)} images for {num}")
         if twice := num - len(set(self.image_id.tolist())):
             raise ValueError(f"{self.name}: {twice} images are listed twice")
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}
@@ -88,7 +88,7 @@ class Part:
         """Return "dataset/split": the name its resamples are drawn under."""
         return f"{self.dataset}/{self.split}"
 
-    def of_run(self, logit: NDArray[np.float32]) -> "Part":
+    def of_run(self, logit: NDArray[np.float32]) -> "ScoredSplit":
         """Return the same images and labels with the logits [N, K] of another run; both share what is `once` found.
 
         Raises ValueError as a new part does.
@@ -96,9 +96,9 @@ class Part:
         if logit.shape != self.logit.shape:
             raise ValueError(f"{self.name}: logits {logit.shape} for {self.logit.shape}")
         require_finite(logit, f"logits of {self.name}")
-        part = copy(self)
-        object.__setattr__(part, "logit", logit)
-        return part
+        scored = copy(self)
+        object.__setattr__(scored, "logit", logit)
+        return scored
 
     def once(self, what: Hashable, find: Callable[[], Found], of: object = None) -> Found:
         """Return what is found out about images and labels, whatever the logits: found once for all runs that share them.

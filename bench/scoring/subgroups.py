@@ -64,24 +64,24 @@ def rows(
     macro of a group is over the findings that every group of its attribute has; groups with fewer than half of the
     findings are left out of it. Findings that the whole part lacks have no rows.
     """
-    part, background = measured.part, measured.part.background
-    if background is None:
+    scored, patient_groups = measured.scored, measured.scored.patient_groups
+    if patient_groups is None:
         return []
     kept = [k for k in range(len(findings)) if measured.counts.available[k]]
     names = tuple(findings[k] for k in kept)
-    groups = {"": (ALL,), **{name: tuple(each) for name, each in background.groups.items()}}
+    groups = {"": (ALL,), **{name: tuple(each) for name, each in patient_groups.groups.items()}}
     slices, num = dict[str, slice](), 0
     for attribute, each in groups.items():
         slices[attribute] = slice(num, num + len(each))
         num += len(each)
-    code = background.codes
+    code = patient_groups.codes
     found = _findings(measured, kept, names, threshold, code, settings, num_threads)
     for table in found:
         for chosen in slices.values():
             _add_macro(table, chosen)
     if HEALTHY in findings:
         found += _rates(measured, findings, threshold, code, settings)
-    place = (run_id, part.dataset, part.split, part.reference, settings.mapping)
+    place = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
     numbers = [table.numbers() for table in found]
     return [
         row
@@ -156,7 +156,7 @@ def _findings(
     num_threads: int,
 ) -> list[_Table]:
     """Return AUROC, FPR and FNR of each finding in each group; everyone's AUROC is left NaN."""
-    part, resamples = measured.part, measured.resamples
+    scored, resamples = measured.scored, measured.resamples
     shape = (int(code.max(initial=-1)) + 2, len(kept) + 1)  # everyone, then each group; the macro last
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
@@ -170,7 +170,7 @@ def _findings(
         k, at = kept[c], threshold[kept[c]]
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
-        start = part.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
+        start = scored.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
         walks[c] = bootstrap.GroupWalk.over(resamples, column.parted(code, start, cut))
 
     def go(tile: int) -> None:
@@ -186,7 +186,7 @@ def _findings(
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].parted
-        patients, fewest = part.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
+        patients, fewest = scored.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
         found = parted.tallied()
         sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
         auroc, counted = walks[c].walked(resamples.num)
@@ -215,9 +215,9 @@ def _rates(
     measured: Measured, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
 ) -> list[_Table]:
     """Return under- and overdiagnosis of everyone, then of each group; labels as of the part, rare findings too."""
-    at, part, resamples = list(findings).index(HEALTHY), measured.part, measured.resamples
-    sick, healthy, every = part.once(("sick and healthy", at), lambda: _sick_and_healthy(part.labels(), at, code))
-    called_healthy = part.logit[:, at] >= threshold[at]
+    at, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
+    sick, healthy, every = scored.once(("sick and healthy", at), lambda: _sick_and_healthy(scored.labels(), at, code))
+    called_healthy = scored.logit[:, at] >= threshold[at]
     num_groups = int(code.max(initial=-1)) + 2
     tables = []
     for metric, chosen, wrong in (
@@ -225,8 +225,8 @@ def _rates(
         ("overdiagnosis", healthy, ~called_healthy),
     ):
         what = ("groups of", metric, resamples.digest, resamples.num)
-        everybody, total = part.once(what, lambda: _in_groups(resamples, chosen, every, num_groups))  # noqa: B023
-        patients, _ = part.once(("patients of groups", metric), lambda: everybody.patients(resamples.num_patients))  # noqa: B023
+        everybody, total = scored.once(what, lambda: _in_groups(resamples, chosen, every, num_groups))  # noqa: B023
+        patients, _ = scored.once(("patients of groups", metric), lambda: everybody.patients(resamples.num_patients))  # noqa: B023
         those, failed = _in_groups(resamples, chosen[wrong[chosen]], every, num_groups)
         num, num_failed = np.diff(everybody.start), np.diff(those.start)
         value = np.full((num_groups, 1), np.nan)

@@ -5,18 +5,20 @@ import pytest
 
 from bench.config.registry import Registry
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.datasets import LAYOUTS, adapter
 
 REGISTRY = Registry.read()
 METRICS = REGISTRY.sections["metrics"]
 
 
-def drawn(split: str, n: int = 120) -> Part:
+def drawn(split: str, n: int = 120) -> ScoredSplit:
     draw = np.random.default_rng(len(split))
     state = draw.integers(0, 2, (n, 1)).astype(np.int8)
     ids = np.array([f"{split}{i}" for i in range(n)], object)
-    return Part("internal", split, "report", ids, ids, (draw.normal(0, 1, (n, 1)) + state).astype(np.float32), state)
+    return ScoredSplit(
+        "internal", split, "report", ids, ids, (draw.normal(0, 1, (n, 1)) + state).astype(np.float32), state
+    )
 
 
 def test_the_scores_hold_the_metrics_of_the_registry_and_no_others() -> None:

@@ -16,7 +16,7 @@ from bench.config.registry import Registry
 from bench.models import network as models
 from bench.planning.plan import resolve
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.training.optimizers.build import build
 
 DOCUMENT = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -131,7 +131,7 @@ def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registr
         state = draw.integers(0, 2, (200, 2)).astype(np.int8)
         ids = np.array([f"{split}{i}" for i in range(200)], object)
         logit = (draw.normal(0, 1, (200, 2)) + state).astype(np.float32)
-        parts.append(Part("internal", split, "report", ids, ids, logit, state))
+        parts.append(ScoredSplit("internal", split, "report", ids, ids, logit, state))
     plain, more = (
         Settings(num_resamples=30),
         Settings(num_resamples=30, further=(registry.sections["metrics"]["separation"],)),

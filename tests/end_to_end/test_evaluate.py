@@ -19,7 +19,7 @@ from bench.planning.manifest import read_manifest
 from bench.planning.plan import CohortRef
 from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.mlflow import record
 from bench.store.store import Store, table_facts, write_table
 from bench.study.evaluate_imported import Evaluated, evaluate
@@ -232,7 +232,7 @@ def test_a_wrong_order_of_findings_is_noticed(truth: dict[str, pd.DataFrame], fi
         ids = table["image_id"].to_numpy(str)
         logit_NK = frame[common].to_numpy(np.float32)
         state_NK = label_NK[:, [FINDINGS.index(name) for name in common]]
-        part = Part("chexpert", "test", "phantom", ids, ids, logit_NK, state_NK)
+        part = ScoredSplit("chexpert", "test", "phantom", ids, ids, logit_NK, state_NK)
         found[shift] = [symptom.kind for symptom in other_order(part, common)]
     assert found == {0: [], 1: [ORDER]}
 

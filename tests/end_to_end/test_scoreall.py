@@ -18,7 +18,7 @@ from bench.results import score_runs as scoreall
 from bench.results.cohort_tables import Known
 from bench.results.read_predictions import Labels, parts_of
 from bench.results.report_tables import tables
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store
 from bench.study import run_grid as study
 from harmonize.errors import StoreError
@@ -80,7 +80,7 @@ def test_images_are_known_again_however_they_are_stored_and_in_another_order_are
     path = manifest.store.run_dir(run["id"]) / "predictions" / f"{manifest.cohorts[0]['name']}.parquet"
     table = pq.read_table(path)
 
-    def first() -> Part:
+    def first() -> ScoredSplit:
         return parts_of(manifest, run, manifest.config(run), labels)[0]
 
     before = first()

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.labels.findings import FINDINGS
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def fixed_scores() -> RunScores:
         logit = (draw.normal(0, 1, state.shape) + 1.2 * (state == 1)).round(2).astype(np.float32)
         patients = np.array([f"p{i // 2}" for i in range(n)], object)
         images = np.array([f"{dataset}-{split}-{i}" for i in range(n)], object)
-        parts.append(Part(dataset, split, "report", images, patients, logit, state))
+        parts.append(ScoredSplit(dataset, split, "report", images, patients, logit, state))
     return score_run("run", FINDINGS, "internal", parts, Settings(num_resamples=200))
 
 

@@ -18,7 +18,7 @@ from bench.scoring.bootstrap.sort_scores import taking_part
 from bench.scoring.calibration_metrics import ERRORS, Judged
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 
 
 def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,7 +126,7 @@ def test_no_number_comes_from_room_that_nothing_has_filled(monkeypatch: pytest.M
     image, none = np.array([f"i{i}" for i in range(len(patient))], object), label.copy()
     none[:, 0] = 0
     settings, rooms = Settings(num_resamples=70, min_count=1), []
-    points = OperatingPoints.choose(Part("internal", "val", "report", image, patient, score, none), 3)
+    points = OperatingPoints.choose(ScoredSplit("internal", "val", "report", image, patient, score, none), 3)
     over = judging.Apart.over
 
     def poisoned(*given: Any) -> judging.Apart:
@@ -136,7 +136,10 @@ def test_no_number_comes_from_room_that_nothing_has_filled(monkeypatch: pytest.M
 
     monkeypatch.setattr(judging.Apart, "over", poisoned)
     found = measure(
-        Part("external", "test", "report", image, patient, score, label), points, settings, only=Key("ece", "platt")
+        ScoredSplit("external", "test", "report", image, patient, score, label),
+        points,
+        settings,
+        only=Key("ece", "platt"),
     )
     [room] = rooms
     assert np.isfinite(room.value).all()
@@ -153,7 +156,7 @@ def test_later_replicates_judge_the_outputs_as_given_beside_fitted_ones() -> Non
     )  # far from calibrated: a fit changes much
     patient = np.array([f"p{i}" for i in draw.integers(0, 400, num)], object)
     image = np.array([f"i{i}" for i in range(num)], object)
-    part = Part("external", "test", "report", image, patient, logit, label)
+    part = ScoredSplit("external", "test", "report", image, patient, logit, label)
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
     found = measure(part, OperatingPoints.choose(part, 2), settings)
     expected = judging.calibration_metrics(found.resamples, found.label, sigmoid(logit))
@@ -169,7 +172,9 @@ def test_errors_of_more_findings_than_nine_are_those_of_each_alone() -> None:
     state = (draw.random((num, num_findings)) < 0.4).astype(np.int8)
     logit = (draw.normal(size=state.shape) + state).astype(np.float32)
     state[:, 3] = -1
-    part = Part("external", "test", "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
+    part = ScoredSplit(
+        "external", "test", "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state
+    )
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
     found = [measure(part, None, settings, threads) for threads in (0, 1, 40)]
     resamples = found[0].resamples

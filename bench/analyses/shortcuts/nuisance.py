@@ -19,7 +19,7 @@ from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wils
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from harmonize.datasets import native
 from harmonize.ground_truth.ground_truth import tag_boxes
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNMAPPED_CODE
@@ -43,7 +43,7 @@ def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict
     marker: whether the marker is on each image, where that is known (of phantoms).
     """
     found: dict[str, tuple[tuple[str, ...], Codes]] = {}
-    for name, groups in Background.of(table).groups.items():
+    for name, groups in PatientGroups.of(table).groups.items():
         if name != "sex age":
             code = np.full(len(table), UNKNOWN, np.int64)
             for number, chosen in enumerate(groups.values()):

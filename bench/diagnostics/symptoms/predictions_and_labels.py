@@ -19,7 +19,7 @@ from bench.planning.manifest import Manifest
 from bench.results.read_predictions import parts_of
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
@@ -46,13 +46,13 @@ class Areas:
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-def internal_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[Part]:
+def internal_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[ScoredSplit]:
     """Return what is predicted of a run at the internal hospital, a part per split."""
     internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
     return parts_of(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
 
 
-def areas(part: Part, findings: Sequence[str]) -> Areas | None:
+def areas(part: ScoredSplit, findings: Sequence[str]) -> Areas | None:
     """Return the AUROCs of the findings of a part that have enough images of both classes; None when none has."""
     names, auroc, chance = [], [], []
     label = part.labels()
@@ -66,7 +66,9 @@ def areas(part: Part, findings: Sequence[str]) -> Areas | None:
     return Areas(names, np.array(auroc), np.array(chance)) if names else None
 
 
-def judged_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> tuple[list[str], dict[str, Part]]:
+def judged_parts(
+    manifest: Manifest, run: Mapping[str, Any], config: RunConfig
+) -> tuple[list[str], dict[str, ScoredSplit]]:
     """Return the findings that the run was asked to give, and what it says of them at the internal hospital, by split."""
     given = _given(manifest, run, config)
     parts = internal_parts(manifest, run, config)
@@ -75,7 +77,7 @@ def judged_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) 
 
 
 def of_parts(
-    where: str, run: Mapping[str, Any], findings: Sequence[str], parts: Mapping[str, Part], slow: bool
+    where: str, run: Mapping[str, Any], findings: Sequence[str], parts: Mapping[str, ScoredSplit], slow: bool
 ) -> Iterator[Check]:
     """Yield what logits and labels at the internal hospital say together; `slow` is whether the loss did not move or fall."""
     test = parts.get("test") or parts.get("val")
@@ -115,7 +117,7 @@ def _given(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> lis
     return [k for k, finding in enumerate(config.findings) if finding not in lacking]
 
 
-def _near_half(where: str, part: Part, judged: Areas, slow: bool, elsewhere: bool) -> Iterator[Check]:
+def _near_half(where: str, part: ScoredSplit, judged: Areas, slow: bool, elsewhere: bool) -> Iterator[Check]:
     seen = f"{part.split} of {part.dataset}: macro AUROC {judged.macro:.3f} of {len(judged.findings)} findings, {len(part.image_id):,} images"
     external = judged.macro - 0.5
     low = [

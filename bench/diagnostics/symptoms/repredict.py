@@ -20,7 +20,7 @@ from bench.inputs.normalize import Tone, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256
 from bench.planning.manifest import planned
 from bench.runs.new_images import StoredRun, load
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Progress, Store, table_facts
 from harmonize.cache.cache import ImageCache, finished_cache
 from harmonize.checks.release import Check
@@ -38,7 +38,7 @@ class _Look:
     stored: StoredRun
     cache: ImageCache
     rows: NDArray[np.int64]
-    part: Part
+    part: ScoredSplit
 
 
 def relook(store: Store, run_id: str, device: str = "cpu", progress: Progress | None = None) -> list[Check]:
@@ -95,7 +95,9 @@ def _look(store: Store, run_id: str, stored: StoredRun) -> _Look | None:
     kept = np.sort(np.random.default_rng(0).permutation(readable)[:_IMAGES])
     if not len(kept):
         return None
-    part = Part(internal, "internal", parts[0].reference, image_id[kept], patient_id[kept], logit[kept], state[kept])
+    part = ScoredSplit(
+        internal, "internal", parts[0].reference, image_id[kept], patient_id[kept], logit[kept], state[kept]
+    )
     return _Look(stored, cache, rows[kept], part)
 
 

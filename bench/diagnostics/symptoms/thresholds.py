@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
@@ -18,7 +18,7 @@ _SHOWN = 3  # of them named
 Counts = tuple[str, int, int]  # finding, images called, images that have it
 
 
-def of_half(where: str, part: Part, findings: Sequence[str]) -> Iterator[Check]:
+def of_half(where: str, part: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
     """Yield a note when calls at a probability of .5 are twice or half as many as the images at the internal hospital with a finding."""
     label, called = part.labels(), part.logit > 0
     rows = [

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring.bootstrap.sort_scores import area, falling
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
 from bench.store.store import read_table
 from harmonize.checks.release import Check
@@ -40,7 +40,7 @@ def of_curve(where: str, path: Path) -> Iterator[Check]:
         yield symptom(where, "the loss does not fall", "warning", f"training loss {_numbers(loss)}", causes)
 
 
-def strayed(where: str, part: Part, folder: Path) -> Iterator[Check]:
+def strayed(where: str, part: ScoredSplit, folder: Path) -> Iterator[Check]:
     """Yield a symptom when predictions on `val` are not as good as the epoch was that they are said to be of."""
     path = folder / "history.parquet"
     trained = folder / "trained.json"
@@ -61,7 +61,7 @@ def strayed(where: str, part: Part, folder: Path) -> Iterator[Check]:
         yield symptom(where, "predictions are not of the chosen epoch", "fault", seen, causes)
 
 
-def _macro(part: Part) -> float:
+def _macro(part: ScoredSplit) -> float:
     """Return macro AUROC over the findings with both classes, as training computes it on `val`."""
     label = part.labels()
     values = []

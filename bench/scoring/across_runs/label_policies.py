@@ -36,8 +36,12 @@ def policy(config: Mapping[str, object]) -> str:
     'U-Ones, blank ignore'
     """
     source, uncertainty, blank = (str(config[name]) for name in POLICY)
-    parts = [uncertainty, *([source] if source != "default" else []), *([f"blank {blank}"] if blank != "zero" else [])]
-    return ", ".join(parts)
+    phrases = [
+        uncertainty,
+        *([source] if source != "default" else []),
+        *([f"blank {blank}"] if blank != "zero" else []),
+    ]
+    return ", ".join(phrases)
 
 
 def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evaluation]) -> pd.DataFrame:

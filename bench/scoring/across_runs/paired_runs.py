@@ -17,7 +17,7 @@ from bench.scoring.bootstrap.sort_scores import taking_part
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 
 GAP = Key("auroc_gap")
 COLUMNS = (
@@ -43,12 +43,12 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scored:
+class ScoredRun:
     """One run: its findings, the internal hospital, parts (as `score_run` takes them) and what it was not taught."""
 
     findings: Sequence[str]
     internal: str
-    parts: Sequence[Part]
+    scored_splits: Sequence[ScoredSplit]
     unlearnt: Sequence[str] = ()
 
 
@@ -62,7 +62,12 @@ class Pair:
 
 
 def differences(
-    first: Scored, second: Scored, key: Key, settings: Settings, datasets: Sequence[str] = (), num_threads: int = 1
+    first: ScoredRun,
+    second: ScoredRun,
+    key: Key,
+    settings: Settings,
+    datasets: Sequence[str] = (),
+    num_threads: int = 1,
 ) -> pd.DataFrame:
     """Return COLUMNS of one metric, cohort by cohort: each finding and macro; last dataset "external", the mean of macros.
 
@@ -88,14 +93,14 @@ def differences(
 
 
 def _pairs(
-    first: Scored, second: Scored, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
+    first: ScoredRun, second: ScoredRun, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
 ) -> Iterator[Pair]:
     points = [
         _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
         for run in (first, second)
     ]
-    for one in first.parts:
-        for two in second.parts:
+    for one in first.scored_splits:
+        for two in second.scored_splits:
             if not _match(first, one, second, two):
                 continue
             images = np.intersect1d(one.image_id.astype(str), two.image_id.astype(str))
@@ -103,43 +108,48 @@ def _pairs(
             other = _restricted(two, second.findings, findings, images)
             other = replace(other, split=same.split, state=same.state, patient_id=same.patient_id)
             told = [
-                measure(part, at, settings, num_threads, key) for part, at in zip((same, other), points, strict=True)
+                measure(scored, at, settings, num_threads, key)
+                for scored, at in zip((same, other), points, strict=True)
             ]
             yield Pair(told[0], told[1], one.dataset in {first.internal, second.internal})
 
 
-def _match(first: Scored, one: Part, second: Scored, two: Part) -> bool:
+def _match(first: ScoredRun, one: ScoredSplit, second: ScoredRun, two: ScoredSplit) -> bool:
     """Return whether two parts are compared: of one cohort, one split where it is the internal hospital to both, and not `val`."""
     if one.dataset != two.dataset:
         return False
-    splits = [part.split for run, part in ((first, one), (second, two)) if part.dataset == run.internal]
+    splits = [scored.split for run, scored in ((first, one), (second, two)) if scored.dataset == run.internal]
     if len(splits) == 2:
         return splits[0] == splits[1] != "val"
     return splits in ([], ["test"])
 
 
-def _points(run: Scored, findings: Sequence[str], min_count: int) -> OperatingPoints:
-    val = next((part for part in run.parts if (part.dataset, part.split) == (run.internal, "val")), None)
+def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> OperatingPoints:
+    val = next(
+        (scored for scored in run.scored_splits if (scored.dataset, scored.split) == (run.internal, "val")), None
+    )
     chosen = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
     return OperatingPoints.choose(chosen, len(findings), min_count)
 
 
-def _restricted(part: Part, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]) -> Part:
+def _restricted(
+    scored: ScoredSplit, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
+) -> ScoredSplit:
     """Return the part with these findings, and these of its images in the order given."""
-    rows = pd.Index(part.image_id.astype(str)).get_indexer(pd.Index(images))
+    rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(own).index(finding) for finding in findings]
     cells = np.ix_(rows, columns)
-    ids, patients = part.image_id[rows], part.patient_id[rows]
-    return replace(part, image_id=ids, patient_id=patients, logit=part.logit[cells], state=part.state[cells])
+    ids, patients = scored.image_id[rows], scored.patient_id[rows]
+    return replace(scored, image_id=ids, patient_id=patients, logit=scored.logit[cells], state=scored.state[cells])
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
     """Return the rows of a metric; an external macro counts what the internal test split has, too, as on the leaderboard."""
-    test = next((pair.first for pair in pairs if pair.internal and pair.first.part.split == "test"), None)
+    test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
     rows, external = [], []
     for pair in pairs:
-        counts, place = pair.first.counts, (pair.first.part.dataset, pair.first.part.split)
+        counts, place = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
         values, drawn = zip(
             *((each.value[key], each.replicates[key]) for each in (pair.first, pair.second)), strict=True
@@ -177,7 +187,7 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
         return float("nan"), float("nan")
     label, score = (
         pair.first.label[rows, k],
-        np.stack([each.part.logit[rows, k] for each in (pair.first, pair.second)], 1),
+        np.stack([each.scored.logit[rows, k] for each in (pair.first, pair.second)], 1),
     )
     return (
         areas(label, score).p_of_difference(),
@@ -186,14 +196,14 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
-    test = next((pair for pair in pairs if pair.internal and pair.first.part.split == "test"), None)
+    test = next((pair for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     external = [pair for pair in pairs if not pair.internal]
     if test is None or not external:
         return []
     both = [
         gaps(findings, getattr(test, one), [getattr(pair, one) for pair in external]) for one in ("first", "second")
     ]
-    splits = {pair.first.part.dataset: pair.first.part.split for pair in external}
+    splits = {pair.first.scored.dataset: pair.first.scored.split for pair in external}
     rows = []
     told = paired(
         *(np.array([gap.value for gap in each]) for each in both),

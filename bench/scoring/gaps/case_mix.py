@@ -43,7 +43,7 @@ def mix_of(internal: Measured, other: Measured, k: int, min_count: int, at_inter
     """
     resamples = other.resamples
     what = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
-    return other.part.once(what, lambda: _found(internal, other, k, min_count, at_internal), internal.part.identity)
+    return other.scored.once(what, lambda: _found(internal, other, k, min_count, at_internal), internal.scored.identity)
 
 
 def _found(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
@@ -84,7 +84,7 @@ def _cells(internal: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64]
     """Return the cell of each image on both sides, and why there is but one cell ("" where there are many)."""
     found = []
     for side in (internal, other):
-        known = side.part.background
+        known = side.scored.patient_groups
         missing = known.missing if known else ["sex", "age", "view"]
         if known is None or missing:
             where = "at the internal hospital" if side is internal else "there"

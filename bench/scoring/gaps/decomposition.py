@@ -25,7 +25,7 @@ from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
 from bench.scoring.gaps.case_mix import Mix, Totals, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
-from bench.scoring.gaps.gap_component import PARTS, Piece, Pieces, mean, remainder, unknown
+from bench.scoring.gaps.gap_component import COMPONENTS, GapComponent, GapComponents, mean, remainder, unknown
 from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, Measured
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
@@ -58,15 +58,15 @@ def rows(
     out: list[Row] = []
     at_internal: Totals = {}
     read_at_internal: Readings = {}
-    macros: dict[str, list[Pieces]] = {name: [] for name in METRICS}
+    macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
     for other in external:
         found = of_hospital(internal, experts, other, settings, at_internal, read_at_internal, num_threads)
         for name, single in found.items():
-            for k, pieces in single.items():
-                out += _rows(run_id, other.part.dataset, name, findings[k], pieces)
+            for k, components in single.items():
+                out += _rows(run_id, other.scored.dataset, name, findings[k], components)
             if single:
                 macros[name].append(mean(list(single.values()), sum, "findings"))
-                out += _rows(run_id, other.part.dataset, name, MACRO, macros[name][-1])
+                out += _rows(run_id, other.scored.dataset, name, MACRO, macros[name][-1])
     for name, each in macros.items():
         if each:
             out += _rows(run_id, EXTERNAL, name, MACRO, mean(each, min, "hospitals"))
@@ -88,7 +88,7 @@ def of_hospital(
     at_internal: Totals,
     read_at_internal: Readings,
     num_threads: int,
-) -> dict[str, dict[int, Pieces]]:
+) -> dict[str, dict[int, GapComponents]]:
     """Return by metric (auroc, auprc, ece) the parts of each finding that both have, by its place.
 
     at_internal and read_at_internal keep what is found of the internal hospital between hospitals. Both sides have the replicates that are judged in
@@ -98,7 +98,7 @@ def of_hospital(
     labels = _labels(internal, experts, other, settings, read_at_internal, num_threads)
 
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
-    done: dict[int, dict[str, Pieces]] = {}
+    done: dict[int, dict[str, GapComponents]] = {}
 
     def begin(i: int) -> None:
         walks[i] = _mixed(internal, other, both[i], settings, at_internal)
@@ -114,11 +114,11 @@ def of_hospital(
         done[k] = found
         for name, key in METRICS.items():
             replicates = internal.replicates[key][k] - other.replicates[key][k]
-            pieces = found[name]
-            pieces["gap"] = Piece(float(internal.value[key][k] - other.value[key][k]), replicates)
+            components = found[name]
+            components["gap"] = GapComponent(float(internal.value[key][k] - other.value[key][k]), replicates)
             why = "no other reading of its labels" if name == "auroc" else "measured for AUROC only"
-            pieces["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
-            pieces["remainder"] = remainder(pieces)
+            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
+            components["remainder"] = remainder(components)
 
     for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
         bootstrap.each(work, num, num_threads)
@@ -136,7 +136,7 @@ def _mixed(
     return mix, WeightedWalk.over(other.resamples, ranked, other.of_bins[k], mix.drawn, by_group=not mix.reason)
 
 
-def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, Pieces]:
+def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, GapComponents]:
     """Return prevalence and case mix of one finding, by metric."""
     sample, drawn = walk.ranked.of_sample(*mix.sample, bins), walk.walked()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
@@ -146,7 +146,7 @@ def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int
         "ece": (float(sample.ece_by_label[0]), drawn.ece_by_label),
     }
     mixed = {name: (float(getattr(sample, name)[0]), getattr(drawn, name)) for name in METRICS}
-    found: dict[str, Pieces] = {}
+    found: dict[str, GapComponents] = {}
     for name in METRICS:
         if mix.reason:
             case_mix = unknown(as_is[name][1], mix.reason, mix.effective, mix.covered)
@@ -157,8 +157,8 @@ def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int
     return found
 
 
-def _change(before: tuple[float, Array], after: tuple[float, Array]) -> Piece:
-    return Piece(after[0] - before[0], after[1] - before[1])
+def _change(before: tuple[float, Array], after: tuple[float, Array]) -> GapComponent:
+    return GapComponent(after[0] - before[0], after[1] - before[1])
 
 
 def _labels(
@@ -168,57 +168,61 @@ def _labels(
     settings: Settings,
     at_internal: Readings,
     num_threads: int,
-) -> dict[int, Piece]:
+) -> dict[int, GapComponent]:
     """Return what reading the labels in another way changes in the AUROC gap, by place of the finding; at_internal keeps the internal hospital's."""
-    found: dict[int, Piece] = {}
-    if other.part.reference == RADIOLOGIST and internal.part.reference != RADIOLOGIST:
-        for expert in sorted(experts, key=lambda each: each.part.split != "expert_test"):
+    found: dict[int, GapComponent] = {}
+    if other.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
+        for expert in sorted(experts, key=lambda each: each.scored.split != "expert_test"):
             value = internal.value[AUROC] - expert.value[AUROC]
             replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
-            how = f"internal judged by radiologists on other patients ({expert.part.split})"
+            how = f"internal judged by radiologists on other patients ({expert.scored.split})"
             for k in np.flatnonzero(np.isfinite(value)).tolist():
-                found.setdefault(k, Piece(float(value[k]), replicates[k], how, paired=0.0))
+                found.setdefault(k, GapComponent(float(value[k]), replicates[k], how, paired=0.0))
     both = np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])
-    read: dict[int, dict[str, Piece]] = {}
+    read: dict[int, dict[str, GapComponent]] = {}
     for mapping in PREFERRED:
         if mapping not in at_internal:
             at_internal[mapping] = _reread(internal, mapping, settings, num_threads)
         changes = [_reread(other, mapping, settings, num_threads), at_internal[mapping]]
         for k in sorted({k for side in changes for k in side if both[k]}):
-            sides = [
-                word for word, of in zip(("external", "at the internal hospital"), changes, strict=True) if k in of
-            ]
-            external, there = (of.get(k, (0.0, np.zeros(other.resamples.num))) for of in changes)
-            how = f"{mapping} mapping {' and '.join(sides)}"
-            read.setdefault(k, {})[mapping] = Piece(external[0] - there[0], external[1] - there[1], how, paired=1.0)
+            outside, inside = (change.get(k, (0.0, np.zeros(other.resamples.num))) for change in changes)
+            hospitals = (
+                "both hospitals"
+                if all(k in change for change in changes)
+                else ("the external hospital" if k in changes[0] else "the internal hospital")
+            )
+            how = f"{mapping} mapping at {hospitals}"
+            read.setdefault(k, {})[mapping] = GapComponent(
+                outside[0] - inside[0], outside[1] - inside[1], how, paired=1.0
+            )
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
     already = f"{settings.mapping} is its closest mapping already"
-    for k, pieces in read.items():
-        values = [0.0, *(piece.value for piece in pieces.values())]
+    for k, components in read.items():
+        values = [0.0, *(component.value for component in components.values())]
         usual = unknown(other.replicates[AUROC][k], already)
-        best = next((pieces[mapping] for mapping in closer if mapping in pieces), usual)
+        best = next((components[mapping] for mapping in closer if mapping in components), usual)
         found.setdefault(k, replace(best, bounds=(min(values), max(values))))
     return found
 
 
 def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) -> dict[int, tuple[float, Array]]:
     """Return by how much another mapping raises the AUROC of each finding that it changes, and that in each replicate."""
-    state = side.part.background.mapped.get(mapping) if side.part.background else None
+    state = side.scored.patient_groups.mapped.get(mapping) if side.scored.patient_groups else None
     if state is None:
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = np.asfortranarray(replace(side.part, state=state).labels())  # as `counted` has them
+        label = np.asfortranarray(replace(side.scored, state=state).labels())  # as `counted` has them
         label.flags.writeable = False
         available = count(label, side.resamples.patient, settings.min_count).available
-        return label, np.flatnonzero((label != side.part.labels()).any(0) & available).tolist()
+        return label, np.flatnonzero((label != side.scored.labels()).any(0) & available).tolist()
 
-    label, columns = side.part.once(("reread", mapping, settings.min_count), changed)
+    label, columns = side.scored.once(("reread", mapping, settings.min_count), changed)
     found: dict[int, tuple[float, Array]] = {}
 
     def work(i: int) -> None:
         k = columns[i]
-        column = Column.of(side.resamples.patient, label[:, k], side.part.logit[:, k])
+        column = Column.of(side.resamples.patient, label[:, k], side.scored.logit[:, k])
         drawn = bootstrap.walk(side.resamples, column, precisely=False).auroc
         found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
 
@@ -226,16 +230,23 @@ def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) 
     return found
 
 
-def _rows(run_id: str, dataset: str, metric: str, finding: str, pieces: Pieces) -> list[Row]:
-    each = [pieces[part] for part in PARTS]
-    value = np.array([piece.value for piece in each])
-    low, high = percentile(value, np.stack([piece.replicates for piece in each]))
+def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapComponents) -> list[Row]:
+    each = [components[name] for name in COMPONENTS]
+    value = np.array([component.value for component in each])
+    low, high = percentile(value, np.stack([component.replicates for component in each]))
     if metric == "ece":  # its replicates lie on one side of it: mirrored, as everywhere
         low, high = 2 * value - high, 2 * value - low
     out: list[Row] = []
-    for i, (part, piece) in enumerate(zip(PARTS, each, strict=True)):
-        numbers = (piece.value, float(low[i]), float(high[i]))
-        place = (run_id, dataset, metric, finding, part)
-        told = (piece.reason, *piece.effective, piece.covered, piece.num_findings, *piece.bounds, piece.paired)
+    for i, (name, component) in enumerate(zip(COMPONENTS, each, strict=True)):
+        numbers = (component.value, float(low[i]), float(high[i]))
+        place = (run_id, dataset, metric, finding, name)
+        told = (
+            component.reason,
+            *component.effective,
+            component.covered,
+            component.num_findings,
+            *component.bounds,
+            component.paired,
+        )
         out.append((*place, *numbers, *told))
     return out

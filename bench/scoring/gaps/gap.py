@@ -71,7 +71,7 @@ def _of_hospital(findings: Sequence[str], internal: Measured, other: Measured, k
     value_external, replicates_external = mean_of(np.where(both, there, np.nan), other.replicates[key])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
     least = sizes[:, both].min(1).tolist() if both.any() else [0] * 4
-    dataset = other.part.dataset
+    dataset = other.scored.dataset
     out = [
         _gap(
             dataset,

@@ -16,7 +16,7 @@ from bench.scoring.across_runs.agreement import taus
 from bench.scoring.bootstrap.intervals import mean_of, of_area
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, Measured, measure
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
 
 
@@ -34,16 +34,17 @@ def _read(measured: Measured) -> _Reading:
     return _Reading(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
 
 
-def _few(part: Part, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> Part:
+def _few(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
     """Return some columns of a part under another reading, the same for every run."""
-    return part.once(
-        ("read as", name), lambda: replace(part, state=state[:, columns], logit=np.zeros_like(part.logit[:, columns]))
+    return scored.once(
+        ("read as", name),
+        lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),
     )
 
 
 def sensitivity(
     run_id: str,
-    part: Part,
+    scored: ScoredSplit,
     findings: Sequence[str],
     settings: Settings,
     num_threads: int = 1,
@@ -55,17 +56,17 @@ def sensitivity(
     every mapping, so that only the reading differs. Patients are resampled as ever. `measured` is the part under its own
     mapping where that is known already.
     """
-    mapped = part.background.mapped if part.background else {}
-    readings = {name: state for name, state in mapped.items() if (state != part.state).any()}
+    mapped = scored.patient_groups.mapped if scored.patient_groups else {}
+    readings = {name: state for name, state in mapped.items() if (state != scored.state).any()}
     if not readings:
         return []
-    changed = np.any([(state != part.state).any(0) for state in readings.values()], axis=0)
-    as_is = _read(measured or measure(part, None, settings, num_threads, only=AUROC))
+    changed = np.any([(state != scored.state).any(0) for state in readings.values()], axis=0)
+    as_is = _read(measured or measure(scored, None, settings, num_threads, only=AUROC))
     found = {settings.mapping: as_is}
     for name, state in readings.items():
-        columns = np.flatnonzero((state != part.state).any(0))  # all else is read as before
-        other = _few(part, name, state, columns)
-        again = _read(measure(other.of_run(part.logit[:, columns]), None, settings, num_threads, only=AUROC))
+        columns = np.flatnonzero((state != scored.state).any(0))  # all else is read as before
+        other = _few(scored, name, state, columns)
+        again = _read(measure(other.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC))
         found[name] = deepcopy(as_is)
         for whole, few in zip(found[name], again, strict=True):
             whole[columns] = few
@@ -75,11 +76,11 @@ def sensitivity(
         low, high = of_area(value, drawn)
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
-            rows.append((run_id, part.dataset, name, findings[k], *numbers))
+            rows.append((run_id, scored.dataset, name, findings[k], *numbers))
         centre, mean_drawn = mean_of(np.where(everywhere, value, np.nan), drawn)
         (bottom,), (top,) = of_area(np.array([centre]), mean_drawn[None])
         least = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
-        rows.append((run_id, part.dataset, name, MACRO, centre, float(bottom), float(top), *least))
+        rows.append((run_id, scored.dataset, name, MACRO, centre, float(bottom), float(top), *least))
     return rows
 
 

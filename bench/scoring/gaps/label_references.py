@@ -27,10 +27,10 @@ def rows(
     A hospital's row says who labelled it, so that a gap between like labels can be told from one between unlike ones.
     """
     out: list[Row] = []
-    labelled = {each.part.dataset: each.part.reference for each in external} | {EXTERNAL: _together(external)}
+    labelled = {each.scored.dataset: each.scored.reference for each in external} | {EXTERNAL: _together(external)}
     for internal in internals:
         found = list(known) if internal is internals[0] else gaps(findings, internal, external)
-        place = (run_id, internal.part.split, internal.part.reference)
+        place = (run_id, internal.scored.split, internal.scored.reference)
         out += [
             (*place, gap.dataset, labelled[gap.dataset], "", gap.finding, gap.value, gap.low, gap.high, *_facts(gap))
             for gap in found
@@ -53,5 +53,5 @@ def _facts(gap: Gap) -> tuple[float, float, int, int, int, int]:
 
 def _together(external: Sequence[Measured]) -> str:
     """Return who labelled all of them, "mixed" where they differ."""
-    names = {each.part.reference for each in external}
+    names = {each.scored.reference for each in external}
     return names.pop() if len(names) == 1 else "mixed"

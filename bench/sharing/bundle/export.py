@@ -14,7 +14,7 @@ from bench.planning.manifest import Manifest
 from bench.results.read_predictions import SCORING_VERSION, Labels, parts_of, run_facts, unfinished
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import pack
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, kinds, number, table_id
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
@@ -134,7 +134,7 @@ def _write_members(
     return key, len(key)
 
 
-def _add(split: dict[str, str], part: Part) -> None:
+def _add(split: dict[str, str], part: ScoredSplit) -> None:
     """Note the split of a part's images; ConfigError when runs put an image into different ones."""
     name = "" if part.split == "all" else part.split
     for image_id in part.image_id.tolist():

@@ -87,7 +87,12 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
         return (run, "external", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
 
     rows = [row for row in decomposition() if row[4] != "labels" or row[1:3] != ("external", "auroc")]
-    text = page(decomposition=[*rows, *(labels(run, "strict mapping at the external hospital", -0.004, 0.02, 1.0) for run in RUNS)])
+    text = page(
+        decomposition=[
+            *rows,
+            *(labels(run, "strict mapping at the external hospital", -0.004, 0.02, 1.0) for run in RUNS),
+        ]
+    )
     assert "labels: strict mapping at the external hospital, −.004 to .020 over all mappings" in text
     assert "the reading of labels moves what" in text
     other = page(

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from bench.scoring.diagnostics import constant, cross_auroc, histogram, inverted, other_order, untrained
-from bench.scoring.scored_split import Part
+from bench.scoring.scored_split import ScoredSplit
 
 FINDINGS = ("Edema", "Pneumonia", "Cardiomegaly", "Lung Lesion")
 
 
-def part(order: tuple[int, ...] = (0, 1, 2, 3), signal: float = 2.0, seed: int = 0) -> Part:
+def part(order: tuple[int, ...] = (0, 1, 2, 3), signal: float = 2.0, seed: int = 0) -> ScoredSplit:
     draw = np.random.default_rng(seed)
     state = draw.integers(0, 2, (400, 4)).astype(np.int8)
     logit = (draw.normal(size=(400, 4)) + signal * state)[:, order].astype(np.float32)
     ids = np.arange(400).astype(str).astype(object)
-    return Part("nih", "test", "report", ids, ids, logit, state)
+    return ScoredSplit("nih", "test", "report", ids, ids, logit, state)
 
 
 def test_a_healthy_model_shows_no_symptom() -> None:

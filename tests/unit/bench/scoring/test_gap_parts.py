@@ -17,23 +17,23 @@ from bench.scoring.calibrators import sigmoid
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.metrics_of_split import OperatingPoints, measure
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 
 QUICK = Settings(num_resamples=100)
 
 
-def background(female: np.ndarray, age: np.ndarray) -> Background:
+def patient_groups(female: np.ndarray, age: np.ndarray) -> PatientGroups:
     """Return who the images are of, all PA."""
     sex = np.where(female, "F", "M").astype(object)
-    return Background(sex, age.astype(float), np.full(len(sex), "PA", object), np.full(len(sex), "", object))
+    return PatientGroups(sex, age.astype(float), np.full(len(sex), "PA", object), np.full(len(sex), "", object))
 
 
 def part(
     dataset: str, split: str, seed: int, prevalence: float = 0.3, women: float = 0.5, harder: float = 0.0,
     num: int = 2500, reference: str = "report", shift: float = 0.0,
-) -> Part:  # fmt: skip
+) -> ScoredSplit:  # fmt: skip
     """Return one finding; in women its logit is lower by `harder`, everywhere by `shift`; nothing else differs."""
     draw = np.random.default_rng(seed)
     female = draw.random(num) < women
@@ -41,9 +41,9 @@ def part(
     logit = draw.normal(size=num) + positive * (1.8 - harder * female - shift)
     ids = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
     patient = np.array([f"{dataset}{split}p{i // 2}" for i in range(num)], object)
-    known = background(female, draw.integers(40, 60, num))
-    return Part(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
-                background=known)  # fmt: skip
+    known = patient_groups(female, draw.integers(40, 60, num))
+    return ScoredSplit(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
+                patient_groups=known)  # fmt: skip
 
 
 def reweighted(
@@ -76,7 +76,9 @@ def reweighted(
     return found
 
 
-def scored(*external: Part, internal: Part | None = None, settings: Settings = QUICK, **more: Part) -> RunScores:
+def scored(
+    *external: ScoredSplit, internal: ScoredSplit | None = None, settings: Settings = QUICK, **more: ScoredSplit
+) -> RunScores:
     test = internal or part("internal", "test", 1, num=4000)
     return score_run(
         "r", ("Edema",), "internal", [part("internal", "val", 2, num=600), test, *more.values(), *external], settings
@@ -163,18 +165,18 @@ def test_another_mapping_of_the_labels_external_is_a_part_of_the_gap() -> None:
     there = part("there", "all", 3)
     state = there.state.copy()
     state[:300] = 1 - state[:300]
-    known = there.background
+    known = there.patient_groups
     assert known is not None
-    wrong = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
-                 background=Background(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
+    wrong = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
+                 patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
-    assert labels["reason"] == "strict mapping external"
+    assert labels["reason"] == "strict mapping at the external hospital"
     assert labels["paired"] == 1
     assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
 
 
-def flipped(there: Part, num: int, **readings: int) -> Part:
+def flipped(there: ScoredSplit, num: int, **readings: int) -> ScoredSplit:
     """Return the part with the labels of its first images turned, and of fewer or more of them under other mappings."""
 
     def turned(num: int) -> np.ndarray:
@@ -182,11 +184,11 @@ def flipped(there: Part, num: int, **readings: int) -> Part:
         state[:num] = 1 - state[:num]
         return state
 
-    known = there.background
+    known = there.patient_groups
     assert known is not None
     mapped = {name: turned(num) for name, num in readings.items()}
-    who = Background(known.sex, known.age, known.view, known.device, mapped)
-    return replace(there, state=turned(num), background=who)
+    who = PatientGroups(known.sex, known.age, known.view, known.device, mapped)
+    return replace(there, state=turned(num), patient_groups=who)
 
 
 def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_beside_it() -> None:
@@ -194,7 +196,7 @@ def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_bes
     labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
     strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
     broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
-    assert labels["reason"] == "strict mapping external"
+    assert labels["reason"] == "strict mapping at the external hospital"
     assert labels["value"] == strict["value"] == labels["most"] > 0
     assert labels["least"] == broad["least"] < 0
 
@@ -212,7 +214,7 @@ def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
     alike = parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400, strict=0))).loc["labels"]
     changes = [parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
                parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
-    assert alike["reason"] == "strict mapping externally and at the internal hospital"
+    assert alike["reason"] == "strict mapping at both hospitals"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
@@ -220,8 +222,8 @@ def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
 def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
     there = part("there", "all", 3)
     nobody = np.full(len(there.image_id), "", object)
-    there = Part("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
-                 background=Background(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
+    there = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
+                 patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
     assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded there"
@@ -312,12 +314,12 @@ def test_case_mix_weights_give_each_label_the_cells_of_internal_and_stop_at_ten(
 def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() -> None:
     draw, num_findings = np.random.default_rng(4), 3
 
-    def several(dataset: str, split: str, num: int) -> Part:
+    def several(dataset: str, split: str, num: int) -> ScoredSplit:
         label = (draw.random((num, num_findings)) < (0.1, 0.3, 0.5)).astype(np.int8)
         logit = (draw.normal(size=label.shape) * (1, 2, 3) + label).astype(np.float32)
         patient = np.array([f"p{i}" for i in draw.integers(0, num // 2, num)], object)
         image = np.array([f"{dataset}{i}" for i in range(num)], object)
-        return Part(dataset, split, "report", image, patient, logit, label)
+        return ScoredSplit(dataset, split, "report", image, patient, logit, label)
 
     points = OperatingPoints.choose(several("internal", "val", 400), num_findings)
     settings = Settings(num_resamples=90, min_count=1)
@@ -330,7 +332,7 @@ def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() ->
         for tile in range(len(external.resamples.weight)):
             walk.fill(tile, external.resamples.tile(tile))
         positive = external.label[:, k] == 1
-        prob = sigmoid(external.part.logit[:, k])
+        prob = sigmoid(external.scored.logit[:, k])
         for replicate in (0, 63, 89):
             of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
             times = external.resamples.counts(replicate) * of_label[positive.astype(int)]

@@ -7,21 +7,21 @@ from sklearn.metrics import roc_auc_score
 
 from bench.scoring.gaps.label_mappings import reversals, sensitivity
 from bench.scoring.metrics_of_split import measure
-from bench.scoring.patient_groups import Background
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.patient_groups import PatientGroups
+from bench.scoring.scored_split import ScoredSplit, Settings
 
 FINDINGS = ("Consolidation", "Edema")
 SETTINGS = Settings(min_count=5, num_resamples=200)
 
 
-def part(**mapped: np.ndarray) -> Part:
+def part(**mapped: np.ndarray) -> ScoredSplit:
     draw = np.random.default_rng(0)
     state = draw.integers(0, 2, (300, 2)).astype(np.int8)
     ids = np.arange(300).astype(str).astype(object)
     unknown = np.full(300, "", object)
-    background = Background(unknown, np.full(300, np.nan), unknown, unknown, mapped)
+    patient_groups = PatientGroups(unknown, np.full(300, np.nan), unknown, unknown, mapped)
     logit = (draw.normal(size=(300, 2)) + state).astype(np.float32)
-    return Part("nih", "all", "report", ids, ids, logit, state, background=background)
+    return ScoredSplit("nih", "all", "report", ids, ids, logit, state, patient_groups=patient_groups)
 
 
 def broader(state: np.ndarray) -> np.ndarray:

@@ -11,14 +11,14 @@ from scipy.stats import norm
 from bench.scoring import metrics
 from bench.scoring.calibration_metrics import ece_fast
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS, SCORES
 
 FINDINGS = ("Edema", "Pneumonia", "Lung Lesion")
 QUICK = Settings(num_resamples=100)
 
 
-def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> Part:
+def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300) -> ScoredSplit:
     generator = np.random.default_rng(seed)
     positive = generator.random((num, 3)) < 0.25
     state = positive.astype(np.int8)
@@ -27,10 +27,10 @@ def part(dataset: str, split: str, seed: int, shift: float = 0.0, num: int = 300
     state[(draw > 0.6) & ~positive] = -2
     logit = (generator.normal(size=(num, 3)) + (2 - shift) * positive - 1).astype(np.float32)
     patient = np.array([f"p{i}" for i in generator.integers(0, num // 2, num)], object)
-    return Part(dataset, split, "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
+    return ScoredSplit(dataset, split, "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state)
 
 
-def parts() -> list[Part]:
+def parts() -> list[ScoredSplit]:
     unmapped = part("nih", "all", 3, 0.5)
     unmapped.state[:, 2] = -3
     return [part("chexpert", "val", 1), part("chexpert", "test", 2), unmapped, part("vindr", "test", 4, 1.0)]
@@ -203,7 +203,7 @@ def test_without_validation_and_test_at_internal_what_needs_them_is_nan_or_absen
 
 
 def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
-    empty = Part(
+    empty = ScoredSplit(
         "nih", "all", "report", *(np.zeros(0, object),) * 2, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int8)
     )
     with warnings.catch_warnings():
@@ -229,7 +229,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         dataclasses.replace(good, state=np.full((300, 3), 7, np.int8))
     with pytest.raises(ValueError, match="shapes do not fit"):
         dataclasses.replace(good, state=good.state[:10])
-    with pytest.raises(ValueError, match="more than one part of nih"):
+    with pytest.raises(ValueError, match="more than one split of nih"):
         score_run("r", FINDINGS, "chexpert", [good, dataclasses.replace(good, split="test")], QUICK)
     with pytest.raises(ValueError, match="3 logits per image for 2 findings"):
         score_run("r", FINDINGS[:2], "chexpert", [good], QUICK)

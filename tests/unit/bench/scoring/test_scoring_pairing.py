@@ -4,24 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.scoring.across_runs.paired_runs import COLUMNS, GAP, Scored, differences
+from bench.scoring.across_runs.paired_runs import COLUMNS, GAP, ScoredRun, differences
 from bench.scoring.across_runs.paired_tests import holm
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import Key
 from bench.scoring.score_run import score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from tests.unit.bench.scoring.test_score_run import FINDINGS, QUICK, parts
 
 
-def blurred(part: Part, seed: int, noise: float = 0.5) -> Part:
+def blurred(part: ScoredSplit, seed: int, noise: float = 0.5) -> ScoredSplit:
     draw = np.random.default_rng(seed)
     return dataclasses.replace(part, logit=(part.logit + draw.normal(0, noise, part.logit.shape)).astype(np.float32))
 
 
-def runs(noise: float = 0.5) -> tuple[Scored, Scored]:
+def runs(noise: float = 0.5) -> tuple[ScoredRun, ScoredRun]:
     return (
-        Scored(FINDINGS, "chexpert", parts()),
-        Scored(FINDINGS, "chexpert", [blurred(part, seed, noise) for seed, part in enumerate(parts())]),
+        ScoredRun(FINDINGS, "chexpert", parts()),
+        ScoredRun(FINDINGS, "chexpert", [blurred(part, seed, noise) for seed, part in enumerate(parts())]),
     )
 
 
@@ -34,7 +34,7 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
     first, second = runs()
     table = differences(first, second, Key("auroc"), QUICK)
     assert tuple(table.columns) == COLUMNS
-    scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
+    scored = [score_run("r", FINDINGS, "chexpert", run.scored_splits, QUICK) for run in (first, second)]
     for dataset in ("nih", "vindr", "external"):
         row = cell(table, dataset, "macro")
         macros = [each.scores.query("finding == 'macro' and metric == 'auroc'").set_index("dataset") for each in scored]
@@ -53,7 +53,7 @@ def test_differences_are_those_of_the_scores_with_paired_intervals() -> None:
 def test_the_gap_is_compared_on_shared_replicates_of_internal_and_external() -> None:
     first, second = runs()
     table = differences(first, second, GAP, QUICK)
-    scored = [score_run("r", FINDINGS, "chexpert", run.parts, QUICK) for run in (first, second)]
+    scored = [score_run("r", FINDINGS, "chexpert", run.scored_splits, QUICK) for run in (first, second)]
     row = cell(table, "external", "macro")
     drawn = scored[0].replicates["gap/external"] - scored[1].replicates["gap/external"]
     assert [row["low"], row["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]))
@@ -68,7 +68,7 @@ def test_any_scored_metric_can_be_compared(key: Key) -> None:
     first, second = runs()
     row = cell(differences(first, second, key, QUICK), "nih", "Edema")
     for name, run in (("first", first), ("second", second)):
-        scores = score_run("r", FINDINGS, "chexpert", run.parts, QUICK).scores
+        scores = score_run("r", FINDINGS, "chexpert", run.scored_splits, QUICK).scores
         names = ["metric", "calibrator", "operating_point"]
         found = scores[
             (scores[names] == list(key)).all(axis=1) & (scores["dataset"] == "nih") & (scores["finding"] == "Edema")
@@ -99,16 +99,16 @@ def test_only_shared_images_and_findings_are_judged() -> None:
     first, _ = runs()
     order = np.random.default_rng(0).permutation(200)
     fewer = []
-    for part in first.parts:
+    for part in first.scored_splits:
         fields = {name: getattr(part, name)[order] for name in ("image_id", "patient_id", "logit", "state")}
         fields |= {name: fields[name][:, [1, 0]] for name in ("logit", "state")}
         fewer.append(dataclasses.replace(part, **fields))
-    table = differences(first, Scored(("Pneumonia", "Edema"), "chexpert", fewer), Key("auroc"), QUICK)
+    table = differences(first, ScoredRun(("Pneumonia", "Edema"), "chexpert", fewer), Key("auroc"), QUICK)
     assert set(table["finding"]) == {"Edema", "Pneumonia", "macro"}
     known = table[table["first"].notna()]
     assert (known["difference"] == 0).all(), "the same logits, in another order"
-    rows = np.sort(order)[first.parts[3].state[np.sort(order), 0] != -1]
-    value = auroc((first.parts[3].state[rows, 0] == 1).astype(np.int8), first.parts[3].logit[rows, 0])
+    rows = np.sort(order)[first.scored_splits[3].state[np.sort(order), 0] != -1]
+    value = auroc((first.scored_splits[3].state[rows, 0] == 1).astype(np.int8), first.scored_splits[3].logit[rows, 0])
     assert cell(table, "vindr", "Edema")["first"] == pytest.approx(value)
     unlearnt = differences(first, dataclasses.replace(first, unlearnt=["Edema"]), Key("auroc"), QUICK)
     assert "Edema" not in set(unlearnt["finding"])
@@ -117,10 +117,12 @@ def test_only_shared_images_and_findings_are_judged() -> None:
 def test_a_hospital_that_is_internal_to_one_run_is_judged_on_its_test_split() -> None:
     first, second = runs()
     external = [
-        dataclasses.replace(part, dataset="chexpert", split="all") for part in second.parts if part.split == "all"
+        dataclasses.replace(part, dataset="chexpert", split="all")
+        for part in second.scored_splits
+        if part.split == "all"
     ]
-    table = differences(first, Scored(FINDINGS, "nih", external), Key("auroc"), QUICK)
+    table = differences(first, ScoredRun(FINDINGS, "nih", external), Key("auroc"), QUICK)
     assert set(zip(table["dataset"], table["split"], strict=True)) == {("chexpert", "test")}
-    nothing = differences(first, Scored(FINDINGS, "nih", []), Key("auroc"), QUICK)
+    nothing = differences(first, ScoredRun(FINDINGS, "nih", []), Key("auroc"), QUICK)
     assert nothing.empty
     assert tuple(nothing.columns) == COLUMNS

@@ -8,16 +8,16 @@ import pytest
 
 from bench.scoring import metrics
 from bench.scoring.bootstrap.max_intervals import largest, spread
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.labels.findings import UNMAPPED_CODE
 
 FINDINGS = ("No Finding", "Edema")
 NUM = 1200
 
 
-def part(dataset: str, split: str, seed: int) -> Part:
+def part(dataset: str, split: str, seed: int) -> ScoredSplit:
     """Return two findings; women are read worse, and called healthy more often; 30 patients are over 80."""
     draw = np.random.default_rng(seed)
     female = draw.random(NUM) < 0.5
@@ -29,9 +29,9 @@ def part(dataset: str, split: str, seed: int) -> Part:
     logit[:, 0] += 0.8 * (female & edema)
     age = np.where(np.arange(NUM) < 8, 85.0, np.where(np.arange(NUM) < 20, np.nan, draw.integers(20, 80, NUM)))
     device = np.where(draw.random(NUM) < 0.5, "one", "two").astype(object)
-    known = Background(np.where(female, "F", "M").astype(object), age, np.full(NUM, "PA", object), device)
+    known = PatientGroups(np.where(female, "F", "M").astype(object), age, np.full(NUM, "PA", object), device)
     ids = np.array([f"{split}{i}" for i in range(NUM)], object)
-    return Part(dataset, split, "report", ids, ids, logit.astype(np.float32), state, background=known)
+    return ScoredSplit(dataset, split, "report", ids, ids, logit.astype(np.float32), state, patient_groups=known)
 
 
 PARTS = [part("internal", "val", 1), part("internal", "test", 2), part("there", "all", 3), part("elsewhere", "all", 4)]
@@ -52,7 +52,7 @@ def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_internal(
     scored: RunScores, there: pd.DataFrame
 ) -> None:
     points = scored.operating_points.set_index(["finding", "rule"])["threshold"]
-    women = PARTS[2].background.sex == "F"  # type: ignore[union-attr]
+    women = PARTS[2].patient_groups.sex == "F"  # type: ignore[union-attr]
     label, logit = PARTS[2].state[women, 1], PARTS[2].logit[women, 1]
     called = logit >= points["Edema", "f1_max"]
     assert there.loc[("sex=F", "auroc", "Edema"), "value"] == metrics.auroc(label, logit)
@@ -76,7 +76,7 @@ def test_everyone_together_has_the_rates_of_the_scores(scored: RunScores, there:
 
 def test_underdiagnosis_counts_the_sick_who_are_called_healthy(scored: RunScores, there: pd.DataFrame) -> None:
     threshold = scored.operating_points.set_index(["finding", "rule"])["threshold"]["No Finding", "f1_max"]
-    men = PARTS[2].background.sex == "M"  # type: ignore[union-attr]
+    men = PARTS[2].patient_groups.sex == "M"  # type: ignore[union-attr]
     called = PARTS[2].logit[:, 0] >= threshold
     sick, healthy = PARTS[2].state[:, 1] == 1, PARTS[2].state[:, 0] == 1
     under, over = (there.loc[("sex=M", name, "No Finding")] for name in ("underdiagnosis", "overdiagnosis"))
@@ -126,7 +126,7 @@ def test_sex_and_age_are_crossed_and_the_macro_says_how_many_findings_it_has(the
 
 
 def test_without_attributes_there_are_no_subgroups() -> None:
-    bare = [Part(p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit, p.state) for p in PARTS[:3]]
+    bare = [ScoredSplit(p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit, p.state) for p in PARTS[:3]]
     assert score_run("r", FINDINGS, "internal", bare, Settings(num_resamples=20)).detail["subgroups"].empty
 
 
@@ -155,13 +155,20 @@ def test_the_interval_of_a_largest_number_holds_the_truth_also_where_all_are_ali
 
 def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> None:
     quiet = [
-        Part(
-            p.dataset, p.split, p.reference, p.image_id, p.patient_id, p.logit.copy(), p.state, background=p.background
+        ScoredSplit(
+            p.dataset,
+            p.split,
+            p.reference,
+            p.image_id,
+            p.patient_id,
+            p.logit.copy(),
+            p.state,
+            patient_groups=p.patient_groups,
         )
         for p in PARTS[:3]
     ]
-    assert quiet[2].background is not None
-    women = quiet[2].background.sex == "F"
+    assert quiet[2].patient_groups is not None
+    women = quiet[2].patient_groups.sex == "F"
     quiet[2].logit[women, 0] = -9
     table = score_run("r", FINDINGS, "internal", quiet, Settings(num_resamples=100)).detail["subgroups"]
     rows = table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])

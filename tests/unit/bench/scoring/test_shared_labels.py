@@ -6,37 +6,37 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.scoring.patient_groups import Background
+from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.score_run import RunScores, score_run, without
-from bench.scoring.scored_split import Part, Settings
+from bench.scoring.scored_split import ScoredSplit, Settings
 
 FINDINGS = ("Edema", "No Finding")
 QUICK = Settings(num_resamples=70)
 
 
-def cohort(dataset: str, split: str, num: int = 240) -> Part:
+def cohort(dataset: str, split: str, num: int = 240) -> ScoredSplit:
     draw = np.random.default_rng(list(f"{dataset}{split}".encode()))
     state = (draw.random((num, 2)) < 0.3).astype(np.int8)
     state[draw.random((num, 2)) < 0.1] = -1
     patient = np.array([f"p{i // 2}" for i in range(num)], object)
     sex, age = draw.choice(np.array(["F", "M"], object), num), draw.integers(20, 90, num).astype(float)
     strict = np.where(draw.random(state.shape) < 0.2, np.int8(0), state)
-    who = Background(sex, age, np.full(num, "PA", object), np.full(num, "", object), {"strict": strict})
+    who = PatientGroups(sex, age, np.full(num, "PA", object), np.full(num, "", object), {"strict": strict})
     image = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
     none = np.zeros(state.shape, np.float32)
-    return Part(dataset, split, "report", image, patient, none, state, background=who)
+    return ScoredSplit(dataset, split, "report", image, patient, none, state, patient_groups=who)
 
 
-def logits(part: Part, run: int) -> np.ndarray:
+def logits(part: ScoredSplit, run: int) -> np.ndarray:
     draw = np.random.default_rng([run, len(part.name)])
     return (draw.normal(size=part.state.shape) + part.state - 1).astype(np.float32)
 
 
-def scored(shared: list[Part], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
+def scored(shared: list[ScoredSplit], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
     return score_run("r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
 
 
-def cohorts() -> list[Part]:
+def cohorts() -> list[ScoredSplit]:
     return [cohort("internal", "val"), cohort("internal", "test"), cohort("near", "all"), cohort("farther", "all")]
 
 
