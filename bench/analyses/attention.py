@@ -27,7 +27,8 @@ from bench.inputs.normalize import Tone
 from bench.models.network import Network
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import AnalysisJob, Job
-from bench.planning.plan import CohortRef, internal_split
+from bench.planning.plan import CohortRef
+from bench.planning.protocol import held_out_rows, split_of
 from bench.runs.predict_cohorts import evaluated, frozen, tone_of
 from bench.store.store import Progress, canonical_json, read_table, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
@@ -39,7 +40,6 @@ from reports.schemas.tables import SCHEMAS
 
 SCENE_VERSION = 1  # raise it when the same image may give other regions
 BATCH = 64  # images at once at 224 px: feature maps of all findings lie in memory together
-INTERNAL_SPLITS = ("test", "expert_valid", "expert_test")  # validation chose epoch and thresholds
 
 Heats = NDArray[np.float32]
 
@@ -136,17 +136,13 @@ class Look:
         return found.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
 
     def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
-        """Return what the run says about the images on which it is judged, and their places in the cache."""
+        """Return the predictions on the held-out images, and their rows in the cache."""
         chosen = evaluated(ref, self.run, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
         at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))
-        split = internal_split(table, self.run.config) if ref.role == "internal" else table["split"]
-        known = pd.Series(split.to_numpy(str), index=table["image_id"].astype(str))
-        mine = known[chosen.image_id.astype(str)].to_numpy(str)
-        external = (mine == ref.headline_split) | (ref.headline_split == "all")
-        judged = np.isin(mine, INTERNAL_SPLITS) if ref.role == "internal" else external
-        keep = judged & (at >= 0)
+        held_out = table["image_id"][held_out_rows(ref, split_of(ref, table, self.run.config))]
+        keep = np.isin(chosen.image_id.astype(str), held_out.to_numpy(str)) & (at >= 0)
         logit_NK = stored[list(findings)].to_numpy(np.float32)[at[keep]]
         ids, patients = (values[keep].astype(str) for values in (chosen.image_id, chosen.patient_id))
         return Seen(ref.name, ids, patients, chosen.state_NK[keep], logit_NK, findings), chosen.rows[keep]

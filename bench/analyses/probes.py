@@ -26,6 +26,7 @@ from bench.models.network import Network
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import AnalysisJob, Job
 from bench.planning.plan import CohortRef
+from bench.planning.protocol import headline_name
 from bench.runs.predict_cohorts import evaluated, judged, start, tone_of
 from bench.store.store import Progress, read_table, write_table
 from bench.training.train_modes import recalibrate
@@ -80,7 +81,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     rows: list[tuple[Any, ...]] = []
     for i, (name, place) in enumerate(places.items()):
         progress("nuisances", i, len(places))
-        split = "test" if place.ref.role == "internal" else place.ref.headline_split
+        split = headline_name(place.ref)
         known = nuisance.levels(place.table, nuisance.phantom_marker(place.ref.root, place.table["image_id"]))
         label_NF, patient = place.labels, place.examples.patient_id
         found = nuisance.stratified(job.run.config.findings, label_NF, place.logit_NF, patient, known)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
-from bench.planning.plan import FEATURES_OF, states
+from bench.planning.plan import states
+from bench.planning.protocol import FEATURE_PATIENTS
 from harmonize.cache.cache import ImageCache
 
 
@@ -39,7 +40,7 @@ def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, taugh
     return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), further)
 
 
-def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURES_OF) -> NDArray[np.int64]:
+def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
     """Return the places of a fixed sample: the first image of each patient, `most` patients by hash of their id."""
     _, first = np.unique(patient_id.astype(str), return_index=True)
     digest = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]

@@ -13,7 +13,8 @@ from torch import Tensor
 from bench.config.preprocessing_ops import learnt_op, padded
 from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.plan import CohortRef, internal_split
+from bench.planning.plan import CohortRef
+from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache

@@ -7,7 +7,8 @@ import pandas as pd
 
 from bench.config.preprocessing_ops import geometry
 from bench.planning.jobs import TRAINED
-from bench.planning.plan import CohortRef, Plan, internal_split
+from bench.planning.plan import CohortRef, Plan
+from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import damaged_files

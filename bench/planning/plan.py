@@ -12,25 +12,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.grid import Grid, split_of
+from bench.config.grid import Grid
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig, differing
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs, waits_for
+from bench.planning.protocol import internal_split
 from bench.planning.run import Run, resolve
 from bench.store.store import Progress, Store, table_facts, write_table
 from harmonize.cohorts.cohort import Cohort, load
-from harmonize.cohorts.cohort_filters import sampled
 from harmonize.cohorts.specs import GOLD, CohortSpec, read_data, with_gold
-from harmonize.cohorts.splits import assign, shared_patients
+from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE, check_source, labels_yaml, space
 
 if TYPE_CHECKING:
     from harmonize.phantom import PhantomSettings
-
-EVALUATED_INTERNAL = ("val", "test", "expert_valid", "expert_test")
-FEATURES_OF = 2000  # patients of a cohort whose features are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
     if spec.name != grid.train_on:
         return spec
     config = grid.configs[0]
-    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: internal_split has it
+    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: the protocol has it
     choice = replace(spec.choice, **asked)
     source = spec.label_source if config.label_source == "default" else config.label_source
     hybrid = grid.label_sources or (spec.hybrid if source == spec.label_source else ())
@@ -174,27 +171,6 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
     root = phantom_root(grid, store)
     write_cohorts(root, phantom_settings(grid), workers=workers, progress=progress)
     return read_data(root)
-
-
-def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
-    """Return the split of each row of the training cohort; training patients beyond `cohort.limit` are in "unused"."""
-    if (
-        table["split"] == "test"
-    ).all():  # a table without splits: at the internal hospital its patients are divided like any other's
-        table = table.assign(split="")
-    split = assign(table, split_of(config))
-    if config.cohort.limit:
-        train = split == "train"
-        kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
-        split = split.where(kept | ~train, "unused")
-    return split
-
-
-def judged_rows(ref: CohortRef, split: "pd.Series[str]") -> NDArray[np.bool_]:
-    """Return which rows of a cohort stand for it: the test split at the internal hospital, the headline external images."""
-    if ref.role == "internal":
-        return (split == "test").to_numpy(bool)
-    return np.full(len(split), True) if ref.headline_split == "all" else (split == ref.headline_split).to_numpy(bool)
 
 
 def check_internal(cohort: Cohort, config: RunConfig) -> None:

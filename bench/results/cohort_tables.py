@@ -7,6 +7,7 @@ from typing import Any, Self
 import pandas as pd
 
 from bench.planning.manifest import Manifest
+from bench.planning.protocol import CohortRole, headline_name, headline_rows
 from bench.results.read_predictions import labels_of, reference
 from bench.results.run_table import read_history
 from bench.scoring.cooccurrence import cooccurrence
@@ -55,7 +56,8 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.Data
     rows, splits, prevalence, pairs, shared = [], [], [], [], 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
-        table, flow, internal = labels.table, cohort["flow"], cohort["role"] == "internal"
+        table, flow, role = labels.table, cohort["flow"], CohortRole.of(cohort)
+        internal = role.role == "internal"
         split = pd.Series(labels.split, index=table.index)
         if internal:
             shared += shared_patients(table, split, cohort["name"])
@@ -79,7 +81,7 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.Data
                 "age_median": float(table["age"].median()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
-                "headline_split": "test" if internal else cohort["headline_split"],
+                "headline_split": headline_name(role),
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
                 "licence": str(cohort["facts"].get("licence", "")),
             }
@@ -87,7 +89,7 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.Data
         named = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
-            else [(cohort["headline_split"], _headline(cohort, split))]
+            else [(cohort["headline_split"], pd.Series(headline_rows(role, split), index=split.index))]
         )
         for name, mask in named:
             splits.append(
@@ -111,9 +113,3 @@ def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.Data
         "prevalence": pd.DataFrame(prevalence),
         "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
     }, shared
-
-
-def _headline(cohort: Mapping[str, Any], split: "pd.Series[str]") -> "pd.Series[bool]":
-    return (
-        split == cohort["headline_split"] if cohort["headline_split"] != "all" else pd.Series(True, index=split.index)
-    )

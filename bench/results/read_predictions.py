@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import waits_for
 from bench.planning.manifest import Manifest
-from bench.planning.plan import EVALUATED_INTERNAL, internal_split, states
+from bench.planning.plan import states
+from bench.planning.protocol import CohortRole, scored_splits, split_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
@@ -81,14 +82,8 @@ class Labels:
                 str(path),
                 "run the grid again with `bench run --grid`",
             )
-        split = self.split[at]
-        if cohort["role"] == "internal":
-            wanted = [(name, split == name) for name in EVALUATED_INTERNAL]
-        else:
-            headline = cohort["headline_split"]
-            wanted = [(headline, np.full(len(split), True) if headline == "all" else split == headline)]
         found = []
-        for name, mask in wanted:
+        for name, mask in scored_splits(CohortRole.of(cohort), self.split[at]):
             if mask.any():
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
@@ -111,7 +106,7 @@ def labels_of(
     K counts `findings`, by default those that the run learns.
     """
     table = manifest.table(cohort)
-    split = internal_split(table, config) if cohort["role"] == "internal" else table["split"]
+    split = split_of(CohortRole.of(cohort), table, config)
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 

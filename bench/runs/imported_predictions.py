@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from bench.config.imported_model import Declared
 from bench.config.run_config import RunConfig
-from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split
+from bench.planning.plan import CohortRef
+from bench.planning.protocol import scored_rows, split_of
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
@@ -76,13 +77,11 @@ def _table(path: Path) -> pd.DataFrame:
 def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     """Return image_id and split of the images that are scored, and could be read where somebody has tried here."""
     table = pd.read_parquet(ref.table)
-    split = internal_split(table, config) if ref.role == "internal" else table["split"]
-    scored = split.isin(EVALUATED_INTERNAL) if ref.role == "internal" else (split == ref.headline_split)
-    scored = scored | (ref.role == "external" and ref.headline_split == "all")
+    split = split_of(ref, table, config)
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
     unreadable = set(pd.read_csv(quarantine, dtype=str)["image_id"]) if quarantine.is_file() else set()
     ids = table["image_id"].astype(str)
-    return pd.DataFrame({"image_id": ids, "split": split})[scored & ~ids.isin(unreadable)]
+    return pd.DataFrame({"image_id": ids, "split": split})[scored_rows(ref, split) & ~ids.isin(unreadable)]
 
 
 def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:

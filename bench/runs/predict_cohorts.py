@@ -22,7 +22,8 @@ from bench.models.network import Network, build
 from bench.models.predict import Asked, predict_each, weights_sha256
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import Job
-from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, internal_split, judged_rows
+from bench.planning.plan import CohortRef
+from bench.planning.protocol import headline_rows, predicted_rows, split_of
 from bench.planning.run import Run
 from bench.store.checksums import drop_checksums
 from bench.store.file_integrity import is_intact
@@ -106,16 +107,13 @@ def tone_of(job: Job, folder: Path, network: Network) -> Tone:
 def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
     """Return what is predicted of a cohort: every readable external image, all but the training split at the internal hospital."""
     table = pd.read_parquet(ref.table)
-    if ref.role == "internal":
-        table = table[internal_split(table, run.config).isin(EVALUATED_INTERNAL)]
-    return examples(table, cache, run.config)
+    return examples(table[predicted_rows(ref, split_of(ref, table, run.config))], cache, run.config)
 
 
 def judged(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
     """Return the places of the images that stand for a cohort: the test split at the internal hospital, the headline external images."""
     table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
-    split = internal_split(table, run.config) if ref.role == "internal" else table["split"]
-    kept = table["image_id"][judged_rows(ref, split)]
+    kept = table["image_id"][headline_rows(ref, split_of(ref, table, run.config))]
     return np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
 
 

@@ -21,7 +21,7 @@ from bench.models import cost
 from bench.models.network import Network
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import TRAINED, Job, PassJob
-from bench.planning.plan import internal_split
+from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import Member, frozen, predict_all, start, tone_of
 from bench.runs.provenance import device_name, environment

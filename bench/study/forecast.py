@@ -13,7 +13,8 @@ from bench.config.analyses import Analysis
 from bench.config.preprocessing_ops import geometry
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import Derived
-from bench.planning.plan import EVALUATED_INTERNAL, FEATURES_OF, Plan, internal_split, judged_rows, states
+from bench.planning.plan import Plan, states
+from bench.planning.protocol import FEATURE_PATIENTS, headline_rows, internal_split, predicted_rows, split_of
 from bench.planning.run import Run
 from bench.training.batch_sampling import batch_of
 from harmonize.cache.cache import Forecast as Decoding
@@ -42,10 +43,10 @@ def work(plan: Plan, run: Run) -> Work:
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of = internal_split(table, config) if ref.role == "internal" else table["split"]
-        patients = table["patient_id"][judged_rows(ref, of)].astype(str)
-        predicted[ref.name] = int(of.isin(EVALUATED_INTERNAL).sum()) if ref.role == "internal" else len(table)
-        kept[ref.name] = min(FEATURES_OF, patients.nunique())
+        of_row = split_of(ref, table, config)
+        patients = table["patient_id"][headline_rows(ref, of_row)].astype(str)
+        predicted[ref.name] = int(predicted_rows(ref, of_row).sum())
+        kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
     steps = schedule.epochs * (num_train // batch_of(schedule, num_train))
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
@@ -80,8 +81,7 @@ def looked_at(plan: Plan, analysis: Analysis, run: Run) -> int:
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of = internal_split(table, run.config) if ref.role == "internal" else table["split"]
-        table = table[judged_rows(ref, of)]
+        table = table[headline_rows(ref, split_of(ref, table, run.config))]
         if analysis.name == "attention":
             state_NK = states(table, run.config.findings)
             patients = table["patient_id"].to_numpy(str)

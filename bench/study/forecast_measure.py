@@ -29,7 +29,8 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.image_caches import decoding_each
 from bench.planning.jobs import Job
-from bench.planning.plan import Plan, internal_split, states
+from bench.planning.plan import Plan, states
+from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.predict_cohorts import start
 from bench.runs.run_one import peak_memory, reset_peak_memory

@@ -27,7 +27,8 @@ from bench.models.predict import predict
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
-from bench.planning.plan import EVALUATED_INTERNAL, CohortRef, Plan, internal_split, judged_rows
+from bench.planning.plan import CohortRef, Plan
+from bench.planning.protocol import headline_rows, predicted_rows, split_of
 from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
@@ -154,16 +155,16 @@ class Pilot:
         store, config = self.plan.store, self.run.config
         folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
         table = pd.read_parquet(ref.table)
-        split = internal_split(table, config) if ref.role == "internal" else table["split"]
-        inside = split.isin(EVALUATED_INTERNAL).to_numpy(bool) if ref.role == "internal" else np.full(len(table), True)
-        judged = judged_rows(ref, split)[inside]
+        split = split_of(ref, table, config)
+        inside = predicted_rows(ref, split)
+        headline = headline_rows(ref, split)[inside]
         table = table[inside]
         columns = [*config.findings, *(head.column for head in own_outputs(config))]
         frame = pd.DataFrame(draw.normal(size=(len(table), len(columns))).astype(np.float32), columns=columns)
         frame.insert(0, "image_id", table["image_id"].to_numpy(str))
         path = folder / "predictions" / f"{ref.name}.parquet"
         write_table(path, frame, {"fingerprint": "f" * 16, "weights": "w" * 64, "cohort": ref.id})
-        patient = table["patient_id"].to_numpy(object)[judged]
+        patient = table["patient_id"].to_numpy(object)[headline]
         kept = patient[probe_rows(patient)].astype("U")
         (folder / "features").mkdir(exist_ok=True)
         feature = draw.normal(size=(len(kept), 256)).astype(np.float16)
@@ -175,9 +176,10 @@ class Pilot:
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
     """Return a cohort of at most about `most` of the images that stand for it, with `most` others, in another store."""
     table = plan.cohorts[ref.name].table
-    split = internal_split(table, run.config) if ref.role == "internal" else table["split"]
-    judged = judged_rows(ref, split)
-    kept = table[_some(table, judged, most, ref.name) | _some(table, ~judged, most, ref.name)].reset_index(drop=True)
+    headline = headline_rows(ref, split_of(ref, table, run.config))
+    kept = table[_some(table, headline, most, ref.name) | _some(table, ~headline, most, ref.name)].reset_index(
+        drop=True
+    )
     name = short_hash(f"{ref.id} {most}".encode())
     path = store.root / "cohorts" / f"{ref.name}-{name}.parquet"
     write_table(path, kept, {"id": name})

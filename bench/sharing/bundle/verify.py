@@ -13,7 +13,7 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
-from bench.planning.plan import EVALUATED_INTERNAL, internal_split
+from bench.planning.protocol import CohortRole, scored_rows, split_of
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
@@ -168,12 +168,12 @@ def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
     config, name = manifest.shared, cohort["name"]
-    table, internal = theirs.table, cohort["role"] == "internal"
-    split = internal_split(table, config) if internal else table["split"]
-    headline = cohort["headline_split"]
-    scored = split.isin(EVALUATED_INTERNAL) if internal else (split == headline) | (headline == "all")
+    table = theirs.table
+    role = CohortRole.of(cohort)
+    split = split_of(role, table, config)
+    scored = scored_rows(role, split)
     ids = table["image_id"].astype(str)
-    said = split if internal or headline != "all" else pd.Series("", index=split.index)
+    said = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
     wanted = dict(zip(ids[scored], said[scored], strict=True))
     listed = set(key["image_id"])
     if not key["image_id"].is_unique or not listed <= set(wanted):

@@ -19,7 +19,8 @@ from bench.inputs.histograms import LANDMARKS, histmatch, histograms, histstd, i
 from bench.inputs.normalize import Tone
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import Job
-from bench.planning.plan import Plan, internal_split
+from bench.planning.plan import Plan
+from bench.planning.protocol import internal_split
 from bench.runs.run_one import run_one
 from harmonize.errors import ConfigError, DatasetError
 from tests.unit.bench.planning.test_images import distinct

@@ -8,7 +8,8 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import CohortChoice, RunConfig, differing, full
-from bench.planning.plan import cohort_spec, internal_split, make_plan, phantom_settings
+from bench.planning.plan import cohort_spec, make_plan, phantom_settings
+from bench.planning.protocol import internal_split
 from bench.store.store import Store
 from harmonize.cohorts.specs import CohortSpec, with_gold
 from harmonize.errors import ConfigError

@@ -10,7 +10,8 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
-from bench.planning.plan import Plan, internal_split, make_plan
+from bench.planning.plan import Plan, make_plan
+from bench.planning.protocol import internal_split
 from bench.store.store import Store
 from harmonize.errors import ConfigError, CxrError, DatasetError
 
@@ -66,7 +67,7 @@ def plan(tmp_path: Path, internal: pd.DataFrame, mapping: str = MAPPING, grid: s
     return make_plan(asked, registry, store, tmp_path / "data.yaml", None, 1, "bench run", silent)
 
 
-def test_a_table_without_splits_can_be_a_internal(tmp_path: Path) -> None:
+def test_a_table_without_splits_can_be_the_internal_cohort(tmp_path: Path) -> None:
     made = plan(tmp_path, patients(60))
     split = internal_split(made.cohorts["internal"].table, made.runs[0].config)
     assert set(split) == {"train", "val", "test"}
@@ -83,7 +84,7 @@ def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) 
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path, DatasetError, "split of the internal hospital is empty", internal=patients(2))
+    refused(tmp_path, DatasetError, "split of internal is empty", internal=patients(2))
 
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
