@@ -27,7 +27,8 @@ class Tables:
     mapping (of the labels), threshold (the rule that the page shows),
     datasets (dict cohort name -> {title, place, and perhaps flow: found -> what each filter took out -> kept -> notes, no_lungs:
     title of a preprocessing with an adaptive region -> share of the images in which no lungs were found}).
-    Optional: analyses (list of dicts: name, run_id or "" for one of the cohorts, options (dict: those that are not at their
+    Optional: custom_metrics (list of dicts: name, title, better (higher or lower) of each metric without a kernel),
+    analyses (list of dicts: name, run_id or "" for one of the cohorts, options (dict: those that are not at their
     default), state done, failed or absent, reason),
     no_pictures (why the gallery has none, or ""),
     learns (dict run id -> the findings of a run that learns fewer than `findings`), unlearnt (dict run id ->

@@ -145,6 +145,11 @@ class Registry:
         fix = f"{hint}`bench list {section}` shows all {len(entries)}{lost}"
         raise ConfigError(f"no {name!r} in {section}", where, fix)
 
+    @property
+    def custom_metrics(self) -> tuple[Entry, ...]:
+        """Return the metrics that say what they are `given`: they have no kernel and are scored by their own function."""
+        return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
+
     def match(self, section: str, pattern: str, where: str) -> list[str]:
         """Return the names that a glob matches, in the order of the file; a plain name matches itself only."""
         if not any(c in pattern for c in "*?["):

@@ -43,7 +43,7 @@ class Manifest:
             bins=int(self.content["bins"]),
             mapping=self.content["mapping"],
             threshold=str(self.content.get("threshold", "f1_max")),
-            further=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
+            custom_metrics=tuple(Entry(**entry) for entry in self.content.get("metrics", ())),
         )
 
     @property

@@ -105,8 +105,7 @@ def make_plan(
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     derived = derived_runs(runs, grid.tta, grid.ensembles)
-    further = tuple(entry for entry in registry.sections["metrics"].values() if "given" in entry.facts)
-    return Plan(grid, store, cohorts, refs, runs, command, bins, further, derived)
+    return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
 
 
 def check_apart(specs: Sequence[CohortSpec], where: str) -> None:

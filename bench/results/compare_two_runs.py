@@ -10,8 +10,8 @@ import pandas as pd
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, parts_of, run_facts, unfinished
 from bench.results.run_table import titled
-from bench.scoring.across_runs.paired_runs import ScoredRun, differences
-from bench.scoring.metrics_of_split import Key
+from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences
+from bench.scoring.metrics_of_split import BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
@@ -46,16 +46,20 @@ def contrast(
     store: Store,
     first: str,
     second: str,
-    key: Key,
+    metric: str,
+    operating_point: str = "f1_max",
+    calibrator: str = "none",
     datasets: Sequence[str] = (),
     grid: str | None = None,
     threads: int = 2,
 ) -> Contrast:
     """Compare two finished runs on the cohorts both predicted, or on some of them.
 
-    Labels are those of the first run's grid; a grid that holds both runs is preferred. The stricter min_count holds.
+    Labels and custom metrics are those of the first run's grid; a grid that holds both runs is preferred. The stricter
+    min_count holds. `operating_point` is ignored for a metric without calls.
     Raises StoreError for an id that names no run or several, for a run that is not finished, and when no image is shared;
-    ConfigError for a cohort that is not shared, and for one run twice.
+    ConfigError for a metric that the grid does not score, a calibrator without effect, a cohort that is not shared, and for
+    one run twice.
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
@@ -69,6 +73,7 @@ def contrast(
     one, two = next(
         ((a, b) for a in known[0] for b in known[1] if a.manifest is b.manifest), (known[0][0], known[1][0])
     )
+    key = metric_key(metric, operating_point, calibrator, one.manifest.settings)
     if one.run["id"] == two.run["id"]:
         raise ConfigError(
             f"both are run {one.run['id']}", "bench compare", "name two runs: `bench list runs` shows them"
@@ -95,6 +100,23 @@ def contrast(
             "the two runs share no image and finding to be compared on", str(store.root), "run both on one cohort"
         )
     return Contrast(one.name, two.name, key, settings, table)
+
+
+def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:
+    """Return the key of a metric that two runs can be compared by: a built-in one, one that the grid adds, or the gap.
+
+    Raises ConfigError for any other, and for a calibrator of a metric that is not computed from probabilities.
+    """
+    needs = {**BUILT_IN, **{entry.name: MetricNeeds() for entry in settings.custom_metrics}, GAP.metric: MetricNeeds()}
+    if metric not in needs:
+        raise ConfigError(
+            f"no metric {metric!r} in this grid",
+            "--metric",
+            f"choose from: {', '.join(needs)}; `bench score --registry FILE` adds the metrics of a registry",
+        )
+    if calibrator != "none" and not needs[metric].calibrator:
+        raise ConfigError(f"{metric} does not depend on a calibrator", "--calibrator", "leave it out")
+    return Key(metric, calibrator, operating_point if needs[metric].operating_point else "")
 
 
 def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: Sequence[Known]) -> None:

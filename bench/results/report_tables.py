@@ -77,6 +77,10 @@ def tables(manifest: Manifest, with_images: bool = False, known: Known | None = 
         "mapping": manifest.settings.mapping,
         "threshold": manifest.settings.threshold,
         "num_resamples": manifest.settings.num_resamples,
+        "custom_metrics": [
+            {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
+            for entry in manifest.settings.custom_metrics
+        ],
         "split": asdict(manifest.shared.split),
         "shared_patients": known.shared,
         "command": manifest.content["command"],

@@ -64,8 +64,9 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
         content["threshold"] = change.threshold
         said.append(f"calls at {change.threshold}")
     if change.registry is not None:
-        entries = Registry.read(change.registry).sections["metrics"].values()
-        content["metrics"] = [asdict(entry) for entry in entries if "given" in entry.facts]
+        registry = Registry.read(change.registry)
+        entries = registry.sections["metrics"].values()
+        content["metrics"] = [asdict(entry) for entry in registry.custom_metrics]
         content["bins"] = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), content["bins"])
         said.append("metrics of another registry")
     origin = str(content.get("scored_from") or content["name"])

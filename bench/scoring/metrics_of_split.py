@@ -6,6 +6,7 @@ Shapes: N images, K findings, B replicates, R operating points.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from bench.scoring import calibration_metrics as calibration
-from bench.scoring import custom_metrics as further
+from bench.scoring import custom_metrics
 from bench.scoring.bootstrap import bootstrap
 from bench.scoring.bootstrap import calibration_errors as judging
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
@@ -40,6 +41,20 @@ AUROC = Key("auroc")
 RANKED = (AUROC, Key("auprc"))
 AS_GIVEN = "none"
 HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
+
+
+class MetricNeeds(NamedTuple):
+    """What a metric is computed from besides labels and logits."""
+
+    operating_point: bool = False  # calls at a threshold
+    calibrator: bool = False  # probabilities, which may be calibrated first
+
+
+BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
+    {key.metric: MetricNeeds() for key in RANKED}
+    | dict.fromkeys(bootstrap.CALL_METRICS, MetricNeeds(operating_point=True))
+    | dict.fromkeys(calibration.ERRORS, MetricNeeds(calibrator=True))
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,9 +307,9 @@ def measure(
     stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
         bootstrap.each(work, num, num_threads)
-    for entry in settings.further if only is None else ():
+    for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         given = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
-        value[Key(entry.name)], replicates[Key(entry.name)] = further.measure(entry, label, given, resamples)
+        value[Key(entry.name)], replicates[Key(entry.name)] = custom_metrics.measure(entry, label, given, resamples)
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))

@@ -33,7 +33,7 @@ class Settings:
     subgroup: str = "all"
     selection: str = "best_val"
     threshold: str = "f1_max"  # the rule at which subgroups are called, and that pages show
-    further: tuple[Entry, ...] = ()  # metrics beside the built-in ones: scored by their own functions
+    custom_metrics: tuple[Entry, ...] = ()  # metrics without a kernel: scored by the function that the registry names
 
     def __post_init__(self) -> None:
         if self.min_count < 1:

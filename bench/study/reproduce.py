@@ -67,7 +67,7 @@ def reproduce(
     check_foreign(wanted, registry)
     command = f"bench reproduce {run_id}"
     plan = make_plan(wanted, registry, Store.open(into), data, weights, workers, command, display.progress)
-    plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.further)
+    plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.custom_metrics)
     _check_same(stored.document, plan, manifest)
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:

@@ -10,8 +10,10 @@ from reports.drawing import svg
 from reports.formatting import DASH, known, places, signed, two_figures, whole
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, Board
 from reports.sentences import main_findings as sentences
+
+CUSTOM_COLUMNS = 6  # ranking.css hides and shows as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,26 @@ def columns_of(board: Board) -> list[Column]:
         costing("params", "Params", "million", "params", 1e6, low_first=True),
         costing("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
         costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=whole),
-        *(c for c in further if any(known(c.value(r)) for r in board.ranked)),
+        *(c for c in (*further, *_custom_metrics(board)) if any(known(c.value(r)) for r in board.ranked)),
     ]  # fmt: skip
+
+
+def _custom_metrics(board: Board) -> list[Column]:
+    """Return a hidden column, the external macro, for each of the first CUSTOM_COLUMNS metrics that the registry adds."""
+    metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
+    return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
+
+
+def _custom_metric(board: Board, key: str, metric: dict[str, str]) -> Column:
+    macros = board.choice.lookup(metric["name"], ("none",), finding=MACRO)
+
+    def estimate(run: Run) -> Estimate:
+        return macros.get((run.id, EXTERNAL, MACRO), MISSING)
+
+    return Column(
+        key, metric["title"], "external", lambda r: estimate(r).value, lambda r: estimate(r).text, estimate,
+        lambda r: estimate(r).span, low_first=metric["better"] == "lower", first=False,
+    )  # fmt: skip
 
 
 def _effective(board: Board) -> Callable[[Run], Estimate]:

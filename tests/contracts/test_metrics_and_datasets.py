@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bench.config.registry import Registry
-from bench.scoring.score_run import score_run
+from bench.scoring.metrics_of_split import BUILT_IN, MetricNeeds
+from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.datasets import LAYOUTS, adapter
 
@@ -21,21 +22,38 @@ def drawn(split: str, n: int = 120) -> ScoredSplit:
     )
 
 
-def test_the_scores_hold_the_metrics_of_the_registry_and_no_others() -> None:
-    scores = score_run("r", ["A"], "internal", [drawn("val"), drawn("test")], Settings(num_resamples=20)).scores
-    assert set(scores["metric"]) == set(METRICS)
+@pytest.fixture(scope="module")
+def result() -> RunScores:
+    """Scores by the whole registry: a metric that a new line adds is among them."""
+    settings = Settings(num_resamples=20, custom_metrics=REGISTRY.custom_metrics)
+    return score_run("r", ["A"], "internal", [drawn("val"), drawn("test")], settings)
 
 
-@pytest.mark.parametrize("name", ["auroc", "auprc", "brier", "ece", "mce", "ace", "nll", "brier_resolution"])
-def test_the_function_of_a_metric_gives_the_value_that_is_scored(name: str) -> None:
-    part = drawn("test")
-    scores = score_run("r", ["A"], "internal", [drawn("val"), part], Settings(num_resamples=20)).scores
-    row = scores.query("split == 'test' and finding == 'A' and calibrator == 'none' and metric == @name")
-    label, logit = part.state[:, 0], part.logit[:, 0]
+def test_the_scores_hold_the_metrics_of_the_registry_and_no_others(result: RunScores) -> None:
+    assert set(result.scores["metric"]) == set(METRICS)
+
+
+def test_a_metric_has_a_kernel_or_says_what_its_function_is_given() -> None:
+    assert set(METRICS) == {*BUILT_IN, *(entry.name for entry in REGISTRY.custom_metrics)}
+    assert not set(BUILT_IN) & {entry.name for entry in REGISTRY.custom_metrics}
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_function_of_a_metric_gives_the_value_that_is_scored(name: str, result: RunScores) -> None:
+    entry, scored = METRICS[name], drawn("test")
+    label, logit = scored.state[:, 0], scored.logit[:, 0]
     probability = 1 / (1 + np.exp(-logit.astype(np.float64)))
-    given = logit if name in {"auroc", "auprc"} else probability
-    expected = METRICS[name].load()(label, given, **METRICS[name].options)
+    row = result.scores.query("split == 'test' and finding == 'A' and calibrator == 'none' and metric == @name")
+    needs = BUILT_IN.get(name, MetricNeeds())
+    if needs.operating_point:
+        row = row[row["operating_point"] == "f1_max"]
+        threshold = result.operating_points.query("rule == 'f1_max'")["threshold"].item()
+        expected = entry.load()(label, logit >= threshold, **entry.options)
+    else:
+        given = entry.facts.get("given", "probability" if needs.calibrator else "logit")
+        expected = entry.load()(label, probability if given == "probability" else logit, **entry.options)
     assert np.isclose(row["value"].item(), expected, atol=1e-7)
+    assert row["low"].item() <= row["value"].item() <= row["high"].item()
 
 
 def test_every_layout_has_an_entry_whose_module_reads_and_writes_it() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,9 +16,16 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.models import network as models
 from bench.planning.plan import resolve
+from bench.results.compare_two_runs import metric_key
+from bench.scoring.across_runs.paired_runs import ScoredRun, differences
 from bench.scoring.score_run import score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.training.optimizers.build import build
+from harmonize.errors import ConfigError
+from reports.report_data.report_data import read
+from reports.sections.ranking_columns import columns_of
+from reports.tables import Tables
+from tests.synthetic import Invented, tables
 
 DOCUMENT = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
@@ -124,26 +132,58 @@ def test_the_step_of_the_document_asks_for_gradients_twice(registry: Registry) -
     assert not torch.equal(asked[0], asked[1])
 
 
-def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registry) -> None:
+def two_runs() -> tuple[ScoredRun, ScoredRun]:
+    """Return two runs on the same images: the second one's logits are noisier."""
     draw = np.random.default_rng(0)
-    parts = []
-    for split in ("val", "test"):
+    runs: tuple[list[ScoredSplit], list[ScoredSplit]] = ([], [])
+    for dataset, split in (("internal", "val"), ("internal", "test"), ("nih", "all")):
         state = draw.integers(0, 2, (200, 2)).astype(np.int8)
         ids = np.array([f"{split}{i}" for i in range(200)], object)
-        logit = (draw.normal(0, 1, (200, 2)) + state).astype(np.float32)
-        parts.append(ScoredSplit("internal", split, "report", ids, ids, logit, state))
-    plain, more = (
-        Settings(num_resamples=30),
-        Settings(num_resamples=30, further=(registry.sections["metrics"]["separation"],)),
-    )
-    scores = score_run("r", ["A", "B"], "internal", parts, more).scores
+        for run, noise in zip(runs, (1.0, 2.0), strict=True):
+            logit = (draw.normal(0, noise, (200, 2)) + state).astype(np.float32)
+            run.append(ScoredSplit(dataset, split, "report", ids, ids, logit, state))
+    return ScoredRun(["A", "B"], "internal", runs[0]), ScoredRun(["A", "B"], "internal", runs[1])
+
+
+def test_the_metric_of_the_document_is_scored_with_an_interval(registry: Registry) -> None:
+    splits = two_runs()[0].scored_splits
+    plain = Settings(num_resamples=30)
+    scores = score_run("r", ["A", "B"], "internal", splits, with_metric(registry)).scores
     row = scores.query("metric == 'separation' and split == 'test' and finding == 'A'").iloc[0]
-    label, logit = parts[1].state[:, 0], parts[1].logit[:, 0]
-    gap = logit[label == 1].mean(dtype=np.float64) - logit[label == 0].mean(dtype=np.float64)
-    assert np.isclose(row["value"], gap / logit.std(dtype=np.float64), atol=1e-5)
+    label, logit = splits[1].state[:, 0], splits[1].logit[:, 0]
+    distance = logit[label == 1].mean(dtype=np.float64) - logit[label == 0].mean(dtype=np.float64)
+    assert np.isclose(row["value"], distance / logit.std(dtype=np.float64), atol=1e-5)
     assert row["low"] < row["value"] < row["high"]
     mean = scores.query("metric == 'separation' and split == 'test' and finding == 'macro'")["value"].item()
-    each = scores.query("metric == 'separation' and split == 'test' and finding != 'macro'")["value"]
-    assert np.isclose(mean, each.mean())
+    single = scores.query("metric == 'separation' and split == 'test' and finding in ['A', 'B']")["value"]
+    assert np.isclose(mean, single.mean())
+    assert "separation" in set(scores.query("dataset == 'external'")["metric"])
     others = scores[scores["metric"] != "separation"].reset_index(drop=True)
-    assert others.equals(score_run("r", ["A", "B"], "internal", parts, plain).scores)
+    assert others.equals(score_run("r", ["A", "B"], "internal", splits, plain).scores)
+
+
+def with_metric(registry: Registry) -> Settings:
+    return Settings(num_resamples=30, custom_metrics=registry.custom_metrics)
+
+
+def test_two_runs_are_compared_by_the_metric_of_the_document(registry: Registry) -> None:
+    settings = with_metric(registry)
+    key = metric_key("separation", "f1_max", "none", settings)
+    table = differences(*two_runs(), key, settings)
+    row = table.query("dataset == 'nih' and finding == 'macro'").iloc[0]
+    assert row["first"] > row["second"]
+    assert row["low"] < row["difference"] < row["high"]
+    with pytest.raises(ConfigError, match="no metric 'separation'"):
+        metric_key("separation", "f1_max", "none", Settings())
+
+
+def test_the_metric_of_the_document_is_a_hidden_column_of_the_ranking() -> None:
+    made = tables(Invented(runs=3))
+    rows = made["scores"].query("metric == 'auroc'").assign(metric="separation")
+    frames = {**made.frames, "scores": pd.concat([made["scores"], rows], ignore_index=True)}
+    named = {"name": "separation", "title": "Separation", "better": "higher"}
+    board = read(Tables({**made.meta, "custom_metrics": [named]}, frames))
+    column = next(column for column in columns_of(board) if column.head == "Separation")
+    assert not column.first
+    assert [column.value(run) for run in board.ranked] == [run.external.value for run in board.ranked]
+    assert f".no-{column.key} .c-{column.key}" in (DOCUMENT.parent / "reports/templates/ranking.css").read_text()

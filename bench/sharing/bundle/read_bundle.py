@@ -116,11 +116,7 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
         where,
     )
     _check_texts(content, where)
-    known = {
-        e.name: json.loads(canonical_json(asdict(e)))
-        for e in registry.sections["metrics"].values()
-        if "given" in e.facts
-    }
+    known = {e.name: json.loads(canonical_json(asdict(e))) for e in registry.custom_metrics}
     for metric in content["metrics"]:
         if known.get(metric["name"]) != metric:
             fix = "install the plug-in that brings the metric, or name its registry with --registry; code named by a bundle is not run"
