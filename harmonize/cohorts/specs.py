@@ -153,7 +153,7 @@ def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
         return CohortChoice(**asked)
     except ValueError as error:
         raise ConfigError(
-            str(error), where, "correct the value; docs/real-data.md lists what each key takes"
+            str(error), where, "correct the value; docs/data-file.md lists what each key takes"
         ) from error
 
 

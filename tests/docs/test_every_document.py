@@ -17,20 +17,25 @@ DOCS = ROOT / "docs"
 RUN_BY = {
     "CONTRIBUTING.md": "test_contributing.py",
     "bundles.md": "test_bundle_commands.py",
+    "check.md": "test_sharing_commands.py",
     "commands.md": "test_sharing_commands.py",
     "explanations.md": "test_every_document.py",
     "library.md": "test_library.py",
+    "migrate.md": "test_sharing_commands.py",
     "one-run.md": "test_every_document.py",
     "reliability.md": "test_bundle_commands.py",
-    "scores.md": "test_every_document.py",
+    "rescore.md": "test_every_document.py",
     "sharing.md": "test_sharing_commands.py",
     "tutorial.md": "test_tutorial.py",
     "your-own-model.md": "test_own_model.py",
 }
 NOT_RUN = {  # they are held to the commands' options by test_docs.py all the same
     "README.md": "installs and tests the project, as CI does, or needs the datasets; `tox -e wheel` runs the demo of the wheel",
+    "benchmarks.md": "benchmarks take an hour; test_harness.py runs some in small",
     "clusters.md": "needs a cluster, or the datasets; test_executors.py and test_team.py run each executor",
-    "performance.md": "benchmarks take an hour; test_harness.py runs some in small, test_forecast.py the dry run",
+    "datasets.md": "needs the datasets; test_check.py runs the check on tables made here",
+    "faq.md": "needs the datasets; test_tutorial.py holds its quotes to the program",
+    "forecast.md": "test_forecast.py runs the dry run",
     "predecessors.md": "needs the datasets; test_whole_studies.py runs the twins in small",
     "real-data.md": "needs real radiographs; test_cohort_wiring.py runs the same on tables made here",
 }
@@ -69,7 +74,7 @@ def inbox(store_copy: Path) -> Path:
 
 
 @pytest.mark.grid
-@pytest.mark.parametrize("document", ["one-run.md", "explanations.md", "scores.md"])
+@pytest.mark.parametrize("document", ["one-run.md", "explanations.md", "rescore.md"])
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, inbox: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""A finished grid scored in another way, from its store alone, as docs/scores.md shows it."""
+"""A finished grid scored in another way, from its store alone, as docs/rescore.md shows it."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from harmonize.errors import ConfigError
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-SCORES = Path(__file__).parents[2] / "docs" / "scores.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "rescore.md"
 
 
 def words(line: str) -> list[str]:
@@ -35,7 +35,7 @@ def test_the_examples_of_the_documents_score_again_without_data_and_leave_the_fi
     before = {p: p.read_bytes() for p in (store_copy / "runs" / "scores").glob("*/*")}
     for part in ("phantom", "cache"):
         shutil.rmtree(store_copy / "runs" / part)
-    (block,) = re.findall(r"```bash\n(.*?)```", SCORES.read_text(), re.DOTALL)
+    (block,) = re.findall(r"```bash\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     for line in block.splitlines():
         command(*words(line), "--quiet", cwd=store_copy)
     assert {p: p.read_bytes() for p in before} == before

@@ -1,0 +1,73 @@
+"""Hooks of mkdocs: add the pages of the repository's root and the command line, and keep the site free of other hosts.
+
+Documents link to files as the repository has them. `on_page_markdown` turns such links into links of the site.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import typer.main
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from bench.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+ROOT_PAGES = {f"{name}.md": f"{name.lower()}.md" for name in ("ARCHITECTURE", "CHANGELOG", "CONTRIBUTING", "SECURITY")}
+LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+LOADED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that the repository keeps elsewhere."""
+    for name, page in ROOT_PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / name).read_text(encoding="utf-8")))
+    files.append(File.generated(config, "command-line.md", content="\n\n".join(command_line())))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links at pages of the site; a file that the site does not hold is named without a link."""
+    folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else ROOT / "docs"
+
+    def link(match: re.Match[str]) -> str:
+        picture, text, target, anchor = match[1], match[2], match[3], match[4] or ""
+        path = (folder / target).resolve()
+        if path.parent == ROOT and path.name in ROOT_PAGES:
+            return f"[{text}]({ROOT_PAGES[path.name]}{anchor})"
+        if path.parent == ROOT and path.name == "README.md":
+            return f"[{text}](index.md)"
+        if path.is_relative_to(ROOT / "docs") and path.suffix != ".ipynb":
+            return f"{picture}[{text}]({path.relative_to(ROOT / 'docs')}{anchor})"
+        return text if text.startswith("`") else f"`{path.relative_to(ROOT)}`"
+
+    return markdown if page.file.src_uri.startswith("api/") else LINK.sub(link, markdown)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Refuse a page that loads something from another host."""
+    if match := LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri} loads from another host: {match[0]}")
+    return output
+
+
+def command_line() -> Iterator[str]:
+    """Yield the reference of the command line: the help of each command, as the terminal shows it."""
+    yield "# Command line\n\nThe help of each command. [Modes and exit codes](commands.md) are common to all."
+    group = typer.main.get_command(app)
+    for name, command in commands(group, "bench"):
+        with click.Context(command, info_name=name, terminal_width=100, max_content_width=100) as context:
+            yield f"## {name}\n\n```text\n{command.get_help(context)}\n```"
+
+
+def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command that does something, with its full name."""
+    members = getattr(command, "commands", {})
+    if not members:
+        yield name, command
+    for word, member in members.items():
+        yield from commands(member, f"{name} {word}")
