@@ -1,4 +1,4 @@
-"""The decoded images of a plan: made once, looked at for doubles, and what a run still lacks."""
+"""The decoded images of a plan: made once, checked for duplicate images, and what a run still lacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

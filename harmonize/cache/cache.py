@@ -97,7 +97,7 @@ def planned_bytes(n: int, geometry: Geometry) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a cache will take, judged by a handful of its files."""
+    """What a cache will take, measured on a few of its files."""
 
     images: int  # to be decoded
     num_bytes: int  # on disk, once it is finished
@@ -199,7 +199,7 @@ def _needed(n: int, geometry: Geometry, block: float) -> int:
 
 
 def _block(filling: Filling, current: ImageCache | None) -> float:
-    """Return the mean bytes of a packed image: of those that are packed already, else of a handful decoded for it."""
+    """Return the mean bytes of a packed image: of those that are packed already, else of a few decoded for it."""
     known = read_journal(filling.journal, len(filling.wanted)) if filling.part.exists() else {}
     length = np.array([row.length for row in known.values()], np.int64)
     before: Images | None = None if current is None else current.images

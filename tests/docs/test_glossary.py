@@ -1,0 +1,61 @@
+"""Retired words do not come back: the table of docs/glossary.md is held to documents, page, messages and docstrings."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GLOSSARY = ROOT / "docs" / "glossary.md"
+ALLOWED = {  # file: the retired words that it may write, because it reads or explains what older versions wrote
+    "CHANGELOG.md": {"home"},
+    "docs/migrate.md": {"home"},
+    "bench/diagnostics/migrate_store.py": {"home"},
+    "bench/planning/manifest.py": {"home", "doubles"},
+}
+
+
+def retired() -> dict[str, str]:
+    """Return the word to write by retired word, from the last table of the glossary."""
+    table = GLOSSARY.read_text().split("## Retired words")[1]
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    return {word: new for words, new in rows[1:] for word in words.split(", ")}
+
+
+def prose() -> Iterator[tuple[str, str]]:
+    """Yield file and text of all documents, page templates, and strings of the packages that hold more than one word."""
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text().split("## Retired words")[0]
+    for path in (ROOT / "reports" / "templates").glob("*.j2"):
+        yield (
+            path.relative_to(ROOT).as_posix(),
+            re.sub(r"\{[{%#].*?[}%#]\}|<[^>]*>", " ", path.read_text(), flags=re.DOTALL),
+        )
+    for package in ("bench", "reports", "harmonize"):
+        for path in (ROOT / package).rglob("*.py"):
+            strings = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+            yield (
+                path.relative_to(ROOT).as_posix(),
+                "\n".join(s for s in strings if isinstance(s, str) and " " in s.strip()),
+            )
+
+
+TEXTS = list(prose())
+
+
+@pytest.mark.parametrize("word", retired())
+def test_a_retired_word_does_not_come_back(word: str) -> None:
+    pattern = re.compile(rf"\b{re.escape(word)}\b".replace(r"\ ", r"\s+"), re.IGNORECASE)
+    places = [
+        f"{path}: {match[0]}"
+        for path, text in TEXTS
+        if word not in ALLOWED.get(path, ())
+        for match in pattern.finditer(text)
+    ]
+    assert not places, f"write {retired()[word]!r}"
+
+
+def test_the_table_is_read() -> None:
+    assert retired()["judged rows"] == "scored rows"
