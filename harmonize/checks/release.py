@@ -15,7 +15,7 @@ import pandas as pd
 from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load
 from harmonize.cohorts.specs import GOLD, CohortSpec
 from harmonize.cohorts.splits import shared_patients
-from harmonize.datasets import LABELS, adapter, native
+from harmonize.datasets import LABELS, TABLE, adapter, native
 from harmonize.datasets.csvfile import find, header, numbers, read_text
 from harmonize.errors import CxrError
 from harmonize.labels.findings import STATES
@@ -53,11 +53,15 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
     checks: list[Check] = []
     if is_phantom:
         checks.append(Check(name, "phantom", "note", "", "synthetic images: numbers are not compared with the release"))
-    if spec.layout == "table":
+    release_files = published()["datasets"].get(spec.layout, ())
+    if spec.layout == TABLE:
         checks.append(Check(name, "own table", "note", "", "nothing is published to compare it with"))
+    elif not release_files:
+        unknown = "published.yaml has no facts about the release to compare with"
+        checks.append(Check(name, "release", "note", "", unknown))
     elif spec.root.is_dir():
         is_small = is_phantom
-        for facts in published()["datasets"][spec.layout]:
+        for facts in release_files:
             of_file, is_subset = check_table(spec, facts, table, is_phantom, is_small)
             checks += of_file
             is_small |= is_subset
@@ -75,7 +79,7 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
     """Return the cohort, the native table of all images with the release's default labels, and why there is none."""
     table, problem = None, None
     try:
-        if spec.layout != "table":
+        if spec.layout != TABLE:
             table = adapter(spec.layout).read(spec.root)
     except CxrError as error:
         problem = error

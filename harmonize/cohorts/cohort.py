@@ -17,7 +17,7 @@ from harmonize.cohorts.bad_rows import usable
 from harmonize.cohorts.cohort_filters import by_group, by_row
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
-from harmonize.datasets import FAULT, adapter
+from harmonize.datasets import FAULT, TABLE, adapter
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
@@ -80,7 +80,7 @@ def load(
         native = native[native["drop"] == ""].drop(columns="drop")
     native, unusable = usable(native, where, flow)
     shared_patients(native, native["split"], where)
-    native = by_row(native, spec.choice, spec.layout, flow, where)
+    native = by_row(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
     flow["absent"] = len(absent)
@@ -113,7 +113,7 @@ def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
     check_source(spec.layout, source, f"{spec.name}.label_source")
     module = adapter(spec.layout)
     native: pd.DataFrame
-    if spec.layout == "table":
+    if spec.layout == TABLE:
         native = module.read(spec.root, spec.table, spec.mapping)
     else:
         native = module.read(spec.root) if source == "default" else module.read(spec.root, source)
@@ -185,7 +185,7 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
 
     Only findings that the table has count: a new space re-keys no cohort of another.
     """
-    if spec.layout == "table":
+    if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()
     block = labels_yaml()["datasets"][spec.layout]
     rules = {**labels_yaml()["beyond"].get(spec.layout, {}).get("findings", {}), **block["findings"]}

@@ -3,19 +3,20 @@
 The order: what the adapter drops, view, age, gold subset, files that are absent, one image per study, limit of patients.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.cohorts.splits import position
-from harmonize.datasets import FRONTAL_VIEWS
-from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import labels_yaml
+from harmonize.datasets import FRONTAL_VIEWS, LAYOUTS, adapter
+from harmonize.errors import ConfigError
 
 Flow = dict[str, int]
 _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
-def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, flow: Flow, where: str) -> pd.DataFrame:
+def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
     """Return the rows that view, age and gold subset leave; `flow` counts the others.
 
     Raises ConfigError where the layout has no gold subset, DatasetError where its files do not tell it.
@@ -29,7 +30,7 @@ def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, flow: Flow, w
         oldest = choice.max_age or float("inf")
         table = _keep(table, table["age"].between(choice.min_age, oldest), "outside_ages", flow)
     if choice.gold:
-        table = _keep(table, _gold(table, layout, where), "not_gold", flow)
+        table = _keep(table, _gold(table, layout, root), "not_gold", flow)
     return table
 
 
@@ -60,17 +61,11 @@ def _keep(table: pd.DataFrame, kept: "pd.Series[bool]", reason: str, flow: Flow)
     return table[kept]
 
 
-def _gold(table: pd.DataFrame, layout: str, where: str) -> "pd.Series[bool]":
-    """Return the rows that `gold` of labels.yaml describes in words."""
-    known = labels_yaml()["gold"]
-    if layout not in known:
-        raise ConfigError(f"{layout} has no gold subset", "gold", f"leave it out; known for {', '.join(known)}")
-    if layout == "padchest":
-        return (table["label_source"] == "Physician") & (table["view"] == "PA")
-    if layout == "mimic":
-        relabelled = [name for name in table if str(name).startswith("expert:")]
-        if not relabelled:
-            fix = "put mimic-cxr-2.1.0-test-set-labeled.csv beside the other tables, or leave `gold` out"
-            raise DatasetError("no study was labelled by radiologists", where, fix)
-        return table[relabelled].notna().any(axis=1)
-    return table["split"] == "test" if layout == "vindr" else table["split"].str.startswith("expert_")
+def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
+    """Return the mask of the gold subset that the adapter defines."""
+    gold = getattr(adapter(layout), "gold", None)
+    if gold is None:
+        layouts = ", ".join(name for name in LAYOUTS if hasattr(adapter(name), "gold"))
+        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; the layouts with one are {layouts}")
+    mask: pd.Series[bool] = gold(table, root)
+    return mask

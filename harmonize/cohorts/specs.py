@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.datasets import LAYOUTS
+from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
 from harmonize.yaml_file import read_yaml
 
-_SIGNS = {  # layout -> files that only it has
-    "chexpert": ("CheXpert-v1.0*", "valid.csv", "CheXpert"),
-    "mimic": ("mimic-cxr-*",),
-    "nih": ("Data_Entry_2017*",),
-    "padchest": ("PADCHEST_*",),
-    "vindr": ("annotations/image_labels_*",),
-    "brax": ("master_spreadsheet*",),
-}
-GOLD = "-gold"  # of a name: the gold subset of the cohort named before it
+GOLD = "-gold"  # suffix of the name of a cohort's gold subset
 _TEXTS = ("layout", "root", "table", "mapping")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", *_CHOICES)
@@ -53,19 +45,16 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
     Raises DatasetError for a folder without cohorts, ConfigError with file and key for a faulty YAML file.
     """
     if path.is_dir():
-        found = {
-            name: CohortSpec(name, name, path / name) for name in LAYOUTS if name != "table" and (path / name).is_dir()
-        }
-        if not found:
-            names = "/ ".join(name for name in LAYOUTS if name != "table")
+        specs = {name: CohortSpec(name, name, path / name) for name in PUBLISHED if (path / name).is_dir()}
+        if not specs:
             layout = _layout_of(path)
-            fix = f"it should hold at least one of {names}/, or give a YAML file"
+            fix = f"the folder should contain at least one of {'/ '.join(PUBLISHED)}/, or give a YAML file"
             if layout:
                 fix = f"this looks like {layout} itself: give a YAML file with `{layout}: {{layout: {layout}, root: ...}}`"
                 if path.resolve().name == layout:
                     fix = f"this looks like {layout} itself: give the folder above it"
             raise DatasetError("no cohort in this folder", str(path), fix)
-        return found
+        return specs
     if not path.exists():
         raise DatasetError("no such file or folder", str(path), "correct --data")
     content = read_yaml(path)
@@ -75,24 +64,27 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
 
 
 def _layout_of(path: Path) -> str:
-    """Return the published layout whose files lie in the folder itself, "" for none."""
-    return next((layout for layout, names in _SIGNS.items() if any(any(path.glob(name)) for name in names)), "")
+    """Return the published layout whose files are in the folder itself, "" if there is none."""
+    for layout in PUBLISHED:
+        signature: tuple[str, ...] = adapter(layout).SIGNATURE
+        if any(any(path.glob(pattern)) for pattern in signature):
+            return layout
+    return ""
 
 
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
-    """Return the cohorts and, for each of `names` that is none of them, the gold subset of the cohort before "-gold".
+    """Return the cohorts, and the gold subset of cohort X for each name "X-gold" that is not a cohort itself.
 
-    Of MIMIC it has the labels of its radiologists. Names that say nothing of the kind are left out.
+    The gold subset has its own label source where the adapter defines GOLD_LABEL_SOURCE. Other names are ignored.
     """
-    found = dict(specs)
+    extended = dict(specs)
     for name in names:
         base = specs.get(name.removesuffix(GOLD))
         if name not in specs and base is not None:
-            expert = base.layout == "mimic"
-            source, hybrid = ("expert", ()) if expert else (base.label_source, base.hybrid)
-            choice = replace(base.choice, gold=True)
-            found[name] = replace(base, name=name, choice=choice, label_source=source, hybrid=hybrid)
-    return found
+            source = getattr(adapter(base.layout), "GOLD_LABEL_SOURCE", "")
+            labels: dict[str, Any] = {"label_source": source, "hybrid": ()} if source else {}
+            extended[name] = replace(base, name=name, choice=replace(base.choice, gold=True), **labels)
+    return extended
 
 
 def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
@@ -109,11 +101,11 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     if layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}", f"{where}.layout", _nearest(layout, LAYOUTS))
     own = [key for key in ("table", "mapping") if key in entry]
-    if layout == "table" and len(own) < 2:
+    if layout == TABLE and len(own) < 2:
         raise ConfigError(
             "the layout `table` needs a table and a mapping", where, "add `table: metadata.csv, mapping: mapping.yaml`"
         )
-    if layout != "table" and own:
+    if layout != TABLE and own:
         raise ConfigError(
             f"{own[0]} belongs to the layout `table`", f"{where}.{own[0]}", "leave it out, or say `layout: table`"
         )

@@ -7,13 +7,14 @@ Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO A
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 from harmonize.images.image_header import MAX_PIXELS
 
@@ -79,6 +80,23 @@ def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise DatasetError("not a file of segmentations", str(path), "use gt_segmentations_val.json or ..._test.json")
     return content
+
+
+def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
+    """Return the outlines of these images in all files; masks are drawn when they are needed."""
+    rules = {
+        image: (rule, f"{path}: {image}")
+        for path in files
+        for image, rule in content(path).items()
+        if image in image_ids
+    }
+
+    def masks(image_id: str) -> dict[str, NDArray[np.bool_]]:
+        return outlined(*rules[image_id]) if image_id in rules else {}
+
+    findings = {(image, finding) for image in rules for finding in named(*rules[image])}
+    fingerprint = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
+    return Outlines(frozenset(findings), masks, fingerprint)
 
 
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:

@@ -15,9 +15,11 @@ Source: Irvin et al. 2019, arXiv:1901.07031. Test labels: github.com/rajpurkarla
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from harmonize.datasets import FAULT, native
+from harmonize.datasets import FAULT, chexlocalize, native
+from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import (
     cells,
     extracted,
@@ -30,8 +32,10 @@ from harmonize.datasets.csvfile import (
     recode,
     require,
 )
+from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
 
+SIGNATURE = ("CheXpert-v1.0*", "valid.csv", "CheXpert")
 LABELS = (
     "No Finding",
     "Enlarged Cardiomediastinum",
@@ -203,3 +207,47 @@ def write(table: pd.DataFrame, root: Path) -> None:
     if len(test):
         paths = test["Path"].str.removeprefix(PREFIX)
         test[list(LABELS)].assign(Path=paths)[["Path", *LABELS]].to_csv(root / "test_labels.csv", index=False)
+
+
+def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
+    """Return the rows of the expert sets, which radiologists labeled."""
+    return table["split"].str.startswith("expert_")
+
+
+def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
+    """Return CheXlocalize's outlines: its files lie in the root, or in a folder CheXlocalize in or beside the root."""
+    folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
+    files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
+    return chexlocalize.read_outlines(files, image_ids)
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table with every kind of row: three splits, a lateral image, missing sex and age."""
+    images = [
+        ("train", "patient00001/study1/view1_frontal"),
+        ("train", "patient00001/study2/view1_frontal"),
+        ("train", "patient00001/study2/view2_lateral"),
+        ("train", "patient00002/study1/view1_frontal"),
+        ("valid", "patient64541/study1/view1_frontal"),
+        ("test", "patient64741/study1/view1_frontal"),
+    ]
+    states = [
+        {"No Finding": 1, "Support Devices": 1, "Pneumothorax": 0},
+        {"Cardiomegaly": -1, "Edema": 1, "Pleural Effusion": 1},
+        {"Cardiomegaly": -1, "Edema": 1, "Pleural Effusion": 1},
+        {"Lung Lesion": 1, "Pneumonia": 0},
+        dict.fromkeys(LABELS, 0) | {"Edema": 1},
+        dict.fromkeys(LABELS, 0) | {"No Finding": 1},
+    ]
+    split = {"train": "train", "valid": "expert_valid", "test": "expert_test"}
+    columns = base_columns(
+        image_id=[image.replace("/", "_") for _, image in images],
+        patient_id=[image.split("/")[0] for _, image in images],
+        study_id=["/".join(image.split("/")[:2]) for _, image in images],
+        path=[f"{folder}/{image}.jpg" for folder, image in images],
+        split=[split[folder] for folder, _ in images],
+        view=["AP", "PA", "LATERAL", "FRONTAL", "AP", "FRONTAL"],
+        sex=["F", "F", "F", "M", "M", ""],
+        age=[68.0, 69.0, 69.0, np.nan, 41.0, np.nan],
+    )
+    return pd.DataFrame(columns | state_columns(LABELS, states))

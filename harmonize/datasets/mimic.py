@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
+from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import (
     cells,
     faults,
@@ -29,7 +30,9 @@ from harmonize.datasets.csvfile import (
     require,
     states_array,
 )
+from harmonize.errors import DatasetError
 
+SIGNATURE = ("mimic-cxr-*",)
 LABELS = (
     "Atelectasis",
     "Cardiomegaly",
@@ -46,6 +49,7 @@ LABELS = (
     "Pneumothorax",
     "Support Devices",
 )
+GOLD_LABEL_SOURCE = "expert"
 EXPERT = "mimic-cxr-*-test-set-labeled.csv"
 _FILES = {  # label source -> the file of labels, or the second where the first is missing
     "default": ("mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv"),
@@ -204,3 +208,33 @@ def write(table: pd.DataFrame, root: Path) -> None:
 def _save(frame: pd.DataFrame, path: Path) -> None:
     """Write a gzipped CSV whose bytes depend on the table only."""
     frame.to_csv(path, index=False, compression=_GZIP)
+
+
+def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
+    """Return the rows of studies that a radiologist labeled again for release 2.1.0.
+
+    Raises DatasetError if the file of these labels is missing.
+    """
+    labels = [name for name in table if str(name).startswith("expert:")]
+    if not labels:
+        fix = "put mimic-cxr-2.1.0-test-set-labeled.csv beside the other tables, or remove `gold`"
+        raise DatasetError("no study was labeled by radiologists", str(root), fix)
+    return table[labels].notna().any(axis=1)
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table with every kind of row: three splits, a lateral image, missing sex and age."""
+    images = [("10000001", "50000001", "aa"), ("10000001", "50000001", "ab"), ("10000002", "50000002", "ac")]
+    images += [("10000002", "50000003", "ad"), ("11000003", "50000004", "ae")]
+    states = [{"Edema": 1}, {"Edema": 1}, {"No Finding": 1, "Pneumonia": -1}, {"Fracture": 0}, {}]
+    columns = base_columns(
+        image_id=[image for _, _, image in images],
+        patient_id=[patient for patient, _, _ in images],
+        study_id=[study for _, study, _ in images],
+        path=[f"files/p{patient[:2]}/p{patient}/s{study}/{image}.jpg" for patient, study, image in images],
+        split=["train", "train", "val", "val", "test"],
+        view=["PA", "LATERAL", "AP", "UNKNOWN", "AP"],
+        sex=["F", "F", "M", "M", ""],
+        age=[60.0, 60.0, 41.0, 43.0, np.nan],
+    )
+    return pd.DataFrame(columns | state_columns(LABELS, states))

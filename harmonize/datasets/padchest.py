@@ -20,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
+from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import faults, numbers, read_text, recode, require
 
+SIGNATURE = ("PADCHEST_*",)
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
 NATIVE = {
     "image_id": "ImageID",
@@ -162,3 +164,27 @@ def _cell(labels: str) -> str:
     """Return the words as published: a Python list whose later words carry a leading space."""
     first, *rest = labels.split("|")
     return str([first, *(f" {word}" for word in rest)])
+
+
+def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
+    """Return the rows of PA images whose reports physicians labeled."""
+    return (table["label_source"] == "Physician") & (table["view"] == "PA")
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table with every kind of row: dropped rows, empty labels, missing sex and age."""
+    labels = ["normal", "cardiomegaly|pleural effusion", "unchanged", "nodule|normal", "", "pneumonia", ""]
+    images = [f"2168401113669640_{k}.png" for k in range(len(labels))]
+    columns = base_columns(
+        image_id=images,
+        patient_id=["8" * 36, "8" * 36, *(f"{k}" * 36 for k in range(1, 6))],
+        study_id=[f"{k + 1}" * 38 for k in range(len(labels))],
+        path=[f"images/{k % 3}/{image}" for k, image in enumerate(images)],
+        view=["PA", "LATERAL", "AP", "UNKNOWN", "PA", "PA", "AP"],
+        sex=["F", "F", "M", "", "M", "F", "M"],
+        age=[84.0, 84.0, 1.0, np.nan, 30.0, 7.0, 50.0],
+        device=["PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"] * 3 + [""],
+        label_source=["Physician", "RNN_model"] * 3 + ["Physician"],
+        drop=["", "", "", "", "no labels", "pediatric", ""],
+    )
+    return pd.DataFrame(columns | {LABELS: labels})

@@ -26,6 +26,7 @@ import pandas as pd
 import yaml
 
 from harmonize.datasets import FAULT, SPLITS, VIEWS, native
+from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import faults, header, numbers, read_text, states_array
 from harmonize.datasets.mapping import Mapped, read_mapping
 from harmonize.errors import ConfigError, DatasetError
@@ -152,3 +153,21 @@ def write(table: pd.DataFrame, root: Path) -> None:
     states = {"present": [PRESENT], "absent": [ABSENT]}
     rules["findings"] = {name.removeprefix("native:"): {"column": name, **states} for name in natives}
     (root / MAPPING).write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table with every kind of row: a null state, a path with a space, missing sex and age."""
+    paths = ["images/a.png", "images/b c.png", "images/deep/d.png"]
+    columns = base_columns(
+        image_id=paths,
+        patient_id=["1", "2", "2"],
+        study_id=paths,
+        path=paths,
+        split=["train", "test", "test"],
+        view=["PA", "AP", "LATERAL"],
+        sex=["F", "", "M"],
+        age=[20.0, np.nan, 35.5],
+        drop="",
+    )
+    states = {"Pneumonia": [PRESENT, ABSENT, None], "No Finding": [ABSENT, PRESENT, None]}
+    return pd.DataFrame(columns | {native(name): pd.Series(state, dtype="Int8") for name, state in states.items()})

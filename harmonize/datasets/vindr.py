@@ -21,10 +21,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, native
+from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, recode, require, states_array
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
+SIGNATURE = ("annotations/image_labels_*",)
 LABELS = (
     "Aortic enlargement",
     "Atelectasis",
@@ -277,3 +279,29 @@ def write_boxes(table: pd.DataFrame, root: Path, split: pd.Series) -> None:
     in_test = split.to_numpy() == "test"
     raw[~in_test].to_csv(root / "annotations/annotations_train.csv", index=False)
     raw[in_test].drop(columns="rad_id").to_csv(root / "annotations/annotations_test.csv", index=False)
+
+
+def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
+    """Return the rows of the test split, which has the consensus of five radiologists."""
+    return table["split"] == "test"
+
+
+def example() -> pd.DataFrame:
+    """Return a small native table of three train and two test images."""
+    images = [f"a{k:031x}" for k in (11, 22, 33, 44, 55)]
+    split = ["train", "train", "train", "test", "test"]
+    states = [
+        {"No finding": 1},
+        {"Nodule/Mass": 1},
+        {"Lung tumor": 1, "Edema": 1},
+        {"Other diseases": 1},
+        {"No finding": 1},
+    ]
+    columns = base_columns(
+        image_id=images,
+        patient_id=images,
+        study_id=images,
+        split=split,
+        path=[f"{folder}/{image}.dicom" for folder, image in zip(split, images, strict=True)],
+    )
+    return pd.DataFrame(columns | state_columns(LABELS, states, default=ABSENT))

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.datasets import chexlocalize, nih, vindr
+from harmonize.datasets import adapter
+from harmonize.datasets.outlines import Outlines
 from harmonize.images.image_header import jpeg_size
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
@@ -86,15 +87,20 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     if marks:
         return _phantom(marks[0].parent, root.name, ids)
     lungs = _lung_masks(root, table)
-    if layout in ("nih", "vindr"):
-        boxes = nih.boxes(root) if layout == "nih" else vindr.boxes(root)
+    module = adapter(layout)
+    if hasattr(module, "boxes"):
+        boxes = module.boxes(root)
         boxes = boxes[boxes["image_id"].isin(ids)]
-        frame = (nih.BOX_FRAME_PX, nih.BOX_FRAME_PX) if layout == "nih" else None
+        side = getattr(module, "BOX_FRAME_PX", None)
+        frame = None if side is None else (side, side)
         if len(boxes):
             stamp = sha256(boxes.to_csv(index=False).encode()).hexdigest()
             return Truth("boxes", _pairs(boxes), partial(_from_boxes, _by_image(boxes), frame), lungs, stamp)
-    if layout == "chexpert":
-        return _chexlocalize(root, ids, lungs)
+    if hasattr(module, "outlines"):
+        outlines: Outlines = module.outlines(root, ids)
+        if outlines.findings:
+            masks = lambda image_id, _frame: outlines.masks(image_id)  # noqa: E731
+            return Truth("outlines", outlines.findings, masks, lungs, outlines.fingerprint)
     return Truth("", lung_masks=lungs)
 
 
@@ -176,24 +182,6 @@ def _from_boxes(
 def _sound(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the boxes whose corners are numbers."""
     return corners[np.isfinite(corners).all(1)]
-
-
-def _chexlocalize(root: Path, ids: frozenset[str], lungs: Mapping[str, Path]) -> Truth:
-    folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
-    files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
-    rules = {
-        image: (rule, f"{path}: {image}")
-        for path in files
-        for image, rule in chexlocalize.content(path).items()
-        if image in ids
-    }
-
-    def masks(image_id: str, _frame: tuple[int, int]) -> Masks:
-        return chexlocalize.outlined(*rules[image_id]) if image_id in rules else {}
-
-    known = {(image, finding) for image in rules for finding in chexlocalize.named(*rules[image])}
-    stamp = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
-    return Truth("outlines" if rules else "", frozenset(known), masks, lungs, stamp)
 
 
 def _lung_masks(root: Path, table: pd.DataFrame) -> dict[str, Path]:

@@ -66,7 +66,7 @@ def registry(folder: Path) -> Registry:
 
 
 def test_every_block_of_code_in_the_document_belongs_to_a_file(tmp_path: Path) -> None:
-    languages = re.findall(r"```(\w+)\n(?!# \S+\.\w+\n)", DOCUMENT.read_text())
+    languages = re.findall(r"```(\w+)\n(?!# \S+\.\w+[:\n])", DOCUMENT.read_text())
     assert set(languages) <= {"bash"}
     names = {"mine-registry.yaml", "mine.py", "mine.yaml", "pyproject.toml"}
     assert set(write_files(tmp_path)) == names | {"cxr_extras/registry.yaml", "cxr_extras/losses.py"}

@@ -100,7 +100,7 @@ def test_a_layout_without_a_gold_subset_says_so(layout: str, tmp_path: Path) -> 
 
 
 def test_mimic_without_relabels_has_no_gold_subset_yet(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="no study was labelled by radiologists"):
+    with pytest.raises(DatasetError, match="no study was labeled by radiologists"):
         chosen(on_disk("mimic", tmp_path), gold=True)
 
 

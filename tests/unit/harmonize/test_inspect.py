@@ -135,7 +135,8 @@ def test_a_whole_release_whose_numbers_differ_is_named_number_by_number(
 
 
 def test_every_published_fact_has_a_mark_and_a_source() -> None:
-    assert list(published()["datasets"]) == [layout for layout in LAYOUTS if layout != "table"]
+    assert set(published()["datasets"]) <= set(LAYOUTS)
+    assert set(published()["datasets"]) >= {"chexpert", "mimic", "nih", "padchest", "vindr", "brax"}
     for tables in published()["datasets"].values():
         for facts in tables:
             assert facts["mark"] in {"F", "C"}

@@ -1,0 +1,26 @@
+"""Columns that adapters share: the base columns with their defaults, and native labels as states."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from harmonize.datasets import BASE, native
+from harmonize.labels.findings import NOT_MENTIONED
+
+
+def base_columns(**columns: object) -> dict[str, object]:
+    """Return the given columns, the base columns first; the view is PA and sex, age, device and split are not stated."""
+    table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
+    return {column: table[column] for column in BASE} | table
+
+
+def state_columns(
+    labels: Sequence[str], states: Sequence[Mapping[str, int]], default: int = NOT_MENTIONED
+) -> dict[str, "pd.Series[int]"]:
+    """Return one native column per label: `states` has one {label: state} per row, `default` fills the gaps.
+
+    >>> state_columns(["Edema", "Fracture"], [{"Edema": 1}])["native:Fracture"].tolist()
+    [-2]
+    """
+    return {native(label): pd.Series([row.get(label, default) for row in states], dtype="Int8") for label in labels}
