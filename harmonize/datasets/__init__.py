@@ -34,7 +34,9 @@ from types import ModuleType
 from harmonize.labels.findings import labels_yaml
 
 TABLE = "table"  # the layout of any table with a mapping file
-PUBLISHED: tuple[str, ...] = tuple(labels_yaml()["datasets"])  # layouts of published datasets, in the order of labels.yaml
+PUBLISHED: tuple[str, ...] = tuple(
+    labels_yaml()["datasets"]
+)  # layouts of published datasets, in the order of labels.yaml
 LAYOUTS = (*PUBLISHED, TABLE)
 
 BASE = (
