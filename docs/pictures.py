@@ -38,11 +38,11 @@ def newest(store: Path) -> Path:
 
 
 def small(picture: bytes) -> bytes:
-    """Return a PNG in all its colours, or with a palette of as many as fit into MOST bytes."""
+    """Return a PNG in all its colors, or with a palette of as many as fit into MOST bytes."""
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    for colours in (0, 256, 128, 64, 32):
+    for colors in (0, 256, 128, 64, 32):
         out = io.BytesIO()
-        (image.quantize(colours) if colours else image).save(out, "PNG", optimize=True)
+        (image.quantize(colors) if colors else image).save(out, "PNG", optimize=True)
         if out.tell() <= MOST:
             break
     return out.getvalue()
