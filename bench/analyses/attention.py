@@ -21,15 +21,17 @@ from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.summary import MEASURES, summarise
 from bench.analyses.heatmaps.trust import trust
-from bench.config.preprocessing_ops import images_per_pass, input_size
+from bench.config.preprocessing_ops import input_size
 from bench.inputs.batches import Feed
+from bench.inputs.examples import predicted_examples
 from bench.inputs.normalize import Tone
 from bench.models.network import Network
+from bench.models.predict import images_per_pass
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.jobs import AnalysisJob, Job
+from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.planning.protocol import held_out_rows, split_of
-from bench.runs.predict_cohorts import evaluated, frozen, tone_of
+from bench.runs.networks import normalization_of, trained_network
 from bench.store.store import Progress, canonical_json, read_table, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
 from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of
@@ -79,11 +81,10 @@ class Look:
     @classmethod
     def of(cls, job: AnalysisJob, device: torch.device) -> "Look":
         """Open a run."""
-        plain = Job(job.run, job.store, job.refs, job.device)
-        where = job.store.run_dir(job.run.id)
-        network = frozen(plain, where, device).eval()
+        network = trained_network(job.run, job.store, device).eval()
+        normalization = normalization_of(job.run, job.store, job.refs[0], network)
         stored = read_table(job.store.root / "scores" / job.run.id / "operating_points.parquet")
-        return cls(job, network, tone_of(plain, where, network), points_of(stored, RULE, job.run.config.findings))
+        return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
     def cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the rows of `attention` and of `gallery` of one cohort; its pictures are written into the folder."""
@@ -137,7 +138,7 @@ class Look:
 
     def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
         """Return the predictions on the held-out images, and their rows in the cache."""
-        chosen = evaluated(ref, self.run, cache)
+        chosen = predicted_examples(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
         at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))

@@ -19,15 +19,15 @@ from bench.analyses.shortcuts.evaluation import Judged, difference, judge
 from bench.analyses.shortcuts.linear import out_of_fold, projections
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 from bench.analyses.shortcuts.source import feature_probe, labelled
-from bench.config.preprocessing_ops import images_per_pass
 from bench.inputs.batches import Feed
-from bench.inputs.examples import Examples, probe_rows
+from bench.inputs.examples import Examples, headline_indices, predicted_examples, probe_rows
 from bench.models.network import Network
+from bench.models.predict import images_per_pass
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.jobs import AnalysisJob, Job
+from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.planning.protocol import headline_name
-from bench.runs.predict_cohorts import evaluated, judged, start, tone_of
+from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, read_table, write_table
 from bench.training.train_modes import recalibrate
 from harmonize.cache.cache import ImageCache
@@ -98,8 +98,8 @@ def _place(job: AnalysisJob, ref: CohortRef) -> Place:
     """Return the images of a cohort whose features are stored, with these, their labels and logits."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, geometry_of(job.run))
-    everything = evaluated(ref, job.run, cache)
-    at = judged(ref, job.run, everything)
+    everything = predicted_examples(ref, job.run.config, cache)
+    at = headline_indices(ref, job.run.config, everything)
     chosen = Examples(everything.image_id[at], everything.patient_id[at], everything.rows[at], everything.state_NK[at])
     with np.load(folder / "features" / f"{ref.name}.npz", allow_pickle=False) as stored:
         feature_ND = stored["feature"].astype(np.float32)
@@ -112,10 +112,9 @@ def _place(job: AnalysisJob, ref: CohortRef) -> Place:
 
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
     """Return the run's network with random weights, and with ImageNet's where it began with these."""
-    run = Job(job.run, job.store, job.refs, job.device)
-    found = {"random": start(run, None)}
+    found = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
-        found["imagenet"] = start(run, job.run.weights_file or "hub")
+        found["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")
     return found
 
 
@@ -127,8 +126,8 @@ def _features(
 
     Batch norm of random weights has no statistics of its own: they are those of the sampled internal images.
     """
-    run, device, internal = Job(job.run, job.store, job.refs, job.device), torch.device(job.device), job.refs[0].name
-    tone = tone_of(run, job.store.run_dir(job.run.id), network)
+    device, internal = torch.device(job.device), job.refs[0].name
+    tone = normalization_of(job.run, job.store, job.refs[0], network)
     size = images_per_pass(64, places[internal].cache.images.shape[-1])
 
     def passes(cohort: str) -> Iterator[Callable[[], Tensor]]:

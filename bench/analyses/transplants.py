@@ -23,12 +23,13 @@ from bench.analyses.shortcuts.effects import Answers, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
 from bench.config.preprocessing_ops import padded
 from bench.inputs.batches import Feed
+from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.jobs import AnalysisJob, Job
+from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
-from bench.runs.predict_cohorts import evaluated, frozen, probe_sample, tone_of
+from bench.runs.networks import normalization_of, trained_network
 from bench.store.store import Progress, read_table, write_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED
 from harmonize.seeds import stream
@@ -116,9 +117,9 @@ def prepared(job: AnalysisJob, progress: Progress) -> tuple[Asked, list[Sample]]
     run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(run.config.threads)
-    plain, run_folder = Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id)
-    network = frozen(plain, run_folder, device)
-    tone = tone_of(plain, run_folder, network)
+    run_folder = job.store.run_dir(run.id)
+    network = trained_network(run, job.store, device)
+    tone = normalization_of(run, job.store, job.refs[0], network)
     points = read_table(job.store.root / "scores" / run.id / "operating_points.parquet")
     unlearnt = job.store.read_json(str(run_folder.relative_to(job.store.root)), "trained.json").get("unlearnt", [])
     findings = run.config.findings
@@ -227,8 +228,8 @@ def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dic
 def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     """Return at most `images` images of a cohort, one per patient, findings present as evenly as they allow."""
     cache = open_images(job.store, ref, geometry_of(job.run))
-    chosen = evaluated(ref, job.run, cache)
-    one_each = probe_sample(ref, job.run, chosen)
+    chosen = predicted_examples(ref, job.run.config, cache)
+    one_each = feature_indices(ref, job.run.config, chosen)
     generator = stream(0, "transplants", ref.name)
     places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]
     image = np.ascontiguousarray(cache.images[chosen.rows[places]])

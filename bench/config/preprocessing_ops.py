@@ -99,15 +99,6 @@ def input_size(options: Mapping[str, Any]) -> int:
     return seen
 
 
-def images_per_pass(usual: int, side: int) -> int:
-    """Return how many images one pass of a network takes: fewer above 512 pixels, so that its memory stays the same.
-
-    >>> images_per_pass(64, 224), images_per_pass(64, 2048)
-    (64, 4)
-    """
-    return max(1, usual * 512**2 // max(512, side) ** 2)
-
-
 def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     """Return (name, options) of each op, written `name` or `{name: {option: value}}`.
 

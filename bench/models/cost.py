@@ -17,8 +17,8 @@ import torch
 from timm.utils.model import reparameterize_model
 from torch import nn
 
-from bench.config.preprocessing_ops import images_per_pass
 from bench.models.network import Network
+from bench.models.predict import images_per_pass
 
 
 @dataclass(frozen=True, slots=True)

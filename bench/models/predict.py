@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.preprocessing_ops import images_per_pass
 from bench.inputs.batches import Feed
 from bench.store.store import Progress
 
@@ -33,6 +32,15 @@ class Predictor(Protocol):
 
     def further(self, output_NO: Tensor) -> Tensor:
         """Return the logits of further heads, one column each."""
+
+
+def images_per_pass(usual: int, side: int) -> int:
+    """Return how many images one forward pass takes; fewer above 512 pixels a side, so that memory stays the same.
+
+    >>> images_per_pass(64, 224), images_per_pass(64, 2048)
+    (64, 4)
+    """
+    return max(1, usual * 512**2 // max(512, side) ** 2)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -18,13 +18,14 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import Feed
+from bench.inputs.examples import predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.derived_runs import Derived, logit_of_mean, prediction_facts, waits_for
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.jobs import DerivedJob, Job
+from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
-from bench.runs.predict_cohorts import evaluated, frozen, tone_of
+from bench.runs.networks import normalization_of, trained_network
 from bench.runs.provenance import environment
 from bench.store.checksums import discard_changed_files, mark_done
 from bench.store.lease import lease
@@ -113,7 +114,7 @@ def _network(job: DerivedJob, device: torch.device) -> Network:
     Raises TrainingError when its weights are not those that the run's predictions were made with.
     """
     (run,) = job.run.runs
-    network = frozen(Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id), device)
+    network = trained_network(run, job.store, device)
     if weights_sha256(network) != _facts(job.store, job.run, job.refs[0])["weights"]:
         raise TrainingError(f"the stored weights of run {run.id} are not those that its predictions were made with")
     return network
@@ -125,13 +126,13 @@ def _views(
     """Return image ids [N] and the logits [N, K] of the mean over views."""
     (run,) = job.run.runs
     cache = open_images(job.store, ref, geometry_of(run))
-    tone = tone_of(Job(run, job.store, job.refs, job.device), job.store.run_dir(run.id), network)
-    chosen, feed = evaluated(ref, run, cache), Feed(cache.images, device)
+    normalization = normalization_of(run, job.store, job.refs[0], network)
+    chosen, feed = predicted_examples(ref, run.config, cache), Feed(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):
         what = f"view {i} of {ref.name}"
         logit_NK, _ = predict(
-            network, partial(tone, augment=seen(view)), feed, chosen.rows, device, progress=progress, what=what
+            network, partial(normalization, augment=seen(view)), feed, chosen.rows, device, progress=progress, what=what
         )
         logits.append(logit_NK)
     return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))

@@ -24,16 +24,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from bench.config.preprocessing_ops import images_per_pass
 from bench.inputs.batches import Feed
 from bench.inputs.histogram_reference import stored_reference
 from bench.inputs.normalize import Tone
 from bench.models.network import Network
-from bench.models.predict import predict
+from bench.models.predict import images_per_pass, predict
 from bench.planning.image_caches import geometry_of
-from bench.planning.jobs import Job
 from bench.planning.run import Run, find_run, read_run
-from bench.runs.predict_cohorts import frozen
+from bench.runs.networks import trained_network
 from bench.scoring.calibrators import Platt
 from bench.store.store import Progress, Store, table_facts
 from harmonize.cache.cache import finished_cache
@@ -94,7 +92,7 @@ def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
         raise StoreError(f"run {run_id} cannot be loaded: its weights are not here", str(folder), fix)
     on = torch.device(device)
     try:
-        network = frozen(Job(run, store, (), device), folder, on)
+        network = trained_network(run, store, on)
         trained = json.loads((folder / "trained.json").read_text())
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         fix = "train it again: delete this folder and run its grid"

@@ -1,12 +1,14 @@
-"""Predictions of frozen networks, sealed: the weights are the same before and after, whatever the images.
+"""Sealed predictions: frozen networks predict every cohort, and their weights are the same before and after.
 
-Several networks may share the pass over a cohort's images; what each gives is what it gives alone.
+Several networks can share the pass over a cohort's images; the predictions of each are the same bits as alone.
+
+Legend: N images, K findings, D features, F images whose features are stored.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,148 +17,115 @@ from numpy.typing import NDArray
 
 from bench.config.auxiliary_heads import own_outputs
 from bench.inputs.batches import Feed
-from bench.inputs.examples import Examples, examples, probe_rows
-from bench.inputs.histogram_reference import reference
+from bench.inputs.examples import Examples, feature_indices, predicted_examples
 from bench.inputs.normalize import Tone
-from bench.models.network import Network, build
+from bench.models.network import Network
 from bench.models.predict import Asked, predict_each, weights_sha256
 from bench.planning.image_caches import geometry_of, open_images
-from bench.planning.jobs import Job
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import headline_rows, predicted_rows, split_of
 from bench.planning.run import Run
+from bench.runs.networks import normalization_of
 from bench.store.checksums import drop_checksums
 from bench.store.file_integrity import is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import ALONE, Team
 from bench.training.fit import TrainingError
 from harmonize.cache.cache import ImageCache
-from harmonize.seeds import seed_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Member:
-    """A frozen network of a run, with its folder, its tone and the hash of its weights."""
+class FrozenRun:
+    """The frozen network of a run, ready to predict."""
 
     run: Run
-    folder: Path
+    store: Store
     network: Network
-    tone: Tone
-    weights: str
+    normalization: Tone
+    weights: str  # SHA-256, before the first image
 
     @classmethod
-    def of(cls, job: Job, folder: Path, network: Network) -> Self:
-        """Return it as it is before the first image."""
-        return cls(job.run, folder, network, tone_of(job, folder, network), weights_sha256(network))
+    def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
+        """Return a run with its network and the hash of the network's weights."""
+        normalization = normalization_of(run, store, internal, network)
+        return cls(run, store, network, normalization, weights_sha256(network))
+
+    @property
+    def folder(self) -> Path:
+        """Return the run's folder."""
+        return self.store.run_dir(self.run.id)
 
     def lacks(self, ref: CohortRef, cache: ImageCache) -> bool:
-        """Whether predictions or features on these images are missing, or are of other weights."""
+        """Return whether predictions or features on these images are missing, or are of other weights."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
-        there = is_intact(self.folder / "features" / f"{ref.name}.npz")
-        return not there or [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
+        if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
+            return True
+        return [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
-    def write(self, store: Store, ref: CohortRef, cache: ImageCache, chosen: Examples, sample: NDArray[np.int64],
-              logit_NK: NDArray[np.float32], features: NDArray[np.float16]) -> None:  # fmt: skip
-        """Write what it says of a cohort. Raises TrainingError for what is no number, and when its weights have changed.
+    def write(
+        self, ref: CohortRef, cache: ImageCache, examples: Examples, logit_NK: NDArray[np.float32],
+        feature_rows: NDArray[np.int64], feature_FD: NDArray[np.float16],
+    ) -> None:  # fmt: skip
+        """Write the predictions and features of a cohort.
 
-        A run that was finished is not from here on, and its record of checksums lacks what is written anew.
+        A finished run is unfinished from here on, and its record of checksums loses the files that are written. Raises
+        TrainingError for logits that are not finite, and when the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
         if weights_sha256(self.network) != self.weights:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
-        config, kept, logits = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
-        store.reopen(self.run.id)
-        drop_checksums(self.folder, [kept, logits])
-        write_features(self.folder / kept, chosen, sample, features)
+        config, features, predictions = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
+        self.store.reopen(self.run.id)
+        drop_checksums(self.folder, [features, predictions])
+        write_features(self.folder / features, examples, feature_rows, feature_FD)
         frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in own_outputs(config))])
-        frame.insert(0, "image_id", chosen.image_id.astype(str))
+        frame.insert(0, "image_id", examples.image_id.astype(str))
         facts = {"fingerprint": cache.fingerprint, "weights": self.weights, "cohort": ref.id}
-        write_table(self.folder / logits, frame, facts)
+        write_table(self.folder / predictions, frame, facts)
 
     def seal(self) -> None:
-        """Note the weights before the first image and now."""
-        found = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
-        write_bytes(self.folder / "seal.json", canonical_json(found))
+        """Write the hashes of the weights before the first image and now."""
+        hashes = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
+        write_bytes(self.folder / "seal.json", canonical_json(hashes))
 
 
-def frozen(job: Job, folder: Path, device: torch.device) -> Network:
-    """Return the run's trained network as it is stored: what predicts does not depend on who trained it, and when."""
-    from safetensors.torch import load_file
+def predict_all(
+    frozen: Sequence[FrozenRun], refs: Sequence[CohortRef], device: torch.device, progress: Progress, team: Team = ALONE
+) -> dict[str, TrainingError]:
+    """Write the missing predictions of runs of one plan and geometry, one file per cohort, and seal each run.
 
-    network = start(job, None)
-    network.load_state_dict(load_file(folder / "model.safetensors"))
-    return network.to(device).to(memory_format=torch.channels_last)
-
-
-def start(job: Job, weights: Path | Literal["hub"] | None) -> Network:
-    """Return the network that a run trains, as it is before: random, or with the weights of a file or of timm's hub."""
-    config, architecture = job.run.config, job.run.entries["architecture"]
-    num_findings, states, seed = len(config.findings), job.run.states, seed_for(config.seed, "weights")
-    num_outputs = num_findings * states + len(own_outputs(config))
-    channels, options = config.channels, architecture.options
-    return build(architecture.use, options, num_outputs, channels, weights, seed, num_findings, states)
-
-
-def tone_of(job: Job, folder: Path, network: Network) -> Tone:
-    """Return the second half of a run's preprocessing, with what it has learnt at the internal hospital."""
-    learnt = reference(job.run, job.store, job.refs[0], folder)
-    return Tone.of(job.run.preprocessing, network.mean, network.std, job.run.config.channels, learnt)
-
-
-def evaluated(ref: CohortRef, run: Run, cache: ImageCache) -> Examples:
-    """Return what is predicted of a cohort: every readable external image, all but the training split at the internal hospital."""
-    table = pd.read_parquet(ref.table)
-    return examples(table[predicted_rows(ref, split_of(ref, table, run.config))], cache, run.config)
-
-
-def judged(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
-    """Return the places of the images that stand for a cohort: the test split at the internal hospital, the headline external images."""
-    table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
-    kept = table["image_id"][headline_rows(ref, split_of(ref, table, run.config))]
-    return np.flatnonzero(np.isin(chosen.image_id.astype(str), kept.to_numpy(str)))
-
-
-def probe_sample(ref: CohortRef, run: Run, chosen: Examples) -> NDArray[np.int64]:
-    """Return the places of the images whose features are kept: one per patient of those that stand for the cohort."""
-    inside = judged(ref, run, chosen)
-    return inside[probe_rows(chosen.patient_id[inside])]
-
-
-def write_features(path: Path, chosen: Examples, sample: NDArray[np.int64], features: NDArray[np.float16]) -> None:
-    """Write the features of a sample of the images, with the patients that they are of."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, patient_id=chosen.patient_id[sample].astype("U"), feature=features)
-
-
-def predict_all(members: Sequence[Member], store: Store, refs: Sequence[CohortRef], device: torch.device,
-                progress: Progress, team: Team = ALONE) -> dict[str, TrainingError]:  # fmt: skip
-    """Write what is missing of the predictions of some runs of one plan and geometry, one file per cohort; seal each.
-
-    The images of a cohort are read once for all of them; the members of a team share them, and its first writes. Returns,
-    by run, what cannot be stored: weights that changed, logits that are no numbers. Such a run is not sealed.
+    The images of a cohort are read once for all runs. The members of a team share the images, and its first member writes.
+    Returns, by run id, why predictions cannot be stored: changed weights, or logits that are not finite. Such a run is not sealed.
     """
     failed: dict[str, TrainingError] = {}
     for ref in refs:
-        cache = open_images(store, ref, geometry_of(members[0].run))
-        lacking = [each for each in members if each.run.id not in failed and each.lacks(ref, cache)]
-        if not lacking:
+        store, run = frozen[0].store, frozen[0].run
+        cache = open_images(store, ref, geometry_of(run))
+        incomplete = [network for network in frozen if network.run.id not in failed and network.lacks(ref, cache)]
+        if not incomplete:
             continue
-        chosen = evaluated(ref, members[0].run, cache)
-        sample = probe_sample(ref, members[0].run, chosen)
-        mine, what = team.share(len(chosen)), f"predict {ref.name}"
-        kept = sample[(sample >= mine.start) & (sample < mine.stop)] - mine.start
-        asked = [Asked(each.network, each.tone, kept, further=True) for each in lacking]
-        found = predict_each(asked, Feed(cache.images, device), chosen.rows[mine], device, "fp32", progress, what)
-        for each, both in zip(lacking, found, strict=True):
-            logit_NK, features = team.gather(both[0]), team.gather(both[1])
+        examples = predicted_examples(ref, run.config, cache)
+        rows = feature_indices(ref, run.config, examples)
+        share = team.share(len(examples))
+        own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
+        requests = [Asked(network.network, network.normalization, own, further=True) for network in incomplete]
+        feed = Feed(cache.images, device)
+        results = predict_each(requests, feed, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
+        for network, (logit_NK, feature_FD) in zip(incomplete, results, strict=True):
+            gathered = team.gather(logit_NK), team.gather(feature_FD)
             if not team.first:
                 continue
             try:
-                each.write(store, ref, cache, chosen, sample, logit_NK, features)
+                network.write(ref, cache, examples, gathered[0], rows, gathered[1])
             except TrainingError as error:
-                failed[each.run.id] = error
-    for each in members if team.first else ():
-        if each.run.id not in failed:
-            each.seal()
+                failed[network.run.id] = error
+    for network in frozen if team.first else ():
+        if network.run.id not in failed:
+            network.seal()
     return failed
+
+
+def write_features(path: Path, examples: Examples, rows: NDArray[np.int64], feature_FD: NDArray[np.float16]) -> None:
+    """Write the features of some images of a cohort (at `rows` of the examples), with their patients."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, patient_id=examples.patient_id[rows].astype("U"), feature=feature_FD)

@@ -15,6 +15,7 @@ from bench.config.imported_model import Declared
 from bench.config.registry import Registry
 from bench.config.run_config import full
 from bench.inputs.batches import Feed
+from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
 from bench.planning.image_caches import check_doubles, geometry_of, open_images, prepare
@@ -24,7 +25,7 @@ from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
 from bench.runs.imported_network import Elsewhere, open_model, sha256_of, tone_of
 from bench.runs.imported_predictions import Predictions, read_predictions
-from bench.runs.predict_cohorts import evaluated, probe_sample, write_features
+from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
 from bench.store.checksums import discard_changed_files, mark_done
 from bench.store.file_integrity import is_intact
@@ -179,8 +180,8 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
             folder, source, ref
         ):
-            chosen, feed = evaluated(ref, run, cache), Feed(cache.images, device)
-            sample = probe_sample(ref, run, chosen)
+            chosen, feed = predicted_examples(ref, run.config, cache), Feed(cache.images, device)
+            sample = feature_indices(ref, run.config, chosen)
             what = f"predict {ref.name}"
             logit_NK, features = predict(
                 network, tone, feed, chosen.rows, device, "fp32", sample, display.progress, what

@@ -28,15 +28,14 @@ from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.image_caches import decoding_each
-from bench.planning.jobs import Job
 from bench.planning.plan import Plan, states
 from bench.planning.protocol import internal_split
 from bench.planning.run import Run
-from bench.runs.predict_cohorts import start
-from bench.runs.run_one import peak_memory, reset_peak_memory
+from bench.runs.networks import initial_network
 from bench.store.store import Progress
 from bench.study.forecast import NetworkRate, Rates, alike
 from bench.study.forecast_pilot import Pilot
+from bench.system.peak_memory import peak_memory, reset_peak_memory
 from bench.training.batch_sampling import batch_of
 from bench.training.checkpoint import Record
 from bench.training.objective import Objective, teaching
@@ -113,7 +112,7 @@ def network_rate(
         torch.set_num_threads(run.config.threads)
     before = psutil.Process().memory_info().rss
     began = clock()
-    network = start(Job(run, plan.store, plan.refs, str(device)), None)
+    network = initial_network(run, None)
     network.to(device=device).to(memory_format=torch.channels_last)
     tone, feed = tone_for(run, network), Feed(noise(run), device)
     building = clock() - began

@@ -32,7 +32,7 @@ from bench.planning.protocol import headline_rows, predicted_rows, split_of
 from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
-from bench.runs.predict_cohorts import frozen, start, tone_of
+from bench.runs.networks import initial_network, normalization_of, trained_network
 from bench.store.checksums import mark_done
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
 from bench.study.forecast import AnalysisRate, looked_at
@@ -106,16 +106,14 @@ class Pilot:
 
     def analyse(self, progress: Progress) -> tuple[dict[str, AnalysisRate], float]:
         """Return what each analysis of the grid takes, and the seconds of the page."""
-        folder = self.plan.store.run_dir(self.run.id)
-        job = Job(self.run, self.plan.store, self.plan.refs, str(self.device))
-        network = frozen(job, folder, self.device)
-        some = np.zeros(
-            (64, *open_images(self.plan.store, self.plan.refs[0], geometry_of(self.run)).images.shape[1:]), np.uint8
-        )
-        tone, feed, rows = tone_of(job, folder, network), Feed(some, self.device), np.arange(64)
-        predict(network, tone, feed, rows, self.device)
+        store, internal = self.plan.store, self.plan.refs[0]
+        network = trained_network(self.run, store, self.device)
+        some = np.zeros((64, *open_images(store, internal, geometry_of(self.run)).images.shape[1:]), np.uint8)
+        normalization = normalization_of(self.run, store, internal, network)
+        feed, rows = Feed(some, self.device), np.arange(64)
+        predict(network, normalization, feed, rows, self.device)
         began = self.clock()
-        predict(network, tone, feed, rows, self.device)
+        predict(network, normalization, feed, rows, self.device)
         image_s = (self.clock() - began) / len(rows)
         found = {}
         for asked in analysis_jobs(self.plan, self.plan.runs):
@@ -140,7 +138,7 @@ class Pilot:
         write_manifest(self.plan, caches, 0)
         job = Job(run, store, refs, str(self.device))
         folder = store.begin(run.id, run.document)
-        network = start(job, None)
+        network = initial_network(run, None)
         save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
         facts = {"best_epoch": 1, "gradient_evaluations": 0, "unlearnt": [], "peak_memory_bytes": None}
         write_bytes(folder / "trained.json", canonical_json(facts))

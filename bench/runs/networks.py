@@ -1,0 +1,47 @@
+"""The networks of runs: as training starts, and as they are stored, with their intensity normalization.
+
+Each function takes what it needs, a run, the store and the internal cohort, and no job: training, prediction, analyses and
+derived runs build networks in one way.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from bench.config.auxiliary_heads import own_outputs
+from bench.inputs.histogram_reference import reference
+from bench.inputs.normalize import Tone
+from bench.models.network import Network, build
+from bench.planning.plan import CohortRef
+from bench.planning.run import Run
+from bench.store.store import Store
+from harmonize.seeds import seed_for
+
+
+def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
+    """Return the network of a run before training: random (None), or with the weights of a file or of timm's hub."""
+    config, architecture = run.config, run.entries["architecture"]
+    num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
+    num_outputs = num_findings * states + len(own_outputs(config))
+    return build(
+        architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states
+    )
+
+
+def trained_network(run: Run, store: Store, device: torch.device) -> Network:
+    """Return the trained network of a run, read from its folder onto the device.
+
+    Raises OSError or SafetensorError when the weights are missing or damaged, RuntimeError when they do not fit the network.
+    """
+    from safetensors.torch import load_file
+
+    network = initial_network(run, None)
+    network.load_state_dict(load_file(store.run_dir(run.id) / "model.safetensors"))
+    return network.to(device).to(memory_format=torch.channels_last)
+
+
+def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Tone:
+    """Return the intensity normalization of a run's images, with what it learnt from the internal training images."""
+    learnt = reference(run, store, internal, store.run_dir(run.id))
+    return Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -1,0 +1,50 @@
+"""Train the network of a run: from its configuration and the internal images to weights, history and facts on disk."""
+
+import pandas as pd
+import torch
+
+from bench.inputs.batches import Feed
+from bench.inputs.examples import examples
+from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.plan import CohortRef
+from bench.planning.protocol import internal_split
+from bench.planning.run import Run
+from bench.runs.networks import initial_network, normalization_of
+from bench.store.store import Progress, Store, canonical_json, replacing, write_bytes, write_table
+from bench.system.peak_memory import peak_memory, reset_peak_memory
+from bench.training.data_parallel import Team
+from bench.training.fit import fit
+
+
+def train(run: Run, store: Store, internal: CohortRef, device: torch.device, team: Team, progress: Progress) -> None:
+    """Train a run; the first member of the team writes the chosen epoch's weights, the history and trained.json."""
+    from safetensors.torch import save_file
+
+    config, folder = run.config, store.run_dir(run.id)
+    network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
+    cache = open_images(store, internal, geometry_of(run))
+    table = pd.read_parquet(internal.table)
+    split_N = internal_split(table, config)
+    training, *others = (
+        examples(table[split_N == split], cache, config, taught=True) for split in ("train", *config.schedule.watched)
+    )
+    watched = dict(zip(config.schedule.watched, others, strict=True))
+    reset_peak_memory(device)
+    normalization, feed = normalization_of(run, store, internal, network), Feed(cache.images, device)
+    trained = fit(run, network, normalization, feed, training, watched, device, folder / "last.pt", progress, team=team)
+    if not team.first:
+        return
+    write_table(folder / "history.parquet", trained.history)
+    facts = {
+        "best_epoch": trained.best_epoch,
+        "gradient_evaluations": trained.gradient_evaluations,
+        "unlearnt": [config.findings[k] for k in trained.unlearnt],
+        "peak_memory_bytes": peak_memory(device),
+    }
+    for name in ("stopped", "compiled", "micro_batch"):
+        if fact := getattr(trained, name):
+            facts[name] = fact
+    write_bytes(folder / "trained.json", canonical_json(facts))
+    state = {name: tensor.contiguous().cpu() for name, tensor in trained.network.state_dict().items()}
+    with replacing(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
