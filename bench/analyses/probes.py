@@ -99,7 +99,7 @@ def _place(job: AnalysisJob, ref: CohortRef) -> Place:
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, geometry_of(job.run))
     everything = predicted_examples(ref, job.run.config, cache)
-    at = headline_indices(ref, job.run.config, everything)
+    at = headline_indices(everything)
     chosen = Examples(everything.image_id[at], everything.patient_id[at], everything.rows[at], everything.state_NK[at])
     with np.load(folder / "features" / f"{ref.name}.npz", allow_pickle=False) as stored:
         feature_ND = stored["feature"].astype(np.float32)

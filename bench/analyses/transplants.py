@@ -229,7 +229,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     """Return at most `images` images of a cohort, one per patient, findings present as evenly as they allow."""
     cache = open_images(job.store, ref, geometry_of(job.run))
     chosen = predicted_examples(ref, job.run.config, cache)
-    one_each = feature_indices(ref, job.run.config, chosen)
+    one_each = feature_indices(chosen)
     generator = stream(0, "transplants", ref.name)
     places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]
     image = np.ascontiguousarray(cache.images[chosen.rows[places]])

@@ -98,10 +98,8 @@ def run(
     """Do a whole grid: train, predict, score, write the leaderboard. What is done already is not done again."""
     from bench.cli.estimate import estimated
     from bench.cli.progress_bars import choose_display
-    from bench.config.grid import Grid
-    from bench.config.registry import Registry
     from bench.executors.choose_executor import choose_executor
-    from bench.planning.plan import describe, describe_derived, phantom_root
+    from bench.planning.plan import describe, describe_derived, make_plan, phantom_root
     from bench.store.store import Store
     from bench.study import run_grid as study
     from bench.system.devices import check_device, default_workers
@@ -110,21 +108,21 @@ def run(
     number = workers or default_workers()
     chosen_executor = choose_executor(executor, device, number, per_device, together)
     opened = Store.open(store)
+    request = study.Request.read(grid, registry, data, weights)
     if data is None and not as_json:
-        known = Registry.read(registry)
-        asked = Grid.read(grid, known)
-        study.check_foreign(asked, known)
-        root = phantom_root(asked, opened)
+        root = phantom_root(request.grid, opened)
         later = "not made yet" if dry_run and not estimate else "made once"
         made = "found" if (root / "phantom.json").is_file() else later
         typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")
         if made == "not made yet":
             typer.echo(
-                f"grid {asked.name}: {len(asked.configs)} runs; their ids follow from the cohorts. nothing was run (--dry-run)"
+                f"grid {request.grid.name}: {len(request.grid.configs)} runs; their ids follow from the cohorts. nothing was run (--dry-run)"
             )
             return
     with choose_display(quiet) as display:
-        plan = study.plan_grid(grid, registry, opened, data, weights, number, display)
+        plan = make_plan(
+            request.grid, request.registry, opened, data, weights, number, request.command, display.progress
+        )
         chosen, derived = study.only(plan, only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:

@@ -4,7 +4,7 @@ Legend: N images, K findings, T auxiliary heads.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ class Examples:
     rows: NDArray[np.int64]  # [N] indices into the cache
     state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None = not read
+    headline_N: NDArray[np.bool_] | None = None  # whether an image is behind the leaderboard; None = not read
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -51,20 +52,35 @@ def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) ->
     return np.sort(first[order]).astype(np.int64)
 
 
+def training_examples(
+    internal: CohortRef, config: RunConfig, cache: ImageCache
+) -> tuple[Examples, dict[str, Examples]]:
+    """Return the training images of the internal cohort, and by name those of each split that training watches."""
+    table = pd.read_parquet(internal.table)
+    split_N = split_of(internal, table, config)
+    by_split = {
+        split: examples(table[split_N == split], cache, config, taught=True)
+        for split in ("train", *config.schedule.watched)
+    }
+    return by_split.pop("train"), by_split
+
+
 def predicted_examples(ref: CohortRef, config: RunConfig, cache: ImageCache) -> Examples:
     """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
     table = pd.read_parquet(ref.table)
-    return examples(table[predicted_rows(ref, split_of(ref, table, config))], cache, config)
+    split_N = split_of(ref, table, config)
+    predicted = examples(table[predicted_rows(ref, split_N)], cache, config)
+    headline = table["image_id"][headline_rows(ref, split_N)].to_numpy(str)
+    return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
 
 
-def headline_indices(ref: CohortRef, config: RunConfig, predicted: Examples) -> NDArray[np.int64]:
+def headline_indices(predicted: Examples) -> NDArray[np.int64]:
     """Return the indices of the headline images among the predicted images of a cohort."""
-    table = pd.read_parquet(ref.table, columns=["image_id", "patient_id", "split"])
-    headline = table["image_id"][headline_rows(ref, split_of(ref, table, config))]
-    return np.flatnonzero(np.isin(predicted.image_id.astype(str), headline.to_numpy(str)))
+    assert predicted.headline_N is not None
+    return np.flatnonzero(predicted.headline_N)
 
 
-def feature_indices(ref: CohortRef, config: RunConfig, predicted: Examples) -> NDArray[np.int64]:
+def feature_indices(predicted: Examples) -> NDArray[np.int64]:
     """Return the indices of the images whose features are stored: one headline image per patient."""
-    headline = headline_indices(ref, config, predicted)
+    headline = headline_indices(predicted)
     return headline[probe_rows(predicted.patient_id[headline])]

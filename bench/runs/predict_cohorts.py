@@ -105,7 +105,7 @@ def predict_all(
         if not incomplete:
             continue
         examples = predicted_examples(ref, run.config, cache)
-        rows = feature_indices(ref, run.config, examples)
+        rows = feature_indices(examples)
         share = team.share(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         requests = [Asked(network.network, network.normalization, own, further=True) for network in incomplete]

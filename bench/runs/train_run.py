@@ -1,13 +1,11 @@
 """Train the network of a run: from its configuration and the internal images to weights, history and facts on disk."""
 
-import pandas as pd
 import torch
 
 from bench.inputs.batches import Feed
-from bench.inputs.examples import examples
+from bench.inputs.examples import training_examples
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, replacing, write_bytes, write_table
@@ -21,14 +19,9 @@ def train(run: Run, store: Store, internal: CohortRef, device: torch.device, tea
     from safetensors.torch import save_file
 
     config, folder = run.config, store.run_dir(run.id)
-    network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     cache = open_images(store, internal, geometry_of(run))
-    table = pd.read_parquet(internal.table)
-    split_N = internal_split(table, config)
-    training, *others = (
-        examples(table[split_N == split], cache, config, taught=True) for split in ("train", *config.schedule.watched)
-    )
-    watched = dict(zip(config.schedule.watched, others, strict=True))
+    training, watched = training_examples(internal, config, cache)
+    network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     reset_peak_memory(device)
     normalization, feed = normalization_of(run, store, internal, network), Feed(cache.images, device)
     trained = fit(run, network, normalization, feed, training, watched, device, folder / "last.pt", progress, team=team)

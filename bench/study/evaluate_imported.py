@@ -181,7 +181,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
             folder, source, ref
         ):
             chosen, feed = predicted_examples(ref, run.config, cache), Feed(cache.images, device)
-            sample = feature_indices(ref, run.config, chosen)
+            sample = feature_indices(chosen)
             what = f"predict {ref.name}"
             logit_NK, features = predict(
                 network, tone, feed, chosen.rows, device, "fp32", sample, display.progress, what

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from bench.planning.derived_runs import lacks as lacks_derived
 from bench.planning.image_caches import check_doubles, fallbacks, lacks, prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
-from bench.planning.plan import Plan, make_plan
+from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.read_predictions import load_scores
@@ -48,6 +48,32 @@ class Result:
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
     logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
     dropped: Sequence[str] = ()  # models from elsewhere that were rows of the grid as it was before
+
+
+@dataclass(frozen=True)
+class Request:
+    """A grid with its registry, read and checked once for a command; `command` repeats it."""
+
+    grid: Grid
+    registry: Registry
+    command: str
+
+    @classmethod
+    def read(cls, grid_name: str, registry_file: Path | None, data: Path | None, weights: Path | None) -> Self:
+        """Read registry and grid.
+
+        Raises ConfigError, RegistryError or SetupError for what cannot work.
+        """
+        registry = Registry.read(registry_file)
+        grid = Grid.read(grid_name, registry)
+        command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
+        command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
+        command += " --registry REGISTRY" if registry_file else ""
+        if weights and not weights.is_dir():
+            fix = "give the folder that holds the safetensors files"
+            raise SetupError("no such folder of weights", str(weights), fix)
+        check_foreign(grid, registry)
+        return cls(grid, registry, command)
 
 
 def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
@@ -196,27 +222,6 @@ def write_report(
                 saved.result()  # a page stands beside its own tables, or none is written
     display.progress("write the leaderboard", 1, 1)
     return page
-
-
-def plan_grid(
-    grid_name: str,
-    registry_file: Path | None,
-    store: Store,
-    data: Path | None,
-    weights: Path | None,
-    workers: int,
-    display: Display,
-) -> Plan:
-    """Read registry, grid and cohorts and return the plan."""
-    registry = Registry.read(registry_file)
-    grid = Grid.read(grid_name, registry)
-    command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
-    command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
-    command += " --registry REGISTRY" if registry_file else ""
-    if weights and not weights.is_dir():
-        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
-    check_foreign(grid, registry)
-    return make_plan(grid, registry, store, data, weights, workers, command, display.progress)
 
 
 def check_foreign(grid: Grid, registry: Registry) -> None:

@@ -15,11 +15,11 @@ from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
 from bench.planning.image_caches import decoding_each, geometry_of, prepare
 from bench.planning.jobs import Job
-from bench.planning.plan import Plan
+from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
 from bench.study.forecast import AnalysisRate, NetworkRate, Rates, alike, forecast, looked_at, work
 from bench.study.forecast_measure import rehearse
-from bench.study.run_grid import plan_grid
+from bench.study.run_grid import Request
 from bench.system.devices import choose_devices, memory_of
 
 GRID = """
@@ -60,7 +60,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     folder = tmp_path_factory.mktemp("forecast")
     (folder / "small.yaml").write_text(GRID)
     torch.set_num_threads(1)
-    return plan_grid(str(folder / "small.yaml"), None, Store.open(folder / "runs"), None, None, 1, Silent())
+    request = Request.read(str(folder / "small.yaml"), None, None, None)
+    store = Store.open(folder / "runs")
+    return make_plan(request.grid, request.registry, store, None, None, 1, request.command, Silent().progress)
 
 
 @pytest.fixture(scope="module")
