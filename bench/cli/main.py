@@ -123,7 +123,7 @@ def run(
         plan = make_plan(
             request.grid, request.registry, opened, data, weights, number, request.command, display.progress
         )
-        chosen, derived = study.only(plan, only)
+        chosen, derived = study.select_runs(plan, only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
             words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}

@@ -1,6 +1,6 @@
-"""What the internal cohort's table says about the further heads; nothing else is read, and nobody externally is asked.
+"""Targets of the auxiliary heads, read from the internal cohort's table. External cohorts are not used.
 
-Legend: N images, T further heads.
+Legend: N images, T auxiliary heads.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 
 def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
-    """Raise DatasetError when the training images do not show both classes of a head."""
+    """Raise DatasetError unless the training images have both classes of every head."""
     target_NT = targets(table, config)
     for head, target_N in zip(heads(config), target_NT.T, strict=True):
         if not ((target_N == 1).any() and (target_N == 0).any()):
@@ -31,44 +31,44 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
 
 
 def targets(table: pd.DataFrame, config: RunConfig) -> Floats:
-    """Return what a cohort table says about each further head [N, T]: 1, 0, or NaN where it is not known."""
+    """Return the targets of the auxiliary heads [N, T]: 1, 0, or NaN where unknown."""
     columns = [_TARGET[head.name](table, config) for head in heads(config)]
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.float32)
 
 
 def _abnormal(table: pd.DataFrame, config: RunConfig) -> Floats:
-    """1 where a disease is present or "No Finding" is absent, 0 where "No Finding" stands alone, else unknown."""
+    """Return 1 where a disease is present or "No Finding" is absent, 0 where only "No Finding" is present, else NaN."""
     findings = space(config.space)
     if ABNORMAL in findings:
-        return _known(table[ABNORMAL], config.blank)
+        return _binary(table[ABNORMAL], config.blank)
     diseases = [finding for finding in findings if finding not in (NO_FINDING, DEVICES)]
     diseased = table[diseases].eq(PRESENT).fillna(False).any(axis=1).to_numpy(bool)
-    normal = _known(table[NO_FINDING], config.blank)
+    normal = _binary(table[NO_FINDING], config.blank)
     target = np.where(diseased, np.float32(1), 1 - normal).astype(np.float32)
     target[diseased & (normal == 1)] = np.nan  # the labels contradict each other
     return target
 
 
 def _device(table: pd.DataFrame, config: RunConfig) -> Floats:
-    """1 where support devices are present, 0 where they are absent."""
+    """Return 1 where support devices are present, 0 where they are absent, else NaN."""
     for column in (DEVICES, native(DEVICES)):
         if column in table:
-            return _known(table[column], config.blank)
+            return _binary(table[column], config.blank)
     return np.full(len(table), np.nan, np.float32)
 
 
 def _projection(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
-    """1 where the view is AP, 0 where it is PA."""
+    """Return 1 where the view is AP, 0 where it is PA, else NaN."""
     return _coded(table["view"], "AP", "PA")
 
 
 def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
-    """1 for men, 0 for women."""
+    """Return 1 for men, 0 for women, else NaN."""
     return _coded(table["sex"], "M", "F")
 
 
-def _known(state: pd.Series, blank: str) -> Floats:
-    """Return label states as 1, 0 and NaN; the blank policy reads "not mentioned", uncertain is not known."""
+def _binary(state: pd.Series, blank: str) -> Floats:
+    """Return label states as 1, 0 and NaN; the blank policy decides about "not mentioned", and uncertain is NaN."""
     absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
     code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Runs that are made of other runs and train nothing: test-time augmentation (TTA), ensembles and panels.
+"""Derived runs, made of other runs without training: test-time augmentation (TTA), ensembles and panels.
 
 A derived run is scored like a trained one. Its predictions are the logits of a mean probability: over views of each
-image by one network (tta), or over several runs (ensemble). A panel puts networks that learn one finding each side by
-side, and averages nothing. This module says what they are; `bench.runs.make_derived` makes them.
+image by one network (tta), or over several runs (ensemble). A panel joins networks that each learn one finding; it has no
+mean. This module describes derived runs; `bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ COMPLETE = (
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A mean of predictions: `id` is the first 12 hex digits of the SHA-256 of `document`, as of a run."""
+    """A derived run. `id`: the first 12 hex digits of the SHA-256 of `document`, as for a run."""
 
     id: str
     kind: str  # tta, ensemble or panel
@@ -42,8 +42,8 @@ class Derived:
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration of its first network, which says how all are scored; a panel has every finding."""
-        return whole(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
+        """Return the configuration that scores it: that of its first network, with all findings for a panel."""
+        return panel_config(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
 
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
@@ -52,15 +52,15 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
     Binary runs that differ in nothing but their finding make a panel, where there are at least two.
     """
     rows = {(name, run.id): _derived("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
-    found = [*rows.values(), *_panels(runs)]
+    derived = [*rows.values(), *_panels(runs)]
     for asked in ensembles:
         members = [run for run in runs if run.config in asked.configs]
         sources = [rows[asked.tta, run.id].id if asked.tta else run.id for run in members]
-        found.append(_derived("ensemble", asked.name, (), sources, members))
-    return tuple(found)
+        derived.append(_derived("ensemble", asked.name, (), sources, members))
+    return tuple(derived)
 
 
-def whole(config: RunConfig) -> RunConfig:
+def panel_config(config: RunConfig) -> RunConfig:
     """Return the configuration of the panel that a binary run belongs to."""
     return replace(config, task="multilabel", finding="")
 
@@ -69,13 +69,13 @@ def _panels(runs: Sequence[Run]) -> list[Derived]:
     groups: dict[RunConfig, list[Run]] = {}
     for run in runs:
         if run.config.task == "binary":
-            groups.setdefault(whole(run.config), []).append(run)
+            groups.setdefault(panel_config(run.config), []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
     return [_derived("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
 
 
 def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Derived:
-    """Return a derived run; names and the order of the runs are no part of its id."""
+    """Return a derived run; its id depends neither on names nor on the order of the runs."""
     content = {
         "schema": 1,
         "kind": kind,
@@ -87,17 +87,17 @@ def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[st
     return Derived(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
 
 
-def waits_for(store: Store, sources: Sequence[str]) -> str:
-    """Return which run a derived run still needs, and why it is not there; "" when all are done."""
+def missing_source(store: Store, sources: Sequence[str]) -> str:
+    """Return which source run is not done, and why; "" when all are done."""
     for source in sources:
         if (state := store.state(source)) != "done":
-            said = {"absent": "has not begun", "started": "is not finished"}
-            return f"needs run {source}, which {said.get(state) or f'failed: {store.reason(source)}'}"
+            reasons = {"absent": "has not begun", "started": "is not finished"}
+            return f"needs run {source}, which {reasons.get(state) or f'failed: {store.reason(source)}'}"
     return ""
 
 
 def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str) -> dict[str, str]:
-    """Return what a derived prediction file depends on: images and weights of the files that it is the mean of."""
+    """Return the facts of a derived prediction file: the images and weights of its source files."""
     stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in derived.sources]
     joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
     facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
@@ -105,7 +105,7 @@ def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str
 
 
 def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
-    """Whether a derived run is not finished, or what it is made of has changed since; cohorts: name -> id."""
+    """Return whether a derived run is unfinished, or older than its sources; cohorts: name -> id."""
     folder = store.run_dir(derived.id)
     if (
         store.state(derived.id) != "done"

@@ -1,4 +1,4 @@
-"""The decoded images of a plan: made once, checked for duplicate images, and what a run still lacks."""
+"""The decoded images of a plan: decode them once, find duplicate images, and list what a run lacks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,20 +52,20 @@ def _states(plan: Plan) -> dict[str, pd.DataFrame]:
 
 
 def _folder(store: Store, ref: CohortRef) -> Path:
-    """Return where the caches of a cohort lie: two datasets may have one name."""
+    """Return the folder of a cohort's caches; it depends on the root, because two datasets may share a name."""
     return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
 
 
 def decoding(plan: Plan, workers: int, states: Mapping[str, pd.DataFrame]) -> Forecast:
-    """Return what decoding the images of a plan will take: how many are left, all pixels on disk, seconds from now."""
-    found = decoding_each(plan, plan.runs, workers, states).values()
+    """Return the work of decoding a plan's images: images left, bytes of all pixels on disk, seconds."""
+    found = decoding_by_cohort(plan, plan.runs, workers, states).values()
     return Forecast(*(sum(getattr(each, name) for each in found) for name in ("images", "num_bytes", "seconds")))
 
 
-def decoding_each(
+def decoding_by_cohort(
     plan: Plan, runs: Sequence[Run], workers: int, states: Mapping[str, pd.DataFrame] | None = None
 ) -> dict[tuple[str, str], Forecast]:
-    """Return what decoding the images of some runs will take, by (cohort, geometry key)."""
+    """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
     states = _states(plan) if states is None else states
     return {
         (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
@@ -74,10 +74,10 @@ def decoding_each(
     }
 
 
-def told(work: Forecast, workers: int) -> str:
+def decoding_sentence(work: Forecast, workers: int) -> str:
     """Return a forecast as a sentence.
 
-    >>> told(Forecast(224_316, 22_969_958_400, 4000.0), 8)
+    >>> decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
     '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
     """
     long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
@@ -91,13 +91,13 @@ def prepare(
 ) -> dict[tuple[str, str], ImageCache]:
     """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key).
 
-    `say` gets a line about size and time before the first is decoded, where any is left.
+    `say` gets a line with size and time before decoding begins, if any image is left.
     """
     states = _states(plan)
     if say is not None:
         work = decoding(plan, workers, states)
         if work.images:
-            say(told(work, workers))
+            say(decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
         for ref in plan.refs:
@@ -126,7 +126,7 @@ def prepare(
 
 
 def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
-    """Return a line for each cohort and adaptive geometry: in how many of its images no lungs were found."""
+    """Return a line per cohort and adaptive geometry with the share of images without detected lungs."""
     rates = {(name, key): cache.fallback_rate for (name, key), cache in caches.items()}
     return [
         f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
@@ -136,17 +136,17 @@ def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
 
 
 def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
-    """Whether a run is not finished: it lacks a file, or predictions on images as they are now."""
+    """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of the current images."""
     folder = plan.store.run_dir(run.id)
     if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
         return True
     if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
         return True
-    return unpredicted(plan, run, caches)
+    return lacks_predictions(plan, run, caches)
 
 
-def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
-    """Whether a run lacks predictions of a cohort, or has them on images as they were before."""
+def lacks_predictions(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
+    """Return whether a run has no predictions on a cohort, or predictions on older images."""
     folder, key = plan.store.run_dir(run.id), geometry_of(run).key
     for ref in plan.refs:
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
@@ -157,10 +157,10 @@ def unpredicted(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCach
     return False
 
 
-def check_doubles(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> int:
+def count_duplicate_images(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> int:
     """Return how many internal images have the same pixels as one of another patient in another internal split.
 
-    Raises DatasetError when an external hospital holds images of the internal cohort: it would be tested on what it trained on.
+    Raises DatasetError when an external cohort contains images of the internal cohort: the test would not be external.
     """
     key = next(iter(caches))[1]
     internal, *external = plan.refs

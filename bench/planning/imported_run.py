@@ -1,8 +1,8 @@
-"""A model from elsewhere as a run of the store: what its id hashes, its row in a grid's manifest, what it had seen.
+"""An imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-It trains nothing here. Like what is derived it has a `kind` in its run.json, so that nothing takes it for a run that was
-trained here: it is scored like one, stands beside the ranking, and cannot be trained again. Where a grid has no run of its
-own, the models from elsewhere that have seen no external hospital are ranked among each other.
+It is not trained here. Like a derived run it has a `kind` in its run.json: it is scored like a run, is listed apart from the
+ranking, and cannot be trained again. In a grid without runs, the imported models that have not seen an external hospital
+are ranked.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 from bench.config.imported_model import Declared
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, differing, full
-from bench.planning.derived_runs import whole
+from bench.planning.derived_runs import panel_config
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
@@ -29,8 +29,8 @@ FORMATS = {
 
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
-    """Return the configuration of a model from elsewhere: the grid's findings and cohorts, and nothing of a training."""
-    grid = whole(grid)
+    """Return the configuration of an imported model: findings and cohorts of the grid, no training."""
+    grid = panel_config(grid)
     shared = {key: getattr(grid, key) for key in SHARED}
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
@@ -73,9 +73,9 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 
 
 def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the models from elsewhere that a grid keeps when it is planned again.
+    """Return the imported models that a grid keeps when it is planned again.
 
-    Those that are still in the store, while its cohorts, findings and splits are what they were evaluated on.
+    They must be in the store, and cohorts, findings and splits must be those of their evaluation.
     """
     places = [[[c["name"], c["id"], c["role"]] for c in each["cohorts"]] for each in (before, after)]
     if places[0] != places[1]:
@@ -85,23 +85,23 @@ def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> l
         for each in before["derived"]
         if each["kind"] == KIND
         and store.state(each["id"]) == "done"
-        and all(alike(each["config"], run["config"]) for run in after["runs"][:1])
+        and all(comparable(each["config"], run["config"]) for run in after["runs"][:1])
     ]
 
 
 def dropped(store: Store, before: Mapping[str, Any], stays: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the models from elsewhere that a grid had, that are in the store, and that do not stay in it."""
+    """Return the names of the imported models in the store that leave the grid."""
     ids = {each["id"] for each in stays}
     had = [each for each in before["derived"] if each["kind"] == KIND and each["id"] not in ids]
     return [str(each["name"]) for each in had if store.state(each["id"]) == "done"]
 
 
-def alike(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Whether two configurations are of the same findings, labels and splits."""
+def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    """Return whether two configurations have the same findings, labels and splits."""
     limitless = [{**each, "cohort": {**each["cohort"], "limit": 0}} for each in (one, two)]
     return all(limitless[0][key] == limitless[1][key] for key in SHARED)
 
 
 def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the derived rows of a manifest with a model added; one of its name is replaced."""
+    """Return the derived rows of a manifest with a model added; a model of the same name is replaced."""
     return [*(each for each in content["derived"] if (each["kind"], each["name"]) != (KIND, new["name"])), dict(new)]

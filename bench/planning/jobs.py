@@ -1,4 +1,4 @@
-"""A job: what travels to a worker process. No torch, so that the process that hands out jobs needs none."""
+"""Jobs: what is sent to a worker process. No torch, so that the sending process does not need it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what train
 
 @dataclass(frozen=True, slots=True)
 class RunJob(Generic[R]):
-    """All that a worker needs to do one run, trained or derived."""
+    """One run, trained or derived, with all that a worker needs."""
 
     run: R
     store: Store
@@ -34,7 +34,7 @@ class RunJob(Generic[R]):
 
     @property
     def folder(self) -> Path:
-        """Return where its files lie."""
+        """Return the run's folder."""
         return self.store.run_dir(self.run.id)
 
     def begin(self) -> None:
@@ -42,7 +42,7 @@ class RunJob(Generic[R]):
         self.store.begin(self.run.id, self.run.document)
 
     def fail(self, text: str) -> None:
-        """Record why it stopped."""
+        """Record the reason of a failure."""
         self.store.fail(self.run.id, text)
 
 
@@ -61,7 +61,7 @@ class DerivedJob(RunJob[Derived]):
 
 @dataclass(frozen=True, slots=True)
 class PassJob:
-    """Trained runs of one geometry, to predict in one pass over the images of each cohort. It leaves them unfinished."""
+    """Trained runs of one geometry that predict in one pass over the images of each cohort. The runs stay unfinished."""
 
     runs: tuple[Run, ...]
     store: Store
@@ -70,7 +70,7 @@ class PassJob:
 
     @property
     def run(self) -> Run:
-        """Return the first: executors ask a job what it needs."""
+        """Return the first run: executors read from it what the job needs."""
         return self.runs[0]
 
     @property
@@ -88,7 +88,7 @@ class PassJob:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fail(self, text: str) -> None:
-        """Record nothing: the runs are as they were, and each can still be predicted with by itself."""
+        """Record nothing: each run can still predict by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,40 +128,40 @@ class AnalysisJob:
 
     @property
     def done(self) -> bool:
-        """Whether its tables are there and made from what is there now."""
+        """Return whether its tables exist, are intact and are up to date."""
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:
-        """Make the folder and take what an older attempt left away, but the log."""
+        """Make the folder and remove the FAILED of an older attempt."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "FAILED").unlink(missing_ok=True)
 
     def fail(self, text: str) -> None:
-        """Record why it stopped."""
+        """Record the reason of a failure."""
         write_bytes(self.folder / "FAILED", text.encode())
 
 
 def key_in(folder: Path) -> str:
-    """Return what the files of a folder were made from, "" when they are not all there."""
+    """Return the key of an analysis' folder, "" while the analysis is incomplete."""
     path = folder / "KEY"
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
-    """Return the key of an analysis of a run of which `predicted` says these facts."""
+    """Return the key of an analysis from the facts that `predicted` returns for its run."""
     if not per_run:
         facts = [fact[:-1] for fact in facts]  # the images, whatever the weights
     return short_hash(canonical_json([identity, facts]), 32)
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return the analyses that a plan asks for of these runs, one of the cohorts once for each geometry."""
-    asked = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
-    return list({job.folder: job for job in reversed(asked)}.values())[::-1]
+    """Return the analyses of these runs in a plan; an analysis of the cohorts is there once per geometry."""
+    jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
+    return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 
 
 def predicted(store: Store, run_id: str, places: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
-    """Return what a run's predictions were made from, by cohort (name, role, id, headline split): images and weights."""
+    """Return the facts of a run's predictions per cohort (name, role, id, headline split): images and weights."""
     folder = store.run_dir(run_id) / "predictions"
     rows = []
     for name, role, cohort_id, headline in places:

@@ -16,7 +16,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig, differing
 from bench.planning.auxiliary_targets import check_targets
-from bench.planning.derived_runs import Derived, derived_runs, waits_for
+from bench.planning.derived_runs import Derived, derived_runs, missing_source
 from bench.planning.protocol import internal_split
 from bench.planning.run import Run, resolve
 from bench.store.store import Progress, Store, table_facts, write_table
@@ -234,7 +234,7 @@ def describe_derived(derived: Sequence[Derived], store: Store) -> list[str]:
     rows = []
     for each in derived:
         state = store.state(each.id)
-        said = state if state != "absent" else waits_for(store, each.sources) or "to do"
+        said = state if state != "absent" else missing_source(store, each.sources) or "to do"
         rows.append([each.id, each.kind, each.name, f"of {', '.join(each.sources)}", said])
     return _aligned(rows)
 

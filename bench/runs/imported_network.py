@@ -22,7 +22,7 @@ from harmonize.errors import ConfigError, SetupError
 LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities beyond them become these: a logit is finite
 
 
-class Elsewhere(nn.Module):
+class ImportedNetwork(nn.Module):
     """A network of which nothing is known but what was declared; asked for an image, it gives the grid's findings.
 
     Raises ConfigError for outputs that are not what was declared: their number, numbers that are not finite, probabilities
@@ -96,12 +96,12 @@ class Elsewhere(nn.Module):
         return output
 
 
-def tone_of(given: Input) -> Tone:
+def declared_normalization(given: Input) -> Tone:
     """Return the second half of the declared preprocessing; the padding of a letterbox is black, as everywhere else."""
     return Tone([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
-def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> Elsewhere:
+def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> ImportedNetwork:
     """Return the network of a declaration on the device, asked once with empty images.
 
     Raises SetupError for files that cannot be read or packages that are absent, ConfigError for a network that is not what was
@@ -113,7 +113,7 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
     shape = (declared.input.channels, size, size)
     problem: Exception | None = None
     for batch in dict.fromkeys((None, getattr(network, "batch", None) or 1)):
-        asked = Elsewhere(network, declared, findings, batch).to(device).eval()
+        asked = ImportedNetwork(network, declared, findings, batch).to(device).eval()
         try:
             with torch.inference_mode():
                 asked.both(torch.zeros((3, *shape), device=device))
@@ -129,7 +129,7 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
     raise ConfigError(what, f"{declared.where}: preprocessing", fix)
 
 
-def sha256_of(declared: Declared, network: Elsewhere | None = None) -> str:
+def sha256_of(declared: Declared, network: ImportedNetwork | None = None) -> str:
     """Return what the predictions come from, as a hash: the weights of a torch module, else the content of all files."""
     if network is not None and declared.kind in ("timm", "function"):
         return weights_sha256(network.network)

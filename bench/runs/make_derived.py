@@ -21,7 +21,7 @@ from bench.inputs.batches import Feed
 from bench.inputs.examples import predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
-from bench.planning.derived_runs import Derived, logit_of_mean, prediction_facts, waits_for
+from bench.planning.derived_runs import Derived, logit_of_mean, missing_source, prediction_facts
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
@@ -65,7 +65,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
         if not mine:
             return False
         store.reopen(derived.id)
-        if reason := waits_for(store, derived.sources):
+        if reason := missing_source(store, derived.sources):
             raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
         discard_changed_files(folder)
         device = torch.device(job.device)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from bench.planning.image_caches import geometry_of, unpredicted
+from bench.planning.image_caches import geometry_of, lacks_predictions
 from bench.planning.jobs import TRAINED, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
@@ -22,7 +22,7 @@ def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], Ima
     Runs share images that have the same geometry; on a CPU, where sums depend on it, the same number of threads, too. Where
     there are places for all of them, nothing is shared and there is no job: each run predicts by itself.
     """
-    ready = [run for run in runs if trained(plan, run) and unpredicted(plan, run, caches)]
+    ready = [run for run in runs if trained(plan, run) and lacks_predictions(plan, run, caches)]
     jobs = []
     for _, group in groupby(sorted(ready, key=_shared), _shared):
         parts = _parts(plan, list(group), places)

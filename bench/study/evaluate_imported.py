@@ -18,12 +18,12 @@ from bench.inputs.batches import Feed
 from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
-from bench.planning.image_caches import check_doubles, geometry_of, open_images, prepare
-from bench.planning.imported_run import alike, config_of, external_run, planned_row, row
+from bench.planning.image_caches import count_duplicate_images, geometry_of, open_images, prepare
+from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
-from bench.runs.imported_network import Elsewhere, open_model, sha256_of, tone_of
+from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
@@ -78,7 +78,7 @@ def evaluate(
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
     caches = prepare(plan, workers, display.progress, display.say) if network else {}
-    doubles = check_doubles(plan, caches) if caches else 0
+    doubles = count_duplicate_images(plan, caches) if caches else 0
     content = before or {**contents(plan, caches, doubles), "runs": []}
     own = row(run, declared, content["cohorts"])
     remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []
@@ -94,7 +94,7 @@ class _Source:
     """Where the predictions come from: a network, or files."""
 
     declared: Declared
-    network: Elsewhere | None
+    network: ImportedNetwork | None
     files: Predictions | None
     weights: str
     lacking: list[str]  # findings of the grid that it does not give
@@ -111,7 +111,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
         return None
     manifest = read_manifest(store, plan.grid.name)
     same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
-    if not same or not alike(full(manifest.shared), full(plan.runs[0].config)) or manifest.of_bundles:
+    if not same or not comparable(full(manifest.shared), full(plan.runs[0].config)) or manifest.of_bundles:
         fix = "run the grid again with `bench run` first, or evaluate into another --store"
         raise StoreError(f"grid {plan.grid.name} of the store is of other cohorts or findings", str(path), fix)
     return dict(manifest.content)
@@ -171,7 +171,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None
-    tone, least, most = tone_of(given), np.inf, -np.inf
+    tone, least, most = declared_normalization(given), np.inf, -np.inf
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(plan.store, ref, geometry_of(run))
@@ -217,7 +217,7 @@ def _records(folder: Path, source: _Source, device: torch.device, began: float) 
         write_bytes(folder / f"{name}.json", canonical_json(content))
 
 
-def _cost(declared: Declared, network: Elsewhere, device: torch.device) -> dict[str, Any]:
+def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
     """Return what one image costs, as far as it can be measured: operations of torch modules alone."""
     assert declared.input is not None
     size = declared.input.input or declared.input.size

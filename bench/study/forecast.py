@@ -52,7 +52,7 @@ def work(plan: Plan, run: Run) -> Work:
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
 
 
-def alike(config: RunConfig) -> tuple[object, ...]:
+def step_key(config: RunConfig) -> tuple[object, ...]:
     """Return what decides how long a step of a run takes: runs that agree in it are measured once."""
     schedule = config.schedule
     chosen = (
@@ -76,7 +76,7 @@ def alike(config: RunConfig) -> tuple[object, ...]:
     return (*(getattr(config, name) for name in names), config.precision, config.threads, schedule.sampling, *chosen)
 
 
-def looked_at(plan: Plan, analysis: Analysis, run: Run) -> int:
+def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
     """Return how many images an analysis looks at, by its own bounds: what its time goes with."""
     options, total = analysis.options, 0
     for ref in plan.refs:
@@ -111,7 +111,7 @@ class AnalysisRate:
 
     own_s: float  # without the network's passes
     images: int  # passes of the network, in images
-    looked_at: int
+    num_analyzed: int
     num_bytes: int
     failed: str = ""  # why it could not be measured
 
@@ -121,7 +121,7 @@ class Rates:
     """What a rehearsal found on this machine."""
 
     on_gpu: bool
-    networks: Mapping[tuple[object, ...], NetworkRate]  # by `alike`
+    networks: Mapping[tuple[object, ...], NetworkRate]  # by `step_key`
     decoding: Mapping[tuple[str, str], Decoding]  # in one process, by cohort and geometry key
     row_bytes: Mapping[str, float]  # of a prediction, by cohort
     start_s: float  # once: the programs
@@ -212,7 +212,7 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates:
     once = sum(_analysis_s(plan, a, runs[0], rates.analyses[a.name], 0.0) for a in apart) * len(forms)
     left = [decoding for decoding in rates.decoding.values() if decoding.images]
     cache, seconds = sum(decoding.num_bytes for decoding in left), sum(decoding.seconds for decoding in left)
-    passing = max((rates.networks[alike(run.config)].checkpoint_bytes for run in runs), default=0)
+    passing = max((rates.networks[step_key(run.config)].checkpoint_bytes for run in runs), default=0)
     unknown = tuple(f"{name}: {rate.failed}" for name, rate in rates.analyses.items() if rate.failed)
     other = once + rates.start_s + rates.report_s
     return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, unknown)
@@ -223,7 +223,7 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
     disk = steps = 0
     peaks = []
     for todo in works:
-        run, rate = todo.run, rates.networks[alike(todo.run.config)]
+        run, rate = todo.run, rates.networks[step_key(todo.run.config)]
         trained = todo.steps * rate.step_s + todo.validated * rate.image_s
         limit = 3600 * run.config.limit.hours or trained
         images = (1 + views[run.id]) * sum(todo.predicted.values())
@@ -246,5 +246,5 @@ def _analysis_s(plan: Plan, analysis: Analysis, run: Run, rate: AnalysisRate, im
     """Return the seconds of an analysis of a run: its own part, and the network's passes at the run's speed."""
     if rate.failed:
         return 0.0
-    more = looked_at(plan, analysis, run) / max(1, rate.looked_at)
+    more = num_analyzed(plan, analysis, run) / max(1, rate.num_analyzed)
     return more * (rate.own_s + rate.images * image_s)

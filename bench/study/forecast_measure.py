@@ -27,13 +27,13 @@ from bench.models import cost
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
-from bench.planning.image_caches import decoding_each
+from bench.planning.image_caches import decoding_by_cohort
 from bench.planning.plan import Plan, states
 from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
-from bench.study.forecast import NetworkRate, Rates, alike
+from bench.study.forecast import NetworkRate, Rates, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.system.peak_memory import peak_memory, reset_peak_memory
 from bench.training.batch_sampling import batch_of
@@ -54,10 +54,10 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     device = torch.device(device_name)
     clock = clock_of(device)
     progress("rehearse: decode", 0, 1)
-    decoding = decoding_each(plan, runs, 1)
+    decoding = decoding_by_cohort(plan, runs, 1)
     start_s, empty_bytes = worker()
     networks = {}
-    different = {alike(run.config): run for run in runs}
+    different = {step_key(run.config): run for run in runs}
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         for i, (key, run) in enumerate(different.items()):
             progress(f"rehearse: train {run.config.architecture}", i, len(different))

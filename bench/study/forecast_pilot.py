@@ -35,7 +35,7 @@ from bench.results.score_runs import score_all
 from bench.runs.networks import initial_network, normalization_of, trained_network
 from bench.store.checksums import mark_done
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
-from bench.study.forecast import AnalysisRate, looked_at
+from bench.study.forecast import AnalysisRate, num_analyzed
 from harmonize.seeds import stream
 from reports.page import render
 
@@ -121,7 +121,7 @@ class Pilot:
                 began = self.clock()
                 state, reason = attempt(replace(asked, device=str(self.device)), progress)
                 spent = self.clock() - began
-            looked = looked_at(self.plan, asked.analysis, self.run)
+            looked = num_analyzed(self.plan, asked.analysis, self.run)
             own = max(0.0, spent - passed[0] * image_s)
             failed = "" if state == "done" else f"its rehearsal failed: {reason}"
             found[asked.analysis.name] = AnalysisRate(own, passed[0], looked, _size(asked.folder), failed)

@@ -15,9 +15,9 @@ from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Registry, installed
 from bench.config.run_config import NAMED
 from bench.executors.execute_job import Executor
-from bench.planning.derived_runs import Derived, waits_for
+from bench.planning.derived_runs import Derived, missing_source
 from bench.planning.derived_runs import lacks as lacks_derived
-from bench.planning.image_caches import check_doubles, fallbacks, lacks, prepare
+from bench.planning.image_caches import count_duplicate_images, fallbacks, lacks, prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import Plan
@@ -76,7 +76,7 @@ class Request:
         return cls(grid, registry, command)
 
 
-def only(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
+def select_runs(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
     """Return the runs whose id begins with, or whose architecture matches, the pattern, with what derives from them.
 
     A derived run takes part when its own id or name fits, with all runs it needs, or when all of these take part.
@@ -115,7 +115,7 @@ def execute(
     caches = prepare(plan, workers, display.progress, display.say)
     for line in fallbacks(caches):
         display.say(line)
-    dropped = write_manifest(plan, caches, check_doubles(plan, caches))
+    dropped = write_manifest(plan, caches, count_duplicate_images(plan, caches))
     todo = [r for r in runs if lacks(plan, r, caches)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     tally = Tally(display, executor)
@@ -136,7 +136,7 @@ def execute(
     _analyse(plan, runs, tally)
     page = write_report(manifest, None, display, with_images, known=known)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
-    waiting = {d.id: reason for d in derived if (reason := waits_for(plan.store, d.sources))}
+    waiting = {d.id: reason for d in derived if (reason := missing_source(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
     return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
 
@@ -145,7 +145,7 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
-        ready = [d for d in derived if d.kind == kind and not waits_for(plan.store, d.sources)]
+        ready = [d for d in derived if d.kind == kind and not missing_source(plan.store, d.sources)]
         todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 

@@ -19,12 +19,12 @@ from scipy.special import expit, logit
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.derived_runs import Derived, derived_runs, lacks, logit_of_mean, waits_for
+from bench.planning.derived_runs import Derived, derived_runs, lacks, logit_of_mean, missing_source
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import Plan, make_plan
 from bench.runs.make_derived import cost_of, derive_one, seen
 from bench.store.store import Store, short_hash
-from bench.study.run_grid import only
+from bench.study.run_grid import select_runs
 from harmonize.errors import ConfigError, StoreError
 
 Command = Callable[..., Any]
@@ -204,7 +204,7 @@ def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy
     (plan.store.run_dir(broken) / "DONE").unlink()
     plan.store.fail(broken, "TrainingError: the loss was not finite")
     assert (
-        waits_for(plan.store, both.sources)
+        missing_source(plan.store, both.sources)
         == f"needs run {broken}, which failed: TrainingError: the loss was not finite"
     )
     with pytest.raises(StoreError, match="needs run"):
@@ -230,10 +230,10 @@ def test_a_dry_run_lists_what_is_derived_and_a_finished_grid_makes_nothing_again
 @pytest.mark.grid
 def test_only_takes_what_derives_from_the_chosen_runs_or_the_runs_that_the_chosen_derives_from(made: Path) -> None:
     plan = plan_of(made)
-    runs, derived = only(plan, plan.runs[0].id)
+    runs, derived = select_runs(plan, plan.runs[0].id)
     assert [r.id for r in runs] == [plan.runs[0].id]
     assert {d.name for d in derived} == {"three_views", "alone"}
-    runs, _ = only(plan, named(plan, "both with views").id)
+    runs, _ = select_runs(plan, named(plan, "both with views").id)
     assert len(runs) == 2
 
 

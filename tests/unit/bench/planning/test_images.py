@@ -8,7 +8,7 @@ import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.image_caches import check_doubles, fallbacks, prepare
+from bench.planning.image_caches import count_duplicate_images, fallbacks, prepare
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
@@ -34,14 +34,14 @@ def made(tmp_path: Path) -> Plan:
 
 def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
     planned = made(tmp_path)
-    assert check_doubles(planned, prepare(planned, 1, silent)) == 0
+    assert count_duplicate_images(planned, prepare(planned, 1, silent)) == 0
 
 
-def test_an_image_of_internal_that_lies_in_a_hospital_external_stops_the_grid(tmp_path: Path) -> None:
+def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) -> None:
     planned = made(tmp_path)
     (tmp_path / "far" / "0.png").write_bytes((tmp_path / "internal" / "7.png").read_bytes())
-    with pytest.raises(DatasetError, match="1 images of the internal hospital are also in far"):
-        check_doubles(planned, prepare(planned, 1, silent))
+    with pytest.raises(DatasetError, match="1 images of internal are also in far"):
+        count_duplicate_images(planned, prepare(planned, 1, silent))
 
 
 def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) ->
     content = (tmp_path / "internal" / "0.png").read_bytes()
     for i in range(1, 20):
         (tmp_path / "internal" / f"{i}.png").write_bytes(content)
-    assert check_doubles(planned, prepare(planned, 1, silent)) == 20
+    assert count_duplicate_images(planned, prepare(planned, 1, silent)) == 20
 
 
 def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:

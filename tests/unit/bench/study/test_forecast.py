@@ -13,11 +13,11 @@ from bench.cli.estimate import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
-from bench.planning.image_caches import decoding_each, geometry_of, prepare
+from bench.planning.image_caches import decoding_by_cohort, geometry_of, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
-from bench.study.forecast import AnalysisRate, NetworkRate, Rates, alike, forecast, looked_at, work
+from bench.study.forecast import AnalysisRate, NetworkRate, Rates, forecast, num_analyzed, step_key, work
 from bench.study.forecast_measure import rehearse
 from bench.study.run_grid import Request
 from bench.system.devices import choose_devices, memory_of
@@ -80,10 +80,10 @@ def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Pla
     whole = forecast(plan, plan.runs, plan.derived, rates)
     caches = prepare(plan, 1, lambda *_: None)
     assert whole.cache_bytes == sum(cache.num_bytes for cache in caches.values())
-    assert not any(left.images for left in decoding_each(plan, plan.runs, 1).values())
+    assert not any(left.images for left in decoding_by_cohort(plan, plan.runs, 1).values())
     run = plan.runs[0]
     assert attempt(Job(run, plan.store, plan.refs), lambda *_: None) == ("done", "")
-    folder, todo, rate = plan.store.run_dir(run.id), work(plan, run), rates.networks[alike(run.config)]
+    folder, todo, rate = plan.store.run_dir(run.id), work(plan, run), rates.networks[step_key(run.config)]
     history = pd.read_parquet(folder / "history.parquet")
     assert todo.steps == history["gradient_evaluations"].iloc[-1]
     for name, number in todo.predicted.items():
@@ -97,7 +97,7 @@ def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Pla
 
 def test_the_checkpoint_is_as_large_as_the_one_that_training_writes(plan: Plan, rates: Rates) -> None:
     """Network, average, one buffer of Lion, and the best epoch so far: four times the weights."""
-    rate = rates.networks[alike(plan.runs[0].config)]
+    rate = rates.networks[step_key(plan.runs[0].config)]
     assert rate.checkpoint_bytes == pytest.approx(4 * rate.weights_bytes, rel=0.1)
 
 
@@ -116,7 +116,7 @@ def test_every_run_is_covered_and_runs_that_are_alike_are_measured_once(plan: Pl
 
 
 def made_up(plan: Plan, **more: object) -> Rates:
-    networks = {alike(run.config): NetworkRate(1.0, 0.01, 3.0, 10**9, 10**6, 4 * 10**6, 64) for run in plan.runs}
+    networks = {step_key(run.config): NetworkRate(1.0, 0.01, 3.0, 10**9, 10**6, 4 * 10**6, 64) for run in plan.runs}
     rows = {ref.name: 50.0 for ref in plan.refs}
     return replace(Rates(False, networks, {}, rows, 5.0, 8.0, 4.0, 200, 10**5, 2.0), **more)  # type: ignore[arg-type]
 
@@ -138,10 +138,10 @@ def test_the_sum_is_that_of_its_parts(plan: Plan) -> None:
 
 def test_an_analysis_costs_its_own_part_and_the_passes_of_the_run_s_network(plan: Plan) -> None:
     asked = replace(plan, grid=replace(plan.grid, analyses=(Analysis("attention", Attention(images=1)),)))
-    rate = AnalysisRate(own_s=20.0, images=100, looked_at=10, num_bytes=7)
+    rate = AnalysisRate(own_s=20.0, images=100, num_analyzed=10, num_bytes=7)
     plain = forecast(plan, plan.runs[:1], [], made_up(plan))
     found = forecast(asked, plan.runs[:1], [], made_up(plan, analyses={"attention": rate}))
-    seen = looked_at(asked, asked.grid.analyses[0], plan.runs[0])
+    seen = num_analyzed(asked, asked.grid.analyses[0], plan.runs[0])
     assert 3 <= seen <= 27  # at most one image of each of nine findings in three cohorts
     assert found.lines[0].analysing_s == pytest.approx(seen / 10 * (20.0 + 100 * 0.01))
     assert found.lines[0].disk_bytes - plain.lines[0].disk_bytes == 7

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.config.imported_model import Declared
-from bench.runs.imported_network import Elsewhere, open_model, sha256_of, tone_of
+from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from harmonize.errors import ConfigError, CxrError, SetupError
 from tests.networks import Flat
 
@@ -50,7 +50,7 @@ def write(tmp_path: Path) -> Write:
     return write
 
 
-def opened(path: Path, trust: bool = False) -> Elsewhere:
+def opened(path: Path, trust: bool = False) -> ImportedNetwork:
     return open_model(Declared.read(path), FINDINGS, CPU, trust)
 
 
@@ -132,7 +132,9 @@ def test_torchxrayvisions_densenet_takes_its_own_range_and_its_18_outputs(write:
         trained_on={"cohorts": ["nih", "padchest", "chexpert", "mimic"], "licence": "apache-2.0"},
     )
     declared = Declared.read(path)
-    x = tone_of(declared.input)(torch.arange(256, dtype=torch.uint8).expand(2, 64, 256)[:, :, ::4].contiguous())
+    x = declared_normalization(declared.input)(
+        torch.arange(256, dtype=torch.uint8).expand(2, 64, 256)[:, :, ::4].contiguous()
+    )
     theirs = xrv.datasets.normalize(np.arange(0.0, 256.0, 4.0), 255)
     assert np.allclose(x[0, 0, 0].numpy(), theirs, atol=1e-3)
     found = opened(path)
