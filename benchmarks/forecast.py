@@ -62,7 +62,7 @@ def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
     asked = [
         sys.executable,
         "-m",
-        "bench.cli.main",
+        "bench.cli",
         "run",
         "--grid",
         str(grid),

@@ -128,7 +128,7 @@ def several_runs(quick: bool) -> Measured:
             command = [
                 sys.executable,
                 "-m",
-                "bench.cli.main",
+                "bench.cli",
                 "run",
                 "--grid",
                 "tiny" if quick else "demo",

@@ -26,7 +26,7 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
         "DATA", shlex.quote(str(phantom))
     )
     assert text.count("bench ") >= 9
-    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli.main "$@"; }}\n{text}'
+    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{text}'
     done = subprocess.run(
         ["bash", "-c", shell], cwd=store_copy, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
     )  # fmt: skip

@@ -36,7 +36,7 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
         (tmp_path / name).write_text(NAMED[name])
     (text,) = re.findall(r"```bash\n(.*?)```", DOCUMENT, re.DOTALL)
     python = shlex.quote(sys.executable)
-    shell = f'set -e\nbench() {{ {python} -m bench.cli.main "$@"; }}\npython() {{ {python} "$@"; }}\n{text}'
+    shell = f'set -e\nbench() {{ {python} -m bench.cli "$@"; }}\npython() {{ {python} "$@"; }}\n{text}'
     environment = {k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}} | {
         "HF_HUB_OFFLINE": "1"
     }

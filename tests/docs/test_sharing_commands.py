@@ -31,7 +31,7 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
     (first, *_) = Store.open(store_copy / "runs", create=False).run_ids()
     script = "\n".join(lines).replace("3fa9", first)
     assert script.count("bench ") == 6
-    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli.main "$@"; }}\n{script}'
+    shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{script}'
     own = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(["bash", "-c", shell], cwd=store_copy, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
