@@ -1,4 +1,4 @@
-"""Six chest X-ray datasets, and any table of one's own, as one table of nine findings.
+"""Read six chest X-ray datasets, and any other table, into one table of nine findings.
 
     specs = harmonize.read_data(Path("data.yaml"))
     cohort = harmonize.load(specs["nih"])

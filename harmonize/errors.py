@@ -1,21 +1,21 @@
-"""Errors a reader can act on.
+"""Errors that the user can fix.
 
-    CxrError            what went wrong, where, and the mend; shown without traceback
+    CxrError            what is wrong, where, and how to fix it; shown without traceback
     |- ConfigError      a grid, option or mapping file asks for something impossible
     |- RegistryError    registry.yaml names something that cannot be found or loaded
-    |- DatasetError     a dataset on disk is not what its layout promises
+    |- DatasetError     a dataset on disk does not have its published layout
     |- StoreError       the run store is damaged, locked or of another version
-    `- SetupError       the machine lacks something: a package, a device, a file of weights
+    `- SetupError       the machine does not have a package, a device or a file of weights
 
-They are raised where the user's input enters; further inside, a plain exception means a bug.
+Code that reads user input raises them. Any other exception means a bug.
 """
 
 
 class CxrError(Exception):
-    """A problem its reader can fix. Any other exception is a bug in this project."""
+    """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        super().__init__(what, where, fix)  # all three: worker processes pickle `args`
+        super().__init__(what, where, fix)  # worker processes pickle `args`, so all three are passed
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class RegistryError(CxrError):
 
 
 class DatasetError(CxrError):
-    """A dataset on disk is not what its layout promises."""
+    """A dataset on disk does not have its published layout."""
 
 
 class StoreError(CxrError):
@@ -39,4 +39,4 @@ class StoreError(CxrError):
 
 
 class SetupError(CxrError):
-    """The machine lacks something: a package, a device, a file of weights."""
+    """The machine does not have a package, a device or a file of weights."""

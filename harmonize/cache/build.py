@@ -29,7 +29,7 @@ _AHEAD = 3  # chunks per process under way: bounds the memory
 
 
 class Row(NamedTuple):
-    """What the journal holds of an image."""
+    """The journal entry of one image."""
 
     crc: int  # of the pixels, or 0
     reason: str  # why it is unreadable, or ""
@@ -50,9 +50,9 @@ def packs(geometry: Geometry) -> bool:
 def decode_rows(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
-    """Yield (rows, pixels [n, S, S], entries) for every chunk, in the order in which they are finished.
+    """Yield (rows, pixels [n, S, S], entries) of each chunk, in the order in which chunks finish.
 
-    The pixels are the same whoever decodes; processes start only where the chunks so far say that it pays.
+    The pixels do not depend on the number of processes. More processes start only if the first chunks were slow enough.
     """
     started = time.monotonic()
     for number, rows in enumerate(chunks):
@@ -111,7 +111,7 @@ def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry
 
 
 def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
-    """Return the pixels of one file and whether its lungs were not found; "" stands for a file that is not there."""
+    """Return the pixels of one file and whether no lungs were found in it; the path "" means a missing file."""
     if not path:
         raise UnreadableImage("listed but absent")
     part, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
@@ -134,7 +134,7 @@ def _end_with_parent() -> None:
 
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
-    """Return the line that says that these rows are written."""
+    """Return the journal line that marks these rows as written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 

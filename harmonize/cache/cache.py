@@ -66,7 +66,7 @@ class ImageCache:
 
     @property
     def fallback_rate(self) -> float | None:
-        """Return the share of readable images whose lungs were not found; None when they were not looked for."""
+        """Return the share of readable images in which no lungs were found; None if the geometry does not use lungs."""
         good = self.index[self.index["reason"] == ""]
         return float(good["fell_back"].mean()) if "fell_back" in good and len(good) else None
 
@@ -78,7 +78,7 @@ class ImageCache:
 
 
 def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str) -> ImageCache | None:
-    """Return the finished cache of a cohort below `folder` that has this fingerprint; None when there is none."""
+    """Return the finished cache with this fingerprint below `folder`, None if it does not exist."""
     for home in sorted(folder.glob(f"*/{glob.escape(name)}-{geometry.key}-v{PIXELS_VERSION}")):
         cache = _open(home, geometry)
         if cache is not None and cache.fingerprint == fingerprint:
@@ -97,7 +97,7 @@ def planned_bytes(n: int, geometry: Geometry) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a cache will take, measured on a few of its files."""
+    """Time and disk space that a cache will take, measured on a few of its files."""
 
     images: int  # to be decoded
     num_bytes: int  # on disk, once it is finished
@@ -188,7 +188,7 @@ def _same(index: pd.DataFrame, states: pd.DataFrame) -> bool:
 
 
 def _filling(name: str, root: Path, wanted: pd.DataFrame, geometry: Geometry, home: Path) -> Filling:
-    """Return what is to be made for a table."""
+    """Return the cache that must be filled for a table."""
     suffix = "zst" if packs(geometry) else "u8"
     return Filling(name, root, wanted, geometry, home / f"images-{_plan(wanted)}.{suffix}")
 
@@ -199,7 +199,7 @@ def _needed(n: int, geometry: Geometry, block: float) -> int:
 
 
 def _block(filling: Filling, current: ImageCache | None) -> float:
-    """Return the mean bytes of a packed image: of those that are packed already, else of a few decoded for it."""
+    """Return the mean bytes of a packed image, from images packed before or else from a few that are decoded now."""
     known = read_journal(filling.journal, len(filling.wanted)) if filling.part.exists() else {}
     length = np.array([row.length for row in known.values()], np.int64)
     before: Images | None = None if current is None else current.images
@@ -223,7 +223,7 @@ def _columns(geometry: Geometry, *, packed: bool) -> list[str]:
 
 
 def _open(home: Path, geometry: Geometry) -> ImageCache | None:
-    """Return the finished cache, None when there is none or when it is damaged."""
+    """Return the finished cache, None if it is missing or damaged."""
     try:
         index = pd.read_parquet(home / "index.parquet")
         text = {column: index[column].astype(object) for column in ("image_id", "path", "reason")}

@@ -51,11 +51,11 @@ class Filling:
 
     @property
     def journal(self) -> Path:
-        """Return the file that says which rows are written."""
+        """Return the path of the journal, which lists the rows that are written."""
         return self.target.with_suffix(".journal")
 
     def files(self) -> list[str]:
-        """Return the file of every row, "" where there is none."""
+        """Return the path of the file of every row, "" if the file is missing."""
         listed = zip(self.wanted["path"], self.wanted["size"], strict=True)
         return [str(self.root / path) if size >= 0 else "" for path, size in listed]
 
@@ -110,12 +110,12 @@ class Packed:
 
 
 def mapped(path: Path) -> NDArray[np.uint8]:
-    """Return the bytes of a file, memory-mapped; none of an empty one."""
+    """Return the bytes of a file, memory-mapped; no bytes if the file is empty."""
     return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
 
 
 def holds(images: Images, row: int, crc: int) -> bool:
-    """Whether the pixels of a row are there and have this checksum."""
+    """Return whether the pixels of a row exist and have this checksum."""
     try:
         return zlib.crc32(images[row].tobytes()) == crc
     except (SetupError, IndexError):

@@ -1,4 +1,4 @@
-"""Large decoded images, smaller on disk and the same bit for bit: each image a block of its own, found by a table.
+"""Lossless compression of large decoded images: one block per image, located by a table.
 
 A gray value is replaced by its difference from the one above it, modulo 256, and the differences are compressed by zstd
 (through pyarrow). Every 64th row is stored as it is, so that rows are added up 16 at a time and not one after another.
@@ -22,7 +22,7 @@ Gray = NDArray[np.uint8]
 
 
 def pack(image: Gray) -> bytes:
-    """Return the block of an image [H, W]; it holds no size, which whoever reads it must know."""
+    """Return the compressed block of an image [H, W]; the reader must know H and W, which the block does not store."""
     steps = image.copy()
     for row in range(1, min(_ROWS, len(image))):
         below = image[row::_ROWS]

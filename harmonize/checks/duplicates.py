@@ -23,14 +23,14 @@ _BLOCK = 1 << 16  # pairs whose thumbnails are in memory at once
 
 @dataclass(frozen=True, eq=False)
 class Looked:
-    """A cohort and what was seen of its images."""
+    """A cohort and the scan of its images."""
 
     cohort: Cohort
     scan: Scan
 
 
 def check_images(looked: Looked) -> list[Check]:
-    """Return what is wrong with the images of one cohort by themselves: unreadable (a fault), blank (a warning)."""
+    """Return the checks of single images of a cohort: unreadable images (fault) and blank images (warning)."""
     name, scan, ids = looked.cohort.name, looked.scan, looked.cohort.table["image_id"].to_numpy(object)
     bad = scan.reason != ""
     total = f"{len(ids):,} images can be read"
@@ -51,7 +51,7 @@ def check_images(looked: Looked) -> list[Check]:
 
 
 def check_duplicates(all_looked: Sequence[Looked]) -> list[Check]:
-    """Return what occurs twice, within and across cohorts, or one check that says that nothing does."""
+    """Return the checks of duplicate images within and across cohorts; one check of level ok if there are none."""
     parts = [_frame(number, looked) for number, looked in enumerate(all_looked)]
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if rows.empty:
@@ -99,7 +99,7 @@ def _frame(number: int, looked: Looked) -> pd.DataFrame:
 def _pairs(
     content: NDArray[np.int64], hashes: NDArray[np.uint64], small: NDArray[np.uint8]
 ) -> tuple[pd.DataFrame, int]:
-    """Return first, second, exact of every pair of equal files and of every near pair whose thumbnails agree."""
+    """Return (first, second, exact) for all pairs of equal files and of near-duplicates with similar thumbnails."""
     equal = near_pairs(content.astype(np.uint64), 0, CAP)
     near = near_pairs(hashes, MAX_DISTANCE, CAP)
     alike = _correlated(near.first, near.second, small) & (content[near.first] != content[near.second])

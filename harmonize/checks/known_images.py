@@ -1,6 +1,6 @@
-"""What is known of a cohort's images from earlier looks: those of `bench check`, and images decoded for runs.
+"""Results of earlier scans of a cohort's images, by `bench check` and by decoding for runs.
 
-Nothing is opened here. A look counts as long as the file has the path, size and time of change that it had then.
+This module opens no image. A result stays valid while the path, size and modification time of the file stay the same.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from harmonize.images.pixels import PIXELS_VERSION
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Which images of a table were looked at, in its order, and which of those cannot be read."""
+    """Which images of a table were scanned, in table order, and which of the scanned images are unreadable."""
 
     looked: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
 
 
 def seen(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> Seen:
-    """Return what is known of table[image_id, path] below root.
+    """Return the results of earlier scans for table[image_id, path] below root.
 
     `checked` is the folder that `scan` keeps its records in, `decoded` the folder of the root's image caches.
     """

@@ -1,6 +1,6 @@
-"""What a file says of itself that no frontal chest radiograph says: colour, another modality, body part or view.
+"""Properties of a file that a frontal chest radiograph does not have: color, or another modality, body part or view.
 
-A remark is no judgement of the pixels, and a file without one may show anything.
+The checks use headers, not pixels: a file without a remark may still show anything.
 """
 
 import io

@@ -1,6 +1,6 @@
-"""One dataset held against what is published of it (`published.yaml`), and against what every dataset must be.
+"""Compare a dataset with the facts about its release (`published.yaml`) and with rules for all datasets.
 
-Levels: fault, numbers would be wrong or images are missing; warning, not as published, look at it; note; ok.
+Levels: fault (wrong results or missing images), warning (differs from the release), note, ok.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,9 +27,9 @@ _CALLED = {"tokens": "labels"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: what should be, what is, and the mend."""
+    """Result of one check: expected value, found value, and how to fix a difference."""
 
-    dataset: str  # "" where it belongs to none or to several
+    dataset: str  # "" for a check of no or several datasets
     what: str
     level: str
     expected: str = ""
@@ -46,7 +46,7 @@ def published() -> dict[str, Any]:
 
 
 def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
-    """Return the cohort (None when it is refused) and every check of its tables, without opening an image."""
+    """Return the cohort (None if it cannot be loaded) and all checks of its tables; no image is opened."""
     name = spec.name
     cohort, table, problem = _read(spec)
     is_phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
@@ -76,7 +76,7 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
 
 
 def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
-    """Return the cohort, the native table of all images with the release's default labels, and why there is none."""
+    """Return the cohort, the native table with default labels, and the error if one of them cannot be read."""
     table, problem = None, None
     try:
         if spec.layout != TABLE:
@@ -92,7 +92,7 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Return what differs between one file and its release (columns, values, numbers), and whether it is a subset."""
+    """Return the differences between one file and its release, and whether the file is a subset of the release."""
     path = find(spec.root, *facts["files"])
     if path is None:
         if facts["need"] in ("", "required") or is_phantom:
@@ -124,7 +124,7 @@ def check_table(
 
 
 def _columns(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
-    """Return the columns that are missing, and as text those whose values are published."""
+    """Return a check of missing columns, and the columns with published values as text."""
     present = ["" if column.startswith("Unnamed: ") else column for column in header(path)]
     spelt = {
         column: next((other for other in (column, *facts.get("same", {}).get(column, ())) if other in present), "")
@@ -143,7 +143,7 @@ def _columns(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.Data
 
 
 def _values(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
-    """Yield what occurs in a column and does not in the release."""
+    """Yield a check for each column with values that do not occur in the release."""
     for column, counts in facts.get("values", {}).items():
         if column in raw:
             text = raw[column].str.strip().replace({"nan": "", "None": ""})
@@ -162,7 +162,7 @@ def _values(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _states(part: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield the labels of a file of radiologists that hold what radiologists never wrote."""
+    """Yield a check for each label of an expert set with states that radiologists do not use."""
     for column in part.columns:
         if str(column).startswith("native:"):
             odd = part[column].isin([state for state in STATES if state not in allowed])
@@ -173,7 +173,7 @@ def _states(part: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 
 
 def _numbers(raw: pd.DataFrame | None, part: pd.DataFrame | None, facts: Mapping[str, Any]) -> tuple[str, list[Check]]:
-    """Return what to say of a subset, "" for a whole release, and the numbers that differ."""
+    """Return a note if the file is a subset ("" if complete), and checks of the counts that differ."""
     listed = raw if raw is not None else part
     if listed is None:
         return "", []
@@ -225,7 +225,7 @@ def _counts(part: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[tuple[str,
 
 
 def check_leakage(name: str, table: pd.DataFrame) -> Check:
-    """Return whether any patient is in two official splits; their numbers, never their ids."""
+    """Return the check that no patient is in two official splits; it shows counts, never ids."""
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
     parts = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
@@ -236,7 +236,7 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
 
 
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
-    """Return the checks that need no release: contradictions, absent images, and what is used."""
+    """Return the checks that need no published facts: contradictions, missing images, images used."""
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
@@ -262,7 +262,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
 
 
 def check_rows(cohort: Cohort) -> list[Check]:
-    """Return the checks of rows by themselves: those left out, repeated ones, and labels that are no word of theirs."""
+    """Return the checks of rows: excluded rows, repeated rows, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
     checks = []
     left_out = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
@@ -285,7 +285,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
 
 
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
-    """Return level and mend of so many unusable images: those of the release itself are no fault of this copy."""
+    """Return level and fix for this number of unusable images; images that the release lacks are only a warning."""
     tables = [] if cohort.phantom else published()["datasets"].get(cohort.layout, [])
     known = max((facts.get("broken", 0) for facts in tables), default=0)
     if number <= known:

@@ -1,4 +1,4 @@
-"""Every image of a cohort looked at once: can it be read, what is its checksum, its perceptual hash, its thumbnail.
+"""Scan each image of a cohort once: readability, checksum, perceptual hash and thumbnail.
 
     <folder>/<cohort>-<root>-v<versions>.records     fixed-size records, appended as images are read
 
@@ -35,7 +35,7 @@ _RECORD = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What was seen of each image, in the order of the cohort's table.
+    """Scan result of each image, in the order of the cohort's table.
 
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
     flat      nothing to be seen in it                       small     uint8 [N, 256], the image at 16 x 16
@@ -53,7 +53,7 @@ class Scan:
 def scan(
     name: str, root: Path, paths: Sequence[str], folder: Path, workers: int = 1, progress: Progress | None = None
 ) -> Scan:
-    """Return what is seen of the files root/path, remembered in `folder`.
+    """Return the scan of the files root/path; results are kept in `folder`.
 
     progress gets (name, images done, images in all). Raises SetupError when the folder cannot be written.
     """
@@ -99,7 +99,7 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
 
 
 def _mark(root: Path) -> str:
-    """Return what the records of a folder of images are known by, and of which versions they are."""
+    """Return the name of the records of an image folder, with the versions that made them."""
     return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 
@@ -109,7 +109,7 @@ def records_of(folder: Path, root: Path) -> list[Path]:
 
 
 def _state(root: Path, image: str) -> tuple[int, int]:
-    """Return size and time of change of a file, (-1, 0) where there is none."""
+    """Return size and modification time of a file, (-1, 0) if it is missing."""
     try:
         status = os.stat(os.path.join(root, image))  # noqa: PTH116, PTH118  (a million times)
     except OSError:
@@ -118,13 +118,13 @@ def _state(root: Path, image: str) -> tuple[int, int]:
 
 
 def key_of(image: str, size: int, mtime_ns: int) -> bytes:
-    """Return 16 bytes that stand for a path and the state of its file; size -1: there is none."""
+    """Return 16 bytes that identify a path and the state of its file; size -1 means a missing file."""
     state = "absent" if size < 0 else f"{size}/{mtime_ns}"
     return hashlib.blake2b(f"{image}\x00{state}".encode(), digest_size=16).digest()
 
 
 def _whole_records(path: Path) -> NDArray[np.void]:
-    """Return the records of earlier scans; cut off what an interruption left of the last one."""
+    """Return the records of earlier scans; remove an incomplete last record after an interruption."""
     if path.exists():
         os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
     return read_records(path)

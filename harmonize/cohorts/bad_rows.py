@@ -1,7 +1,7 @@
-"""Rows of a native table that cannot be used: named and counted, and none of them fatal for the rest.
+"""Find rows of a native table that cannot be used; name and count them, and keep the others.
 
-A table of which more cannot be used than a few is refused as a whole: such rows are then a sign of another file, a
-shifted column or a wrong mapping, and what could be read would be wrong in ways that nobody sees.
+A table with more than a few bad rows is refused. Many bad rows are a sign of a wrong file, a shifted column or a wrong
+mapping; the remaining rows could then be silently wrong, too.
 """
 
 import pandas as pd
@@ -10,17 +10,17 @@ from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_of
 from harmonize.errors import DatasetError
 
-FEW = 5  # rows, or 1 % of the table where that is more; and never more than half of it
+FEW = 5  # rows, or 1 % of the table if that is more; and never more than half of the table
 _SHARE = 0.01
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 
 
 def usable(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows that can be used, and image_id, path, reason of the others.
+    """Return the usable rows, and image_id, path and reason of the bad rows.
 
-    A row that repeats another in every cell is passed over. Not used are rows that the adapter marked (FAULT), rows
-    without an image or a patient, paths that leave the root, and rows that share an image id and differ. Where there are
-    any, `flow` has `repeated_row` and `bad_row`. Raises DatasetError where they are too many.
+    A row that equals an earlier row in every cell is skipped. Bad rows are: rows with a FAULT from the adapter, rows
+    without an image or a patient, paths that leave the root, and differing rows with one image id. `flow` counts
+    `repeated_row` and `bad_row` if there are any. Raises DatasetError for too many bad rows.
     """
     missing = [column for column in BASE if column not in native]
     if missing:
@@ -44,7 +44,7 @@ def usable(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.D
 
 
 def _once(native: pd.DataFrame, flow: dict[str, int]) -> pd.DataFrame:
-    """Return the table without rows that repeat an earlier one in every cell."""
+    """Return the table without rows that equal an earlier row in every cell."""
     shared = native["image_id"].duplicated(keep=False)
     if not shared.any():
         return native
@@ -56,14 +56,14 @@ def _once(native: pd.DataFrame, flow: dict[str, int]) -> pd.DataFrame:
 
 
 def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
-    """Return why each row cannot be used, "" where it can."""
+    """Return the reason why each row is bad, "" for usable rows."""
     stated = native[FAULT].astype(object) if FAULT in native else pd.Series("", index=native.index, dtype=object)
-    found = [stated]
-    found += [_where(native[column] == "", f"no {column}", native) for column in ("image_id", "patient_id")]
+    reasons = [stated]
+    reasons += [_where(native[column] == "", f"no {column}", native) for column in ("image_id", "patient_id")]
     outside = native["path"].str.contains(_OUTSIDE, regex=True)
-    found.append(_where(outside, "a path that leaves the root", native))
-    found.append(_where(native["image_id"].duplicated(keep=False), "an image id with rows that differ", native))
-    return first_of(*found)
+    reasons.append(_where(outside, "a path that leaves the root", native))
+    reasons.append(_where(native["image_id"].duplicated(keep=False), "an image id with rows that differ", native))
+    return first_of(*reasons)
 
 
 def _where(rows: "pd.Series[bool]", reason: str, native: pd.DataFrame) -> "pd.Series[str]":

@@ -1,4 +1,4 @@
-"""One dataset on disk -> one validated table, one row per image, with every loss of rows counted."""
+"""Load a dataset as one validated table with one row per image, and count every excluded row."""
 
 import hashlib
 import os
@@ -22,13 +22,13 @@ from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
 QUARANTINE = ("image_id", "path", "reason")
-UNKNOWN_LABEL = "unknown label "  # begins the reason of a doubt
-ABSENT = "listed but absent"  # the reason of an image whose file is not there
+UNKNOWN_LABEL = "unknown label "  # prefix of a reason in `doubts`
+ABSENT = "listed but absent"  # reason for a missing file
 
 
-@dataclass(frozen=True, eq=False)  # no slots: the id is computed once and kept
+@dataclass(frozen=True, eq=False)  # no slots: `id` is cached
 class Cohort:
-    """The images of one dataset after harmonisation: the frontal ones, or those that its spec chooses.
+    """The images of one dataset after harmonization: the frontal images, or those that the spec selects.
 
     table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
     quarantine  image_id, path, reason of images that are listed but absent, and of rows that cannot be used
@@ -51,7 +51,7 @@ class Cohort:
 
     @cached_property
     def id(self) -> str:
-        """Return 12 hex digits that change when the label mapping or the table does."""
+        """Return 12 hex digits that change when the label mapping or the table changes."""
         digest = hashlib.sha256()
         digest.update(_rules(self.spec, [str(column) for column in self.table.columns]))
         for column in self.table.columns:
@@ -63,9 +63,9 @@ class Cohort:
 def load(
     spec: CohortSpec, mapping: str = "default", findings: Sequence[str] = FINDINGS, *, images: bool = True
 ) -> Cohort:
-    """Read one cohort: native table -> checks -> the images that are chosen and on disk -> findings.
+    """Return one cohort: read the native table, check it, select the images on disk, and map the findings.
 
-    With `images=False` nothing is looked for on disk: every listed image counts as there.
+    With `images=False` the disk is not searched: every listed image counts as present.
     A row that cannot be used (a cell that is no label, no patient, a path that leaves the root, an image id whose rows
     differ) goes to the quarantine. Raises DatasetError for whatever would make numbers wrong: missing files and
     columns, more such rows than a few, a patient in two official splits, or no image left; ConfigError for a label source
@@ -121,7 +121,7 @@ def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
 
 
 def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequence[str]) -> pd.DataFrame:
-    """Return the states of the findings; those of `spec.hybrid` as another label source states them."""
+    """Return the states of the findings; findings in `spec.hybrid` come from another label source."""
     states = labelmap.apply(native, spec.layout, mapping, findings)
     for source in dict.fromkeys(source for _, source in spec.hybrid):
         borrowed = [finding for finding, its in spec.hybrid if its == source and finding in states]
@@ -132,26 +132,27 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
             other = other[other[FAULT] == ""]
         other = other.drop_duplicates("image_id")
         found = labelmap.apply(other, spec.layout, mapping, borrowed).set_axis(other["image_id"])
-        aligned = found.reindex(native["image_id"]).set_axis(native.index)  # an image that the source lacks is null
+        aligned = found.reindex(native["image_id"])  # images that the source does not have become null
+        aligned = aligned.set_axis(native.index)
         states[borrowed] = aligned[borrowed]
     return states
 
 
 def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
-    """Return which paths are files below root: folder by folder, or file by file where folders hold one or two."""
+    """Return which paths are files below root; lists folders, or checks single files if folders hold one or two."""
     if path.empty:
         return np.zeros(0, bool)
     base = f"{root}/"
     parts = path.str.rpartition("/")
     codes, folders = pd.factorize(parts[0])
-    if len(folders) * 3 > len(path):  # MIMIC has a folder per study: one look at a file is cheaper than a listing
+    if len(folders) * 3 > len(path):  # MIMIC has a folder per study: a file check is cheaper than a listing
         return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
     names: list[frozenset[str]] = []
     for folder in folders:
         try:
             with os.scandir(base + folder) as entries:
                 names.append(frozenset(entry.name for entry in entries if entry.is_file()))
-        except OSError:  # the folder is absent or closed to us: so are its images
+        except OSError:  # the folder is missing or unreadable, and so are its images
             names.append(frozenset())
     return np.fromiter((name in names[code] for code, name in zip(codes, parts[2], strict=True)), bool, len(path))
 
@@ -164,7 +165,7 @@ def _is_file(path: str) -> bool:
 
 
 def _contradictory(states: pd.DataFrame) -> int:
-    """Return how many images have "No Finding" and another finding present."""
+    """Return the number of images with "No Finding" and another finding present."""
     if NO_FINDING not in states:
         return 0
     present = states.eq(PRESENT).fillna(False)
@@ -173,7 +174,7 @@ def _contradictory(states: pd.DataFrame) -> int:
 
 
 def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return the rows of patients who are F in one row and M in another."""
+    """Return the mask of rows of patients with both sexes, F and M."""
     codes, patients = pd.factorize(native["patient_id"])
     seen = [np.bincount(codes[(native["sex"] == sex).to_numpy()], minlength=len(patients)) > 0 for sex in "FM"]
     found: NDArray[np.bool_] = (seen[0] & seen[1])[codes]
@@ -181,9 +182,9 @@ def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
-    """Return what decides the labels: the mapping file, or the layout's words in labels.yaml (not titles and reasons).
+    """Return the rules that determine the labels: the mapping file, or the native labels of each finding in labels.yaml.
 
-    Only findings that the table has count: a new space re-keys no cohort of another.
+    Only findings of the table count, so a new label space does not change the ids of other cohorts.
     """
     if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()
@@ -194,7 +195,7 @@ def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
 
 
 def _bytes(column: pd.Series) -> bytes:
-    """Return a column's content in a form that no version of pandas changes."""
+    """Return the bytes of a column, independent of the pandas version."""
     if isinstance(column.dtype, pd.Int8Dtype):
         return column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
     if column.dtype == np.float64:

@@ -1,26 +1,29 @@
-"""Which images of a cohort take part: what a grid says under `cohort:` and `--data` beside a cohort's root."""
+"""Settings that select images of a cohort: `cohort:` of a grid, and keys of a cohort in the data file.
+
+`cohort_filters` applies them. This module does not import pandas, because the command line reads it at start-up.
+"""
 
 from dataclasses import dataclass
 
 VIEW_CHOICES = ("frontal", "pa", "all")
 STUDY_CHOICES = ("all", "one")
-REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")  # in a flow: counts of images that stay
+REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")  # flow entries that count kept images
 
 
 @dataclass(frozen=True, slots=True)
 class CohortChoice:
-    """Which images of a cohort take part. Every field at its default changes nothing.
+    """Settings that select images of a cohort; with all defaults, every frontal image.
 
-    In a grid it is about the training cohort, and `limit` about its training patients alone.
-    Raises ValueError for a value that no cohort can meet.
+    In a grid they apply to the training cohort, and `limit` only to its training patients.
+    Raises ValueError for an invalid value.
     """
 
     views: str = "frontal"  # frontal: PA, AP and frontal of either kind; pa: PA only; all: lateral and unknown ones too
     per_study: str = "all"  # one: the PA image of a study, else AP, else the first by image id
-    limit: int = 0  # at most so many training patients, drawn by patient hash; 0 = all
-    min_age: float = 0.0  # years; 0 = no limit. With a limit, images of unknown age take no part
+    limit: int = 0  # maximum number of training patients, drawn by patient hash; 0 = all
+    min_age: float = 0.0  # years; 0 = no limit. With a limit, images of unknown age are excluded
     max_age: float = 0.0
-    gold: bool = False  # only rows labelled by physicians or radiologists: `gold` in labels.yaml says which
+    gold: bool = False  # only rows labeled by physicians or radiologists, as `gold` of the adapter selects them
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

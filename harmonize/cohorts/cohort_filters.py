@@ -1,6 +1,6 @@
-"""A cohort choice applied to a native table: every image that a filter takes out is counted under the filter's name.
+"""Apply a cohort choice to a native table; each filter counts the images that it removes.
 
-The order: what the adapter drops, view, age, gold subset, files that are absent, one image per study, limit of patients.
+Order: images that the adapter drops, view, age, gold subset, missing files, one image per study, patient limit.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
 def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
-    """Return the rows that view, age and gold subset leave; `flow` counts the others.
+    """Return the rows that pass the filters of view, age and gold subset; `flow` counts the removed rows.
 
-    Raises ConfigError where the layout has no gold subset, DatasetError where its files do not tell it.
+    Raises ConfigError if the layout has no gold subset, DatasetError if files for it are missing.
     """
     if choice.views != "all":
         table = _keep(table, table["view"].isin(FRONTAL_VIEWS), "not_frontal", flow)
@@ -35,9 +35,9 @@ def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, f
 
 
 def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
-    """Return one image per study and at most `limit` patients where the choice asks for it; `flow` counts the others.
+    """Keep one image per study and at most `limit` patients, if the choice says so; `flow` counts the removed rows.
 
-    Patients are drawn by a hash of their id: the same ones whatever the order, and the first of a larger limit.
+    A hash of the id selects patients: row order does not matter, and a larger limit keeps all patients of a smaller one.
     """
     if choice.per_study == "one":
         order = pd.DataFrame(
@@ -51,7 +51,7 @@ def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFr
 
 
 def sampled(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
-    """Return which rows belong to the first `limit` patients by hash."""
+    """Return the mask of rows of the first `limit` patients by hash."""
     chosen = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
     return patients.isin(chosen)
 

@@ -1,4 +1,4 @@
-"""Sex and age from the headers of DICOM files, for a dataset whose tables do not state them (VinDr-CXR)."""
+"""Read sex and age from DICOM headers, for a dataset whose tables do not state them (VinDr-CXR)."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | None = None) -> pd.DataFrame:
     """Return image_id (the file's name without suffix), sex (F, M or "") and age in years (NaN where not stated).
 
-    Only two tags of each header are read. A file without them, or that is no DICOM, states nothing.
+    Only two tags of each header are read. For a file without these tags, or not in DICOM, both are not stated.
     Source: DICOM PS3.5, 6.2 (AS: nnnD, nnnW, nnnM or nnnY).
     """
     rows = []
@@ -28,11 +28,11 @@ def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | No
 
 
 def _stated(path: Path) -> tuple[str, float]:
-    import pydicom  # half a second, for one dataset of six
+    import pydicom  # imports in half a second, and only one of six datasets needs it
 
     try:
         with path.open("rb") as file:
-            if DEFLATED in file.read(2**16):  # it would be unfolded whole
+            if DEFLATED in file.read(2**16):  # pydicom would decompress the complete file
                 return "", float("nan")
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()

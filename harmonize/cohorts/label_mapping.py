@@ -1,4 +1,4 @@
-"""Native labels in, shared findings out, as `labels.yaml` says."""
+"""Map native labels to shared findings by the rules of `labels.yaml`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -14,7 +14,8 @@ from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, 
 
 MAPPINGS = ("default", "strict", "broad")
 _NULL = -9
-_WEIGHT = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)  # of several native labels the strongest statement counts
+# If several native labels map to one finding, the strongest state counts.
+_WEIGHT = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)
 
 
 def block(layout: str) -> dict[str, Any]:
@@ -29,13 +30,13 @@ def block(layout: str) -> dict[str, Any]:
 
 
 def entries(layout: str) -> dict[str, Any]:
-    """Return finding -> rule for every finding that labels.yaml states of a layout, in the nine and beyond."""
+    """Return finding -> rule for all findings of a layout in labels.yaml, of every label space."""
     beyond: dict[str, Any] = labels_yaml()["beyond"].get(layout, {}).get("findings", {})
     return {**block(layout)["findings"], **beyond}
 
 
 def reference(layout: str, split: str = "", source: str = "default") -> str:
-    """Return who labelled: report (labels read off the report), radiologist, or stated (a table of one's own).
+    """Return the source of the labels: report (mined from reports), radiologist, or stated (layout `table`).
 
     >>> reference("chexpert", "train"), reference("chexpert", "expert_test"), reference("table")
     ('report', 'radiologist', 'stated')
@@ -50,7 +51,7 @@ def reference(layout: str, split: str = "", source: str = "default") -> str:
 
 
 def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
-    """Return what pages say of a cohort: the texts of labels.yaml, and who labelled it where that is not the usual."""
+    """Return the texts about a cohort for pages: those of labels.yaml, changed by its label source and expert splits."""
     found = {k: v for k, v in labels_yaml()["datasets"].get(layout, {}).items() if isinstance(v, str)}
     if source != "default":
         found["label_source"] = str(label_sources(layout)[source]["title"])
@@ -61,7 +62,7 @@ def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
 
 
 def grade(layout: str, finding: str) -> str:
-    """Return how well a published layout expresses a finding: exact, approximate or unmapped.
+    """Return the grade of a layout's rule for a finding: exact, approximate or unmapped.
 
     >>> grade("nih", "Lung Lesion")
     'approximate'
@@ -71,7 +72,7 @@ def grade(layout: str, finding: str) -> str:
 
 
 def words(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
-    """Return the native labels that mean a finding, () when it is unmapped.
+    """Return the native labels that mean a finding, () if the finding is unmapped.
 
     >>> words("nih", "Lung Lesion")
     ('Mass', 'Nodule')
@@ -83,7 +84,7 @@ def words(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return what strict and broad change: finding, mapping, the words `added` and `removed`, and the rule's reason.
+    """Return the changes by the mappings strict and broad: finding, mapping, labels added and removed, and reason.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
@@ -106,7 +107,7 @@ Infiltration has no target in the shared nine'}]
 def apply(
     table: pd.DataFrame, layout: str, mapping: str = "default", findings: Sequence[str] = FINDINGS
 ) -> pd.DataFrame:
-    """Return one Int8 column of label states per finding, null where the dataset cannot express it.
+    """Return one Int8 column of label states per finding, null if the dataset does not map the finding.
 
     `table` is the native table of that layout. The layout `table` names its columns by finding already.
     """
@@ -125,12 +126,12 @@ def apply(
 
 
 def vocabulary(layout: str) -> frozenset[str]:
-    """Return every word that a token family publishes, none for a layout whose adapter knows them."""
+    """Return all native labels of a token family; empty if labels.yaml lists no vocabulary for the layout."""
     return frozenset(labels_yaml()["vocabulary"].get(layout, "").split(", ")) - {""}
 
 
 def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
-    """Return the unknown words of each row that has any, joined with "|"; none for a layout without a vocabulary."""
+    """Return the unknown labels of each row with any, joined with "|"; empty for a layout without a vocabulary."""
     known = vocabulary(layout)
     if not known:
         return pd.Series("", index=table.index[:0])
@@ -153,7 +154,7 @@ def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) 
 
 
 def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
-    """Return the strongest statement among native columns; labels without a column state nothing."""
+    """Return the strongest state among native columns; labels without a column are ignored."""
     rank = np.zeros(len(table), np.int8)
     rank_of = np.zeros(256, np.int8)
     rank_of[np.array(_WEIGHT, np.int8).view(np.uint8)] = np.arange(len(_WEIGHT))
@@ -187,12 +188,12 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
 
 
 def _any(row: frozenset[str], wanted: frozenset[str]) -> int:
-    """Return the state of a finding that any of its words makes present."""
+    """Return the state of a finding that is present if any of its labels is."""
     return PRESENT if row & wanted else ABSENT
 
 
 def _exclusive(row: frozenset[str], wanted: frozenset[str], silent: frozenset[str]) -> int:
-    """Return the state of a finding that is present only where no other finding word is."""
+    """Return the state of a finding that is present only if no other label is."""
     spoken = row - silent
     if not spoken:
         return _NULL

@@ -1,4 +1,4 @@
-"""Where cohorts are: a folder with chexpert/ mimic/ nih/ padchest/ vindr/ brax/, or a YAML file that names each."""
+"""Locate cohorts: a folder with one subfolder per layout (chexpert/, nih/, ...), or a YAML file with one entry per cohort."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become parts of file 
 class CohortSpec:
     """One cohort to read. `table` and `mapping` (both files) belong to the layout `table` alone.
 
-    label_source  whose labels: `default`, or a name that labels.yaml lists for the layout
-    hybrid        (finding, label source) pairs: these findings come from another source of the same images
-    choice        which of its images take part
+    label_source  `default`, or a label source that labels.yaml lists for the layout
+    hybrid        (finding, label source) pairs: these findings come from another label source of the same images
+    choice        settings that select images
     """
 
     name: str
@@ -107,7 +107,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
         )
     if layout != TABLE and own:
         raise ConfigError(
-            f"{own[0]} belongs to the layout `table`", f"{where}.{own[0]}", "leave it out, or say `layout: table`"
+            f"{own[0]} belongs to the layout `table`", f"{where}.{own[0]}", "remove it, or write `layout: table`"
         )
     root = path.parent / Path(entry["root"]).expanduser()  # an absolute root stays as it is
     mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if own else ""
@@ -117,7 +117,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
 
 
 def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the label source, and the findings that have another: {default: chexbert, Edema: visualchexbert}."""
+    """Return the label source, and (finding, label source) for the findings with another source."""
     by_finding = {"default": value} if isinstance(value, str) else value
     if not isinstance(by_finding, Mapping) or not all(isinstance(v, str) for v in by_finding.values()):
         fix = "write a name, or {default: chexbert, Edema: visualchexbert}"
@@ -133,16 +133,16 @@ def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple
 
 
 def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
-    """Return which images take part, as the keys beside the root say."""
-    asked: dict[str, Any] = {}
+    """Return the settings that select images, from the keys of the entry."""
+    settings: dict[str, Any] = {}
     for key, kind in _CHOICES.items():
         if key in entry:
             value = entry[key]
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise ConfigError(f"{key} is {value!r}, not of type {kind.__name__}", f"{where}.{key}", "correct it")
-            asked[key] = kind(value)
+            settings[key] = kind(value)
     try:
-        return CohortChoice(**asked)
+        return CohortChoice(**settings)
     except ValueError as error:
         raise ConfigError(
             str(error), where, "correct the value; docs/data-file.md lists what each key takes"
@@ -150,7 +150,7 @@ def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
 
 
 def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
-    """Raise ConfigError for a key that is unknown, missing, or no text."""
+    """Raise ConfigError for a key that is unknown, missing or not text."""
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(str(key), _KEYS))
@@ -162,7 +162,7 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
 
 
 def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
-    """Return the mapping file: beside the YAML file, else under the root."""
+    """Return the path of the mapping file: in the folder of the YAML file, else below the root."""
     for folder in (path.parent, root):
         if (folder / mapping).is_file():
             return folder / mapping
@@ -172,6 +172,6 @@ def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
 
 
 def _nearest(word: str, known: tuple[str, ...]) -> str:
-    """Return a hint at the nearest known word."""
+    """Return a hint with the closest valid word, or with all valid words."""
     close = get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"

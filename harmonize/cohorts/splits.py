@@ -1,6 +1,6 @@
-"""Which patients train, choose and test: official splits first, else a hash of the patient id.
+"""Assign patients to train, val and test: official splits first, else a hash of the patient id.
 
-The hash has no salt and does not know the other rows: a patient stays where it is when rows are added.
+The hash has no salt and uses no other rows: a patient keeps its split when rows are added.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from harmonize.errors import DatasetError
 
 
 def position(patient_id: str) -> float:
-    """Return the patient's place in [0, 1), the same everywhere and always.
+    """Return the hash position of a patient in [0, 1), equal on every machine.
 
     >>> round(position("patient00001"), 6)
     0.373118
@@ -22,11 +22,11 @@ def position(patient_id: str) -> float:
 
 
 def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
-    """Return the split of each row of a cohort table: the official one, or a part carved out of "train" by patient.
+    """Return the split of each row: the official split, or a split cut out of "train" by patient.
 
-    Official parts stay as they are named, expert_* too. Parts of `shares` that no row has are carved out of "train",
-    or out of all rows when no row has an official split, in proportion to their shares. Every patient is in one
-    split; rows without a split follow their patient, else they count as "train".
+    Official splits keep their names, also expert_*. Splits of `shares` that no row has are cut out of "train", in
+    proportion to their shares; out of all rows if no row has an official split. Every patient is in one split. Rows
+    without a split get the split of their patient, else "train".
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
         raise ValueError(f"shares are parts of a whole, not {dict(shares)}")
@@ -50,9 +50,9 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
 
 
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
-    """Return 0, the number of patients in more than one split; DatasetError with the count when there are any.
+    """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
 
-    Rows with split "" are in none. The message holds no patient id.
+    Rows with split "" are ignored. The message holds no patient id.
     """
     pairs = pd.DataFrame({"patient": table["patient_id"], "split": split})
     pairs = pairs[pairs["split"] != ""].drop_duplicates()
@@ -64,7 +64,7 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
 
 
 def rule(shares: Mapping[str, float]) -> str:
-    """Return the rule of `assign` in words: all that is needed to make the same split from the same data.
+    """Return the rule of `assign` as a sentence from which anyone can make the same split of the same data.
 
     >>> rule({"train": 0.8, "val": 0.1, "test": 0.1})[:29]
     'official parts as they are; t'
@@ -77,6 +77,6 @@ def rule(shares: Mapping[str, float]) -> str:
 
 
 def published(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return split, images, patients: all of a split that may be published, beside its rule."""
+    """Return the columns split, images and patients: the counts that may be published with the rule."""
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

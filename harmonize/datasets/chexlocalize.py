@@ -1,8 +1,8 @@
-"""CheXlocalize: what radiologists outlined on the CheXpert validation and test images, as masks.
+"""CheXlocalize: masks that radiologists outlined on the CheXpert validation and test images.
 
 gt_segmentations_{val,test}.json: {"patient64541_study1_view1_frontal": {"Cardiomegaly": {"size": [H, W], "counts":
-"<COCO run lengths>"}, ...10 findings}}. The keys are our image ids. A finding that is not there has an empty mask, not
-a missing key. "Airspace Opacity" is Lung Opacity.
+"<COCO run lengths>"}, ...10 findings}}. The keys are our image ids. The mask of an absent finding is
+empty, not missing. "Airspace Opacity" is Lung Opacity.
 Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO API, maskApi.c, rleFrString.
 """
 
@@ -56,7 +56,7 @@ def outlined(rules: Mapping[str, Any], where: str) -> dict[str, NDArray[np.bool_
 
 
 def named(rules: Mapping[str, Any], where: str) -> set[str]:
-    """Return the findings of one image of the file whose mask is not empty, under our names, without drawing them."""
+    """Return the findings of one image with a non-empty mask, under our names; masks are not drawn."""
     found = set()
     for finding, rle in rules.items():
         try:
@@ -72,7 +72,7 @@ def named(rules: Mapping[str, Any], where: str) -> set[str]:
 
 
 def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return the file; DatasetError when it is not of that form."""
+    """Return the content of a segmentation file; raise DatasetError if it does not have that form."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -102,7 +102,7 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     """Return the mask [H, W] of {"size": [H, W], "counts": text or list of run lengths}.
 
-    Runs go down the columns, the first one outside. Raises DatasetError where they do not fill the image.
+    Runs go down the columns, the first one outside. Raises DatasetError if the runs do not fill the image.
 
     >>> decode_rle({"size": [2, 2], "counts": "121"}).astype(int).tolist()
     [[0, 1], [1, 0]]

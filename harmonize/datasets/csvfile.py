@@ -1,4 +1,4 @@
-"""CSV files as published: text stays text, label cells become states, and every problem names file, column and line."""
+"""Read published CSV files: text stays text, label cells become states, and errors name file, column and line."""
 
 import csv
 import gzip
@@ -36,12 +36,12 @@ def find(root: Path, *names: str) -> Path | None:
         for variant in (name, f"{name}.gz"):
             found = sorted(path for path in root.glob(variant) if path.is_file())
             if found:
-                return found[-1]  # the newest release, where the name holds a version
+                return found[-1]  # the newest release, if the name holds a version
     return None
 
 
 def require(root: Path, layout: str, *names: str) -> Path:
-    """Return the first of these files; DatasetError when the root or all of them are missing."""
+    """Return the first of these files; raise DatasetError if the root or all of the files are missing."""
     if not root.is_dir():
         raise DatasetError(
             "no such folder", str(root), f"point --data at the folder that holds {layout}, or correct `root:`"
@@ -55,7 +55,7 @@ def require(root: Path, layout: str, *names: str) -> Path:
 
 
 def header(path: Path) -> list[str]:
-    """Return the column names of a CSV file; DatasetError when there are none."""
+    """Return the column names of a CSV file; raise DatasetError if it is unreadable or empty."""
     frame = _read_csv(path, nrows=0)
     return [str(column) for column in frame.columns]
 
@@ -69,9 +69,9 @@ def read_text(
 ) -> pd.DataFrame:
     """Return the named columns, in this order: text as written ("" for blank), `labels` as Int8 states.
 
-    Columns in `optional` are left out when the file has none. A label cell that is no state is null, and the column
-    FAULT, there where some row has one, names it with its line. DatasetError names the file and the column that is
-    missing, or says that the file is empty or cut off.
+    Missing columns of `optional` are left out. An invalid label cell becomes null, and the column FAULT (only present if
+    some row has a fault) names the cell and its line. Raises DatasetError for a missing column and for an empty or
+    truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -91,9 +91,9 @@ def read_text(
 
 
 def _check_end(path: Path, num_fields: int) -> None:
-    """Raise DatasetError when the last line is cut off: pandas would fill its missing cells with blanks."""
+    """Raise DatasetError if the last line is truncated; pandas would fill the missing cells with blanks."""
     if path.suffix == ".gz":
-        return  # gzip has a checksum of its own
+        return  # gzip files have a checksum
     with path.open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 2**16))
@@ -103,7 +103,7 @@ def _check_end(path: Path, num_fields: int) -> None:
 
 
 def _read_csv(path: Path, **options: object) -> pd.DataFrame:
-    """Call pandas; any unreadable file becomes a DatasetError."""
+    """Return the file as pandas reads it; raise DatasetError for an unreadable file."""
     try:
         frame: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
             path, index_col=False, keep_default_na=False, encoding="utf-8-sig", **options
@@ -123,7 +123,7 @@ def _read_csv(path: Path, **options: object) -> pd.DataFrame:
 
 
 def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:
-    """Return the states of a categorical column of label cells; null and a word in `fault` where a cell is none."""
+    """Return the label states of a categorical column; an invalid cell is null and gets a text in `fault`."""
     known = [STATES.get(str(text).strip()) for text in cells.cat.categories]
     table = np.array([0 if state is None else state for state in known], np.int8)
     odd = np.array([state is None for state in known], bool)
@@ -136,7 +136,7 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 
 
 def faults(odd: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: str, path: Path) -> "pd.Series[str]":
-    """Return what is wrong with the odd cells of a column, "" elsewhere; the rows are those of the file."""
+    """Return a fault text for each odd cell of a column, "" for the others; rows are those of the file."""
     found = np.full(len(text), "", object)
     for row in np.flatnonzero(odd):
         found[row] = odd_cell(str(text.iloc[row]), column, kind, path, int(row))
@@ -144,7 +144,7 @@ def faults(odd: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: st
 
 
 def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
-    """Return the first reason of each row, "" where there is none."""
+    """Return the first non-empty text of each row, "" if all are empty."""
     joined, *others = faults
     for other in others:
         joined = joined.where(joined != "", other)
@@ -152,7 +152,7 @@ def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def odd_cell(text: str, column: str, kind: str, path: Path, row: int) -> str:
-    """Return what is wrong with a cell and where it is; `row` counts from 0 below the header."""
+    """Return the fault text of a cell, with its line in the file; `row` counts from 0 below the header."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
 
@@ -168,7 +168,7 @@ def cells(states: pd.Series) -> pd.Series:
 
 
 def extracted(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
-    """Return what the named groups of a pattern match first in each cell, a column each; null where it matches nowhere.
+    """Return the first match of a pattern in each cell, one column per named group; null if there is no match.
 
     The pattern is one of RE2 (its digits and letters are ASCII), which reads a column several times as fast as Python's.
     """
@@ -179,10 +179,10 @@ def extracted(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
 
 
 def recode(text: pd.Series, meaning: Mapping[str, str], other: str = "") -> pd.Series:
-    """Return `meaning[text]`, or `other` where a text has none."""
+    """Return `meaning[text]` for each cell, or `other` if `meaning` does not have the text."""
     return text.map(dict(meaning)).astype(object).where(text.isin(list(meaning)), other).astype(str)
 
 
 def numbers(text: pd.Series) -> pd.Series:
-    """Return text as float64, NaN where it is no number."""
+    """Return the column as float64, NaN for text that is not a number."""
     return pd.to_numeric(text, errors="coerce").astype("float64")

@@ -1,4 +1,4 @@
-"""The mapping file of the layout `table`: read once, every fault named by its key."""
+"""Read and check the mapping file of the layout `table`; errors name the key."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What the columns of a table mean. Rules are {column: ..., name: (values)} or {constant: name}."""
+    """Meaning of the columns of a table. A rule is {column: ..., name: (values)} or {constant: name}."""
 
     place: str  # the mapping file, for messages
     image: str
@@ -32,12 +32,12 @@ class Mapped:
     lung_mask: str = ""  # "" = none
 
     def columns(self) -> Iterator[str]:
-        """Yield every column of the table that is needed."""
+        """Yield the columns of the table that the mapping uses."""
         for _, column in self._uses():
             yield column
 
     def check_columns(self, present: Sequence[str], table: Path) -> None:
-        """Raise ConfigError for a column that the table does not have."""
+        """Raise ConfigError if the table does not have a column of the mapping."""
         for key, column in self._uses():
             if column not in present:
                 raise ConfigError(f"{table} has no column {column!r}", f"{self.place}: {key}", _hint(column, present))
@@ -57,10 +57,10 @@ class Mapped:
 
 
 def read_mapping(path: Path) -> Mapped:
-    """Return the checked mapping file; ConfigError names the file, the key and the nearest valid word."""
+    """Return the checked mapping; raise ConfigError with file, key and closest valid word."""
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
-        raise ConfigError("not a mapping file", str(path), "it holds the keys image, patient and findings")
+        raise ConfigError("not a mapping file", str(path), "write the keys image, patient and findings")
     for key in raw:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", _hint(str(key), _KEYS))
@@ -97,7 +97,7 @@ def read_mapping(path: Path) -> Mapped:
 
 
 def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    """Return a block of the file, {} when it has none."""
+    """Return the block under a key, {} if the key is missing."""
     value = raw.get(key) or {}
     if not isinstance(value, Mapping):
         raise ConfigError(
@@ -107,7 +107,7 @@ def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
 
 
 def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) -> dict[str, Any]:
-    """Return a checked rule {column, name: values} or {constant: name}, {} when the file has none."""
+    """Return the checked rule {column, name: values} or {constant: name} under a key, {} if the key is missing."""
     rule = _dict(raw, key, path)
     if not rule:
         return {}
@@ -165,6 +165,6 @@ def _values(values: Any, where: str) -> Values:
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
-    """Return a hint at the nearest known word."""
+    """Return a hint with the closest valid word, or with the valid words."""
     close = get_close_matches(word, known, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known[:30])}"

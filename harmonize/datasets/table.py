@@ -1,4 +1,4 @@
-"""Any table of one's own, CSV or Parquet, with a mapping file that says what its columns mean.
+"""Read any table, CSV or Parquet, with a mapping file that defines the meaning of its columns.
 
     image: "images/{filename}"       # columns in braces; relative to the root
     patient: patientid

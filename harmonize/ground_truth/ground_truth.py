@@ -1,8 +1,7 @@
-"""Where the truth lies in an image, by cohort: outlines or boxes of radiologists, lungs of one's own, or a phantom's latent.
+"""Locations of findings and anatomy in the images of a cohort: outlines, boxes, lung masks, or a phantom's truth.
 
-What is used, found by itself: phantom.json above the cohort (every finding, lungs, heart, devices and the tag, drawn again
-from the patient, exactly as they were); BBox_List_2017.csv (NIH); annotations_*.csv (VinDr-CXR); CheXlocalize's
-gt_segmentations_*.json in the root, or in CheXlocalize/ in it or beside it; the column `lung_mask` of a table.
+Sources, in this order: phantom.json above the cohort (findings, lungs, heart, devices and the tag are drawn again from
+the patient); `boxes` of the adapter; `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
 """
 
 import json
@@ -28,7 +27,7 @@ from harmonize.phantom.folder import MARK
 from harmonize.phantom.radiograph import twin
 
 LUNGS, HEART, DEVICES, TAG = "lungs", "heart", "devices", "token"
-PARTS = (LUNGS, HEART, DEVICES, TAG)  # of a phantom's truth: what is no finding
+PARTS = (LUNGS, HEART, DEVICES, TAG)  # masks of a phantom's truth that are not findings
 OUTSIDE, MARKERS = "outside lungs", "markers"
 
 Masks = dict[str, Mask]
@@ -36,36 +35,36 @@ Masks = dict[str, Mask]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known of where things are in the images of a cohort."""
+    """Locations of findings and anatomy in the images of a cohort."""
 
-    source: str  # phantom, outlines, boxes or "" for nothing
-    known: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) of which the place is known
+    source: str  # phantom, outlines, boxes, or "" if there are no locations
+    known: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
     masks: Callable[[str, tuple[int, int]], Masks] = field(
         default=lambda _image, _frame: {}
-    )  # of an image, by its frame
+    )  # (image id, size of the file) -> masks
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> a file
-    stamp: str = ""  # changes when what is known does
+    stamp: str = ""  # changes when the locations change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One image as the network sees it [S, S] and where things are in it: masks [S, S], none of them empty."""
+    """One image as the network sees it [S, S], with masks [S, S] of findings and regions; no mask is empty."""
 
     image: Gray
     findings: Masks
-    regions: Masks  # border; where there are any: padding, markers, outside lungs, pleura, heart, devices, token
-    lungs: Mask | None  # None: not outlined, and not found
-    lungs_known: bool  # whether they were outlined
+    regions: Masks  # border, and if present: padding, markers, outside lungs, pleura, heart, devices, token
+    lungs: Mask | None  # None: not outlined and not detected
+    lungs_known: bool  # whether the lungs are outlined, not detected
 
     def packed(self) -> dict[str, NDArray[np.uint8]]:
-        """Return it as small arrays that `unpacked` reads."""
+        """Return the scene as small arrays that `unpacked` reads."""
         masks = {"f:" + n: m for n, m in self.findings.items()} | {"r:" + n: m for n, m in self.regions.items()}
         masks |= {"l:known" if self.lungs_known else "l:found": self.lungs} if self.lungs is not None else {}
         return {"image": self.image} | {name: np.packbits(mask) for name, mask in masks.items()}
 
     @classmethod
     def unpacked(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> "Scene":
-        """Return what was packed."""
+        """Return the scene of packed arrays."""
         image = arrays["image"]
         masks = {
             name: np.unpackbits(bits, count=image.size).reshape(image.shape).astype(bool)
@@ -78,7 +77,7 @@ class Scene:
 
 
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
-    """Return what is known of a cohort: its table needs image_id, and may have `lung_mask` (a path below root).
+    """Return the locations in a cohort; its table needs image_id and may have `lung_mask` (a path below root).
 
     Raises DatasetError for a file of boxes or outlines that cannot be read.
     """
@@ -105,7 +104,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
 
 def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Truth) -> Scene:
-    """Return one image of a cohort as the network sees it. Raises UnreadableImage."""
+    """Return one image of a cohort as the network sees it, with its masks. Raises UnreadableImage."""
     picture = read_gray(path, geometry.decode_at)
     place = Place.of(picture, geometry, centre)
     seen = place.image(fitted(np.ascontiguousarray(picture[place.box]), geometry))
@@ -120,7 +119,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Tru
     regions = {"border": border(len(seen)), "padding": padding(seen), MARKERS: place.moved(markers(picture))}
     regions |= {name: moved[name] for name in (HEART, DEVICES, TAG) if name in moved}
     if truth.source == "outlines" and "Cardiomegaly" in moved:
-        regions[HEART] = moved["Cardiomegaly"]  # whose outline is that of the heart
+        regions[HEART] = moved["Cardiomegaly"]  # the outline of Cardiomegaly is the outline of the heart
     if lungs is not None and lungs.any():
         regions[OUTSIDE] = ~lungs
         if outlined is not None:
@@ -130,7 +129,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Tru
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of the file, of which a JPEG may have been decoded in part."""
+    """Return height and width of the file; the decoded picture of a JPEG may be smaller."""
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
@@ -151,7 +150,7 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 
 
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the tags of a phantom cohort: image id -> corners [n, 4] in pixels of its file; None for any other cohort."""
+    """Return the tags of a phantom cohort as image id -> corners [n, 4] in pixels; None for any other cohort."""
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
     if not (root.parent / MARK).is_file() or not boxes.is_file():
         return None
@@ -171,7 +170,7 @@ def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _from_boxes(
     boxes: Mapping[str, pd.DataFrame], fixed: tuple[int, int] | None, image_id: str, frame: tuple[int, int]
 ) -> Masks:
-    """Return a mask for each finding that has boxes: those of all readers together."""
+    """Return one mask per finding: the union of the boxes of all readers."""
     rows = boxes.get(image_id)
     if rows is None:
         return {}
@@ -180,12 +179,12 @@ def _from_boxes(
 
 
 def _sound(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boxes whose corners are numbers."""
+    """Return the boxes with finite corners."""
     return corners[np.isfinite(corners).all(1)]
 
 
 def _lung_masks(root: Path, table: pd.DataFrame) -> dict[str, Path]:
-    """Return the files of a table's lung masks that are there, below root."""
+    """Return image id -> lung mask file, for files that exist below root."""
     if "lung_mask" not in table:
         return {}
     base = root.resolve()

@@ -19,7 +19,7 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Return the first frame as uint8 [H, W].
 
     A VOI table or window of the file is used (the first of several), else percentiles as for 16-bit PNG.
-    MONOCHROME1 is inverted. Raises UnreadableImage; also for deflated files, whose size nobody knows until memory holds them.
+    MONOCHROME1 is inverted. Raises UnreadableImage, also for deflated files: their size is unknown until they are decompressed into memory.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
     if DEFLATED in content:
@@ -78,7 +78,7 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _window(data: Any) -> tuple[float, float] | None:
-    """Return the first window's centre and width, None where the file has none that makes sense."""
+    """Return center and width of the first window, None if the file has no valid window."""
     centre, width = (data.get(name) for name in ("WindowCenter", "WindowWidth"))
     first = [value[0] if isinstance(value, pydicom.multival.MultiValue) else value for value in (centre, width)]
     if any(value is None or value == "" for value in first) or not float(first[1]) > 1:

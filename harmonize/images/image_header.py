@@ -1,4 +1,4 @@
-"""What the bytes of a JPEG or PNG say before anything is decoded: whether the file is whole, and its size."""
+"""Size and completeness of a JPEG or PNG, from its bytes and without decoding."""
 
 import zlib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Where the lungs are, for images without outlines of them: a stand-in, and how far it can be trusted.
+"""Lung masks for images without lung outlines; approximate, with measured overlap.
 
 `benchmarks/lungs.py` states its overlap with lungs that people outlined. It finds both lungs or says nothing.
 """
@@ -18,7 +18,7 @@ RIM = 7  # px of that side: thresholds stop short of the pleura
 
 
 def lung_field(image: Gray) -> Mask | None:
-    """Return the mask [H, W] of both lungs in a radiograph, None where no two are found.
+    """Return the mask [H, W] of both lungs of a radiograph, None if two lungs are not found.
 
     The two dark enclosed components of `roi.two_lungs`, in an equalised picture; the convex hull of each, because ribs,
     vessels and disease cut into it, wider by a rim. What opacities hide of a lung beyond its hull is missing.

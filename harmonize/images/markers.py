@@ -1,4 +1,4 @@
-"""What is written on a radiograph: side letters, words and tags, found as small marks with sharp edges near its rim."""
+"""Detect markers on a radiograph (side letters, words, tags): small marks with sharp edges near the border."""
 
 import cv2
 import numpy as np

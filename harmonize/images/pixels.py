@@ -88,7 +88,7 @@ def _decode(content: bytes, flags: int) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The shape that every cached image gets.
+    """Size and fit that every cached image gets.
 
     fit    squash: both sides to `size`; letterbox: long side to `size`, padding around; smallest_crop: short side to
            `size`, centre crop (a 320 x 390 image loses 18 % of its width). In a letterbox 0 means padding and nothing
@@ -123,7 +123,7 @@ class Geometry:
 
     @property
     def adaptive(self) -> bool:
-        """Whether the region depends on where the lungs are found."""
+        """Return whether the region depends on the detected lungs."""
         return self.region is not None and self.region[0] == "adaptive_roi"
 
     @property
@@ -192,7 +192,7 @@ def _resize(image: Gray, height: int, width: int) -> Gray:
 
 
 def _gray(image: Any) -> Gray:
-    """Return what OpenCV gave, whose types its stubs do not know."""
+    """Return an OpenCV result as a typed array; OpenCV's stubs do not state the type."""
     return np.asarray(image, np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Parts of a radiograph as the network sees it: what was outlined in the file, moved with the image, and the image's own.
+"""Region masks of a radiograph as the network sees it: outlines moved with the image, and regions computed from the image.
 
 A mask has the field of view of its file in any number of pixels: [H, W] of bool. S is the side of what the network sees.
 """
@@ -35,7 +35,7 @@ class Place:
         return cls((height, width), kept(picture, geometry)[0], replace(geometry, clahe=None), centre)
 
     def image(self, square: Gray) -> Gray:
-        """Return what the network sees [S, S] of a cached image."""
+        """Return the network's input image [S, S] of a cached image."""
         side = self.centre or square.shape[0]
         first = (square.shape[0] - side) // 2
         return square[first : first + side, first : first + side]
@@ -59,7 +59,7 @@ class Place:
 
 
 def border(size: int) -> Mask:
-    """Return the ring of `RIM` of the side along the edge of what the network sees."""
+    """Return the mask of the border: a ring whose width is `RIM` times the side."""
     wide = max(1, round(RIM * size))
     ring = np.ones((size, size), bool)
     ring[wide:-wide, wide:-wide] = False

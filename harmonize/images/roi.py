@@ -1,4 +1,4 @@
-"""Which part of a radiograph is kept: a box without black borders, or the box around the lungs.
+"""Region of interest of a radiograph: a box without black borders, or a box around the lungs.
 
 A box is (rows, columns) as slices into the image it was found in. Every function is a pure function of the pixels.
 """

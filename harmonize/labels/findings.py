@@ -1,6 +1,6 @@
 """The label spaces and the label states.
 
-One state per image and finding, an Int8 that may be null (null = the dataset cannot express this finding: unmapped).
+One state per image and finding, an Int8 that may be null (null: the dataset does not map this finding).
 """
 
 from difflib import get_close_matches
@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError
 from harmonize.yaml_file import parse_yaml
 
 PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED = 1, 0, -1, -2
-UNMAPPED_CODE = -3  # how null is written where an array cannot hold null
+UNMAPPED_CODE = -3  # stands for null in arrays that cannot hold null
 STATES = (PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED)
 
 NO_FINDING = "No Finding"
@@ -41,7 +41,7 @@ def space(name: str = "shared-9") -> tuple[str, ...]:
 
 
 def label_sources(layout: str) -> dict[str, Any]:
-    """Return the label sources of a layout beside `default`: name -> reference, title, says, source.
+    """Return the label sources of a layout besides `default`: name -> reference, title, says, source.
 
     >>> list(label_sources("chexpert"))
     ['chexbert', 'visualchexbert']
@@ -51,7 +51,7 @@ def label_sources(layout: str) -> dict[str, Any]:
 
 
 def check_source(layout: str, source: str, where: str) -> None:
-    """Raise ConfigError for a label source that a layout does not have."""
+    """Raise ConfigError if a layout does not have this label source."""
     known = ("default", *label_sources(layout))
     if source not in known:
         raise ConfigError(f"{layout} has no label source {source!r}", where, f"one of {', '.join(known)}")

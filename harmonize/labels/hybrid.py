@@ -1,7 +1,7 @@
-"""Hybrid labels: for each finding the label source whose networks read the official validation set best.
+"""Hybrid labels: choose for each finding the label source with the best validation AUROC.
 
-Train one network per label source, score each on the radiologists' validation set (`expert_valid`), and give the
-AUROC here. What comes out goes under `label_source:` of the cohort in the data file. The test sets take no part.
+Train one network per label source and score each network on the radiologists' validation set (`expert_valid`). Pass
+the AUROCs to `best_sources`, and write the result under `label_source:` in the data file. Test sets are not used.
 """
 
 import math
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 def best_sources(
     auroc: Mapping[str, Mapping[str, float]], findings: Sequence[str], usual: str = "default"
 ) -> dict[str, str]:
-    """Return finding -> label source with the highest AUROC, {source: {finding: AUROC}} given.
+    """Return finding -> label source with the highest AUROC, from {source: {finding: AUROC}}.
 
-    Equal scores go to the source that is named first; a finding that no source could score (absent or NaN) keeps `usual`.
+    The first source wins a tie. A finding without any score (missing or NaN) gets `usual`.
 
     >>> scores = {"chexbert": {"Edema": 0.954, "Pneumonia": 0.90}, "visualchexbert": {"Edema": 0.95, "Pneumonia": 0.93}}
     >>> best_sources(scores, ["Edema", "Pneumonia", "Lung Lesion"])
@@ -31,7 +31,7 @@ def best_sources(
 
 
 def label_source(chosen: Mapping[str, str], usual: str = "default") -> dict[str, str]:
-    """Return what stands under `label_source:` in the data file: `default`, and the findings that differ from it.
+    """Return the value of `label_source:` in the data file: `default`, and the findings with another source.
 
     >>> label_source({"Edema": "chexbert", "Pneumonia": "visualchexbert"}, usual="chexbert")
     {'default': 'chexbert', 'Pneumonia': 'visualchexbert'}

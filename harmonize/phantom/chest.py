@@ -30,7 +30,7 @@ class Lung:
 
 @dataclass(slots=True, eq=False)
 class Chest:
-    """What the painters work on. Maps are float32 [R, R]; lesions change the last five."""
+    """The maps that the painters draw on. Maps are float32 [R, R]; lesions change the last five."""
 
     size: int
     x: Map

@@ -1,4 +1,4 @@
-"""Patient and study -> one map of thickness [cm of water] with everything in it, and the masks of what was drawn."""
+"""Compose a patient's study into one thickness map [cm of water] and the masks of all drawn structures."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ AIR_SHARE = 0.80  # of a lung's depth
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """What the rays cross: thickness in cm of water [R, R]; masks 0..1 [R, R]; the true cardiothoracic ratio."""
+    """Anatomy of one image: thickness in cm of water [R, R], masks in [0, 1] [R, R], and the true cardiothoracic ratio."""
 
     thickness: Map
     masks: dict[str, Map]  # one per finding present, and "lungs", "heart", "devices"

@@ -1,4 +1,4 @@
-"""From the truth to what a hospital's label file says: misses, doubts, silence, and words outside the nine findings.
+"""Turn true findings into a hospital's label file, with missed, uncertain and unmentioned findings and other labels.
 
 Rates of the CheXpert family follow the counts of its published tables. Doubt (uncertain) is twice as likely where the
 finding is. Radiologists (the expert splits) state the truth, present or absent.

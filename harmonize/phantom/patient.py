@@ -1,4 +1,4 @@
-"""The latents: what makes one patient, and one examination of that patient.
+"""Latent variables of a patient and of a study of that patient.
 
 Every draw comes from a stream named after its purpose and owner, so pictures depend neither on the order of calls nor
 on the strength of a shortcut. Lengths are canvas fractions (one canvas is 43 cm) unless a unit is named.
@@ -20,7 +20,7 @@ LEFT, RIGHT = -1, 1  # sides of the picture; the patient's right lung is on the 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patient:
-    """What stays the same over the studies of one patient."""
+    """Properties of a patient that are the same in all studies."""
 
     seed: int
     site: str
@@ -52,7 +52,7 @@ class Patient:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """What belongs to one examination."""
+    """Properties of one study."""
 
     index: int
     view: str  # PA or AP

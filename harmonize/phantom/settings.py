@@ -1,4 +1,4 @@
-"""What a set of phantom cohorts is made of: the one value its files follow from."""
+"""Settings of a set of phantom cohorts; they determine every byte of its files."""
 
 import hashlib
 import json

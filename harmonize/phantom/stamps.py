@@ -1,4 +1,4 @@
-"""What is written on the picture: the lead letter of the side, the view, and the shortcut token."""
+"""Draw text on the picture: the side marker, the view, and the shortcut token."""
 
 import cv2
 import numpy as np

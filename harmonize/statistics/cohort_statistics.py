@@ -1,6 +1,6 @@
-"""What is in a cohort, as tables: the way from files to used images, labels, patients, splits. No image is opened.
+"""Describe a cohort in tables: image flow, labels, patients and splits. No image is opened.
 
-Nothing here names a patient or an image, nor a hash of either: counts only, ages above 89 together, few devices at most.
+The tables hold counts only: no ids and no hashes of ids, one group for ages above 89, and few devices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def as_dict(stats: Stats) -> dict[str, Any]:
 
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
-    """Return which parts are official, and which are cut out of what by the rule of `splits.rule`."""
+    """Return a sentence about which splits are official and which splits `splits.rule` makes."""
     official = sorted(set(table["split"]) - {""}, key=lambda part: (_place(part), part))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
@@ -112,7 +112,7 @@ def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str
 
 
 def _states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states [N, K]; what is unmapped is UNMAPPED_CODE."""
+    """Return the label states [N, K]; unmapped states are UNMAPPED_CODE."""
     states = np.empty((len(table), len(findings)), np.int8, order="F")
     for k, finding in enumerate(findings):
         states[:, k] = table[finding].to_numpy(np.int8, na_value=UNMAPPED_CODE)

@@ -1,4 +1,4 @@
-"""A few images of a cohort, drawn by a seed and decoded: their sizes, their gray values, and what they look like."""
+"""Sample a few images of a cohort by a seed, and measure sizes, gray values and thumbnails."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What was measured on `drawn` images.
+    """Measurements of the `drawn` images.
 
     sizes      height and width in pixels of every readable one
     histogram  [BINS], the mean over images of the share of pixels by gray value
