@@ -23,7 +23,7 @@ from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
 
-CHUNK_BYTES = 4 * 2**20  # of pixels, between two lines of the journal and between two processes
+CHUNK_BYTES = 4 * 2**20  # bytes of pixels per journal line, and per transfer between processes
 POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
 _AHEAD = 3  # chunks per process under way: bounds the memory
 
@@ -34,7 +34,7 @@ class Row(NamedTuple):
     crc: int  # of the pixels, or 0
     reason: str  # why it is unreadable, or ""
     fell_back: bool  # its lungs were looked for and not found
-    at: int = 0  # of a packed image: where its block begins
+    at: int = 0  # start of the block of a packed image
     length: int = 0  # and how long it is
 
 

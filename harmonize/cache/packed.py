@@ -49,8 +49,8 @@ class PackedImages:
 
     blocks: Gray  # of all images, memory-mapped
     at: NDArray[np.int64]  # [N] where the block of an image begins
-    length: NDArray[np.int64]  # [N] of the block; 0 = no image, black
-    size: int  # S
+    length: NDArray[np.int64]  # [N] length of the block; 0 means no image: black pixels
+    size: int  # S, the side of an image in pixels
     where: str  # for messages
 
     @property

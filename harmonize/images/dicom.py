@@ -46,7 +46,7 @@ def _check_pixels(data: Any) -> None:
 
 
 def _trust_the_pixels(data: Any) -> None:
-    """Let every allocated bit count: pydicom would cut off what lies above a BitsStored that is stated too low.
+    """Use all allocated bits: pydicom would cut off the bits above a BitsStored that is too low.
 
     Left alone: signed values (their sign is at BitsStored), compressed ones (their stream knows), overlays in the same
     words.

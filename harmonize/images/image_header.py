@@ -89,7 +89,7 @@ def png_size(content: bytes) -> tuple[int, int]:
 
 
 def check_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size; UnreadableImage when it is nothing or a bomb."""
+    """Return the size; raise UnreadableImage for a size of zero or a decompression bomb."""
     if height < 1 or width < 1:
         raise UnreadableImage("an image without pixels")
     if height * width > MAX_PIXELS:

@@ -1,6 +1,6 @@
 """Lung masks for images without lung outlines; approximate, with measured overlap.
 
-`benchmarks/lungs.py` states its overlap with lungs that people outlined. It finds both lungs or says nothing.
+`benchmarks/lungs.py` states its overlap with lungs that people outlined. It returns both lungs or no mask.
 """
 
 import cv2

@@ -13,7 +13,7 @@ BRIGHT = 0.60  # of white: a mark has ink or paper of this brightness
 ZONE = 0.27  # of each side: marks lie in this rim, but not in its lower middle, where metal and gas are
 GAP = 0.012  # of the long side: letters nearer than this are one word
 SMALLEST, LARGEST = 2e-4, 0.03  # of the picture: specks, and what is no mark
-LINE = 0.18  # of the long side: a longer straight edge is that of a collimator
+LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
 LONGEST = 0.3  # likewise: a longer mark is none
 DENSE = 0.3  # of its box: writing is edge nearly everywhere, an outline is not
 

@@ -140,7 +140,7 @@ class Geometry:
 
 
 def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
-    """Return the box of an image that a geometry keeps, and whether its lungs were looked for and not found."""
+    """Return the box of an image that a geometry keeps, and whether the lung detection failed."""
     if geometry.region is None:
         return (slice(0, image.shape[0]), slice(0, image.shape[1])), False
     name, amount = geometry.region
@@ -149,7 +149,7 @@ def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
 
 
 def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
-    """Return the part of an image that a geometry keeps, and whether its lungs were looked for and not found."""
+    """Return the region of an image that a geometry keeps, and whether the lung detection failed."""
     box, fell_back = kept(image, geometry)
     return image[box], fell_back
 

@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # of the side: the border band
 PLEURA = 0.03  # of the side: how far the pleura reaches to either side of a lung's edge
-HALF = 128  # of 255: a pixel of the smaller picture belongs to a mask when half of it does
+HALF = 128  # of 255; a pixel of the smaller picture is in the mask if at least half of its area is
 
 
 @dataclass(frozen=True, slots=True)

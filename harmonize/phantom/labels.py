@@ -1,7 +1,7 @@
 """Turn true findings into a hospital's label file, with missed, uncertain and unmentioned findings and other labels.
 
-Rates of the CheXpert family follow the counts of its published tables. Doubt (uncertain) is twice as likely where the
-finding is. Radiologists (the expert splits) state the truth, present or absent.
+Rates of the CheXpert family follow the counts of its published tables. Uncertain labels are twice as likely if the
+finding is present. Radiologists (the expert splits) state the truth, present or absent.
 """
 
 from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 MILLION = 1_000_000  # patient numbers of a part are number % MILLION; the millions say which part
 CHEXPERT_FOLDERS = {"train": ("train", 70_001), "expert_valid": ("valid", 66_001), "expert_test": ("test", 67_001)}
-PADCHEST_FOLDERS = 3  # of 52
+PADCHEST_FOLDERS = 3  # the release has 52
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Patient:
     sickness: float  # shifts the odds of every finding
     num_studies: int
     half_width: float  # of the lungs
-    length: float  # of the lungs, relative
+    length: float  # relative size of the lungs
     depth_cm: float
     fat: float
     heart_ratio: float  # cardiothoracic ratio without cardiomegaly

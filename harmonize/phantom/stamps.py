@@ -9,7 +9,7 @@ from harmonize.phantom.patient import Study
 from harmonize.phantom.sites import Site
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-FONT_HEIGHT = 21  # of a capital at scale 1 [px]
+FONT_HEIGHT = 21  # height of a capital letter at scale 1 [px]
 TOKEN_HEIGHT, TOKEN_WIDTH = 0.058, 0.150  # of the long side: still 4 x 10 pixels at 64 px
 TOKEN_WHITE, TOKEN_INK = 240, 25
 

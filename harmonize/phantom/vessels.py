@@ -29,7 +29,7 @@ def tree(
     widths = [TRUNK * wide * TAPER**level for level in range(levels)]
     visible = [width for width in widths if width * layer.shape[0] >= 0.25]
     grown = list(zip(visible, _grow(rng, root, side, branches, length), strict=False))
-    for width, curves in reversed(grown):  # thin ones below thick ones
+    for width, curves in reversed(grown):  # draw thin vessels below thick vessels
         stroke(layer, curves, width, min(255.0, 255 * (width / TRUNK) ** 0.8))
 
 

@@ -59,7 +59,7 @@ def _few(device: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _per(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:
-    """Return how many images belong to owners (patients or studies) with so many images, and how many owners."""
+    """Return images and owners (patients or studies) by the number of images per owner."""
     number = np.bincount(owners) if len(owners) else np.zeros(0, np.int64)
     rows = []
     for low, high in _PER_PATIENT:

@@ -107,7 +107,7 @@ def draw(
 
 
 def as_dict(sample: Sample) -> dict[str, Any]:
-    """Return the numbers of a sample, for JSON; no picture."""
+    """Return the numbers of a sample as JSON values, without images."""
     return {
         "drawn": sample.drawn,
         "unreadable": list(sample.unreadable),
