@@ -74,10 +74,10 @@ def decoding_by_cohort(
     }
 
 
-def decoding_sentence(work: Forecast, workers: int) -> str:
+def _decoding_sentence(work: Forecast, workers: int) -> str:
     """Return a forecast as a sentence.
 
-    >>> decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
+    >>> _decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
     '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'
     """
     long = f"{work.seconds / 60:.0f} min" if work.seconds >= 90 else f"{work.seconds:.0f} s"
@@ -97,7 +97,7 @@ def prepare(
     if say is not None:
         work = decoding(plan, workers, states)
         if work.images:
-            say(decoding_sentence(work, workers))
+            say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
         for ref in plan.refs:

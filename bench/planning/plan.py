@@ -90,7 +90,7 @@ def make_plan(
         if name not in specs:
             fix = f"add {name!r} to the data, or take it out of the grid; found: {', '.join(specs) or 'nothing'}"
             raise ConfigError(f"the grid needs the cohort {name!r}", str(data), fix)
-    check_apart([specs[name] for name in names], str(data))
+    _check_apart([specs[name] for name in names], str(data))
     first = grid.configs[0]
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
@@ -100,7 +100,7 @@ def make_plan(
     if len({c.phantom for c in cohorts.values()}) > 1:
         raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
     for config in grid.configs:
-        check_internal(cohorts[grid.train_on], config)
+        _check_internal(cohorts[grid.train_on], config)
     refs = tuple(_ref(store, registry, cohorts[name], "external" if i else "internal") for i, name in enumerate(names))
     runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
@@ -108,7 +108,7 @@ def make_plan(
     return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
 
 
-def check_apart(specs: Sequence[CohortSpec], where: str) -> None:
+def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
     """Raise ConfigError when an external cohort has the files of the internal cohort (the first): it would be tested on its own."""
     internal, *external = specs
     for spec in external:
@@ -172,7 +172,7 @@ def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) ->
     return read_data(root)
 
 
-def check_internal(cohort: Cohort, config: RunConfig) -> None:
+def _check_internal(cohort: Cohort, config: RunConfig) -> None:
     """Raise DatasetError when the training cohort cannot be trained on: an empty split, shared patients, one class only."""
     split = internal_split(cohort.table, config)
     where = str(cohort.root)

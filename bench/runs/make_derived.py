@@ -44,7 +44,7 @@ from harmonize.errors import StoreError
 
 
 def seen(view: View) -> Callable[[Tensor], Tensor]:
-    """Return the function that shows images [N, 1, H, W] from one view; what comes in at a turn is black."""
+    """Return the transform of images [N, 1, H, W] into one view; the corners of a rotated image are black."""
     mirrored, degrees = view
 
     def look(x_N1HW: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
-    """Return what the first source predicts, in its order: the findings, then what further heads it has."""
+    """Return the columns of the first source in their order: findings, then auxiliary heads."""
     return [str(c) for c in read_table(_path(store, derived.sources[0], ref)).columns if c != "image_id"]
 
 
@@ -164,7 +164,7 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
 
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
-    """Return what is written beside the predictions: what was not learnt, whose weights, what it costs."""
+    """Return the records beside the predictions: unlearned findings, hashes of the weights, cost."""
     known = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in known["trained"] for finding in facts.get("unlearnt", []))
     if derived.kind == "panel":  # a finding without a network is not learnt

@@ -1,4 +1,4 @@
-"""Which trained runs are predicted with in one pass over the images that they share."""
+"""Group trained runs that predict in one pass over the images they share."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
@@ -11,9 +11,9 @@ from bench.planning.run import Run
 from bench.store.file_integrity import is_intact
 from harmonize.cache.cache import ImageCache
 
-MOST_BYTES = 4 << 30  # of weights that lie side by side in memory, of all places, but for
-LEAST_BYTES = 1 << 30  # in one place
-MOST_RUNS = 64  # whose logits do
+MOST_BYTES = 4 << 30  # of weights in memory, over all places
+LEAST_BYTES = 1 << 30  # of weights that a place may hold in any case
+MOST_RUNS = 64  # runs of one pass: their logits are in memory together
 
 
 def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], ImageCache], places: int) -> list[PassJob]:
@@ -36,7 +36,7 @@ def _shared(run: Run) -> tuple[str, int]:
 
 
 def trained(plan: Plan, run: Run) -> bool:
-    """Whether the weights of a run are there."""
+    """Return whether the weights of a run are stored."""
     folder = plan.store.run_dir(run.id)
     try:
         return (folder / "run.json").read_bytes() == run.document and all(is_intact(folder / name) for name in TRAINED)
@@ -45,7 +45,7 @@ def trained(plan: Plan, run: Run) -> bool:
 
 
 def _parts(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
-    """Divide runs into as many parts as there are places, or more where memory asks for it, whose sizes differ by 1 at most."""
+    """Divide runs into one group per place, or more if memory requires it; group sizes differ by at most 1."""
     weights = [_size(plan.store.run_dir(run.id) / TRAINED[0]) for run in runs]
     most = max(MOST_BYTES // places, LEAST_BYTES)
     num = min(max(places, -(-len(runs) // MOST_RUNS), -(-sum(weights) // most)), len(runs))

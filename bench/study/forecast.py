@@ -182,7 +182,7 @@ class Forecast:
         return max((line.peak_bytes for line in self.lines if line.peak_bytes is not None), default=None)
 
 
-def run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) -> int:
+def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) -> int:
     """Return what a finished run has on the disk: weights, predictions, features.
 
     A stored feature has two bytes, the patient beside it four for each letter; histories and notes are small.
@@ -231,7 +231,7 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
         training += share * todo.steps * rate.step_s
         predicting += share * todo.validated * rate.image_s + images * rate.image_s + rate.fixed_s
         steps += todo.steps
-        disk += run_bytes(todo, rate, rates.row_bytes) + (1 + bool(views[run.id])) * rates.score_bytes
+        disk += _run_bytes(todo, rate, rates.row_bytes) + (1 + bool(views[run.id])) * rates.score_bytes
         for asked in plan.grid.analyses:
             if asked.kind.per_run and asked.name in rates.analyses:
                 found = rates.analyses[asked.name]

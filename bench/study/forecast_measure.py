@@ -52,7 +52,7 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     """Measure what these runs of a plan are made of, on one device; nothing of it is kept."""
     began = time.process_time()  # what this process took until here, the run itself will take again
     device = torch.device(device_name)
-    clock = clock_of(device)
+    clock = _clock_of(device)
     progress("rehearse: decode", 0, 1)
     decoding = decoding_by_cohort(plan, runs, 1)
     start_s, empty_bytes = worker()
@@ -61,7 +61,7 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         for i, (key, run) in enumerate(different.items()):
             progress(f"rehearse: train {run.config.architecture}", i, len(different))
-            networks[key] = network_rate(plan, run, device, clock, Path(folder), empty_bytes)
+            networks[key] = _network_rate(plan, run, device, clock, Path(folder), empty_bytes)
         pilot = Pilot.of(plan, runs[0], Path(folder) / "store", device, clock)
         scored = pilot.score(progress)
         analyses, report_s = pilot.analyse(progress)
@@ -80,8 +80,8 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     )
 
 
-def clock_of(device: torch.device) -> Clock:
-    """Return seconds of all cores of this process, or, once a GPU has done all that it was told, of the clock."""
+def _clock_of(device: torch.device) -> Clock:
+    """Return the clock of a device: core seconds of this process on a CPU, wall clock after a synchronization on a GPU."""
     if device.type != "cuda":
         return time.process_time
 
@@ -93,7 +93,7 @@ def clock_of(device: torch.device) -> Clock:
 
 
 def worker() -> tuple[float, int]:
-    """Return the core seconds that the programs of a worker take to be read, and the bytes that it then has."""
+    """Return the core seconds of importing a worker's modules, and its memory in bytes after that."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script = "import bench.runs.run_one, psutil; print(psutil.Process().memory_info().rss)"
     told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
@@ -101,10 +101,10 @@ def worker() -> tuple[float, int]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(told.stdout)
 
 
-def network_rate(
+def _network_rate(
     plan: Plan, run: Run, device: torch.device, clock: Clock, folder: Path, empty_bytes: int
 ) -> NetworkRate:
-    """Return what a network takes, from a few of its steps and predictions on images of noise.
+    """Return what a network takes, from a few of its steps and predictions on images of _noise_images.
 
     On a CPU its memory is what this process takes more for it, and `empty_bytes`, those of a worker without a network.
     """
@@ -114,7 +114,7 @@ def network_rate(
     began = clock()
     network = initial_network(run, None)
     network.to(device=device).to(memory_format=torch.channels_last)
-    tone, feed = tone_for(run, network), Feed(noise(run), device)
+    tone, feed = _stand_in_normalization(run, network), Feed(_noise_images(run), device)
     building = clock() - began
     reset_peak_memory(device)
     step, step_s = steps(plan, run, network, tone, feed, device, clock)
@@ -143,13 +143,13 @@ def network_rate(
     )
 
 
-def noise(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     """Return images [DISTINCT, S, S] of the size that the run's preprocessing caches."""
     side = int(run.preprocessing["size"])
     return stream(0, "rehearsal", "noise").integers(1, 256, (DISTINCT, side, side), np.uint8)
 
 
-def tone_for(run: Run, network: Network) -> Tone:
+def _stand_in_normalization(run: Run, network: Network) -> Tone:
     """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}

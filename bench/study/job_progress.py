@@ -1,4 +1,4 @@
-"""What becomes of the jobs of a grid: they are handed to an executor, and how each ended is said and counted."""
+"""Send the jobs of a grid to an executor; report and count how they end."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from bench.runs.shared_passes import trained
 
 
 class Display(Protocol):
-    """What shows how far things are."""
+    """Shows progress."""
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show one bar of the main process."""
@@ -28,7 +28,7 @@ class Display(Protocol):
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the jobs so far."""
+    """The outcomes of the jobs so far."""
 
     display: Display
     executor: Executor
@@ -37,7 +37,7 @@ class Tally:
     logs: dict[str, Path] = field(default_factory=dict)
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
-        """Train those of the runs that are not, and return with which to go on."""
+        """Train the untrained runs, and return the runs that have weights."""
         jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]

@@ -212,7 +212,7 @@ def test_a_damaged_run_is_left_to_its_own_job_which_says_so(store_copy: Path, co
     assert (good / "predictions" / "brax.parquet").is_file()
     assert (bad / "DONE").is_file(), "nothing of it was touched"
     command(*ALL, cwd=store_copy)
-    assert "model.safetensors was not as it had been stored" in (bad / "log.txt").read_text()
+    assert "model.safetensors differs from its checksum" in (bad / "log.txt").read_text()
     assert (bad / "DONE").is_file()
 
 
