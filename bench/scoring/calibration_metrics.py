@@ -236,11 +236,6 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
     return {name: float(each[0]) for name, each in found.items()}
 
 
-def ece_fast(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the value of `ece` without netcal."""
-    return errors(label, prob, bins)["ece"]
-
-
 def ace(label: Label, prob: Score, bins: int = 15) -> float:
     """Return the adaptive calibration error, of equal-mass bins; range 0 to 1."""
     return errors(label, prob, bins)["ace"]
