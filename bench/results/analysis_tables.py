@@ -1,4 +1,4 @@
-"""What the analyses of a grid found: their stored tables, stacked, and what became of each."""
+"""Stored tables of the analyses of a grid, concatenated over runs, and the state of each analysis."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from reports.schemas.tables import SCHEMAS
 
 
 def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return name, run id ("" of the cohorts), options off their default, state (done, failed, absent) and reason of each."""
+    """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
     facts: dict[str, list[list[Any]]] = {}  # of a run, read once for all its analyses
     out = []
     for each in manifest.analyses:
@@ -29,7 +29,7 @@ def analysis_states(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _verdict(folder: Path, wanted: str) -> dict[str, str]:
-    """Return how an analysis stands: done when its tables were made from what is in the store now."""
+    """Determine the state of an analysis: done only if its tables were made from what is in the store now."""
     if key_in(folder) == wanted:
         flaw = analysis_damage(folder)
         return {"state": "absent" if flaw else "done", "reason": flaw}
@@ -40,9 +40,9 @@ def _verdict(folder: Path, wanted: str) -> dict[str, str]:
 def stored_analyses(
     manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
-    """Return the tables of the finished analyses of these runs and of the cohorts, by their names in SCHEMAS.
+    """Read the tables of finished analyses of these runs and of the cohorts, by name in SCHEMAS.
 
-    states: what `analysis_states` says of the analyses.
+    states: the result of `analysis_states`.
     """
     frames: dict[str, list[pd.DataFrame]] = {}
     wanted = {"", *run_ids}

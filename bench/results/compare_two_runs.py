@@ -1,4 +1,4 @@
-"""Two runs of the store, found by the beginning of their ids and held against each other."""
+"""Comparison of two runs of the store, given by the beginning of their ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ from harmonize.labels.findings import space
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A run as one grid planned it."""
+class PlannedRun:
+    """A run with the manifest of a grid that planned it."""
 
     manifest: Manifest
     run: Mapping[str, Any]
@@ -65,11 +65,11 @@ def contrast(
     manifests = [read_manifest(store, name) for name in names]
     manifests = [m for m in manifests if grid or not m.content.get("scored_from")]  # its runs are another grid's
     known = [
-        [Known(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(asked)]
-        for asked in (first, second)
+        [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
+        for prefix in (first, second)
     ]
-    for asked, found in zip((first, second), known, strict=True):
-        _check_one(store, manifests, asked, found)
+    for prefix, matches in zip((first, second), known, strict=True):
+        _check_one(store, manifests, prefix, matches)
     one, two = next(
         ((a, b) for a in known[0] for b in known[1] if a.manifest is b.manifest), (known[0][0], known[1][0])
     )
@@ -119,16 +119,16 @@ def metric_key(metric: str, operating_point: str, calibrator: str, settings: Set
     return Key(metric, calibrator, operating_point if needs[metric].operating_point else "")
 
 
-def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: Sequence[Known]) -> None:
+def _check_one(store: Store, manifests: Sequence[Manifest], prefix: str, matches: Sequence[PlannedRun]) -> None:
     """Raise StoreError unless exactly one run is meant."""
-    ids = sorted({each.run["id"] for each in found})
+    ids = sorted({each.run["id"] for each in matches})
     if len(ids) == 1:
         return
-    every = {run["id"]: Known(m, run) for m in manifests for run in (*m.runs, *m.derived)}
+    every = {run["id"]: PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived)}
     if ids:
-        what, near = f"{len(ids)} runs begin with {asked!r}", ids
+        what, near = f"{len(ids)} runs begin with {prefix!r}", ids
     else:
-        what, near = f"no run {asked!r} in a grid of the store", get_close_matches(asked, every, 3, 0.0)
+        what, near = f"no run {prefix!r} in a grid of the store", get_close_matches(prefix, every, 3, 0.0)
     told = "; ".join(every[run_id].name for run_id in near[:5])
     raise StoreError(
         what,
@@ -137,8 +137,8 @@ def _check_one(store: Store, manifests: Sequence[Manifest], asked: str, found: S
     )
 
 
-def _scored(known: Known, labels: dict[tuple[str, str, str], Labels]) -> ScoredRun:
-    manifest, config = known.manifest, known.manifest.config(known.run)
-    parts = parts_of(manifest, known.run, config, labels)
-    unlearnt = run_facts(manifest.store, known.run["id"])["trained"].get("unlearnt", [])
+def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], Labels]) -> ScoredRun:
+    manifest, config = planned.manifest, planned.manifest.config(planned.run)
+    parts = parts_of(manifest, planned.run, config, labels)
+    unlearnt = run_facts(manifest.store, planned.run["id"])["trained"].get("unlearnt", [])
     return ScoredRun(space(config.space), manifest.content["source"], parts, unlearnt)

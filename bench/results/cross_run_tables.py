@@ -1,4 +1,4 @@
-"""What only many runs together can say: ranks, ties, ablations, frontiers, and who would have been chosen."""
+"""Tables over several runs: ranks, ties, ablations, frontiers and the selection audit."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ from bench.scoring.gaps.label_mappings import reversals
 
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Return the tables over runs that learn the same findings; frames hold the scores, gaps, costs ... of these alone."""
+    """Build the tables over runs that learn the same findings; `frames` hold the scores, gaps, costs ... of only these runs."""
     internal = str(manifest.content["source"])
     scores = frames["scores"]  # of a hundred runs half a million rows: what all tables below look at, and no others
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
@@ -54,7 +54,7 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
 
 
 def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:
-    """Return the seconds of training and the device by run id; of a panel, those of its networks together."""
+    """Return training seconds and device by run id; seconds of a panel are the sum over its networks."""
     spent = frames["history"].groupby("run_id")["seconds"].sum(min_count=1)
     seconds = {str(run_id): float(value) for run_id, value in spent.items()}
     runs = frames["runs"]
@@ -66,7 +66,7 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
 
 
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
-    """Return every labelled set that all runs were scored on, the internal splits first, with the macro AUROC of each run."""
+    """List every labeled split that all runs are scored on, internal splits first, with the macro AUROC of each run."""
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     places: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)

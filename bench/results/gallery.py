@@ -1,4 +1,4 @@
-"""Which pictures of the gallery a report carries: bounded, chosen by a rule, and none of a real patient unless asked for."""
+"""Selection of the gallery pictures in a report: limited in number, by a fixed rule, real patients only on request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +15,9 @@ LESS_TELLING = 4  # what the second case of a kind counts against it, in places 
 
 
 def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked: bool) -> tuple[pd.DataFrame, str]:
-    """Return the table `gallery`, most telling first, with the pictures that the page shows, and why it shows none ("" where it does).
+    """Build the table `gallery` with the pictures that the page shows; also return why there are none ("" if there are).
 
-    Those come first that are of well-ranked runs, of the internal hospital and of the hospitals that cost most, and of findings that lose most.
+    Cases of high-ranked runs come first, then the internal hospital and hospitals with large gaps, then findings with large gaps.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
@@ -40,9 +40,9 @@ def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked:
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
-    """Return the rows in the order in which they are shown: by the sum of their places in the three orders.
+    """Sort the rows for display by the sum of their ranks in the three orders.
 
-    All kinds of a case come together, so that hits are never shown without misses.
+    All kinds of a case stay together, so that hits are never shown without misses.
     """
     place = np.zeros(len(gallery), np.int64)
     for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):

@@ -1,4 +1,4 @@
-"""A run's model card: MODEL_CARD.md beside its weights, in Markdown, made from what the store holds and nothing else."""
+"""A run's model card: MODEL_CARD.md beside its weights, in Markdown, built only from the store."""
 
 import html
 import re
@@ -25,7 +25,7 @@ _LIMITS = (
 
 
 def write_cards(manifest: Manifest) -> list[Path]:
-    """Write the card of every finished and scored run of a grid; return their paths. One that would not change is left alone."""
+    """Write the card of every finished and scored run of a grid; return the paths. Unchanged files are not rewritten."""
     paths = []
     scored = set(scored_ids(manifest))
     for run in manifest.runs:
@@ -40,7 +40,7 @@ def write_cards(manifest: Manifest) -> list[Path]:
 def write_card(store: Store, asked: str, grid: str | None) -> Path:
     """Write the card of the run whose id begins with `asked`; return its path.
 
-    Raises StoreError for a run that is not there, not finished, not scored, or derived from others.
+    Raises StoreError for a run that is missing, unfinished, not scored, or derived.
     """
     run_id = find_run(store, asked)
     read_run(store, run_id)
@@ -55,7 +55,7 @@ def write_card(store: Store, asked: str, grid: str | None) -> Path:
 
 
 def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the card of a scored run: what it is, for whom it is not, what taught it, how it does at internal and external."""
+    """Build the card of a scored run: model, limits of use, training data, internal and external results."""
     store, config = manifest.store, manifest.config(run)
     facts = run_facts(store, run["id"])
     folder = store.root / "scores" / run["id"]
@@ -133,7 +133,7 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
 def _aurocs(
     manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and one row per finding and for their mean: internal test, each external cohort, mean gap."""
+    """Build the header and one row per finding and for macro: internal test, each external cohort, mean gap."""
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]
@@ -171,5 +171,5 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a value as one line of Markdown that is neither markup nor the end of a table's cell."""
+    """Escape a value for one line of a Markdown table."""
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", html.escape(" ".join(str(value).split()), quote=False))

@@ -1,4 +1,4 @@
-"""tables(): everything the report shows, gathered from the store."""
+"""Collect the tables of a report from the store."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,10 +27,10 @@ _COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are
 
 
 def tables(manifest: Manifest, with_images: bool = False, known: Known | None = None) -> Tables:
-    """Return the tables of a grid's report. Runs without scores are listed with their state and reason.
+    """Build the tables of the report of a grid. Runs without scores are listed with their state and reason.
 
-    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are. `known`: what no
-    score decides, where it has been gathered already.
+    `with_images`: allow real radiographs in the gallery; synthetic ones are always allowed. `known`: the tables that do not
+    depend on scores, if already collected.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
@@ -107,7 +107,7 @@ def tables(manifest: Manifest, with_images: bool = False, known: Known | None = 
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of these runs; a table that has no others is not copied."""
+    """Select the rows of these runs; without other rows the table is not copied."""
     own = frame["run_id"].isin(run_ids)
     return frame if own.all() else frame[own]
 
@@ -122,7 +122,7 @@ def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]
 
 
 def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return what other rules of choosing the epoch would have shown, of the runs with a history here."""
+    """Build the epoch selection audit of the runs with a history."""
     runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
     audits = []
     for run in runs:
@@ -132,7 +132,7 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
-    """Return how far each of the runs with a history had come after each of its epochs."""
+    """Build the anytime curves of the runs with a history."""
     configs = {run["id"]: run["config"] for run in manifest.runs}
     chosen_on = {
         run_id: "last" if configs[run_id]["selection"] == "last" else str(configs[run_id]["schedule"]["select_on"])
@@ -156,7 +156,7 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
-    """Return, by hospital, the findings without a gap in any run: one side does not label them, or too few patients."""
+    """List by hospital the findings without a gap in any run: unlabeled on one side, or too few patients."""
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
     out: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
-"""A finished grid scored in another way, from the store alone: a manifest of its own, its scores beside the first ones.
+"""Score a finished grid with other settings, from the store alone, under a new manifest beside the first.
 
-Nothing is trained or predicted again: the runs are the same, by id. What may change is what reads their logits: the mapping
-of the labels, the findings that count, how many patients a number needs, the threshold rule, and the metrics.
+Nothing is trained or predicted again; run ids stay. The label mapping, findings, min_count, threshold rule and metrics
+can change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is read in another way; None or empty: as the grid has it."""
+    """The settings to change; None or empty keeps the setting of the grid."""
 
     mapping: str | None = None
     findings: tuple[str, ...] = ()
@@ -31,15 +31,15 @@ class Change:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing changes."""
+        """Whether no setting changes."""
         return self == Change()
 
 
 def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
     """Write the manifest of the same runs under another name and return it.
 
-    The same change under the same name scores what has come since. Raises ConfigError for an unknown choice, a name that
-    is no folder's, that a grid of `bench run` has or that stands for another way of scoring.
+    The same change under the same name adds the runs that have finished since. Raises ConfigError for an unknown choice, a
+    name that cannot be a folder, the name of a grid of `bench run`, and a name used with other settings.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
@@ -78,7 +78,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
 
 
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
-    """Return where the new manifest belongs; raises ConfigError for a name that cannot be taken, or when nothing changes."""
+    """Return the path of the new manifest; raises ConfigError for a name that cannot be used, or without any change."""
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"the name {name!r} cannot name a folder", "--as", "use letters, digits, - and _")
     path = manifest.store.root / "grids" / f"{name}.json"
@@ -92,7 +92,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 
 
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError when the name already stands for scores that are read in another way: they would be lost."""
+    """Raise ConfigError if the name already has scores with other settings, which would be overwritten."""
     if path.is_file():
         before = store.read_json("grids", path.name)
         if any(before.get(key) != content.get(key) for key in _READ_SO):

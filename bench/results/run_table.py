@@ -1,4 +1,4 @@
-"""The table of runs: what each is, how it differs from the others, and how far it is."""
+"""The table of runs: configuration, differences to the other runs, and state."""
 
 import json
 from collections import Counter
@@ -19,13 +19,13 @@ _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views
 
 
 def titled(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return what a run of a grid is and what sets it apart there: "DenseNet-121 · SAM · seed 0"; else as `said`."""
+    """Return the title of a run with what distinguishes it in its grid: "DenseNet-121 · SAM · seed 0"; else as `said`."""
     apart = _differences(manifest).get(str(run["id"]), "")
     return f"{run['titles']['architecture']} · {apart}" if "·" in apart else said(run)
 
 
 def said(run: Mapping[str, Any]) -> str:
-    """Return what a planned run is, in a few words: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
+    """Describe a planned run in a few words: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
     own = f"{run['titles']['architecture']} seed {run['config']['seed']}"
     kind = run.get("kind", "")
     if kind == KIND:
@@ -36,7 +36,7 @@ def said(run: Mapping[str, Any]) -> str:
 
 
 def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    """Return the history of a run's training, without rows where it has none yet or it is damaged."""
+    """Read the training history of a run; empty if it is missing or damaged."""
     folder = manifest.store.run_dir(run_id)
     path = folder / "history.parquet"
     return (
@@ -47,7 +47,7 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 
 def _differences(manifest: Manifest) -> dict[str, str]:
-    """Return by run id what sets each run apart from the others, architecture left out: "SAM · lr 0.001 · seed 1"."""
+    """Describe by run id how each run differs from the others, without the architecture: "SAM · lr 0.001 · seed 1"."""
     configs = {run["id"]: run["config"] for run in manifest.runs}
     if not configs:
         return {}
@@ -77,7 +77,7 @@ def histories(manifest: Manifest, known: Mapping[str, pd.DataFrame] | None = Non
 
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per run of the grid, also failed ones; those that train first. history: what `histories` returns."""
+    """Build one row per run of the grid, failed ones included, trained runs first. history: the result of `histories`."""
     what = _differences(manifest)
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
@@ -126,7 +126,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
 
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a model that was trained elsewhere: what its owner says of it, and where it is not unseen."""
+    """Build the row of an imported model: its declared facts, and the cohorts it has seen."""
     facts, passport, config = run_facts(manifest.store, run["id"]), run["passport"], run["config"]
     reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
@@ -159,7 +159,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a run that is made of others: what these share, "several" where they differ."""
+    """Build the row of a derived run: the values that its members share, else "several"."""
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = run_facts(manifest.store, run["id"])["env"]
@@ -192,7 +192,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return by run id the findings that its training images had one class of; what a model elsewhere was taught is not known."""
+    """List by run id the findings with only one class in training; unknown for imported models."""
     foreign = {run["id"] for run in manifest.imported}
     known = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in foreign}
     return {run_id: names for run_id, names in known.items() if names}
@@ -201,7 +201,7 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
 def learns(
     manifest: Manifest, findings: Sequence[str], everyone: Sequence[str], scored: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Return what a run learns that learns fewer findings than others: by its configuration, or as its images allowed."""
+    """List by run id the findings of each run that learns fewer than all, by configuration or by its training labels."""
     out = {}
     for run in manifest.runs:
         own = manifest.config(run).findings
@@ -218,7 +218,7 @@ def learns(
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs that are compared: of `manifest.ranked` those with scores whose macros count the same."""
+    """Return the ids of the runs that are compared: scored runs of `manifest.ranked` with macros over the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         return ids  # nothing learns all: the page says that it compares findings
@@ -226,10 +226,10 @@ def ranked_ids(manifest: Manifest) -> list[str]:
 
 
 def learning_most(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the runs that training taught the most findings, of several such sets those of the set that most runs share.
+    """Return the runs that learned the most findings; if several sets of findings tie, the runs of the most frequent set.
 
-    A finding that one run could not learn is in no macro of its own: beside runs that learnt it, it would be ranked by
-    other findings. `unlearnt`: by run id, what training saw one class of.
+    A run's macro omits the findings that it could not learn, so its macro does not compare with those of runs that learned
+    them. `unlearnt`: by run id, the findings with only one class in training.
 
     >>> learning_most({"a": [], "b": ["Edema"], "c": []})
     ['a', 'c']

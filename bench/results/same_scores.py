@@ -1,4 +1,4 @@
-"""When two tables of scores are the same."""
+"""Comparison of two tables of scores, exact or with a tolerance."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ ROUNDING = 1e-6  # the fits behind calibrated numbers end at a tolerance
 
 
 def versions() -> dict[str, str]:
-    """Return what the last digits of a number may depend on: versions of packages, and how this processor rounds."""
+    """Return what can affect the last digits of a score: package versions, and the rounding of this processor."""
     from scipy.special import expit, ndtri
 
     x = np.linspace(0.01, 0.99, 1001)
@@ -38,7 +38,7 @@ def versions() -> dict[str, str]:
 
 
 def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
-    """Return where two tables differ in these columns, "" when they do not: to the last bit, or by no more than `slack`."""
+    """Describe where two tables differ in these columns by more than `slack` (0: any bit); "" if they do not."""
     if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
         return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
     for column in columns:
@@ -58,12 +58,12 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
 
 
 def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where two arrays hold the same number to the last bit; NaN is NaN."""
+    """Mark where two arrays are equal to the last bit; NaN equals NaN."""
     return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
 
 
 def _alike(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
-    """Return where two arrays hold the same number, or numbers no further apart than `slack`."""
+    """Mark where two arrays differ by at most `slack`."""
     return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
 
 

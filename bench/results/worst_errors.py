@@ -1,4 +1,4 @@
-"""The surest mistakes of a run, from the store: no image is opened. Image ids go to whoever asked, never on a page.
+"""The most confident errors of a run, from the store, without opening an image. Image ids are never put on a page.
 
 N images, K findings.
 """
@@ -32,12 +32,12 @@ def mistakes(
     rule: str = "f1_max",
     most: int = 20,
 ) -> pd.DataFrame:
-    """Return the `most` surest mistakes of a finished run at a threshold of internal validation, the surest first: COLUMNS.
+    """Return the `most` most confident errors of a finished run at a threshold of internal validation (columns COLUMNS).
 
-    A mistake is surer the further its calibrated probability is from the label: `surprise`, 0 to 1. Images whose label is
-    uncertain or unmapped take no part; what is not mentioned is absent, as in scoring. `split` is the internal hospital's or the dataset's,
-    `path` the image's file below its dataset's folder ("" in a store that was made of bundles).
-    Raises StoreError for a run that is not there, not finished or not scored; ConfigError for a name that is unknown.
+    `surprise` is the distance of the calibrated probability from the label, 0 to 1; the rows are sorted by it. Uncertain and
+    unmapped labels are skipped; not mentioned counts as absent, as in scoring. `split` is a split of the internal hospital or
+    of the dataset. `path` is relative to the folder of the dataset ("" in a store made from bundles).
+    Raises StoreError for a run that is missing, unfinished or not scored; ConfigError for an unknown name.
     """
     run_id = find_run(store, asked)
     manifest, run = planned(store, run_id, grid)
@@ -76,7 +76,7 @@ def mistakes(
 
 
 def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
-    """Return each mistake's file."""
+    """Look up the file of each error."""
     found: dict[tuple[str, str], str] = {}
     for cohort in manifest.cohorts:
         own = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
@@ -88,7 +88,7 @@ def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
 
 
 def _of_finding(part: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]) -> list[pd.DataFrame]:
-    """Return the false positives and the false negatives of one finding in one part, each where there are any; point: threshold and Platt's line."""
+    """List the false positives and the false negatives of one finding on one split; point: threshold and Platt's a and b."""
     (threshold, a, b), logit = (float(v) for v in point), part.logit[:, k].astype(np.float64)
     if np.isnan(threshold):
         return []

@@ -1,7 +1,7 @@
-"""How far probabilities are from frequencies.
+"""Calibration errors: distances between predicted probabilities and observed frequencies.
 
 Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that of the finding, not of the
-likelier class. Every error is NaN without images, and refuses probabilities that are NaN or infinite.
+more likely class. Every error is NaN without images. Probabilities that are NaN or infinite raise ValueError.
 """
 
 import warnings
@@ -16,11 +16,11 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LEAST = 1e-7  # of a probability under a logarithm
+LEAST = 1e-7  # lower bound of a probability inside a logarithm
 
 
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return netcal's expected calibration error: mean distance of probability and frequency over equal-width bins.
+    """Compute the expected calibration error with netcal: mean distance of probability and frequency over equal-width bins.
 
     Range: 0 (calibrated) to 1.
     Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
@@ -33,17 +33,17 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 
 @cache
 def _netcal(name: str, bins: int) -> Any:
-    """Return a measure of netcal; it brings torch with it, so it is imported by those who need it."""
+    """Build a metric of netcal, imported here because it imports torch."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # old escape sequences in its sources, seen when they are first compiled
+        warnings.simplefilter("ignore")  # its sources have invalid escape sequences
         from netcal import metrics
     return getattr(metrics, name)(bins=bins)
 
 
 def mce(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return netcal's maximum calibration error: the largest distance over the equal-width bins that hold an image.
+    """Compute the maximum calibration error with netcal: the largest distance over the equal-width bins with an image.
 
-    Range: 0 to 1. One image alone in its bin may decide it: it says little without the counts.
+    Range: 0 to 1. A bin with a single image can decide it, so read it with the counts.
     Source: Naeini et al. 2015; netcal's MCE.
     """
     require_finite(prob, "probabilities")
@@ -59,15 +59,15 @@ def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @cache
 def _edges(bins: int) -> Array:
-    """Return where bins of equal width begin and end [G + 1]."""
+    """Compute the edges [G + 1] of equal-width bins."""
     return np.linspace(0.0, 1.0, bins + 1)
 
 
 @compiled
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Return the bin that np.digitize finds, NaN in the last one, and whether there is no NaN.
+    """Return the bins of np.digitize (NaN in the last one), and whether there is no NaN.
 
-    The bin before is the guess: along a score most images share it.
+    Tries the bin of the previous image first: along a sorted score most images share it.
     """
     bins = edge.shape[0] - 1
     out = np.empty(prob.shape[0], np.int32)
@@ -87,10 +87,10 @@ def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
 
 
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the bin [N] of each probability, from 0, of bins that hold equally many images.
+    """Compute the equal-mass bin [N] of each probability, from 0.
 
-    The bin is G x (images with a lower probability) / N, rounded down: equal probabilities share a bin, so neither the
-    order of the images nor an increasing transform matters, and without ties sizes differ by 1 at most.
+    The bin is G x (images with a lower probability) / N, rounded down. Equal probabilities share a bin, so bins depend
+    neither on the order of the images nor on an increasing transform. Without ties, bin sizes differ by at most 1.
     """
     value = np.ascontiguousarray(prob, np.float64)
     out = np.empty(len(value), np.int32)
@@ -105,8 +105,8 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @compiled
 def _rise_and_fall(value: Array) -> tuple[bool, bool]:
-    """Whether numbers [n] rise, and whether they fall, all the way; equal ones do both."""
-    falls, rises = 0, 0  # counted: many at a time
+    """Check whether numbers [n] never fall, and whether they never rise."""
+    falls, rises = 0, 0  # counts instead of an early exit: vectorized
     for i in range(1, value.shape[0]):
         falls += 1 if value[i] < value[i - 1] else 0
         rises += 1 if value[i] > value[i - 1] else 0
@@ -115,7 +115,7 @@ def _rise_and_fall(value: Array) -> tuple[bool, bool]:
 
 @compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
-    """Fill the bin of each of values that rise or fall all the way; return whether they do."""
+    """Fill the equal-mass bins of sorted values, rising or falling; return whether they are sorted."""
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
     ranked, of = (value, out) if rises else (value[::-1], out[::-1])
@@ -126,7 +126,7 @@ def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
         end = min(-(-(b + 1) * num // bins), num)
         of[i:end] = b
         i = end
-        while 0 < i < num and ranked[i] == ranked[i - 1]:  # its bin is that of its equals
+        while 0 < i < num and ranked[i] == ranked[i - 1]:  # ties share a bin
             of[i] = b
             i += 1
     return rises or falls
@@ -146,7 +146,7 @@ class Judged(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What all errors are made of: sums over images, of one sample or of B replicates along the last axis.
+    """Sums over images from which all errors are computed, of one sample or of B replicates along the last axis.
 
     wide, mass [G, 2, B]: images, and sum of label - probability, per equal-width and per equal-mass bin.
     total [3, B]: positive images, squared distance, log loss.
@@ -158,14 +158,14 @@ class Sums(NamedTuple):
 
 
 def log_of_told(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Return the logarithm [N] of the probability of what was there, kept 1e-7 from 0 and 1: the log loss is its negative."""
-    told = _told(positive, prob)
-    return np.log(told, out=told)
+    """Compute the log likelihood [N] of the labels, with probabilities clipped to [1e-7, 1 - 1e-7]."""
+    likelihood = _likelihood(positive, prob)
+    return np.log(likelihood, out=likelihood)
 
 
 @compiled
-def _told(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Return what a probability gives to what was there [N]: a logarithm for each image, not two."""
+def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
+    """Compute the likelihood [N] of the labels; one logarithm per image is then enough."""
     out = np.empty(prob.shape[0])
     for i in range(prob.shape[0]):
         kept = min(max(prob[i], LEAST), 1 - LEAST)
@@ -174,15 +174,15 @@ def _told(positive: NDArray[np.bool_], prob: Array) -> Array:
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
-    """Return every error [B] by name, NaN in a replicate without images.
+    """Compute every error [B] by name, NaN in a replicate without images.
 
     ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest
     (netcal's MCE). ace: unweighted mean over equal-mass bins that hold an image (Nixon et al. 2019, arXiv:1904.01685;
     netcal's ACE is the same mean over equal-WIDTH bins). nll: log loss, as scikit-learn's with p kept 1e-7 from 0 and 1.
-    brier = brier_reliability - brier_resolution + brier_uncertainty: miscalibration over equal-width bins, what forecasts
-    tell apart, prevalence x (1 - prevalence). What varies inside a bin counts as resolution, so that the parts add up;
-    on forecasts that are equal inside each bin they are Murphy's own.
-    Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalised resolution of Stephenson et al. 2008,
+    brier = brier_reliability - brier_resolution + brier_uncertainty: miscalibration over equal-width bins, separation
+    of the classes by the forecasts, prevalence x (1 - prevalence). Variation inside a bin counts as resolution, so that the
+    three terms sum to the Brier score; for forecasts that are equal inside each bin they are Murphy's.
+    Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalized resolution of Stephenson et al. 2008,
     doi:10.1175/2007WAF2006116.1.
     """
     out = np.empty((len(ERRORS), sums.total.shape[-1]))
@@ -192,7 +192,7 @@ def errors_of(sums: Sums) -> dict[str, Array]:
 
 @compiled
 def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
-    """Fill the errors [len(ERRORS), B] of `Sums`."""
+    """Fill the errors [len(ERRORS), B] from the arrays of `Sums`."""
     for j in range(total.shape[1]):
         num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
         at_mass, used = 0.0, 0
@@ -222,7 +222,7 @@ BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: noise makes th
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
-    """Return every error of one sample by name (see `errors_of`)."""
+    """Compute every error of one sample by name (see `errors_of`)."""
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
     excess = label - value
@@ -231,36 +231,31 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
         for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
     )
     squared, loss = (label - value) ** 2, -log_of_told(label == 1, value)
-    whole = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
-    found = errors_of(Sums(wide[..., None], mass[..., None], whole[:, None]))
-    return {name: float(each[0]) for name, each in found.items()}
-
-
-def ece_fast(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the value of `ece` without netcal."""
-    return errors(label, prob, bins)["ece"]
+    total = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
+    by_name = errors_of(Sums(wide[..., None], mass[..., None], total[:, None]))
+    return {name: float(error[0]) for name, error in by_name.items()}
 
 
 def ace(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the adaptive calibration error, of equal-mass bins; range 0 to 1."""
+    """Compute the adaptive calibration error, over equal-mass bins; range 0 to 1."""
     return errors(label, prob, bins)["ace"]
 
 
 def nll(label: Label, prob: Score) -> float:
-    """Return the mean negative log likelihood; range 0 to 16.1."""
+    """Compute the mean negative log likelihood; range 0 to 16.1."""
     return errors(label, prob)["nll"]
 
 
 def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the part of the Brier score that a recalibration of each bin would take away."""
+    """Compute the reliability term of the Brier score: what recalibrating each bin would remove."""
     return errors(label, prob, bins)["brier_reliability"]
 
 
 def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return how far calibrated forecasts take the Brier score below that of the prevalence for all."""
+    """Compute the resolution term of the Brier score: the gain of calibrated forecasts over predicting the prevalence."""
     return errors(label, prob, bins)["brier_resolution"]
 
 
 def brier_uncertainty(label: Label, prob: Score, bins: int = 15) -> float:
-    """Return the Brier score of the prevalence for all, whatever the forecasts."""
+    """Compute the uncertainty term of the Brier score: the score of predicting the prevalence for every image."""
     return errors(label, prob, bins)["brier_uncertainty"]

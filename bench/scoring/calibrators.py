@@ -1,6 +1,6 @@
-"""Maps from logits to probabilities, fitted on the validation split of the training hospital and judged elsewhere.
+"""Calibrators: maps from logits to probabilities, fitted on the internal validation split.
 
-Shapes: label [N] of 0 and 1, logit [N]. A fit that lacks a class is NaN, and so is every probability it gives.
+Shapes: label [N] of 0 and 1, logit [N]. A fit without both classes is NaN, and so are its probabilities.
 """
 
 import math
@@ -18,11 +18,11 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LOG_T_LIMIT = 5.0  # of a temperature
+LOG_T_LIMIT = 5.0  # of the logarithm of a temperature
 
 
 def sigmoid(logit: Score) -> Array:
-    """Return probabilities [N] as float64: scipy's expit within 4e-16 of it, in half the time."""
+    """Compute probabilities [N] as float64, within 4e-16 of scipy's expit and twice as fast."""
     out = np.array(logit, np.float64)
     np.negative(out, out=out)
     with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0
@@ -32,7 +32,7 @@ def sigmoid(logit: Score) -> Array:
 
 
 class Calibrator(Protocol):
-    """What every fit returns."""
+    """The interface of a fitted calibrator."""
 
     def apply(self, logit: Score) -> Array:
         """Return calibrated probabilities [N]."""
@@ -52,11 +52,11 @@ class Platt:
 
 
 def fit_platt(label: Label, logit: Score) -> Platt:
-    """Return the logistic line through validation logits; NaN when a class is absent.
+    """Fit Platt scaling to validation logits; NaN when a class is absent.
 
-    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that data a threshold separates has
-    a finite optimum. A constant logit gets slope 0: the prevalence for all.
-    Source: Platt 1999, section 2.2; Newton steps that are halved until the loss falls, as Lin et al. 2007.
+    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that separable data has a finite optimum. A
+    constant logit gets slope 0, so every image gets the prevalence.
+    Source: Platt 1999, section 2.2; Newton steps, halved until the loss falls, of Lin et al. 2007.
     """
     require_finite(logit, "logits")
     positive = label == 1
@@ -76,7 +76,7 @@ def fit_platt(label: Label, logit: Score) -> Platt:
 
 
 def _newton(z: Array, target: Array) -> tuple[float, float]:
-    """Minimise the cross-entropy of sigmoid(slope * z + offset); convex, at most 100 steps."""
+    """Minimize the cross-entropy of sigmoid(slope * z + offset); convex, at most 100 steps."""
 
     def loss(line: Array) -> float:
         value = line[0] * z + line[1]
@@ -94,19 +94,19 @@ def _newton(z: Array, target: Array) -> tuple[float, float]:
         cross = weight @ z
         hessian = np.array([[weight @ (z * z), cross], [cross, weight.sum()]])
         step = np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
-        size, found = 1.0, loss(line - step)
-        while size > 1e-10 and not found < best:
+        size, stepped = 1.0, loss(line - step)
+        while size > 1e-10 and not stepped < best:
             size /= 2
-            found = loss(line - size * step)
+            stepped = loss(line - size * step)
         if size <= 1e-10:
             break
-        line, best = line - size * step, found
+        line, best = line - size * step, stepped
     return float(line[0]), float(line[1])
 
 
 @compiled
 def _slope(raw: Array, target: Array, scale: float) -> float:
-    """Return the derivative of the loss of sigmoid(scale * raw) in the scale."""
+    """Compute the derivative of the loss of sigmoid(scale * raw) with respect to the scale."""
     total = 0.0
     for i in range(raw.shape[0]):
         total += raw[i] * (1 / (1 + math.exp(-scale * raw[i])) - target[i])
@@ -115,7 +115,7 @@ def _slope(raw: Array, target: Array, scale: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """prob = sigmoid(logit / t): sharper or softer, the order of the images and the side of .5 stay."""
+    """prob = sigmoid(logit / t): it keeps the order of the images and the side of .5."""
 
     t: float
 
@@ -125,21 +125,21 @@ class Temperature:
 
 
 def fit_temperature(label: Label, logit: Score) -> Temperature:
-    """Return the temperature of the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
+    """Fit the temperature of highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    The bounds are reached where no finite optimum exists: classes that a threshold of 0 separates (lower), logits that
-    point the wrong way (upper). Logits that are all 0 give 1.
+    Without a finite optimum the result is a bound: the lower one when the threshold 0 separates the classes, the upper one
+    when logits are anticorrelated with labels. Logits that are all 0 give 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq
 
     require_finite(logit, "logits")
-    target, raw = (np.asarray(each, np.float64) for each in (label == 1, logit))
+    target, raw = (np.asarray(column, np.float64) for column in (label == 1, logit))
     if not 0 < target.sum() < len(target):
         return Temperature(float("nan"))
 
     def slope(log_t: float) -> float:
-        """Return the derivative of the loss in 1 / t, which falls as t grows: the loss is convex."""
+        """Compute the derivative of the loss with respect to 1 / t; it falls as t grows, because the loss is convex."""
         return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
@@ -153,7 +153,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isotonic:
-    """prob = a rising curve through points (x [P], y [P]), straight between them and level beyond; no point: NaN."""
+    """prob = linear interpolation of points (x [P], y [P]), constant beyond them; NaN without points."""
 
     x: Array
     y: Array
@@ -167,9 +167,9 @@ class Isotonic:
 
 @compiled
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
-    """Return what np.interp gives for finite logits, in half the time where they are sorted: it need not search."""
+    """Compute np.interp for finite logits, twice as fast where they are sorted: it needs no search."""
     out, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
-    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the piece before: most logits share it
+    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the previous segment: most logits share it
     for i in range(logit.shape[0]):
         at = np.float64(logit[i])
         if not low <= at < high:
@@ -185,9 +185,9 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 
 
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
-    """Return the rising curve of least squares; without points when a class is absent.
+    """Fit isotonic regression; without points when a class is absent.
 
-    It may give 0 and 1 at the ends, where its likelihood on other images is that of `calibration.LEAST`.
+    It may give 0 and 1 at the ends; the log loss there is that of `calibration_metrics.LEAST`.
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression
@@ -199,7 +199,7 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     x, which = np.unique(np.asarray(logit, np.float64), return_inverse=True)
     count = np.bincount(which).astype(np.float64)
     y = np.asarray(isotonic_regression(np.bincount(which, positive) / count, weights=count).x, np.float64)
-    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # the middle of a step says nothing
+    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # points inside a step are redundant
     return Isotonic(x[inner], y[inner])
 
 

@@ -1,4 +1,4 @@
-"""Which findings come together: counts over images. Shapes: N images, K findings."""
+"""Co-occurrence of findings: counts of images by the labels of two findings. Shapes: N images, K findings."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ _UNCERTAIN = -1
 
 
 def cooccurrence(state_NK: NDArray[np.int8], findings: Sequence[str]) -> list[tuple[str, str, int, int, int, int]]:
-    """Return, for each pair of findings, (finding, other, both, the first only, the second only, neither) in images.
+    """Count images per pair of findings: (finding, other, both, only the first, only the second, neither).
 
-    An image counts where both are yes or no: present; absent or not mentioned. Where either is uncertain or not labelled, it
-    does not. Pairs without such an image are left out.
+    Absent and not mentioned count as no. Images on which one of both is uncertain or unlabeled are skipped. Pairs without
+    images are left out.
     """
     present = (state_NK == 1).astype(np.float64)  # exact up to 2**53 images, and a matrix product is fast
-    said = ((state_NK != _UNCERTAIN) & (state_NK != UNMAPPED_CODE)).astype(np.float64)
-    absent = said - present
+    labeled = ((state_NK != _UNCERTAIN) & (state_NK != UNMAPPED_CODE)).astype(np.float64)
+    absent = labeled - present
     both, neither = present.T @ present, absent.T @ absent
     first = present.T @ absent
     rows = []

@@ -1,4 +1,4 @@
-"""Metrics that a user's registry adds: one function of labels and scores, resampled without a kernel of its own.
+"""Metrics that a registry adds: one function of labels and scores, resampled without a kernel.
 
 Shapes: N images, K findings, B replicates.
 """
@@ -20,11 +20,11 @@ Array = NDArray[np.float64]
 def measure(
     entry: Entry, label_NK: NDArray[np.int8], score_NK: NDArray[Any], resamples: Resamples
 ) -> tuple[Array, Array]:
-    """Return the metric of each finding [K] and its replicates [K, B]; NaN where no image takes part.
+    """Compute a metric of each finding [K] with replicates [K, B]; NaN without scored images.
 
     The function is called as `metric(label, score, **with)`: label [n] of 0 and 1, score [n] the logits or the
-    probabilities, as the entry's `given` says. In a replicate an image comes as often as its patient was drawn.
-    Raises RegistryError when it raises, or returns something that is not a number.
+    probabilities, as `given` of the entry names. In a replicate, an image is repeated as often as its patient was drawn.
+    Raises RegistryError when the function raises or does not return a number.
     """
     function, options = entry.load(), entry.options
 
@@ -33,7 +33,7 @@ def measure(
             return math.nan  # a replicate of one class, or of no image
         try:
             return float(function(label, score, **options))
-        except Exception as error:  # a stranger's function may raise anything
+        except Exception as error:  # code of a user may raise anything
             where, fix = f"metrics.{entry.name}", f"correct {entry.use}: it gets labels [n] of 0 and 1 and scores [n]"
             raise RegistryError(f"the metric failed: {type(error).__name__}: {error}", where, fix) from error
 

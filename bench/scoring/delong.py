@@ -1,7 +1,7 @@
-"""Variance of AUROC without resampling: a check beside the bootstrap, and exact where images are independent.
+"""Analytic variance of AUROC (DeLong, Obuchowski), as a check of the bootstrap.
 
-DeLong takes every image for an independent one; several images of a patient make its intervals too narrow. Obuchowski's
-variance adds the images of a patient up first, and is DeLong's where each patient has one image.
+DeLong's variance assumes independent images; with several images per patient its intervals are too narrow. Obuchowski's
+variance sums over the images of a patient first. With one image per patient both are equal.
 Shapes: N images, S scores (of runs) on the same images. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
@@ -27,12 +27,12 @@ class Areas:
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Return the 95 % interval of each, normal on the logit scale as in `intervals.of_area`.
+        """Compute the 95 % interval of each area, normal on the logit scale as in `intervals.of_area`.
 
-        The standard error goes there by the delta method. An area of 0 or 1 has no logit: NaN.
+        The delta method transforms the standard error. An area of 0 or 1 has no logit: NaN.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
         """
-        slope = self.value * (1 - self.value)  # of the area in its logit
+        slope = self.value * (1 - self.value)  # derivative of the area with respect to its logit
         half = np.full(self.value.shape, np.nan)
         error = float(ndtri((1 + LEVEL) / 2)) * np.sqrt(np.diag(self.covariance))
         np.divide(error, slope, out=half, where=slope > 0)
@@ -40,7 +40,7 @@ class Areas:
         return expit(centre - half), expit(centre + half)
 
     def p_of_difference(self) -> float:
-        """Return the two-sided p of the first against the second; 1 for two that never differ, NaN without variance."""
+        """Compute the two-sided p of first minus second; 1 for equal scores, NaN without a variance."""
         step = np.array([1.0, -1.0])
         difference, variance = abs(float(step @ self.value[:2])), float(step @ self.covariance[:2, :2] @ step)
         if np.isnan(variance):
@@ -51,13 +51,13 @@ class Areas:
 
 
 def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None) -> Areas:
-    """Return AUROCs with their covariance: DeLong's over images or, with patients, Obuchowski's.
+    """Compute AUROCs with their covariance: DeLong's over images or, with patients, Obuchowski's.
 
     O(S N log N), by ranks. Source: DeLong et al., Biometrics 44 (1988) 837; ranks of Sun and Xu 2014,
     doi:10.1109/LSP.2014.2337313; Obuchowski, Biometrics 53 (1997) 567, equations 3 to 5.
 
-    >>> found = areas(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.35], [0.3]]))
-    >>> found.value.item(), found.covariance.item()
+    >>> result = areas(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.35], [0.3]]))
+    >>> result.value.item(), result.covariance.item()
     (0.75, 0.125)
     """
     require_finite(score, "scores")
@@ -72,7 +72,7 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
 def of_placements(
     positive: NDArray[np.bool_], over: Array, under: Array, patient: NDArray[np.integer] | None = None
 ) -> Areas:
-    """Return the same from the share of negatives below each positive, and of positives above each negative, [., S] each."""
+    """Compute `areas` from placements: the share of negatives below each positive, of positives above each negative [., S]."""
     num_positive, num_scores = over.shape
     num_negative = len(under)
     value = over.mean(0)
@@ -92,18 +92,18 @@ def of_placements(
         )
     )
     pairs = num_positive * num_negative
-    shared = (cross + cross.T) / pairs if patient is not None else 0.0  # an image is of one class: nothing to share
+    shared = (cross + cross.T) / pairs if patient is not None else 0.0  # an image has one class, so the covariance is 0
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
 
 def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
-    """Return the AUROC of one sorted column with DeLong's variance, and with Obuchowski's.
+    """Compute the AUROC of one sorted column with DeLong's variance, and with Obuchowski's.
 
-    kind [n] as of `ranking.Column`; placement [n]: negatives below a positive, positives above a negative (ties count half).
+    kind [n] as in `sorted_images.Column`; placement [n]: negatives below a positive, positives above a negative (ties count half).
     """
-    found = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
-    _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *found)
-    value, of_images, of_patients = found
+    results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
+    _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)
+    value, of_images, of_patients = results
     return Areas(value, of_images), Areas(value, of_patients)
 
 
@@ -117,7 +117,7 @@ def _of_column(
     of_images: Array,
     of_patients: Array,
 ) -> None:
-    """Fill the area and both variances as `of_placements` finds them; images of one patient are added up first for the last."""
+    """Fill the area and both variances as in `of_placements`; the last one sums over the images of a patient first."""
     num_positive, below = 0, 0.0
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
@@ -128,14 +128,14 @@ def _of_column(
         return
     area = value[0] = below / size[1] / size[0]
     total, seen = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
-    of_negatives, of_positives = 0.0, 0.0  # squares; in registers, and without a branch
+    of_negatives, of_positives = 0.0, 0.0  # sums of squares, without a branch so that they stay in registers
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
-        external = placement[i] / (size[0] if positive else size[1]) - area
-        square = external * external
+        deviation = placement[i] / (size[0] if positive else size[1]) - area
+        square = deviation * deviation
         of_negatives += 0.0 if positive else square
         of_positives += square if positive else 0.0
-        total[patient[i], positive] += external
+        total[patient[i], positive] += deviation
         seen[patient[i]] |= np.uint8(1) << positive
     if size.min() > 1:
         of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]
@@ -155,12 +155,12 @@ def _of_column(
 
 
 def _products(first: Array, second: Array) -> Array:
-    """Return first.T @ second of a few columns, without waking the threads of a matrix library."""
+    """Compute first.T @ second of a few columns without starting the threads of a matrix library."""
     return np.array([[np.einsum("i,i", one, two) for two in second.T] for one in first.T])
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
-    """Return the share of negatives below each positive, and of positives above each negative (ties count half)."""
+    """Compute the share of negatives below each positive, and of positives above each negative (ties count half)."""
     from scipy.stats import rankdata  # over a second to import: not for a finished grid
 
     num_positive = int(positive.sum())
@@ -172,5 +172,5 @@ def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array
 
 
 def _totals(codes: NDArray[np.integer], value: Array, num: int) -> Array:
-    """Return the sum per patient, [num, S]."""
+    """Compute the sum per patient [num, S]."""
     return np.stack([np.bincount(codes, column, minlength=num) for column in value.T], axis=1)

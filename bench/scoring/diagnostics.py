@@ -1,4 +1,4 @@
-"""What looks broken rather than hard: outputs that are constant, inverted, in another order, or never learnt.
+"""Symptoms of technical faults in outputs: constant, inverted, permuted or untrained.
 
 Shapes: N images, K findings.
 """
@@ -23,13 +23,13 @@ CONSTANT = "constant output"
 ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"
 
-_GAIN = 0.05  # mean AUROC that another order of the outputs must add
-_FEWEST = 30  # images of each class before two columns are held against each other
+_GAIN = 0.05  # minimum gain in mean AUROC by a permutation of the outputs
+_FEWEST = 30  # images of each class that a comparison of two columns needs
 
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One thing to look into: where it shows, the number behind it, and what it usually means."""
+    """One suspicious result: where it occurs, its number, and its usual cause."""
 
     dataset: str
     finding: str  # "all" when it is about the run
@@ -43,11 +43,11 @@ class Symptom:
 def symptoms(
     scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the symptoms of a run, one row each, and score histograms of the findings that read as inverted.
+    """Build the `diagnostics` and `histograms` tables of a run; histograms are of the findings that look inverted.
 
-    `parts` as scored: those of `internal` by split, one of each external hospital; `scores` is their table (reports.tables).
+    `scored_splits` are those of `score_run`, `scores` is their table.
     """
-    found: list[Symptom] = []
+    all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
     plain = (scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")
     named = ("dataset", "split", "finding", "value", "low", "high")
@@ -60,39 +60,42 @@ def symptoms(
         if scored.dataset == internal and scored.split != "test":
             continue
         interval = intervals.get((scored.dataset, scored.split), {})
-        below = inverted(scored.dataset, {f: interval[f] for f in findings if f in interval})
-        for symptom in below:
+        inverted_findings = inverted(scored.dataset, {f: interval[f] for f in findings if f in interval})
+        for symptom in inverted_findings:
             edges, present, absent = histogram(scored, findings.index(symptom.finding))
-            place = (scored.dataset, symptom.finding)
-            counts += [(*place, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
-        found += [*constant(scored, findings), *below]
+            prefix = (scored.dataset, symptom.finding)
+            counts += [(*prefix, *row) for row in zip(edges[:-1], edges[1:], present, absent, strict=True)]
+        all_symptoms += [*constant(scored, findings), *inverted_findings]
         if scored.dataset == internal:
-            found += [*other_order(scored, findings), *untrained(scored.dataset, *interval.get("macro", (np.nan,) * 3))]
-    table = frame([astuple(symptom) for symptom in found], [f.name for f in fields(Symptom)])
+            all_symptoms += [
+                *other_order(scored, findings),
+                *untrained(scored.dataset, *interval.get("macro", (np.nan,) * 3)),
+            ]
+    table = frame([astuple(symptom) for symptom in all_symptoms], [f.name for f in fields(Symptom)])
     return table, frame(counts, SCHEMAS["histograms"][1:])
 
 
 def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Return the findings whose logit is one and the same number in at least `share` (over one half) of the images."""
+    """Find the findings whose logit is the same number in at least `share` (above .5) of the images."""
     symptoms = []
     num = len(scored.logit)
-    least = (2 * share - 1) * num - 1  # what `share` of the images have, so many neighbours share
-    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # these acquit nearly all
+    least = (2 * share - 1) * num - 1  # if a `share` of images is equal, at least as many neighbors are
+    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # nearly all findings are ruled out by these
     for some in (first, scored.logit):
         repeats = (some[1:, suspects] == some[:-1, suspects]).sum(0) + num - len(some)
         suspects = suspects[repeats >= least]
     for k in suspects.tolist() if num > 1 else ():
-        usual = np.median(scored.logit[:, k])  # a number that most images have is the middle one
+        usual = np.median(scored.logit[:, k])  # a value that most images have is the median
         most = float((scored.logit[:, k] == usual).mean())
         if most >= share:
-            advice = "the output layer is dead or was never taught this finding"
+            advice = "the output layer is dead, or training had no labels of this finding"
             symptoms.append(Symptom(scored.dataset, findings[k], CONSTANT, most, np.nan, np.nan, advice))
     return symptoms
 
 
 def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) -> list[Symptom]:
-    """Return the findings whose AUROC (value, low, high) lies below .5 with its whole interval."""
-    advice = "compare the label mapping and the sign of the labels before calling it a failure to generalise"
+    """Find the findings whose interval of AUROC (value, low, high) lies entirely below .5."""
+    advice = "compare the label mapping and the sign of the labels before calling it a failure to generalize"
     return [
         Symptom(dataset, finding, INVERTED, value, low, high, advice)
         for finding, (value, low, high) in intervals.items()
@@ -101,7 +104,7 @@ def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) 
 
 
 def untrained(dataset: str, value: float, low: float, high: float) -> list[Symptom]:
-    """Return a symptom when the macro AUROC of the internal test split cannot be told from .5."""
+    """Return a symptom if the interval of macro AUROC on the internal test split includes .5."""
     if not low <= 0.5 <= high:
         return []
     advice = "the checkpoint may not have been loaded, or training may not have begun: look at the learning curve"
@@ -109,11 +112,10 @@ def untrained(dataset: str, value: float, low: float, high: float) -> list[Sympt
 
 
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
-    """Return a symptom when giving the outputs to the findings in another order raises the mean AUROC by .05 or more.
+    """Return a symptom if a permutation of the outputs raises the mean AUROC by .05 or more.
 
-    Findings with fewer than `fewest` images of a class take no part. The gain must also be beyond what chance finds among
-    orders (four standard deviations). Findings that share patients resemble each other, so that a small gain by another
-    order is no fault.
+    Findings with fewer than `fewest` images of a class are skipped. The gain must also exceed four standard deviations of
+    chance. Correlated findings can give a small gain without any fault.
     """
     matrix, known = cross_auroc(scored, fewest)
     if len(known) < 3:
@@ -129,7 +131,7 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
 
 
 def _chance(scored: ScoredSplit, known: Sequence[int]) -> float:
-    """Return the standard deviation of a difference of two mean AUROCs of outputs that say nothing (Mann-Whitney)."""
+    """Compute the standard deviation of the difference of two mean AUROCs of random outputs (Mann-Whitney)."""
     label = scored.labels()[:, known]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)
@@ -137,7 +139,7 @@ def _chance(scored: ScoredSplit, known: Sequence[int]) -> float:
 
 
 def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the AUROC of each output (row) for each finding (column), and which findings these are."""
+    """Compute the AUROC of each output (row) for each finding (column), and the indices of the findings."""
     label = scored.labels()
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
     known = [int(k) for k in np.flatnonzero(enough)]
@@ -153,7 +155,7 @@ def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.
 def histogram(
     scored: ScoredSplit, k: int, bins: int = 20
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
+    """Compute bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
     label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)
     present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))

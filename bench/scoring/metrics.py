@@ -1,7 +1,7 @@
-"""Values of one finding in one cohort: how well images are told apart, and how often a call is right.
+"""Metrics of one finding on one split: ranking metrics, and metrics of calls at a threshold.
 
-Shapes: label [N] int8 of 0 and 1, score [N] (a logit or a probability), called [N] bool. Whatever cannot be computed is
-NaN.
+Shapes: label [N] int8 of 0 and 1, score [N] (a logit or a probability), called [N] bool. A value that cannot
+be computed is NaN.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def require_finite(score: Score, what: str) -> None:
 
 
 def auroc(label: Label, score: Score) -> float:
-    """Return the chance that a random positive image outranks a random negative one (ties count half).
+    """Compute AUROC: the chance that a random positive image outranks a random negative one (ties count half).
 
     Range: 0 to 1, chance is 0.5, NaN when a class is absent. Unchanged by any increasing transform of the score.
     Source: Hanley and McNeil, Radiology 143 (1982) 29, as the Mann-Whitney U statistic.
@@ -47,9 +47,9 @@ def auroc(label: Label, score: Score) -> float:
 
 
 def auprc(label: Label, score: Score) -> float:
-    """Return the average precision: precision at each distinct score, weighted by the recall it adds.
+    """Compute the average precision: precision at each distinct score, weighted by the recall it adds.
 
-    Range: prevalence (chance) to 1, NaN when a class is absent. Tied images enter together, whatever their order.
+    Range: prevalence (chance) to 1, NaN when a class is absent. Tied images are added together, so their order has no effect.
 
     >>> round(auprc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32)), 4)
     0.8333
@@ -67,14 +67,14 @@ def auprc(label: Label, score: Score) -> float:
 
 
 def brier(label: Label, prob: Score) -> float:
-    """Return the mean squared distance of probability and label (0 is best), NaN without images."""
+    """Compute the Brier score: mean squared distance of probability and label (0 is best), NaN without images."""
     require_finite(prob, "probabilities")
     return float(np.mean((np.asarray(prob, np.float64) - label) ** 2)) if len(label) else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Counts of images by truth and call."""
+    """Counts of images by label and call."""
 
     true_positive: int
     false_positive: int
@@ -83,7 +83,7 @@ class Confusion:
 
 
 def confusion(label: Label, called: NDArray[np.bool_]) -> Confusion:
-    """Return the four counts."""
+    """Count images by label and call."""
     positive = label == 1
     return Confusion(
         int((positive & called).sum()),
@@ -98,7 +98,7 @@ def _ratio(count: int, total: int) -> float:
 
 
 def f1(label: Label, called: NDArray[np.bool_]) -> float:
-    """Return the harmonic mean of precision and sensitivity; 0 when no positive is called, NaN without positives."""
+    """Compute F1, the harmonic mean of precision and sensitivity; 0 when no positive is called, NaN without positives."""
     count = confusion(label, called)
     num_positive = count.true_positive + count.false_negative
     return (
@@ -109,24 +109,24 @@ def f1(label: Label, called: NDArray[np.bool_]) -> float:
 
 
 def precision(label: Label, called: NDArray[np.bool_]) -> float:
-    """Return the share of calls that are right; NaN when nothing is called positive (never 0 by convention)."""
+    """Compute precision, the share of positive calls that are right; NaN (not 0) without positive calls."""
     count = confusion(label, called)
     return _ratio(count.true_positive, count.true_positive + count.false_positive)
 
 
 def sensitivity(label: Label, called: NDArray[np.bool_]) -> float:
-    """Return the share of positive images that are called; NaN without positives."""
+    """Compute sensitivity, the share of positive images that are called positive; NaN without positives."""
     count = confusion(label, called)
     return _ratio(count.true_positive, count.true_positive + count.false_negative)
 
 
 def specificity(label: Label, called: NDArray[np.bool_]) -> float:
-    """Return the share of negative images that are not called; NaN without negatives."""
+    """Compute specificity, the share of negative images that are not called positive; NaN without negatives."""
     count = confusion(label, called)
     return _ratio(count.true_negative, count.true_negative + count.false_positive)
 
 
 def npv(label: Label, called: NDArray[np.bool_]) -> float:
-    """Return the negative predictive value: the share of images not called that are negative; NaN when all are called."""
+    """Compute the negative predictive value: the share of negative calls that are right; NaN without negative calls."""
     count = confusion(label, called)
     return _ratio(count.true_negative, count.true_negative + count.false_negative)

@@ -1,4 +1,4 @@
-"""All metrics of one part, per finding, with their replicates.
+"""All metrics of one split, per finding, with their replicates.
 
 Shapes: N images, K findings, B replicates, R operating points.
 """
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 
 class Key(NamedTuple):
-    """Names one metric of a finding."""
+    """The name of a metric, with its calibrator and operating point."""
 
     metric: str
     calibrator: str = "none"  # none, platt, temperature, isotonic
@@ -59,9 +59,9 @@ BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OperatingPoints:
-    """What the validation split fixed: threshold [R, K] on the logit (R as in RULES), and a fit per finding by FITS.
+    """Thresholds and calibrators chosen on validation: threshold [R, K] on the logit (R as in RULES), fits per finding.
 
-    num_patients [2, K]: those there with a positive image, and with a negative one.
+    num_patients [2, K]: validation patients with a positive image, and with a negative one.
     """
 
     threshold: Array
@@ -70,10 +70,10 @@ class OperatingPoints:
 
     @classmethod
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
-        """Return what this part gives; NaN for all without a part, and for a finding that lacks a class.
+        """Choose on a split; NaN for all findings without a split, and for a finding without both classes.
 
-        A threshold is the score of one image: below `min_count` patients with or without the finding it would be luck
-        and is NaN. A fit of few numbers uses all images, and holds back by itself where they are few (Platt's targets).
+        A threshold is the score of one image, too uncertain below `min_count` patients of a class: NaN. Calibrators have few
+        parameters and use all images, so they have no such minimum (Platt's targets regularize small samples).
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -90,9 +90,9 @@ class OperatingPoints:
         return cls(threshold, fits, num_patients)
 
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
-        """Return the rows of `operating_points`: one per finding and rule, with the fits of few numbers.
+        """Build the rows of `operating_points`: one per finding and rule, with platt_a, platt_b and temperature.
 
-        These are platt_a, platt_b and temperature; an isotonic curve is fitted again from the stored logits.
+        An isotonic curve is not stored; it is fitted again from the stored logits.
         """
         rows = []
         for k, finding in enumerate(findings):
@@ -107,7 +107,7 @@ class OperatingPoints:
 
 
 def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
-    """Return the patients with a positive image of each finding, and those with a negative one: [2, K]."""
+    """Count the patients with a positive image of each finding, and those with a negative one [2, K]."""
     return np.array(
         [[len(set(scored.patient_id[of == sign])) for of in scored.labels().T] for sign in (1, 0)], np.int64
     )
@@ -115,9 +115,9 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """One part with its counts, and per metric the value [K] and replicates [K, B] (NaN where not available).
+    """One scored split: counts, and per metric the value [K] and replicates [K, B], NaN where not available.
 
-    Calibration errors but for Brier score and ECE of the outputs as given have the first FOR_DETAIL replicates only.
+    Calibration errors have only the first FOR_DETAIL replicates, except Brier score and ECE of uncalibrated outputs.
     """
 
     scored: ScoredSplit
@@ -134,7 +134,7 @@ class Measured:
 
     @property
     def calibrators(self) -> tuple[str, ...]:
-        """Return by what the logits became probabilities."""
+        """Return the names of the calibrators, first "none"."""
         return tuple(self.judged[0]) if self.judged else ()
 
 
@@ -217,7 +217,7 @@ class _Pass:
             self.errors.fill(tile, weight)
 
     def numbers(self) -> dict[Key, Array]:
-        """Return of each metric that can be had the value, then its replicates: [1 + B]."""
+        """Return the value and the replicates [1 + B] of each metric that could be computed."""
         out: dict[Key, Array] = {}
         walked = self.walk.walked(self.num)
         areas = zip(self.wanted.ranked, self.walk.column.areas(), walked[:2], strict=False)
@@ -255,9 +255,9 @@ def measure(
     num_threads: int = 1,
     only: Key | None = None,
 ) -> Measured:
-    """Measure a part; without operating points (on the split they come from) only what needs no fit.
+    """Compute all metrics of a split; without operating points (on the split that chooses them) only uncalibrated ones.
 
-    `only` measures what shares its work with one metric, and is refused (KeyError) when no metric is named so.
+    `only` limits the work to one metric and those computed with it. Raises KeyError for an unknown metric.
     """
     resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
     label, counts = scored.once(("counts", settings.min_count), lambda: counted(scored, resamples, settings.min_count))

@@ -1,4 +1,4 @@
-"""Who the images of a part are of, and how their labels could have been read: what tells one gap from another.
+"""Patient attributes of the images of a split, with subgroups, and label states under other mappings.
 
 Shapes: N images, K findings.
 """
@@ -15,12 +15,12 @@ AGES = ("<40", "40-60", "60-80", ">80")  # below 40, 40 up to below 60, 60 up to
 ATTRIBUTES = ("sex", "age", "view", "device")
 UNKNOWN = ""
 SEXES, VIEWS = ("F", "M"), ("AP", "PA")
-MOST_UNKNOWN = 0.2  # share of images without an attribute from which a cohort counts as one that does not record it
+MOST_UNKNOWN = 0.2  # a cohort with a larger share of unknown values counts as not recording the attribute
 
 Text = NDArray[np.object_]
 
 
-@dataclass(frozen=True, eq=False)  # no slots: groups and cells are found once for all runs
+@dataclass(frozen=True, eq=False)  # no slots: cached properties, shared by all runs
 class PatientGroups:
     """Attributes of each image, and its label states under other mappings.
 
@@ -36,7 +36,7 @@ class PatientGroups:
 
     @classmethod
     def of(cls, table: pd.DataFrame, mapped: Mapping[str, NDArray[np.int8]] | None = None) -> "PatientGroups":
-        """Return the background of the rows of a cohort table."""
+        """Read the attributes from the rows of a cohort table."""
         sex, view, device = (table[name].fillna(UNKNOWN).to_numpy(object) for name in ("sex", "view", "device"))
         return cls(sex, table["age"].to_numpy(np.float64), view, device, mapped or {})
 
@@ -44,7 +44,7 @@ class PatientGroups:
     def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Return the subgroups: attribute -> group ("sex=F", "sex=F age=40-60") -> which images [N] are in it.
 
-        An image whose attribute is unknown is in no group of that attribute; an attribute nobody has is left out.
+        An image with an unknown attribute is in no group of it; an attribute without known values is left out.
         """
         band = self._age_bands()
         columns = {
@@ -54,32 +54,32 @@ class PatientGroups:
             "device": self.device,
         }
         orders = {"sex": SEXES, "age": AGES, "view": VIEWS, "device": tuple(sorted(set(self.device) - {UNKNOWN}))}
-        found = {
+        groups = {
             name: {
                 f"{name}={value}": columns[name] == value for value in orders[name] if (columns[name] == value).any()
             }
             for name in ATTRIBUTES
         }
-        found["sex age"] = {
-            f"{sex} {age}": here & there
-            for sex, here in found["sex"].items()
-            for age, there in found["age"].items()
-            if (here & there).any()
+        groups["sex age"] = {
+            f"{sex} {age}": of_sex & of_age
+            for sex, of_sex in groups["sex"].items()
+            for age, of_age in groups["age"].items()
+            if (of_sex & of_age).any()
         }
-        return {name: groups for name, groups in found.items() if groups}
+        return {name: members for name, members in groups.items() if members}
 
     @cached_property
     def codes(self) -> NDArray[np.int32]:
-        """Return [attributes, N] the place of each image's group among all `groups` in their order, -1 for none.
+        """Return the index of each image's group among all `groups` [attributes, N], -1 for none.
 
-        The groups of an image lie together in memory: images are read by score, hence in any order.
+        The groups of one image are adjacent in memory, because images are read in the order of their scores.
         """
         codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
-        place = 0
+        group = 0
         for attribute, groups in enumerate(self.groups.values()):
             for mask in groups.values():
-                codes[attribute, mask] = place
-                place += 1
+                codes[attribute, mask] = group
+                group += 1
         return codes
 
     def _age_bands(self) -> Text:
@@ -88,7 +88,7 @@ class PatientGroups:
 
     @cached_property
     def missing(self) -> list[str]:
-        """Return which of sex, age and view more than a fifth of the images lack."""
+        """List those of sex, age and view that are unknown for more than a fifth of the images."""
         unknown = {
             "sex": ~np.isin(self.sex, SEXES),
             "age": ~np.isfinite(self.age),
@@ -98,7 +98,7 @@ class PatientGroups:
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:
-        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown is a value, too."""
+        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown is a value of each."""
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
         view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))
         known = np.isfinite(self.age)

@@ -1,4 +1,4 @@
-"""Reliability curves: how often the finding was there, among images given about the same probability.
+"""Reliability curves: observed frequency of the finding by bin of the predicted probability.
 
 Shapes: N images, K findings.
 """
@@ -16,16 +16,16 @@ from bench.scoring.metrics_of_split import Measured
 
 Array = NDArray[np.float64]
 POOLED = "pooled"
-AT_ONCE = 128  # patients, whose images of all bins fit the nearest cache
+PATIENTS_PER_BLOCK = 128  # patients per block: their counts of all bins fit the level 1 cache
 
 Point = tuple[int, float, float, float, float, int]
 
 
 def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], bins: int) -> list[Point]:
-    """Return (bin, mean probability, observed share, low, high, count) of each bin that is not empty, lowest first.
+    """Compute (bin, mean probability, observed share, low, high, count) of each non-empty bin, lowest first.
 
-    The interval is Wilson's, with the count divided by how much clustering by patient inflates the variance (at least
-    1), so that six images of one patient do not count as six; where all or none have the finding, patients are counted.
+    The interval is Wilson's with an effective count: images divided by the variance inflation due to clustering by patient
+    (at least 1). Where all or no images have the finding, the count is that of patients.
     Source: Korn and Graubard 1998 (effective sample size); variance of a ratio by patient totals.
     """
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
@@ -37,7 +37,7 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
 
 
 def _points(sums: Array) -> list[list[Point]]:
-    """Return the points of several curves, from the sums of each [curves, 7, G].
+    """Compute the points of several curves from the sums of each [curves, 7, G].
 
     Sums: images, probability, positive images, patients; over patients images squared, images x positive, positive squared.
     """
@@ -57,7 +57,7 @@ def _points(sums: Array) -> list[list[Point]]:
 
 
 class _Images(NamedTuple):
-    """Images in slots [N], those of a patient together: patients begin at start [P + 1], and `several` have more than one."""
+    """Images sorted by patient into slots [N]; patients begin at start [P + 1]; `several`: patients with two or more images."""
 
     slot: NDArray[np.int32]  # of each image
     patient: NDArray[np.int32]  # at each slot
@@ -66,7 +66,7 @@ class _Images(NamedTuple):
 
     @classmethod
     def of(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
-        """Return the images in the order of their patients."""
+        """Sort the images by patient."""
         order = np.argsort(patient, kind="stable")
         slot = np.empty(len(order), np.int32)
         slot[order] = np.arange(len(order), dtype=np.int32)
@@ -75,7 +75,7 @@ class _Images(NamedTuple):
 
 
 def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsignedinteger]:
-    """Return a code [K, N] for each slot, 2 x bin + label: that of a bin behind the last until an image takes part."""
+    """Allocate a code [K, N] per slot, 2 x bin + label; initially the bin after the last, for images that are not scored."""
     return np.full((num_findings, num_images), 2 * bins, np.min_scalar_type(2 * bins + 1))
 
 
@@ -88,9 +88,9 @@ def _add(
     code: NDArray[np.unsignedinteger],
     sums: Array,
 ) -> None:
-    """Add images [n] to the sums over images of their bins, [7, G] of a curve, and put bin and label into code [N].
+    """Add images [n] to the sums [7, G] of their bins, and write bin and label to code [N].
 
-    Along a score images of a bin follow each other, so that the sum of their probabilities stays in a register.
+    Images are sorted by score, so images of a bin are adjacent and their sum stays in a register.
     """
     num, i = where.shape[0], 0
     while i < num:
@@ -111,9 +111,9 @@ def _add(
 def _by_patient(
     several: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Fill the sums over patients of a curve [7, G], whose sums over images are known, from code [N].
+    """Fill the sums over patients of a curve [7, G] from code [N]; its sums over images are already filled.
 
-    They are those over images but for patients with several images in a bin; two of a patient are the usual case.
+    Both differ only for patients with several images in a bin. The frequent case of two images has its own path.
     """
     bins = sums.shape[1]
     count, more, twos = np.zeros(bins + 1, np.int64), np.zeros((bins + 1, 4)), np.zeros((bins + 1, 4))
@@ -150,17 +150,17 @@ def _by_patient(
 def _over_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Add to the sums over patients [7, G] of all findings pooled, from code [K, N]: some patients at a time, in cache."""
-    count = np.zeros((2 * sums.shape[1] + 1, AT_ONCE), np.int32)
-    for begin in range(0, start.shape[0] - 1, AT_ONCE):
-        end = min(begin + AT_ONCE, start.shape[0] - 1)
+    """Add the sums over patients [7, G] of all findings pooled, from code [K, N], in blocks of patients that fit the cache."""
+    count = np.zeros((2 * sums.shape[1] + 1, PATIENTS_PER_BLOCK), np.int32)
+    for begin in range(0, start.shape[0] - 1, PATIENTS_PER_BLOCK):
+        end = min(begin + PATIENTS_PER_BLOCK, start.shape[0] - 1)
         count[:] = 0
         for k in range(code.shape[0]):
             for i in range(start[begin], start[end]):
                 count[code[k, i], patient[i] - begin] += 1
         for g in range(sums.shape[1]):
             patients, of_num, of_both, of_positive = 0, 0, 0, 0
-            for p in range(AT_ONCE):
+            for p in range(PATIENTS_PER_BLOCK):
                 ones = count[2 * g + 1, p]
                 num = count[2 * g, p] + ones
                 patients += num > 0
@@ -174,7 +174,7 @@ def _over_patients(
 
 
 def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
-    """Return rows of the `reliability` table: per calibrator, all available findings pooled, then each by itself."""
+    """Build rows of the `reliability` table: per calibrator, all scored findings pooled, then each finding."""
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
     images = scored.once("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))

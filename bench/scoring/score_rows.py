@@ -1,4 +1,4 @@
-"""Rows of the scores table: every metric per finding, as macro over findings, and as mean over hospitals.
+"""Rows of the scores table: each metric per finding, as macro over findings, and as mean over hospitals.
 
 Shapes: K findings, B replicates.
 """
@@ -30,13 +30,13 @@ WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative", 
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """Return a table whose dtypes are the same when it is empty: float64, int64, else text."""
+    """Build a table with fixed dtypes, even when it is empty: float64, int64, else text."""
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
 
 
 def _column(name: str, cells: tuple[Any, ...]) -> Any:
-    """Return a column of a table; text without pandas' search for what else the cells may be."""
+    """Build a column of a table; text skips the type inference of pandas, which is slow."""
     if name in FLOATS + WHOLE:
         return np.array(cells, np.float64 if name in FLOATS else np.int64)
     if cells and isinstance(cells[0], str):
@@ -45,7 +45,7 @@ def _column(name: str, cells: tuple[Any, ...]) -> Any:
 
 
 class Sizes(NamedTuple):
-    """How much a number rests on, in the order of the columns."""
+    """The counts behind a value, in the order of the columns."""
 
     n: int = 0
     num_positive: int = 0
@@ -60,39 +60,39 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # the least of its findings; of hospitals: summed, with the least num_findings
+    sizes: Sizes  # minimum over the findings; over hospitals: sums, and minimum num_findings
 
 
 def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None) -> Macro:
-    """Return the mean over the findings that have a value; `counted` [K] leaves others out."""
+    """Compute the mean over the findings with a value; `counted` [K] restricts the findings."""
     value, counts = measured.value[key], measured.counts
     if counted is not None:
         value = np.where(counted, value, np.nan)
     centre, replicates = mean_of(value, measured.replicates[key])
-    known = np.isfinite(value)
-    num = int(np.count_nonzero(known))
+    finite = np.isfinite(value)
+    num = int(np.count_nonzero(finite))
     if not num:
         return Macro(centre, replicates, Sizes())
-    of = ("least", known.tobytes())  # most metrics have a value for the same findings
-    return Macro(centre, replicates, measured.scored.once(of, lambda: _least(counts, known, num), counts))
+    of = ("least", finite.tobytes())  # most metrics have values for the same findings
+    return Macro(centre, replicates, measured.scored.once(of, lambda: _least(counts, finite, num), counts))
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
-    """Return the unweighted mean over the hospitals that have a macro."""
-    values = np.array([each.value for each in macros])
-    centre, replicates = mean_of(values, np.stack([each.replicates for each in macros]))
-    known = [each.sizes for each in macros if np.isfinite(each.value)]
-    if not known:
+    """Compute the unweighted mean over the hospitals with a macro."""
+    values = np.array([of_hospital.value for of_hospital in macros])
+    centre, replicates = mean_of(values, np.stack([of_hospital.replicates for of_hospital in macros]))
+    sizes = [of_hospital.sizes for of_hospital in macros if np.isfinite(of_hospital.value)]
+    if not sizes:
         return Macro(centre, replicates, Sizes())
-    n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*known, strict=True))
-    num_findings = min(each.num_findings for each in known)
+    n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))
+    num_findings = min(of_hospital.num_findings for of_hospital in sizes)
     return Macro(centre, replicates, Sizes(n, num_positive, num_negative, num_patients, num_findings))
 
 
 class _Block(NamedTuple):
-    """Numbers of one metric in one place whose intervals are still to be found: value [F], replicates [F, B], sizes of each."""
+    """Values of one metric on one split, without intervals yet: value [F], replicates [F, B], sizes of each."""
 
-    place: tuple[str, ...]  # the columns before the finding
+    prefix: tuple[str, ...]  # the columns before the finding
     key: Key
     findings: Sequence[str]
     value: Array
@@ -100,13 +100,13 @@ class _Block(NamedTuple):
     sizes: Sequence[Sizes]
 
     @property
-    def alike(self) -> tuple[int, str]:
-        """Return what blocks have in common whose intervals are found together."""
+    def interval_group(self) -> tuple[int, str]:
+        """Return a key that is equal for blocks whose intervals are computed together."""
         return self.replicates.shape[1], _kind(self.key)
 
 
 class Writer:
-    """Collects the rows of one run; intervals are found for all of them together, at the end."""
+    """Collects the rows of one run; computes all intervals together at the end, which is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -116,12 +116,12 @@ class Writer:
     @property
     def rows(self) -> list[Row]:
         """Return the rows in the order in which they were added."""
-        alike: dict[tuple[int, str], list[_Block]] = {}
+        groups: dict[tuple[int, str], list[_Block]] = {}
         for block in self._added:
             if isinstance(block, _Block):
-                alike.setdefault(block.alike, []).append(block)
+                groups.setdefault(block.interval_group, []).append(block)
         numbers = {}
-        for what, blocks in alike.items():
+        for what, blocks in groups.items():
             value = np.concatenate([block.value for block in blocks])
             bounds = INTERVALS[what[1]](value, np.concatenate([block.replicates for block in blocks]))
             numbers[what] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
@@ -130,8 +130,10 @@ class Writer:
             if not isinstance(block, _Block):
                 out += block
                 continue
-            cells = zip(block.findings, islice(numbers[block.alike], len(block.findings)), block.sizes, strict=True)
-            out += [(*block.place, finding, block.key.metric, *number, *size) for finding, number, size in cells]
+            cells = zip(
+                block.findings, islice(numbers[block.interval_group], len(block.findings)), block.sizes, strict=True
+            )
+            out += [(*block.prefix, finding, block.key.metric, *number, *size) for finding, number, size in cells]
         return out
 
     def _before(self, place: Sequence[str], key: Key) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ class Writer:
         self._added.append(_Block(self._before(place, key), key, (name,), value, replicates, (mean.sizes,)))
 
     def add_split(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
-        """Add each metric of one split of one cohort: per finding, then macro."""
+        """Add each metric of one split: per finding, then macro."""
         place, counts = _place([measured]), measured.counts
         sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
@@ -155,7 +157,7 @@ class Writer:
             self._add_macro((EXTERNAL, *_place(external)[1:]), key, mean)
 
     def add_core(self, test: Measured, external: Sequence[Measured], core: NDArray[np.bool_]) -> None:
-        """Add the mean over the findings that all cohorts have: of internal test, each hospital, and their mean."""
+        """Add the mean over the findings that all cohorts score: internal test, each hospital, and the external mean."""
         places = [_place([each]) for each in (test, *external)]
         for key in test.value:
             means = [macro(each, key, core) for each in (test, *external)]
@@ -177,14 +179,14 @@ class Writer:
 
 
 def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
-    """Return the least of each count over the chosen findings."""
+    """Compute the minimum of each count over the chosen findings."""
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
     n, num_positive, num_negative, num_patients = columns[:, chosen].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
 def _kind(key: Key) -> str:
-    """Return which of INTERVALS a metric has."""
+    """Return the name of the interval of a metric in INTERVALS."""
     return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
 
 
@@ -192,7 +194,7 @@ INTERVALS = {"area": of_area, "distance": reflected, "other": percentile}
 
 
 def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:
-    """Return dataset, split and reference; "mixed" where the parts differ."""
+    """Return dataset, split and reference; "mixed" where the splits differ."""
     names = ({each.scored.dataset for each in measured}, {each.scored.split for each in measured})
     references = {each.scored.reference for each in measured}
     dataset, split, reference = (found.pop() if len(found) == 1 else "mixed" for found in (*names, references))

@@ -1,6 +1,6 @@
 """Scores of one run: a pure function of its logits and the labels.
 
-Thresholds and calibrators come from the internal validation split; everything else is judged with them as they are.
+Thresholds and calibrators come from the internal validation split; they are applied unchanged everywhere.
 Shapes: N images, K findings, B replicates.
 """
 
@@ -29,11 +29,12 @@ from reports.schemas.tables import SCHEMAS, SCORES
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunScores:
-    """Tables of one run (columns as in reports.tables), and what comparisons between runs need.
+    """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
-    replicates: [B] float64 each: "auroc/<dataset>" (macro, internal test and each hospital), "auroc/<the internal hospital>/expert_*",
-    "auroc/external", "gap/<dataset>", "gap/external"; and "draws" [D] uint32, equal between runs whose replicates can be paired. Small: keep them.
-    detail: by name, decomposition, references, subgroups, curves. measured: the parts in their order, with all replicates.
+    replicates: float64 [B] each, of macros: "auroc/<dataset>" (internal test and each hospital), "auroc/<internal>/expert_*",
+    "auroc/external", "gap/<dataset>", "gap/external". "draws" uint32 [D] is equal for runs whose replicates can be paired.
+    detail: the tables decomposition, references, subgroups and curves by name. measured: the splits in the order given, with
+    all replicates.
     """
 
     scores: pd.DataFrame
@@ -56,14 +57,13 @@ def score_run(
     num_threads: int = 1,
     unlearnt: Sequence[str] = (),
 ) -> RunScores:
-    """Score every part of a run; parts of `internal` are its splits, every other cohort has one (headline) part.
+    """Score all splits of a run: several of the cohort `internal`, one (headline) split of every other cohort.
 
-    Findings in `unlearnt` (training saw one class only) get no number anywhere. An external macro is over the findings that
-    the internal test split has, too, so that it compares with the internal hospital; single findings keep their numbers. Finding "core" is the
-    mean over the findings that internal test and every hospital have.
-    Thresholds and calibrators need internal/val, gaps need internal/test; without them such values are NaN, and gaps absent.
-    Numbers depend neither on num_threads nor, beyond rounding, on the order of the images.
-    Raises ValueError for two parts of one split, or of one external hospital, and for logits that do not fit the findings.
+    Findings in `unlearnt` (one class only in training) get no values. External macros use only findings that the internal test
+    split scores, so that both compare. Finding "core" is the mean over the findings that internal test and every hospital
+    score. Thresholds and calibrators need internal/val, gaps need internal/test; without them these values are NaN, and gaps
+    have no rows. Values depend neither on num_threads nor, beyond rounding, on the order of the images.
+    Raises ValueError for a repeated split, two splits of an external cohort, and logits that do not match the findings.
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)
@@ -73,7 +73,9 @@ def score_run(
     measured = [measure(scored, None if scored is val else points, settings, num_threads) for scored in scored_splits]
     test = next((each for each in measured if (each.scored.dataset, each.scored.split) == (internal, "test")), None)
     external = [each for each in measured if each.scored.dataset != internal]
-    common = np.isfinite(test.value[AUROC]) if test else None  # externally counts what the internal hospital has, too
+    common = (
+        np.isfinite(test.value[AUROC]) if test else None
+    )  # external macros use the findings of the internal test split
     counted = [common if each.scored.dataset != internal else None for each in measured]
     macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
     external_macros = [found for each, found in zip(measured, macros, strict=True) if each.scored.dataset != internal]
@@ -116,7 +118,7 @@ def score_run(
     )
     against = references.rows(run_id, findings, [*([test] if test else []), *experts], external, found_gaps)
     fixed = points.threshold[list(RULES).index(settings.threshold)]
-    who = [
+    subgroup_rows = [
         row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
     ]
     replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
@@ -131,7 +133,7 @@ def score_run(
         {
             "decomposition": frame(made_of, SCHEMAS["decomposition"]),
             "references": frame(against, SCHEMAS["references"]),
-            "subgroups": frame(who, SCORES),
+            "subgroups": frame(subgroup_rows, SCORES),
             "curves": frame([row for each in shown for row in curves.rows(run_id, findings, each)], SCHEMAS["curves"]),
         },
         measured,
@@ -139,24 +141,24 @@ def score_run(
 
 
 def _first(measured: Measured) -> Measured:
-    """Return the same part with its first replicates only, for what is read beside the main numbers."""
+    """Keep only the first FOR_DETAIL replicates, for the secondary tables."""
     resamples = measured.resamples.first(FOR_DETAIL)
     drawn = {key: each[:, : resamples.num] for key, each in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=drawn)
 
 
 def without(scored: ScoredSplit, unlearnt: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Return a part in which nobody labels these of the findings: those the network was not taught, or that do not count."""
+    """Mark some findings as unlabeled: those without training labels, or outside the report."""
     columns = [k for k, finding in enumerate(findings) if finding in unlearnt]
     if not columns:
         return scored
 
-    def fewer() -> ScoredSplit:
+    def unlabelled() -> ScoredSplit:
         state = scored.state.copy()
         state[:, columns] = UNMAPPED_CODE
         return replace(scored, state=state)
 
-    return scored.once(("without", *columns), fewer).of_run(scored.logit)
+    return scored.once(("without", *columns), unlabelled).of_run(scored.logit)
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:

@@ -1,4 +1,4 @@
-"""What is scored: the logits of one run on one split of one cohort, with the labels.
+"""The input of scoring: logits of one run on one split of one cohort, with labels and patient ids.
 
 Shapes: N images, K findings.
 """
@@ -18,12 +18,12 @@ from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UN
 
 Found = TypeVar("Found")
 
-DROPPED = -1  # takes no part: uncertain, unmapped, or in a finding with too few patients
+DROPPED = -1  # label of a pair that is not scored: uncertain, unmapped, or of a finding with too few patients
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What decides the numbers besides logits and labels; mapping, subgroup and selection are written into every row."""
+    """Settings that affect scores besides logits and labels; mapping, subgroup and selection are columns of every row."""
 
     min_count: int = 10  # patients with a positive image, and patients with a negative one, for a finding to be scored
     num_resamples: int = 1000
@@ -32,7 +32,7 @@ class Settings:
     mapping: str = "default"
     subgroup: str = "all"
     selection: str = "best_val"
-    threshold: str = "f1_max"  # the rule at which subgroups are called, and that pages show
+    threshold: str = "f1_max"  # the threshold rule of subgroups and of the page
     custom_metrics: tuple[Entry, ...] = ()  # metrics without a kernel: scored by the function that the registry names
 
     def __post_init__(self) -> None:
@@ -48,18 +48,18 @@ class Settings:
 class ScoredSplit:
     """One split of one cohort: logit [N, K] float32, state [N, K] int8 (label states, null as -3).
 
-    Raises ValueError for shapes that do not fit, an image named twice, an unknown state, or a logit that is not finite.
+    Raises ValueError for shapes that do not match, a repeated image, an unknown state, or a logit that is not finite.
     """
 
     dataset: str
     split: str
-    reference: str  # who labelled: report, radiologist, phantom
+    reference: str  # source of the labels: report, radiologist or phantom
     image_id: NDArray[np.object_]
     patient_id: NDArray[np.object_]
     logit: NDArray[np.float32]
     state: NDArray[np.int8]
-    labeller_blank_is_absent: bool = True  # -2 reads as 0; else it takes no part
-    patient_groups: PatientGroups | None = None  # who the images are of, aligned with them
+    labeller_blank_is_absent: bool = True  # whether -2 (not mentioned) is scored as 0; else it is not scored
+    patient_groups: PatientGroups | None = None  # patient attributes of each image
     _known: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -89,9 +89,9 @@ class ScoredSplit:
         return f"{self.dataset}/{self.split}"
 
     def of_run(self, logit: NDArray[np.float32]) -> "ScoredSplit":
-        """Return the same images and labels with the logits [N, K] of another run; both share what is `once` found.
+        """Return a copy with the logits [N, K] of another run; both share the cache of `once`.
 
-        Raises ValueError as a new part does.
+        Raises ValueError for another shape, or a logit that is not finite.
         """
         if logit.shape != self.logit.shape:
             raise ValueError(f"{self.name}: logits {logit.shape} for {self.logit.shape}")
@@ -101,9 +101,9 @@ class ScoredSplit:
         return scored
 
     def once(self, what: Hashable, find: Callable[[], Found], of: object = None) -> Found:
-        """Return what is found out about images and labels, whatever the logits: found once for all runs that share them.
+        """Return find(), cached under the key `what` for all runs on the same images and labels; it must not use logits.
 
-        `of`: what else it hangs on; for another one it is found again, and the former is let go.
+        `of`: an object that the result also depends on; another object replaces the cached result.
         """
         known = self._known.get(what)
         if known is None or known[0] is not of:
@@ -112,15 +112,15 @@ class ScoredSplit:
         return found
 
     def labels(self) -> NDArray[np.int8]:
-        """Return what scoring reads [N, K]: 1, 0, or DROPPED for uncertain, unmapped and (by rule) not mentioned.
+        """Return labels [N, K]: 1, 0, or DROPPED for uncertain, unmapped and, by `labeller_blank_is_absent`, not mentioned.
 
-        It cannot be written to: runs share it.
+        The array is read-only, because runs share it.
         """
         return self.once("labels", self._labels)
 
     @property
     def identity(self) -> object:
-        """Return what is one and the same for parts that share images and labels, and for no others."""
+        """Return an object that is identical only for splits that share images and labels."""
         return self._known
 
     def _labels(self) -> NDArray[np.int8]:
@@ -134,17 +134,17 @@ class ScoredSplit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """How much there is per finding: [K] each."""
+    """Counts per finding, [K] each."""
 
-    n: NDArray[np.int64]  # images that take part
+    n: NDArray[np.int64]  # scored images
     num_positive: NDArray[np.int64]
     num_negative: NDArray[np.int64]
     num_patients: NDArray[np.int64]
-    available: NDArray[np.bool_]  # enough patients on both sides
+    available: NDArray[np.bool_]  # enough patients of both classes
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
-    """Return the counts; patient [N] are codes from 0."""
+    """Count images and patients per finding; patient [N] are codes from 0."""
 
     def patients(chosen_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.array([np.count_nonzero(np.bincount(patient[column])) for column in chosen_NK.T], np.int64)

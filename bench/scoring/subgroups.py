@@ -1,6 +1,6 @@
-"""Who is read worse: every number of a subgroup, and the distance between the subgroups of one attribute.
+"""Subgroup analysis: metrics of each patient group, and the spread between the groups of one attribute.
 
-At the threshold that the internal validation split fixed (of the rule in the settings), for every group alike.
+All groups use the same threshold, chosen on the internal validation split by the rule in the settings.
 underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images
 without one that are not. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
 Shapes: N images, K findings, G groups, B replicates.
@@ -24,7 +24,7 @@ from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.int32]  # [A, N] place of the group of each image, by attribute; -1 for none
+Codes = NDArray[np.int32]  # [A, N] index of the group of each image, by attribute; -1 for none
 HEALTHY = "No Finding"
 ALL = "all"
 
@@ -58,11 +58,11 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Return rows as of the table `scores`: subgroup "all", "sex=F", ...; of an attribute ("sex") the distances *_spread. Everyone's AUROC is in `scores`.
+    """Build rows with the columns of `scores`: subgroup "all", "sex=F", ...; an attribute ("sex") has rows *_spread.
 
-    threshold [K] is on the logit. A group below `min_count` patients with or without a finding has no number for it. The
-    macro of a group is over the findings that every group of its attribute has; groups with fewer than half of the
-    findings are left out of it. Findings that the whole part lacks have no rows.
+    AUROC of "all" is in `scores` and left out here. threshold [K] is on the logit. A group with fewer than `min_count`
+    patients of a class has no value for that finding. The macro of a group uses the findings that all groups of its attribute
+    score, except groups that score fewer than half of the findings. Findings that the split does not score have no rows.
     """
     scored, patient_groups = measured.scored, measured.scored.patient_groups
     if patient_groups is None:
@@ -81,19 +81,19 @@ def rows(
             _add_macro(table, chosen)
     if HEALTHY in findings:
         found += _rates(measured, findings, threshold, code, settings)
-    place = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
+    prefix = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
     numbers = [table.numbers() for table in found]
     return [
         row
         for attribute, chosen in slices.items()
         for table, cells in zip(found, numbers, strict=True)
         if attribute or table.metric != "auroc"
-        for row in _rows(place, attribute, groups[attribute], chosen, settings.selection, table, cells)
+        for row in _rows(prefix, attribute, groups[attribute], chosen, settings.selection, table, cells)
     ]
 
 
 def _rows(
-    place: Row,
+    prefix: Row,
     attribute: str,
     groups: Sequence[str],
     chosen: slice,
@@ -101,10 +101,10 @@ def _rows(
     table: _Table,
     cells: list[list[Row]],
 ) -> list[Row]:
-    """Return the rows of one metric: of each group of an attribute, then of the distances between them."""
+    """Build the rows of one metric: each group of an attribute, then their spread."""
     fixed = (selection, "none", table.rule)
     out = [
-        (*place, group, *fixed, column, table.metric, *cell)
+        (*prefix, group, *fixed, column, table.metric, *cell)
         for group, of_group in zip(groups, cells[chosen], strict=True)
         for column, cell in zip(table.columns, of_group, strict=True)
     ]
@@ -113,12 +113,12 @@ def _rows(
         distances = np.stack(spreads(table.value[chosen], table.replicates[chosen]), 1).tolist()
         for c, (column, distance) in enumerate(zip(table.columns, distances, strict=True)):
             size = cells[chosen][least[c]][c][3:]
-            out.append((*place, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
+            out.append((*prefix, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
     return out
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
-    """Return the interval of each cell [G, C]; Wilson's where a share is 0 or 1 in every replicate."""
+    """Compute the interval of each cell [G, C]; Wilson's where a rate is 0 or 1 in every replicate."""
     interval = of_area if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
@@ -130,14 +130,14 @@ def _interval(table: _Table) -> tuple[Array, Array]:
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Return the findings [C] that every group has, of the groups that have at least half of what any group has."""
+    """Mark the findings [C] that every group scores; groups that score fewer than half of the findings are ignored."""
     known = np.isfinite(value)
     full = known.sum(1) * 2 >= max(1, known.any(0).sum())
     return np.asarray(known[full].all(0) if full.any() else np.zeros(value.shape[1], bool))
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
-    """Fill the last column for the groups of one attribute; sizes of a macro are the least over its findings."""
+    """Fill the macro (last column) of the groups of one attribute; its sizes are minima over its findings."""
     value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):
@@ -155,9 +155,9 @@ def _findings(
     settings: Settings,
     num_threads: int,
 ) -> list[_Table]:
-    """Return AUROC, FPR and FNR of each finding in each group; everyone's AUROC is left NaN."""
+    """Compute AUROC, FPR and FNR of each finding in each group; AUROC of "all" stays NaN."""
     scored, resamples = measured.scored, measured.resamples
-    shape = (int(code.max(initial=-1)) + 2, len(kept) + 1)  # everyone, then each group; the macro last
+    shape = (int(code.max(initial=-1)) + 2, len(kept) + 1)  # all images, then each group; the macro is the last column
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
@@ -166,7 +166,7 @@ def _findings(
     walks: dict[int, bootstrap.GroupWalk] = {}
 
     def begin(c: int) -> None:
-        """Part the images of a finding, in the order that the whole part has."""
+        """Divide the images of a finding by group, in the order of their scores."""
         k, at = kept[c], threshold[kept[c]]
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
@@ -182,7 +182,7 @@ def _findings(
     def end(c: int) -> None:
         k, at = kept[c], threshold[kept[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # everyone's are known already
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # of all images they are in `measured`
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].parted
@@ -214,7 +214,7 @@ def _findings(
 def _rates(
     measured: Measured, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
 ) -> list[_Table]:
-    """Return under- and overdiagnosis of everyone, then of each group; labels as of the part, rare findings too."""
+    """Compute under- and overdiagnosis of all images, then of each group; labels of rare findings count, too."""
     at, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
     sick, healthy, every = scored.once(("sick and healthy", at), lambda: _sick_and_healthy(scored.labels(), at, code))
     called_healthy = scored.logit[:, at] >= threshold[at]
@@ -241,17 +241,19 @@ def _rates(
 
 
 def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[Parted, Array]:
-    """Return some images by group, and how many each group has in each replicate [G, B]."""
+    """Divide some images by group; also count the images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
     parted = column.parted(code, column.starts(code, num_groups), 0)
-    return parted, bootstrap.walk_each(resamples, parted)[1][:, 1, 0].copy()  # not with all that it is a view of
+    return parted, bootstrap.walk_each(resamples, parted)[1][
+        :, 1, 0
+    ].copy()  # a copy, so that the larger array is freed
 
 
 def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Rows, Rows, Codes]:
-    """Return the images with any finding, those of whom column `at` says that there is none, and all codes with everyone's."""
+    """Return rows with any finding, rows labeled No Finding (column `at`), and the group codes with an "all" group first."""
     sick = (np.delete(label, at, axis=1) == 1).any(1)
     every = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
     )
-    every = np.asfortranarray(every)  # as `Background.codes`
+    every = np.asfortranarray(every)  # memory order of `PatientGroups.codes`
     return np.flatnonzero(sick), np.flatnonzero(label[:, at] == 1), every

@@ -1,9 +1,8 @@
-"""Operating points: the score from which an image is called positive.
+"""Operating points: thresholds on the score, chosen on the internal validation split and applied unchanged everywhere.
 
-Chosen on the validation split of the training hospital, applied unchanged everywhere. An image is called when score >=
-threshold.
-Shapes: label [N] of 0 and 1, score [N]. Each rule looks at every distinct score (f1_grid: at fixed probabilities),
-prefers the higher of equally good ones, and gives NaN when a class is absent.
+An image is called positive when score >= threshold.
+Shapes: label [N] of 0 and 1, score [N]. Each rule tries every distinct score (f1_grid: fixed probabilities), returns
+the highest of equally good thresholds, and NaN when a class is absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,8 +19,8 @@ SENSITIVITY = 0.90  # of the rule sens_90
 GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
 
 
-def _walk(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
-    """Return distinct scores from high to low, true and false positives at each, and the class counts."""
+def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
+    """Return the distinct scores in falling order, true and false positives at each, and the class counts."""
     require_finite(score, "scores")
     order = falling(score)
     positive, ranked = label[order] == 1, score[order]
@@ -33,41 +32,41 @@ def _walk(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Coun
 
 
 def f1_max(label: Label, score: Score) -> float:
-    """Return the threshold of the highest F1."""
-    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    """Choose the threshold of the highest F1."""
+    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     return float(candidate[np.argmax(2 * hit / (hit + false + num_positive))])
 
 
 def f1_grid(label: Label, score: Score) -> float:
-    """Return the threshold of the highest F1 among the logits of probabilities .05, .06 ... .95; score is a logit.
+    """Choose the threshold of the highest F1 among probabilities .05, .06 ... .95; score is a logit.
 
-    Coarser than f1_max, and blind where all probabilities lie below .05: kept to compare with studies that tuned so.
+    It is coarser than f1_max and fails where all probabilities are below .05. It is kept to compare with studies that use it.
     """
-    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     grid = np.log(GRID / (1 - GRID))[::-1]
     called = len(candidate) - np.searchsorted(candidate[::-1], grid, side="left")  # distinct scores at or above
-    hit, false = (np.append(0, each)[called] for each in (hit, false))
+    hit, false = (np.append(0, counts)[called] for counts in (hit, false))
     return float(grid[np.argmax(2 * hit / (hit + false + num_positive))])
 
 
 def youden(label: Label, score: Score) -> float:
-    """Return the threshold of the highest sensitivity + specificity - 1.
+    """Choose the threshold of the highest sensitivity + specificity - 1 (Youden's J).
 
     Source: Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
     """
-    candidate, hit, false, num_positive, num_negative = _walk(label, score)
+    candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    return float(candidate[np.argmax(hit * num_negative - false * num_positive)])  # whole numbers: ties are exact
+    return float(candidate[np.argmax(hit * num_negative - false * num_positive)])  # integers: ties are exact
 
 
 def sens_90(label: Label, score: Score) -> float:
-    """Return the highest threshold that calls at least 90 % of the positives."""
-    candidate, hit, _, num_positive, num_negative = _walk(label, score)
+    """Choose the highest threshold with a sensitivity of at least 90 %."""
+    candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # .9 * 10 must not round up to 10

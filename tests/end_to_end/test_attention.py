@@ -13,7 +13,6 @@ from torch import nn
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.image_sample import KINDS
-from bench.analyses.heatmaps.localization import enrichment
 from bench.analyses.heatmaps.pictures import picture_name
 from bench.analyses.run_analysis import analyse_one
 from bench.config.analyses import Attention, read_analyses
@@ -31,6 +30,7 @@ from harmonize.errors import ConfigError
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.radiograph import twin
 from reports.page import render
+from tests.twins.enrichment import enrichment
 
 TINY = Path(__file__).parents[2] / "grids" / "tiny.yaml"
 

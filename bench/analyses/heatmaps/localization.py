@@ -62,12 +62,6 @@ def energy(heat: Heat, mask: Mask) -> float:
     return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else float("nan")
 
 
-def enrichment(heat: Heat, mask: Mask) -> float:
-    """Return energy over the mask's share of the image: 1 is chance, above 1 the map prefers the mask; NaN without mask."""
-    area = float(mask.mean())
-    return energy(heat, mask) / area if area else float("nan")
-
-
 def measured(heat: Heat, mask: Mask) -> dict[str, float]:
     """Return iou_* and dice_* at 30, 50 and 70 % of the maximum and at the mask's own area (`top`), and `hit`."""
     found = {}

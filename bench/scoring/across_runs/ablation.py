@@ -1,4 +1,4 @@
-"""Reading an ablation: what one factor changes, all else equal; and which factor matters in a full grid.
+"""Ablation: the effect of one factor with all others equal, and the importance of each factor in a full grid.
 
 A factor is a field of the run configuration in which runs of one grid differ; a level is one of its values. Two runs
 are a pair when they differ in one factor only. Shapes: R runs, B replicates, F factors.
@@ -34,7 +34,7 @@ class Effect:
 
 
 def factors(configs: Sequence[Config]) -> list[str]:
-    """Return the fields in which the configurations differ, without the seed, in their order.
+    """List the fields in which the configurations differ, without the seed, in the order of the first configuration.
 
     >>> factors([{"loss": "bce", "seed": 0}, {"loss": "focal", "seed": 1}])
     ['loss']
@@ -44,7 +44,7 @@ def factors(configs: Sequence[Config]) -> list[str]:
 
 
 def references(configs: Sequence[Config]) -> dict[str, str]:
-    """Return each factor's level that most runs have, of equals the first: what an ablation goes around."""
+    """Return the reference level of each factor: the most frequent one, of equals the first."""
     return {
         name: pd.Series([_text(config.get(name)) for config in configs]).value_counts(sort=True).index[0]
         for name in factors(configs)
@@ -52,48 +52,50 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
-    """Return the effect of every level of every factor against its reference level, over all pairs that exist.
+    """Estimate the effect of every level of every factor against its reference level.
 
-    Both runs of a pair share all other factors and the seed. The interval is over patients, for these runs; the spread
-    over pairs is given beside it. A level without any pair is left out.
+    The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval is over
+    patients, for these runs; pair_sd is the spread over pairs. A level without any pair is left out.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
     keys = [tuple(_text(c.get(n)) for n in (*names, "seed")) for c in configs]
-    place = {key: run for run, key in enumerate(keys)}
+    run_of = {key: run for run, key in enumerate(keys)}
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
         for run, key in enumerate(keys):
             other = (*key[:number], reference[name], *key[number + 1 :])
-            if key[number] != reference[name] and other in place:
-                pairs.setdefault(key[number], []).append((run, place[other]))
-        found = [_effect(name, level, reference[name], chosen, value, replicates) for level, chosen in pairs.items()]
-        found = [effect for effect in found if effect.num_pairs]
-        adjusted = holm(np.array([effect.p for effect in found], np.float64))
-        effects += [replace(effect, p=float(p)) for effect, p in zip(found, adjusted, strict=True)]
+            if key[number] != reference[name] and other in run_of:
+                pairs.setdefault(key[number], []).append((run, run_of[other]))
+        estimated = [
+            _effect(name, level, reference[name], chosen, value, replicates) for level, chosen in pairs.items()
+        ]
+        estimated = [effect for effect in estimated if effect.num_pairs]
+        adjusted = holm(np.array([effect.p for effect in estimated], np.float64))
+        effects += [replace(effect, p=float(p)) for effect, p in zip(estimated, adjusted, strict=True)]
     return effects
 
 
 def _effect(
     name: str, level: str, reference: str, pairs: Sequence[tuple[int, int]], value: Array, replicates: Array
 ) -> Effect:
-    known = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
-    if not known:
+    finite = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
+    if not finite:
         return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, np.nan)
-    first, second = (list(side) for side in zip(*known, strict=True))
+    first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
     mean, drawn = differences.mean(keepdims=True), (replicates[first] - replicates[second]).mean(0, keepdims=True)
     (low,), (high,) = percentile(mean, drawn)
     p = float(p_value(mean, drawn)[0])
-    spread = float(differences.std(ddof=1)) if len(known) > 1 else np.nan
-    return Effect(name, level, reference, float(mean[0]), float(low), float(high), p, len(known), spread)
+    spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
+    return Effect(name, level, reference, float(mean[0]), float(low), float(high), p, len(finite), spread)
 
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """A model of the value from the factors: how much each moves it, and whether the model is any good.
+    """A model that predicts the value from the factors: the importance of each factor, and the quality of the model.
 
-    importance: factor -> mean |SHAP value| in units of the value; empty where r2_low is not above 0: there is no claim.
+    importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
     """
 
     r2: float  # cross-validated, of whole configurations: seeds of one are never in two folds
@@ -104,9 +106,9 @@ class Surrogate:
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
-    """Fit a random forest to value [R] from the factors, and explain it with SHAP.
+    """Fit a random forest that predicts value [R] from the factors, and explain it with SHAP.
 
-    Fewer than 10 runs, or fewer than 2 factors, make no model: r2 is NaN.
+    With fewer than 10 runs, 2 factors or 5 configurations, no model is fitted and r2 is NaN.
     Source of the values: Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9 (TreeSHAP).
     """
     known = np.flatnonzero(np.isfinite(value)).tolist()
@@ -124,19 +126,21 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     forest = RandomForestRegressor(100, min_samples_leaf=2, max_features=0.5, random_state=seed)
     label = pd.factorize(pd.Series(groups))[0]
     folds = GroupKFold(min(5, num_groups), shuffle=True, random_state=seed)
-    guess = cross_val_predict(forest, table, value, groups=label, cv=folds)
-    r2, low = _r2(value, guess, label, seed)
+    prediction = cross_val_predict(forest, table, value, groups=label, cv=folds)
+    r2, low = _r2(value, prediction, label, seed)
     if not low > 0:
         return Surrogate(r2, low, len(known), {})
     shares = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
     owner = [column.split("\x00")[0] for column in table.columns]
-    together = {n: shares[:, [o == n for o in owner]].sum(1) for n in names}  # a factor's levels act as one
-    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in together.items()}, together)
+    by_factor = {
+        n: shares[:, [o == n for o in owner]].sum(1) for n in names
+    }  # a factor's SHAP value is the sum over its levels
+    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
 
 
-def _r2(value: Array, guess: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
-    """Return R2 of out-of-fold guesses, and the 2.5th percentile of it over resampled groups."""
-    residual, spread = (value - guess) ** 2, (value - value.mean()) ** 2
+def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
+    """Compute R2 of out-of-fold predictions and its 2.5th percentile over resampled groups."""
+    residual, spread = (value - prediction) ** 2, (value - value.mean()) ** 2
     if np.ptp(value) == 0:
         return np.nan, np.nan
     num = int(group.max()) + 1

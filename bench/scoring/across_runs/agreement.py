@@ -1,4 +1,4 @@
-"""Whether hospitals rank the runs alike, and how much of a score is luck of the seed or of the patients.
+"""Agreement of hospitals on the ranking of runs, and the variance of scores over seeds and over patients.
 
 Shapes: D cohorts, R runs, B replicates.
 """
@@ -25,10 +25,10 @@ LEAST_SEEDS = 3  # of an interval over seeds
 
 
 def taus(value: Array) -> Array:
-    """Return Kendall's tau-b [D, D] of the rankings that D cohorts give to R runs, from value [D, R].
+    """Compute Kendall's tau-b [D, D] between the rankings of R runs by D cohorts, from value [D, R].
 
-    NaN where a cohort ranks all runs alike, or lacks one. Source: Kendall 1945; counted in O(D^2 R log R) in a tree of sums,
-    Fenwick 1994, doi:10.1002/spe.4380240306.
+    NaN where a cohort gives all runs the same value, or lacks a run. Source: Kendall 1945; counted in O(D^2 R log R) with a
+    binary indexed tree, Fenwick 1994, doi:10.1002/spe.4380240306.
     """
     agree = _balances(value, np.argsort(value, axis=1, kind="stable"))
     whole = np.sqrt(np.outer(np.diag(agree), np.diag(agree)))
@@ -38,42 +38,42 @@ def taus(value: Array) -> Array:
 
 @compiled
 def _balances(value: Array, order: NDArray[np.intp]) -> Array:
-    """Return [D, D] how many pairs of runs stand the same way round in both cohorts, less those the other way.
+    """Count concordant minus discordant pairs of runs [D, D] of each two cohorts.
 
-    order [D, R]: the runs of each cohort by rising value.
+    order [D, R]: the runs of each cohort by increasing value.
     """
     num_cohorts, num = value.shape
-    place = np.zeros((num_cohorts, num), np.int64)  # from 1; equal runs share theirs
+    rank = np.zeros((num_cohorts, num), np.int64)  # from 1; equal runs share a rank
     for d in range(num_cohorts):
         for k in range(num):
             run, before = order[d, k], order[d, max(k - 1, 0)]
-            place[d, run] = place[d, before] + 1 if k == 0 or value[d, run] > value[d, before] else place[d, before]
+            rank[d, run] = rank[d, before] + 1 if k == 0 or value[d, run] > value[d, before] else rank[d, before]
     out = np.empty((num_cohorts, num_cohorts))
     for i in range(num_cohorts):
         for j in range(i + 1):
-            out[i, j] = out[j, i] = _balance(place[i], place[j], order[i])
+            out[i, j] = out[j, i] = _balance(rank[i], rank[j], order[i])
     for d in range(num_cohorts):
-        if num and np.isnan(value[d, order[d, num - 1]]):  # which sorts last
+        if num and np.isnan(value[d, order[d, num - 1]]):  # NaN sorts last
             out[d] = out[:, d] = np.nan
     return out
 
 
 @compiled
 def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray[np.intp]) -> int:
-    """Return the same of two cohorts, from the places [R] that they give, and the runs in the order of the first."""
+    """Count concordant minus discordant pairs from the ranks [R] in two cohorts; order [R]: runs by rank in the first."""
     num, balance, start = len(first), 0, 0
-    times, tree = np.zeros(num + 1, np.int64), np.zeros(num + 1, np.int64)  # of the runs so far, by place in the second
+    times, tree = np.zeros(num + 1, np.int64), np.zeros(num + 1, np.int64)  # of the runs so far, by rank in the second
     while start < num:
         stop = start + 1
         while stop < num and first[order[stop]] == first[order[start]]:
             stop += 1
-        for k in range(start, stop):  # of runs equal in the first, none is before another
-            at = second[order[k]]
-            below, node = 0, at - 1
+        for k in range(start, stop):  # runs tied in the first cohort form no pair
+            rank = second[order[k]]
+            below, node = 0, rank - 1
             while node > 0:
                 below += tree[node]
                 node &= node - 1
-            balance += below - (start - below - times[at])
+            balance += below - (start - below - times[rank])
         for k in range(start, stop):
             node = second[order[k]]
             times[node] += 1
@@ -85,21 +85,21 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
 
 
 def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
-    """Return the `agreement` table: Kendall's tau-b of the runs' macro AUROC, for each two cohorts.
+    """Build the `agreement` table: Kendall's tau-b of the runs' macro AUROC for each two cohorts.
 
-    Over the runs that every compared cohort has a value for; NaN below three. Patients of each cohort are resampled
-    independently. Resampling adds noise to the noise there is, which pulls tau towards 0: the interval is cautious.
+    Uses the runs that have a value in every cohort; NaN below three runs. Patients of each cohort are resampled
+    independently. Resampling adds noise, which moves tau towards 0, so the interval is conservative.
     """
     value, run_ids = _macros(scores, replicates, internal)
     rows = []
     datasets = [dataset for dataset in value if dataset != EXTERNAL]
     drawn = {d: together(run_ids, f"auroc/{d}", replicates) for d in datasets} if run_ids else {}
-    fine = np.all([enough(each) for each in drawn.values()], axis=0) if drawn else np.zeros(0, bool)
+    fine = np.all([enough(replicates_of) for replicates_of in drawn.values()], axis=0) if drawn else np.zeros(0, bool)
     enough_runs = int(fine.sum()) >= LEAST_RUNS
     if enough_runs:
         tau = taus(np.stack([value[d][fine] for d in datasets]))
-        stacked = np.stack([drawn[d][fine].T for d in datasets], 1)  # [B, D, R], as each is read
-        resampled = np.stack([taus(each) for each in stacked], axis=2)
+        stacked = np.stack([drawn[d][fine].T for d in datasets], 1)  # [B, D, R]
+        resampled = np.stack([taus(replicate) for replicate in stacked], axis=2)
     for (i, first), (j, second) in combinations(enumerate(datasets), 2):
         centre = low = high = float("nan")
         if enough_runs:
@@ -112,33 +112,33 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
 def seed_variance(
     groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
 ) -> pd.DataFrame:
-    """Return the `seeds` table: for runs that differ in their seed alone, macro AUROC by cohort and externally.
+    """Build the `seeds` table: variance of macro AUROC, by cohort, for groups of runs that differ only in their seed.
 
-    seed_sd: between seeds, on the same patients. patient_sd: of one run, between resampled patients (root mean square
-    over seeds). low and high bound the mean over seeds that were not run, on patients that were not seen; NaN below three
-    seeds. Groups of one run are left out.
+    seed_sd: standard deviation between seeds on the same patients. patient_sd: between resampled patients of one run (root
+    mean square over seeds). low and high: interval of the mean over new seeds and new patients, NaN below three seeds.
+    Groups of one run are left out.
     """
     rows = []
     for group in groups:
         value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, internal)
-        for dataset, found in value.items() if len(run_ids) > 1 else ():
+        for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             drawn = together(run_ids, f"auroc/{dataset}", replicates)
             num = len(drawn)
             patient_sd = (
                 float(np.sqrt(np.nanvar(drawn, axis=1, ddof=1).mean())) if enough(drawn).all() else float("nan")
             )
-            mean, seed_sd = float(found.mean()), float(found.std(ddof=1))
+            mean, seed_sd = float(of_runs.mean()), float(of_runs.std(ddof=1))
             half = _half_width(seed_sd, drawn) if num >= LEAST_SEEDS else float("nan")
             rows.append((group[0], dataset, num, mean, mean - half, mean + half, seed_sd, patient_sd))
     return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))
 
 
 def _half_width(seed_sd: float, drawn: Array) -> float:
-    """Return half the 95 % interval of the mean over seeds, from the replicates [S, B] of S seeds; NaN without enough.
+    """Compute half the width of the 95 % interval of the mean over seeds, from replicates [S, B]; NaN with too few.
 
-    The variance of the mean is that between seeds / S plus that of the mean between resampled patients; Student's t with
-    Welch and Satterthwaite's degrees of freedom. Drawing three seeds again instead, as a bootstrap does, gives two thirds of
-    the variance between seeds and treats it as known: where seeds vary twice as much as patients it covers 89 %, not 95 %.
+    The variance of the mean is the variance between seeds / S plus the variance over resampled patients. The quantile is
+    Student's t with Welch-Satterthwaite degrees of freedom. A bootstrap over three seeds would give only two thirds of the
+    variance between seeds: where seeds vary twice as much as patients it covers 89 %, not 95 %.
     Source: Satterthwaite 1946, Biometrics Bulletin 2, 110.
     """
     if not enough(drawn).all():
@@ -151,7 +151,7 @@ def _half_width(seed_sd: float, drawn: Array) -> float:
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return the run ids that share everything but the seed, in the order given; `configs` by run id."""
+    """Group run ids whose configurations differ only in the seed, in the order of `configs` (by run id)."""
     groups: dict[str, list[str]] = {}
     for run_id, config in configs.items():
         groups.setdefault(repr(sorted((k, repr(v)) for k, v in config.items() if k != "seed")), []).append(run_id)
@@ -159,7 +159,7 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _macros(scores: pd.DataFrame, replicates: Replicates, internal: str) -> tuple[dict[str, Array], list[str]]:
-    """Return macro AUROC [R] by cohort, the internal hospital first and externally last, and the runs that have it in all of them.
+    """Return macro AUROC [R] by cohort (internal first, "external" last), and the runs with a value in every cohort.
 
     A cohort in which no run has a value is left out.
     """

@@ -1,4 +1,4 @@
-"""Differences between any two of the best runs, over the same resampled patients: what a side-by-side view needs.
+"""Differences between each two of the best runs on the same resampled patients, for the side-by-side view.
 
 Shapes: R runs, P pairs, B replicates.
 """
@@ -11,14 +11,14 @@ from bench.scoring.across_runs.ranks import Replicates, together
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # runs, the best externally: 780 pairs; all pairs of 500 runs would be 124,750, of which nobody looks at more than a few
+MOST = 40  # runs with the highest external AUROC: 780 pairs. All pairs of 500 runs would be 124,750, too many to store
 
 
 def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
-    """Return the `pairs` table: first minus second, the better run externally first, of at most MOST runs.
+    """Build the `pairs` table: first minus second of the MOST best runs, where first has the higher external AUROC.
 
-    value is the difference of macro AUROCs (externally, the internal test split, each hospital) or macro gaps; low and high are the
-    percentile interval of this difference alone. Runs without a number in a place have no row there.
+    value is the difference of macro AUROCs (external mean, internal test split, each hospital) or of macro gaps. low and
+    high are its percentile interval, not adjusted for the number of pairs. Runs without a value in a cohort have no row.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
@@ -28,7 +28,7 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
         str(r) for r, v in zip(external["run_id"], external["value"], strict=True) if np.isfinite(v) and r in replicates
     ]
     best = best[:MOST]
-    found: list[pd.DataFrame] = []
+    frames: list[pd.DataFrame] = []
     for metric, table in tables.items():
         for dataset, rows in table.groupby("dataset", sort=False):
             value = dict(zip(rows["run_id"], rows["value"], strict=True))
@@ -37,14 +37,22 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
             if len(runs) < 2:
                 continue
             point = np.array([value[r] for r in runs], np.float64)
-            first, second, told = all_pairs(point, together(runs, name, replicates))
+            first, second, differences = all_pairs(point, together(runs, name, replicates))
             named = np.array(runs, object)
-            columns = (named[first], named[second], dataset, metric, told.value, told.low, told.high)
-            found.append(pd.DataFrame(dict(zip(SCHEMAS["pairs"], columns, strict=True))))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(SCHEMAS["pairs"]))
+            columns = (
+                named[first],
+                named[second],
+                dataset,
+                metric,
+                differences.value,
+                differences.low,
+                differences.high,
+            )
+            frames.append(pd.DataFrame(dict(zip(SCHEMAS["pairs"], columns, strict=True))))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(SCHEMAS["pairs"]))
 
 
 def _points(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Return the macro AUROC of each run and place: the internal test split, the headline split of a hospital, and externally."""
+    """Select macro AUROC rows: internal test split, headline split of each hospital, and external mean."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     return rows[(rows["dataset"] != internal) | (rows["split"] == "test")]

@@ -1,4 +1,4 @@
-"""What a bigger budget buys: the runs that no cheaper run beats, and how far each had come at any moment of its training.
+"""Pareto frontiers of score and cost, and the anytime curve: the AUROC reached after each hour of training.
 
 Shapes: R runs, B replicates.
 """
@@ -16,9 +16,9 @@ Array = NDArray[np.float64]
 
 
 def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return which runs [R] are on the frontier: no other has a value at least as high for a cost at most as high.
+    """Mark the runs [R] on the Pareto frontier: no other run is at least as good and as cheap, and better in one of both.
 
-    Of runs equal in both, all are on it. A run without value or cost is not.
+    Runs that are equal in both are all on it. A run without value or cost is not.
 
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]
@@ -30,7 +30,7 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return which runs are on the frontier [R, B] of each column of value [R, B]; all are numbers."""
+    """Mark the runs on the frontier [R, B] of each column of value [R, B]; all values are finite."""
     order = np.argsort(cost)
     value, cost = value[order], cost[order]
     best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
@@ -41,16 +41,16 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
-    """Return which runs [R] no other beats in several goals at once: at least as good in each, better in one.
+    """Mark the runs [R] that no other run dominates: at least as good in every goal and better in one.
 
-    More is better in every column. A run that lacks a goal neither beats nor is unbeaten; of equal runs, all are unbeaten.
-    With two goals this is the frontier of `pareto`.
+    Higher is better in every column of goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all
+    marked. With two goals this is the frontier of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
     """
     known = np.asarray(np.isfinite(goal_RG).all(1))
-    as_good_RR = np.ones((len(goal_RG), len(goal_RG)), np.bool_)  # first as good as second, in every goal
+    as_good_RR = np.ones((len(goal_RG), len(goal_RG)), np.bool_)  # [i, j]: run i is as good as run j in every goal
     for goal_R in goal_RG.T:
         as_good_RR &= goal_R[:, None] >= goal_R[None, :]
     beats_RR = as_good_RR & ~as_good_RR.T & known[:, None]
@@ -58,9 +58,9 @@ def undominated(goal_RG: Array) -> NDArray[np.bool_]:
 
 
 def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
-    """Return the share of replicates [B] in which each run [R] is undominated; NaN without any whole replicate.
+    """Compute the share of replicates [B] in which each run [R] is undominated; NaN without a complete replicate.
 
-    replicates: by column, [R, B]; the goals without any stay as they are.
+    replicates: column of goal_RG -> [R, B]. Goals without replicates keep their value in all of them.
     """
     drawn = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
     whole = np.isfinite(drawn[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (drawn.shape[1] > 0)
@@ -75,7 +75,7 @@ def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array
 
 
 def chance_on_frontier(replicates: Array, cost: Array) -> Array:
-    """Return the share of replicates [R, B] in which each run is on the frontier; NaN without any whole replicate."""
+    """Compute the share of replicates [R, B] in which each run is on the frontier; NaN without a complete replicate."""
     whole = replicates[:, np.isfinite(replicates).all(0)]
     if not whole.shape[1]:
         return np.full(len(cost), np.nan)
@@ -85,10 +85,10 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
-    """Return what each run [R] adds to the best of the cheaper runs, and its replicates [R, B].
+    """Compute the gain of each run [R] over the best cheaper run, with replicates [R, B].
 
-    The cheapest run adds to nothing: NaN. The best of the cheaper is the best by value, the same in every replicate, so
-    that the difference is paired; it is chosen on the same patients, which flatters the cheaper one a little.
+    The cheapest run has none: NaN. The best cheaper run is chosen by value and is the same in every replicate, so the
+    difference is paired. It is chosen on the same patients, which slightly favors the cheaper run.
     """
     gain, drawn = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):
@@ -100,10 +100,10 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Arr
 
 
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
-    """Return the hours of training by run id, of the runs on the device that most runs were trained on (of equals the first).
+    """Compute training hours by run id, for the runs on the most frequent device (of equals, the first).
 
-    Seconds are those of all devices that train a run, so hours are GPU-hours where these are GPUs. Hours of two kinds of
-    device are two currencies: runs on another are left out, as are those whose time is not known.
+    Seconds are summed over the devices that train a run, so on GPUs these are GPU-hours. Hours on different devices do not
+    compare, so runs on other devices are left out, as are runs without a known time.
     """
     known = {run_id: spent for run_id, spent in seconds.items() if np.isfinite(spent) and devices.get(run_id)}
     usual = Counter(devices[run_id] for run_id in known).most_common(1)
@@ -113,12 +113,12 @@ def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> di
 def anytime(
     histories: Mapping[str, pd.DataFrame], devices: Mapping[str, str], chosen_on: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the table `anytime`: after each epoch of each run the hours spent and the AUROC at the internal hospital reached by then.
+    """Build the table `anytime`: hours spent and internal AUROC reached after each epoch of each run.
 
-    histories have epoch, seconds and <part>_auroc; chosen_on says by which part a run chooses its epoch, or "last". reached
-    is what stopping there would have kept: the best so far, or the last. on_front: no run on that device had come as far
-    in less time. It is the validation AUROC that chose the epoch, so a little above that of new patients, and without
-    interval: predictions of earlier epochs are not kept. Epochs after one whose time is not known are left out.
+    histories have epoch, seconds and <split>_auroc; chosen_on names the split by which a run chooses its epoch, or "last".
+    reached: the AUROC that stopping after this epoch would keep (the best so far, or the last). on_front: no run on the same
+    device reached as much in less time. The validation AUROC chose the epoch, so it is slightly optimistic. There are no
+    intervals, because predictions of earlier epochs are not kept. Epochs after one of unknown time are left out.
     """
     frames = []
     for run_id, history in histories.items():

@@ -1,4 +1,4 @@
-"""Which labels to learn from, judged by whose labels: training policy x evaluation label source.
+"""Macro AUROC by training label policy and by the source of the evaluation labels.
 
 Shapes: R runs, B replicates.
 """
@@ -15,7 +15,7 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-POLICY = ("label_source", "uncertainty", "blank")  # fields of a configuration that decide what a label teaches
+POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that set the training targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Evaluation:
 
     dataset: str
     split: str
-    reference: str  # who labelled it
+    reference: str  # report, radiologist or phantom
     value: Array
     replicates: Array
 
 
 def policy(config: Mapping[str, object]) -> str:
-    """Return a training policy in words: the fields that a grid varies are joined, usual values left out.
+    """Describe a training policy in words, without the fields at their usual values.
 
     >>> policy({"label_source": "default", "uncertainty": "U-Ones", "blank": "ignore"})
     'U-Ones, blank ignore'
@@ -45,19 +45,19 @@ def policy(config: Mapping[str, object]) -> str:
 
 
 def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Return the `policies` table: the mean macro AUROC of the runs of each policy on each evaluation.
+    """Build the `policies` table: the mean macro AUROC of the runs of each policy on each evaluation.
 
-    The interval is over patients, for these runs. Nothing when the runs were all taught alike: one row says nothing.
+    The interval is over patients, for these runs. The table is empty when all runs share one policy.
     """
     named = np.array([policy(config) for config in configs], object)
     rows: list[tuple[object, ...]] = []
     for name in dict.fromkeys(named) if len(set(named)) > 1 else ():
-        for each in evaluations:
-            runs = np.flatnonzero((named == name) & np.isfinite(each.value))
+        for evaluation in evaluations:
+            runs = np.flatnonzero((named == name) & np.isfinite(evaluation.value))
             if not len(runs):
                 continue
-            mean, drawn = each.value[runs].mean(keepdims=True), each.replicates[runs].mean(0, keepdims=True)
+            mean, drawn = evaluation.value[runs].mean(keepdims=True), evaluation.replicates[runs].mean(0, keepdims=True)
             (low,), (high,) = of_area(mean, drawn)
-            place = (name, each.dataset, each.split, each.reference)
-            rows.append((*place, float(mean[0]), float(low), float(high), len(runs)))
+            prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
+            rows.append((*prefix, float(mean[0]), float(low), float(high), len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))

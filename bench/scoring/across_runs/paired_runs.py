@@ -1,4 +1,4 @@
-"""Two runs on the same images: differences on shared resamples, and how sure they are.
+"""Compare two runs on the same images: paired differences with intervals and p-values.
 
 Shapes: K findings both runs have, B replicates.
 """
@@ -32,8 +32,8 @@ COLUMNS = (
     "p",  # of the paired bootstrap
     "p_holm",
     "p_bh",
-    "p_delong",  # DeLong's paired test: images taken for independent
-    "p_patient",  # the same with Obuchowski's variance: patients independent
+    "p_delong",  # DeLong's paired test, which assumes independent images
+    "p_patient",  # the same with Obuchowski's variance, clustered by patient
     "n",
     "num_positive",
     "num_negative",
@@ -44,7 +44,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredRun:
-    """One run: its findings, the internal hospital, parts (as `score_run` takes them) and what it was not taught."""
+    """One run: its findings, internal hospital, splits (as in `score_run`) and findings without training labels."""
 
     findings: Sequence[str]
     internal: str
@@ -54,11 +54,11 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """One cohort as both runs saw it: the same images in the same order, labelled as for the first."""
+    """One split as scored for both runs: the same images in the same order, with the labels of the first."""
 
     first: Measured
     second: Measured
-    internal: bool  # of either run
+    internal: bool  # whether it is the internal hospital of either run
 
 
 def differences(
@@ -69,13 +69,13 @@ def differences(
     datasets: Sequence[str] = (),
     num_threads: int = 1,
 ) -> pd.DataFrame:
-    """Return COLUMNS of one metric, cohort by cohort: each finding and macro; last dataset "external", the mean of macros.
+    """Compare one metric of two runs, per cohort: each finding and macro (columns COLUMNS); last "external", their mean.
 
-    Both are judged on the images and findings they share, by the labels of the first, at thresholds and calibrators of
-    their own validation splits. A cohort that is the internal hospital to one of them is judged on that one's test split.
-    With `datasets`, only their rows. p_holm and p_bh adjust over all findings in the table, apart from these over the
-    cohorts' macros; "external" is one question. The gap (GAP) is compared where both have the same the internal hospital. Without a value, or
-    replicates enough: NaN.
+    Both runs are scored on shared images and findings, with the labels of the first, at thresholds and calibrators of their
+    own validation splits. A cohort that is the internal hospital of one run is scored on that run's test split. `datasets`
+    limits the rows. p_holm and p_bh adjust over all findings in the table, and separately over the macros of the cohorts;
+    "external" is one test. The gap (GAP) is compared only between runs with the same internal hospital. A difference is NaN
+    where a value is missing or replicates are too few.
     """
     findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearnt, *second.unlearnt}]
     pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
@@ -107,15 +107,15 @@ def _pairs(
             same = _restricted(one, first.findings, findings, images)
             other = _restricted(two, second.findings, findings, images)
             other = replace(other, split=same.split, state=same.state, patient_id=same.patient_id)
-            told = [
+            tested = [
                 measure(scored, at, settings, num_threads, key)
                 for scored, at in zip((same, other), points, strict=True)
             ]
-            yield Pair(told[0], told[1], one.dataset in {first.internal, second.internal})
+            yield Pair(tested[0], tested[1], one.dataset in {first.internal, second.internal})
 
 
 def _match(first: ScoredRun, one: ScoredSplit, second: ScoredRun, two: ScoredSplit) -> bool:
-    """Return whether two parts are compared: of one cohort, one split where it is the internal hospital to both, and not `val`."""
+    """Decide whether two splits are compared: same cohort, and same split (not `val`) if it is internal to both runs."""
     if one.dataset != two.dataset:
         return False
     splits = [scored.split for run, scored in ((first, one), (second, two)) if scored.dataset == run.internal]
@@ -135,7 +135,7 @@ def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> Operatin
 def _restricted(
     scored: ScoredSplit, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
 ) -> ScoredSplit:
-    """Return the part with these findings, and these of its images in the order given."""
+    """Select findings and images of a split, in the order given."""
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(own).index(finding) for finding in findings]
     cells = np.ix_(rows, columns)
@@ -144,7 +144,7 @@ def _restricted(
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Return the rows of a metric; an external macro counts what the internal test split has, too, as on the leaderboard."""
+    """Build the rows of a metric; an external macro uses the findings that the internal test split scores, as in `scores`."""
     test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
     rows, external = [], []
@@ -154,10 +154,10 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
         values, drawn = zip(
             *((each.value[key], each.replicates[key]) for each in (pair.first, pair.second)), strict=True
         )
-        told = np.stack(paired(*values, *drawn), 1)
+        tested = np.stack(paired(*values, *drawn), 1)
         for k, finding in enumerate(findings):
             checks = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
-            rows.append((*place, finding, values[0][k], values[1][k], *told[k], *checks, *sizes[k], 1))
+            rows.append((*place, finding, values[0][k], values[1][k], *tested[k], *checks, *sizes[k], 1))
         known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.internal)
         means = [mean_of(np.where(known, v, np.nan), d) for v, d in zip(values, drawn, strict=True)]
         least = sizes[known].min(0) if known.any() else np.zeros(4, np.int64)
@@ -176,12 +176,12 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
 
 
 def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes: Sequence[int]) -> tuple[Any, ...]:
-    told = paired(*(np.array([value]) for value, _ in means), *(drawn[None] for _, drawn in means))
-    return (*place, MACRO, means[0][0], means[1][0], *np.concatenate(told), float("nan"), float("nan"), *sizes)
+    tested = paired(*(np.array([value]) for value, _ in means), *(drawn[None] for _, drawn in means))
+    return (*place, MACRO, means[0][0], means[1][0], *np.concatenate(tested), float("nan"), float("nan"), *sizes)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
-    """Return the p of the paired test over images (DeLong) and over patients (Obuchowski)."""
+    """Compute p of the paired test over images (DeLong) and over patients (Obuchowski)."""
     rows = taking_part(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
@@ -205,11 +205,11 @@ def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any,
     ]
     splits = {pair.first.scored.dataset: pair.first.scored.split for pair in external}
     rows = []
-    told = paired(
+    tested = paired(
         *(np.array([gap.value for gap in each]) for each in both),
         *(np.stack([gap.replicates for gap in each]) for each in both),
     )
-    for one, two, numbers in zip(*both, np.stack(told, 1), strict=True):
+    for one, two, numbers in zip(*both, np.stack(tested, 1), strict=True):
         sizes = (one.n, one.num_positive, one.num_negative, one.num_patients, one.num_findings)
         place = (one.dataset, splits.get(one.dataset, "mixed"), one.finding)
         rows.append((*place, one.value, two.value, *numbers, float("nan"), float("nan"), *sizes))

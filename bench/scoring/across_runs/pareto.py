@@ -1,4 +1,4 @@
-"""Accurate, robust, interpretable and cheap at once: the runs that no other beats in all four.
+"""Runs that no other dominates in four goals: external AUROC, gap, heat maps and operations.
 
 Shapes: R runs, B replicates, G goals.
 """
@@ -14,14 +14,14 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 GOALS = ("auroc", "gap", "maps", "macs")
-MOST = 500  # replicates that are looked at
+MOST = 500  # replicates that are used
 
 
 def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
-    """Return, by run id, how many times more heat a finding's outline gets than from a map that only knows the middle.
+    """Compute, by run id, the heat map enrichment in the finding's outline relative to the `centre` baseline.
 
-    Enrichment of the network over that of the map `centre`, on the same images; the mean over the external hospitals that have
-    both. 1 is a network whose maps know no more than where the middle is. Runs without outlines are not in it.
+    The ratio of the network's enrichment to the baseline's on the same images, averaged over external hospitals. 1 means that
+    the maps localize no better than a fixed map of the image center. Runs without outlined findings are left out.
     """
     rows = attention[(attention["finding"] == "all") & (attention["region"] == "finding")]
     rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != internal)]
@@ -31,29 +31,29 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
 
 
 def goals(
-    found: Mapping[str, tuple[Sequence[str], Array, Array]], macs: Mapping[str, float], maps: Mapping[str, float]
+    values: Mapping[str, tuple[Sequence[str], Array, Array]], macs: Mapping[str, float], maps: Mapping[str, float]
 ) -> pd.DataFrame:
-    """Return the table `goals`: one row for each run that has every goal that any run has; without rows for less than two.
+    """Build the table `goals`: one row for each run with all goals that any run has; empty below two such runs.
 
-    found: by metric (auroc, gap) the runs, values [R] and replicates [R, B]; in a replicate both are of the same patients,
-    operations and maps stay as they are.
+    values: metric (auroc, gap) -> (run ids, values [R], replicates [R, B]), paired over patients. maps and macs are not
+    resampled.
     """
-    if not {"auroc", "gap"} <= set(found):
+    if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))
-    value = {name: dict(zip(ids, values.tolist(), strict=True)) for name, (ids, values, _) in found.items()}
+    value = {name: dict(zip(ids, of_runs.tolist(), strict=True)) for name, (ids, of_runs, _) in values.items()}
     value |= {"maps": dict(maps), "macs": dict(macs)}
-    asked = [goal for goal in GOALS if any(np.isfinite(v) for v in value[goal].values())]
-    ids = [r for r in found["auroc"][0] if all(np.isfinite(value[goal].get(r, np.nan)) for goal in asked)]
+    used = [goal for goal in GOALS if any(np.isfinite(v) for v in value[goal].values())]
+    ids = [r for r in values["auroc"][0] if all(np.isfinite(value[goal].get(r, np.nan)) for goal in used)]
     if len(ids) < 2:
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))
     sign = {"auroc": 1.0, "gap": -1.0, "maps": 1.0, "macs": -1.0}
-    goal_RG = np.array([[sign[goal] * value[goal][run_id] for goal in asked] for run_id in ids])
+    goal_RG = np.array([[sign[goal] * value[goal][run_id] for goal in used] for run_id in ids])
     drawn = {}
     for name in ("auroc", "gap"):
-        known, _, replicates = found[name]
-        place = {run_id: k for k, run_id in enumerate(known)}
-        drawn[asked.index(name)] = sign[name] * replicates[[place[run_id] for run_id in ids], :MOST]
+        run_ids, _, replicates = values[name]
+        row = {run_id: k for k, run_id in enumerate(run_ids)}
+        drawn[used.index(name)] = sign[name] * replicates[[row[run_id] for run_id in ids], :MOST]
     columns = {goal: [value[goal].get(run_id, np.nan) for run_id in ids] for goal in GOALS}
-    frame = pd.DataFrame({"run_id": ids, "goal": " ".join(asked), **columns})
+    frame = pd.DataFrame({"run_id": ids, "goal": " ".join(used), **columns})
     frame["on_front"], frame["p_front"] = undominated(goal_RG), chance_undominated(goal_RG, drawn)
     return frame[list(SCHEMAS["goals"])]

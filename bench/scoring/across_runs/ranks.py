@@ -1,6 +1,6 @@
-"""Across runs: who can be told from whom, and what hospitals cost on average.
+"""Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A run is one trained network; seeds are runs of their own. All runs share the resamples, so every comparison is paired.
+A run is one trained network; each seed is a run of its own. All runs share the resamples, so every comparison is paired.
 Shapes: R runs, B replicates.
 """
 
@@ -23,9 +23,9 @@ SIGNIFICANT = 0.05
 
 
 def together(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:
-    """Return one replicate array of all runs as [R, B].
+    """Stack one replicate array of all runs as [R, B].
 
-    Raises ValueError when the runs were not resampled alike: scored with other patients, cohorts or settings.
+    Raises ValueError when the runs have different resamples: scored on different patients, cohorts or settings.
     """
     draws = {tuple(replicates[run]["draws"].tolist()) for run in run_ids}
     if len(draws) > 1:
@@ -36,7 +36,7 @@ def together(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array
 
 
 def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the `ranks` table, best first: by mean macro AUROC at external hospitals, grouped by what the data can tell.
+    """Return the `ranks` table, best first: by mean macro AUROC at external hospitals, with groups of statistical ties.
 
     Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and
     p_best (ties shared) are over replicates. A group is opened by its anchor, the best run not yet in one; runs below
@@ -82,16 +82,16 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def with_gaps(table: pd.DataFrame, run_ids: Sequence[str], value: Array, replicates: Array) -> pd.DataFrame:
-    """Return the `ranks` table with gap_low and gap_high, which bound the mean gaps value [R] of these runs at once."""
+    """Add to the `ranks` table gap_low and gap_high, the simultaneous interval of the mean gaps value [R]."""
     bounds = pd.DataFrame(np.stack(simultaneous(value, replicates), 1), list(run_ids), ["gap_low", "gap_high"])
-    found = bounds.reindex(table["run_id"])
-    return table.assign(gap_low=found["gap_low"].to_numpy(), gap_high=found["gap_high"].to_numpy())
+    of_table = bounds.reindex(table["run_id"])
+    return table.assign(gap_low=of_table["gap_low"].to_numpy(), gap_high=of_table["gap_high"].to_numpy())
 
 
 def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Array]:
-    """Return group [R] from 1 and p against its anchor [R], for runs already sorted from best to worst.
+    """Group runs, sorted from best to worst: return group [R] from 1, and p against the anchor of the group [R].
 
-    The anchor never moves inside a group: chaining neighbours would put everything into one.
+    The anchor is the best run of a group. It is fixed, because chaining neighbors would merge all runs into one group.
     """
     group = np.ones(len(value), np.int64)
     p_anchor = np.full(len(value), np.nan)
@@ -107,18 +107,18 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
 
 
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "external".
+    """Build the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "external".
 
-    low and high bound the mean over these runs (patients vary, runs do not), all_low and all_high the means of all
-    hospitals at once ("external" has its own). num_worse and num_better count the runs whose interval, simultaneous over all
-    runs of that hospital, lies above and below 0.
+    low and high: interval of the mean over patients, for these runs. all_low and all_high: simultaneous over hospitals;
+    "external" keeps its own. num_worse and num_better count the runs whose gap is above and below 0 by an interval that is
+    simultaneous over the runs of that hospital.
     """
     rows: list[tuple[Any, ...]] = []
     means: dict[str, tuple[float, Array]] = {}
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
     macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
-    for dataset, found in macro.groupby("dataset", sort=True):
-        run_ids, value = found["run_id"].tolist(), found["value"].to_numpy(np.float64)
+    for dataset, of_hospital in macro.groupby("dataset", sort=True):
+        run_ids, value = of_hospital["run_id"].tolist(), of_hospital["value"].to_numpy(np.float64)
         drawn = together(run_ids, f"gap/{dataset}", replicates)
         low, high = percentile(value.mean(keepdims=True), drawn.mean(0, keepdims=True))
         all_low, all_high = simultaneous(value, drawn)
@@ -132,7 +132,7 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def _at_once(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
-    """Return bounds by name that hold for all means at once, from (value, replicates [B]) of each."""
+    """Compute simultaneous intervals by name from (value, replicates [B]) of each mean."""
     if not means:
         return {}
     values, drawn = zip(*means.values(), strict=True)

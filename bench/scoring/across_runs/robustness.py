@@ -1,9 +1,9 @@
-"""Effective robustness: how much better a run reads externally than its AUROC at the internal hospital lets expect.
+"""Effective robustness: external AUROC minus the AUROC expected from the internal one.
 
-Better networks are better everywhere; on the logit scale external AUROC lies near a line over AUROC at the internal hospital. What counts is the
-distance from that line. The line of a run is fitted to the others, or a run that stands apart would pull it to itself.
-Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649. With noisy AUROCs at the internal hospital the line is
-too flat; the interval refits it in every replicate, so patients vary in it, the choice of runs does not.
+On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the distance from
+that line. The line for a run is fitted to the other runs, so an outlier does not shift its own line. Noise in internal AUROC
+makes the line too flat. The interval refits it in every replicate: it covers patients, not the choice of runs.
+Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649.
 Shapes: R runs, B replicates.
 """
 
@@ -21,24 +21,24 @@ from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 4  # three points for a line, and one to hold against it
+LEAST_RUNS = 4  # three to fit a line, one to compare with it
 
 
 class Line(NamedTuple):
-    """A line on the logit scale: logit(externally) = slope * logit(the internal hospital) + intercept."""
+    """A line on the logit scale: logit(external) = slope * logit(internal) + intercept."""
 
     slope: Array
     intercept: Array
 
     def expected(self, internal: Array) -> Array:
-        """Return the external AUROC that belongs to one at the internal hospital."""
+        """Predict the external AUROC from the internal one."""
         return np.asarray(expit(self.slope * logit(internal) + self.intercept), np.float64)
 
 
 def fit(internal: Array, external: Array) -> Line:
-    """Return the least-squares line of logit(externally) on logit(the internal hospital) over runs, from [R] or, for each replicate, [R, B].
+    """Fit the least-squares line of logit(external) on logit(internal) over runs, from [R] or per replicate from [R, B].
 
-    NaN where the internal hospital does not vary, or an AUROC is 0, 1 or NaN.
+    NaN where internal AUROC does not vary, or an AUROC is 0, 1 or NaN.
     """
     x, y = _on_scale(internal), _on_scale(external)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -49,21 +49,21 @@ def fit(internal: Array, external: Array) -> Line:
 
 
 def _on_scale(area: Array) -> Array:
-    """Return the logit, NaN of what is not inside 0 and 1."""
+    """Compute the logit, NaN outside the open interval (0, 1)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((area > 0) & (area < 1), logit(area), np.nan)
 
 
 def left_out(internal: Array, external: Array) -> tuple[Array, Array]:
-    """Return externally less what the line over the other runs expects [R] or [R, B], and the expected AUROC.
+    """Compute external minus expected AUROC, and the expected one, [R] or [R, B]; each line is fitted to the other runs.
 
-    All lines at once: what one run adds to the sums is taken out of them. NaN where another run has no logit.
+    All lines come from shared sums, minus the contribution of the run itself. NaN where another run has no logit.
     """
     x, y = _on_scale(internal), _on_scale(external)
     valid = np.isfinite(x) & np.isfinite(y)
     num = valid.sum(0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean_x, mean_y = (np.where(valid, each, 0.0).sum(0) / num for each in (x, y))
+        mean_x, mean_y = (np.where(valid, axis, 0.0).sum(0) / num for axis in (x, y))
         dx, dy = np.where(valid, x - mean_x, 0.0), np.where(valid, y - mean_y, 0.0)
         square = (dx * dx).sum(0) - dx * dx * num / (num - 1)
         cross = (dx * dy).sum(0) - dx * dy * num / (num - 1)
@@ -73,19 +73,19 @@ def left_out(internal: Array, external: Array) -> tuple[Array, Array]:
 
 
 def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the table `robustness`: one row per run and hospital, and for the mean over hospitals ("external").
+    """Build the table `robustness`: one row per run and hospital, and for the mean over hospitals ("external").
 
-    AUROCs are macros over the findings that both sides have. Fewer than four runs, or runs that are alike at the internal hospital, make
-    no line: no rows.
+    AUROCs are macros over the findings that both sides score. A hospital with fewer than four runs, or with equal internal
+    AUROCs, has no rows.
     """
     rows = []
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]
     macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
-    for dataset, found in macro.groupby("dataset", sort=True):
-        if len(found) < LEAST_RUNS:
+    for dataset, of_hospital in macro.groupby("dataset", sort=True):
+        if len(of_hospital) < LEAST_RUNS:
             continue
-        run_ids = found["run_id"].tolist()
-        internal, external = (found[side].to_numpy(np.float64) for side in ("internal", "external"))
+        run_ids = of_hospital["run_id"].tolist()
+        internal, external = (of_hospital[side].to_numpy(np.float64) for side in ("internal", "external"))
         line = fit(internal, external)
         if not np.isfinite(line.slope):
             continue

@@ -1,7 +1,7 @@
-"""Selection audit: which run one would have chosen by the internal hospital alone, by each hospital, and what that costs or flatters.
+"""Selection audit: the run that each selection rule would choose, its regret and its optimism.
 
-Choosing by the test hospital itself is an oracle: it looks at the answers. It is shown beside the honest rules, never
-ranked, with its optimism: how much the number by which it chose flatters the run it chose.
+A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown beside the honest
+rules and never ranked. Optimism: how far the selecting number overestimates the run it selects.
 Shapes: R runs, B replicates.
 """
 
@@ -23,7 +23,7 @@ INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):
-    """A number by which runs are compared: value [R], replicates [R, B] where it has them."""
+    """A selection rule: runs are compared by value [R]; replicates [R, B] or None."""
 
     name: str
     oracle: bool
@@ -32,9 +32,9 @@ class Rule(NamedTuple):
 
 
 def optimism(value: Array, replicates: Array) -> float:
-    """Return how much the largest of value [R] is expected to lie above that run's truth, because it was chosen as largest.
+    """Estimate how far the largest of value [R] exceeds that run's true value because it was selected as the largest.
 
-    In each replicate the best is chosen anew and held against its value on all patients.
+    In each replicate, the best run is selected again and compared with its value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.
     """
     drawn = replicates[:, np.isfinite(replicates).all(0)]
@@ -45,12 +45,12 @@ def optimism(value: Array, replicates: Array) -> float:
 
 
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
-    """Return the table `selection`: each rule's run, judged on every hospital and on their mean ("external").
+    """Build the table `selection`: the run of each rule, scored on every hospital and on their mean ("external").
 
-    Rules: the macro AUROC of internal val and internal test, of each hospital, and of the mean over hospitals. Only runs that
-    have all of them take part; fewer than two make no table. regret = best run there - chosen run, paired, with an interval
-    that allows for the best having been picked among all (`extremes`); of the best run itself it begins at 0. optimism
-    belongs to the rule (NaN for internal val, whose replicates are not kept).
+    Rules: macro AUROC on internal val, internal test, each hospital, and the mean over hospitals. Only runs with all of these
+    are compared; below two the table is empty. regret = best run of that hospital - selected run, paired; its interval
+    (`max_intervals`) accounts for the selection of the best and starts at 0 for the best run. optimism is of the rule, NaN for
+    internal val, whose replicates are not kept.
     """
     values = _values(scores, internal)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})
@@ -69,18 +69,18 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
     rows = []
     for rule in rules:
         at = int(rule.value.argmax())
-        flatters = optimism(rule.value, rule.replicates) if rule.replicates is not None else float("nan")
+        optimistic_by = optimism(rule.value, rule.replicates) if rule.replicates is not None else float("nan")
         for name in (*hospitals, EXTERNAL):
-            there = column[name, ""]
-            best = int(there.argmax())
-            lost = largest(there - there[at], drawn[name] - drawn[name][at])
-            chosen = (rule.name, rule.oracle, run_ids[at], name, there[at], run_ids[best], there[best])
-            rows.append((*chosen, lost.value, lost.low, lost.high, flatters, len(run_ids)))
+            of_runs = column[name, ""]
+            best = int(of_runs.argmax())
+            regret = largest(of_runs - of_runs[at], drawn[name] - drawn[name][at])
+            chosen = (rule.name, rule.oracle, run_ids[at], name, of_runs[at], run_ids[best], of_runs[best])
+            rows.append((*chosen, regret.value, regret.low, regret.high, optimistic_by, len(run_ids)))
     return _frame(rows)
 
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Return macro AUROC by run (rows) and (dataset, split) (columns), the split "" externally."""
+    """Pivot macro AUROC: rows are runs, columns (dataset, split) with split "" for external hospitals."""
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     split = chosen["split"].where(chosen["dataset"] == internal, "")
     return chosen.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])

@@ -1,4 +1,4 @@
-"""How much further from calibrated a run is in an external hospital than at the internal hospital, as given and after each fit of the internal hospital.
+"""Calibration drift: the calibration error at external hospitals minus that at the internal hospital, by calibrator.
 
 Shapes: K findings, B replicates.
 """
@@ -14,11 +14,11 @@ DRIFTING = ("ece", "brier")  # the Brier score follows the prevalence, too
 
 
 def drifts(findings: Sequence[str], internal: Measured, external: Sequence[Measured]) -> list[tuple[Key, Gap]]:
-    """Return ece_drift and brier_drift by calibrator: external minus internal on the findings both have (positive: worse externally).
+    """Compute ece_drift and brier_drift: external minus internal error on the findings both sides score.
 
-    As gaps of AUROC: per finding and macro, per hospital and as their mean. Internal and externally are resampled independently.
-    The interval of a distance that noise makes grow is mirrored at the value, which takes out what of that growth does
-    not cancel between the two.
+    A positive drift means that the run is worse calibrated externally. The rows are those of an AUROC gap: per finding and
+    macro, per hospital and as mean over hospitals. Internal and external patients are resampled independently.
+    Sampling noise inflates ECE on both sides; mirroring the interval at the value removes the inflation that does not cancel.
     """
     out = []
     for calibrator in internal.calibrators:

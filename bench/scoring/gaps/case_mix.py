@@ -1,4 +1,6 @@
-"""How the images of an external hospital are to count so that they are like those at the internal hospital: the same for every run.
+"""Weights that give the images of an external hospital the prevalence and case mix of the internal hospital.
+
+The weights depend on labels and patients only, so all runs share them.
 
 Shapes: N images, G groups (cell x label: even groups are negatives, odd ones positives), B replicates.
 """
@@ -23,9 +25,10 @@ Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cel
 class Mix:
     """The weights of one finding and hospital.
 
-    group [N] of each external image: its place among the groups that occur there. sample, drawn: what labels [2] and
-    groups [.] weigh in the sample, and in each replicate. reason: why the case mix cannot be made alike, "" where it can.
-    effective: positives and negatives that the weights leave; covered: share of the internal images whose cell occurs externally.
+    group [N]: index of each external image's group, among the groups that occur there. sample, drawn: weights of the
+    labels [2] and of the groups, in the sample and in each replicate. reason: why the case mix cannot be matched, or "".
+    effective: effective numbers of positives and negatives under the weights. covered: share of the internal images whose
+    cell occurs externally.
     """
 
     group: NDArray[np.int32]
@@ -37,23 +40,25 @@ class Mix:
 
 
 def mix_of(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
-    """Return the weights of finding k, found once for all runs; at_internal keeps what is counted there between hospitals.
+    """Compute the weights of finding k once for all runs; at_internal caches the internal counts between hospitals.
 
-    Below an effective number of `min_count` positives or negatives the case mix is not made alike.
+    The case mix is not matched where fewer than `min_count` effective positives or negatives would remain.
     """
     resamples = other.resamples
     what = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
-    return other.scored.once(what, lambda: _found(internal, other, k, min_count, at_internal), internal.scored.identity)
+    return other.scored.once(
+        what, lambda: _compute_mix(internal, other, k, min_count, at_internal), internal.scored.identity
+    )
 
 
-def _found(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
+def _compute_mix(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
     cells, reason = _cells(internal, other)
     num_cells = 1 if reason else NUM_CELLS
     if (k, num_cells) not in at_internal:
         at_internal[k, num_cells] = _totals(internal, k, cells[0], num_cells)
     (ours, ours_B), (theirs, theirs_B) = at_internal[k, num_cells], _totals(other, k, cells[1], num_cells)
     label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
-    group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # of an image that takes no part it is not read
+    group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # unused for images that are not scored
     sample, drawn = (label, label), Factors.tiled(label_B, label_B)
     if reason:
         return Mix(group, sample, drawn, reason, NEITHER, float("nan"))
@@ -63,16 +68,16 @@ def _found(internal: Measured, other: Measured, k: int, min_count: int, at_inter
     if min(effective) < min_count:
         few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
         return Mix(group % 2, sample, drawn, few, effective, covered)
-    place = np.arange(2 * num_cells, dtype=np.int32)
+    index = np.arange(2 * num_cells, dtype=np.int32)
     used = np.flatnonzero(theirs)  # a group without an external image needs no weight
-    place[used] = np.arange(len(used))
+    index[used] = np.arange(len(used))
     sample = (label, factor[used])
     drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
-    return Mix(place[group], sample, drawn, "", effective, covered)
+    return Mix(index[group], sample, drawn, "", effective, covered)
 
 
 def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int) -> tuple[Array, Array]:
-    """Return how many images each group has [G], and in each replicate [G, B]."""
+    """Count the images of each group in the sample [G] and in each replicate [G, B]."""
     rows = measured.columns[k].rows
     group = 2 * cell[rows] + measured.columns[k].positive
     ones = np.ones((len(rows), 1))
@@ -81,14 +86,14 @@ def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int)
 
 
 def _cells(internal: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
-    """Return the cell of each image on both sides, and why there is but one cell ("" where there are many)."""
-    found = []
+    """Return the cell of each image on both sides, and the reason if all images share one cell (else "")."""
+    cells = []
     for side in (internal, other):
-        known = side.scored.patient_groups
-        missing = known.missing if known else ["sex", "age", "view"]
-        if known is None or missing:
-            where = "at the internal hospital" if side is internal else "there"
+        patient_groups = side.scored.patient_groups
+        missing = patient_groups.missing if patient_groups else ["sex", "age", "view"]
+        if patient_groups is None or missing:
+            where = "at the internal hospital" if side is internal else "at the external hospital"
             what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
             return (np.zeros(len(internal.label), np.int64), np.zeros(len(other.label), np.int64)), what
-        found.append(known.cells)
-    return (found[0], found[1]), ""
+        cells.append(patient_groups.cells)
+    return (cells[0], cells[1]), ""

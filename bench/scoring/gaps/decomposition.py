@@ -1,15 +1,16 @@
-"""What a gap is made of: prevalence, case mix, the definition of the labels, and what none of them explains.
+"""Decomposition of a gap into prevalence, case mix, label definition and a remainder.
 
-gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A part is
-how much nearer to the internal hospital the external number comes when that one thing is made alike:
-  prevalence  the external images count so that the finding is as frequent as on the internal test split (AUROC: 0, it is blind to it)
-  case mix    on top, within positives and within negatives, so that sex x age decade x view is as on the internal test split;
-              a weight is at most 10 times the average (Cole and Hernan 2008, doi:10.1093/aje/kwn164, on truncation)
-  labels      AUROC only: where radiologists labelled externally and not the internal test split, the internal hospital judged by its radiologists. They
-              read other patients than those of the test split: that difference is in it, too, and `paired` is 0. Else both sides
-              read, on the same images, under a mapping closer in meaning than the grid's own; where there is none the part is
-              unknown: looser words make the two sides less alike, not more. least and most are over every mapping
-The weights use external labels: this is an analysis of the gap, never a way to a better number.
+gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A component
+is how much closer to the internal value the external one gets when that one factor is matched:
+  prevalence  External images are weighted to the prevalence of the internal test split. AUROC does not depend on it: 0.
+  case mix    In addition, positives and negatives are each weighted to the sex x age decade x view of the internal test
+              split. A weight is at most 10 times the average (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
+  labels      AUROC only. If radiologists labeled the external hospital and not the internal test split: the internal split
+              labeled by radiologists replaces the test split. Its patients differ, so `paired` is 0 and that difference is
+              included. Otherwise: both sides under a mapping closer in meaning than the grid's own, on the same images.
+              Without such a mapping the component is unknown, because a looser mapping makes the two sides less alike.
+              least and most are over all mappings.
+The weights use external labels: they explain the gap and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
 
@@ -31,9 +32,9 @@ from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
 
 Array = NDArray[np.float64]
-Readings = dict[
+MappingChanges = dict[
     str, dict[int, tuple[float, Array]]
-]  # mapping -> finding -> what it adds to AUROC, and in each replicate
+]  # mapping -> finding -> change in AUROC, value and replicates
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # mappings, from the closest in meaning to the loosest
 METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
@@ -49,33 +50,33 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Return the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "external".
+    """Build the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "external".
 
-    The AUROC gaps are those of `gaps`, whose intervals may come from more replicates than the parts'.
-    the internal hospital is the test split, experts the splits of the internal hospital that radiologists labelled. The macro and the mean over hospitals
-    count a part that cannot be measured somewhere as 0 there, so it stays in the remainder: the parts still sum.
+    internal is the test split; experts are the internal splits labeled by radiologists. The AUROC gaps are those of `gaps`,
+    whose intervals may use more replicates than the components. In a macro or mean, an unknown component counts as 0 and so
+    stays in the remainder: the components still sum to the gap.
     """
     out: list[Row] = []
     at_internal: Totals = {}
-    read_at_internal: Readings = {}
+    remapped_internal: MappingChanges = {}
     macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
     for other in external:
-        found = of_hospital(internal, experts, other, settings, at_internal, read_at_internal, num_threads)
+        found = of_hospital(internal, experts, other, settings, at_internal, remapped_internal, num_threads)
         for name, single in found.items():
             for k, components in single.items():
                 out += _rows(run_id, other.scored.dataset, name, findings[k], components)
             if single:
                 macros[name].append(mean(list(single.values()), sum, "findings"))
                 out += _rows(run_id, other.scored.dataset, name, MACRO, macros[name][-1])
-    for name, each in macros.items():
-        if each:
-            out += _rows(run_id, EXTERNAL, name, MACRO, mean(each, min, "hospitals"))
+    for name, of_hospitals in macros.items():
+        if of_hospitals:
+            out += _rows(run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, "hospitals"))
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
     return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in out]
 
 
 def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
-    """Return a row of a gap with the interval that the table of gaps has."""
+    """Replace the interval of a gap row by that of the `gaps` table."""
     dataset, finding = row[1], row[3]
     return (*row[:6], *bounds[dataset, finding], *row[8:])
 
@@ -86,16 +87,16 @@ def of_hospital(
     other: Measured,
     settings: Settings,
     at_internal: Totals,
-    read_at_internal: Readings,
+    remapped_internal: MappingChanges,
     num_threads: int,
 ) -> dict[str, dict[int, GapComponents]]:
-    """Return by metric (auroc, auprc, ece) the parts of each finding that both have, by its place.
+    """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    at_internal and read_at_internal keep what is found of the internal hospital between hospitals. Both sides have the replicates that are judged in
-    detail, and no others.
+    Findings that one side does not score are left out. at_internal and remapped_internal cache internal results between
+    hospitals. Both sides have only the first FOR_DETAIL replicates.
     """
     both = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
-    labels = _labels(internal, experts, other, settings, read_at_internal, num_threads)
+    labels = _labels(internal, experts, other, settings, remapped_internal, num_threads)
 
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
     done: dict[int, dict[str, GapComponents]] = {}
@@ -116,7 +117,7 @@ def of_hospital(
             replicates = internal.replicates[key][k] - other.replicates[key][k]
             components = found[name]
             components["gap"] = GapComponent(float(internal.value[key][k] - other.value[key][k]), replicates)
-            why = "no other reading of its labels" if name == "auroc" else "measured for AUROC only"
+            why = "no other mapping of its labels" if name == "auroc" else "measured for AUROC only"
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
             components["remainder"] = remainder(components)
 
@@ -128,7 +129,7 @@ def of_hospital(
 def _mixed(
     internal: Measured, other: Measured, k: int, settings: Settings, at_internal: Totals
 ) -> tuple[Mix, WeightedWalk]:
-    """Return how the images of a finding are to count, and a walk over them that has not begun; at_internal keeps what is counted at the internal hospital."""
+    """Return the weights of a finding's images, and a pass over them that has not begun; at_internal caches internal counts."""
     mix = mix_of(internal, other, k, settings.min_count, at_internal)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
@@ -137,11 +138,11 @@ def _mixed(
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, GapComponents]:
-    """Return prevalence and case mix of one finding, by metric."""
+    """Compute the components prevalence and case mix of one finding, by metric."""
     sample, drawn = walk.ranked.of_sample(*mix.sample, bins), walk.walked()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
-    alike = {
-        "auroc": as_is["auroc"],  # blind to it
+    matched = {
+        "auroc": as_is["auroc"],  # does not depend on prevalence
         "auprc": (float(sample.auprc_by_label[0]), drawn.auprc_by_label),
         "ece": (float(sample.ece_by_label[0]), drawn.ece_by_label),
     }
@@ -151,9 +152,9 @@ def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int
         if mix.reason:
             case_mix = unknown(as_is[name][1], mix.reason, mix.effective, mix.covered)
         else:
-            change = _change(alike[name], mixed[name])
+            change = _change(matched[name], mixed[name])
             case_mix = replace(change, effective=mix.effective, covered=mix.covered)
-        found[name] = {"prevalence": _change(as_is[name], alike[name]), "case_mix": case_mix}
+        found[name] = {"prevalence": _change(as_is[name], matched[name]), "case_mix": case_mix}
     return found
 
 
@@ -166,13 +167,13 @@ def _labels(
     experts: Sequence[Measured],
     other: Measured,
     settings: Settings,
-    at_internal: Readings,
+    at_internal: MappingChanges,
     num_threads: int,
 ) -> dict[int, GapComponent]:
-    """Return what reading the labels in another way changes in the AUROC gap, by place of the finding; at_internal keeps the internal hospital's."""
+    """Compute the component labels of the AUROC gap, by index of the finding; at_internal caches internal results."""
     found: dict[int, GapComponent] = {}
     if other.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
-        for expert in sorted(experts, key=lambda each: each.scored.split != "expert_test"):
+        for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
             value = internal.value[AUROC] - expert.value[AUROC]
             replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
             how = f"internal judged by radiologists on other patients ({expert.scored.split})"
@@ -182,8 +183,8 @@ def _labels(
     read: dict[int, dict[str, GapComponent]] = {}
     for mapping in PREFERRED:
         if mapping not in at_internal:
-            at_internal[mapping] = _reread(internal, mapping, settings, num_threads)
-        changes = [_reread(other, mapping, settings, num_threads), at_internal[mapping]]
+            at_internal[mapping] = _remap(internal, mapping, settings, num_threads)
+        changes = [_remap(other, mapping, settings, num_threads), at_internal[mapping]]
         for k in sorted({k for side in changes for k in side if both[k]}):
             outside, inside = (change.get(k, (0.0, np.zeros(other.resamples.num))) for change in changes)
             hospitals = (
@@ -205,19 +206,19 @@ def _labels(
     return found
 
 
-def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) -> dict[int, tuple[float, Array]]:
-    """Return by how much another mapping raises the AUROC of each finding that it changes, and that in each replicate."""
+def _remap(side: Measured, mapping: str, settings: Settings, num_threads: int) -> dict[int, tuple[float, Array]]:
+    """Compute the change in AUROC under another mapping, value and replicates [B], for each finding that it changes."""
     state = side.scored.patient_groups.mapped.get(mapping) if side.scored.patient_groups else None
     if state is None:
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = np.asfortranarray(replace(side.scored, state=state).labels())  # as `counted` has them
+        label = np.asfortranarray(replace(side.scored, state=state).labels())  # the memory order of `counted`
         label.flags.writeable = False
         available = count(label, side.resamples.patient, settings.min_count).available
         return label, np.flatnonzero((label != side.scored.labels()).any(0) & available).tolist()
 
-    label, columns = side.scored.once(("reread", mapping, settings.min_count), changed)
+    label, columns = side.scored.once(("remapped", mapping, settings.min_count), changed)
     found: dict[int, tuple[float, Array]] = {}
 
     def work(i: int) -> None:
@@ -231,16 +232,16 @@ def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) 
 
 
 def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapComponents) -> list[Row]:
-    each = [components[name] for name in COMPONENTS]
-    value = np.array([component.value for component in each])
-    low, high = percentile(value, np.stack([component.replicates for component in each]))
-    if metric == "ece":  # its replicates lie on one side of it: mirrored, as everywhere
+    every = [components[name] for name in COMPONENTS]
+    value = np.array([component.value for component in every])
+    low, high = percentile(value, np.stack([component.replicates for component in every]))
+    if metric == "ece":  # noise inflates ECE, so its intervals are mirrored as in the scores
         low, high = 2 * value - high, 2 * value - low
     out: list[Row] = []
-    for i, (name, component) in enumerate(zip(COMPONENTS, each, strict=True)):
+    for i, (name, component) in enumerate(zip(COMPONENTS, every, strict=True)):
         numbers = (component.value, float(low[i]), float(high[i]))
-        place = (run_id, dataset, metric, finding, name)
-        told = (
+        prefix = (run_id, dataset, metric, finding, name)
+        details = (
             component.reason,
             *component.effective,
             component.covered,
@@ -248,5 +249,5 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
             *component.bounds,
             component.paired,
         )
-        out.append((*place, *numbers, *told))
+        out.append((*prefix, *numbers, *details))
     return out

@@ -1,6 +1,6 @@
-"""What is lost at external hospitals: AUROC (or another metric) on the internal test split minus that in a hospital never seen.
+"""The generalization gap: AUROC (or another metric) on the internal test split minus that at an external hospital.
 
-Both are taken over the findings that both have. Internal and externally are different patients and resampled independently.
+Both sides use the findings that both score. Their patients differ, so they are resampled independently.
 Shapes: K findings, B replicates, H hospitals.
 """
 
@@ -18,7 +18,7 @@ EXTERNAL, MACRO, CORE = "external", "macro", "core"
 
 
 class Gap(NamedTuple):
-    """One gap with its interval; internal and external are the two values on the same findings; counts are of the externally side."""
+    """One gap with its interval; internal and external are the two values on the same findings; counts are external."""
 
     dataset: str
     finding: str
@@ -36,16 +36,16 @@ class Gap(NamedTuple):
 
 
 def gaps(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key = AUROC) -> list[Gap]:
-    """Return macro and per-finding gaps of each hospital, then their unweighted means as dataset "external".
+    """Compute macro and per-finding gaps of each hospital, then their unweighted means as dataset "external".
 
-    A finding that one side lacks has a NaN gap and is left out of both macros. For "external" the counts are summed over
-    the hospitals that have a gap, and num_findings is the least of theirs.
+    A finding without a value on one side has a NaN gap and is left out of both macros. For "external" the counts are
+    summed over the hospitals that have a gap, and num_findings is their minimum.
     """
     return bounded(unbounded(findings, internal, external, key), percentile)
 
 
 def unbounded(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key) -> list[Gap]:
-    """Return the same gaps, all of whose bounds are NaN."""
+    """Compute the gaps of `gaps` without intervals: low and high are NaN."""
     out: list[Gap] = []
     for other in external:
         out += _of_hospital(findings, internal, other, key)
@@ -56,19 +56,19 @@ def unbounded(findings: Sequence[str], internal: Measured, external: Sequence[Me
 
 
 def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
-    """Return the gaps with the bounds that an interval gives, from value [R] and replicates [R, B]."""
+    """Add intervals to gaps; `interval` computes low and high from value [R] and replicates [R, B]."""
     if not gaps:
         return []
     bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))
-    low, high = (each.tolist() for each in bounds)
+    low, high = (bound.tolist() for bound in bounds)
     return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 
 def _of_hospital(findings: Sequence[str], internal: Measured, other: Measured, key: Key) -> list[Gap]:
-    at_internal, there, counts = internal.value[key], other.value[key], other.counts
-    both = np.isfinite(at_internal) & np.isfinite(there)
+    at_internal, at_external, counts = internal.value[key], other.value[key], other.counts
+    both = np.isfinite(at_internal) & np.isfinite(at_external)
     value_internal, replicates_internal = mean_of(np.where(both, at_internal, np.nan), internal.replicates[key])
-    value_external, replicates_external = mean_of(np.where(both, there, np.nan), other.replicates[key])
+    value_external, replicates_external = mean_of(np.where(both, at_external, np.nan), other.replicates[key])
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
     least = sizes[:, both].min(1).tolist() if both.any() else [0] * 4
     dataset = other.scored.dataset
@@ -84,24 +84,25 @@ def _of_hospital(findings: Sequence[str], internal: Measured, other: Measured, k
         )
     ]
     drawn = internal.replicates[key] - other.replicates[key]
-    columns = (findings, at_internal.tolist(), there.tolist(), both.tolist(), sizes.T.tolist(), drawn)
-    for finding, ours, theirs, common, size, replicates in zip(*columns, strict=True):
-        out.append(_gap(dataset, finding, ours, theirs, int(common), size, replicates))
+    columns = (findings, at_internal.tolist(), at_external.tolist(), both.tolist(), sizes.T.tolist(), drawn)
+    for finding, value_internal, value_external, common, size, replicates in zip(*columns, strict=True):
+        out.append(_gap(dataset, finding, value_internal, value_external, int(common), size, replicates))
     return out
 
 
 def _mean(gaps: Sequence[Gap]) -> Gap:
-    """Return the mean over hospitals of one finding's gap, or of the macro."""
-    known = [gap for gap in gaps if np.isfinite(gap.value)]
+    """Average the gap of one finding, or of the macro, over hospitals."""
+    finite = [gap for gap in gaps if np.isfinite(gap.value)]
     values = np.array([gap.value for gap in gaps])
     _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
-    internal = float(np.mean([gap.internal for gap in known])) if known else float("nan")
-    there = float(np.mean([gap.external for gap in known])) if known else float("nan")
+    internal = float(np.mean([gap.internal for gap in finite])) if finite else float("nan")
+    external = float(np.mean([gap.external for gap in finite])) if finite else float("nan")
     size = [
-        sum(each) for each in zip(*((g.n, g.num_positive, g.num_negative, g.num_patients) for g in known), strict=True)
+        sum(counts)
+        for counts in zip(*((g.n, g.num_positive, g.num_negative, g.num_patients) for g in finite), strict=True)
     ]
-    num_findings = min((gap.num_findings for gap in known), default=0)
-    return _gap(EXTERNAL, gaps[0].finding, internal, there, num_findings, size or [0] * 4, replicates)
+    num_findings = min((gap.num_findings for gap in finite), default=0)
+    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, size or [0] * 4, replicates)
 
 
 def _gap(

@@ -1,4 +1,4 @@
-"""The parts of one gap, each with its replicates: they sum to the gap in every one.
+"""The components of a gap, each with its replicates; in every replicate they sum to the gap.
 
 Shapes: B replicates.
 """
@@ -19,30 +19,30 @@ MEASURED = ("prevalence", "case_mix", "labels")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GapComponent:
-    """One part of one gap; value NaN with the reason where it cannot be measured, replicates [B]."""
+    """One component of one gap, with replicates [B]; value is NaN where it cannot be measured."""
 
     value: float
     replicates: Array
-    reason: str = ""  # why there is no value; of a value: what was done, where there is a choice
-    effective: tuple[float, float] = NEITHER  # positives and negatives that the weights leave
-    covered: float = float("nan")  # share of the internal images whose cell occurs externally, too
+    reason: str = ""  # why there is no value, or by which of several ways it was measured
+    effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
+    covered: float = float("nan")  # share of the internal images whose cell also occurs externally
     num_findings: int = 1
-    bounds: tuple[float, float] = NEITHER  # of the labels: least and most over the admissible mappings
-    paired: float = float("nan")  # of the labels: share of findings in which both readings are of the same images
+    bounds: tuple[float, float] = NEITHER  # for labels: least and most over the admissible mappings
+    paired: float = float("nan")  # for labels: share of findings in which both label sets are of the same images
 
 
-GapComponents = dict[str, GapComponent]  # part -> piece
+GapComponents = dict[str, GapComponent]  # by name of COMPONENTS
 
 
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Return a part that could not be measured, and why."""
+    """Build a component that could not be measured, with the reason."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
-    """Return the gap less all that was measured."""
+    """Compute the gap minus all components that were measured."""
     value, replicates = components["gap"].value, components["gap"].replicates
     for name in MEASURED:
         if np.isfinite(components[name].value):
@@ -51,37 +51,38 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
 
 
 def mean(of: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
-    """Return the mean of each part, one that is unknown somewhere counted as 0 there; `total` adds up num_findings."""
-    found: GapComponents = {}
+    """Average each component over findings or hospitals; an unknown component counts as 0. `total` combines num_findings."""
+    means: GapComponents = {}
     for name in ("gap", *MEASURED):
-        each = [components[name] for components in of]
-        known = [component for component in each if np.isfinite(component.value)]
-        ends = np.array([component.bounds for component in each])
+        every = [components[name] for components in of]
+        measured = [component for component in every if np.isfinite(component.value)]
+        ends = np.array([component.bounds for component in every])
         bounds = (
             NEITHER
             if np.isnan(ends).all()
             else (float(np.nan_to_num(ends[:, 0]).mean()), float(np.nan_to_num(ends[:, 1]).mean()))
         )
-        if not known:
-            found[name] = replace(unknown(each[0].replicates, _common(each)), bounds=bounds)
+        if not measured:
+            means[name] = replace(unknown(every[0].replicates, _common(every)), bounds=bounds)
             continue
         value, replicates = mean_of(
-            np.array([component.value for component in known]), np.stack([component.replicates for component in known])
+            np.array([component.value for component in measured]),
+            np.stack([component.replicates for component in measured]),
         )
-        share = len(known) / len(each)
-        said = [_common(known)] if _common(known) else []
-        said += [f"unknown for {len(each) - len(known)} of {len(each)} {noun}"] * (len(known) < len(each))
-        effective = tuple(min(component.effective[side] for component in known) for side in (0, 1))
-        covered = min(component.covered for component in known)
-        num_findings = total(component.num_findings for component in known)
-        found[name] = GapComponent(
-            share * value, share * replicates, "; ".join(said), (effective[0], effective[1]), covered, num_findings,
-            bounds, float(np.mean([component.paired for component in known])),
+        share = len(measured) / len(every)
+        reasons = [_common(measured)] if _common(measured) else []
+        reasons += [f"unknown for {len(every) - len(measured)} of {len(every)} {noun}"] * (len(measured) < len(every))
+        effective = tuple(min(component.effective[side] for component in measured) for side in (0, 1))
+        covered = min(component.covered for component in measured)
+        num_findings = total(component.num_findings for component in measured)
+        means[name] = GapComponent(
+            share * value, share * replicates, "; ".join(reasons), (effective[0], effective[1]), covered, num_findings,
+            bounds, float(np.mean([component.paired for component in measured])),
         )  # fmt: skip
-    return found | {"remainder": remainder(found)}
+    return means | {"remainder": remainder(means)}
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Return the reasons that occur, without how many findings of each hospital were unknown."""
+    """Join the distinct reasons, without the counts of unknown findings."""
     every = dict.fromkeys(text for component in components for text in component.reason.split("; "))
     return "; ".join(text for text in every if text and not text.startswith("unknown for"))

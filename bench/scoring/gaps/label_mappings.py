@@ -1,4 +1,4 @@
-"""How far an external AUROC hangs on the reading of the labels: every admissible mapping on the same logits and patients.
+"""Sensitivity of an external AUROC to the label mapping: every admissible mapping on the same logits and patients.
 
 Shapes: N images, K findings, R runs.
 """
@@ -20,7 +20,7 @@ from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
 
 
-class _Reading(NamedTuple):
+class _MappedAuroc(NamedTuple):
     """AUROC [K], its replicates [K, B], images [K] and positive ones [K]."""
 
     value: NDArray[np.float64]
@@ -29,13 +29,13 @@ class _Reading(NamedTuple):
     num_positive: NDArray[np.int64]
 
 
-def _read(measured: Measured) -> _Reading:
+def _auroc_of(measured: Measured) -> _MappedAuroc:
     counts = measured.counts
-    return _Reading(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
+    return _MappedAuroc(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
 
 
-def _few(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return some columns of a part under another reading, the same for every run."""
+def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
+    """Return some findings of a split with labels under another mapping, cached for all runs."""
     return scored.once(
         ("read as", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),
@@ -50,29 +50,29 @@ def sensitivity(
     num_threads: int = 1,
     measured: Measured | None = None,
 ) -> list[tuple[object, ...]]:
-    """Return rows of the `mappings` table: the AUROC of each finding that some mapping changes, and the macro.
+    """Build rows of the `mappings` table: AUROC under each mapping, per finding that some mapping changes, and macro.
 
-    The part's background holds its states under the other mappings. The macro is over the findings with a value under
-    every mapping, so that only the reading differs. Patients are resampled as ever. `measured` is the part under its own
-    mapping where that is known already.
+    `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a value
+    under every mapping, so that only the mapping differs. The resamples are those of all other scores. `measured` is the
+    split under the grid's own mapping, if already computed.
     """
     mapped = scored.patient_groups.mapped if scored.patient_groups else {}
-    readings = {name: state for name, state in mapped.items() if (state != scored.state).any()}
-    if not readings:
+    mappings = {name: state for name, state in mapped.items() if (state != scored.state).any()}
+    if not mappings:
         return []
-    changed = np.any([(state != scored.state).any(0) for state in readings.values()], axis=0)
-    as_is = _read(measured or measure(scored, None, settings, num_threads, only=AUROC))
-    found = {settings.mapping: as_is}
-    for name, state in readings.items():
-        columns = np.flatnonzero((state != scored.state).any(0))  # all else is read as before
-        other = _few(scored, name, state, columns)
-        again = _read(measure(other.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC))
-        found[name] = deepcopy(as_is)
-        for whole, few in zip(found[name], again, strict=True):
-            whole[columns] = few
-    everywhere = np.all([np.isfinite(reading.value) for reading in found.values()], axis=0)
+    changed = np.any([(state != scored.state).any(0) for state in mappings.values()], axis=0)
+    as_is = _auroc_of(measured or measure(scored, None, settings, num_threads, only=AUROC))
+    results = {settings.mapping: as_is}
+    for name, state in mappings.items():
+        columns = np.flatnonzero((state != scored.state).any(0))  # the mapping leaves the others unchanged
+        other = _select_columns(scored, name, state, columns)
+        again = _auroc_of(measure(other.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC))
+        results[name] = deepcopy(as_is)
+        for every, changed_columns in zip(results[name], again, strict=True):
+            every[columns] = changed_columns
+    everywhere = np.all([np.isfinite(result.value) for result in results.values()], axis=0)
     rows: list[tuple[object, ...]] = []
-    for name, (value, drawn, n, positive) in found.items():
+    for name, (value, drawn, n, positive) in results.items():
         low, high = of_area(value, drawn)
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
@@ -85,19 +85,18 @@ def sensitivity(
 
 
 def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
-    """Return the `reversals` table: how each other mapping reorders the runs of a hospital by macro AUROC.
+    """Build the `reversals` table: how each other mapping reorders the runs of a hospital by macro AUROC.
 
-    A pair of runs is reversed when it stands the other way round than under `mapping`; tau is Kendall's tau-b, NaN below
-    two runs.
+    A pair of runs is reversed when its order differs from that under `mapping`. tau is Kendall's tau-b, NaN below two runs.
     """
     rows = []
     macro = table[table["finding"] == MACRO]
-    for dataset, found in macro.groupby("dataset", sort=True):
-        value = found.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value a cell)
+    for dataset, of_hospital in macro.groupby("dataset", sort=True):
+        value = of_hospital.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value a cell)
         for other in [name for name in value.columns if name != mapping and mapping in value.columns]:
             first, second = (value[name].to_numpy(np.float64) for name in (mapping, other))
-            known = np.isfinite(first) & np.isfinite(second)
-            first, second = first[known], second[known]
+            finite = np.isfinite(first) & np.isfinite(second)
+            first, second = first[finite], second[finite]
             upper = np.triu_indices(len(first), 1)
             before, after = (np.sign(v[:, None] - v[None, :])[upper] for v in (first, second))
             tau = float(taus(np.stack([first, second]))[0, 1])

@@ -1,6 +1,6 @@
-"""The gap against each labelled part of the internal hospital, never mixed: the test split, and what radiologists read at the internal hospital.
+"""The gap against each labeled split of the internal hospital: the test split, and the splits labeled by radiologists.
 
-Beside each hospital and the mean over hospitals stands the worst hospital, the one with the largest gap.
+The splits are never mixed. Rows are per hospital, for their mean, and for the worst hospital (the largest gap).
 """
 
 from collections.abc import Sequence
@@ -20,30 +20,30 @@ def rows(
     findings: Sequence[str],
     internals: Sequence[Measured],
     external: Sequence[Measured],
-    known: Sequence[Gap],
+    test_gaps: Sequence[Gap],
 ) -> list[Row]:
-    """Return the rows of the table `references`; `known` are the gaps against the first of `internals`, the test split.
+    """Build the rows of the table `references`; `test_gaps` are the gaps against `internals[0]`, the test split.
 
-    A hospital's row says who labelled it, so that a gap between like labels can be told from one between unlike ones.
+    Each row names who labeled the hospital, to separate gaps between the same kind of labels from gaps between two kinds.
     """
     out: list[Row] = []
-    labelled = {each.scored.dataset: each.scored.reference for each in external} | {EXTERNAL: _together(external)}
+    labelled = {each.scored.dataset: each.scored.reference for each in external} | {EXTERNAL: _reference(external)}
     for internal in internals:
-        found = list(known) if internal is internals[0] else gaps(findings, internal, external)
-        place = (run_id, internal.scored.split, internal.scored.reference)
+        gaps_of_split = list(test_gaps) if internal is internals[0] else gaps(findings, internal, external)
+        prefix = (run_id, internal.scored.split, internal.scored.reference)
         out += [
-            (*place, gap.dataset, labelled[gap.dataset], "", gap.finding, gap.value, gap.low, gap.high, *_facts(gap))
-            for gap in found
+            (*prefix, gap.dataset, labelled[gap.dataset], "", gap.finding, gap.value, gap.low, gap.high, *_facts(gap))
+            for gap in gaps_of_split
         ]
         for finding in (MACRO, *findings):
-            each = [gap for gap in found if gap.finding == finding and gap.dataset != EXTERNAL]
-            if not each:
+            of_finding = [gap for gap in gaps_of_split if gap.finding == finding and gap.dataset != EXTERNAL]
+            if not of_finding:
                 continue
             at, value, low, high = largest(
-                np.array([gap.value for gap in each]), np.stack([gap.replicates for gap in each])
+                np.array([gap.value for gap in of_finding]), np.stack([gap.replicates for gap in of_finding])
             )
-            named = (labelled[each[at].dataset], each[at].dataset) if at >= 0 else ("", "")
-            out.append((*place, WORST, *named, finding, value, low, high, *_facts(each[at])))
+            named = (labelled[of_finding[at].dataset], of_finding[at].dataset) if at >= 0 else ("", "")
+            out.append((*prefix, WORST, *named, finding, value, low, high, *_facts(of_finding[at])))
     return out
 
 
@@ -51,7 +51,7 @@ def _facts(gap: Gap) -> tuple[float, float, int, int, int, int]:
     return gap.internal, gap.external, gap.num_findings, gap.n, gap.num_positive, gap.num_patients
 
 
-def _together(external: Sequence[Measured]) -> str:
-    """Return who labelled all of them, "mixed" where they differ."""
+def _reference(external: Sequence[Measured]) -> str:
+    """Return the one reference of all hospitals, or "mixed"."""
     names = {each.scored.reference for each in external}
     return names.pop() if len(names) == 1 else "mixed"

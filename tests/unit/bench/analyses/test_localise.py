@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bench.analyses.heatmaps.image_sample import KINDS, Point, Seen, cases, positives
-from bench.analyses.heatmaps.localization import above, energy, enrichment, hottest, measured, near, overlap, pointing
+from bench.analyses.heatmaps.localization import above, energy, hottest, measured, near, overlap, pointing
 from bench.analyses.heatmaps.pictures import SIDE, pair, png, webp
 from bench.analyses.heatmaps.summary import MEASURES, OVERLAPS, summarise
+from tests.twins.enrichment import enrichment
 
 HEAT = np.array([[0, 0.2, 0.1], [0.4, 1, 0.3], [0, 0, 0]], np.float32)
 BOX = np.zeros((3, 3), bool)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from bench.scoring.bootstrap.sorted_images import Column
-from bench.scoring.curves import FALSE_ALARMS, POINTS, RECALLS, heights
+from bench.scoring.curves import FALSE_POSITIVE_RATES, POINTS, RECALLS, heights
 
 
 def column(label: np.ndarray, score: np.ndarray) -> Column:
@@ -23,7 +23,7 @@ def test_every_point_lies_on_the_curve_that_scikit_learn_draws(images: list[tupl
         assert all(np.isnan(y).all() for y in drawn.values())
         return
     alarms, found, _ = roc_curve(label, score, drop_intermediate=False)
-    for x, y in zip(FALSE_ALARMS, drawn["roc"], strict=True):
+    for x, y in zip(FALSE_POSITIVE_RATES, drawn["roc"], strict=True):
         at = np.flatnonzero(alarms <= x)[-1]
         after = min(at + 1, len(alarms) - 1)
         width = alarms[after] - alarms[at]

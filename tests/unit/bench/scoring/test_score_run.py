@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.scoring import metrics
-from bench.scoring.calibration_metrics import ece_fast
+from bench.scoring.calibration_metrics import errors
 from bench.scoring.score_run import RunScores, score_run
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS, SCORES
@@ -79,7 +79,7 @@ def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScor
     assert found["auroc"] == metrics.auroc(label, logit)
     assert found["auprc"] == metrics.auprc(label, logit)
     assert found["brier"] == pytest.approx(metrics.brier(label, expit(logit.astype(float))), abs=1e-12)
-    assert found["ece"] == pytest.approx(ece_fast(label, expit(logit.astype(float))), abs=1e-12)
+    assert found["ece"] == pytest.approx(errors(label, expit(logit.astype(float)))["ece"], abs=1e-12)
     row = cell(scored.scores, dataset="vindr", finding="Edema", metric="auroc")
     assert (row.n, row.num_positive, row.num_negative) == (len(label), label.sum(), (label == 0).sum())
     assert row.num_patients == len(set(there.patient_id[rows]))
