@@ -97,7 +97,7 @@ def test_a_name_that_is_taken_is_refused_and_means_nothing_until_it_is_clear(ins
     registry = Registry.read(OURS)
     assert "losses.bce" in registry.refused["pc"].what
     assert "new" not in registry.sections["losses"]
-    with pytest.raises(RegistryError, match=r"taken: losses\.bce"):
+    with pytest.raises(RegistryError, match=r"in use: losses\.bce"):
         registry.find("losses", "bce", "grid.yaml")
     assert registry.find("losses", "focal", "grid.yaml").plugin == ""
 
@@ -129,7 +129,7 @@ def test_list_and_check_say_what_was_refused_and_list_what_was_added(install: In
     [
         ("include: other.yaml\n", "cannot include"),
         ("include: shipped\nlosses: {bce: {use: 'a:b'}}\n", "names already in use: losses.bce"),
-        ("architectures: {a: {timm: resnet18, params: many}}\n", "params is 'many'"),
+        ("architectures: {a: {timm: resnet18, params: many}}\n", "params must be a number"),
         ("losses: {a: {timm: resnet18}}\n", "unknown key 'timm'"),
     ],
 )
