@@ -1,4 +1,4 @@
-"""`bench app`: the page about one image, in the browser of this machine."""
+"""`bench app`: a local page to test one image, in the browser of this machine."""
 
 import http.client
 import importlib.util
@@ -14,54 +14,57 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import StoreOption
+from bench.cli.options import StoreOption, examples
 from harmonize.errors import ConfigError, SetupError
 
-EXAMPLES = "Examples:  bench app   |   bench app --store runs --port 8600 --headless"
-HOST = "127.0.0.1"  # no other machine gets an answer
+EXAMPLES = examples("bench app", "bench app --store runs --port 8600 --headless")
+HOST = "127.0.0.1"  # only this machine can connect
 MAX_UPLOAD_MB = 100
-WAIT_S = 60.0  # for the server's first sign of life
-END_S = 3.0  # that it gets to end
+WAIT_S = 60.0  # for the server to start
+END_S = 3.0  # for the server to stop
 
 
 def add_app_command(to: typer.Typer) -> None:
-    """Add this command to the application."""
+    """Add the command to the application."""
     to.command("app", epilog=EXAMPLES)(app)
 
 
 def app(
     store: StoreOption = Path("runs"),
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of this machine.")] = 8501,
-    headless: Annotated[bool, typer.Option("--headless", help="Open no browser; print the address alone.")] = False,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Local port of the page.")] = 8501,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no browser; only print the address.")] = False,
 ) -> None:
-    """Ask runs about one image in the browser of this machine. Probabilities, calls, heat maps; Ctrl-C ends it."""
+    """Open a local page to test one image.
+
+    It shows probabilities, positive calls and heat maps. Press Ctrl-C to stop it.
+    """
     if importlib.util.find_spec("streamlit") is None:
-        raise SetupError("the page needs streamlit", "bench app", "pip install 'unseen-cxr[app]'")
-    if _taken(port):
-        raise ConfigError(f"port {port} is taken", "--port", f"choose another: bench app --port {port + 1}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive its command
+        raise SetupError("streamlit is not installed", "bench app", "pip install 'unseen-cxr[app]'")
+    if _in_use(port):
+        raise ConfigError(f"port {port} is in use", "--port", f"choose another port: bench app --port {port + 1}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server stops when this command is stopped
     server = subprocess.Popen(command(port), env=os.environ | {"BENCH_STORE": str(store.resolve())})  # noqa: S603
     try:
         if _answers(server, port):
-            typer.echo(f"the page is at http://{HOST}:{port} (Ctrl-C ends it)")
+            typer.echo(f"the page is at http://{HOST}:{port} (press Ctrl-C to stop)")
             if not headless:
                 webbrowser.open(f"http://{HOST}:{port}")
-        ended = server.wait()
+        exit_code = server.wait()
     except KeyboardInterrupt:
-        ended = 0
+        exit_code = 0
     finally:
-        _end(server)
-    if ended:
+        _stop(server)
+    if exit_code:
         raise typer.Exit(1)
 
 
 def command(port: int) -> list[str]:
-    """Return what starts streamlit: bound to this machine, silent about its use, without an upload larger than an image."""
+    """Return the command that starts streamlit: local connections only, no usage statistics, uploads up to MAX_UPLOAD_MB."""
     page = Path(__file__).parents[1] / "app" / "page.py"
     options = {
         "server.address": HOST,
         "server.port": port,
-        "server.headless": "true",  # it would ask for an e-mail address else
+        "server.headless": "true",  # otherwise streamlit asks for an e-mail address
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
@@ -72,8 +75,8 @@ def command(port: int) -> list[str]:
     return [sys.executable, "-m", "streamlit", "run", str(page), *flags]
 
 
-def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server; it would wait for browsers that keep their connections."""
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """Stop the server; kill it if open browser connections keep it alive."""
     server.terminate()
     try:
         server.wait(END_S)
@@ -82,27 +85,27 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
         server.wait()
 
 
-def _taken(port: int) -> bool:
-    with socket.socket() as asked:
-        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            asked.bind((HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             return True
     return False
 
 
 def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Wait until the server answers; False when it ended or took too long."""
-    end = time.monotonic() + WAIT_S
-    while time.monotonic() < end and server.poll() is None:
-        asked = http.client.HTTPConnection(HOST, port, timeout=2)
+    """Wait until the server answers; False if it stopped or took too long."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline and server.poll() is None:
+        connection = http.client.HTTPConnection(HOST, port, timeout=2)
         try:
-            asked.request("GET", "/_stcore/health")
-            asked.getresponse().read()
+            connection.request("GET", "/_stcore/health")
+            connection.getresponse().read()
             return True
         except (OSError, http.client.HTTPException):
             time.sleep(0.2)
         finally:
-            asked.close()
+            connection.close()
     return False

@@ -1,4 +1,4 @@
-"""Commands about bundles: `bench export`, `bench verify`, `bench merge`."""
+"""`bench export`, `bench verify` and `bench merge`: exchange runs as bundles."""
 
 import json
 import shutil
@@ -9,41 +9,58 @@ from typing import Annotated
 import typer
 
 from bench.cli.completion import run_ids
-from bench.cli.options import CohortsOption, JsonOption, QuietOption, RegistryOption, StoredGridOption, StoreOption
+from bench.cli.options import (
+    CohortsOption,
+    JsonOption,
+    QuietOption,
+    RegistryOption,
+    StoredGridOption,
+    StoreOption,
+    examples,
+)
 from harmonize.errors import ConfigError
 
 _THREADS = 2
 
 
 def add_bundle_commands(app: typer.Typer) -> None:
-    """Add these commands to the application."""
+    """Add the commands to the application."""
     app.command(
-        epilog="Examples:  bench export -o ours.zip   |   bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519"
+        epilog=examples("bench export -o ours.zip", "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519")
     )(export)
-    app.command(
-        epilog="Examples:  bench verify ours.zip   |   bench verify ours.zip --data /data --signers signers.txt"
-    )(verify)
-    app.command(epilog="Example:  bench merge a.zip b.zip --store together && bench report --store together")(merge)
+    app.command(epilog=examples("bench verify ours.zip", "bench verify ours.zip --data /data --signers signers.txt"))(
+        verify
+    )
+    app.command(epilog=examples("bench merge a.zip b.zip --store together"))(merge)
 
 
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the bundle, e.g. ours.zip.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Bundle file to write, e.g. ours.zip.")],
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Beginnings of ids; without, every finished run of the grid.", autocompletion=run_ids),
+        typer.Argument(
+            metavar="RUN",
+            help="First characters of run ids. Default: all finished runs of the grid.",
+            autocompletion=run_ids,
+        ),
     ] = None,
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
     keep_order: Annotated[
         bool,
-        typer.Option("--keep-order", help="Number patients in the order of their ids: intervals stay to the last bit."),
+        typer.Option(
+            "--keep-order", help="Number patients in the order of their ids: intervals stay exactly the same."
+        ),
     ] = False,
-    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key, too: writes BUNDLE.sig.")] = None,
+    sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes BUNDLE.sig.")] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write runs as a bundle that others can score: no image, no id. It holds logits, labels and scores."""
+    """Write runs as a bundle that others can score.
+
+    A bundle has logits, labels and scores, but no images and no ids of patients or images.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.planning.manifest import read_manifest
@@ -54,9 +71,9 @@ def export(
     from bench.store.store import Store
 
     if output.suffix != ".zip":
-        raise ConfigError(f"{output.name!r} is no name of a bundle", "--output", "let it end in .zip")
+        raise ConfigError(f"{output.name!r} does not end in .zip", "--output", "use a name like ours.zip")
     if not output.parent.is_dir():
-        raise ConfigError("no such folder", str(output.parent), "make it, or write elsewhere")
+        raise ConfigError("the folder does not exist", str(output.parent), "create it, or write to another folder")
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
     planned = [run["id"] for run in (*manifest.runs, *manifest.derived)]
@@ -64,92 +81,111 @@ def export(
     for run_id in ids:
         if run_id not in planned:
             raise ConfigError(
-                f"run {run_id} is not of the grid {manifest.content['name']}", "bench export", "name its grid: --grid"
+                f"run {run_id} does not belong to the grid {manifest.content['name']}",
+                "bench export",
+                "name the run's grid with --grid",
             )
     ids = ids or [run["id"] for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     if not ids:
         raise ConfigError(
-            f"no run of the grid {manifest.content['name']} is finished", str(store), "finish them: `bench run`"
+            f"no run of the grid {manifest.content['name']} is finished", str(store), "finish the runs with `bench run`"
         )
     with choose_display(quiet) as display:
-        done = exporting.export(manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress)
+        bundle = exporting.export(
+            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress
+        )
     if as_json:
-        said = {"bundle": str(done.path), "id": done.id, "key": str(done.key), "runs": ids, "scores": done.scores}
-        typer.echo(json.dumps(said | {"signature": str(signed(output, sign)) if sign is not None else ""}))
+        facts = {
+            "bundle": str(bundle.path),
+            "id": bundle.id,
+            "key": str(bundle.key),
+            "runs": ids,
+            "scores": bundle.scores,
+        }
+        typer.echo(json.dumps(facts | {"signature": str(signed(output, sign)) if sign is not None else ""}))
         return
-    typer.echo(
-        f"bundle: {done.path}: {done.runs} runs x {done.cohorts} cohorts, {done.images:,} images, {done.scores:,} scores"
-    )
-    typer.echo(f"id: {done.id}")
-    typer.echo(f"key: {done.key} leads back to patients and stays with you: do not pass it on")
+    counts = f"{bundle.runs} runs x {bundle.cohorts} cohorts, {bundle.images:,} images, {bundle.scores:,} scores"
+    typer.echo(f"bundle: {bundle.path}: {counts}")
+    typer.echo(f"id: {bundle.id}")
+    typer.echo(f"key: {bundle.key} (identifies patients: keep it private)")
     order = (
-        "in the order of their ids: intervals are the store's"
+        "patients were numbered in the order of their ids: intervals are the same as in the store"
         if keep_order
-        else "in an order drawn anew: intervals differ from the store's"
+        else "patients were renumbered at random, so intervals differ slightly from the store"
     )
-    typer.echo(f"patients are numbered {order}")
+    typer.echo(order)
     if sign is not None:
         typer.echo(f"signature: {signed(output, sign)}")
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="A bundle of `bench export`.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle written by `bench export`.")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of datasets or data.yaml: hold the labels against it.")
+        Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml: compare the labels with it.")
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", help="Key of the ordinals; by default the one beside the bundle.")
+        Path | None, typer.Option("--key", help="Key file of the bundle. Default: the one beside the bundle.")
     ] = None,
     signers: Annotated[
-        Path | None, typer.Option("--signers", help="File of allowed signers: require BUNDLE.sig by one of them.")
+        Path | None, typer.Option("--signers", help="File of allowed signers: require a valid BUNDLE.sig.")
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute every number of a bundle again. From its logits and labels; exit 2 with the reason when one is another."""
+    """Recompute and check every number in a bundle.
+
+    Scores are computed from the bundle's logits and labels. Exit code 2 on a difference.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.sharing.bundle import verify as verifying
     from bench.sharing.bundle.sign import signer
 
-    who = signer(bundle, signers) if signers is not None else ""
+    signed_by = signer(bundle, signers) if signers is not None else ""
     with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
         rows, exact = verifying.verify(opened, _THREADS, display.progress)
         content = opened.manifest.content
-        said = verifying.check_data(opened, data, key or bundle.with_suffix(".key.parquet")) if data is not None else []
+        key_file = key or bundle.with_suffix(".key.parquet")
+        data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
     if as_json:
         runs = [run["id"] for run in (*content["runs"], *content["derived"])]
         facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
-        typer.echo(json.dumps(facts | {"signed_by": who, "data": said}))
+        typer.echo(json.dumps(facts | {"signed_by": signed_by, "data": data_lines}))
         return
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
-    how = "bit by bit" if exact else "but for rounding: it was made with other versions or another processor"
-    typer.echo(
-        f"{bundle}: {len(content['runs']) + len(content['derived'])} runs of the grid {content['name']}, cohorts {cohorts}"
-    )
-    typer.echo(f"{rows:,} rows of scores are what its logits and labels give, {how}")
-    for line in said:
+    num_runs = len(content["runs"]) + len(content["derived"])
+    precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
+    typer.echo(f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}")
+    typer.echo(f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}")
+    for line in data_lines:
         typer.echo(line)
     typer.echo(f"id: {opened.id}")
-    typer.echo(f"signed by {who}" if who else "signature not checked: name who may sign with --signers")
+    typer.echo(f"signed by {signed_by}" if signed_by else "signature not checked (use --signers)")
     if data is None:
-        typer.echo("labels not held against data: --data DATA, with the key, does")
+        typer.echo("labels not checked against the data (use --data and --key)")
 
 
 def merge(
-    bundles: Annotated[list[Path], typer.Argument(help="Bundles of `bench export`.")],
-    store: Annotated[Path, typer.Option("--store", help="New folder to write.")],
-    name: Annotated[str, typer.Option("--as", help="Name of the grid; by default that of the bundles.")] = "",
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Bundles written by `bench export`.")],
+    store: Annotated[Path, typer.Option("--store", help="New folder for the merged store.")],
+    name: Annotated[str, typer.Option("--as", help="Name of the merged grid. Default: that of the bundles.")] = "",
     cohort: CohortsOption = None,
     rename: Annotated[
         list[str] | None,
-        typer.Option("--rename", help="BUNDLE:OLD=NEW, for cohorts that bear one name; may be repeated."),
+        typer.Option(
+            "--rename",
+            metavar="BUNDLE:OLD=NEW",
+            help="Rename a cohort of a bundle if two cohorts have the same name; repeat for several.",
+        ),
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Make one store and one leaderboard of bundles. Each is verified first."""
+    """Merge bundles into one store and one leaderboard.
+
+    Each bundle is verified first.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.results.score_runs import score_all
@@ -160,22 +196,24 @@ def merge(
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
-            "two bundles have one file name", "bench merge", "rename one: messages and the page name them"
+            "two bundles have the same file name", "bench merge", "rename one: messages and the page show file names"
         )
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
-        raise ConfigError("the folder is there already", str(store), "merge all bundles at once into a new --store")
-    names = _renamed(rename or [], [bundle.name for bundle in bundles])
-    known = Registry.read(registry)
+        raise ConfigError(
+            "the folder already exists and is not empty", str(store), "name a new --store and merge all bundles into it"
+        )
+    new_names = _new_names(rename or [], [bundle.name for bundle in bundles])
+    entries = Registry.read(registry)
     store.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{store.name}.", dir=store.parent))
     try:
         with choose_display(quiet) as display:
             merged, first = merging.Merged(Store.open(building)), None
             for bundle in bundles:
-                with verifying.opened(bundle, known) as opened:
+                with verifying.opened(bundle, entries) as opened:
                     verifying.verify(opened, _THREADS, display.progress)
                     first = first or dict(opened.manifest.content)
-                    merging.add(merged, opened, names.get(bundle.name, {}), first)
+                    merging.add(merged, opened, new_names.get(bundle.name, {}), first)
             assert first is not None
             title = f"{first['title']}: {len(bundles)} bundles" if len(bundles) > 1 else str(first["title"])
             manifest = merging.finish(merged, name or str(first["name"]), title, first, cohort or [])
@@ -186,28 +224,27 @@ def merge(
         building.rename(store)
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    every = [*manifest.runs, *manifest.derived]
-    typer.echo(
-        f"{store}: {len(scored)} of {len(every)} runs tested on {', '.join(c['name'] for c in manifest.cohorts)}, from {len(bundles)} bundles"
-    )
+    num_runs, cohorts = len(manifest.runs) + len(manifest.derived), ", ".join(c["name"] for c in manifest.cohorts)
+    source = f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}"
+    typer.echo(f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}")
     typer.echo("\n".join(summary(Store.open(store), str(manifest.content["name"]))))
     typer.echo(f"page: bench report --store {store}")
 
 
-def _renamed(asked: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:
-    """Return old -> new names of cohorts by bundle.
+def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:
+    """Return the new name of each renamed cohort, by bundle and old name.
 
-    Raises ConfigError for a bundle that is not there or a name that no cohort can have.
+    Raises ConfigError for an unknown bundle or an invalid cohort name.
     """
     from bench.sharing.bundle.read_bundle import COHORT_NAME
 
     out: dict[str, dict[str, str]] = {}
-    for each in asked:
-        bundle, _, names = each.rpartition(":")
+    for rename in renames:
+        bundle, _, names = rename.rpartition(":")
         old, _, new = names.partition("=")
         if bundle not in bundles or not COHORT_NAME.fullmatch(new) or new == "external":
             raise ConfigError(
-                f"cannot rename by {each!r}", "--rename", f"write BUNDLE:OLD=NEW; bundles: {', '.join(bundles)}"
+                f"invalid rename {rename!r}", "--rename", f"write BUNDLE:OLD=NEW; bundles: {', '.join(bundles)}"
             )
         out.setdefault(bundle, {})[old] = new
     return out

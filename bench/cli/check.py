@@ -1,4 +1,4 @@
-"""`bench check`: environment, registry, data and store, or the symptoms of runs."""
+"""`bench check`: check setup, registry, data and store, or look for symptoms in some runs."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,19 @@ from typing import Annotated
 import typer
 
 from bench.cli import completion
-from bench.cli.options import DataOption, JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption
+from bench.cli.options import (
+    JsonOption,
+    QuietOption,
+    RegistryOption,
+    StoreOption,
+    WorkersOption,
+    examples,
+)
 
-CHECK_EXAMPLES = (
-    "Examples:  bench check --data /data --quick   |   bench check --store runs   |   bench check 3fa9 --json"
+CHECK_EXAMPLES = examples(
+    "bench check --data /data --quick",
+    "bench check --store runs",
+    "bench check 3fa9 --json",
 )
 
 
@@ -18,31 +27,39 @@ def check(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Beginnings of ids: look at these runs alone, and show their networks images of the internal hospital again.",
+            metavar="RUN",
+            help="First characters of run ids: check only these runs, and run their networks on internal images again.",
             autocompletion=completion.run_ids,
         ),
     ] = None,
-    data: DataOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", envvar="BENCH_DATA", help="Folder of datasets, or data.yaml, to check. Default: none."),
+    ] = None,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Open no image, and of the store no large file.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Open no image and read no large file of the store.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for what is wrong with set-up, data, store or runs. Says what to mend; exit 1 on a fault, not on a warning."""
+    """Check setup, data, store or runs, and suggest fixes.
+
+    Exit code 1 if there is a fault. Warnings do not change the exit code.
+    """
     from dataclasses import asdict
 
     from bench.cli.progress_bars import choose_display
+    from bench.cli.text_tables import wrapped
     from bench.diagnostics.checks import examine, examine_runs, lines
     from bench.store.store import Store
     from bench.system.devices import default_workers
 
     with choose_display(quiet) as display:
         if runs:
-            results = examine_runs(Store.open(store, create=False), runs, quick, display.progress)
+            checks = examine_runs(Store.open(store, create=False), runs, quick, display.progress)
         else:
-            results = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
-    typer.echo(json.dumps([asdict(r) for r in results]) if as_json else "\n".join(lines(results)))
-    if any(r.level == "fault" for r in results):
+            checks = examine(data, store, registry, not quick, workers or default_workers(), display.progress)
+    typer.echo(json.dumps([asdict(item) for item in checks]) if as_json else "\n".join(wrapped(lines(checks))))
+    if any(item.level == "fault" for item in checks):
         raise typer.Exit(1)

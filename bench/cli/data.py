@@ -1,4 +1,4 @@
-"""`bench data`: synthetic cohorts, and what is in cohorts of any kind."""
+"""`bench data`: make synthetic cohorts, and describe cohorts of any kind."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import DataOption, JsonOption, QuietOption, RegistryOption, StoreOption, WorkersOption
+from bench.cli.options import (
+    DataOption,
+    JsonOption,
+    QuietOption,
+    RegistryOption,
+    StoreOption,
+    WorkersOption,
+    examples,
+)
 from harmonize.errors import ConfigError, CxrError
 
 if TYPE_CHECKING:
@@ -18,27 +26,28 @@ if TYPE_CHECKING:
     from harmonize.statistics.cohort_statistics import Stats
     from harmonize.statistics.image_sample import Sample
 
-data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe any cohorts."
-)
+data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts.")
 
-DEMO = "demo"  # the grid whose phantom cohorts are described when there is no --data
+DEMO = "demo"  # the grid whose synthetic cohorts are described without --data
 
 
-@data_app.command(epilog="Example:  bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9")
+@data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
 def phantom(
-    folder: Annotated[Path, typer.Argument(help="Where to write chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
-    source: Annotated[int, typer.Option(help="Frontal images of the training hospital.")] = 2300,
-    external: Annotated[int, typer.Option(help="Frontal images of each other hospital.")] = 320,
-    size: Annotated[int, typer.Option(help="Long side in pixels.")] = 128,
+    folder: Annotated[Path, typer.Argument(help="Folder for chexpert/ mimic/ nih/ padchest/ vindr/ brax/.")],
+    source: Annotated[int, typer.Option(help="Number of frontal images of the training hospital.")] = 2300,
+    external: Annotated[int, typer.Option(help="Number of frontal images of each other hospital.")] = 320,
+    size: Annotated[int, typer.Option(help="Long side of the images in pixels.")] = 128,
     shortcut: Annotated[float, typer.Option(help="Strength of the planted shortcut, 0 to 1.")] = 0.0,
-    finding: Annotated[str, typer.Option(help="The finding it goes with.")] = "Pleural Effusion",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same patients at every strength.")] = 0,
-    masks: Annotated[bool, typer.Option("--masks", help="Write masks of what is drawn, too.")] = False,
+    finding: Annotated[str, typer.Option(help="Finding that the shortcut goes with.")] = "Pleural Effusion",
+    seed: Annotated[int, typer.Option(help="Random seed. It gives the same patients at every --shortcut.")] = 0,
+    masks: Annotated[bool, typer.Option("--masks", help="Also write masks of the drawn findings.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw six synthetic hospitals, with known truth. They are written in the layouts of the real datasets."""
+    """Draw images of six synthetic hospitals with known truth.
+
+    Files have the layouts of the real datasets.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.system.devices import default_workers
     from harmonize.phantom import PhantomSettings, write_cohorts
@@ -48,22 +57,25 @@ def phantom(
     try:
         settings = PhantomSettings(seed=seed, images=images, size=size, shortcut=shortcut, finding=finding)
     except ValueError as error:
-        raise ConfigError(str(error), "bench data phantom", "see --help for the ranges") from error
+        raise ConfigError(str(error), "bench data phantom", "see `bench data phantom --help` for the ranges") from error
     if folder.exists() and any(folder.iterdir()) and not (folder / "phantom.json").is_file():
-        raise ConfigError("the folder holds other files", str(folder), "name an empty or a new folder")
+        raise ConfigError("the folder has other files", str(folder), "name an empty or new folder")
     with choose_display(quiet) as display:
         write_cohorts(folder, settings, workers=workers or default_workers(), progress=display.progress, masks=masks)
-    typer.echo(f"six phantom cohorts in {folder}; try: bench run --grid demo --data {folder}")
+    typer.echo(f"six synthetic cohorts in {folder}; next: bench run --grid demo --data {folder}")
 
 
-@data_app.command(epilog="Example:  bench data people /data/vindr -o /data/vindr/people.csv")
+@data_app.command(epilog=examples("bench data people /data/vindr -o /data/vindr/people.csv"))
 def people(
-    root: Annotated[Path, typer.Argument(help="The folder of VinDr-CXR, with train/ and test/.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write image_id, sex, age.")],
+    root: Annotated[Path, typer.Argument(help="Folder of VinDr-CXR, with train/ and test/.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file to write: image_id, sex, age.")],
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Read sex and age from VinDr's DICOM headers, once. As people.csv in its folder they are part of the cohort."""
+    """Read sex and age from VinDr's DICOM headers.
+
+    Do this once. A people.csv in the folder of VinDr-CXR becomes part of the cohort.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import write_bytes
     from bench.system.devices import default_workers
@@ -72,7 +84,7 @@ def people(
 
     files = images(root)
     if not files:
-        raise ConfigError("no DICOM file in train/ or test/", str(root), "name the folder of VinDr-CXR as published")
+        raise ConfigError("train/ and test/ have no DICOM file", str(root), "name the folder of VinDr-CXR as published")
     with choose_display(quiet) as display:
         table = read_people(files, workers or default_workers(), display.progress)
     write_bytes(output, table.to_csv(index=False).encode())
@@ -80,43 +92,43 @@ def people(
     typer.echo(f"{output}: {len(table):,} images, {sexes:,} with a sex, {ages:,} with an age")
 
 
-@data_app.command(
-    epilog="Examples:  bench data stats --html data.html   |   bench data stats --data data.yaml --no-images"
-)
+@data_app.command(epilog=examples("bench data stats --html data.html", "bench data stats --data data.yaml --no-images"))
 def stats(
     data: DataOption = None,
     grid: Annotated[
-        str | None, typer.Option("--grid", help="A grid whose split and label space are used, and whose phantoms.")
+        str | None, typer.Option("--grid", help="Use the split, label space and synthetic cohorts of this grid.")
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Write one page with figures, too.")] = None,
-    no_images: Annotated[bool, typer.Option("--no-images", help="From the tables alone; open no image.")] = False,
+    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page with figures.")] = None,
+    no_images: Annotated[bool, typer.Option("--no-images", help="Read only the tables; open no image.")] = False,
     with_images: Annotated[
         bool,
         typer.Option(
-            "--with-images", help="Show images of real patients on the page; agreements forbid publishing it."
+            "--with-images", help="Show images of real patients on the page. Data agreements forbid publishing it."
         ),
     ] = False,
-    sample: Annotated[int, typer.Option(min=1, max=1000, help="Images of each cohort to decode.")] = 36,
-    seed: Annotated[int, typer.Option(min=0, help="Which images they are.")] = 0,
+    sample: Annotated[int, typer.Option(min=1, max=1000, help="Number of images to decode, per cohort.")] = 36,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of that sample.")] = 0,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Describe cohorts: images, labels, patients, splits, pixels."""
+    """Describe cohorts: images, labels, patients, splits and pixels."""
     from bench.cli.data_tables import lines
     from bench.cli.progress_bars import choose_display
     from bench.config.grid import Grid
     from bench.config.registry import Registry
 
     if no_images and with_images:
-        raise ConfigError("--no-images and --with-images", "bench data stats", "give one of them")
+        raise ConfigError(
+            "--no-images and --with-images exclude each other", "bench data stats", "give only one of them"
+        )
     with choose_display(quiet) as display:
-        asked = Grid.read(grid or DEMO, Registry.read(registry))
-        specs = _specs(data, asked, store, workers, display)
-        cohorts, failed = _read(specs, asked, no_images, display)
-        described = _describe(cohorts, asked, None if no_images else store, display)
+        chosen_grid = Grid.read(grid or DEMO, Registry.read(registry))
+        specs = _specs(data, chosen_grid, store, workers, display)
+        cohorts, failed = _read(specs, chosen_grid, no_images, display)
+        described = _describe(cohorts, chosen_grid, None if no_images else store, display)
         samples = {} if no_images else _samples(cohorts, sample, seed, bool(html), with_images, registry, display)
     if as_json:
         typer.echo(json.dumps(_document(described, samples, failed), allow_nan=False))
@@ -134,7 +146,7 @@ def stats(
 def _specs(
     data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
 ) -> "Mapping[str, CohortSpec]":
-    """Return the cohorts of --data, else the phantoms of a grid, made where they are not there yet."""
+    """Return the cohorts of --data, or else the synthetic cohorts of a grid, which are made on first use."""
     from harmonize.cohorts.specs import read_data
 
     if data is not None:
@@ -145,7 +157,7 @@ def _specs(
 
     opened = Store.open(store, older=True)
     typer.echo(
-        f"no --data: phantom cohorts (synthetic images) of the grid {grid.name}, under {phantom_root(grid, opened)}",
+        f"no --data: synthetic cohorts of the grid {grid.name}, in {phantom_root(grid, opened)}",
         err=True,
     )
     return phantom_specs(grid, opened, workers or default_workers(), display.progress)
@@ -154,7 +166,7 @@ def _specs(
 def _read(
     specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
-    """Return the cohorts that can be read, and why others cannot; raise the reason when none can."""
+    """Return the readable cohorts and the errors of the others. Raises the first error if no cohort can be read."""
     from harmonize.cohorts.cohort import load
     from harmonize.labels.findings import space
 
@@ -175,7 +187,7 @@ def _read(
 def _describe(
     cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
 ) -> "dict[str, Stats]":
-    """Return the tables of each cohort; of its images what earlier checks and runs of the store have seen, if given."""
+    """Return the statistics of each cohort. With a store, use what its earlier checks and runs know about the images."""
     from bench.config.grid import split_of
     from bench.store.store import short_hash
     from harmonize.checks.known_images import seen
@@ -186,11 +198,11 @@ def _describe(
     described = {}
     for done, (name, cohort) in enumerate(cohorts.items()):
         display.progress("count", done, len(cohorts))
-        known = None
+        images = None
         if store is not None:
             decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
-            known = seen(cohort.root, cohort.table, store / "check", decoded)
-        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=known)
+            images = seen(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=images)
     display.progress("count", len(cohorts), len(cohorts))
     return described
 
@@ -204,7 +216,7 @@ def _samples(
     registry: Path | None,
     display: "Display",
 ) -> "dict[str, Sample]":
-    """Return the decoded samples; pictures only for a page, and only of phantoms unless asked for by name."""
+    """Return the decoded samples. Pictures are kept only for a page, and only of synthetic images unless `with_images`."""
     from bench.config.registry import Registry
     from bench.diagnostics.data_pictures import SHOWN, TRANSFORMED, variants
     from harmonize.statistics.image_sample import draw
@@ -221,13 +233,13 @@ def _samples(
 def _document(
     described: "Mapping[str, Stats]", samples: "Mapping[str, Sample]", failed: Mapping[str, CxrError]
 ) -> dict[str, Any]:
-    """Return everything as plain values."""
+    """Return all statistics as plain values for JSON."""
     from harmonize.statistics import cohort_statistics as stats
     from harmonize.statistics import image_sample as sample
 
     cohorts = [
-        stats.as_dict(one) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
-        for name, one in described.items()
+        stats.as_dict(cohort) | ({"pixels": sample.as_dict(samples[name])} if name in samples else {})
+        for name, cohort in described.items()
     ]
     return {"schema": 1, "cohorts": cohorts, "failed": {name: str(error) for name, error in failed.items()}}
 
@@ -241,7 +253,7 @@ def _write(
     registry: Path | None,
     failed: Mapping[str, CxrError],
 ) -> None:
-    """Write the page."""
+    """Write the HTML page."""
     from bench.config.registry import Registry
     from bench.diagnostics.data_pictures import looks, variants
     from bench.store.store import write_bytes

@@ -1,25 +1,26 @@
-"""Cohorts in numbers as a terminal shows them: one table after the other, one column per cohort or one row."""
+"""The text tables of `bench data stats`: one column or one row per cohort."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.cli.text_tables import printable, table_lines
 from harmonize.cohorts.splits import rule
 from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
 from harmonize.statistics.image_sample import SIDES, Sample
 
-_LONGEST = 24
+_LONGEST_CELL = 40
 
 
 def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
-    """Return the whole text."""
+    """Return all tables as lines of text."""
     blocks = [
         _flow(described),
         _prevalence(described),
-        _unsaid(described),
-        _together(described),
-        _who(described),
+        _states_without_label(described),
+        _co_occurrence(described),
+        _demographics(described),
         _splits(described),
     ]
     if samples:
@@ -27,49 +28,41 @@ def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
 
 
-def safe(words: str) -> str:
-    """Return text without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in words)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a table whose cells are printable and not too long."""
+    return table_lines([[_shortened(printable(cell)) for cell in row] for row in (head, *rows)])
 
 
-def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table: the first column to the left, the others to the right."""
-    cells = [[safe(cell) for cell in row] for row in (head, *rows)]
-    cells = [[cell if len(cell) <= _LONGEST + 16 else cell[: _LONGEST + 15] + "…" for cell in row] for row in cells]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return [
-        "  ".join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in cells
-    ]
+def _shortened(cell: str) -> str:
+    return cell if len(cell) <= _LONGEST_CELL else cell[: _LONGEST_CELL - 1] + "…"
 
 
 def _flow(described: Sequence[Stats]) -> list[str]:
+    """Return how many images each step of reading a cohort leaves."""
     steps: list[str] = []
     for stats in described:
-        place = 0
-        for step in stats.flow["step"]:  # a step that only this cohort has comes after the one before it
+        position = 0
+        for step in stats.flow["step"]:  # a step that only this cohort has comes after the cohort's previous step
             if step in steps:
-                place = steps.index(step) + 1
+                position = steps.index(step) + 1
             else:
-                steps.insert(place, step)
-                place += 1
+                steps.insert(position, step)
+                position += 1
     kinds = {str(r["step"]): str(r["kind"]) for stats in described for r in stats.flow.to_dict("records")}
     rows = []
     for step in steps:
         mark = {"loss": "- ", "note": "  of these "}.get(kinds[step], "")
         rows.append([mark + step.replace("_", " "), *(_number(_images(stats, step)) for stats in described)])
     rows += [[name, *(f"{stats.facts[name]:,}" for stats in described)] for name in ("patients", "studies")]
-    text = ["Images: from found to used", *aligned(["", *(s.name for s in described)], rows)]
+    text = ["Images: from files to used images", *_table(["", *(s.name for s in described)], rows)]
     if any(_images(stats, NOT_READ) for stats in described):
-        text.append("not yet read: may turn out unreadable; `bench check` opens every image once")
+        text.append("not yet read: some may be unreadable; `bench check` opens every image once")
     return text
 
 
 def _images(stats: Stats, step: str) -> int | None:
-    found = stats.flow.loc[stats.flow["step"] == step, "images"]
-    return int(found.iloc[0]) if len(found) else None
+    images = stats.flow.loc[stats.flow["step"] == step, "images"]
+    return int(images.iloc[0]) if len(images) else None
 
 
 def _number(value: int | None) -> str:
@@ -84,22 +77,23 @@ def _prevalence(described: Sequence[Stats]) -> list[str]:
         mark = "~" if row["grade"] == "approximate" else ""
         return f"{mark}{100 * row['present'] / counted:.1f} % {row['present']:,}/{counted:,}"
 
-    head = "Findings: share of images with it, positive / counted (present, absent or not mentioned); ~ approximate mapping"
+    head = "Findings: prevalence, positive / counted images (present, absent or not mentioned); ~: approximate mapping"
     return [head, *_by_finding(described, cell)]
 
 
-def _unsaid(described: Sequence[Stats]) -> list[str]:
+def _states_without_label(described: Sequence[Stats]) -> list[str]:
     def cell(row: dict[str, Any]) -> str:
         total = sum(int(row[state]) for state in STATE_NAMES)
         if row["unmapped"] == total:
             return "not labelled"
         return " / ".join(_share(int(row[name]), total) for name in ("uncertain", "not_mentioned", "unmapped"))
 
-    return ["Unsaid: % uncertain / not mentioned / unmapped", *_by_finding(described, cell)]
+    return ["No clear label: % uncertain / not mentioned / unmapped", *_by_finding(described, cell)]
 
 
-def _share(part: int, total: int) -> str:
-    return "-" if not total else "0" if not part else f"{100 * part / total:.1f}"
+def _share(count: int, total: int) -> str:
+    """Return a percentage, "-" of nothing."""
+    return "-" if not total else "0" if not count else f"{100 * count / total:.1f}"
 
 
 def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str]) -> list[str]:
@@ -107,14 +101,15 @@ def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str
     tables = [{str(row["finding"]): _named(row) for row in s.findings.to_dict("records")} for s in described]
     findings = dict.fromkeys(finding for table in tables for finding in table)
     rows = [[f, *(cell(table[f]) if f in table else "-" for table in tables)] for f in findings]
-    return aligned(["", *(s.name for s in described)], rows)
+    return _table(["", *(s.name for s in described)], rows)
 
 
 def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in row.items()}
 
 
-def _together(described: Sequence[Stats]) -> list[str]:
+def _co_occurrence(described: Sequence[Stats]) -> list[str]:
+    """Return the three most frequent pairs of findings of each cohort."""
     rows = []
     for stats in described:
         pairs = stats.together[stats.together["both"] > 0].assign(share=lambda t: t["both"] / t["has"])
@@ -126,10 +121,11 @@ def _together(described: Sequence[Stats]) -> list[str]:
     if not rows:
         return []
     head = ["", "with", "also", "share", "images"]
-    return ["Together: of the images with a finding, most often also", *aligned(head, rows)]
+    return ["Co-occurrence: of the images with a finding, the share that also has another", *_table(head, rows)]
 
 
-def _who(described: Sequence[Stats]) -> list[str]:
+def _demographics(described: Sequence[Stats]) -> list[str]:
+    """Return images by view and sex, ages, devices, and images per patient and study."""
     rows: list[list[str]] = []
     for what in ("view", "sex"):
         names: list[str] = []
@@ -145,16 +141,18 @@ def _who(described: Sequence[Stats]) -> list[str]:
     ages = []
     for stats in described:
         f = stats.facts
-        known = f["age_median"] == f["age_median"]
-        ages.append(f"{f['age_median']:.0f} ({f['age_low']:.0f}-{f['age_high']:.0f})" if known else "not stated")
+        stated = f["age_median"] == f["age_median"]  # not NaN
+        ages.append(f"{f['age_median']:.0f} ({f['age_low']:.0f}-{f['age_high']:.0f})" if stated else "not stated")
     rows.append(["age, median (quartiles)", *ages])
     rows.append(["devices", *(_devices(stats) for stats in described)])
-    rows.append(["images per patient, mean (most)", *(
-        f"{s.facts['images'] / max(1, s.facts['patients']):.2f} ({s.facts['most_per_patient']})" for s in described)])  # fmt: skip
+    per_patient = [s.facts["images"] / max(1, s.facts["patients"]) for s in described]
+    most = [s.facts["most_per_patient"] for s in described]
     rows.append(
-        ["images per study, mean", *(f"{s.facts['images'] / max(1, s.facts['studies']):.2f}" for s in described)]
+        ["images per patient, mean (max.)", *(f"{n:.2f} ({m})" for n, m in zip(per_patient, most, strict=True))]
     )
-    return ["Who: images by view, sex, age, device", *aligned(["", *(s.name for s in described)], rows)]
+    per_study = [s.facts["images"] / max(1, s.facts["studies"]) for s in described]
+    rows.append(["images per study, mean", *(f"{n:.2f}" for n in per_study)])
+    return ["Demographics: images by view, sex, age and device", *_table(["", *(s.name for s in described)], rows)]
 
 
 def _group(stats: Stats, what: str) -> "pd.Series[int]":
@@ -178,15 +176,15 @@ def _splits(described: Sequence[Stats]) -> list[str]:
         for stats in described
         for i, row in enumerate(stats.splits.to_dict("records"))
     ]
-    text = ["Splits", *aligned(["", "split", "by", "images", "patients"], rows)]
+    text = ["Splits", *_table(["", "split", "by", "images", "patients"], rows)]
     for stats in described:
         total, shared = stats.facts["patients"], stats.facts["shared_patients"]
         text.append(
             f"{stats.name}: {shared} shared patients ({total - shared:,} / {total:,} in one split); {stats.split_rule}"
         )
     shares = described[0].shares
-    whose = "the default of a grid; --grid takes another" if shares == SHARES else "of this grid"
-    return [*text, f"the rule: {rule(shares)}", f"its shares: {whose}"]
+    source = "the default; --grid uses those of a grid" if shares == SHARES else "those of the grid"
+    return [*text, f"split rule: {rule(shares)}", f"split shares: {source}"]
 
 
 def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
@@ -213,6 +211,14 @@ def _pixels(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[s
                 f"{100 * sample.no_lungs / sample.readable:.0f} %",
             ]
         )
-    head = ["", "readable", "median w x h, px", "w / h", "median gray of 255", "lost by a square crop",
-            "enlarged at " + " ".join(map(str, SIDES)), "no lungs found"]  # fmt: skip
-    return ["Pixels: a seeded sample of each cohort", *aligned(head, rows)]
+    head = [
+        "",
+        "readable",
+        "median w x h, px",
+        "w / h",
+        "median gray of 255",
+        "lost by a square crop",
+        "enlarged at " + " ".join(map(str, SIDES)),
+        "no lungs found",
+    ]
+    return ["Pixels: a random sample of each cohort", *_table(head, rows)]

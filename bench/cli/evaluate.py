@@ -1,4 +1,4 @@
-"""`bench evaluate`: a model from elsewhere on the cohorts of a grid."""
+"""`bench evaluate`: test an imported model, trained elsewhere, on the cohorts of a grid."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,7 @@ from bench.cli.options import (
     RegistryOption,
     StoreOption,
     WorkersOption,
+    examples,
 )
 
 if TYPE_CHECKING:
@@ -22,15 +23,16 @@ if TYPE_CHECKING:
 
     from bench.study.evaluate_imported import Evaluated
 
-EVALUATE_EXAMPLES = (
-    "Examples:  bench evaluate --model model.yaml --grid demo   |   bench evaluate --model model.yaml --grid main-study --data data.yaml   |   "
-    "bench evaluate --model exported.yaml --grid demo --trust"
+EVALUATE_EXAMPLES = examples(
+    "bench evaluate --model model.yaml --grid demo",
+    "bench evaluate --model model.yaml --grid main-study --data data.yaml",
+    "bench evaluate --model exported.yaml --grid demo --trust",
 )
 
 
 def evaluate(
     model: Annotated[
-        Path, typer.Option("--model", help="What the model is, as a model.yaml (docs/your-own-model.md).")
+        Path, typer.Option("--model", help="model.yaml that describes the model (docs/your-own-model.md).")
     ],
     grid: GridOption,
     data: DataOption = None,
@@ -39,58 +41,66 @@ def evaluate(
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Open a torch.export file, which can run code that is hidden in it.")
+        bool, typer.Option("--trust", help="Open a torch.export file. It can run hidden code: trust its author.")
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Test a model trained elsewhere on every cohort of a grid. Its row stands beside the grid's own runs."""
+    """Test a model trained elsewhere on every cohort of a grid.
+
+    The leaderboard lists it beside the grid's own runs.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study.evaluate_imported import evaluate as work
+    from bench.study.evaluate_imported import evaluate as evaluate_imported
     from bench.system.devices import check_device, choose_devices, default_workers
 
     check_device(device)
     number = workers or default_workers()
-    on = choose_devices(device, number, 1)[0]
+    chosen_device = choose_devices(device, number, 1)[0]
     with choose_display(quiet) as display:
-        found = work(model, grid, Store.open(store), data, registry, on, number, trust, display)
-    rows = _rows(found)
+        result = evaluate_imported(
+            model, grid, Store.open(store), data, registry, chosen_device, number, trust, display
+        )
+    rows = _rows(result)
     if as_json:
-        said = {"run": found.run_id, "name": found.row["name"], "seen": found.row["passport"]["seen"]}
-        said |= {
-            "remarks": list(found.remarks),
+        facts = {"run": result.run_id, "name": result.row["name"], "seen": result.row["passport"]["seen"]}
+        facts |= {
+            "remarks": list(result.remarks),
             "rows": json.loads(rows.to_json(orient="records")),
-            "page": str(found.page),
+            "page": str(result.page),
         }
-        typer.echo(json.dumps(said))
+        typer.echo(json.dumps(facts))
         return
-    typer.echo("\n".join(_lines(found, rows)))
+    typer.echo("\n".join(_lines(result, rows)))
 
 
-def _rows(found: "Evaluated") -> "pd.DataFrame":
-    """Return the macro AUROC on the internal test split, on each external cohort and over all of these."""
+def _rows(result: "Evaluated") -> "pd.DataFrame":
+    """Return the macro AUROC on the internal test split, on each external cohort, and the external mean."""
     from bench.results.read_predictions import load_scores
 
-    scores = load_scores(found.manifest, [found.run_id], "scores")
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == "macro")]
-    internal = found.manifest.content["source"]
-    plain = plain[(plain["subgroup"] == "all") & ((plain["dataset"] != internal) | (plain["split"] == "test"))]
-    seen = found.row["passport"]["seen"]
-    shown: pd.DataFrame = plain[["dataset", "value", "low", "high", "num_findings"]].assign(
-        seen=plain["dataset"].isin(seen)
+    scores = load_scores(result.manifest, [result.run_id], "scores")
+    auroc = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == "macro")]
+    internal = result.manifest.content["source"]
+    auroc = auroc[(auroc["subgroup"] == "all") & ((auroc["dataset"] != internal) | (auroc["split"] == "test"))]
+    seen = result.row["passport"]["seen"]
+    rows: pd.DataFrame = auroc[["dataset", "value", "low", "high", "num_findings"]].assign(
+        seen=auroc["dataset"].isin(seen)
     )
-    return shown
+    return rows
 
 
-def _lines(found: "Evaluated", rows: "pd.DataFrame") -> list[str]:
-    from bench.cli.list_tables import aligned
+def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
+    """Return the result as text: a row per cohort, remarks, the page."""
+    from bench.cli.text_tables import table_lines
 
     cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):
-        known = row["value"] == row["value"]
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if known else "too few patients"
-        cells.append([str(row["dataset"]), f"{row['value']:.3f}" if known else "", interval, str(row["num_findings"]),
-                      "trained on it: not unseen" if row["seen"] else ""])  # fmt: skip
-    lines = [f"run {found.run_id}: {found.row['name']}, trained elsewhere", *(f"  {line}" for line in aligned(cells))]
-    return [*lines, *(f"note: {remark}" for remark in found.remarks), f"leaderboard: {found.page}"]
+        scored = row["value"] == row["value"]  # not NaN
+        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if scored else "too few patients"
+        remark = "trained on it: not external" if row["seen"] else ""
+        value = f"{row['value']:.3f}" if scored else ""
+        cells.append([str(row["dataset"]), value, interval, str(row["num_findings"]), remark])
+    lines = [f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
+    lines += [f"  {line}" for line in table_lines(cells)]
+    return [*lines, *(f"note: {remark}" for remark in result.remarks), f"leaderboard: {result.page}"]

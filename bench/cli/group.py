@@ -1,4 +1,4 @@
-"""The commands as one group: in the order in which a user meets them, and a wrong request answered as what, where, fix."""
+"""The group of all commands: their order in the help, and wrong requests as errors with what, where and fix."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -10,60 +10,79 @@ from typer.core import TyperGroup
 
 from harmonize.errors import ConfigError
 
-ORDER = (
-    "run", "list", "check", "report", "compare", "predict", "app", "explain", "errors", "card", "score", "evaluate", "data",
-    "export", "verify", "merge", "track", "upload", "reproduce", "migrate", "remove",
-)  # fmt: skip
-_USAGE: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError, wherever this version of typer keeps it
+ORDER = (  # of the help: the first ones that a new user needs come first
+    "run",
+    "list",
+    "check",
+    "report",
+    "compare",
+    "predict",
+    "app",
+    "explain",
+    "errors",
+    "card",
+    "score",
+    "evaluate",
+    "data",
+    "export",
+    "verify",
+    "merge",
+    "track",
+    "upload",
+    "reproduce",
+    "migrate",
+    "remove",
+)
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError; its module depends on the version of typer
 
 
 class Commands(TyperGroup):
-    """All commands of `bench`."""
+    """The commands of `bench`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the names in the order of the help."""
+        """Return the command names in the order of the help."""
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Read what stands before the command; raises ConfigError for what cannot be there."""
-        with _answered(None):
+        """Parse the options before the command. Raises ConfigError for an unknown option or command."""
+        with _usage_errors(None):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        """Read and do the command; raises ConfigError for a request that no command understands."""
-        with _answered(ctx):
+        """Parse and run the command. Raises ConfigError for wrong options or arguments."""
+        with _usage_errors(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _answered(outer: Any) -> Iterator[None]:
-    """Turn a wrong request into a ConfigError with an example of a right one; help that was asked for stays help.
+def _usage_errors(group: Any) -> Iterator[None]:
+    """Turn typer's usage errors into a ConfigError with an example; let requests for help pass.
 
-    outer: the context of the group, for what an option without its value leaves unsaid.
+    group: the context of the group. It names the command where typer's error does not.
     """
     try:
         yield
-    except _USAGE as error:
+    except _USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        asked: Any = error
+        usage: Any = error
         path, command = "bench", None
-        if asked.ctx is not None:
-            path, command = asked.ctx.command_path, asked.ctx.command
-        elif outer is not None and outer.invoked_subcommand:
+        if usage.ctx is not None:
+            path, command = usage.ctx.command_path, usage.ctx.command
+        elif group is not None and group.invoked_subcommand:
             path, command = (
-                f"{outer.command_path} {outer.invoked_subcommand}",
-                outer.command.commands[outer.invoked_subcommand],
+                f"{group.command_path} {group.invoked_subcommand}",
+                group.command.commands[group.invoked_subcommand],
             )
-        what, epilog = asked.format_message().rstrip("."), (command.epilog if command else "") or ""
-        example = epilog.partition(": ")[2].partition("   |   ")[0].strip()
-        fix = f"`{path} --help`" + (f"; for example: {example}" if example else "")
+        what, epilog = usage.format_message().rstrip("."), (command.epilog if command else "") or ""
+        example = next((line.strip() for line in epilog.splitlines() if line.startswith("  ")), "")
+        fix = f"see `{path} --help`" + (f"; for example: {example}" if example else "")
         raise ConfigError(what[:1].lower() + what[1:], path, fix) from error
 
 
-def version(asked: bool) -> None:
-    """Print the version and leave, when it was asked for."""
-    if asked:
+def version(requested: bool) -> None:
+    """Print the version and exit, if requested."""
+    if requested:
         typer.echo(f"unseen-cxr {importlib.metadata.version('unseen-cxr')}")
         raise typer.Exit
 
@@ -73,4 +92,4 @@ def bench(
         bool, typer.Option("--version", help="Show the version and exit.", callback=version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train chest X-ray networks in one hospital, test them unchanged in others, and publish what is lost on the way."""
+    """Train chest X-ray models on one hospital, test them on others, and report how much accuracy is lost."""

@@ -1,4 +1,4 @@
-"""What `bench list` shows of the registry: tables of text, made without torch."""
+"""The tables of `bench list`, made without torch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,26 +16,26 @@ Table = list[list[str]]
 
 
 def overview(registry: Registry) -> Table:
-    """Return one row per section: its name and how many entries it has."""
+    """Return one row per registry section: its name and its number of entries."""
     return [[name, str(len(registry.sections[name]))] for name in SECTIONS]
 
 
 def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
     """Return the entries of a section whose names match.
 
-    Raises ConfigError when none does: an empty list would read as if all were well.
+    Raises ConfigError if none does: an empty list would hide a typing error.
     """
-    found = [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
-    if not found and glob != "*":
+    matching = [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
+    if not matching and glob != "*":
         registry.match(section, glob, "bench list")
-        raise ConfigError(f"{glob!r} is no entry of {section}", "bench list", f"`bench list {section}` shows all")
-    return found
+        raise ConfigError(f"unknown entry {glob!r} of {section}", "bench list", f"`bench list {section}` shows all")
+    return matching
 
 
 def described(section: str, chosen: Sequence[Entry]) -> Table:
-    """Return a header and one row per entry; columns that no entry fills are left out."""
+    """Return a header and one row per entry, without empty columns."""
     columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
-    columns.append(("points at", [_target(e) for e in chosen]))
+    columns.append(("refers to", [_target(e) for e in chosen]))
     if section == "architectures":
         columns += [(word, [str(e.facts.get(word, "")) for e in chosen]) for word in ("family", "corpus")]
         columns += [
@@ -53,22 +53,11 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
     return [[word for word, _ in filled], *([cells[i] for _, cells in filled] for i in range(len(chosen)))]
 
 
-def aligned(table: Table) -> list[str]:
-    """Return one line per row, columns two spaces apart; columns of numbers end at one edge."""
-    if not table:
-        return []
-    lines = [""] * len(table)
-    for column in zip(*table, strict=True):
-        width, numbers = max(map(len, column)), all(_is_number(cell) for cell in column[1:] if cell)
-        for i, cell in enumerate(column):
-            lines[i] += (cell.rjust(width) if numbers and len(column) > 1 else cell.ljust(width)) + "  "
-    return [line.rstrip() for line in lines]
-
-
 def stored_run(folder: Path) -> list[str]:
-    """Return six words for what a run is: architecture, optimizer, loss, policy, preprocessing, seed; of others the kind.
+    """Return six words that describe a run: architecture, optimizer, loss, uncertainty policy, preprocessing and seed.
 
-    All are empty where run.json is damaged, which `bench check --store` is about.
+    A derived run or an imported model has its kind and architecture instead. All words are empty if run.json is damaged;
+    `bench check --store` reports that.
     """
     try:
         document: dict[str, Any] = dict(json.loads((folder / "run.json").read_text()))
@@ -86,7 +75,7 @@ def stored_run(folder: Path) -> list[str]:
 
 
 def _target(entry: Entry) -> str:
-    """Return what an entry stands for: the timm model and tag, the code and its options, or the preprocessing."""
+    """Return what an entry refers to: a timm model and its tag, code and its options, or preprocessing steps."""
     if entry.use.endswith(":timm_model"):
         return str(entry.options["name"])
     if entry.section == "preprocessing":
@@ -98,7 +87,7 @@ def _target(entry: Entry) -> str:
 
 
 def _plain(options: Mapping[str, object]) -> str:
-    """Return options as they are read aloud.
+    """Return options as text.
 
     >>> _plain({"lr": 0.1, "nesterov": True})
     'lr 0.1, nesterov True'
@@ -110,29 +99,26 @@ def _number(entry: Entry, fact: str) -> str:
     return f"{entry.facts[fact]:.3f}" if fact in entry.facts else ""
 
 
-def _is_number(cell: str) -> bool:
-    return cell.replace(".", "", 1).isdigit()
-
-
 def _source(entry: Entry) -> str:
-    """Return where an entry is published; what is published nowhere and is of this project's making says so."""
+    """Return where an entry is published, or "this project" for the project's own code."""
     ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
     return entry.paper or ("this project" if ours else "")
 
 
 def _licence(section: str, entry: Entry) -> str:
-    """Return the licence of an entry: stated, or of the dataset, or of the package that its code comes from."""
+    """Return the licence of an entry: as stated, or that of the dataset or of the package its code comes from."""
     if section == "datasets":
         return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", entry.licence))
     if entry.licence or not (entry.use or entry.facts):
         return entry.licence
-    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # ops that an entry only names are the project's
+    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # an entry without code uses the project's own
     if package == "bench":
         return "apache-2.0"
     try:
         facts = metadata(package)
     except PackageNotFoundError:
         return ""
-    classes = [each.rpartition(" :: ")[2] for each in facts.get_all("Classifier", []) if each.startswith("License :: ")]
-    said = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), "".join(classes[:1])))
-    return said.lower() if 0 < len(said) < 25 else f"as {package}"  # torch names eight, some packages print the text
+    classifiers = [name for name in facts.get_all("Classifier", []) if name.startswith("License :: ")]
+    first = "".join(name.rpartition(" :: ")[2] for name in classifiers[:1])
+    licence = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), first))
+    return licence.lower() if 0 < len(licence) < 25 else f"as {package}"  # some packages list eight, or the whole text

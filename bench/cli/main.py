@@ -1,6 +1,6 @@
-"""The `bench` command: parse, call, print. Results go to stdout, progress to stderr.
+"""The `bench` command: parse options, call the library, print results. Results go to stdout, progress to stderr.
 
-Exit codes: 0 done, 1 something failed, 2 the request was wrong, 130 interrupted.
+Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted.
 """
 
 import errno
@@ -20,6 +20,7 @@ from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
 from bench.cli.compare import EXAMPLES, compare
 from bench.cli.data import data_app
+from bench.cli.errors_and_card import CARD_EXAMPLES, ERRORS_EXAMPLES, card, errors
 from bench.cli.evaluate import EVALUATE_EXAMPLES, evaluate
 from bench.cli.explain import EXAMPLES as EXPLAIN_EXAMPLES
 from bench.cli.explain import explain
@@ -43,11 +44,12 @@ from bench.cli.options import (
     WeightsOption,
     WithImagesOption,
     WorkersOption,
+    examples,
 )
+from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
-from bench.cli.stored_run import add_run_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 app = typer.Typer(
@@ -55,7 +57,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    epilog="Start with: bench run --grid demo",
+    epilog="Start with:  bench run --grid demo",
 )
 app.callback()(bench)
 app.add_typer(data_app, name="data")
@@ -64,16 +66,16 @@ app.command("compare", epilog=EXAMPLES)(compare)
 add_app_command(app)
 app.command("explain", epilog=EXPLAIN_EXAMPLES)(explain)
 app.command("evaluate", epilog=EVALUATE_EXAMPLES)(evaluate)
-add_run_commands(app)
+app.command("predict", epilog=PREDICT_EXAMPLES)(predict)
+app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
+app.command("card", epilog=CARD_EXAMPLES)(card)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
 add_bundle_commands(app)
 add_store_commands(app)
 add_share_commands(app)
 
 
-@app.command(
-    epilog="Examples:  bench run --grid demo   |   bench run --grid real-mini --data data.yaml --weights weights/"
-)
+@app.command(epilog=examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/"))
 def run(
     grid: GridOption,
     data: DataOption = None,
@@ -85,9 +87,7 @@ def run(
     per_device: PerDeviceOption = 0,
     executor: ExecutorOption = "local",
     together: TogetherOption = 1,
-    only: Annotated[
-        str | None, typer.Option("--only", help="Only runs whose id begins so or whose architecture matches.")
-    ] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Only runs with this id prefix or architecture.")] = None,
     one_pass: OnePassOption = False,
     dry_run: DryRunOption = False,
     estimate: EstimateOption = True,
@@ -95,7 +95,10 @@ def run(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do a whole grid: train, predict, score, write the leaderboard. What is done already is not done again."""
+    """Run a grid: train, predict, score, write the leaderboard.
+
+    Finished steps are skipped: after an interruption, run the same command again.
+    """
     from bench.cli.estimate import estimated
     from bench.cli.progress_bars import choose_display
     from bench.executors.choose_executor import choose_executor
@@ -111,13 +114,12 @@ def run(
     request = study.Request.read(grid, registry, data, weights)
     if data is None and not as_json:
         root = phantom_root(request.grid, opened)
-        later = "not made yet" if dry_run and not estimate else "made once"
-        made = "found" if (root / "phantom.json").is_file() else later
-        typer.echo(f"no --data: phantom cohorts (synthetic images), {made}, under {root}")
+        later = "not made yet" if dry_run and not estimate else "made now"
+        made = "already made" if (root / "phantom.json").is_file() else later
+        typer.echo(f"no --data: synthetic cohorts, {made}, in {root}")
         if made == "not made yet":
-            typer.echo(
-                f"grid {request.grid.name}: {len(request.grid.configs)} runs; their ids follow from the cohorts. nothing was run (--dry-run)"
-            )
+            runs = f"{len(request.grid.configs)} runs; run ids need the cohorts"
+            typer.echo(f"grid {request.grid.name}: {runs}. nothing was run (--dry-run)")
             return
     with choose_display(quiet) as display:
         plan = make_plan(
@@ -127,19 +129,18 @@ def run(
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
             words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
-            counts = ", ".join(f"{states.count(s)} {w}" for s, w in words.items() if s in states)
+            counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
             if dry_run:
-                said = [*describe(chosen, opened), *describe_derived(derived, opened)]
-                said += (
-                    estimated(plan, chosen, derived, (device, number, per_device), display.progress) if estimate else []
-                )
-                typer.echo("\n".join([*said, "nothing was run (--dry-run)"]))
+                lines = [*describe(chosen, opened), *describe_derived(derived, opened)]
+                if estimate:
+                    lines += estimated(plan, chosen, derived, (device, number, per_device), display.progress)
+                typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
         if dry_run:
             if as_json:
                 trained = [(r.id, {"architecture": r.config.architecture, "seed": r.config.seed}) for r in chosen]
-                made_of = [(d.id, {"kind": d.kind, "name": d.name}) for d in derived]
-                rows = [{"id": i, "state": opened.state(i), **facts} for i, facts in trained + made_of]
+                combined = [(d.id, {"kind": d.kind, "name": d.name}) for d in derived]
+                rows = [{"id": i, "state": opened.state(i), **facts} for i, facts in trained + combined]
                 typer.echo(json.dumps(rows))
             return
         result = study.execute(
@@ -158,34 +159,39 @@ def run(
 
 @app.command(
     "list",
-    epilog='Examples:  bench list architectures "resnet*"   |   bench list architectures --check   |   bench list runs',
+    epilog=examples('bench list architectures "resnet*"', "bench list architectures --check", "bench list runs"),
 )
 def list_(
     section: Annotated[
-        str, typer.Argument(help="A registry section, grids, or runs.", autocompletion=completion.sections)
+        str, typer.Argument(help="Registry section, or grids, or runs.", autocompletion=completion.sections)
     ] = "",
-    glob: Annotated[str, typer.Argument(help="Only names that match.", autocompletion=completion.entries)] = "*",
+    glob: Annotated[
+        str, typer.Argument(help='Only names that match, e.g. "resnet*".', autocompletion=completion.entries)
+    ] = "*",
     compare: Annotated[
-        bool, typer.Option("--check", help="Build each architecture, count, and compare with what is stated.")
+        bool, typer.Option("--check", help="Build each architecture; compare its size with the registry.")
     ] = False,
-    failed: Annotated[bool, typer.Option("--failed", help="Of runs: only those that failed.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="With `runs`: only failed runs.")] = False,
     store: StoreOption = Path("runs"),
     registry: RegistryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what can be named in a grid, or what the store holds."""
+    """List names that a grid can use, or the runs of the store."""
     from bench.cli import list_tables
+    from bench.cli.text_tables import table_lines
     from bench.config.grid_file import described, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
     if compare:
         if section != "architectures":
-            raise ConfigError("--check is for architectures", "bench list", "bench list architectures --check")
+            raise ConfigError(
+                "--check is only valid with architectures", "bench list", "bench list architectures --check"
+            )
         _check_architectures(glob, registry, quiet, as_json)
         return
     if failed and section != "runs":
-        raise ConfigError("--failed is for runs", "bench list", "bench list runs --failed")
+        raise ConfigError("--failed is only valid with runs", "bench list", "bench list runs --failed")
     if section == "runs":
         rows = _stored(store, glob, failed)
         names = [row[0] for row in rows]
@@ -193,29 +199,30 @@ def list_(
         rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
         names = [row[0] for row in rows]
     elif section in SECTIONS or not section:
-        known = Registry.read(registry)
-        for error in known.refused.values():
+        entries = Registry.read(registry)
+        for error in entries.refused.values():
             typer.echo(f"warning: {error}", err=True)
         if section:
-            chosen = list_tables.entries(known, section, glob)
+            chosen = list_tables.entries(entries, section, glob)
             names, rows = [entry.name for entry in chosen], list_tables.described(section, chosen)
         else:
             rows = [
-                *list_tables.overview(known),
+                *list_tables.overview(entries),
                 ["grids", str(len(shipped_grids()))],
                 ["runs", "what the store holds"],
             ]
             names = [row[0] for row in rows]
     else:
-        known_words = (*SECTIONS, "grids", "runs")
-        hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, known_words, n=1))
-        raise ConfigError(f"no section {section!r}", "bench list", f"{hint}sections: {', '.join(known_words)}")
+        sections = (*SECTIONS, "grids", "runs")
+        hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, sections, n=1))
+        raise ConfigError(f"unknown section {section!r}", "bench list", f"{hint}sections: {', '.join(sections)}")
     if rows or as_json:
-        typer.echo(json.dumps(names) if as_json else "\n".join(list_tables.aligned(rows)))
+        has_header = section in SECTIONS
+        typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=has_header)))
 
 
 def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
-    """Return a line per run of the store; that there is none goes to stderr."""
+    """Return a row per run of the store. An empty result is reported on stderr."""
     from bench.cli import list_tables
     from bench.store.checksums import JSON_RECORDS, damaged_files
     from bench.store.store import Store
@@ -223,7 +230,7 @@ def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
     opened = Store.open(store, create=False)
     ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
-        typer.echo("no run has failed" if failed else "no such run" if glob != "*" else "no run yet", err=True)
+        typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
     folders = {i: opened.run_dir(i) for i in ids}
     damaged = {i: ", ".join(map(" ".join, damaged_files(folders[i], JSON_RECORDS).items())) for i in ids}
     return [
@@ -233,36 +240,37 @@ def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
-    """Print what each architecture measures; exit 1 when one is not what the registry states."""
-    from bench.cli.list_tables import aligned, entries
+    """Print the measured size of each architecture; exit code 1 if one differs from the registry."""
+    from bench.cli.list_tables import entries
     from bench.cli.progress_bars import choose_display
+    from bench.cli.text_tables import table_lines
     from bench.config.registry import Registry
     from bench.models.registry_check import HEADER, check
 
     chosen = entries(Registry.read(registry), "architectures", glob)
     with choose_display(quiet) as display:
-        found = check(chosen, display.progress)
+        measured = check(chosen, display.progress)
     if as_json:
-        typer.echo(json.dumps([dict(zip(HEADER, figures.row(), strict=True)) for figures in found]))
+        typer.echo(json.dumps([dict(zip(HEADER, figures.row(), strict=True)) for figures in measured]))
     else:
-        typer.echo("\n".join(aligned([HEADER, *(figures.row() for figures in found)])))
-    if any(figures.deviates for figures in found):
+        typer.echo("\n".join(table_lines([HEADER, *(figures.row() for figures in measured)])))
+    if any(figures.deviates for figures in measured):
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example:  bench report --grid demo -o leaderboard.html")
+@app.command(epilog=examples("bench report --grid demo -o leaderboard.html", "bench report --grid demo --site site/"))
 def report(
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
     output: OutputOption = None,
     with_images: WithImagesOption = False,
     site: Annotated[
-        Path | None, typer.Option(help="Write a folder instead: index, a page for each run, data as JSON and Parquet.")
+        Path | None, typer.Option(help="Write a folder instead: index, a page per run, data as JSON and Parquet.")
     ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the leaderboard of a grid from the store."""
+    """Write the leaderboard of a grid as an HTML page."""
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
     from bench.store.store import Store
@@ -275,7 +283,7 @@ def report(
 
 
 def main() -> None:
-    """Run the app; show a CxrError without traceback and exit 2, an interrupt as 130."""
+    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 after an interrupt."""
     try:
         app()
     except CxrError as error:
@@ -284,10 +292,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        where, fix = str(error.filename or Path.cwd()), "make it writable, make room, or choose another --store"
+        where, fix = str(error.filename or Path.cwd()), "make it writable, free disk space, or choose another --store"
         typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
         sys.exit(2)
     except SystemExit as leave:
         if leave.code == 130:
-            typer.echo("interrupted; the same command goes on where it stopped", err=True)
+            typer.echo("interrupted; run the same command again to resume", err=True)
         raise

@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options and arguments that several commands share, so that one name has one help text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,32 +7,38 @@ import typer
 
 from bench.cli import completion
 
+
+def examples(*lines: str) -> str:
+    r"""Return the end of a command's help: one example a line. ``\b`` keeps the help formatter from joining the lines."""
+    return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
+
+
 GridOption = Annotated[
     str,
     typer.Option(
-        "--grid",
-        help="A grid file, or the name of a shipped grid (bench list grids).",
-        autocompletion=completion.grids,
+        "--grid", help="Grid file, or name of a shipped grid (bench list grids).", autocompletion=completion.grids
     ),
 ]
 StoredGridOption = Annotated[
     str | None,
     typer.Option(
         "--grid",
-        help="Name of a grid in the store; needed when there are several.",
+        help="Name of a grid in the store. Required if the store has several.",
         autocompletion=completion.stored_grids,
     ),
 ]
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", envvar="BENCH_DATA", help="Folder of datasets or data.yaml; without it phantom cohorts are made."
+        "--data", envvar="BENCH_DATA", help="Folder of datasets, or data.yaml. Default: make synthetic cohorts."
     ),
 ]
-StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder of runs.")]
-RegistryOption = Annotated[Path | None, typer.Option("--registry", help="Another registry.yaml.")]
+StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder in which runs are stored.")]
+RegistryOption = Annotated[
+    Path | None, typer.Option("--registry", help="Path of a registry.yaml. Default: the shipped one.")
+]
 WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Folder of safetensors files to start training from.")
+    Path | None, typer.Option("--weights", help="Folder of safetensors files with pretrained weights.")
 ]
 DeviceOption = Annotated[
     str,
@@ -40,42 +46,59 @@ DeviceOption = Annotated[
         "--device", help="auto, cpu, cuda or cuda:N.", autocompletion=completion.one_of("auto", "cpu", "cuda")
     ),
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes at once; 0 = one per core.")]
-TogetherOption = Annotated[int, typer.Option("--together", min=1, help="Devices that train one run together.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Number of processes; 0: one per core.")]
+TogetherOption = Annotated[
+    int, typer.Option("--together", min=1, help="Number of devices that train one run together.")
+]
 PerDeviceOption = Annotated[
-    int, typer.Option("--per-device", min=0, help="Runs that share a GPU (or the cores); 0 = one per GPU.")
+    int,
+    typer.Option("--per-device", min=0, help="Number of runs that share a GPU (or all cores); 0: one per GPU."),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Print the plan, what it will take in hours, disk and memory, and stop.")
+    bool,
+    typer.Option("--dry-run", help="Print the plan and an estimate of time, disk and memory; train nothing."),
 ]
 OnePassOption = Annotated[
     bool,
-    typer.Option("--one-pass", help="Train all, then predict with all that share images in one pass over each cohort."),
+    typer.Option("--one-pass", help="Train all runs first, then predict in one pass per cohort."),
 ]
 EstimateOption = Annotated[
-    bool, typer.Option("--estimate/--no-estimate", help="With --dry-run: rehearse, to say what the plan will take.")
+    bool,
+    typer.Option(
+        "--estimate/--no-estimate", help="With --dry-run: measure a few steps to estimate time and memory, or do not."
+    ),
 ]
 ExecutorOption = Annotated[
     str,
-    typer.Option("--executor", help="local, ray or slurm, with what a run asks for: slurm:partition=gpu,hours=12."),
+    typer.Option("--executor", help="local, ray or slurm. Resources follow a colon: slurm:partition=gpu,hours=12."),
 ]
 RunArgument = Annotated[
     str,
-    typer.Argument(help="The beginning of a run's id (bench list runs).", autocompletion=completion.run_ids),
+    typer.Argument(help="Run id, or its first characters (bench list runs).", autocompletion=completion.run_ids),
 ]
 FindingsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--finding", help="Only this finding; may be repeated. Without it: all.", autocompletion=completion.findings
+        "--finding",
+        metavar="FINDING",
+        help="Only this finding; repeat for several. Default: all.",
+        autocompletion=completion.findings,
     ),
 ]
 CohortsOption = Annotated[
-    list[str] | None, typer.Option("--cohort", help="Only this cohort; may be repeated. Without it: all.")
+    list[str] | None,
+    typer.Option("--cohort", metavar="COHORT", help="Only this cohort; repeat for several. Default: all."),
+]
+THRESHOLD_RULES = ("f1_max", "youden", "sens_90", "f1_grid")
+ThresholdOption = Annotated[
+    str,
+    typer.Option("--at", help=f"Threshold, chosen on internal validation data: {', '.join(THRESHOLD_RULES)}."),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write the page.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="File to write the page to.")]
 WithImagesOption = Annotated[
-    bool, typer.Option("--with-images", help="Show small pictures of real radiographs in the gallery, too.")
+    bool,
+    typer.Option("--with-images", help="Also show small images of real patients in the gallery. Do not publish them."),
 ]

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars with ETA on a terminal, a line now and then elsewhere, nothing when quiet."""
+"""Progress on standard error: bars on a terminal, a line every 15 seconds in a log, nothing with --quiet."""
 
 import sys
 import time
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class TerminalDisplay:
-    """Bars for the main process and for each run at work."""
+    """Progress bars: one for the main process and one for each active run."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -42,14 +42,14 @@ class TerminalDisplay:
         self.bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show one bar of the main process; a new name closes the one before."""
+        """Update the bar of the main process; a new `what` replaces the previous bar."""
         if self.main and self.main != what:
             self._close(self.main)
         self.main = what
         self._show(what, what, done, total)
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Show one bar of a run."""
+        """Update the bar of a run."""
         self._show(run_id, f"{run_id}  {what}", done, total)
 
     def say(self, text: str) -> None:
@@ -71,11 +71,11 @@ class TerminalDisplay:
 
 
 class LineDisplay:
-    """Lines for logs: at the start and end of each piece of work and every 15 seconds between, with an ETA."""
+    """Progress lines for logs: one every 15 seconds, with the time left."""
 
     def __init__(self, every_s: float = 15.0) -> None:
         self.every_s = every_s
-        self.began: dict[str, tuple[str, float, float]] = {}  # key -> (what, first seen, last said)
+        self.began: dict[str, tuple[str, float, float]] = {}  # key -> (task, its start, its last line)
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +86,11 @@ class LineDisplay:
         return None
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Say a line of the main process when it is time."""
+        """Print a line for the main process if the last one is old enough."""
         self._show("main", what, done, total)
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Say a line of a run when it is time."""
+        """Print a line for a run if the last one is old enough."""
         self._show(run_id, what, done, total)
 
     def say(self, text: str) -> None:
@@ -99,12 +99,11 @@ class LineDisplay:
 
     def _show(self, key: str, what: str, done: int, total: int) -> None:
         now = time.monotonic()
-        before, first, said = self.began.get(key, ("", now, 0.0))
+        before, first, last = self.began.get(key, ("", now, 0.0))
         if what != before:
-            first, said = now, now
-            self.began[key] = (what, first, said)
+            self.began[key] = (what, now, now)
             return
-        if now - said < self.every_s:
+        if now - last < self.every_s:
             return
         eta = (now - first) / max(done, 1) * (total - done)
         self.say(f"{'' if key == 'main' else key + '  '}{what}: {done}/{total}, about {eta:.0f} s left")
@@ -112,17 +111,17 @@ class LineDisplay:
 
 
 class QuietDisplay(LineDisplay):
-    """Nothing but what went wrong: the outcome goes to standard output."""
+    """No progress. Results go to standard output, errors to standard error."""
 
     def _show(self, key: str, what: str, done: int, total: int) -> None:  # noqa: ARG002
         return None
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def choose_display(quiet: bool) -> TerminalDisplay | LineDisplay:
-    """Return the display that fits where standard error goes."""
+    """Return the display for standard error: none, bars or lines."""
     if quiet:
         return QuietDisplay()
     return TerminalDisplay() if sys.stderr.isatty() else LineDisplay()

@@ -1,9 +1,9 @@
-"""Commands about what a store holds: `bench reproduce`, `bench remove` and `bench migrate`."""
+"""`bench reproduce`, `bench remove` and `bench migrate`: commands that maintain a store."""
 
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,17 +19,21 @@ from bench.cli.options import (
     StoreOption,
     WeightsOption,
     WorkersOption,
+    examples,
 )
 from harmonize.errors import ConfigError, StoreError
 
+if TYPE_CHECKING:
+    from bench.study.reproduce import Reproduction
+
 
 def add_store_commands(app: typer.Typer) -> None:
-    """Add these commands to the application."""
+    """Add the commands to the application."""
     app.command(
-        epilog="Examples:  bench reproduce 3fa9   |   bench reproduce 3fa9 --data /data --weights weights/ --into again"
+        epilog=examples("bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again")
     )(reproduce)
-    app.command(epilog="Example:  bench remove 3fa94c1e02bd")(remove)
-    app.command(epilog="Example:  bench migrate --store runs")(migrate)
+    app.command(epilog=examples("bench remove 3fa94c1e02bd"))(remove)
+    app.command(epilog=examples("bench migrate --store runs"))(migrate)
 
 
 def reproduce(
@@ -37,9 +41,7 @@ def reproduce(
     grid: StoredGridOption = None,
     data: DataOption = None,
     store: StoreOption = Path("runs"),
-    into: Annotated[Path, typer.Option("--into", help="Store of the second training; it must be another one.")] = Path(
-        "reproduced"
-    ),
+    into: Annotated[Path, typer.Option("--into", help="Another store, for the second training.")] = Path("reproduced"),
     registry: RegistryOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = "auto",
@@ -47,91 +49,98 @@ def reproduce(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a stored run again from nothing, and compare. Row by row; exit 1 when it comes out otherwise."""
+    """Retrain a run from scratch and compare the scores.
+
+    Exit code 1 if a score differs by more than seeds or patients explain.
+    """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study import reproduce as again
+    from bench.study import reproduce as reproducing
     from bench.system.devices import check_device, default_workers
 
     check_device(device)
     opened = Store.open(store, create=False)
     with choose_display(quiet) as display:
-        found = again.reproduce(
+        result = reproducing.reproduce(
             opened, run, grid, data, weights, registry, into, device, workers or default_workers(), display
         )
     if as_json:
-        rows = json.loads(found.rows.to_json(orient="records", double_precision=15))
-        typer.echo(json.dumps({"run": found.run_id, "verdict": found.verdict, "checked": found.checked, "rows": rows}))
+        rows = json.loads(result.rows.to_json(orient="records", double_precision=15))
+        facts = {"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows}
+        typer.echo(json.dumps(facts))
     else:
-        typer.echo("\n".join(_lines(found)))
-    if found.verdict == "outside":
+        typer.echo("\n".join(_lines(result)))
+    if result.verdict == "outside":
         raise typer.Exit(1)
 
 
-def _lines(found: object) -> list[str]:
-    """Return a reproduction in words: what was checked, the rows that decide, all rows by verdict, the verdict."""
-    from bench.cli.list_tables import aligned
-    from bench.study.reproduce import ENOUGH, VERDICTS, Reproduction, headline
+def _lines(result: "Reproduction") -> list[str]:
+    """Return a reproduction as text: the checks, the headline scores, all scores by verdict, the overall verdict."""
+    from bench.cli.text_tables import table_lines
+    from bench.study.reproduce import ENOUGH, VERDICTS, headline
 
-    assert isinstance(found, Reproduction)
-    rows = headline(found.rows)
-    cells = [
-        [row["dataset"], row["metric"], *(f"{row[c]:.6f}" for c in ("stored", "again")), _plus(row["again"] - row["stored"]),
-         _plus(row["seeds_apart"]).lstrip("+"), f"[{row['low']:.3f}, {row['high']:.3f}]", row["verdict"]]
-        for row in rows.to_dict("records")
-    ]  # fmt: skip
-    header = ["cohort", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]
-    counts = found.rows["verdict"].value_counts()
-    said = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    few = f": fewer than {ENOUGH}, so the interval over patients is to go by" if found.num_seeds < ENOUGH else ""
-    seeds = f"{found.num_seeds} seed{'s' * (found.num_seeds != 1)}{few}"
-    lines = [
-        f"run {found.run_id}, trained again",
-        *(f"  {line}" for line in found.checked),
-        "",
-        *aligned([header, *cells]),
-        "",
+    cells = [["cohort", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
+    cells += [
+        [
+            row["dataset"],
+            row["metric"],
+            f"{row['stored']:.6f}",
+            f"{row['again']:.6f}",
+            _signed(row["again"] - row["stored"]),
+            _signed(row["seeds_apart"]).lstrip("+"),
+            f"[{row['low']:.3f}, {row['high']:.3f}]",
+            row["verdict"],
+        ]
+        for row in headline(result.rows).to_dict("records")
     ]
-    lines += [f"all {len(found.rows)} scores ({seeds}): {said}", f"rows: {found.path}"]
-    return [*lines, f"verdict: {found.verdict}"]
+    counts = result.rows["verdict"].value_counts()
+    verdicts = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
+    few = f", fewer than {ENOUGH}: the verdict uses the interval over patients" if result.num_seeds < ENOUGH else ""
+    seeds = f"{result.num_seeds} seed{'s' * (result.num_seeds != 1)}{few}"
+    lines = [f"run {result.run_id}, trained again", *(f"  {line}" for line in result.checked), ""]
+    lines += [*table_lines(cells), "", f"all {len(result.rows)} scores ({seeds}): {verdicts}", f"rows: {result.path}"]
+    return [*lines, f"verdict: {result.verdict}"]
 
 
-def _plus(value: float) -> str:
+def _signed(value: float) -> str:
     return "" if value != value else f"{value:+.6f}"
 
 
 def remove(
     runs: Annotated[
-        list[str], typer.Argument(help="Whole ids: nothing is removed by a pattern.", autocompletion=run_ids)
+        list[str], typer.Argument(metavar="RUN", help="Complete run ids, not prefixes.", autocompletion=run_ids)
     ],
     store: StoreOption = Path("runs"),
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete runs by name, with their scores. No other command deletes a run."""
+    """Delete runs and their scores.
+
+    No other command deletes a run.
+    """
     from bench.store.remove_run import delete, needed_by
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
     for run_id in runs:
         if run_id not in opened.run_ids():
-            raise StoreError(f"no run {run_id!r} in the store", str(store), "give whole ids: `bench list runs`")
+            raise StoreError(f"no run {run_id!r} in the store", str(store), "give complete ids: see `bench list runs`")
         if others := [other for other in needed_by(opened, run_id) if other not in runs]:
             raise StoreError(
-                f"run {run_id} is what {', '.join(others)} is made of", str(store), "remove these, too, or keep it"
+                f"{', '.join(others)} is derived from run {run_id}", str(store), "remove the derived runs, too"
             )
     if not yes:
         if not sys.stdin.isatty():
-            raise ConfigError("nobody to ask", "bench remove", "say --yes")
-        typer.confirm(f"delete {len(runs)} runs from {store} for good?", abort=True)
+            raise ConfigError("cannot ask for confirmation: this is not a terminal", "bench remove", "add --yes")
+        typer.confirm(f"Delete {len(runs)} runs from {store} permanently?", abort=True)
     for run_id in runs:
         delete(opened, run_id)
         typer.echo(f"removed {run_id}")
 
 
 def migrate(store: StoreOption = Path("runs"), quiet: QuietOption = False, as_json: JsonOption = False) -> None:
-    """Bring a store of an older version up to date, in place.
+    """Update a store of an older version, in place.
 
-    Exit status 1 when a damaged run was left as it is.
+    Exit code 1 if damaged runs were not updated.
     """
     from dataclasses import asdict
 
@@ -141,16 +150,16 @@ def migrate(store: StoreOption = Path("runs"), quiet: QuietOption = False, as_js
 
     opened = Store.open(store, create=False)
     with choose_display(quiet) as display:
-        found = migrating.migrate(opened, display.progress)
+        result = migrating.migrate(opened, display.progress)
     if as_json:
-        typer.echo(json.dumps({"store": str(store), **asdict(found)}))
-    elif found.before == found.after:
-        typer.echo(f"{store}: of schema {found.after} already, nothing to do")
+        typer.echo(json.dumps({"store": str(store), **asdict(result)}))
+    elif result.before == result.after:
+        typer.echo(f"{store}: already has schema {result.after}, nothing to do")
     else:
         typer.echo(
-            f"{store}: schema {found.before} -> {found.after}, {len(opened.run_ids())} runs; no number has changed"
+            f"{store}: schema {result.before} -> {result.after}, {len(opened.run_ids())} runs; no number has changed"
         )
-        for run_id, reason in found.left.items():
-            typer.echo(f"  run {run_id} left as it is: {reason}; `bench check --store {store}` says what to do")
-    if found.left:
+        for run_id, reason in result.left.items():
+            typer.echo(f"  run {run_id} was not updated: {reason}; see `bench check --store {store}`")
+    if result.left:
         raise typer.Exit(1)

@@ -1,6 +1,6 @@
-"""What a grid asks to be found out beside its scores: the analyses of finished runs, and how large each is.
+"""The analyses of finished runs that a grid requests, and their options.
 
-An analysis looks at images again, so it is done by a worker, once, and its tables are stored; all else is in `scores`.
+An analysis reads images again. A worker does it once and stores its tables. Everything that needs no images is in `scores`.
 """
 
 from collections.abc import Mapping
@@ -16,33 +16,34 @@ from harmonize.errors import ConfigError
 class Probes:
     """Options of `probes`."""
 
-    per_source: int = 250  # images of each cohort that the untrained networks see
+    per_source: int = 250  # images per cohort for the untrained networks
 
     def __post_init__(self) -> None:
         if self.per_source < 20:
-            raise ValueError(f"per_source must be at least 20, not {self.per_source}")
+            raise ValueError(f"per_source must be at least 20 (got {self.per_source})")
 
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
     """Options of `acquisition`."""
 
-    per_source: int = 150  # images of each cohort
-    epochs: int = 6  # of the networks that name the source
-    folds: int = 2  # of five, on which these networks are judged
-    explained: int = 60  # images of each fold whose trees are explained
+    per_source: int = 150  # images per cohort
+    epochs: int = 6  # of the networks that predict the source
+    folds: int = 2  # of five, on which these networks are tested
+    explained: int = 60  # images per fold for which the trees are explained
 
     def __post_init__(self) -> None:
         for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
             if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+                raise ValueError(f"{name} must be at least {least} (got {getattr(self, name)})")
 
 
 @dataclass(frozen=True, slots=True)
 class Transplants:
-    """Options of the transplants between cohorts.
+    """Options of the region transplant test.
 
-    images: at most so many of each cohort, one per patient. all_pairs: also between external cohorts, not only from and to the internal hospital.
+    images: maximum number per cohort, one per patient. all_pairs: also transplant between external cohorts, not only from and
+    to the internal cohort.
     """
 
     images: int = 96
@@ -50,7 +51,7 @@ class Transplants:
 
     def __post_init__(self) -> None:
         if self.images < 20:
-            raise ValueError(f"images must be at least 20, not {self.images}")
+            raise ValueError(f"images must be at least 20 (got {self.images})")
 
 
 METHODS = ("gradcam", "gradcam++", "hirescam")
@@ -58,27 +59,27 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Where a network looks: heat maps measured on a sample of every cohort, and a gallery."""
+    """Options of the heat map analysis: maps measured on a sample of every cohort, and a gallery."""
 
-    images: int = 24  # with each finding, in each cohort: one per patient
-    gallery: int = 1  # pictures of each finding, cohort and kind of case
-    sanity: int = 12  # images at the internal hospital on which the maps themselves are checked; 0: no check
+    images: int = 24  # per finding and cohort, one per patient
+    gallery: int = 1  # pictures per finding, cohort and kind of case
+    sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
 
     def __post_init__(self) -> None:
         if self.images < 1 or self.gallery < 0 or self.sanity < 0:
-            raise ValueError("images is at least 1, gallery and sanity at least 0")
+            raise ValueError("images must be at least 1, gallery and sanity at least 0")
         one_of("method", self.method, METHODS)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of analysis: the code that does it, what may be chosen of it."""
+    """One kind of analysis: its code and its options."""
 
-    use: str  # "module:function" with (AnalysisJob, folder, Progress); imported by the worker alone
+    use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only the worker imports it
     options: type[Any]  # a frozen dataclass, every field with a default
-    per_run: bool = True  # False: about the cohorts alone, done once for each geometry of images
-    version: int = 1  # raise it when the same run may give other numbers
+    per_run: bool = True  # False: about the cohorts only, done once per geometry of images
+    version: int = 1  # raise it if the same run may give other numbers
 
 
 KINDS: dict[str, Kind] = {
@@ -91,24 +92,24 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """One analysis that a grid asks for."""
+    """One analysis that a grid requests."""
 
     name: str
     options: Any
 
     @property
     def kind(self) -> Kind:
-        """Return what is known of its kind."""
+        """Return its kind."""
         return KINDS[self.name]
 
     @property
     def identity(self) -> list[Any]:
-        """Return what decides its numbers beside run and images; options at their default are left out."""
+        """Return what its numbers depend on besides run and images, without options at their default."""
         return [self.name, self.kind.version, differing(self.options)]
 
 
 def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
-    """Return the analyses of a grid: all, with their options, but those that are `false`.
+    """Return all analyses of a grid with their options, except those set to `false`.
 
     Raises ConfigError for an unknown name or option.
     """
@@ -116,15 +117,15 @@ def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
         raw = dict.fromkeys(KINDS, raw)
     if not isinstance(raw, Mapping):
         fix = f"write `analyses: false`, or a block with any of {', '.join(KINDS)}"
-        raise ConfigError(f"{raw!r} is not a block of analyses", where, fix)
+        raise ConfigError(f"analyses must be a block of keys (got {raw!r})", where, fix)
     for name in raw:
         if name not in KINDS:
             close = get_close_matches(str(name), KINDS, n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(KINDS)}"
-            raise ConfigError(f"no analysis {name!r}", f"{where}.{name}", fix)
-    asked = {name: raw.get(name, True) for name in KINDS}
+            fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(KINDS)}"
+            raise ConfigError(f"unknown analysis {name!r}", f"{where}.{name}", fix)
+    options = {name: raw.get(name, True) for name in KINDS}
     return tuple(
-        Analysis(name, from_dict(KINDS[name].options, {} if choice is True else choice, f"{where}.{name}"))
-        for name, choice in asked.items()
-        if choice is not False
+        Analysis(name, from_dict(KINDS[name].options, {} if block is True else block, f"{where}.{name}"))
+        for name, block in options.items()
+        if block is not False
     )

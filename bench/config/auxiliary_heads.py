@@ -1,9 +1,9 @@
-"""What a network learns beside its findings: whether anything is abnormal, and how the picture was taken of whom.
+"""Auxiliary heads: further targets of a network besides its findings (abnormality, device, projection, sex).
 
-A further head is one more output of the last linear layer, with a cross-entropy of its own; the backbone is shared.
-Its logits are stored beside the findings' (column `head:NAME`) and are not scored. In a label space that has the
-finding "Abnormal", the head `abnormal` is that finding: it has no output of its own, its loss takes the place of the
-finding's, and it is scored like any other.
+An auxiliary head is one more output of the last linear layer, with its own cross-entropy; the backbone is shared. Its logits
+are stored beside those of the findings (column `head:NAME`) and are not scored. In a label space with the finding "Abnormal",
+the head `abnormal` is that finding: it has no output of its own, its loss replaces the finding's loss, and it is scored like
+any other finding.
 """
 
 from dataclasses import dataclass
@@ -18,25 +18,25 @@ ABNORMAL = "Abnormal"
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One further head of a run."""
+    """One auxiliary head of a run."""
 
     name: str
-    weight: float  # of its loss
-    finding: int | None  # the finding whose output it shares; None = an output of its own
+    weight: float  # of its loss term
+    finding: int | None  # index of the finding whose output it shares; None: it has its own output
 
     @property
     def column(self) -> str:
-        """Return the name of its column in prediction files; no finding is called so."""
+        """Return the name of its column in prediction files. No finding has such a name."""
         return f"head:{self.name}"
 
 
 def heads(config: RunConfig) -> tuple[Head, ...]:
-    """Return the further heads of a run, in the order of their outputs; those of weight 0 are left out."""
-    found = []
+    """Return the auxiliary heads of a run in the order of their outputs, without those of weight 0."""
+    named = []
     for name in HEADS[config.heads]:
         shared = config.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in config.findings else None
-        found.append(Head(name, float(getattr(config.head_weights, name)), shared))
-    return tuple(head for head in found if head.weight > 0)
+        named.append(Head(name, float(getattr(config.head_weights, name)), shared))
+    return tuple(head for head in named if head.weight > 0)
 
 
 def own_outputs(config: RunConfig) -> tuple[Head, ...]:
@@ -45,18 +45,18 @@ def own_outputs(config: RunConfig) -> tuple[Head, ...]:
 
 
 def check_heads(config: RunConfig, where: str) -> None:
-    """Raise ConfigError for a task or heads that the label space cannot have."""
+    """Raise ConfigError for a task or heads that do not fit the label space."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
         close = get_close_matches(config.finding, findings, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         fix = f"{hint}choose one of {', '.join(findings)}, or another `space`"
-        raise ConfigError(f"{config.space} has no finding {config.finding!r}", f"{where}.finding", fix)
+        raise ConfigError(f"the label space {config.space} has no finding {config.finding!r}", f"{where}.finding", fix)
     if "abnormal" not in HEADS[config.heads]:
         return
     if config.task == "binary":
         fix = "use `task: multilabel`, or `heads: auxiliary`"
-        raise ConfigError("a binary task has one finding and no dual head", f"{where}.heads", fix)
+        raise ConfigError("a binary task cannot have a dual head", f"{where}.heads", fix)
     if not {NO_FINDING, ABNORMAL} & set(findings):
         fix = f"choose a label space with {NO_FINDING!r} or {ABNORMAL!r}: chexpert-14, shared-9, nih-14-abnormal"
-        raise ConfigError(f"{config.space} cannot tell normal from abnormal", f"{where}.heads", fix)
+        raise ConfigError(f"the label space {config.space} does not define normal and abnormal", f"{where}.heads", fix)

@@ -1,4 +1,4 @@
-"""A grid file and its expansion into run configurations: union of products, each run once."""
+"""A grid file and its expansion into run configurations: the union of the products of its sweeps."""
 
 import itertools
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from harmonize.labels.findings import labels_yaml
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What the author of a grid promises; `runs` is checked, the rest is said to the reader."""
+    """What the author of a grid expects. `runs` is checked; the rest informs the reader."""
 
     runs: int = 0
     minutes: float = 0.0
@@ -32,20 +32,37 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class PhantomChoice:
-    """The synthetic cohorts a grid makes when it is run without data."""
+    """The synthetic cohorts that a grid makes if it is run without data."""
 
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
     size: int = 128  # long side in pixels
     shortcut: float = 0.0  # strength of the planted shortcut, 0 to 1
-    finding: str = "Pleural Effusion"  # the finding it goes with
+    finding: str = "Pleural Effusion"  # finding that the shortcut goes with
     seed: int = 0
 
 
-RESERVED = {"external"}
-_KEYS = ("name", "title", "about", "expect", "evaluate_on", "min_count", "split", "limit", "phantom", "include",
-         "base", "sweeps",
-         "skip", "label_sources", "tta", "ensembles", "references", "analyses")  # fmt: skip
+RESERVED = {"external"}  # names that no cohort may have
+_KEYS = (
+    "name",
+    "title",
+    "about",
+    "expect",
+    "evaluate_on",
+    "min_count",
+    "split",
+    "limit",
+    "phantom",
+    "include",
+    "base",
+    "sweeps",
+    "skip",
+    "label_sources",
+    "tta",
+    "ensembles",
+    "references",
+    "analyses",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +77,7 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    label_sources: tuple[
-        tuple[str, str], ...
-    ] = ()  # (finding, whose labels of it) at the internal hospital, where not `label_source`
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source) where it is not `label_source`; internal
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -70,25 +85,25 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """The internal cohort; one per grid."""
+        """The internal cohort. A grid has one."""
         return self.configs[0].train_on
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
-        """Read a grid file, or the shipped grid of that name, and expand it; raises ConfigError as `of` does."""
+        """Read and expand a grid file, or the shipped grid of that name. Raises ConfigError as `of` does."""
         path = find(name_or_path)
         return cls.of(load(path), path, registry)
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], path: Path, registry: Registry) -> Self:
-        """Return the grid that the content of a grid file says; `path` is the file, or what stands for one in errors.
+        """Return the grid of a parsed grid file. `path` names the file in errors.
 
-        Raises ConfigError for anything unknown, misspelt, repeated or impossible, with file and place.
+        Raises ConfigError with file and key for anything unknown, misspelt, repeated or impossible.
         """
         for key in raw:
             if key not in _KEYS:
                 close = get_close_matches(str(key), _KEYS, n=1)
-                fix = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(_KEYS)}"
+                fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(_KEYS)}"
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
         configs = _expand(raw, registry, str(path))
         for key, values in {
@@ -96,26 +111,26 @@ class Grid:
             "cohort": {replace(c.cohort, limit=0) for c in configs},
         }.items():
             if len(values) > 1:
-                fix = "runs of one grid are compared on the same images, labels and findings; write one grid each"
-                raise ConfigError(f"runs differ in {key}", f"{path}: {key}", fix)
+                fix = "write one grid for each value: runs of a grid share images, labels and findings"
+                raise ConfigError(f"all runs of a grid must have the same {key}", f"{path}: {key}", fix)
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
         min_count = raw.get("min_count", 10)
         if type(min_count) is not int or min_count < 1:
             raise ConfigError(
-                f"min_count is {min_count!r}", f"{path}: min_count", "give a whole number of patients from 1"
+                f"min_count must be a whole number of at least 1 (got {min_count!r})",
+                f"{path}: min_count",
+                "give the minimum number of patients with and without a finding",
             )
         expect = from_dict(Expect, raw.get("expect", {}), f"{path}: expect")
         if expect.runs and expect.runs != len(configs):
             raise ConfigError(
-                f"the grid expands to {len(configs)} runs, not {expect.runs}",
+                f"the grid has {len(configs)} runs, but expect.runs is {expect.runs}",
                 f"{path}: expect.runs",
-                "correct the sweeps or the number",
+                "correct the sweeps or expect.runs",
             )
         name = str(raw.get("name", path.stem))
         if not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(
-                f"the name {name!r} cannot name a folder", f"{path}: name", "use letters, digits, - and _"
-            )
+            raise ConfigError(f"invalid name {name!r}", f"{path}: name", "use only letters, digits, - and _")
         phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
         tta = read_tta(raw.get("tta", []), configs, registry, f"{path}: tta")
 
@@ -125,7 +140,9 @@ class Grid:
         ensembles = read_ensembles(raw.get("ensembles", []), configs, tta, meets, f"{path}: ensembles")
         references = raw.get("references", [])
         if not isinstance(references, list):
-            raise ConfigError("references is not a list of files", f"{path}: references", "write [published/mine.yaml]")
+            raise ConfigError(
+                "references must be a list of files", f"{path}: references", "write [published/mine.yaml]"
+            )
         return cls(
             name,
             str(path),
@@ -144,30 +161,28 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return (finding, label source) pairs; whether the internal cohort has the source is known when the data is."""
+    """Return (finding, label source) pairs. Whether the internal cohort has the source is checked with the data."""
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
-        raise ConfigError(f"{raw!r} is not a block of label sources", where, "write {Edema: chexbert}")
-    known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
+        raise ConfigError(f"label_sources must be a block of findings (got {raw!r})", where, "write {Edema: chexbert}")
+    findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
     for finding in raw:
-        if finding not in known:
-            close = get_close_matches(str(finding), known, n=1)
+        if finding not in findings:
+            close = get_close_matches(str(finding), findings, n=1)
             fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels/labels.yaml"
-            raise ConfigError(f"no finding {finding!r}", where, fix)
+            raise ConfigError(f"unknown finding {finding!r}", where, fix)
     return tuple((str(finding), source) for finding, source in raw.items())
 
 
 def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
-    """Return the external cohorts of a grid, checked."""
+    """Return the checked names of the external cohorts of a grid."""
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ConfigError("evaluate_on is not a list of cohort names", where, "write [mimic, nih]")
+        raise ConfigError("evaluate_on must be a list of cohort names", where, "write [mimic, nih]")
     for name in (internal, *names):
         if name in RESERVED:
-            raise ConfigError(
-                f"no cohort can be named {name!r}", where, "it has a meaning of its own; rename the cohort"
-            )
+            raise ConfigError(f"{name!r} is reserved and cannot be the name of a cohort", where, "rename the cohort")
         if [internal, *names].count(name) > 1:
-            fix = "name each external cohort once; the training cohort is always evaluated"
-            raise ConfigError(f"evaluate_on names {name!r} twice or the training cohort", where, fix)
+            fix = "name each external cohort once, and not the training cohort: it is always evaluated"
+            raise ConfigError(f"{name!r} is repeated, or is the training cohort", where, fix)
     return tuple(names)
 
 
@@ -178,7 +193,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
     for label, blocks in (("sweeps", sweeps), ("skip", skips)):
         if not isinstance(blocks, list) or not all(isinstance(b, Mapping) for b in blocks):
             raise ConfigError(
-                f"{label} is not a list of blocks",
+                f"{label} must be a list of blocks",
                 f"{where}: {label}",
                 "write `- {architecture: [a, b], seed: [0, 1]}`",
             )
@@ -199,39 +214,39 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
                 unique[config] = None
     for j in sorted(idle):
         raise ConfigError(
-            "this skip takes nothing out", f"{where}: skip[{j}]", "correct its names or values, or remove it"
+            "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
         )
     if not unique:
-        raise ConfigError("the grid has no runs", where, "remove a `skip`, or give `sweeps` or a full `base`")
+        raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
     return tuple(unique)
 
 
 def _values(key: str, value: Any, registry: Registry, place: str) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise ConfigError(f"{key} is an empty list", f"{place}.{key}", "give at least one value")
+        raise ConfigError(f"{key} is an empty list", f"{place}.{key}", "add at least one value")
     if key not in NAMED:
         return values
-    names = [_named(key, v, registry, f"{place}.{key}") for v in values]
-    return [name for group in names for name in group]
+    matches = [_named(key, v, registry, f"{place}.{key}") for v in values]
+    return [name for names in matches for name in names]
 
 
 def _named(key: str, value: Any, registry: Registry, place: str) -> list[str]:
     if not isinstance(value, str):
-        raise ConfigError(f"{key} is {value!r}, not a name", place, f"`bench list {NAMED[key]}` shows the names")
+        raise ConfigError(f"{key} must be a name (got {value!r})", place, f"`bench list {NAMED[key]}` shows the names")
     return registry.match(NAMED[key], value, place)
 
 
 def _nested(key: str, value: Any, place: str) -> dict[str, Any]:
     """Turn `schedule.lr: 1` into {schedule: {lr: 1}}."""
     head, _, rest = str(key).partition(".")
-    known = [f.name for f in fields(RunConfig)]
-    if head not in known:
-        close = get_close_matches(head, known, n=1)
+    keys = [f.name for f in fields(RunConfig)]
+    if head not in keys:
+        close = get_close_matches(head, keys, n=1)
         raise ConfigError(
             f"unknown key {head!r}",
             f"{place}.{key}",
-            f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}",
+            f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(keys)}",
         )
     return {head: {rest: value}} if rest else {head: value}
 
@@ -248,7 +263,7 @@ def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConf
 
 
 def _possible(config: RunConfig, registry: Registry, place: str) -> None:
-    """Raise ConfigError for choices that exist, but not together; a `skip` may have taken them out before."""
+    """Raise ConfigError for valid choices that cannot be combined. A `skip` may have removed them before."""
     optimizer = registry.find("optimizers", config.optimizer, place)
     loss = registry.find("losses", config.loss, place)
     check_trainable(config, optimizer, loss, place)
@@ -258,27 +273,27 @@ def _possible(config: RunConfig, registry: Registry, place: str) -> None:
         fix = f"choose a preprocessing of {smallest} pixels or more"
         raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{place}.preprocessing", fix)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
-        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "use `weights: none`")
+        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "set `weights: none`")
     check_heads(config, place)
     policy = registry.find("uncertainty", config.uncertainty, place)
     needed = policy.facts.get("blank", config.blank)
     if needed != config.blank:
-        what = f"{config.uncertainty} leaves out what is not mentioned, `blank: {config.blank}` does not"
-        raise ConfigError(what, f"{place}.blank", f"write `blank: {needed}` beside it")
+        what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
+        raise ConfigError(what, f"{place}.blank", f"set `blank: {needed}`")
     if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
-        fix = "use `loss: bce`, without options: it becomes the cross-entropy over three states"
-        raise ConfigError(f"{config.uncertainty} cannot be learnt with {config.loss}", f"{place}.loss", fix)
+        fix = "use `loss: bce` without options; it becomes a cross-entropy over three states"
+        raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{place}.loss", fix)
 
 
 def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, place: str) -> bool:
-    """Whether a run meets all conditions of one line of `skip`, or of one `of` of `ensembles`."""
+    """Whether a run meets all conditions of one `skip`, or of the `of` of one ensemble."""
     for key, value in conditions.items():
         _nested(key, value, place)
         actual: Any = config
-        for part in str(key).split("."):
-            if part not in getattr(actual, "__dataclass_fields__", {}):
-                raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", "see docs/grids.md")
-            actual = getattr(actual, part)
+        for name in str(key).split("."):
+            if name not in getattr(actual, "__dataclass_fields__", {}):
+                raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", "docs/grids.md lists all keys")
+            actual = getattr(actual, name)
         wanted = _values(key, value, registry, place)
         if not any(
             fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted

@@ -1,4 +1,4 @@
-"""A grid file as it lies on disk: found, read, and joined with what it includes."""
+"""Grid files on disk: find, read, and merge with the file they include."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -11,48 +11,49 @@ from harmonize.yaml_file import read_yaml
 
 
 def find(name_or_path: str) -> Path:
-    """Return the file of a grid: a path as it is, or the shipped grid of that name.
+    """Return the path of a grid file, given its path or the name of a shipped grid.
 
-    Raises ConfigError when there is neither.
+    Raises ConfigError if there is neither.
     """
     path = Path(name_or_path)
     if path.is_file():
         return path
     if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
         raise ConfigError(
-            "no such grid file", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
+            "the grid file does not exist", name_or_path, "check the path, or name a shipped grid: `bench list grids`"
         )
     names = shipped_grids()
     if name_or_path in names:
         return shipped(f"grids/{name_or_path}.yaml")
     close = get_close_matches(name_or_path, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"no grid {name_or_path!r}", "--grid", f"{hint}shipped grids: {', '.join(names)}; or give a file")
+    fix = f"{hint}shipped grids: {', '.join(names)}; or give the path of a grid file"
+    raise ConfigError(f"no grid {name_or_path!r}", "--grid", fix)
 
 
 def shipped_grids() -> list[str]:
-    """Return the names of the grids that come with the project."""
+    """Return the names of the shipped grids."""
     return sorted(p.stem for p in shipped("grids/demo.yaml").parent.glob("*.yaml"))
 
 
 def described() -> list[tuple[str, str, str]]:
-    """Return name, title and the one line `about` of each shipped grid."""
-    found = []
+    """Return name, title and `about` of each shipped grid."""
+    rows = []
     for name in shipped_grids():
         raw = load(shipped(f"grids/{name}.yaml"))
-        found.append((name, str(raw.get("title", name)), str(raw.get("about", ""))))
-    return found
+        rows.append((name, str(raw.get("title", name)), str(raw.get("about", ""))))
+    return rows
 
 
 def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the keys of a grid file over those of the file it includes, over those of the file that one includes.
+    """Return the keys of a grid file, merged over those of the files it includes.
 
-    `base` is merged key by key, every other key replaces the inherited one: lists (`sweeps`, `evaluate_on`, `tta`) and
-    the blocks `split`, `phantom` and `expect` alike. Paths under `references` are relative to the file that names them.
+    `base` is merged key by key. Every other key replaces the inherited one, also lists (`sweeps`, `evaluate_on`, `tta`) and the
+    blocks `split`, `phantom` and `expect`. Paths under `references` are relative to the file that names them.
     """
     raw = read_yaml(path)
     if not isinstance(raw, dict):
-        raise ConfigError("not a grid: no keys", str(path), "see grids/demo.yaml for the form")
+        raise ConfigError("the grid file has no keys", str(path), "see grids/demo.yaml for an example")
     if isinstance(raw.get("references"), list):
         raw["references"] = [str(path.parent / str(name)) for name in raw["references"]]
     if "include" not in raw:
@@ -62,7 +63,7 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(
             f"cannot include {raw['include']!r}",
             f"{path}: include",
-            "name another grid file beside this one, without a circle",
+            "name an existing grid file, relative to this one, that does not include this file",
         )
     inherited = load(parent, (*seen, path.resolve()))
     merged = {**inherited, **{k: v for k, v in raw.items() if k != "include"}}
@@ -72,7 +73,7 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `under` with `over` on top, blocks merged key by key."""
+    """Return `under` updated with `over`; nested blocks are merged key by key."""
     out = dict(under)
     for key, value in over.items():
         out[key] = merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value

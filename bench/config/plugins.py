@@ -1,9 +1,9 @@
-"""Registry entries that installed packages bring, found through their entry points.
+"""Registry entries of installed packages (plug-ins), which are found through their entry points.
 
-A package says in its pyproject.toml where its entries are, in one of two forms:
+A package names its entries in pyproject.toml, in one of two forms:
 
     [project.entry-points."unseen_cxr.registry"]
-    mine = "my_package:registry.yaml"     # a file in the package; its code is imported only when an entry is used
+    mine = "my_package:registry.yaml"     # a file in the package; code is imported only when an entry is used
     mine = "my_package.entries:ENTRIES"   # a mapping section -> name -> block, or a function that returns one
 """
 
@@ -21,15 +21,15 @@ GROUP = "unseen_cxr.registry"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One entry point; `name` is what the package calls it."""
+    """One entry point. `name` is the name that the package gave it."""
 
     name: str
     point: EntryPoint
 
     def entries(self) -> Any:
-        """Return what the plug-in brings, as written: section -> name -> block.
+        """Return the plug-in's entries as written: section -> name -> block.
 
-        Raises CxrError for whatever is wrong with it: its code is not ours.
+        Raises CxrError for any problem, because importing foreign code may raise any exception.
         """
         where = f"plug-in {self.name} ({self.point.value})"
         try:
@@ -39,15 +39,15 @@ class Plugin:
             return loaded() if callable(loaded) else loaded
         except CxrError:
             raise
-        except Exception as error:  # importing a stranger's module may raise anything
-            problem = f"it cannot be read: {type(error).__name__}: {error}"
-            raise RegistryError(problem, where, "mend or uninstall the package") from error
+        except Exception as error:  # importing foreign code may raise anything
+            problem = f"the plug-in cannot be read: {type(error).__name__}: {error}"
+            raise RegistryError(problem, where, "fix or uninstall the package") from error
 
 
 def installed_plugins() -> list[Plugin]:
-    """Return the plug-ins of this Python, by name, so that the order of installation does not matter."""
-    found = [Plugin(point.name, point) for point in entry_points(group=GROUP)]
-    return sorted(found, key=lambda plugin: (plugin.name, plugin.point.value))
+    """Return the installed plug-ins sorted by name, so that the order of installation does not matter."""
+    plugins = [Plugin(point.name, point) for point in entry_points(group=GROUP)]
+    return sorted(plugins, key=lambda plugin: (plugin.name, plugin.point.value))
 
 
 def _packed(package: str, file: str) -> Path:

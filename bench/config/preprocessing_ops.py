@@ -1,4 +1,4 @@
-"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. No torch."""
+"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -10,22 +10,17 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # what is cut out: done once, in the image cache
-CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighbouring pixels: done once, on uint8, before everything else
-TABLE_OPS = (
-    "histstd",
-    "histmatch",
-)  # one 256-entry table for each image, before augmentation; learnt at the internal hospital
-TONE_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
-_SHARE, _HALF, _BELOW_1 = (
-    ("a number from 0 to 1", 0.0, 1.0),
-    ("a number from 0 to 0.5", 0.0, 0.5),
-    ("a number from 0 to 0.99", 0.0, 0.99),
-)
-_DEGREES, _ABOVE_0 = ("degrees from 0 to 180", 0.0, 180.0), ("a number above 0", 1e-3, 1e3)
-AUGMENT_STEPS: Mapping[
-    str, Mapping[str, Any]
-] = {  # of `bench.inputs.augmentation:chain`, with their options and what these may be
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: done once, in the image cache
+CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: done once, on uint8, before everything else
+TABLE_OPS = ("histstd", "histmatch")  # a 256-entry table per image, before augmentation; learned on internal images
+TONE_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
+_SHARE = ("a number from 0 to 1", 0.0, 1.0)
+_HALF = ("a number from 0 to 0.5", 0.0, 0.5)
+_BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
+_DEGREES = ("degrees from 0 to 180", 0.0, 180.0)
+_ABOVE_0 = ("a number above 0", 1e-3, 1e3)
+# steps of `bench.inputs.augmentation:chain` -> their options -> allowed values
+AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
     "crop": {"share": _SHARE, "p": _SHARE},
     "hflip": {"p": _SHARE},
     "warp": {"rotate": _DEGREES, "translate": _SHARE, "scale": _BELOW_1, "p": _SHARE},
@@ -35,11 +30,8 @@ AUGMENT_STEPS: Mapping[
     "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
     "border": {"most": _HALF, "p": _SHARE},
 }
-READ_BYTES = {
-    "bench.inputs.augmentation:affine",
-    "bench.inputs.augmentation:chain",
-}  # augmentations that may be shown uint8 images
-_PAIRS = {"area", "ratio"}  # options that are [least, greatest]
+READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}  # augmentations of uint8 images
+_PAIRS = {"area", "ratio"}  # options that are [minimum, maximum]
 _AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
 
 _STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, TONE_OPS)) for name in names}
@@ -54,21 +46,25 @@ _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
 
 
 def geometry(options: Mapping[str, Any]) -> "Geometry":
-    """Return the cached half of a preprocessing entry: size, fit and the ops before the tone.
+    """Return the cached part of a preprocessing entry: size, fit and the ops before intensity normalization.
 
-    Raises ConfigError for a missing size, or a value or an op that cannot be.
+    Raises ConfigError for a missing size, an invalid value or an unknown op.
     """
-    from harmonize.images.pixels import Geometry  # it knows OpenCV and DICOM; a list of names needs neither
+    from harmonize.images.pixels import (
+        Geometry,  # imports OpenCV and DICOM, which the rest of this module does not need
+    )
 
     clahe, region = None, None
     input_size(options)
     try:
         for name, given in parse(options.get("ops", ())):
             if unknown := set(given) - _OPTIONS[name]:
-                known = " and ".join(sorted(_OPTIONS[name])) or "no option"
-                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {known}")
+                options_of = " and ".join(sorted(_OPTIONS[name])) or "no option"
+                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {options_of}")
             if given.get("pixels", "all") not in ("foreground", "all"):
-                raise ConfigError(f"pixels is {given['pixels']!r}", "preprocessing.ops", "choose foreground or all")
+                raise ConfigError(
+                    f"unknown value {given['pixels']!r} of pixels", "preprocessing.ops", "choose foreground or all"
+                )
             if name == "clahe":
                 clahe = (float(given.get("clip", 2.0)), int(given.get("tiles", 8)))
             if name in REGION_OPS:
@@ -76,31 +72,33 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
                 region = (name, float(given.get(option, usual)))
         return Geometry(int(options["size"]), str(options.get("fit", "squash")), clahe, region)
     except (ValueError, TypeError) as error:
-        raise ConfigError(str(error), "preprocessing", "correct the entry") from error
+        raise ConfigError(
+            str(error), "preprocessing", "correct the value; docs/grids.md lists what each key takes"
+        ) from error
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Return whether gray value 0 of the cached images is padding, and not image: so it is in a letterbox."""
+    """Return whether gray value 0 of the cached images is padding, as in a letterbox."""
     return options.get("fit") == "letterbox"
 
 
 def input_size(options: Mapping[str, Any]) -> int:
-    """Return the side in pixels of what the network sees: `input`, the centre of the cached image, else all of it.
+    """Return the side in pixels of the network's input: `input` (a center crop of the cached image), or else `size`.
 
-    Raises ConfigError for a missing size, or an input that is larger.
+    Raises ConfigError for a missing size, or an input larger than it.
     """
     if "size" not in options:
-        raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square input in pixels")
+        raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square image in pixels")
     size = int(options["size"])
-    seen = int(options.get("input", size))
-    if not 8 <= seen <= size or (size - seen) % 2:
-        what = f"input {seen} is no centre of size {size}"
+    side = int(options.get("input", size))
+    if not 8 <= side <= size or (size - side) % 2:
+        what = f"input {side} cannot be cropped from the center of size {size}"
         raise ConfigError(what, "preprocessing.input", f"give a number from 8 to {size} that leaves equal margins")
-    return seen
+    return side
 
 
 def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, options) of each op, written `name` or `{name: {option: value}}`.
+    """Return (name, options) of each op. An op is written `name` or `{name: {option: value}}`.
 
     >>> parse([{"clahe": {"clip": 2.0}}, "imagenet"])
     [('clahe', {'clip': 2.0}), ('imagenet', {})]
@@ -115,69 +113,75 @@ def parse(ops: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, A
 
 
 def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """Return (name, options) of each step of an augmentation, written like ops.
+    """Return (name, options) of each step of an augmentation. Steps are written like ops.
 
-    Raises ConfigError for a step or an option that does not exist, or an option that cannot be.
+    Raises ConfigError for an unknown step or option, or a value out of range.
     """
     if isinstance(steps, str | Mapping) or not isinstance(steps, Sequence):
         raise ConfigError(
-            f"steps is {steps!r}, not a list", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
+            f"steps must be a list (got {steps!r})", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
         )
     named = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
     for name, options in named:
         if unknown := options.keys() - AUGMENT_STEPS[name].keys():
-            known = ", ".join(sorted(AUGMENT_STEPS[name]))
-            raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {known}")
+            options_of = ", ".join(sorted(AUGMENT_STEPS[name]))
+            raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {options_of}")
         for option, value in options.items():
             _check_number(f"{name}.{option}", value, AUGMENT_STEPS[name][option], pair=option in _PAIRS)
         if options.get("low", 0.7) > options.get("high", 1.4):
-            raise ConfigError(f"{name}.low is above {name}.high", "augmentation.steps", "give the smaller one as low")
+            raise ConfigError(f"{name}.low is above {name}.high", "augmentation.steps", "set low below high")
     return named
 
 
 def check_augmentation(entry: "Entry") -> None:
-    """Raise ConfigError for options of one of the project's own augmentations that it cannot work with."""
+    """Raise ConfigError for invalid options of one of the project's own augmentations."""
     if entry.use == "bench.inputs.augmentation:chain":
         augment_steps(entry.options.get("steps", ()))
     for option, value in entry.options.items() if entry.use == "bench.inputs.augmentation:affine" else ():
         if option in _AFFINE:
             _check_number(option, value, _AFFINE[option])
         elif option == "hflip" and type(value) is not bool:
-            raise ConfigError(f"hflip is {value!r}", f"augmentation.{entry.name}", "choose true or false")
+            raise ConfigError(
+                f"hflip must be true or false (got {value!r})", f"augmentation.{entry.name}", "set true or false"
+            )
 
 
 def _check_number(name: str, value: object, kind: tuple[str, float, float], *, pair: bool = False) -> None:
-    """Raise ConfigError unless a value is a number in the range of its kind, or, of a pair, two that rise."""
+    """Raise ConfigError unless a value is a number in the range of its kind, or a rising pair of such numbers."""
     words, low, high = kind
     numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]
-    right = all(type(number) in (int, float) and low <= number <= high for number in numbers)
-    if not right or (pair and (len(numbers) != 2 or numbers[0] > numbers[1])):
-        fix = f"give {f'[least, greatest], each {words}' if pair else words}"
-        raise ConfigError(f"{name} is {value!r}", "augmentation", fix)
+    valid = all(type(number) in (int, float) and low <= number <= high for number in numbers)
+    if not valid or (pair and (len(numbers) != 2 or numbers[0] > numbers[1])):
+        needed = f"[minimum, maximum], each {words}" if pair else words
+        raise ConfigError(f"{name} must be {needed} (got {value!r})", "augmentation", f"write {needed}")
 
 
-def _named(item: object, what: str, known: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
     """Return the name and the options of an item written `name` or `{name: {option: value}}`."""
     name, options = next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else (item, {})
-    if not isinstance(name, str) or name not in known:
-        close = get_close_matches(str(name), known, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else f"known {what}s: {', '.join(known)}"
-        raise ConfigError(f"no {what} {name!r}", where, fix)
+    if not isinstance(name, str) or name not in names:
+        close = get_close_matches(str(name), names, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(names)}"
+        raise ConfigError(f"unknown {kind} {name!r}", where, fix)
     return name, dict(options or {})
 
 
 def learnt_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a reference learnt on training images; there is one at most."""
+    """Return the op that needs a reference learned on training images; a list of ops has at most one."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 
 def _check_order(before: str, name: str) -> None:
-    """Raise ConfigError when an op cannot follow another: region, CLAHE, table, tone is the order."""
+    """Raise ConfigError if an op cannot follow another. The order is: region, CLAHE, table, normalization."""
     if before == "imagenet":
-        raise ConfigError("imagenet is not the last op", "preprocessing.ops", "put it last: it makes the channels")
+        raise ConfigError(
+            "imagenet must be the last op", "preprocessing.ops", "move imagenet to the end: it adds the channels"
+        )
     if name in CACHED_OPS and _STAGES[before] >= _STAGES["histstd"]:
-        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", "put it first: it is cached")
+        raise ConfigError(
+            f"{name} comes after {before}", "preprocessing.ops", f"move {name} to the front: it is cached"
+        )
     if _STAGES[name] < _STAGES[before]:
-        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"put {name} before {before}")
+        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"move {name} before {before}")
     if _STAGES[name] == _STAGES[before] and name not in TONE_OPS:
-        raise ConfigError(f"{name} beside {before}", "preprocessing.ops", "choose one of them")
+        raise ConfigError(f"{name} and {before} exclude each other", "preprocessing.ops", "choose one of them")

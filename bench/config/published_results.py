@@ -1,4 +1,4 @@
-"""Numbers that others published: data beside the grids, shown beside our runs, never ranked, without intervals of ours."""
+"""Published results of other work. Reports show them beside the runs, unranked and without intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _KEYS = ("name", "source", "setting", "metric", "numbers")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published row: `numbers` holds (dataset, split, finding or "macro", value)."""
+    """One published row. `numbers`: (dataset, split, finding or "macro", value)."""
 
     name: str
     source: str
@@ -28,54 +28,59 @@ class Published:
 
 
 def read_published(paths: Sequence[Path]) -> tuple[Published, ...]:
-    """Return the rows of the files, in their order.
+    """Return the rows of the files in their order.
 
-    Raises ConfigError for an unknown key, metric, split or finding, a row without source, or a number out of range.
+    Raises ConfigError for an unknown key, metric, split or finding, a row without source, or a number outside [0, 1].
     """
     rows = []
     for path in paths:
         content = read_yaml(path)
         if not isinstance(content, list) or not content:
-            raise ConfigError("not a list of published rows", str(path), "see grids/published/ for the form")
+            raise ConfigError("the file must be a list of rows", str(path), "see grids/published/ for examples")
         rows += [_row(raw, f"{path}[{i}]") for i, raw in enumerate(content)]
     return tuple(rows)
 
 
 def _row(raw: Any, where: str) -> Published:
     if not isinstance(raw, Mapping):
-        raise ConfigError(f"{raw!r} is not a block of keys", where, "write `- {name: ..., source: ..., numbers: ...}`")
+        fix = "write `- {name: ..., source: ..., numbers: ...}`"
+        raise ConfigError(f"a row must be a block of keys (got {raw!r})", where, fix)
     for key in raw:
         if key not in _KEYS:
-            raise ConfigError(f"unknown key {key!r}", where, f"known keys: {', '.join(_KEYS)}")
+            raise ConfigError(f"unknown key {key!r}", where, f"choose from: {', '.join(_KEYS)}")
     for key in ("name", "source"):
         if not isinstance(raw.get(key), str) or not raw[key].strip():
-            raise ConfigError(f"{key} is missing", where, "a published number needs the name and where it stands")
+            raise ConfigError(
+                f"{key} is missing", where, f"add `{key}: ...`: a row needs the model's name and the publication"
+            )
     metric = raw.get("metric", "auroc")
     if metric not in METRICS:
-        raise ConfigError(f"no published metric {metric!r}", f"{where}.metric", f"one of {', '.join(METRICS)}")
+        raise ConfigError(f"unknown metric {metric!r}", f"{where}.metric", f"choose from: {', '.join(METRICS)}")
     numbers = raw.get("numbers")
     if not isinstance(numbers, Mapping) or not numbers:
         raise ConfigError("numbers is missing", where, "write `numbers: {chexpert/test: {Edema: 0.92}}`")
-    found = [number for place, values in numbers.items() for number in _numbers(str(place), values, where)]
-    return Published(raw["name"], raw["source"], str(raw.get("setting", "")), metric, tuple(found))
+    rows = [row for split, values in numbers.items() for row in _numbers(str(split), values, where)]
+    return Published(raw["name"], raw["source"], str(raw.get("setting", "")), metric, tuple(rows))
 
 
-def _numbers(place: str, values: Any, where: str) -> list[tuple[str, str, str, float]]:
+def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str, str, float]]:
     """Return the numbers of one dataset, written `dataset` or `dataset/split`."""
-    dataset, _, split = place.partition("/")
-    where = f"{where}.numbers.{place}"
+    dataset, _, split = dataset_split.partition("/")
+    where = f"{where}.numbers.{dataset_split}"
     if split not in SPLITS:
-        raise ConfigError(f"no split {split!r}", where, f"one of {', '.join(s for s in SPLITS if s)}")
+        raise ConfigError(f"unknown split {split!r}", where, f"choose from: {', '.join(s for s in SPLITS if s)}")
     if not isinstance(values, Mapping):
-        raise ConfigError(f"{values!r} is not a block of numbers", where, "write `{Edema: 0.92, macro: 0.88}`")
-    known = {"macro", *(finding for names in labels_yaml()["spaces"].values() for finding in names)}
+        raise ConfigError(
+            f"numbers must be a block of findings (got {values!r})", where, "write `{Edema: 0.92, macro: 0.88}`"
+        )
+    names = {"macro", *(finding for space in labels_yaml()["spaces"].values() for finding in space)}
     out = []
     for finding, value in values.items():
-        if finding not in known:
-            close = get_close_matches(str(finding), known, n=1)
+        if finding not in names:
+            close = get_close_matches(str(finding), names, n=1)
             fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels/labels.yaml, or macro"
-            raise ConfigError(f"no finding {finding!r}", where, fix)
+            raise ConfigError(f"unknown finding {finding!r}", where, fix)
         if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
-            raise ConfigError(f"{finding} is {value!r}, not in [0, 1]", where, "correct the number")
+            raise ConfigError(f"{finding} must be a number from 0 to 1 (got {value!r})", where, "correct the number")
         out.append((dataset, split, str(finding), float(value)))
     return out

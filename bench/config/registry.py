@@ -1,4 +1,4 @@
-"""registry.yaml: every named thing a user can choose. Data first; code is found by a lazy "module:attribute"."""
+"""registry.yaml: every named choice of a user. An entry refers to its code as "module:attribute", imported only on use."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ SECTIONS = (
     "datasets",
 )
 _COMMON = {"use", "with", "paper", "version", "title", "about", "licence"}
-_FACTS = {  # further keys an entry of that section may have
+_FACTS = {  # more keys that an entry of the section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": set(),
     "optimizers": {"schedule", "closure"},
@@ -35,7 +35,7 @@ _FACTS = {  # further keys an entry of that section may have
     "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
-_VALUES: Mapping[str, tuple[Any, ...]] = {  # facts with few values
+_VALUES: Mapping[str, tuple[Any, ...]] = {  # facts with a fixed set of values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
     "closure": (True, False),
@@ -47,7 +47,7 @@ _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that nee
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One named choice. `use` is "module:attribute", imported only when needed."""
+    """One named choice. `use` is "module:attribute", imported only on use."""
 
     section: str
     name: str
@@ -56,15 +56,15 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     paper: str = ""
-    version: int = 1  # part of the run id: raise it when the entry's numbers may change
-    about: str = ""  # what the title does not say
+    version: int = 1  # part of the run id: raise it if the entry's numbers may change
+    about: str = ""  # more than the title
     licence: str = ""  # of pretrained weights, of data, of code from elsewhere
     plugin: str = ""  # the installed package it comes from; "" for the registry file
 
     def load(self) -> Any:
-        """Import what `use` points at.
+        """Import and return the object that `use` names.
 
-        Raises RegistryError when it cannot be imported.
+        Raises RegistryError if it cannot be imported.
         """
         module, _, attribute = self.use.partition(":")
         try:
@@ -74,14 +74,14 @@ class Entry:
             raise RegistryError(f"cannot load {self.use!r}: {error}", f"{self.section}.{self.name}", fix) from error
 
     def check(self) -> None:
-        """Raise RegistryError when `use` cannot be imported, or does not take the options under `with`."""
-        taken = signature(self.load()).parameters if self.use else {}
-        if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
+        """Raise RegistryError if `use` cannot be imported, or does not accept the options under `with`."""
+        parameters = signature(self.load()).parameters if self.use else {}
+        if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters.values()):
             return
         for option in self.options if self.use else ():
-            if option not in taken:
+            if option not in parameters:
                 where = f"{self.section}.{self.name}: with"
-                raise RegistryError(f"{self.use} takes no option {option!r}", where, _hint(option, taken))
+                raise RegistryError(f"{self.use} has no option {option!r}", where, _hint(option, parameters))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -92,19 +92,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All entries, by section and name: those of the file in its order, then those of plug-ins."""
+    """All entries by section and name: first those of the file in its order, then those of plug-ins."""
 
     path: Path
     sections: Mapping[str, Mapping[str, Entry]]
-    refused: Mapping[str, RegistryError] = field(default_factory=dict)  # plug-in -> why its entries are not here
+    refused: Mapping[str, RegistryError] = field(default_factory=dict)  # plug-in -> why its entries were not read
     contested: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (section, name) -> refused plug-in
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
-        """Read registry.yaml (the path given, else ./registry.yaml, else the installed copy) and the plug-ins.
+        """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy) and the plug-ins.
 
-        A plug-in that cannot be read is left out as a whole and kept in `refused`: what does not need it goes on.
-        Raises ConfigError or RegistryError with file and place for a wrong file.
+        A plug-in that cannot be read is skipped completely and recorded in `refused`, so that it stops only what needs it.
+        Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
@@ -113,9 +113,9 @@ class Registry:
         for plugin in installed_plugins():
             where = f"plug-in {plugin.name}"
             try:
-                theirs = _sections(plugin.entries(), where, plugin.name)
-                _check_plugin(theirs, where)
-                clashes = [(s, n) for s, entries in theirs.items() for n in entries if n in sections[s]]
+                added = _sections(plugin.entries(), where, plugin.name)
+                _check_plugin(added, where)
+                clashes = [(s, n) for s, entries in added.items() for n in entries if n in sections[s]]
                 if clashes:
                     contested |= dict.fromkeys(clashes, plugin.name)
                     raise _clash(clashes, where)
@@ -123,14 +123,15 @@ class Registry:
                 place = error.where if error.where.startswith(where) else f"{where}: {error.where}"
                 refused[plugin.name] = RegistryError(error.what, place, error.fix)
                 continue
-            for section, entries in theirs.items():
+            for section, entries in added.items():
                 sections[section] |= entries
         return cls(path, sections, refused, contested)
 
     def find(self, section: str, name: str, where: str) -> Entry:
-        """Look a name up; on a typing error, suggest the nearest name.
+        """Return the entry of a name.
 
-        Raises RegistryError for a name that a refused plug-in claims, too: what it means must not be in doubt.
+        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that a refused plug-in also
+        uses, because its meaning would be ambiguous.
         """
         entries = self.sections[section]
         if (section, name) in self.contested:
@@ -143,7 +144,7 @@ class Registry:
         hint = f"did you mean {close[0]!r}? " if close else ""
         lost = "".join(f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items())
         fix = f"{hint}`bench list {section}` shows all {len(entries)}{lost}"
-        raise ConfigError(f"no {name!r} in {section}", where, fix)
+        raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
@@ -151,12 +152,12 @@ class Registry:
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
-        """Return the names that a glob matches, in the order of the file; a plain name matches itself only."""
+        """Return the names that a glob matches, in the order of the file. A plain name matches only itself."""
         if not any(c in pattern for c in "*?["):
             return [self.find(section, pattern, where).name]
         names = [name for name in self.sections[section] if fnmatchcase(name, pattern)]
         if not names:
-            raise ConfigError(f"{pattern!r} matches nothing in {section}", where, f"`bench list {section}` shows all")
+            raise ConfigError(f"{pattern!r} matches no name in {section}", where, f"`bench list {section}` shows all")
         return names
 
     def __iter__(self) -> Iterator[Entry]:
@@ -164,16 +165,16 @@ class Registry:
 
 
 def _read(path: Path) -> dict[str, dict[str, Entry]]:
-    """Return the entries of a registry file; with `include: shipped`, after those that come with the project."""
+    """Return the entries of a registry file. With `include: shipped` they follow the shipped entries."""
     raw = read_yaml(path)
     if not isinstance(raw, Mapping) or raw.get("schema") != 1:
-        raise RegistryError("not a registry of schema 1", str(path), "begin the file with `schema: 1`")
+        raise RegistryError("the file is not a registry of schema 1", str(path), "start the file with `schema: 1`")
     own = _sections({k: v for k, v in raw.items() if k != "include"}, str(path))
     if "include" not in raw:
         return own
     base = installed("registry.yaml")
     if raw["include"] != "shipped" or base.resolve() == path.resolve():
-        fix = "write `include: shipped`, in a file of your own"
+        fix = "write `include: shipped` in a registry file of your own"
         raise RegistryError(f"cannot include {raw['include']!r}", f"{path}: include", fix)
     sections = _read(base)
     clashes = [(section, name) for section, entries in own.items() for name in entries if name in sections[section]]
@@ -183,9 +184,10 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
 
 
 def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
-    """Return the entries of a mapping section -> name -> block, checked; every section is there."""
+    """Return the checked entries of a mapping section -> name -> block. Missing sections are empty."""
     if not isinstance(raw, Mapping):
-        raise RegistryError(f"{raw!r} is not a mapping of sections", where, "write `section: {name: {use: ...}}`")
+        fix = "write `section: {name: {use: ...}}`"
+        raise RegistryError(f"a registry must be a mapping of sections (got {raw!r})", where, fix)
     sections: dict[str, dict[str, Entry]] = {name: {} for name in SECTIONS}
     for section, entries in raw.items():
         if section == "schema":
@@ -193,34 +195,37 @@ def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, 
         if section not in sections:
             raise RegistryError(f"unknown section {section!r}", where, _hint(section, SECTIONS))
         if not isinstance(entries or {}, Mapping):
-            raise RegistryError(f"{entries!r} is not a block of names", f"{where}: {section}", "write `name: {...}`")
+            what = f"a section must be a block of names (got {entries!r})"
+            raise RegistryError(what, f"{where}: {section}", "write `name: {...}`")
         for name, block in (entries or {}).items():
             sections[section][str(name)] = _entry(section, str(name), block or {}, f"{where}: {section}.{name}", plugin)
     return sections
 
 
-def _check_plugin(theirs: Mapping[str, Mapping[str, Entry]], where: str) -> None:
-    """Raise RegistryError for what a plug-in cannot bring."""
+def _check_plugin(added: Mapping[str, Mapping[str, Entry]], where: str) -> None:
+    """Raise RegistryError for sections that a plug-in cannot extend."""
     fixes = {"weights": "put files under --weights DIR", "datasets": "describe the tables in the file of --data"}
     for section, fix in fixes.items():
-        if theirs[section]:
+        if added[section]:
             raise RegistryError(f"a plug-in cannot add {section}", where, fix)
 
 
 def _clash(clashes: list[tuple[str, str]], where: str) -> RegistryError:
     names = ", ".join(f"{section}.{name}" for section, name in clashes)
-    fix = "give them names of their own: one name means one thing in every report"
-    return RegistryError(f"names that are taken: {names}", where, fix)
+    fix = "choose other names: a name must have one meaning in every report"
+    return RegistryError(f"names already in use: {names}", where, fix)
 
 
-def _hint(name: object, known: Any) -> str:
-    close = get_close_matches(str(name), list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+def _hint(name: object, choices: Any) -> str:
+    close = get_close_matches(str(name), list(choices), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(sorted(choices))}"
 
 
 def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin: str = "") -> Entry:
     if not isinstance(block, Mapping):
-        raise RegistryError(f"{block!r} is not a block of keys", where, "write `{use: ..., with: {...}}`")
+        raise RegistryError(
+            f"an entry must be a block of keys (got {block!r})", where, "write `{use: ..., with: {...}}`"
+        )
     allowed = _COMMON | _FACTS.get(section, set())
     for key in block:
         if key not in allowed:
@@ -228,7 +233,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     given_options = block.get("with") or {}
     if not isinstance(given_options, Mapping):
         raise RegistryError(
-            f"with is {given_options!r}, not a block of options", where, "write `with: {option: value}`"
+            f"with must be a block of options (got {given_options!r})", where, "write `with: {option: value}`"
         )
     use, options = current_name(str(block.get("use", ""))), dict(given_options)
     if "timm" in block:
@@ -237,47 +242,47 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     _check_facts(facts, where)
     given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
     if given not in {"logit", "probability"}:
-        fix = "add `given: logit` or `given: probability`: what the function gets beside the labels"
-        raise RegistryError("the metric does not say what it is computed on", where, fix)
+        fix = "add `given: logit` or `given: probability`, the second argument of the function"
+        raise RegistryError("the metric does not state its input", where, fix)
     version = block.get("version", 1)
     if type(version) is not int:
-        raise RegistryError(f"version is {version!r}, not a whole number", where, "give 1, 2, 3 ...")
+        raise RegistryError(f"version must be a whole number (got {version!r})", where, "write 1, 2, 3 ...")
     if not use and section not in _WITHOUT_CODE:
-        raise RegistryError("it points at no code", where, 'add `use: "module:attribute"`')
-    said = {key: str(block.get(key, "")) for key in ("paper", "about", "licence")}
+        raise RegistryError("the entry names no code", where, 'add `use: "module:attribute"`')
+    texts = {key: str(block.get(key, "")) for key in ("paper", "about", "licence")}
     return Entry(
-        section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **said
+        section, name, use, options, facts, str(block.get("title", name)), version=version, plugin=plugin, **texts
     )
 
 
 def _check_facts(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError for a fact that is no number where one is needed, or none of the few values it may have."""
+    """Raise RegistryError for a fact that is not a number where one is required, or not one of its allowed values."""
     for key in ("min_px", "params", "gmacs", "size", "input"):
-        whole = key in {"size", "input"}
-        if key in facts and type(facts[key]) not in ((int,) if whole else (int, float)):
-            kind = "a whole number" if whole else "a number"
-            raise RegistryError(f"{key} is {facts[key]!r}, not {kind}", where, f"give a plain number: `{key}: 8`")
+        integer = key in {"size", "input"}
+        if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):
+            kind = "a whole number" if integer else "a number"
+            raise RegistryError(f"{key} must be {kind} (got {facts[key]!r})", where, f"write a number: `{key}: 8`")
     for key, allowed_values in _VALUES.items():
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))
-            raise RegistryError(f"{key} is {facts[key]!r}", where, f"choose one of {choice}")
+            raise RegistryError(f"unknown value {facts[key]!r} of {key}", where, f"choose from: {choice}")
 
 
 def shipped(name: str) -> Path:
-    """Return a data file of the project: in the working directory, else the one that came with it.
+    """Return the path of a data file: the one in the working directory, or else the shipped one.
 
-    Raises ConfigError when it is nowhere.
+    Raises ConfigError if there is neither.
     """
     return Path(name) if Path(name).is_file() else installed(name)
 
 
 def installed(name: str) -> Path:
-    """Return a data file as it came with the project: in the installed package, else beside the sources.
+    """Return the path of a shipped data file: in the installed package, or else beside the sources.
 
-    Raises ConfigError when it is nowhere.
+    Raises ConfigError if there is neither.
     """
     packed = Path(__file__).parents[1] / "data" / name
     for path in (packed, Path(__file__).parents[2] / name):
         if path.is_file():
             return path
-    raise ConfigError(f"no {name}", str(Path.cwd()), "give its path, or install the package again")
+    raise ConfigError(f"{name} does not exist", str(Path.cwd()), "give its path, or reinstall the package")

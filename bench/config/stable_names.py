@@ -1,7 +1,7 @@
-"""Names of registered code that run ids hash: a module may move, its name in run ids stays.
+"""Stable names of registered code. Run ids hash them, so that a module may move without changing ids.
 
-A run id hashes the `use` of its registry entries. `MOVED` maps the stable name of each module that has moved to the place of the module
-today. Registry files and stored runs may write either name; both give the same run id.
+A run id hashes the `use` of its registry entries. `MOVED` maps the stable name of each moved module to its current name.
+Registry files and stored runs may use either name; both give the same run id.
 
 >>> stable_name("bench.training.losses:bce")
 'bench.losses:bce'
@@ -27,12 +27,12 @@ _STABLE = {today: stable for stable, today in MOVED.items()}
 
 
 def stable_name(use: str) -> str:
-    """Return the name of `use` ("module:attribute") that run ids hash."""
+    """Return the stable name of `use` ("module:attribute"), which run ids hash."""
     return _renamed(use, _STABLE)
 
 
 def current_name(use: str) -> str:
-    """Return where the code of `use` ("module:attribute") is today."""
+    """Return the current name of `use` ("module:attribute"), from which the code is imported."""
     return _renamed(use, MOVED)
 
 

@@ -1,1 +1,1 @@
-"""Executors: they take jobs and yield outcomes."""
+"""Executors: they run jobs on this machine or a cluster, and yield the outcomes."""

@@ -1,4 +1,4 @@
-"""Which executor does the runs, from one word: local, ray or slurm, with what a run asks for behind a colon."""
+"""Parse --executor: local, ray or slurm, with the resources of a run after a colon."""
 
 import yaml
 
@@ -13,31 +13,32 @@ _CLUSTERS: dict[str, type[Ray] | type[Slurm]] = {"ray": Ray, "slurm": Slurm}
 
 
 def choose_executor(text: str, device: str, workers: int, per_device: int = 0, together: int = 1) -> Executor:
-    """Return the executor that `text` names; what else is said is about this machine, as the fields of `Local`.
+    """Return the executor that `text` names. The other arguments are the fields of `Local`.
 
     Raises ConfigError for an unknown name, key or value.
 
     >>> choose_executor("slurm:partition=gpu,hours=12", "auto", 2).hours
     12.0
     """
-    name, _, given = text.partition(":")
+    name, _, resources = text.partition(":")
     where = f"--executor {text}"
-    if name == "local" and not given:
+    if name == "local" and not resources:
         return Local(device, workers, per_device, together)
     if name not in _CLUSTERS:
-        fix = "give local, ray or slurm; what a run asks for behind a colon: slurm:partition=gpu,hours=12"
+        fix = "write local, ray or slurm, with resources after a colon: slurm:partition=gpu,hours=12"
         what = (
-            "local takes its options from --device, --workers and --together"
+            "the executor local has no resources after a colon: use --device, --workers and --together"
             if name == "local"
-            else f"no executor {name!r}"
+            else f"unknown executor {name!r}"
         )
         raise ConfigError(what, where, fix)
     if per_device:
-        fix = "leave it out; ask the cluster for parts of a GPU, e.g. ray:gpus=0.5"
-        raise ConfigError("how many runs share a GPU is said to the executor local", "--per-device", fix)
+        fix = "remove it; to share a GPU on a Ray cluster, write ray:gpus=0.5"
+        raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)
     if together > 1:
-        raise ConfigError("--together is for this machine", where, f"ask for GPUs of a run: {name}:gpus={together}")
-    pairs = [part.partition("=") for part in given.split(",") if part]
+        fix = f"remove it and request GPUs per run: {name}:gpus={together}"
+        raise ConfigError("--together is only valid with --executor local", where, fix)
+    pairs = [pair.partition("=") for pair in resources.split(",") if pair]
     for key, equals, _ in pairs:
         if not equals:
             raise ConfigError(f"{key!r} has no value", where, f"write {name}:{key}=VALUE")

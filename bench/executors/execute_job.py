@@ -1,4 +1,4 @@
-"""What every executor does with a job, wherever it runs: do it, keep its log, record a failure."""
+"""Run one job, as every executor does: write its log, report progress, record a failure."""
 
 import contextlib
 import json
@@ -16,13 +16,13 @@ from bench.store.store import Progress, write_bytes
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
 OnEvent = Callable[[str, str, int, int], None]  # job id, what, done, total
-PROGRESS = "PROGRESS"  # how far a job on another machine is: written by it, read by who waits
-EVERY = 1.0  # seconds between two notes of it, and between two looks at them
+PROGRESS = "PROGRESS"  # progress file of a job on another machine: the job writes it, the waiting process reads it
+EVERY = 1.0  # seconds between two writes and between two reads of that file
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one job ended: done, failed or held (by another process)."""
+    """The outcome of one job: done, failed, or held by another process."""
 
     job_id: str
     state: str
@@ -32,32 +32,32 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Where jobs are done. Whatever stops one job stops no other; closing the iterator ends what is still going on."""
+    """Runs jobs. A failing job does not stop the others. Closing the iterator stops the running jobs."""
 
     def prepare(self) -> None:
-        """Begin what takes a while, beside what the caller does next."""
+        """Start slow preparations in the background."""
 
     def side_by_side(self, threads: int) -> int:
-        """Return how many jobs of so many threads, each on one device, may go on at once."""
+        """Return the number of jobs with `threads` threads, each on one device, that can run in parallel."""
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
-        """Do the jobs and yield how each ended."""
+        """Run the jobs and yield their outcomes."""
 
 
 def placed(job: Work, devices: Sequence[str]) -> Work:
-    """Return the job on these devices: a run is trained on all of them, everything else is done on the first."""
+    """Return the job on these devices: a run is trained on all of them, other jobs use the first."""
     if isinstance(job, Job):
         return replace(job, device=devices[0], others=tuple(devices[1:]))
     return replace(job, device=devices[0])
 
 
 def attempt(job: Work, progress: Progress) -> tuple[str, str]:
-    """Do a job; return its state (done, held or failed) and the reason. What it prints goes to log.txt in its folder."""
+    """Run a job; return its state (done, held or failed) and the reason. Its output goes to log.txt in its folder."""
     job.begin()
     with (job.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
-            return ("done", "") if _do(job, progress) else ("held", "another process is at work on this run")
-        except Exception as error:  # noqa: BLE001  (whatever stops one run must not stop the others; it is recorded)
+            return ("done", "") if _do(job, progress) else ("held", "another process works on this run")
+        except Exception as error:  # noqa: BLE001  (a failing run must not stop the others; the failure is recorded)
             text = traceback.format_exc()
             reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             job.fail(f"{text}\n{reason}")
@@ -65,7 +65,7 @@ def attempt(job: Work, progress: Progress) -> tuple[str, str]:
 
 
 def _do(job: Work, progress: Progress) -> bool:
-    """Do a job; False when another process holds its run. The work imports torch, so it is named here alone."""
+    """Run a job; return False if another process holds its run. Imports are local, because they import torch."""
     if isinstance(job, DerivedJob):
         from bench.runs.make_derived import derive_one
 
@@ -81,38 +81,38 @@ def _do(job: Work, progress: Progress) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A job that another machine does, which sees the same files under the same paths: call it there."""
+    """A job for another machine that sees the same files under the same paths. Call it there."""
 
     job: Work
-    folder: str  # where `bench` was started: paths of the job may be relative to it
-    imports: tuple[str, ...]  # where it found code, a user's own among it
+    folder: str  # working directory of `bench`: paths of the job may be relative to it
+    imports: tuple[str, ...]  # sys.path, which may have the user's own code
 
     @classmethod
     def of(cls, job: Work) -> "Remote":
-        """Return a job of this process, to be done elsewhere."""
+        """Return a job of this process for another machine."""
         return cls(job, os.getcwd(), tuple(sys.path))  # noqa: PTH109  (a string travels better)
 
     def __call__(self) -> tuple[str, str]:
-        """Do the job, writing how far it is; return its state and the reason."""
+        """Run the job and write its progress; return its state and the reason."""
         os.chdir(self.folder)
         sys.path.extend(path for path in self.imports if path not in sys.path)
-        place, last = self.job.folder / PROGRESS, 0.0
+        path, last = self.job.folder / PROGRESS, 0.0
 
         def progress(what: str, done: int, total: int) -> None:
             nonlocal last
             now = time.monotonic()
             if done >= total or now - last > EVERY:
                 last = now
-                write_bytes(place, json.dumps([what, done, total]).encode())
+                write_bytes(path, json.dumps([what, done, total]).encode())
 
         try:
             return attempt(self.job, progress)
         finally:
-            place.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def follow(jobs: Sequence[Work], on_event: OnEvent) -> None:
-    """Tell how far those of the jobs are that have said so."""
+    """Report the progress of the jobs that have written a progress file."""
     for job in jobs:
         try:
             what, done, total = json.loads((job.folder / PROGRESS).read_text())

@@ -1,4 +1,4 @@
-"""Run jobs in this very process, one after the other: for the library, where a script or a notebook waits for one run."""
+"""Run jobs in the current process, one after the other. The library uses it for scripts and notebooks."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,19 +10,19 @@ from bench.system.devices import choose_devices
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The process that asks. What a run prints goes to its log; the number of torch's threads is put back afterwards."""
+    """The current process. A run's output goes to its log. torch's number of threads is restored afterwards."""
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N
 
     def prepare(self) -> None:
-        """Begin nothing: there is nobody to begin it beside."""
+        """No-op: this executor starts no workers."""
 
     def side_by_side(self, threads: int) -> int:  # noqa: ARG002
-        """Return 1."""
+        """Return 1: jobs run one after the other."""
         return 1
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
-        """Do the jobs and yield how each ended."""
+        """Run the jobs and yield their outcomes."""
         import torch
 
         device = choose_devices(self.device, 1, 1)[:1]

@@ -1,6 +1,6 @@
-"""Run jobs in worker processes on this machine: one per GPU or as many as are asked for, several on a CPU.
+"""Run jobs in worker processes on this machine: one per GPU (or `per_device`), several on a CPU.
 
-A worker that dies takes only its run with it. Workers end when the parent does.
+If a worker dies, only its run fails. Workers stop when their parent process stops.
 """
 
 import contextlib
@@ -24,29 +24,29 @@ _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods(
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Worker processes of this machine, on the devices that it has."""
+    """Worker processes on the devices of this machine."""
 
     device: str  # auto, cpu, cuda or cuda:N
-    workers: int  # cores that may be used
-    per_device: int = 0  # runs that share a GPU, or the cores; 0 = one per GPU, one per `threads` cores
-    together: int = 1  # devices that train one run
+    workers: int  # number of cores to use
+    per_device: int = 0  # runs that share a GPU, or all cores; 0: one per GPU, or one per `threads` cores
+    together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:
-        """Begin what takes a while, beside what the caller does next."""
+        """Start the fork server in the background."""
         warm_up()
 
     def side_by_side(self, threads: int) -> int:
-        """Return how often the devices are to be used at once."""
+        """Return the number of jobs that can run in parallel."""
         return len(choose_devices(self.device, self.workers, threads, self.per_device))
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
-        """Do the jobs and yield how each ended."""
+        """Run the jobs and yield their outcomes."""
         threads = max(job.run.config.threads for job in jobs)
         if self.together > 1 and self.per_device > 1:
-            fix = "give one of them"
-            raise ConfigError("runs cannot share devices and take several of them", "--together, --per-device", fix)
+            fix = "give only one of them"
+            raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        trains = any(isinstance(job, Job) for job in jobs)  # by a team; all else takes one device
+        trains = any(isinstance(job, Job) for job in jobs)  # on a team of devices; other jobs use one device
         return submit(jobs, teams(devices, self.together if trains else 1), on_event)
 
 
@@ -54,27 +54,29 @@ class Local:
 class _Worker:
     process: BaseProcess
     connection: Connection
-    place: tuple[str, ...]
+    devices: tuple[str, ...]
     job: Work
     began: float
 
 
 def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Return the devices in teams of `size`; what is left over does nothing.
+    """Return the devices in teams of `size`. Devices left over stay idle.
 
     >>> teams(["cuda:0", "cuda:1", "cuda:2"], 2)
     [('cuda:0', 'cuda:1')]
 
-    Raises SetupError when there is not one team.
+    Raises SetupError if there are too few devices for one team.
     """
     if size > len(devices):
-        fix = f"give --together up to {len(devices)}" + (", or more --workers" if devices[0] == "cpu" else "")
-        raise SetupError(f"{size} devices are to train a run together, {len(devices)} can be used", "--together", fix)
+        fix = f"lower --together to {len(devices)} or less" + (
+            ", or give more --workers" if devices[0] == "cpu" else ""
+        )
+        raise SetupError(f"--together needs {size} devices, but {len(devices)} are available", "--together", fix)
     return [tuple(devices[i : i + size]) for i in range(0, len(devices) - size + 1, size)]
 
 
 def warm_up() -> None:
-    """Start the process that workers are forked from: it imports torch once for all, while other things go on."""
+    """Start the process that workers are forked from. It imports torch once, in the background."""
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
@@ -85,7 +87,7 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Set what OpenMP and MKL read once, when torch is imported; a run sets its own number again."""
+    """Set the thread variables that OpenMP and MKL read when torch is imported. A run sets its own number later."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str(number)))
@@ -96,19 +98,22 @@ def _threads(number: int) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def submit(jobs: Sequence[Work], places: Sequence[tuple[str, ...]], on_event: OnEvent) -> Iterator[Outcome]:
-    """Do the jobs, one at a time on each place (a device may be named several times), and yield how each ended."""
+def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnEvent) -> Iterator[Outcome]:
+    """Run the jobs, one at a time per slot, and yield their outcomes.
+
+    A slot is the devices of one job. Several slots may have the same device.
+    """
     context = multiprocessing.get_context(_METHOD)
-    waiting, free = list(jobs), list(places)
+    waiting, free = list(jobs), list(slots)
     busy: dict[Connection, _Worker] = {}
     spare: dict[tuple[str, ...], list[_Worker]] = {}
     try:
         while waiting or busy:
             while waiting and free:
-                place = free.pop(0)
-                job = placed(waiting.pop(0), place)
-                sharing = sum(other[0] == place[0] for other in places)
-                worker = spare[place].pop() if spare.get(place) else _start(context, job, place, sharing)
+                devices = free.pop(0)
+                job = placed(waiting.pop(0), devices)
+                sharing = sum(slot[0] == devices[0] for slot in slots)
+                worker = spare[devices].pop() if spare.get(devices) else _start(context, job, devices, sharing)
                 worker.job, worker.began = job, time.monotonic()
                 worker.connection.send(job)
                 busy[worker.connection] = worker
@@ -127,30 +132,30 @@ def submit(jobs: Sequence[Work], places: Sequence[tuple[str, ...]], on_event: On
                     on_event(worker.job.id, *rest)
                     continue
                 del busy[worker.connection]
-                free.append(worker.place)
+                free.append(worker.devices)
                 if worker.process.is_alive():
-                    spare.setdefault(worker.place, []).append(worker)
+                    spare.setdefault(worker.devices, []).append(worker)
                 seconds, log = time.monotonic() - worker.began, worker.job.folder / "log.txt"
                 yield Outcome(worker.job.id, kind, rest[0], seconds, log)
     finally:
-        everyone = [*busy.values(), *(w for group in spare.values() for w in group)]
-        for worker in everyone:
+        workers = [*busy.values(), *(worker for idle in spare.values() for worker in idle)]
+        for worker in workers:
             worker.process.terminate()
-        for worker in everyone:
+        for worker in workers:
             worker.process.join()
 
 
-def _start(context: Any, job: Work, place: tuple[str, ...], sharing: int) -> _Worker:
-    here, there = context.Pipe()
-    process = context.Process(target=_work, args=(there, sharing), daemon=True)
+def _start(context: Any, job: Work, devices: tuple[str, ...], sharing: int) -> _Worker:
+    ours, of_worker = context.Pipe()
+    process = context.Process(target=_work, args=(of_worker, sharing), daemon=True)
     with _threads(job.run.config.threads):
         process.start()
-    there.close()
-    return _Worker(process, here, place, job, time.monotonic())
+    of_worker.close()
+    return _Worker(process, ours, devices, job, time.monotonic())
 
 
 def _work(connection: Connection, sharing: int) -> None:
-    """Do jobs until the parent ends; on a GPU that `sharing` workers share, with that part of its memory."""
+    """Run jobs until the parent stops. If `sharing` workers share a GPU, each gets an equal part of its memory."""
     end_with_parent()
     while True:
         try:

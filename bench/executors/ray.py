@@ -1,7 +1,7 @@
-"""Runs as tasks of a Ray cluster: one that is there, or one started on this machine.
+"""Run jobs as tasks of a Ray cluster: an existing one, or one started on this machine.
 
-All nodes must see the store under the same path. A task whose node or process is lost is done again elsewhere and goes on
-from the run's last checkpoint; a node that was only cut off keeps the run's lease, and the second attempt is *held*.
+All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and resumes from
+the run's last checkpoint. A node that only lost its connection keeps the run's lease, and the outcome of the retry is "held".
 """
 
 import os
@@ -17,23 +17,22 @@ from harmonize.errors import SetupError
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """What a run asks of a Ray cluster. Needs `pip install "unseen-cxr[ray]"`."""
+    """The resources of a run on a Ray cluster. Needs `pip install "unseen-cxr[ray]"`."""
 
-    address: str = ""  # host:port, or auto; "": RAY_ADDRESS, else a cluster on this machine that ends with the command
-    gpus: float = (
-        -1.0
-    )  # of a run; .5: two runs share one, 4: they train it together; below 0: one where the cluster has any
-    memory_gb: float = 0.0  # of a run, for Ray to plan with; 0: it does not plan with memory
-    retries: int = 3  # attempts after the first when a node or a process is lost
+    address: str = ""  # host:port, or auto; "": RAY_ADDRESS, else a cluster on this machine that stops with the command
+    # GPUs per run. 0.5: two runs share a GPU; 4: four GPUs train a run together; below 0: one if the cluster has GPUs
+    gpus: float = -1.0
+    memory_gb: float = 0.0  # memory per run that Ray reserves; 0: Ray does not reserve memory
+    retries: int = 3  # retries if a node or a process is lost
 
     def __post_init__(self) -> None:
         if self.memory_gb < 0 or self.retries < 0:
-            raise ValueError("memory_gb and retries are 0 or more")
+            raise ValueError("memory_gb and retries must not be negative")
 
     def prepare(self) -> None:
-        """Connect to the cluster, or start it.
+        """Connect to the cluster, or start one.
 
-        Raises SetupError when Ray is not installed or the cluster does not answer.
+        Raises SetupError if Ray is not installed or the cluster does not answer.
         """
         ray = _ray()
         if ray.is_initialized():
@@ -45,39 +44,39 @@ class Ray:
             _knock(address or "")
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
         except (OSError, ValueError, RuntimeError) as error:
-            fix = "start one with `ray start --head`, or leave the address out: one is started here"
+            fix = "start a cluster with `ray start --head`, or remove the address to start one on this machine"
             raise SetupError(
                 f"no Ray cluster answers: {str(error).splitlines()[0]}", f"--executor ray:address={address}", fix
             ) from error
 
     def side_by_side(self, threads: int) -> int:
-        """Return for how many runs the cluster has GPUs now, or cores where runs take none."""
+        """Return the number of runs for which the cluster has GPUs, or cores if runs use no GPU."""
         self.prepare()
-        there, gpus = _ray().cluster_resources(), self._gpus()
-        return max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1) / threads))
+        resources, gpus = _ray().cluster_resources(), self._gpus()
+        return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1) / threads))
 
     def _gpus(self) -> float:
-        """Return the GPUs of a run."""
+        """Return the number of GPUs per run."""
         return self.gpus if self.gpus >= 0 else float(_ray().cluster_resources().get("GPU", 0) > 0)
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
-        """Do the jobs, as many at once as the cluster has room for, and yield how each ended."""
+        """Run the jobs, as many in parallel as the cluster can, and yield their outcomes."""
         self.prepare()
         ray = _ray()
         gpus = self._gpus()
-        room = {"memory": self.memory_gb * 2**30} if self.memory_gb else {}
-        task = ray.remote(max_retries=self.retries, num_gpus=gpus, max_calls=1, **room)(_call)
+        memory = {"memory": self.memory_gb * 2**30} if self.memory_gb else {}
+        task = ray.remote(max_retries=self.retries, num_gpus=gpus, max_calls=1, **memory)(_call)
         began = time.monotonic()
-        going: dict[Any, Work] = {}
+        running: dict[Any, Work] = {}
         for job in jobs:
-            there = placed(job, [f"cuda:{i}" for i in range(max(1, int(gpus)))] if gpus else ["cpu"])
-            going[task.options(num_cpus=job.run.config.threads).remote(Remote.of(there))] = there
+            on_node = placed(job, [f"cuda:{i}" for i in range(max(1, int(gpus)))] if gpus else ["cpu"])
+            running[task.options(num_cpus=job.run.config.threads).remote(Remote.of(on_node))] = on_node
         try:
-            while going:
-                ready, _ = ray.wait(list(going), timeout=EVERY)
-                follow(list(going.values()), on_event)
+            while running:
+                ready, _ = ray.wait(list(running), timeout=EVERY)
+                follow(list(running.values()), on_event)
                 for reference in ready:
-                    job = going.pop(reference)
+                    job = running.pop(reference)
                     try:
                         state, reason = ray.get(reference)
                     except ray.exceptions.RayError as error:
@@ -86,12 +85,12 @@ class Ray:
                         job.fail(reason)
                     yield Outcome(job.id, state, reason, time.monotonic() - began, job.folder / "log.txt")
         finally:
-            for reference in going:
+            for reference in running:
                 ray.cancel(reference, force=True)
 
 
 def _knock(address: str) -> None:
-    """Raise OSError when nothing listens at host:port: Ray itself would ask for minutes."""
+    """Raise OSError if nothing listens at host:port. Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -106,7 +105,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _ray() -> Any:
-    """Return the module, imported where it is used: it is an extra."""
+    """Return the module ray, an optional dependency."""
     try:
         import ray
     except ImportError as error:

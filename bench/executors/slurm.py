@@ -1,7 +1,7 @@
-"""Runs as tasks of one Slurm job array, submitted and followed by submitit.
+"""Run jobs as tasks of one Slurm job array, with submitit.
 
-All nodes must see the store under the same path. A task that meets its time limit, or is preempted, is put in the queue
-again and goes on from the run's last checkpoint.
+All nodes must see the store under the same path. A task that reaches its time limit, or is preempted, is queued again and
+resumes from the run's last checkpoint.
 """
 
 import shutil
@@ -14,64 +14,65 @@ from typing import Any
 from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, follow, placed
 from harmonize.errors import SetupError
 
-_LOOK = 20.0  # seconds between two questions to Slurm about tasks that said nothing
+_QUERY_S = 20.0  # seconds between two queries of the Slurm queue
 
 
 @dataclass(frozen=True, slots=True)
 class Slurm:
-    """What a run asks of Slurm. Needs `pip install "unseen-cxr[slurm]"`."""
+    """The resources of a run on a Slurm cluster. Needs `pip install "unseen-cxr[slurm]"`."""
 
     partition: str = ""
     account: str = ""
     qos: str = ""
     constraint: str = ""
-    hours: float = 24.0  # until a task is put in the queue again
-    gpus: int = 1  # of a run, which they train together
+    hours: float = 24.0  # time limit of a task; it is then queued again
+    gpus: int = 1  # per run; several train it together
     memory_gb: float = 16.0
-    at_once: int = 256  # tasks of the array
-    requeues: int = 10  # after meeting the time limit
-    cluster: str = "slurm"  # local: processes of this machine, to try things out
+    at_once: int = 256  # maximum number of tasks in parallel
+    requeues: int = 10  # maximum, after reaching the time limit
+    cluster: str = "slurm"  # local: processes on this machine, for a trial
 
     def __post_init__(self) -> None:
         if self.cluster not in ("slurm", "local"):
-            raise ValueError(f"cluster is slurm or local, not {self.cluster!r}")
+            raise ValueError(f"cluster must be slurm or local (got {self.cluster!r})")
         if self.hours <= 0 or self.memory_gb <= 0 or self.at_once < 1 or self.gpus < 0 or self.requeues < 0:
-            raise ValueError("hours, memory_gb and at_once are above 0, gpus and requeues are 0 or more")
+            raise ValueError("hours, memory_gb and at_once must be above 0, gpus and requeues must not be negative")
 
     def prepare(self) -> None:
-        """Raise SetupError when submitit is not installed or this is no machine to submit from."""
+        """Raise SetupError if submitit is not installed or this machine cannot submit jobs."""
         _submitit()
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
-            fix = "run the command where `sbatch` works, or use --executor local"
-            raise SetupError("Slurm cannot be reached from this machine: no sbatch", "--executor slurm", fix)
+            fix = "run the command on a machine with `sbatch`, or use --executor local"
+            raise SetupError("this machine cannot submit Slurm jobs: no sbatch", "--executor slurm", fix)
 
     def side_by_side(self, threads: int) -> int:  # noqa: ARG002
-        """Return how many tasks of the array may go on at once."""
+        """Return the maximum number of tasks in parallel."""
         return self.at_once
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
-        """Do the jobs, as many at once as Slurm gives room for, and yield how each ended."""
+        """Run the jobs, as many in parallel as Slurm allows, and yield their outcomes."""
         self.prepare()
-        there = [placed(job, [f"cuda:{i}" for i in range(self.gpus)] or ["cpu"]) for job in jobs]
-        folder = jobs[0].store.root.resolve() / "slurm"  # scripts and what Slurm itself writes; nodes see it
+        on_nodes = [placed(job, [f"cuda:{i}" for i in range(self.gpus)] or ["cpu"]) for job in jobs]
+        folder = jobs[0].store.root.resolve() / "slurm"  # Slurm's scripts and logs; all nodes see it
         executor = _submitit().AutoExecutor(folder, cluster=self.cluster, slurm_max_num_timeout=self.requeues)
-        executor.update_parameters(**self._asked(max(job.run.config.threads for job in jobs)))
+        executor.update_parameters(**self._parameters(max(job.run.config.threads for job in jobs)))
         began = time.monotonic()
-        going = list(zip(executor.map_array(_Task.__call__, [_Task(Remote.of(j)) for j in there]), there, strict=True))
-        gone = _Gone(self.cluster)
+        tickets = executor.map_array(_Task.__call__, [_Task(Remote.of(job)) for job in on_nodes])
+        running = list(zip(tickets, on_nodes, strict=True))
+        lost_tasks = _LostTasks(self.cluster)
         try:
-            while going:
+            while running:
                 time.sleep(EVERY / 4 if self.cluster == "local" else EVERY)
-                follow([job for _, job in going], on_event)
-                lost = gone.look([ticket for ticket, _ in going])
-                for pair in [(t, j) for t, j in going if t.job_id in lost or t.paths.result_pickle.exists()]:
-                    going.remove(pair)
+                follow([job for _, job in running], on_event)
+                lost = lost_tasks.query([ticket for ticket, _ in running])
+                for pair in [(t, j) for t, j in running if t.job_id in lost or t.paths.result_pickle.exists()]:
+                    running.remove(pair)
                     yield _ended(*pair, time.monotonic() - began)
         finally:
-            for ticket, _ in going:
+            for ticket, _ in running:
                 ticket.cancel(check=False)
 
-    def _asked(self, threads: int) -> dict[str, Any]:
+    def _parameters(self, threads: int) -> dict[str, Any]:
         """Return submitit's parameters."""
         own = {key: getattr(self, key) for key in ("partition", "account", "qos", "constraint") if getattr(self, key)}
         return {
@@ -86,7 +87,7 @@ class Slurm:
 
 
 def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
-    """Return how a task ended; one that left no result is recorded as a failure here."""
+    """Return the outcome of a task. A task without a result is recorded as failed."""
     error: Exception | str | None = "lost"
     if ticket.paths.result_pickle.exists():
         error = ticket.exception()
@@ -103,32 +104,32 @@ def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
     return Outcome(job.id, state, reason, seconds, job.folder / "log.txt")
 
 
-class _Gone:
-    """Which tasks ended without a result. Slurm is asked by `squeue`: not every cluster keeps accounts for `sacct`."""
+class _LostTasks:
+    """Finds tasks that ended without a result, with `squeue`: not every cluster records jobs for `sacct`."""
 
     def __init__(self, cluster: str) -> None:
-        self.cluster, self.asked, self.missed = cluster, time.monotonic(), set[str]()
+        self.cluster, self.last_query, self.missing = cluster, time.monotonic(), set[str]()
 
-    def look(self, tickets: Sequence[Any]) -> set[str]:
-        """Return the ids of those that are neither in the queue nor at work, two looks long: results arrive late."""
+    def query(self, tickets: Sequence[Any]) -> set[str]:
+        """Return the ids of tasks missing from the queue in two queries in a row, because results arrive late."""
         if self.cluster == "local":
             return {ticket.job_id for ticket in tickets if ticket.done()}
-        if time.monotonic() - self.asked < _LOOK:
+        if time.monotonic() - self.last_query < _QUERY_S:
             return set()
-        self.asked = time.monotonic()
+        self.last_query = time.monotonic()
         arrays = sorted({ticket.job_id.partition("_")[0] for ticket in tickets})
-        asked = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
-        if told.returncode and "Invalid job id" not in told.stderr:
-            return set()  # Slurm does not answer now: it is asked again
-        missing = {ticket.job_id for ticket in tickets} - set(told.stdout.split())
-        lost, self.missed = missing & self.missed, missing
+        command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
+        queue = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if queue.returncode and "Invalid job id" not in queue.stderr:
+            return set()  # Slurm does not answer: query again later
+        missing = {ticket.job_id for ticket in tickets} - set(queue.stdout.split())
+        lost, self.missing = missing & self.missing, missing
         return lost
 
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A job that submitit may put in the queue again."""
+    """A job that submitit may queue again."""
 
     remote: Remote
 
@@ -136,12 +137,12 @@ class _Task:
         return self.remote()
 
     def checkpoint(self) -> Any:
-        """Return what is to be done when the task starts again: the same, which goes on where it stopped."""
+        """Return the task to queue again: the same one, which resumes from its checkpoint."""
         return _submitit().helpers.DelayedSubmission(self)
 
 
 def _submitit() -> Any:
-    """Return the module, imported where it is used: it is an extra."""
+    """Return the module submitit, an optional dependency."""
     try:
         import submitit
     except ImportError as error:

@@ -1,1 +1,1 @@
-"""The machine and its processes."""
+"""Devices, child processes and network clients of this machine."""

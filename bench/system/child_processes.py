@@ -1,4 +1,4 @@
-"""Processes that work for another end with it, however it ends."""
+"""Child processes that stop together with their parent process."""
 
 import multiprocessing
 import os
@@ -7,7 +7,7 @@ from multiprocessing.process import BaseProcess
 
 
 def end_with_parent() -> None:
-    """Watch the process that started this one, and end at once when it is gone: killed, it can tell nobody to stop."""
+    """Stop this process as soon as its parent is gone. A parent that was killed cannot stop its children itself."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

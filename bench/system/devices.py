@@ -1,4 +1,4 @@
-"""What a job may run on: GPUs, cores, and what the user asked for."""
+"""Devices for jobs: GPUs, cores, and the choice of --device."""
 
 import os
 import platform
@@ -9,34 +9,34 @@ from harmonize.errors import ConfigError, SetupError
 
 
 def check_device(device: str) -> None:
-    """Raise ConfigError for a word that names no device."""
+    """Raise ConfigError for an invalid device name."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ConfigError(f"no device {device!r}", "--device", "give auto, cpu, cuda or cuda:N")
+        raise ConfigError(f"no device {device!r}", "--device", "choose auto, cpu, cuda or cuda:N")
 
 
 def choose_devices(device: str, workers: int, threads: int, per_device: int = 0) -> list[str]:
-    """Return one name per run that may go on at once: each GPU once, or `cpu` as often as cores allow.
+    """Return one device name per run that can run in parallel: each GPU once, or `cpu` as often as the cores allow.
 
-    `per_device`, where given, is how many runs share a GPU, or the cores; each GPU then gets one before any gets two.
+    `per_device`: number of runs that share a GPU, or all cores; 0: the default. Every GPU gets one run before any gets two.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
     if device.startswith("cuda"):
         if not _cuda():
             raise SetupError(
-                "no CUDA device can be used",
+                "no CUDA device is available",
                 f"--device {device}",
-                "use --device cpu, or install a driver that fits this torch",
+                "use --device cpu, or install a GPU driver for this version of torch",
             )
         if ":" in device and int(device.partition(":")[2]) >= _cuda():
-            raise SetupError(f"no {device}: torch sees {_cuda()}", "--device", "count from cuda:0")
+            raise SetupError(f"no {device}: there are {_cuda()} CUDA devices", "--device", "number them from cuda:0")
         names = [device] if ":" in device else [f"cuda:{i}" for i in range(_cuda())]
         return names * max(1, per_device)
     return ["cpu"] * (per_device or max(1, workers // threads))
 
 
 def memory_of(device: str) -> int:
-    """Return the bytes of a GPU, 0 for the CPU."""
+    """Return the memory of a GPU in bytes, 0 for the CPU."""
     if not device.startswith("cuda"):
         return 0
     import torch
@@ -45,12 +45,12 @@ def memory_of(device: str) -> int:
 
 
 def _may_have_gpu() -> bool:
-    """Whether this machine can have a GPU that torch uses: Linux shows each as a device file; elsewhere, ask torch."""
+    """Whether torch may find a GPU. Linux has a device file for each; on other systems the answer is True."""
     return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
 
 
 def _cuda() -> int:
-    """Return the number of CUDA devices that torch can use."""
+    """Return the number of available CUDA devices."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

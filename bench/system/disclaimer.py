@@ -1,3 +1,3 @@
-"""What stands beside every answer about an image."""
+"""The disclaimer shown with every prediction for an image."""
 
-NOTICE = "For research only, not for clinical use: no medical device, and not validated for any patient."
+NOTICE = "For research only, not for clinical use: not a medical device, not clinically validated."

@@ -1,4 +1,4 @@
-"""The Hugging Face hub's own client, asked to say nothing about this machine."""
+"""The client of the Hugging Face hub, without telemetry."""
 
 from typing import TYPE_CHECKING
 
@@ -7,27 +7,27 @@ if TYPE_CHECKING:
 
 
 def download(repository: str, name: str) -> str:
-    """Return where a file of a model's repository lies on this machine, after it was downloaded if need be.
+    """Return the local path of a file of a model repository; download it if necessary.
 
-    Whatever stands in the way is raised as the client's own errors.
+    Raises the client's own errors.
     """
     from huggingface_hub import hf_hub_download
 
-    _say_nothing()
+    _switch_telemetry_off()
     # timm names no revisions; numbers are read, no code
     return hf_hub_download(repository, name)  # nosec B615
 
 
 def api() -> "HfApi":
-    """Return the client with which repositories are made and written."""
+    """Return the client that creates and writes repositories."""
     from huggingface_hub import HfApi
 
-    _say_nothing()
+    _switch_telemetry_off()
     return HfApi(library_name="unseen-cxr")
 
 
-def _say_nothing() -> None:
-    """Switch telemetry off: else every request tells the versions of torch and of other packages that are installed."""
+def _switch_telemetry_off() -> None:
+    """Switch telemetry off. Otherwise every request sends the versions of installed packages."""
     from huggingface_hub import constants
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # read at every request; the variable of that name, once at import
+    constants.HF_HUB_DISABLE_TELEMETRY = True  # read at every request; the environment variable is read only at import

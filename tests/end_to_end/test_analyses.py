@@ -70,8 +70,8 @@ def test_all_analyses_are_done_unless_they_are_refused() -> None:
     [
         ({"toys": True}, "did you mean 'toy'"),
         ({"toy": {"image": 3}}, "did you mean 'images'"),
-        ({"toy": 3}, "not a block"),
-        ("all", "not a block"),
+        ({"toy": 3}, "a block of keys"),
+        ("all", "a block of keys"),
     ],
 )
 def test_an_analysis_that_is_misspelt_is_refused_with_its_place(raw: object, message: str) -> None:

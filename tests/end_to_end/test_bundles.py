@@ -613,12 +613,12 @@ def test_a_signature_counts_for_its_file_and_for_its_signer_alone(
 
 def test_requests_that_cannot_be_met_say_what_to_mend(store_copy: Path, here: Command) -> None:
     for words, what in (
-        (("export", "-o", "b.txt"), "let it end in .zip"),
-        (("export", "-o", "nowhere/b.zip"), "no such folder"),
+        (("export", "-o", "b.txt"), "does not end in .zip"),
+        (("export", "-o", "nowhere/b.zip"), "the folder does not exist"),
         (("export", "ffffffff", "-o", "b.zip"), "no run 'ffffffff'"),
         (("verify", "b.zip"), "no such bundle"),
-        (("merge", "b.zip", "--store", "new", "--rename", "x:y=../z"), "cannot rename"),
-        (("merge", "b.zip", "--store", "runs"), "the folder is there already"),
+        (("merge", "b.zip", "--store", "new", "--rename", "x:y=../z"), "invalid rename"),
+        (("merge", "b.zip", "--store", "runs"), "the folder already exists"),
         (("merge", "b.zip", "--store", "new"), "no such bundle"),
     ):
         assert what in here(*words, cwd=store_copy, code=2).stderr

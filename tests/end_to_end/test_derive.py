@@ -245,13 +245,13 @@ def registry() -> Registry:
 @pytest.mark.parametrize(
     ("text", "what", "where"),
     [
-        ("tta: [five_views]\n", "no TTA 'five_views'", "tta"),
+        ("tta: [five_views]\n", "unknown TTA 'five_views'", "tta"),
         ("tta: [four_views]\n", "mirrors images", "tta"),
-        ("tta: three_views\n", "not a list", "tta"),
+        ("tta: three_views\n", "must be a list", "tta"),
         ("tta: [three_views, three_views]\n", "different", "tta"),
-        ("ensembles: {name: x}\n", "not a list", "ensembles"),
-        ("ensembles: [{of: {seed: 0}}]\n", "does not name", "ensembles[0].name"),
-        ("ensembles: [{name: x, of: {seed: 7}}]\n", "no run meets", "ensembles[0].of"),
+        ("ensembles: {name: x}\n", "must be a list", "ensembles"),
+        ("ensembles: [{of: {seed: 0}}]\n", "invalid ensemble name", "ensembles[0].name"),
+        ("ensembles: [{name: x, of: {seed: 7}}]\n", "no run of the grid meets", "ensembles[0].of"),
         ("ensembles: [{name: x, of: {sed: 0}}]\n", "unknown key 'sed'", "ensembles[0].of"),
         ("ensembles: [{name: x, whom: {seed: 0}}]\n", "unknown key 'whom'", "ensembles[0]"),
         ("ensembles: [{name: x, mean: logit}]\n", "probabilities", "ensembles[0].mean"),

@@ -26,7 +26,7 @@ MAKES_ITS_STORE = {
 }  # the page of `app` says what to do where there is none
 OWN_MEANING = {  # options that mean another thing under the same name, where no other name would be plainer
     "--as": "a grid's name: of scores read otherwise, of a merged store",
-    "--data": "verify holds labels against it and takes no variable of the shell; elsewhere it is where cohorts come from",
+    "--data": "verify compares labels with it and takes no variable of the shell; check makes no synthetic cohorts without it",
     "--dry-run": "each command says what it would do",
     "--finding": "the one that a phantom's shortcut goes with",
     "--grid": "a file or a shipped name to run, a name in the store to read, label spaces for statistics",
@@ -75,9 +75,10 @@ def test_an_option_has_one_help_and_one_default_wherever_it_stands() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_ends_with_examples_that_it_understands(name: str) -> None:
-    epilog = COMMANDS[name].epilog or ""
-    assert epilog.startswith("Example")
-    examples = epilog.partition(":")[2].replace("&&", "|").split("|")
+    mark, heading, *examples = (COMMANDS[name].epilog or "").splitlines()
+    assert mark == "\b", "each example keeps its line"
+    assert heading.startswith("Example")
+    assert all(len(example) <= 78 for example in examples), "a terminal of 80 columns shows it"
     assert any(f"bench {name} " in f"{example} " for example in examples)
     for example in examples:
         words = example.split()

@@ -26,7 +26,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
     assert choose_executor("local", "cpu", 3) == Local("cpu", 3)
     assert choose_executor("local", "cpu", 3, 2) == Local("cpu", 3, 2)
-    with pytest.raises(ConfigError, match="how many runs share a GPU is said to the executor local"):
+    with pytest.raises(ConfigError, match="--per-device is only valid with --executor local"):
         choose_executor("ray", "auto", 2, 2)
     assert choose_executor("ray", "auto", 2) == Ray()
     assert choose_executor("ray:gpus=0.5,memory_gb=8,address=10.0.0.1:6379", "auto", 2) == Ray(
@@ -39,12 +39,12 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("rai", "no executor 'rai'"),
-        ("local:workers=3", "takes its options from"),
+        ("rai", "unknown executor 'rai'"),
+        ("local:workers=3", "--device, --workers and --together"),
         ("ray:gpu=1", "did you mean 'gpus'"),
         ("ray:gpus", "'gpus' has no value"),
-        ("ray:gpus=many", "not of type float"),
-        ("ray:retries=-1", "0 or more"),
+        ("ray:gpus=many", "gpus must be a number (got 'many')"),
+        ("ray:retries=-1", "must not be negative"),
         ("slurm:hours=0", "above 0"),
         ("slurm:cluster=moon", "slurm or local"),
         ("slurm:hours=.nan", "finite"),
@@ -143,7 +143,7 @@ def test_an_interrupt_ends_the_tasks_too_and_the_same_command_goes_on_to_the_sam
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "goes on where it stopped" in said
+    assert "run the same command again" in said
     for _ in range(200):
         if not psutil.pid_exists(task):
             break

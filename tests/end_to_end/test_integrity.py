@@ -178,17 +178,17 @@ def test_failed_runs_are_listed_alone(store_copy: Path, here: Command) -> None:
     (line,) = here("list", "runs", "--failed", cwd=store_copy).stdout.splitlines()
     assert line.split()[:2] == [folder.name, "failed"]
     assert "the loss is no number" in line
-    assert "is for runs" in here("list", "losses", "--failed", cwd=store_copy, code=2).stderr
+    assert "only valid with runs" in here("list", "losses", "--failed", cwd=store_copy, code=2).stderr
 
 
 def test_a_run_is_removed_by_its_whole_name_and_nothing_else_is(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs")
     gone, kept = store.run_ids()
     for words, what in (
-        ((gone[:6], "--yes"), "give whole ids"),
-        (("../" + gone, "--yes"), "give whole ids"),
-        (("*", "--yes"), "give whole ids"),
-        ((gone,), "nobody to ask"),
+        ((gone[:6], "--yes"), "give complete ids"),
+        (("../" + gone, "--yes"), "give complete ids"),
+        (("*", "--yes"), "give complete ids"),
+        ((gone,), "cannot ask for confirmation"),
     ):
         assert what in here("remove", *words, cwd=store_copy, code=2).stderr
     others = {

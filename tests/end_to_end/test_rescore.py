@@ -86,7 +86,7 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
 
 def test_findings_that_name_nothing_are_no_findings(finished: Path, here: Command) -> None:
     asked = ("score", "--grid", "tiny", "--as", "x", "--findings", " ,")
-    assert "no finding is named" in here(*asked, cwd=finished, code=2).stderr
+    assert "names no finding" in here(*asked, cwd=finished, code=2).stderr
     assert not (finished / "runs" / "grids" / "x.json").exists()
 
 

@@ -211,7 +211,7 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
         (["--box", "nan,2,4,4"], "finite"),
         (["--box", "1000,1000,5,5"], "holds no pixel"),
         (["--mask", "absent.png"], "cannot read the mask"),
-        (["--mask", "absent.png", "--box", "1,1,2,2"], "both a mask and a box"),
+        (["--mask", "absent.png", "--box", "1,1,2,2"], "--mask and --box exclude each other"),
     ],
 )
 def test_wrong_requests_are_refused_with_what_to_do(

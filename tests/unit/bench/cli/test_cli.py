@@ -46,10 +46,10 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
     ("arguments", "what", "fix"),
     [
         (["run", "--grid", "dmo"], "no grid 'dmo'", "did you mean 'demo'"),
-        (["run", "--grid", "missing.yaml"], "no such grid file", "check the path"),
-        (["list", "architecture"], "no section", "did you mean 'architectures'"),
-        (["list", "architectures", "resnet181", "--check"], "no 'resnet181'", "did you mean 'resnet18'"),
-        (["list", "losses", "auk*"], "'auk*' matches nothing", "bench list losses"),
+        (["run", "--grid", "missing.yaml"], "the grid file does not exist", "check the path"),
+        (["list", "architecture"], "unknown section", "did you mean 'architectures'"),
+        (["list", "architectures", "resnet181", "--check"], "unknown name 'resnet181'", "did you mean 'resnet18'"),
+        (["list", "losses", "auk*"], "'auk*' matches no name", "bench list losses"),
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
@@ -82,7 +82,7 @@ def test_a_dry_run_refuses_a_model_that_timm_does_not_have(tmp_path: Path, here:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [([], "no run yet"), (["--failed"], "no run has failed"), (["zz*"], "no such run")]
+    ("words", "said"), [([], "no run yet"), (["--failed"], "no run has failed"), (["zz*"], "no run matches")]
 )
 def test_an_empty_list_of_runs_is_said_to_be_empty_beside_it(
     words: list[str], said: str, tmp_path: Path, here: Command
@@ -139,7 +139,7 @@ def test_figures_that_do_not_hold_are_an_exit_status_of_1(tmp_path: Path) -> Non
     assert bad.split()[-3:] == ["params", "stated", "0.5"]
     (only,) = json.loads(said(*measuring, "good", "--json"))
     assert only["verdict"] == "ok"
-    with pytest.raises(ConfigError, match="--check is for architectures"):
+    with pytest.raises(ConfigError, match="--check is only valid with architectures"):
         CliRunner().invoke(app, ["list", "losses", "--check"], catch_exceptions=False)
 
 

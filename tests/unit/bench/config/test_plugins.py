@@ -67,12 +67,12 @@ def test_a_mapping_or_a_function_of_a_package_adds_entries(install: Install, cod
         ("bad.code:ENTRIES", {"code": "import no_such_module"}, "No module named 'no_such_module'"),
         ("bad.code:ENTRIES", {"code": "raise SystemError('boom')"}, "boom"),
         ("bad.code:OTHER", {"code": "ENTRIES = {}"}, "OTHER"),
-        ("bad.code:ENTRIES", {"code": "ENTRIES = 3"}, "not a mapping"),
-        ("bad:registry.yaml", {"registry": "losses: [a]"}, "not a block of names"),
+        ("bad.code:ENTRIES", {"code": "ENTRIES = 3"}, "must be a mapping"),
+        ("bad:registry.yaml", {"registry": "losses: [a]"}, "must be a block of names"),
         ("bad:registry.yaml", {"registry": "losses: {a: {uze: b}}"}, "unknown key 'uze'"),
         ("bad:registry.yaml", {"registry": "lossen: {}"}, "unknown section 'lossen'"),
-        ("bad:registry.yaml", {"registry": "losses: {a: {use: 'a:b', with: gamma}}"}, "not a block of options"),
-        ("bad:registry.yaml", {"registry": "metrics: {m: {use: 'a:b'}}"}, "what it is computed on"),
+        ("bad:registry.yaml", {"registry": "losses: {a: {use: 'a:b', with: gamma}}"}, "must be a block of options"),
+        ("bad:registry.yaml", {"registry": "metrics: {m: {use: 'a:b'}}"}, "does not state its input"),
         ("bad:registry.yaml", {"registry": "datasets: {m: {use: 'a.b'}}"}, "cannot add datasets"),
         ("bad:registry.yaml", {"registry": "weights: {radimagenet: {}}"}, "cannot add weights"),
     ],
@@ -97,7 +97,7 @@ def test_a_name_that_is_taken_is_refused_and_means_nothing_until_it_is_clear(ins
     registry = Registry.read(OURS)
     assert "losses.bce" in registry.refused["pc"].what
     assert "new" not in registry.sections["losses"]
-    with pytest.raises(RegistryError, match=r"taken: losses\.bce"):
+    with pytest.raises(RegistryError, match=r"in use: losses\.bce"):
         registry.find("losses", "bce", "grid.yaml")
     assert registry.find("losses", "focal", "grid.yaml").plugin == ""
 
@@ -128,8 +128,8 @@ def test_list_and_check_say_what_was_refused_and_list_what_was_added(install: In
     ("text", "what"),
     [
         ("include: other.yaml\n", "cannot include"),
-        ("include: shipped\nlosses: {bce: {use: 'a:b'}}\n", "names that are taken: losses.bce"),
-        ("architectures: {a: {timm: resnet18, params: many}}\n", "params is 'many'"),
+        ("include: shipped\nlosses: {bce: {use: 'a:b'}}\n", "names already in use: losses.bce"),
+        ("architectures: {a: {timm: resnet18, params: many}}\n", "params must be a number"),
         ("losses: {a: {timm: resnet18}}\n", "unknown key 'timm'"),
     ],
 )

@@ -180,7 +180,7 @@ def test_a_chain_gives_each_step_its_own_stream() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "message"),
-    [(["gama"], "did you mean 'gamma'"), ([{"blur": {"sigm": 1}}], "no option 'sigm'"), ([7], "known steps: crop")],
+    [(["gama"], "did you mean 'gamma'"), ([{"blur": {"sigm": 1}}], "no option 'sigm'"), ([7], "choose from: crop")],
 )
 def test_a_step_that_does_not_exist_is_refused(steps: list[Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):

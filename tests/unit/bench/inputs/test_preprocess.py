@@ -84,15 +84,15 @@ def test_bytes_are_shown_to_an_augmentation_that_reads_them(
     ("ops", "message"),
     [
         (["imagnet"], "did you mean 'imagenet'"),
-        (["imagenet", "zscore"], "put it last"),
-        (["zscore", {"clahe": {}}], "put it first"),
-        (["minmax", "histstd"], "put histstd before minmax"),
-        ([{"clahe": {}}, "roi"], "put roi before clahe"),
+        (["imagenet", "zscore"], "move imagenet to the end"),
+        (["zscore", {"clahe": {}}], "move clahe to the front"),
+        (["minmax", "histstd"], "move histstd before minmax"),
+        ([{"clahe": {}}, "roi"], "move roi before clahe"),
         (["roi", "adaptive_roi"], "choose one of them"),
         (["histstd", "histmatch"], "choose one of them"),
         ([{"zscore": {"pixls": "all"}}], "pixls"),
         ([{"zscore": {"pixels": "some"}}], "foreground or all"),
-        ([{"zscore": {}, "minmax": {}}], "no op"),
+        ([{"zscore": {}, "minmax": {}}], "unknown op"),
     ],
 )
 def test_ops_that_cannot_be_are_refused_with_the_mend(ops: list[object], message: str) -> None:

@@ -72,7 +72,7 @@ def test_a_space_of_a_grid_is_that_of_its_cohorts(tmp_path: Path) -> None:
 )
 def test_runs_of_one_grid_learn_and_are_tested_on_the_same_labels(tmp_path: Path, sweep: str, key: str) -> None:
     (tmp_path / "grid.yaml").write_text(f"{GRID}sweeps:\n  - {sweep}\n")
-    with pytest.raises(ConfigError, match=f"differ in {key}"):
+    with pytest.raises(ConfigError, match=f"the same {key}"):
         Grid.read(str(tmp_path / "grid.yaml"), Registry.read())
 
 
@@ -91,7 +91,7 @@ def test_a_choice_at_its_defaults_stays_out_of_the_identity_and_comes_back_from_
 
 @pytest.mark.parametrize("bad", [{"label_source": "chexbrt"}, {"label_source": ""}])
 def test_a_label_source_that_nobody_has_is_refused(bad: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="label_source is one of default, chexbert"):
+    with pytest.raises(ValueError, match="label_source must be one of default, chexbert"):
         RunConfig(**NAMES, **bad)
 
 

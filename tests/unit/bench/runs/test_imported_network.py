@@ -274,29 +274,33 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
     [
         ({"preprocessing": {**PLAIN["preprocessing"], "size": 64}}, "does not take 1 x 64 x 64 images", "size"),
         ({"preprocessing": {**PLAIN["preprocessing"], "channels": 3}}, "does not take 3 x 32 x 32 images", "channels"),
-        ({"preprocessing": {"size": 32, "channels": 1}}, "gray values are scaled", "range: [low, high]"),
-        ({"preprocessing": {"size": 32, "channels": 2, "range": [0, 1]}}, "channels is 2", "1 or 3"),
-        ({"preprocessing": {"size": 32, "range": [1, 0]}}, "range is [1.0, 0.0]", "[low, high]"),
-        ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std is not above 0", "trained with"),
+        ({"preprocessing": {"size": 32, "channels": 1}}, "scale of the gray values", "range: [low, high]"),
+        ({"preprocessing": {"size": 32, "channels": 2, "range": [0, 1]}}, "channels must be 1 or 3", "1 or 3"),
+        ({"preprocessing": {"size": 32, "range": [1, 0]}}, "range must rise (got [1.0, 0.0])", "[low, high]"),
+        ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std must be above 0", "trained with"),
         ({"preprocessing": {"size": 32, "fit": "stretch", "range": [0, 1]}}, "stretch", ""),
         ({"preprocessing": {"size": 32, "ops": ["histmatch"], "range": [0, 1]}}, "histmatch", "minmax"),
         ({"outputs": {"kind": "logit", "names": ["Edema"]}}, "3 outputs, 1 are named", "every output"),
         ({"outputs": {"kind": "logit", "names": ["Edma", "Mass", "Atelectasis"]}}, "'Edma'", "'Edema'"),
-        ({"outputs": {"kind": "logit", "names": ["Edema", "Edema", "Mass"]}}, "two outputs are 'Edema'", "drop"),
-        ({"outputs": {"kind": "logit", "names": NAMES, "drop": ["Nodule"]}}, "no output is called 'Nodule'", "Mass"),
-        ({"outputs": {"kind": "score", "names": NAMES}}, "kind is 'score'", "sigmoid"),
+        (
+            {"outputs": {"kind": "logit", "names": ["Edema", "Edema", "Mass"]}},
+            "two outputs have the name 'Edema'",
+            "drop",
+        ),
+        ({"outputs": {"kind": "logit", "names": NAMES, "drop": ["Nodule"]}}, "has no output 'Nodule'", "Mass"),
+        ({"outputs": {"kind": "score", "names": NAMES}}, "(got 'score')", "sigmoid"),
         ({"outputs": {"kind": "probability", "names": NAMES}}, "are no probabilities", "kind: logit"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "no finite numbers", "scaled"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "gives tuple", "wrap it"),
         ({"model": {"function": "tests.networks:Flat", "with": {"width": 3}}}, "unexpected keyword", "with:"),
         ({"model": {"function": "tests.networks:not_a_network"}}, "returns str", "torch.nn.Module"),
-        ({"model": {"timm": "resnet10t"}}, "without weights is random", "weights:"),
-        ({"model": {"timm": "a", "onnx": "b"}}, "timm and onnx", "name one"),
-        ({"model": {"onnx": "absent.onnx"}}, "no such file", "folder of model.yaml"),
+        ({"model": {"timm": "resnet10t"}}, "a timm model needs weights", "weights:"),
+        ({"model": {"timm": "a", "onnx": "b"}}, "timm and onnx", "name exactly one"),
+        ({"model": {"onnx": "absent.onnx"}}, "does not exist", "relative to model.yaml"),
         ({"model": None}, "is missing", "your-own-model.md"),
-        ({"trained_on": {}}, "trained on is missing", "cohorts: []"),
+        ({"trained_on": {}}, "training data of the model are missing", "cohorts: []"),
         ({"trained_on": {"cohorts": [], "license": "x"}}, "unknown key 'license'", "licence"),
-        ({"name": ""}, "has no name", "name:"),
+        ({"name": ""}, "name must be", "name:"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_mend(write: Write, blocks: dict[str, Any], said: str, fix: str) -> None:
@@ -315,5 +319,5 @@ def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path:
 
 
 def test_a_grid_whose_findings_the_model_lacks_is_refused(write: Write) -> None:
-    with pytest.raises(ConfigError, match="gives no finding"):
+    with pytest.raises(ConfigError, match="predicts no finding"):
         Declared.read(write()).learnt(["Cardiomegaly"])

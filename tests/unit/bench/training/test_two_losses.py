@@ -76,7 +76,7 @@ def test_a_run_without_such_epochs_keeps_its_id() -> None:
 
 @pytest.mark.parametrize("epochs", [-1, 5])
 def test_an_epoch_is_left_for_the_runs_own_loss(epochs: int) -> None:
-    with pytest.raises(ValueError, match="pretrain_epochs is 0 or more and below epochs 5"):
+    with pytest.raises(ValueError, match="pretrain_epochs must be from 0 to below epochs 5"):
         Schedule(pretrain_epochs=epochs)
 
 
@@ -94,11 +94,11 @@ def read(tmp_path: Path, base: str, registry: str = "") -> None:
 @pytest.mark.parametrize(
     ("sweep", "registry", "message"),
     [
-        ("{schedule.pretrain_epochs: 2}", "", "bce is the cross-entropy itself"),
+        ("{schedule.pretrain_epochs: 2}", "", "bce is cross-entropy already"),
         ("{uncertainty: u_multiclass, loss: mine}", "losses: {mine: {use: 'bench.training.losses:bce', with: {pos_weight: 2.0}}}", "without options"),
-        ("{optimizer: mine}", "optimizers: {mine: {use: 'bench.training.optimizers.sam:SAM', with: {lr: 0.1, base: 'schedulefree:AdamWScheduleFree'}}}", "SAM over a schedule-free"),
-        ("{augmentation: mine}", "augmentation: {mine: {use: 'bench.inputs.augmentation:chain', with: {steps: [{blur: {p: often}}]}}}", "blur.p is 'often'"),
-        ("{augmentation: mine}", "augmentation: {mine: {use: 'bench.inputs.augmentation:affine', with: {rotate: .nan}}}", "rotate is nan"),
+        ("{optimizer: mine}", "optimizers: {mine: {use: 'bench.training.optimizers.sam:SAM', with: {lr: 0.1, base: 'schedulefree:AdamWScheduleFree'}}}", "cannot wrap a schedule-free"),
+        ("{augmentation: mine}", "augmentation: {mine: {use: 'bench.inputs.augmentation:chain', with: {steps: [{blur: {p: often}}]}}}", "blur.p must be .*got 'often'"),
+        ("{augmentation: mine}", "augmentation: {mine: {use: 'bench.inputs.augmentation:affine', with: {rotate: .nan}}}", "rotate must be .*got nan"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learnt_together_is_refused_when_the_grid_is_read(
@@ -115,17 +115,17 @@ def test_a_weighted_cross_entropy_may_follow_a_plain_one(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ({"warp": {"rotate": "10"}}, "warp.rotate is '10'"),
-        ({"warp": {"rotate": True}}, "warp.rotate is True"),
-        ({"warp": {"scale": 1.0}}, "warp.scale is 1.0"),
-        ({"blur": {"p": 1.5}}, "blur.p is 1.5"),
-        ({"gamma": {"low": 0}}, "gamma.low is 0"),
+        ({"warp": {"rotate": "10"}}, r"warp.rotate must be .*got '10'"),
+        ({"warp": {"rotate": True}}, r"warp.rotate must be .*got True"),
+        ({"warp": {"scale": 1.0}}, r"warp.scale must be .*got 1.0"),
+        ({"blur": {"p": 1.5}}, r"blur.p must be .*got 1.5"),
+        ({"gamma": {"low": 0}}, r"gamma.low must be .*got 0"),
         ({"gamma": {"low": 1.5}}, "gamma.low is above gamma.high"),
-        ({"erase": {"area": 0.1}}, "erase.area is 0.1"),
-        ({"erase": {"area": [0.3, 0.1]}}, r"erase.area is \[0.3, 0.1\]"),
+        ({"erase": {"area": 0.1}}, r"erase.area must be .*got 0.1"),
+        ({"erase": {"area": [0.3, 0.1]}}, r"erase.area must be .*got \[0.3, 0.1\]"),
         ({"erase": {"ratio": [0.3, 1.0, 2.0]}}, "erase.ratio is"),
-        ({"border": {"most": 0.6}}, "border.most is 0.6"),
-        ({"crop": {"share": None}}, "crop.share is None"),
+        ({"border": {"most": 0.6}}, r"border.most must be .*got 0.6"),
+        ({"crop": {"share": None}}, r"crop.share must be .*got None"),
     ],
 )
 def test_an_option_of_a_step_that_cannot_be_is_refused(step: dict[str, Any], message: str) -> None:
@@ -135,7 +135,7 @@ def test_an_option_of_a_step_that_cannot_be_is_refused(step: dict[str, Any], mes
 
 @pytest.mark.parametrize("steps", ["hflip", {"hflip": {}}, 3])
 def test_steps_are_a_list(steps: Any) -> None:
-    with pytest.raises(ConfigError, match="not a list"):
+    with pytest.raises(ConfigError, match="must be a list"):
         augment_steps(steps)
 
 
@@ -143,7 +143,7 @@ def test_every_augmentation_that_comes_with_the_project_is_possible() -> None:
     for entry in Registry.read().sections["augmentation"].values():
         check_augmentation(entry)
     wrong = Entry("augmentation", "mine", "bench.inputs.augmentation:affine", {"hflip": 1})
-    with pytest.raises(ConfigError, match="hflip is 1"):
+    with pytest.raises(ConfigError, match="hflip must be true or false"):
         check_augmentation(wrong)
 
 

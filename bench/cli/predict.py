@@ -1,0 +1,145 @@
+"""`bench predict`: predict images with a stored run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import (
+    THRESHOLD_RULES,
+    CsvOption,
+    DeviceOption,
+    FindingsOption,
+    JsonOption,
+    QuietOption,
+    RunArgument,
+    StoreOption,
+    ThresholdOption,
+    examples,
+)
+from bench.cli.text_tables import printable, table_lines
+from bench.system.disclaimer import NOTICE
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bench.runs.new_images import Inference
+
+PREDICT_EXAMPLES = examples(
+    "bench predict 3fa9 chest.png",
+    "bench predict 3fa9 chest.dcm --cam --finding Edema -o pictures",
+    "bench predict 3fa9 inbox/ --csv > predictions.csv",
+)
+
+
+def predict(
+    run: RunArgument,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
+    ],
+    store: StoreOption = Path("runs"),
+    finding: FindingsOption = None,
+    at: ThresholdOption = "f1_max",
+    cam: Annotated[bool, typer.Option("--cam", help="Write a PNG with heat maps for each image.")] = False,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures of --cam.")] = Path(
+        "predicted"
+    ),
+    device: DeviceOption = "auto",
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+) -> None:
+    """Predict images with a stored run.
+
+    Prints probabilities and positive calls. For research only, not for clinical use.
+    """
+    from bench.cli.progress_bars import choose_display
+    from bench.runs import new_images as infer
+    from bench.store.safe_csv import csv_text
+    from bench.store.store import Store
+    from bench.system.devices import check_device, choose_devices
+
+    check_rule(at)
+    check_device(device)
+    with choose_display(quiet) as display:
+        paths = infer.images_of(images)
+        stored = infer.load(Store.open(store, create=False), run, choose_devices(device, 1, 1)[0])
+        learned = [name for name in stored.run.config.findings if name not in stored.unlearnt]
+        for name in finding or ():
+            if name not in learned:
+                raise ConfigError(
+                    f"run {stored.run.id} was not trained on {name!r}",
+                    "--finding",
+                    f"choose from: {', '.join(learned)}",
+                )
+        inference = infer.infer(stored, paths, display.progress)
+        overlays: dict[str, str] = {}
+        if cam:
+            from bench.analyses.explain_image import Explainer, draw_overlays
+
+            predicted = [Path(name) for name in inference.table["image"].unique()]
+            overlays = draw_overlays(Explainer(stored), predicted, finding or learned, output, display.progress)
+    table = inference.table[inference.table["finding"].isin(finding or learned)]
+    if as_json:
+        typer.echo(json.dumps(_as_json(inference, table, NOTICE, overlays), allow_nan=False))
+    elif as_csv:
+        typer.echo(csv_text(table), nl=False)
+    else:
+        typer.echo("\n".join(_lines(inference, table, at, overlays)))
+    for row in inference.skipped.itertuples() if as_csv or not as_json else ():
+        typer.echo(f"skipped {printable(row.image)}: {row.reason}", err=True)
+    if not as_json:
+        typer.echo(NOTICE, err=as_csv)
+    if not inference.num_images:
+        raise typer.Exit(1)
+
+
+def check_rule(rule: str) -> None:
+    """Raise ConfigError for an unknown threshold rule."""
+    if rule not in THRESHOLD_RULES:
+        raise ConfigError(f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(THRESHOLD_RULES)}")
+
+
+def _as_json(inference: "Inference", table: Any, notice: str, overlays: Mapping[str, str]) -> dict[str, Any]:
+    """Return the predictions for programs: NaN as null. `overlay` is the picture of --cam."""
+    images = []
+    for name, rows in table.groupby("image", sort=False):
+        findings = {}
+        for row in rows.to_dict("records"):
+            calls = {rule: _call(row[f"call_{rule}"]) for rule in THRESHOLD_RULES}
+            numbers = {key: _number(row[key]) for key in ("logit", "probability", "calibrated")}
+            findings[row["finding"]] = numbers | {"calls": calls}
+        warnings = rows["warnings"].iloc[0]
+        drawn = {"overlay": overlays[name]} if name in overlays else {}
+        images.append(
+            {"image": name, "warnings": warnings.split("; ") if warnings else [], "findings": findings} | drawn
+        )
+    skipped = inference.skipped.to_dict("records")
+    return {"run": inference.run_id, "notice": notice, "images": images, "skipped": skipped}
+
+
+def _call(value: float) -> bool | None:
+    return None if value != value else bool(value)  # NaN: no threshold
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)  # NaN
+
+
+def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
+    """Return the predictions as text: a table for each image, with its warnings above."""
+    images = f"{inference.num_images} image{'s' if inference.num_images != 1 else ''}"
+    lines = [f"run {inference.run_id}: {images}, {len(inference.skipped)} skipped"]
+    for name, rows in table.groupby("image", sort=False):
+        lines += ["", printable(name)]
+        warnings = rows["warnings"].iloc[0]
+        lines += [f"  warning: {warning}" for warning in warnings.split("; ") if warning]
+        cells = [["finding", "probability", "calibrated", f"call ({rule})"]]
+        for row in rows.to_dict("records"):
+            call = {1.0: "yes", 0.0: "no"}.get(row[f"call_{rule}"], "no threshold")
+            calibrated = "" if row["calibrated"] != row["calibrated"] else f"{row['calibrated']:.3f}"
+            cells.append([row["finding"], f"{row['probability']:.3f}", calibrated, call])
+        lines += [f"  {line}" for line in table_lines(cells)]
+        lines += [f"  overlay: {printable(overlays[name])}"] if name in overlays else []
+    return lines
