@@ -203,7 +203,6 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     return Isotonic(x[inner], y[inner])
 
 
-# as many as kernels.SIDE_BY_SIDE has room for beside the logits as given
 FITS: Mapping[str, Callable[[Label, Score], Calibrator]] = MappingProxyType(
     {"platt": fit_platt, "temperature": fit_temperature, "isotonic": fit_isotonic}
 )

@@ -129,8 +129,6 @@ class Measured:
     threshold: Array  # [R, K] on the logit; NaN where none was chosen, and on the split that chooses
     columns: tuple[Column, ...]  # each finding by falling logit
     judged: tuple[Mapping[str, Judged], ...]  # of each finding: calibrator -> its probabilities along the column
-    # finding -> [tiles in detail, bins, LANES]: label - probability as given, summed by bin
-    of_bins: Mapping[int, Array]
 
     @property
     def calibrators(self) -> tuple[str, ...]:
@@ -162,12 +160,6 @@ class _Wanted:
         """Return how many replicates all calibration errors have."""
         return min(self.detail or resamples.num, resamples.num)
 
-    def apart(self, num_findings: int, resamples: Resamples) -> judging.Apart:
-        """Return where the errors of all findings put what needs no bins."""
-        num_detailed = -(-self.num_detailed(resamples) // LANES)
-        num_tiles = len(resamples.weight) if AS_GIVEN in self.judged else num_detailed
-        return judging.Apart.over(resamples, num_findings if self.judged else 0, num_tiles, num_detailed)
-
     def of(
         self,
         column: Column,
@@ -175,18 +167,17 @@ class _Wanted:
         judged: Mapping[str, Judged],
         resamples: Resamples,
         bins: int,
-        apart: judging.Apart,
-        at: int,
     ) -> "_Pass":
         """Return what measures a finding, before it has seen a resample."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.called else np.empty(0))
         fitted = {name: each for name, each in judged.items() if each.known}
         errors = None
         if fitted:
-            errors = judging.Errors.of(column.patient, column.positive, list(fitted.values()), bins, apart, at)
-        elif judged:
-            apart.value[at] = 0  # there is only room, and no number is read from what lies there
-        walk = bootstrap.Walk.over(resamples, column, cut, len(self.ranked) > 1)
+            num_detailed = -(-self.num_detailed(resamples) // LANES)
+            num_tiles = len(resamples.weight) if AS_GIVEN in fitted else num_detailed
+            images = (column.patient, column.positive, list(fitted.values()))
+            errors = judging.Errors.of(*images, bins, num_tiles, num_detailed)
+        walk = bootstrap.Walk.over(resamples, column, cut)
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
@@ -233,9 +224,8 @@ class _Pass:
         if self.errors:
             for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
-            if len(self.errors.distance):  # the HEADLINES go on
-                num_B = walked.reached[-1, :, self.num_detailed :].sum(0)
-                more = self.errors.beyond(num_B)
+            if self.errors.headlines.size:  # they go on
+                more = self.errors.beyond(self.num - self.num_detailed)
                 out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
         return out
 
@@ -280,13 +270,12 @@ def measure(
     columns: dict[int, Column] = {}
     judged: dict[int, dict[str, Judged]] = {}
     passes: dict[int, _Pass] = {}
-    apart = wanted.apart(num_findings, resamples)
 
     def begin(k: int) -> None:
         """Sort a finding once, and note all that it is measured by."""
         column = columns[k] = Column.of(resamples.patient, label[:, k], logit[:, k])
         judged[k] = {name: Judged.of(_probability(column, name, points, k), settings.bins) for name in wanted.judged}
-        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins, apart, k)
+        passes[k] = wanted.of(column, threshold[:, k], judged[k], resamples, settings.bins)
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
@@ -299,12 +288,7 @@ def measure(
         for key, drawn in replicates.items():
             value[key][k], drawn[k] = (found[key][0], found[key][1:]) if key in found else (np.nan, np.nan)
 
-    num_parts = max(num_threads, 1)
-
-    def add_up(share: int) -> None:
-        apart.fill(share, num_parts)
-
-    stages = ((begin, num_findings), (add_up, num_parts), (go, len(resamples.weight)), (end, num_findings))
+    stages = ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
         bootstrap.each(work, num, num_threads)
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
@@ -313,8 +297,7 @@ def measure(
     if only is not None and only not in value:
         raise KeyError(f"no metric {only}")
     sorted_, along = tuple(columns[k] for k in range(num_findings)), tuple(judged[k] for k in range(num_findings))
-    of_bins = {k: each.errors.of_bins for k, each in passes.items() if each.errors and AS_GIVEN in each.calibrators}
-    return Measured(scored, label, resamples, counts, value, replicates, threshold, sorted_, along, of_bins)
+    return Measured(scored, label, resamples, counts, value, replicates, threshold, sorted_, along)
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:

@@ -110,7 +110,7 @@ def on_threads(num: int, resamples: int) -> None:
 
         def work(k: int, into: np.ndarray = found[turn % 2]) -> None:
             column = Column.of(drawn.patient, label[:, k], cohort.logit[:, k])
-            into[k] = walk(drawn, column, (), False).auroc
+            into[k] = walk(drawn, column).auroc
 
         start = time.perf_counter()
         each(work, label.shape[1], 1 + turn % 2)

@@ -15,10 +15,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.kernels import sum_groups, walk_parted, walk_ranks
+from bench.scoring.bootstrap.kernels import sum_segments, walk_groups, walk_ranks
 from bench.scoring.bootstrap.resamples import LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column, Parted
-from bench.scoring.bootstrap.walk_order import Steps, steps_of, steps_of_groups
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -47,52 +46,35 @@ class Walked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """One walk over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and parts no tie.
-
-    Unless `precisely`, AUPRC is NaN.
-    """
+    """One pass over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and splits no tie."""
 
     column: Column
     cut: NDArray[np.int64]
-    steps: Steps
-    most: int
-    precisely: bool
     auroc: Array  # [T, LANES]
     auprc: Array
     reached: Array  # [T, Q, 2, LANES]
 
     @classmethod
-    def over(
-        cls,
-        resamples: Resamples,
-        column: Column,
-        cut: Sequence[int] | NDArray[np.int64] = (),
-        precisely: bool = True,
-    ) -> Self:
-        """Return a walk that has not begun."""
+    def over(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
+        """Return a pass that has not begun."""
         places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
-        steps = steps_of(column.kind, places, resamples.most)
         auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
-        reached = np.zeros((num_tiles, len(places), 2, LANES))
-        return cls(column, places, steps, resamples.most, precisely, auroc, auprc, reached)
+        return cls(column, places, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Walk over one tile."""
-        auprc = self.auprc[tile] if self.precisely else None
-        images = (self.column.patient, self.column.kind, *self.steps)
-        walk_ranks(*images, weight, self.most, self.auroc[tile], auprc, self.reached[tile])
+        """Go over the images with the weights of one tile."""
+        images = (self.column.patient, self.column.kind, self.cut)
+        walk_ranks(*images, weight, self.auroc[tile], self.auprc[tile], self.reached[tile])
 
     def walked(self, num: int) -> Walked:
-        """Return what the tiles tell of the first `num` replicates."""
+        """Return the metrics of the first `num` replicates."""
         counts = self.reached.transpose(1, 2, 0, 3).reshape(len(self.cut), 2, self.auroc.size)[..., :num]
         return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
 
 
-def walk(
-    resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), precisely: bool = True
-) -> Walked:
-    """Return what one walk over all tiles tells."""
-    found = Walk.over(resamples, column, cut, precisely)
+def walk(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Walked:
+    """Return what one pass over all tiles tells."""
+    found = Walk.over(resamples, column, cut)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
     return found.walked(resamples.num)
@@ -100,26 +82,21 @@ def walk(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupWalk:
-    """A walk over each group of a column, filled tile by tile in any order."""
+    """A pass over each group of a column, filled tile by tile in any order."""
 
     parted: Parted
-    begin: NDArray[np.int64]  # [G + 1]: of the steps of each group
-    steps: Steps
-    most: int
     auroc: Array  # [T, G, LANES]
     counted: Array  # [T, G, 2, 2, LANES]
 
     @classmethod
     def over(cls, resamples: Resamples, parted: Parted) -> Self:
-        """Return a walk that has not begun."""
+        """Return a pass that has not begun."""
         shape = (len(resamples.weight), len(parted.first))
-        steps = steps_of_groups(parted.start, parted.kind, parted.first, resamples.most)
-        return cls(parted, *steps, resamples.most, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+        return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Walk over one tile."""
-        images = self.parted[:3]
-        walk_parted(*images, self.begin, *self.steps, weight, self.most, self.auroc[tile], self.counted[tile])
+        """Go over the images with the weights of one tile."""
+        walk_groups(*self.parted, weight, self.auroc[tile], self.counted[tile])
 
     def walked(self, num: int) -> tuple[Array, Array]:
         """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
@@ -130,7 +107,7 @@ class GroupWalk:
 
 
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
-    """Return what walks over each group tell, over all tiles, as `GroupWalk.walked`."""
+    """Return the metrics of each group, over all tiles, as `GroupWalk.walked`."""
     found = GroupWalk.over(resamples, parted)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
@@ -161,11 +138,11 @@ def grouped_sums(
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
-    order = np.argsort(group.astype(np.uint16 if num_groups < 2**16 else np.int64), kind="stable")
-    who, which = resamples.patient[rows[order]], group[order].astype(np.int32)
-    sorted_ = np.ascontiguousarray(value[order], np.float64)
+    order = np.argsort(group, kind="stable")
+    start = np.searchsorted(group[order], np.arange(num_groups + 1))
+    who, sorted_ = resamples.patient[rows[order]], np.ascontiguousarray(value[order], np.float64)
     for tile in range(num_tiles):
-        sum_groups(who, which, sorted_, resamples.tile(tile), out[tile])
+        sum_segments(who, start, sorted_, resamples.tile(tile), out[tile])
     return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
 
 

@@ -14,10 +14,8 @@ from bench.scoring.bootstrap.compiled import compiled
 from harmonize.seeds import stream
 
 LANES = 64  # replicates side by side: one byte each, one cache line per patient
-FOR_DETAIL = (
-    5 * LANES
-)  # replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
-STREAMS = 4  # places in memory that are read side by side: two thirds of the time of one
+# replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
+FOR_DETAIL = 5 * LANES
 WORDS_AT_ONCE = 2**14  # words of 64 bits that are drawn before they are counted: the processor's cache holds them
 Ids = NDArray[np.object_] | NDArray[np.str_]
 Numbered = tuple[NDArray[np.int32], int, int]
@@ -30,14 +28,12 @@ class Resamples:
     patient [N] int32: 0 .. num_patients - 1 in the sorted order of the ids, so the order of the images does not matter.
     weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; lanes beyond `num` are 0.
     digest: equal digests mean equal draws of equal patients, hence replicates that can be paired.
-    most: no patient comes more often in a replicate.
     """
 
     patient: NDArray[np.int32]
     weight: NDArray[np.uint8]
     num: int
     digest: int
-    most: int = np.iinfo(np.uint8).max
 
     @property
     def num_patients(self) -> int:
@@ -52,16 +48,11 @@ class Resamples:
         More replicates begin with the same ones. Memory: num bytes per patient.
         """
         codes, num_patients, digest = _patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
-        weight, most = _drawn(num_patients, num, name, seed)
-        return cls(codes, weight, num, digest, most)
+        return cls(codes, _drawn(num_patients, num, name, seed), num, digest)
 
     def tile(self, at: int) -> NDArray[np.uint8]:
-        """Return LANES replicates [num_patients, LANES], read through once so that they lie in the processor's cache.
-
-        Images come in the order of their scores, hence patients in any: without this, reading them takes three times as long.
-        """
+        """Return the weights of LANES replicates [num_patients, LANES]."""
         weight: NDArray[np.uint8] = self.weight[at]
-        _read_through(weight)
         return weight
 
     def first(self, num: int) -> Self:
@@ -74,7 +65,7 @@ class Resamples:
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 
-_kept: OrderedDict[tuple[int, int, str, int], tuple[NDArray[np.uint8], int]] = OrderedDict()
+_kept: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()
 _lock = Lock()
 KEPT_BYTES = 400_000_000
 _numbered: OrderedDict[tuple[int, str], tuple[Ids, Numbered]] = OrderedDict()
@@ -114,18 +105,6 @@ def place(half: np.uint32, num: int) -> np.int64:
 
 
 @compiled
-def _read_through(weight: NDArray[np.uint8]) -> int:
-    """Read a byte of each row [num_patients, LANES], of STREAMS rows at once: the processor asks for what follows each of them."""
-    part, found = weight.shape[0] // STREAMS, 0
-    for p in range(part):
-        for k in range(STREAMS):
-            found |= weight[k * part + p, 0]
-    for p in range(STREAMS * part, weight.shape[0]):
-        found |= weight[p, 0]
-    return found
-
-
-@compiled
 def _count(half: NDArray[np.uint32], times: NDArray[np.uint8], missing: int) -> tuple[int, int]:
     """Add how often each patient is drawn until none is missing; return how many halves that took, and how many are missing."""
     taken = 0
@@ -138,26 +117,22 @@ def _count(half: NDArray[np.uint32], times: NDArray[np.uint8], missing: int) -> 
     return taken, missing
 
 
-def _cache_lines(num: int) -> NDArray[np.uint8]:
-    """Return room [num x LANES] that begins with a cache line: a row of bytes is then one, not parts of two, and found in less time."""
-    raw = np.empty((num + 1) * LANES, np.uint8)
-    start = -raw.ctypes.data % LANES
-    return raw[start : start + num * LANES]
+def one_replicate(num_patients: int) -> NDArray[np.uint8]:
+    """Return the weights [num_patients, 1] of the sample itself: each patient once."""
+    weight = np.ones((num_patients, 1), np.uint8)
+    weight.flags.writeable = False  # the same type as weights that are drawn: compiled once for both
+    return weight
 
 
-# for what is compiled; numpy itself asks for large pages, with which a further run takes 2 % less
-cache_lines = compiled(_cache_lines)
-
-
-def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[np.uint8], int]:
-    """Return the draws and the most of them, remembered between calls: the hundredth run of a cohort must not draw again."""
+def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
+    """Return the draws [T, num_patients, LANES], remembered between calls: the hundredth run of a cohort does not draw again."""
     key = (num_patients, num, name, seed)
     with _lock:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
     num_tiles = -(-num // LANES)
-    weight = _cache_lines(num_tiles * num_patients).reshape(num_tiles, num_patients, LANES)
+    weight = np.empty((num_tiles, num_patients, LANES), np.uint8)
     words, half = stream(seed, "resamples", name).bit_generator, np.empty(0, np.uint32)
     for tile in range(len(weight) if num_patients else 0):
         times = np.zeros((LANES, num_patients), np.uint8)
@@ -171,9 +146,8 @@ def _drawn(num_patients: int, num: int, name: str, seed: int) -> tuple[NDArray[n
                 half = half[taken:]
         weight[tile] = times.T
     weight.flags.writeable = False
-    found = weight, int(weight.max(initial=0))
     with _lock:
-        _kept[key] = found
-        while len(_kept) > 1 and sum(each.nbytes for each, _ in _kept.values()) > KEPT_BYTES:
+        _kept[key] = weight
+        while len(_kept) > 1 and sum(each.nbytes for each in _kept.values()) > KEPT_BYTES:
             _kept.popitem(last=False)
-    return found
+    return weight

@@ -110,7 +110,7 @@ def of_hospital(
             walk.fill(tile, weight)
 
     def end(i: int) -> None:
-        k, found = both[i], _reweighted(other, both[i], *walks[i], settings.bins)
+        k, found = both[i], _reweighted(other, both[i], *walks[i])
         done[k] = found
         for name, key in METRICS.items():
             replicates = internal.replicates[key][k] - other.replicates[key][k]
@@ -133,12 +133,12 @@ def _mixed(
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob)
-    return mix, WeightedWalk.over(other.resamples, ranked, other.of_bins[k], mix.drawn, by_group=not mix.reason)
+    return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn)
 
 
-def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk, bins: int) -> dict[str, GapComponents]:
+def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
     """Return prevalence and case mix of one finding, by metric."""
-    sample, drawn = walk.ranked.of_sample(*mix.sample, bins), walk.walked()
+    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.walked()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
     alike = {
         "auroc": as_is["auroc"],  # blind to it
@@ -223,7 +223,7 @@ def _reread(side: Measured, mapping: str, settings: Settings, num_threads: int) 
     def work(i: int) -> None:
         k = columns[i]
         column = Column.of(side.resamples.patient, label[:, k], side.scored.logit[:, k])
-        drawn = bootstrap.walk(side.resamples, column, precisely=False).auroc
+        drawn = bootstrap.walk(side.resamples, column).auroc
         found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
 
     bootstrap.each(work, len(columns), num_threads)
