@@ -1,38 +1,19 @@
 """What the tables of a report say that no score decides: of the data, and of how training went."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole, headline_name, headline_rows
 from bench.results.read_predictions import labels_of, reference
-from bench.results.run_table import read_history
 from bench.scoring.cooccurrence import cooccurrence
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
 from reports.schemas.tables import SCHEMAS
 
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What can be gathered while runs are scored."""
-
-    # of training, by run id, of the runs that have ended: those of others may yet grow
-    history: Mapping[str, pd.DataFrame]
-    cohorts: Mapping[str, pd.DataFrame]  # the tables about the data, by name
-    shared: int  # patients that two splits of the internal hospital share
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """Gather."""
-        ended = [run["id"] for run in manifest.runs if manifest.store.state(run["id"]) == "done"]
-        history = {run_id: read_history(manifest, run_id) for run_id in ended}
-        return cls(history, *_cohorts(manifest, findings_of(manifest)))
 
 
 def findings_of(manifest: Manifest) -> list[str]:
@@ -50,7 +31,7 @@ def title_of(cohort: Mapping[str, Any]) -> str:
     )
 
 
-def _cohorts(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
+def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
     """Return the tables about the data, by name, and how many patients two splits of the internal hospital share."""
     config = manifest.shared
     rows, splits, prevalence, pairs, shared = [], [], [], [], 0

@@ -3,7 +3,6 @@
 Everything here is a function of a grid's manifest, cohort tables, prediction files and run records.
 """
 
-import hashlib
 import io
 import json
 import zipfile
@@ -55,24 +54,18 @@ class Labels:
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
     mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
-    latest: dict[bytes, tuple[pa.ChunkedArray, list[Shared]]] = field(
-        default_factory=dict
-    )  # of the images last asked for
+    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)  # of the images asked for last
 
-    def asked(self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, content: bytes) -> list[Shared]:
-        """Return the parts of the images of some predictions that are scored, remembered until other images are asked for.
+    def parts(
+        self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
+    ) -> list[Shared]:
+        """Return the scored parts of the images of the predictions at `path`; runs with the same images share them.
 
-        Raises StoreError, naming the predictions at `path`, for an image that the table lacks.
+        Raises StoreError, naming the predictions, for an image that the table lacks.
         """
-        key = _images_as_stored(path, content)  # thousands of ids are not read again where they are known
-        if key not in self.latest:
-            image_id = _stored(path, ["image_id"], content)["image_id"]
-            known = next((each for each in self.latest.values() if each[0].equals(image_id)), None)
-            if known is None:
-                self.latest.clear()
-                known = image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path)
-            self.latest[key] = known
-        return self.latest[key][1]
+        if not self.latest or not self.latest[0][0].equals(image_id):
+            self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
+        return self.latest[0][1]
 
     def _shared(self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path) -> list[Shared]:
         at = pd.Index(self.table["image_id"]).get_indexer(ids)
@@ -195,26 +188,11 @@ def parts_of(
             content = content_of(path)
         except OSError as error:
             raise damaged(path, error) from error
-        table = _stored(path, findings, content)
+        table = _stored(path, ["image_id", *findings], content)
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
-        shared = known[place].asked(manifest, cohort, path, content)
+        shared = known[place].parts(manifest, cohort, path, table["image_id"])
         parts += [each.part.of_run(logit_KN.take(each.rows, 1).T) for each in shared]
     return parts
-
-
-def _images_as_stored(path: Path, content: bytes) -> bytes:
-    """Return a hash of the images of some predictions as they lie in the file: packed, no string is made of them.
-
-    Raises StoreError when it is damaged.
-    """
-    with _opened(path, content) as file:
-        at = [file.schema.column(i).path for i in range(len(file.schema))].index("image_id")
-        digest = hashlib.sha256(str(file.schema.column(at)).encode())
-        for group in range(file.num_row_groups):
-            column = file.metadata.row_group(group).column(at)
-            begin = column.dictionary_page_offset or column.data_page_offset
-            digest.update(column.compression.encode() + content[begin : begin + column.total_compressed_size])
-    return digest.digest()
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import analysis_states, stored_analyses
-from bench.results.cohort_tables import Known, findings_of, title_of
+from bench.results.cohort_tables import cohort_tables, findings_of, title_of
 from bench.results.cross_run_tables import across
 from bench.results.gallery import with_pictures
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
@@ -26,11 +26,10 @@ _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_ep
 _COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
 
 
-def tables(manifest: Manifest, with_images: bool = False, known: Known | None = None) -> Tables:
+def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     """Return the tables of a grid's report. Runs without scores are listed with their state and reason.
 
-    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are. `known`: what no
-    score decides, where it has been gathered already.
+    `with_images`: real radiographs, too, may be among the pictures of the gallery; synthetic ones always are.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
@@ -39,9 +38,9 @@ def tables(manifest: Manifest, with_images: bool = False, known: Known | None = 
     pool = ThreadPoolExecutor(2)  # reading lets go of the interpreter lock: beside it, what needs no scores
     try:
         stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
-        known = known or Known.of(manifest)
-        history = histories(manifest, known.history)
-        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **known.cohorts}
+        history = histories(manifest)
+        of_cohorts, shared_patients = cohort_tables(manifest, findings)
+        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **of_cohorts}
         if everyone:
             frames["costs"] = _costs(manifest, everyone, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
@@ -82,7 +81,7 @@ def tables(manifest: Manifest, with_images: bool = False, known: Known | None = 
             for entry in manifest.settings.custom_metrics
         ],
         "split": asdict(manifest.shared.split),
-        "shared_patients": known.shared,
+        "shared_patients": shared_patients,
         "command": manifest.content["command"],
         "created_from": everyone,
         "findings": findings,

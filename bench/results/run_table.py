@@ -67,13 +67,9 @@ def _differences(manifest: Manifest) -> dict[str, str]:
     return out
 
 
-def histories(manifest: Manifest, known: Mapping[str, pd.DataFrame] | None = None) -> dict[str, pd.DataFrame]:
-    """Return the history of every run of the grid by its id, as `known` or read; those of derived runs have no rows."""
-    out = dict(known or {})
-    for run in (*manifest.runs, *manifest.derived):
-        if run["id"] not in out:
-            out[run["id"]] = read_history(manifest, run["id"])
-    return out
+def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
+    """Return the history of every run of the grid by its id; those of derived runs have no rows."""
+    return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
 
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

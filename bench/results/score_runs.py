@@ -1,11 +1,10 @@
 """Scores of every finished run of a grid, made where they are missing or out of date; several runs at once where that pays."""
 
-import gc
 import io
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
@@ -50,19 +49,17 @@ WORTH = (
 )
 
 
-def score_all(
-    manifest: Manifest, progress: Progress, threads: int = 2, meanwhile: Callable[[], None] = lambda: None
-) -> list[str]:
+def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run whose scores are not there or out of date; return the ids of all scored runs.
 
     Many runs of large cohorts are scored by as many processes as threads are given, else one after the other with that many
-    threads: the files are the same bytes either way. While other processes score, this one does what is to be done `meanwhile`.
+    threads: the files are the same bytes either way.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     pending = [run for run in done if not _up_to_date(manifest, run)]
     ready = len(done) - len(pending)
     progress("score", ready, len(done))
-    for i, _ in enumerate(_each(manifest, pending, threads, meanwhile), ready + 1):
+    for i, _ in enumerate(_each(manifest, pending, threads), ready + 1):
         progress("score", i, len(done))
     return [run["id"] for run in done]
 
@@ -80,9 +77,7 @@ def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
     return manifest.scores / str(run["id"])
 
 
-def _each(
-    manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int, meanwhile: Callable[[], None]
-) -> Iterator[None]:
+def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -> Iterator[None]:
     """Score runs; yield after each."""
     num = min(threads, os.cpu_count() or 1, len(runs))
     if num < 2 or len(runs) * _size(manifest, runs[0]) < WORTH:
@@ -93,9 +88,7 @@ def _each(
         return
     pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _begin, (manifest,))
     try:
-        given = [pool.submit(_score_there, run) for run in runs]
-        meanwhile()
-        for ended in as_completed(given):
+        for ended in as_completed([pool.submit(_score_there, run) for run in runs]):
             yield ended.result()
         pool.shutdown(wait=False)  # idle processes end by themselves: the page does not wait .1 s for it
     except BrokenProcessPool as error:
@@ -115,13 +108,9 @@ _here: dict[str, Any] = {}  # of a worker process: the manifest and the labels, 
 
 
 def _begin(manifest: Manifest) -> None:
-    """Make ready a process that scores runs: what it has imported by then is never looked through for garbage."""
-    gc.set_threshold(100_000)  # what is imported, and a run's rows, are thousands of objects, none of them garbage
-    from bench.scoring import score_run as score  # noqa: F401 - what `_found` would import later
-
+    """Prepare a process that scores runs."""
     end_with_parent()
     _here.update(manifest=manifest, labels={})
-    gc.freeze()
 
 
 def _score_there(run: Mapping[str, Any]) -> None:

@@ -123,7 +123,7 @@ def _of_column(
         positive = kind[i] & POSITIVE
         num_positive += positive
         below += placement[i] if positive else 0.0
-    size = np.array([float(kind.shape[0] - num_positive), float(num_positive)])
+    size = float(kind.shape[0] - num_positive), float(num_positive)
     if size[0] == 0 or size[1] == 0:
         return
     area = value[0] = below / size[1] / size[0]
@@ -131,13 +131,13 @@ def _of_column(
     of_negatives, of_positives = 0.0, 0.0  # squares; in registers, and without a branch
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
-        external = placement[i] / (size[0] if positive else size[1]) - area
-        square = external * external
+        deviation = placement[i] / (size[0] if positive else size[1]) - area
+        square = deviation * deviation
         of_negatives += 0.0 if positive else square
         of_positives += square if positive else 0.0
-        total[patient[i], positive] += external
+        total[patient[i], positive] += deviation
         seen[patient[i]] |= np.uint8(1) << positive
-    if size.min() > 1:
+    if min(size) > 1:
         of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]
     with_negative, with_positive, with_any = 0, 0, 0
     negatives, positives, shared = 0.0, 0.0, 0.0
@@ -148,10 +148,10 @@ def _of_column(
         negatives += total[p, 0] ** 2
         positives += total[p, 1] ** 2
         shared += total[p, 0] * total[p, 1]
-    with_sign = np.array([float(with_negative), float(with_positive)])
-    if with_sign.min() > 1:
-        within = np.array([negatives, positives]) * with_sign / (with_sign - 1) / size**2
-        of_patients[0, 0] = within[0] + within[1] + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
+    if min(with_negative, with_positive) > 1:
+        within = negatives * with_negative / (with_negative - 1) / size[0] ** 2
+        within += positives * with_positive / (with_positive - 1) / size[1] ** 2
+        of_patients[0, 0] = within + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
 
 
 def _products(first: Array, second: Array) -> Array:

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
-
-import numpy as np
+from typing import Self
 
 from bench.config.grid import Grid
 from bench.config.preprocessing_ops import input_size
@@ -27,12 +24,9 @@ from bench.results.read_predictions import load_scores
 from bench.results.run_table import ranked_ids, titled
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
-from bench.store.store import Progress, Store, replacing
+from bench.store.store import Store, replacing
 from bench.study.job_progress import Display, Tally
 from harmonize.errors import ConfigError, SetupError
-
-if TYPE_CHECKING:
-    from bench.results.cohort_tables import Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +125,10 @@ def execute(
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
     manifest = read_manifest(plan.store, plan.grid.name)
-    known = score(manifest, display.progress)
+    score_all(manifest, display.progress)
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    page = write_report(manifest, None, display, with_images, known=known)
+    page = write_report(manifest, None, display, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := missing_source(plan.store, d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
@@ -162,52 +156,22 @@ def finish(
     manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
 ) -> Path:
     """Score what is not scored, write the tables and the page, or a site; return the page's path."""
-    return write_report(manifest, output, display, with_images, site, score(manifest, display.progress))
-
-
-def score(manifest: Manifest, progress: Progress, threads: int = 2) -> "Known | None":
-    """Score what is not scored; return what was gathered for the page while other processes did, None without any.
-
-    What goes wrong with the page does not keep runs from being scored: it will be said when the page is written.
-    """
-    known: list[Known] = []
-
-    def meanwhile() -> None:
-        with suppress(Exception):
-            known.append(_ready_page(manifest))
-
-    score_all(manifest, progress, threads, meanwhile)
-    return known[0] if known else None
-
-
-def _ready_page(manifest: Manifest) -> "Known":
-    """Import and make what any page needs, and return what this one says whatever the scores: over a second."""
-    from reports import page
-
-    with page.uncollected():
-        from bench.results.cohort_tables import Known
-        from bench.results.report_tables import tables  # noqa: F401 - for `write_report`
-        from bench.scoring.bootstrap.intervals import quantile
-
-        page.prepare()
-        quantile(np.zeros(1), 0.5)  # the first compiled function that is read from disk takes .3 s, others .01 s
-        return Known.of(manifest)
+    score_all(manifest, display.progress)
+    return write_report(manifest, output, display, with_images, site)
 
 
 def write_report(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None,
-    known: "Known | None" = None,
-) -> Path:  # fmt: skip
+    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
+) -> Path:
     """Write tables and page from the stored scores; with `site` a folder of pages instead.
 
-    `with_images`: pictures of real radiographs may be among them. `known`: what `score` has gathered.
+    `with_images`: pictures of real radiographs may be among them.
     """
     from bench.results.report_tables import tables
-    from reports.page import render, uncollected
+    from reports.page import render
 
     display.progress("write the leaderboard", 0, 1)
-    with uncollected():
-        collected = tables(manifest, with_images, known)
+    collected = tables(manifest, with_images)
     if site is not None:
         from reports.site import write_site
 

@@ -8,19 +8,15 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from bench.planning.manifest import read_manifest
 from bench.results import score_runs as scoreall
-from bench.results.cohort_tables import Known
 from bench.results.read_predictions import Labels, parts_of
-from bench.results.report_tables import tables
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store
-from bench.study import run_grid as study
 from harmonize.errors import StoreError
 
 pytestmark = pytest.mark.grid
@@ -42,12 +38,9 @@ def test_processes_and_threads_write_the_bytes_that_one_thread_writes(
     before = files(store)
     shutil.rmtree(store / "scores")
     monkeypatch.setattr(scoreall, "WORTH", worth)
-    found: list[int] = []  # how many runs had been scored when this process was free for other things
-    manifest, meanwhile = read_manifest(Store.open(store), None), lambda: found.append(len(files(store)))
-    scored = scoreall.score_all(manifest, quiet, 1 if worth else 2, meanwhile)
+    scored = scoreall.score_all(read_manifest(Store.open(store), None), quiet, 1 if worth else 2)
     assert len(scored) == 2
     assert files(store) == before
-    assert found == ([] if worth else [0])
 
 
 def test_scoring_again_keeps_the_source_probe_of_the_same_features(
@@ -139,29 +132,3 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def test_what_is_wrong_with_the_page_keeps_no_run_from_being_scored(
-    store_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_copy / "runs"
-    before = files(store)
-    shutil.rmtree(store / "scores")
-    monkeypatch.setattr(scoreall, "WORTH", 0)
-    monkeypatch.setattr(study, "_ready_page", lambda _: 1 / 0)
-    assert study.score(read_manifest(Store.open(store), None), quiet) is None
-    assert files(store) == before
-
-
-def test_a_run_that_ends_while_others_are_scored_is_shown_as_it_ended(store_copy: Path) -> None:
-    store = store_copy / "runs"
-    manifest = read_manifest(Store.open(store), None)
-    expected = tables(manifest).frames
-    folder = manifest.store.run_dir(manifest.runs[0]["id"])
-    hidden = [path.rename(path.with_suffix(".later")) for path in (folder / "DONE", folder / "history.parquet")]
-    known = Known.of(manifest)
-    for path, name in zip(hidden, ("DONE", "history.parquet"), strict=True):
-        path.rename(folder / name)
-    found = tables(manifest, known=known).frames
-    for name, frame in expected.items():
-        pd.testing.assert_frame_equal(found[name], frame)

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.kernels import sum_segments, walk_groups, walk_ranks
+from bench.scoring.bootstrap.kernels import sum_segments, walk_ranks
 from bench.scoring.bootstrap.resamples import LANES, Resamples
 from bench.scoring.bootstrap.sorted_images import Column, Parted
 
@@ -85,24 +85,30 @@ class GroupWalk:
     """A pass over each group of a column, filled tile by tile in any order."""
 
     parted: Parted
-    auroc: Array  # [T, G, LANES]
-    counted: Array  # [T, G, 2, 2, LANES]
+    auroc: Array  # [G, T, LANES]
+    counted: Array  # [G, T, 2, 2, LANES]
 
     @classmethod
     def over(cls, resamples: Resamples, parted: Parted) -> Self:
         """Return a pass that has not begun."""
-        shape = (len(resamples.weight), len(parted.first))
+        shape = (len(parted.first), len(resamples.weight))
         return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Go over the images with the weights of one tile."""
-        walk_groups(*self.parted, weight, self.auroc[tile], self.counted[tile])
+        """Go over the images of each group with the weights of one tile."""
+        start, patient, kind, first = self.parted
+        cuts, auprc = np.stack([first, np.diff(start)], 1), np.empty(LANES)
+        begins = start.tolist()
+        for g, cut in enumerate(cuts):
+            images = slice(begins[g], begins[g + 1])
+            results = (self.auroc[g, tile], auprc, self.counted[g, tile])
+            walk_ranks(patient[images], kind[images], cut, weight, *results)
 
     def walked(self, num: int) -> tuple[Array, Array]:
         """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
-        num_tiles, num_groups, lanes = self.auroc.shape
-        areas = self.auroc.transpose(1, 0, 2).reshape(num_groups, num_tiles * lanes)
-        counts = self.counted.transpose(1, 2, 3, 0, 4).reshape(num_groups, 2, 2, num_tiles * lanes)
+        num_groups, num_tiles, lanes = self.auroc.shape
+        areas = self.auroc.reshape(num_groups, num_tiles * lanes)
+        counts = self.counted.transpose(0, 2, 3, 1, 4).reshape(num_groups, 2, 2, num_tiles * lanes)
         return areas[:, :num], counts[..., :num]
 
 

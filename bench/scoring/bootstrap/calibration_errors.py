@@ -63,7 +63,7 @@ class Runs(NamedTuple):
     @classmethod
     def of(cls, place: NDArray[np.int32], patient: Patients, values: Sequence[Array]) -> Self:
         """Split the images, whose bins are place [n, ...], where any bin changes."""
-        changed = (place[1:] != place[:-1]).reshape(max(len(place) - 1, 0), -1).any(1)
+        changed = (place[1:] != place[:-1]).any(tuple(range(1, place.ndim)))
         first = np.append(0, 1 + np.flatnonzero(changed)) if len(place) else np.empty(0, np.int64)
         return cls(np.append(first, len(place)), place[first], patient, np.stack(values, 1))
 
@@ -144,17 +144,24 @@ class Errors:
 @compiled
 def _errors_of_runs(sums: Array, place: NDArray[np.int32], bins: int, out: Array) -> None:
     """Fill the errors [P, len(ERRORS), L] from the sums of each run [S, 3 P + 2, L], whose bins are place [S, P, 2]."""
-    num_probs, lanes = place.shape[1], sums.shape[2]
-    total = np.zeros((3 * num_probs + 2, lanes))
-    for s in range(sums.shape[0]):
-        total += sums[s]
-    of_prob = np.empty((3, lanes))
-    of_prob[0] = total[3 * num_probs + 1]
+    num_runs, num_values, lanes = sums.shape
+    num_probs = place.shape[1]
+    total, of_prob = np.zeros((num_values, lanes)), np.empty((3, lanes))
+    for s in range(num_runs):
+        for v in range(num_values):
+            for j in range(lanes):
+                total[v, j] += sums[s, v, j]
     for c in range(num_probs):
-        binned = np.zeros((2, bins, 2, lanes))  # equal-width and equal-mass bins: images, and excess
-        for s in range(sums.shape[0]):
-            for kind in range(2):
-                binned[kind, place[s, c, kind], 0] += sums[s, 3 * num_probs]
-                binned[kind, place[s, c, kind], 1] += sums[s, c]
-        of_prob[1], of_prob[2] = total[num_probs + c], total[2 * num_probs + c]
-        fill_errors(binned[0], binned[1], of_prob, out[c])
+        wide, mass = np.zeros((bins, 2, lanes)), np.zeros((bins, 2, lanes))  # images and excess of each bin
+        for s in range(num_runs):
+            w, m = place[s, c, 0], place[s, c, 1]
+            for j in range(lanes):
+                images, excess = sums[s, 3 * num_probs, j], sums[s, c, j]
+                wide[w, 0, j] += images
+                wide[w, 1, j] += excess
+                mass[m, 0, j] += images
+                mass[m, 1, j] += excess
+        for j in range(lanes):
+            of_prob[0, j] = total[3 * num_probs + 1, j]
+            of_prob[1, j], of_prob[2, j] = total[num_probs + c, j], total[2 * num_probs + c, j]
+        fill_errors(wide, mass, of_prob, out[c])

@@ -55,10 +55,10 @@ def kernel_folder() -> Path | None:
         Path(__file__).parent / "__pycache__",
         Path(cast("Any", appdirs).user_cache_dir("unseen-cxr", False)),
     )
-    return _writable([Path(chosen)] if chosen else [beside, of_user], f"kernels-{kernel_hash()}")
+    return writable_folder([Path(chosen)] if chosen else [beside, of_user], f"kernels-{kernel_hash()}")
 
 
-def _writable(parents: Sequence[Path], name: str) -> Path | None:
+def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
     """Return the first folder of this name that can be written, made if it is missing."""
     for parent in parents:
         folder = parent / name

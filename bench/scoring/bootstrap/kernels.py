@@ -1,8 +1,8 @@
 """Compiled passes over images, for LANES bootstrap replicates at once.
 
 An image counts as often as its patient was drawn: weight [num_patients, L] uint8. The L replicates lie next to each other,
-so that the inner loops become vector instructions. Sums are added in the order of the images: the bits do not depend on
-the number of processes or threads.
+so that the inner loops become vector instructions. Loops stand where numpy has expressions of whole arrays: these take
+seconds to compile. Sums are added in the order of the images: the bits do not depend on the number of processes or threads.
 Shapes: n images, L replicates, G groups, C bins, V values, S segments.
 """
 
@@ -40,7 +40,8 @@ def walk_ranks(  # noqa: C901 - one pass over the images, in one loop
     discordant, gained = np.zeros(LANES), np.zeros(LANES)
     for i in range(num + 1):
         while q < cut.shape[0] and cut[q] == i:
-            reached[q, 0], reached[q, 1] = negatives, positives
+            for j in range(LANES):
+                reached[q, 0, j], reached[q, 1, j] = negatives[j], positives[j]
             q += 1
         if i == num:
             break
@@ -74,27 +75,6 @@ def walk_ranks(  # noqa: C901 - one pass over the images, in one loop
 
 
 @compiled
-def walk_groups(
-    start: NDArray[np.int64],
-    patient: NDArray[np.int32],
-    kind: NDArray[np.uint8],
-    first: NDArray[np.int64],
-    weight: Weight,
-    auroc: Array,
-    reached: Array,
-) -> None:
-    """Fill the AUROC [G, LANES] of each group; group g are the images start[g] to start[g + 1].
-
-    reached [G, 2, 2, LANES]: negatives and positives among the first[g] images of the group, and among all of them.
-    """
-    cut, auprc = np.empty(2, np.int64), np.empty(LANES)
-    for g in range(first.shape[0]):
-        some = slice(start[g], start[g + 1])
-        cut[0], cut[1] = first[g], start[g + 1] - start[g]
-        walk_ranks(patient[some], kind[some], cut, weight, auroc[g], auprc, reached[g])
-
-
-@compiled
 def walk_weighted(  # noqa: C901 - one pass over the images, in one loop
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
@@ -104,6 +84,7 @@ def walk_weighted(  # noqa: C901 - one pass over the images, in one loop
     weight: Weight,
     of_label: Array,
     of_group: Array,
+    bins: int,
     out: Array,
 ) -> None:
     """Fill out [5, L] of images sorted by falling score that also count by a factor: see `weighted_metrics.Reweighted`.
@@ -113,11 +94,17 @@ def walk_weighted(  # noqa: C901 - one pass over the images, in one loop
     and its label - probability. A calibration error is a sum over bins: factors are such that all weights sum to 1.
     """
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
-    negatives, positives, zeros, ones = np.zeros((4, lanes))
-    tied_negatives, tied_positives, tied_zeros, tied_ones = np.zeros((4, lanes))
-    discordant, gained, gained_by_label = np.zeros((3, lanes))
-    binned, binned_by_label = np.zeros((2, place.max() + 1 if num else 0, lanes))
-    ratio = of_label[0] / of_label[1]
+    negatives, positives, zeros, ones = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
+    tied_negatives, tied_positives, tied_zeros, tied_ones = (
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes),
+    )
+    discordant, gained, gained_by_label = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
+    binned, binned_by_label, ratio = np.zeros((bins, lanes)), np.zeros((bins, lanes)), np.empty(lanes)
+    for j in range(lanes):
+        ratio[j] = of_label[0, j] / of_label[1, j]
     for i in range(num):
         p, g, b, y = patient[i], group[i], place[i], kind[i] & POSITIVE
         for j in range(lanes):
@@ -147,14 +134,18 @@ def walk_weighted(  # noqa: C901 - one pass over the images, in one loop
             ones[j] += tied_ones[j]
             gained[j] += tied_positives[j] * positives[j] / max(positives[j] + negatives[j], TINY)
             gained_by_label[j] += tied_ones[j] * ones[j] / max(ones[j] + ratio[j] * zeros[j], TINY)
-        tied_negatives[:], tied_positives[:], tied_zeros[:], tied_ones[:] = 0, 0, 0, 0
+            tied_negatives[j], tied_positives[j], tied_zeros[j], tied_ones[j] = 0.0, 0.0, 0.0, 0.0
     for j in range(lanes):
         pairs = positives[j] * negatives[j]
         out[0, j] = 1 - discordant[j] / pairs if pairs > 0 else np.nan
         out[1, j] = gained[j] / positives[j] if pairs > 0 else np.nan
         fine = ones[j] > 0 and zeros[j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
         out[3, j] = gained_by_label[j] / ones[j] if fine else np.nan
-        out[2, j], out[4, j] = np.abs(binned[:, j]).sum(), np.abs(binned_by_label[:, j]).sum()
+        out[2, j], out[4, j] = 0.0, 0.0
+    for b in range(bins):
+        for j in range(lanes):
+            out[2, j] += abs(binned[b, j])
+            out[4, j] += abs(binned_by_label[b, j])
 
 
 @compiled
@@ -169,20 +160,14 @@ def sum_segments(
     lanes = weight.shape[1]
     times = np.empty((4, lanes))
     for s in range(start.shape[0] - 1):
+        last = start[s + 1] - 1
         for i in range(start[s], start[s + 1], 4):
             for k in range(4):
-                p = patient[min(i + k, start[s + 1] - 1)]
-                share = 1.0 if i + k < start[s + 1] else 0.0
+                p, share = patient[min(i + k, last)], 1.0 if i + k <= last else 0.0
                 for j in range(lanes):
                     times[k, j] = share * weight[p, j]
-            last = start[s + 1] - 1
-            first, second, third, fourth = (
-                value[i],
-                value[min(i + 1, last)],
-                value[min(i + 2, last)],
-                value[min(i + 3, last)],
-            )
+            second, third, fourth = min(i + 1, last), min(i + 2, last), min(i + 3, last)
             for v in range(value.shape[1]):
-                a, b, c, d = first[v], second[v], third[v], fourth[v]
+                a, b, c, d = value[i, v], value[second, v], value[third, v], value[fourth, v]
                 for j in range(lanes):
                     out[s, v, j] += (times[0, j] * a + times[1, j] * b) + (times[2, j] * c + times[3, j] * d)

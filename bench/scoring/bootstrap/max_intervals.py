@@ -62,44 +62,61 @@ def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
 
 
 @compiled
-def _spreads(value: Array, replicates: Array, fine: NDArray[np.bool_], z: float, out: Array) -> None:
+def _spreads(  # noqa: C901 - loops without a call compile in half the time
+    value: Array, replicates: Array, fine: NDArray[np.bool_], z: float, out: Array
+) -> None:
     """Fill distance, low and high [3, C]."""
-    size = replicates.shape[2]
-    for c in range(value.shape[1]):
-        at = np.flatnonzero(fine[:, c])
-        if len(at) < 2:
+    num_values, num_columns, size = replicates.shape
+    kept, drawn = np.empty(num_values), np.empty((num_values, size))
+    for c in range(num_columns):
+        count, num = np.int64(0), np.int64(0)  # with a plain 0 the call below is compiled twice
+        least, most = np.inf, -np.inf
+        for h in range(num_values):
+            if fine[h, c]:
+                kept[count] = value[h, c]
+                least, most = min(least, value[h, c]), max(most, value[h, c])
+                count += 1
+        if count < 2:
             continue
-        drawn, num = np.empty((len(at), size)), 0
-        for b in range(size):
-            whole = True
-            for k, h in enumerate(at):
-                drawn[k, num] = replicates[h, c, b]
-                whole &= np.isfinite(drawn[k, num])
+        out[0, c] = most - least
+        for b in range(size):  # replicates in which all of them are numbers
+            k, whole = 0, True
+            for h in range(num_values):
+                if fine[h, c]:
+                    drawn[k, num] = replicates[h, c, b]
+                    whole &= np.isfinite(drawn[k, num])
+                    k += 1
             num += 1 if whole else 0
-        out[0, c] = value[at, c].max() - value[at, c].min()
         known = num > 1
-        for k in range(len(at)):
-            known &= num > 1 and drawn[k, :num].min() < drawn[k, :num].max()
+        for k in range(count):
+            varies = False
+            for b in range(1, num):
+                varies |= drawn[k, b] != drawn[k, 0]
+            known &= varies
         if known:
-            out[1, c], out[2, c] = _spread(value[at, c], drawn[:, :num], z)
+            out[1, c], out[2, c] = _spread(kept, drawn, count, num, z)
 
 
 @compiled
-def _spread(value: Array, drawn: Array, z: float) -> tuple[float, float]:
-    """Return the bounds of the largest difference of value [H], from replicates [H, B] of which all have an error."""
-    num = drawn.shape[1]
-    pairs = [(k, m) for k in range(len(value)) for m in range(k + 1, len(value))]
-    errors, most = np.empty(len(pairs)), np.zeros(num)
+def _spread(value: Array, drawn: Array, count: int, num: int, z: float) -> tuple[float, float]:
+    """Return the bounds of the largest difference of the first `count` values, from their first `num` replicates, all with an error."""
+    errors, most = np.zeros((count, count)), np.zeros(num)
     low, high = 0.0, 0.0
-    for i, (k, m) in enumerate(pairs):
-        apart, difference = drawn[k] - drawn[m], value[k] - value[m]
-        errors[i] = np.sqrt(((apart - apart.mean()) ** 2).sum() / (num - 1))
-        for b in range(num if errors[i] > 0 else 0):
-            most[b] = max(most[b], abs(apart[b] - difference) / errors[i])
-        high = max(high, abs(difference) + z * errors[i])
+    for k in range(count):
+        for m in range(k + 1, count):
+            difference, total, squares = value[k] - value[m], 0.0, 0.0
+            for b in range(num):
+                total += drawn[k, b] - drawn[m, b]
+            for b in range(num):
+                squares += (drawn[k, b] - drawn[m, b] - total / num) ** 2
+            errors[k, m] = np.sqrt(squares / (num - 1))
+            for b in range(num if errors[k, m] > 0 else 0):
+                most[b] = max(most[b], abs(drawn[k, b] - drawn[m, b] - difference) / errors[k, m])
+            high = max(high, abs(difference) + z * errors[k, m])
     widest = upper_quantile(most, num, LEVEL)
-    for i, (k, m) in enumerate(pairs):
-        low = max(low, abs(value[k] - value[m]) - widest * errors[i])
+    for k in range(count):
+        for m in range(k + 1, count):
+            low = max(low, abs(value[k] - value[m]) - widest * errors[k, m])
     return low, high
 
 

@@ -91,12 +91,15 @@ def _parted(
     code [N, A]: the groups of an image lie together, so that they are found at once.
     """
     num, num_groups = rows.shape[0], start.shape[0] - 1
-    free, first = start[:-1].copy(), np.zeros(num_groups, np.int64)
+    free, first = np.empty(num_groups, np.int64), np.zeros(num_groups, np.int64)
+    for g in range(num_groups):
+        free[g] = start[g]
     who, what = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
     before = np.empty(num_groups, score.dtype)
     for i in range(num):
         if i == cut:
-            first[:] = free - start[:-1]
+            for g in range(num_groups):
+                first[g] = free[g] - start[g]
         of, whose, x = code[rows[i]], patient[i], score[i]
         bits, tied = kind[i] & np.uint8(POSITIVE) | np.uint8(LAST_OF_TIE), i > 0 and kind[i - 1] & LAST_OF_TIE == 0
         for a in range(of.shape[0]):
@@ -109,7 +112,10 @@ def _parted(
                 what[at - 1] &= np.uint8(POSITIVE)
             before[g] = x
             free[g] = at + 1
-    return who, what, first if cut < num else free - start[:-1]
+    if cut >= num:
+        for g in range(num_groups):
+            first[g] = free[g] - start[g]
+    return who, what, first
 
 
 @compiled
@@ -118,9 +124,9 @@ def _patients(
 ) -> NDArray[np.int64]:
     """Return [2, G]: patients, and the fewer of those with a negative and of those with a positive."""
     out = np.zeros((2, start.shape[0] - 1), np.int64)
-    seen = np.zeros(num_patients, np.int64)
+    seen, of_sign = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
     for g in range(out.shape[1]):
-        of_sign = np.zeros(2, np.int64)
+        of_sign[0], of_sign[1] = 0, 0
         for i in range(start[g], start[g + 1]):
             positive = kind[i] & POSITIVE
             bit, mark = np.int64(1) << positive, seen[patient[i]]
@@ -128,7 +134,7 @@ def _patients(
             out[0, g] += has == 0
             of_sign[positive] += has & bit == 0
             seen[patient[i]] = np.int64(g + 1) << 2 | has | bit
-        out[1, g] = of_sign.min()
+        out[1, g] = min(of_sign[0], of_sign[1])
     return out
 
 

@@ -59,18 +59,19 @@ class Ranked:
     group: NDArray[np.int32]
     place: NDArray[np.int32]
     excess: Array
+    bins: int
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
         """Return the metrics of `Reweighted` [5, L] of some replicates: weight [num_patients, L], factors [2, L] and [G, L]."""
         out = np.empty((len(Reweighted._fields), weight.shape[1]))
         images = (self.column.patient, self.column.kind, self.group, self.place, self.excess)
-        walk_weighted(*images, weight, of_label, of_group, out)
+        walk_weighted(*images, weight, of_label, of_group, self.bins, out)
         return out
 
     def of_sample(self, of_label: Array, of_group: Array) -> Reweighted:
         """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
         once = one_replicate(int(self.column.patient.max(initial=-1)) + 1)
-        return Reweighted(*self.reweighted(once, of_label[:, None], of_group[:, None]))
+        return Reweighted(*self.reweighted(once, of_label[:, None].copy(), of_group[:, None].copy()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

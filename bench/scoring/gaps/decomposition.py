@@ -132,7 +132,7 @@ def _mixed(
     mix = mix_of(internal, other, k, settings.min_count, at_internal)
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
-    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob)
+    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, settings.bins)
     return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn)
 
 

@@ -6,11 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import pytest
-from llvmlite import binding
 
-from bench.scoring.bootstrap.compiled import PACKAGE, compiled, kernel_files, widen
+from bench.scoring.bootstrap.compiled import PACKAGE, compiled, kernel_files, writable_folder
 
 KERNEL = """
 import sys
@@ -81,32 +79,31 @@ def test_an_edit_of_a_called_function_in_another_file_is_seen_at_the_same_size_a
     assert call(package) == (6.0, folder, 1), "both are kept: a checkout that goes to and fro compiles once"
 
 
-def test_machine_code_of_other_content_is_removed_when_nothing_used_it_for_a_week(package: Path) -> None:
-    _, old, _ = call(package)
-    write_callee(package, "+")
-    _, new, _ = call(package)
-    assert Path(old).is_dir(), "another process may be using it"
+def test_machine_code_of_other_content_is_removed_when_nothing_used_it_for_a_week(tmp_path: Path) -> None:
+    old, recent = tmp_path / "kernels-old", tmp_path / "kernels-recent"
+    old.mkdir()
+    recent.mkdir()
+    (tmp_path / "other").mkdir()
     os.utime(old, (1e9, 1e9))
-    os.utime(new, (1e9, 1e9))
-    write_callee(package, "-")
-    assert call(package)[0] == 1.0
-    assert not Path(old).exists()
-    assert not Path(new).exists()
+    os.utime(tmp_path / "other", (1e9, 1e9))
+    new = writable_folder([tmp_path], "kernels-new")
+    assert {path.name for path in tmp_path.iterdir()} == {"kernels-recent", "kernels-new", "other"}, "it may be in use"
+    assert new == tmp_path / "kernels-new"
 
 
-def test_machine_code_goes_to_the_users_folder_in_a_read_only_installation_and_nowhere_without_one(
+def test_machine_code_goes_to_the_next_folder_in_a_read_only_installation_and_nowhere_without_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("")  # no folder can be made in it, even by root
+    assert writable_folder([tmp_path / "file", tmp_path / "user"], "kernels-1") == tmp_path / "user" / "kernels-1"
+    assert writable_folder([tmp_path / "file"], "kernels-1") is None
+
+
+def test_without_a_folder_a_function_is_compiled_in_each_process_and_the_users_folder_goes_first(
     package: Path, tmp_path: Path
 ) -> None:
-    beside = package / "bench" / "scoring" / "bootstrap" / "__pycache__"
-    beside.write_text("")  # a file: no folder can be made here, even by root
-    value, folder, _ = call(package, XDG_CACHE_HOME=str(tmp_path / "user"))
-    assert value == 6.0
-    assert Path(folder).is_relative_to(tmp_path / "user")
     (tmp_path / "file").write_text("")
-    assert call(package, XDG_CACHE_HOME=str(tmp_path / "file")) == (6.0, "None", 0)
-
-
-def test_the_users_own_cache_folder_is_used(package: Path, tmp_path: Path) -> None:
+    assert call(package, NUMBA_CACHE_DIR=str(tmp_path / "file")) == (6.0, "None", 0)
     value, folder, _ = call(package, NUMBA_CACHE_DIR=str(tmp_path / "chosen"))
     assert value == 6.0
     assert Path(folder).is_relative_to(tmp_path / "chosen")
@@ -129,25 +126,6 @@ def test_compiled_functions_use_names_of_hashed_files_only() -> None:
                 used = {node.id for line in function.body for node in ast.walk(line) if isinstance(node, ast.Name)}
                 foreign = {origin[each] for each in used & origin.keys()}
                 assert {path.removeprefix("bench/") for path in foreign} <= hashed.keys(), (name, function.name)
-
-
-@pytest.mark.parametrize(
-    ("wide", "set_by_user", "expected"),
-    [
-        (True, None, "+avx512vl,-prefer-256-bit"),
-        (True, "+sse2", "+sse2"),
-        (False, None, None),
-    ],
-)
-def test_wide_registers_are_used_where_there_are_any_and_the_user_has_not_said_otherwise(
-    monkeypatch: pytest.MonkeyPatch, wide: bool, set_by_user: str | None, expected: str | None
-) -> None:
-    monkeypatch.setattr(binding, "get_host_cpu_features", lambda: binding.FeatureMap({"avx512vl": wide}))
-    monkeypatch.setattr(numba.config, "CPU_FEATURES", set_by_user)
-    monkeypatch.setattr(numba.config, "CPU_NAME", "some")
-    widen()
-    assert expected == numba.config.CPU_FEATURES
-    assert numba.config.CPU_NAME == "some"
 
 
 def test_a_division_by_zero_is_not_an_error() -> None:

@@ -56,21 +56,6 @@ def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
     assert not resamples.weight[1, :, 70 - LANES :].any()
 
 
-@pytest.mark.parametrize("num_patients", [1, 37, 5000])
-def test_a_patient_is_one_cache_line_and_the_most_are_known(num_patients: int) -> None:
-    drawn = Resamples.draw(np.arange(num_patients).astype(object), 70, "aligned")
-    assert drawn.weight.ctypes.data % LANES == 0
-    assert drawn.weight.shape == (2, num_patients, LANES)
-    assert drawn.most == drawn.weight.max() == drawn.first(10).most
-
-
-def test_the_most_are_those_of_all_tiles() -> None:
-    patient = np.arange(300).astype(object)
-    drawn = [Resamples.draw(patient, 6 * LANES, "most", seed) for seed in range(4)]
-    assert [each.most for each in drawn] == [each.weight.max() for each in drawn]
-    assert any(each.weight[0].max() < each.most for each in drawn)
-
-
 def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_differ() -> None:
     # 150 patients x 6 images with a patient effect; slow loops of 500 and 4,000 replicates gave ratios of 2.19 and 2.34
     generator = np.random.default_rng(3)
