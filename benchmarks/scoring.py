@@ -9,7 +9,6 @@ as what one more run costs, because draws are shared. Reading predictions and wr
 """
 
 import argparse
-import gc
 import hashlib
 import time
 from collections.abc import Callable
@@ -204,7 +203,6 @@ def main() -> None:
     given = parser.parse_args()
     settings = Settings(num_resamples=given.resamples)
     scored(0, 2, 500, Settings(num_resamples=64), given.threads)
-    gc.freeze()  # as a process that scores many runs does
     rows = []
     for run in range(given.runs):
         found, wall, cpu = scored(run, given.cohorts, given.images, settings, given.threads)

@@ -58,6 +58,7 @@ class Walk:
     def over(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
         """Return a pass that has not begun."""
         places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
+        assert (np.diff(places) >= 0).all(), "cuts rise: one that does not would stay 0"
         auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
         return cls(column, places, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
 

@@ -131,7 +131,7 @@ def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
     """Return the quantiles of `share` and of 1 - share of the valid replicates [B]; NaN without a value or enough of them."""
     if not np.isfinite(value):
         return np.nan, np.nan
-    finite, num = 0, np.int64(0)  # with a plain 0 the calls below are compiled twice
+    finite, num = 0, 0 * drawn.shape[0]  # with a plain 0 the calls below are compiled twice
     for i in range(drawn.shape[0]):
         if abs(drawn[i]) < np.inf:
             finite += 1

@@ -69,7 +69,7 @@ def _spreads(  # noqa: C901 - loops without a call compile in half the time
     num_values, num_columns, size = replicates.shape
     kept, drawn = np.empty(num_values), np.empty((num_values, size))
     for c in range(num_columns):
-        count, num = np.int64(0), np.int64(0)  # with a plain 0 the call below is compiled twice
+        count, num = 0 * size, 0 * size  # with a plain 0 the call below is compiled twice
         least, most = np.inf, -np.inf
         for h in range(num_values):
             if fine[h, c]:
