@@ -1,4 +1,4 @@
-"""What the tables of a report say that no score decides: of the data, and of how training went."""
+"""Report tables that do not depend on scores: cohorts, splits and training history."""
 
 from collections.abc import Mapping
 from typing import Any

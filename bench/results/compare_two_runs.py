@@ -63,7 +63,9 @@ def contrast(
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
-    manifests = [m for m in manifests if grid or not m.content.get("scored_from")]  # its runs are another grid's
+    manifests = [
+        m for m in manifests if grid or not m.content.get("scored_from")
+    ]  # the runs of a rescored grid belong to its origin
     known = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
         for prefix in (first, second)

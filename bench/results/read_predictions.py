@@ -106,9 +106,9 @@ def labels_of(
 def mapped_states(
     table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.int8]]:
-    """Return the label states of a published layout under the other mappings that change any, by their names.
+    """Return the label states of a published layout by mapping, for each other mapping that changes any state.
 
-    A finding whose own mapping does not give the states of the table (they are of another label source) stays as it is.
+    A finding keeps its states if the grid's mapping does not reproduce them: its labels are from another source.
     """
     if layout == "table":
         return {}

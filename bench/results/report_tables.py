@@ -171,7 +171,7 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
         seconds = float(spent.median()) if len(spent) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)
-    counted = [name for name in _COST if name != "throughput_device"]  # of what is not measured None, which becomes NaN
+    counted = [name for name in _COST if name != "throughput_device"]  # an unmeasured cost is None and becomes NaN
     frame[counted] = frame[counted].apply(pd.to_numeric)
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 

@@ -24,7 +24,7 @@ PACKAGES = (
     "numba",
     "netcal",
 )  # what last digits may depend on
-ROUNDING = 1e-6  # the fits behind calibrated numbers end at a tolerance
+ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:

@@ -149,7 +149,9 @@ def _found(
         found = found[~found["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (found, counts):
         frame.insert(0, "run_id", run["id"])
-    known = [None if unlearnt else each for each in result.measured]  # findings left out there are read here
+    known = [
+        None if unlearnt else each for each in result.measured
+    ]  # `measured` lacks unlearnt findings, which the mappings include
     readings = [
         row
         for part, measured in zip(parts, known, strict=True)

@@ -161,7 +161,9 @@ def _products(first: Array, second: Array) -> Array:
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
     """Compute the share of negatives below each positive, and of positives above each negative (ties count half)."""
-    from scipy.stats import rankdata  # over a second to import: not for a finished grid
+    from scipy.stats import (
+        rankdata,
+    )  # imported here: it takes over a second, and a report of stored scores does not need it
 
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive

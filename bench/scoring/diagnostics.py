@@ -79,8 +79,8 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     """Find the findings whose logit is the same number in at least `share` (above .5) of the images."""
     symptoms = []
     num = len(scored.logit)
-    least = (2 * share - 1) * num - 1  # if a `share` of images is equal, at least as many neighbors are
-    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # nearly all findings are ruled out by these
+    least = (2 * share - 1) * num - 1  # lower bound of equal neighbors if a `share` of the images is equal
+    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # a first tenth rules out nearly all findings
     for some in (first, scored.logit):
         repeats = (some[1:, suspects] == some[:-1, suspects]).sum(0) + num - len(some)
         suspects = suspects[repeats >= least]

@@ -40,7 +40,9 @@ def auroc(label: Label, score: Score) -> float:
     num_negative = len(label) - num_positive
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    from scipy.stats import rankdata  # over a second to import: not for a finished grid
+    from scipy.stats import (
+        rankdata,
+    )  # imported here: it takes over a second, and a report of stored scores does not need it
 
     rank_sum = rankdata(score)[positive].sum()
     return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))

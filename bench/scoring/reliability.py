@@ -121,7 +121,9 @@ def _by_patient(
         first, stop = start[p], start[p + 1]
         if stop - first == 2:
             a, b = code[first], code[first + 1]
-            twos[a >> 1, (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3] += 1  # by positives; the last: of two bins
+            twos[a >> 1, (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3] += (
+                1  # column: number of positives (0, 1, 2), or 3 if the two images are in different bins
+            )
             continue
         for i in range(first, stop):
             g, y = code[i] >> 1, code[i] & 1

@@ -118,7 +118,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     num_groups = len(set(groups))
     if len(known) < 10 or len(names) < 2 or num_groups < 5:
         return Surrogate(np.nan, np.nan, len(known), {})
-    from shap import TreeExplainer  # seconds to import: only where there is something to explain
+    from shap import TreeExplainer  # imported here: it takes seconds, and only a fitted model needs it
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
 

@@ -184,7 +184,9 @@ def benjamini_hochberg(p: Array) -> Array:
     adjusted = np.full(p.shape, np.nan)
     known = ~np.isnan(p)
     if known.any():
-        from scipy.stats import false_discovery_control  # over a second to import: not for a finished grid
+        from scipy.stats import (
+            false_discovery_control,
+        )  # imported here: it takes over a second, and a report of stored scores does not need it
 
         adjusted[known] = false_discovery_control(p[known])
     return adjusted

@@ -33,7 +33,9 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
 def goals(
     values: Mapping[str, tuple[Sequence[str], Array, Array]], macs: Mapping[str, float], maps: Mapping[str, float]
 ) -> pd.DataFrame:
-    """Build the table `goals`: one row for each run with all goals that any run has; empty below two such runs.
+    """Build the table `goals`: one row for each run with a value for every goal in use; empty below two such runs.
+
+    A goal is in use if any run has a value for it.
 
     values: metric (auroc, gap) -> (run ids, values [R], replicates [R, B]), paired over patients. maps and macs are not
     resampled.
