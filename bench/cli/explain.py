@@ -94,7 +94,10 @@ def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
     from bench.analyses.heatmaps.panel import all_findings_panel, panel
     from bench.store.store import write_bytes
 
-    pictures = {f"{stem}-{_file_name(finding_map.finding)}.png": panel(explanation, finding_map) for finding_map in explanation.finding_maps}
+    pictures = {
+        f"{stem}-{_file_name(finding_map.finding)}.png": panel(explanation, finding_map)
+        for finding_map in explanation.finding_maps
+    }
     names = list(pictures)
     if len(names) > 1:
         pictures[f"{stem}.png"] = all_findings_panel(explanation)

@@ -10,11 +10,10 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-<<<<<<< HEAD
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: done once, in the image cache
 CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: done once, on uint8, before everything else
 TABLE_OPS = ("histstd", "histmatch")  # a 256-entry table per image, before augmentation; learned on internal images
-TONE_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
+INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
@@ -22,24 +21,6 @@ _DEGREES = ("degrees from 0 to 180", 0.0, 180.0)
 _ABOVE_0 = ("a number above 0", 1e-3, 1e3)
 # steps of `bench.inputs.augmentation:chain` -> their options -> allowed values
 AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
-=======
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # what is cut out: done once, in the image cache
-CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighbouring pixels: done once, on uint8, before everything else
-TABLE_OPS = (
-    "histstd",
-    "histmatch",
-)  # one 256-entry table for each image, before augmentation; learnt at the internal hospital
-INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # batched on the device, after augmentation
-_SHARE, _HALF, _BELOW_1 = (
-    ("a number from 0 to 1", 0.0, 1.0),
-    ("a number from 0 to 0.5", 0.0, 0.5),
-    ("a number from 0 to 0.99", 0.0, 0.99),
-)
-_DEGREES, _ABOVE_0 = ("degrees from 0 to 180", 0.0, 180.0), ("a number above 0", 1e-3, 1e3)
-AUGMENT_STEPS: Mapping[
-    str, Mapping[str, Any]
-] = {  # of `bench.inputs.augmentation:chain`, with their options and what these may be
->>>>>>> dfc5dd6 (Training, models, inputs and analyses use the field's words and plain English)
     "crop": {"share": _SHARE, "p": _SHARE},
     "hflip": {"p": _SHARE},
     "warp": {"rotate": _DEGREES, "translate": _SHARE, "scale": _BELOW_1, "p": _SHARE},
@@ -201,12 +182,6 @@ def _check_order(before: str, name: str) -> None:
             f"{name} comes after {before}", "preprocessing.ops", f"move {name} to the front: it is cached"
         )
     if _STAGES[name] < _STAGES[before]:
-<<<<<<< HEAD
         raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"move {name} before {before}")
-    if _STAGES[name] == _STAGES[before] and name not in TONE_OPS:
-        raise ConfigError(f"{name} and {before} exclude each other", "preprocessing.ops", "choose one of them")
-=======
-        raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"put {name} before {before}")
     if _STAGES[name] == _STAGES[before] and name not in INTENSITY_OPS:
-        raise ConfigError(f"{name} beside {before}", "preprocessing.ops", "choose one of them")
->>>>>>> dfc5dd6 (Training, models, inputs and analyses use the field's words and plain English)
+        raise ConfigError(f"{name} and {before} exclude each other", "preprocessing.ops", "choose one of them")

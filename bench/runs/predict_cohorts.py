@@ -112,7 +112,9 @@ def predict_all(
         rows = feature_indices(examples)
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
-        requests = [PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete]
+        requests = [
+            PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
+        ]
         reader = BatchReader(cache.images, device)
         results = predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
         for network, (logit_NK, feature_FD) in zip(incomplete, results, strict=True):

@@ -14,7 +14,9 @@ from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
 
 
-def train(run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress) -> None:
+def train(
+    run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
+) -> None:
     """Train a run; the first member of the team writes the chosen epoch's weights, the history and trained.json."""
     from safetensors.torch import save_file
 
@@ -24,7 +26,18 @@ def train(run: Run, store: Store, internal: CohortRef, device: torch.device, pro
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     reset_peak_memory(device)
     normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)
-    trained = fit(run, network, normalization, reader, training, watched, device, folder / "last.pt", progress, processes=processes)
+    trained = fit(
+        run,
+        network,
+        normalization,
+        reader,
+        training,
+        watched,
+        device,
+        folder / "last.pt",
+        progress,
+        processes=processes,
+    )
     if not processes.is_main:
         return
     write_table(folder / "history.parquet", trained.history)
