@@ -59,7 +59,7 @@ def training_examples(
     table = pd.read_parquet(internal.table)
     split_N = split_of(internal, table, config)
     by_split = {
-        split: examples(table[split_N == split], cache, config, taught=True)
+        split: examples(table[split_N == split], cache, config, with_targets=True)
         for split in ("train", *config.schedule.watched)
     }
     return by_split.pop("train"), by_split
