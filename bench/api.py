@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from bench.analyses.heatmaps.panel import Asked
+    from bench.analyses.heatmaps.panel import Explanation
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
     from bench.runs.new_images import Inference, StoredRun
@@ -246,39 +246,39 @@ def predict(run: "StoredRun", images: "Sequence[Where | InMemory]") -> "Inferenc
 
 def explain(
     run: "StoredRun", image: "Where | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
-) -> "Asked":
+) -> "Explanation":
     """Return where in an image the evidence for some findings lies, by default for all that the run learnt.
 
-    Each of `answers` has `heat` [D, D] float32, 0 or more, not scaled, in pixels of `gray` [D, D]: the image as the network is
-    shown it. Raises DatasetError for a file that is no usable image, ConfigError for a finding that was not learnt.
+    Each of `finding_maps` has `heat` [D, D] float32, 0 or more, not scaled, in pixels of `gray` [D, D]: the image as the
+    network sees it. Raises DatasetError for an unusable image file, ConfigError for a finding that the run has not learned.
 
-    >>> asked = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
-    >>> asked.answers[0].finding, asked.answers[0].heat.shape == asked.gray.shape
+    >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
+    >>> explanation.finding_maps[0].finding, explanation.finding_maps[0].heat.shape == explanation.gray.shape
     ('Edema', True)
     """
     from bench.analyses.explain_image import Explainer, chosen_findings
     from harmonize.images.image_header import InMemory
 
     file = image if isinstance(image, InMemory) else Path(image)
-    return Explainer(run).ask(file, chosen_findings(run.run, findings), method, None)
+    return Explainer(run).explain(file, chosen_findings(run.run, findings), method, None)
 
 
-def overlay(asked: "Asked", finding: str) -> "NDArray[np.uint8]":
+def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """Return the image with the heat map of one finding on it: uint8 [D, D, 3], red, green, blue.
 
-    The hotter, the more opaque; the map is in its own scale. Raises ConfigError for a finding that was not asked for.
+    The map is scaled to its own maximum; larger values are more opaque. Raises ConfigError for a finding without a map.
 
-    >>> overlay(asked, "Edema").shape
+    >>> overlay(explanation, "Edema").shape
     (384, 384, 3)
     """
     from bench.analyses.heatmaps.panel import overlaid
     from harmonize.errors import ConfigError
 
-    for answer in asked.answers:
-        if answer.finding == finding:
-            return overlaid(asked, answer)[..., ::-1]
-    known = ", ".join(answer.finding for answer in asked.answers)
-    raise ConfigError(f"the image was not asked for {finding!r}", "overlay", f"it was asked for {known}")
+    for finding_map in explanation.finding_maps:
+        if finding_map.finding == finding:
+            return overlaid(explanation, finding_map)[..., ::-1]
+    names = ", ".join(finding_map.finding for finding_map in explanation.finding_maps)
+    raise ConfigError(f"the explanation has no map of {finding!r}", "overlay", f"it has maps of {names}")
 
 
 __all__ = [

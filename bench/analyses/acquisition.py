@@ -1,4 +1,4 @@
-"""acquisition: what tells the hospitals of a grid apart before any finding is read, from images, descriptors and tables."""
+"""The analysis `acquisition`: how well images, descriptors and tables identify the hospitals of a grid, without a trained run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write `sources`, `source_confusion` and `descriptors` of classifiers of images, and `nuisances` of the cohorts."""
+    """Write the tables `sources`, `source_confusion` and `descriptors` of source classifiers, and `nuisances` of the cohorts."""
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -62,7 +62,7 @@ def _networks(
     found: dict[str, list[pd.DataFrame]], images: NDArray[np.uint8], sample: Sample, options: Acquisition,
     device: torch.device, progress: Progress,
 ) -> None:  # fmt: skip
-    """Train a network for each view of the images, and one on shuffled sources."""
+    """Add the scores of a source network for each view of the images, and of one trained on shuffled sources."""
     named = {"shuffled": shuffled(sample, 0)}
     for i, control in enumerate([*VIEWS, "shuffled"]):
         progress(f"source network, {control}", i, len(VIEWS) + 1)
@@ -81,7 +81,7 @@ def _trees(
     found: dict[str, list[pd.DataFrame]], sample: Sample, images: NDArray[np.uint8], tables: Mapping[str, pd.DataFrame],
     refs: Mapping[str, CohortRef], options: Acquisition, progress: Progress,
 ) -> None:  # fmt: skip
-    """Describe the sampled images as they are stored, and let trees name their source from that."""
+    """Add the scores and explanations of tree ensembles that predict the source from descriptors of the stored images."""
     pixel, header = [], []
     for i, (k, row) in enumerate(zip(sample.source, sample.row, strict=True)):
         progress("describe images", i, len(images))
@@ -90,7 +90,7 @@ def _trees(
         header.append(descriptors.header_descriptors(path))
         try:
             pixel.append(descriptors.pixel_descriptors(read_gray(path, at_least=descriptors.AT_LEAST)))
-        except UnreadableImage:  # it was readable when it was decoded for training
+        except UnreadableImage:  # the file changed after it was decoded for the cache
             pixel.append(descriptors.pixel_descriptors(images[i]))
     models = (("pixels", np.array(pixel), descriptors.PIXELS), ("header", np.array(header), descriptors.HEADER))
     for number, (model, x_ND, names) in enumerate(models):

@@ -1,6 +1,6 @@
-"""The analysis `attention`: where the networks look, on a bounded sample of every cohort, and a gallery of cases.
+"""The analysis `attention`: heat maps on a bounded sample of every cohort, and a gallery of cases.
 
-Legend: N images, K findings, H and W pixels of what the network sees (h, w of its feature maps).
+Legend: N images, K findings, H and W pixels of the network input (h, w of its feature maps).
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from bench.analyses.heatmaps.image_sample import RULE, Point, Seen, cases, point
 from bench.analyses.heatmaps.localization import energy
 from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
+from bench.analyses.heatmaps.sanity_table import sanity_table
 from bench.analyses.heatmaps.summary import MEASURES, summarise
-from bench.analyses.heatmaps.trust import trust
 from bench.config.preprocessing_ops import input_size
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import predicted_examples
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
 from bench.planning.image_caches import geometry_of, open_images
@@ -40,14 +40,14 @@ from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
-SCENE_VERSION = 1  # raise it when the same image may give other regions
-BATCH = 64  # images at once at 224 px: feature maps of all findings lie in memory together
+SCENE_VERSION = 1  # raise it when an image may get other regions
+BATCH = 64  # images per pass at 224 px: gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]
 
 
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write `attention`, `gallery` and `cascade` of one run, and the gallery's pictures as PNG files below gallery/."""
+    """Write the tables `attention`, `gallery` and `cascade` of one run, and the gallery's PNG files below gallery/."""
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
@@ -58,7 +58,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         measured.append(table)
         shown.append(gallery)
     if job.analysis.options.sanity:
-        checked.append(look.trusted(job.refs[0], progress))
+        checked.append(look.sanity_checks(job.refs[0], progress))
     write_table(folder / "cascade.parquet", _stacked(checked, "cascade"))
     write_table(folder / "attention.parquet", _stacked(measured, "attention"))
     write_table(folder / "gallery.parquet", _stacked(shown, "gallery"))
@@ -70,10 +70,10 @@ def _stacked(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
 
 
 class Look:
-    """A frozen run, ready to be asked about images."""
+    """A frozen run with its thresholds, ready to compute heat maps."""
 
-    def __init__(self, job: AnalysisJob, network: Network, tone: Tone, points: Mapping[str, Point]) -> None:
-        self.job, self.network, self.tone, self.points = job, network, tone, points
+    def __init__(self, job: AnalysisJob, network: Network, normalizer: Normalizer, points: Mapping[str, Point]) -> None:
+        self.job, self.network, self.normalizer, self.points = job, network, normalizer, points
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
         self.size = input_size(job.run.preprocessing)
@@ -87,7 +87,7 @@ class Look:
         return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
     def cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the rows of `attention` and of `gallery` of one cohort; its pictures are written into the folder."""
+        """Return the rows of `attention` and of `gallery` of one cohort, and write its pictures into the folder."""
         cache = open_images(self.job.store, ref, geometry_of(self.run))
         table = pd.read_parquet(ref.table)
         seen, rows = self.seen(ref, table, cache)
@@ -106,7 +106,7 @@ class Look:
         cards: dict[int, Card] = {}
         column = {finding: k for k, finding in enumerate(seen.findings)}
         wanted = np.array(sorted({*measured, *pictured}), np.int64)
-        for at, shown, heat_KHW in self.maps(wanted, rows, Feed(cache.images, self.device), progress, ref.name):
+        for at, shown, heat_KHW in self.maps(wanted, rows, BatchReader(cache.images, self.device), progress, ref.name):
             image_id = str(seen.image_id[at])
             there = scenes(image_id)
             for finding in measured.get(at, ()):
@@ -121,7 +121,7 @@ class Look:
         frame = pd.DataFrame(measures, columns=list(MEASURES))
         return summarise(frame, ref.name, self.run.id), self._listed(ref, gallery, cards)
 
-    def trusted(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
+    def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
         """Return the rows of `cascade`: of images at the internal hospital with the finding that is commonest there, "No Finding" aside."""
         cache = open_images(self.job.store, internal, geometry_of(self.run))
         seen, rows = self.seen(internal, pd.read_parquet(internal.table), cache)
@@ -131,8 +131,10 @@ class Look:
         if not len(chosen):
             return pd.DataFrame(columns=list(SCHEMAS["cascade"]))
         progress("check the maps", 0, 1)
-        x_NCHW = self.tone(Feed(cache.images, self.device)(rows[chosen]))
-        found = trust(self.network, x_NCHW, seen.findings.index(finding), self.run.config.seed, self.options.method)
+        x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[chosen]))
+        found = sanity_table(
+            self.network, x_NCHW, seen.findings.index(finding), self.run.config.seed, self.options.method
+        )
         progress("check the maps", 1, 1)
         return found.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
 
@@ -149,25 +151,25 @@ class Look:
         return Seen(ref.name, ids, patients, chosen.state_NK[keep], logit_NK, findings), chosen.rows[keep]
 
     def maps(
-        self, wanted: NDArray[np.int64], rows: NDArray[np.int64], feed: Feed, progress: Progress, name: str
+        self, wanted: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
     ) -> Iterator[tuple[int, Gray, Heats]]:
-        """Yield each wanted image: its number, what the network sees of it [H, W], and its heat maps [K, H, W]."""
-        margin = (feed.images.shape[1] - self.size) // 2
+        """Yield index, central crop [H, W] and heat maps [K, H, W] of each wanted image."""
+        margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         batch = images_per_pass(BATCH, self.size)
         for start in range(0, len(wanted), batch):
             progress(f"look at {name}", start, len(wanted))
             some = wanted[start : start + batch]
-            batch_NHW = feed(rows[some])
-            found = heat_maps(self.network, self.tone(batch_NHW), self.options.method)
+            batch_NHW = reader(rows[some])
+            found = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
             heat_NKHW = upsampled(found.heat_NKhw, self.size).cpu().numpy()
             shown_NHW = batch_NHW[:, inner, inner].cpu().numpy()
             yield from zip(some.tolist(), shown_NHW, heat_NKHW, strict=True)
         progress(f"look at {name}", len(wanted), len(wanted))
 
     def scenes(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "Scenes":
-        """Return where things are in the images of a cohort, kept in the store for the other runs that see them so."""
-        centre = self.size if self.tone.input else 0
+        """Return the cached regions of a cohort's images, shared by runs with the same geometry."""
+        centre = self.size if self.normalizer.input else 0
         about = [ref.id, cache.fingerprint, geometry_of(self.run).key, centre, truth.source, truth.stamp, SCENE_VERSION]
         about += sorted((i, p.stat().st_mtime_ns) for i, p in truth.lung_masks.items())
         folder = self.job.store.root / "cache" / "scenes" / f"{ref.name}-{short_hash(canonical_json(about))}"
@@ -175,7 +177,7 @@ class Look:
         return Scenes(ref.root, paths, geometry_of(self.run), centre, truth, folder)
 
     def _listed(self, ref: CohortRef, gallery: pd.DataFrame, cards: Mapping[int, "Card"]) -> pd.DataFrame:
-        """Return the gallery's rows; `picture` is filled in when a report is written, and only where it may be shown."""
+        """Return the gallery's rows; a report fills in `picture` later, and only where the data license allows it."""
         facts = [(cards[i].inside, cards[i].outside) for i in range(len(gallery))]
         inside, outside = zip(*facts, strict=True) if facts else ((), ())
         named = gallery.assign(run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None)
@@ -184,7 +186,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """Where things are in the images of one cohort."""
+    """Regions (findings, lungs, border, markers) in the images of one cohort, computed once and stored in a folder."""
 
     root: Path
     paths: Mapping[str, str]  # image id -> path below root
@@ -194,7 +196,7 @@ class Scenes:
     folder: Path
 
     def __call__(self, image_id: str) -> Scene | None:
-        """Return one image's; None when its file can no longer be read, which the cache of images still holds."""
+        """Return the regions of one image; None if its file can no longer be read."""
         path = self.folder / f"{short_hash(image_id.encode(), 24)}.npz"
         if path.is_file():
             with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
@@ -210,7 +212,7 @@ class Scenes:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One picture of the gallery, and the shares of its heat inside the finding's outline and outside the lungs."""
+    """One picture of the gallery, with the shares of its heat-map sum inside the finding and outside the lungs."""
 
     picture: bytes
     inside: float
@@ -218,7 +220,7 @@ class Card:
 
 
 def card(shown: Gray, heat: Heats, finding: str, there: Scene | None) -> Card:
-    """Return a picture as PNG; shares are NaN where the place is not known."""
+    """Return the gallery picture of a heat map; a share is NaN if its region is unknown."""
     outline = there.findings.get(finding) if there is not None else None
     beyond = there.regions.get(OUTSIDE) if there is not None else None
     shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, beyond)]

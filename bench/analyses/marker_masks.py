@@ -1,4 +1,4 @@
-"""Where markers and lungs are in a sample of images: from the truth of a phantom, else found in the pixels."""
+"""Masks of markers and lungs in a sample of images: markers of phantoms from their truth table, else detected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from harmonize.images.regions import Mask, Place, boxed
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Marks:
-    """Masks of one image as it lies in the cache [S, S]."""
+    """Masks of one image in the geometry of the image cache [S, S]."""
 
-    marker: Mask  # empty where nothing is written
-    lungs: Mask | None  # None where no two are found
+    marker: Mask  # all False without a marker
+    lungs: Mask | None  # None if two lungs are not detected
 
 
 def marks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[Marks]:
-    """Return what is written on each image and where its lungs are, moved as the image was.
+    """Return the masks of markers and lungs of each image, in the geometry of the image cache.
 
-    Of a phantom what is written is the tag of its truth table, elsewhere what `harmonize.images.markers` finds. Lungs are those of
-    `harmonize.images.lungs`.
+    Markers of a phantom are the tags of its truth table; in other cohorts `harmonize.images.markers` detects them. Lungs
+    are detected by `harmonize.images.lungs`.
     """
     table = pd.read_parquet(ref.table, columns=["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.root)

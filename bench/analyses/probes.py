@@ -1,4 +1,4 @@
-"""probes: what a run's frozen features hold beside the findings, and what the same network held before it was trained.
+"""The analysis `probes`: information in a run's frozen features besides the findings, compared with untrained networks.
 
 Shapes: N images, D features, F findings.
 """
@@ -19,7 +19,7 @@ from bench.analyses.shortcuts.evaluation import Judged, difference, judge
 from bench.analyses.shortcuts.linear import out_of_fold, projections
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 from bench.analyses.shortcuts.source import feature_probe, labelled
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples, headline_indices, predicted_examples, probe_rows
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
@@ -29,7 +29,7 @@ from bench.planning.plan import CohortRef
 from bench.planning.protocol import headline_name
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, read_table, write_table
-from bench.training.train_modes import recalibrate
+from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 from harmonize.seeds import seed_for
@@ -38,7 +38,7 @@ from reports.schemas.tables import SCHEMAS
 Floats = NDArray[np.float32]
 Probed = Mapping[int, tuple[Judged, NDArray[np.float64]]]  # by images per source that a probe learns from
 
-FEWEST = 20  # images of a level of a nuisance, for it to be decoded
+FEWEST = 20  # images that a level of a nuisance variable needs to be decoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ class Place:
 
 
 def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write `sources` (probes of the untrained networks, selectivity of the trained one) and `nuisances` of one run."""
+    """Write the tables `sources` (probes of untrained networks, selectivity of the run) and `nuisances` of one run."""
     most = job.analysis.options.per_source
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -95,7 +95,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _place(job: AnalysisJob, ref: CohortRef) -> Place:
-    """Return the images of a cohort whose features are stored, with these, their labels and logits."""
+    """Return the scored images of a cohort with labels and logits, and the stored features of its feature sample."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, geometry_of(job.run))
     everything = predicted_examples(ref, job.run.config, cache)
@@ -124,25 +124,25 @@ def _features(
 ) -> Floats:
     """Return the penultimate features [N, D] of the sampled images.
 
-    Batch norm of random weights has no statistics of its own: they are those of the sampled internal images.
+    A random network has no batch-norm statistics, so they are computed on the sampled internal images.
     """
     device, internal = torch.device(job.device), job.refs[0].name
-    tone = normalization_of(job.run, job.store, job.refs[0], network)
+    normalizer = normalization_of(job.run, job.store, job.refs[0], network)
     size = images_per_pass(64, places[internal].cache.images.shape[-1])
 
     def passes(cohort: str) -> Iterator[Callable[[], Tensor]]:
-        """Return a pass for each batch of a cohort's sampled images."""
+        """Yield a forward pass for each batch of a cohort's sampled images."""
         place = places[cohort]
-        feed = Feed(place.cache.images, device)
+        reader = BatchReader(place.cache.images, device)
         rows = place.examples.rows[place.kept[sample.row[sample.source == sample.names.index(cohort)]]]
         for at in range(0, len(rows), size):
-            batch = tone(feed(rows[at : at + size])).contiguous(memory_format=torch.channels_last)
+            batch = normalizer(reader(rows[at : at + size])).contiguous(memory_format=torch.channels_last)
             yield lambda batch=batch: network.embed(batch)  # type: ignore[misc]
 
     if name == "random" and internal in sample.names:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed_for(job.run.config.seed, "random network"))
-            recalibrate(network, passes(internal))
+            recalibrate_batch_norm(network, passes(internal))
     network.eval()
     found = []
     for number, cohort in enumerate(sample.names):
@@ -152,7 +152,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return what the probes of an untrained network reach, and by how much the trained one's accuracy is above it."""
+    """Return the scores of the probes of an untrained network, and the selectivity: how much more accurate the run's is."""
     frames = []
     for shots, (found, _) in untrained.items():
         value, low, high = difference(trained[shots][0], found)
@@ -165,7 +165,7 @@ def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataF
 def _decoded(
     sample: Sample, place: Place, known: Mapping[str, tuple[tuple[str, ...], NDArray[np.int64]]], seen: Mapping[str, Mapping[str, Floats]]
 ) -> list[nuisance.Row]:  # fmt: skip
-    """Return how well each nuisance is read from the features of each network, on the sampled images of one cohort."""
+    """Return how well each nuisance variable is decoded from the features of each network, on images of one cohort."""
     mine = sample.part(sample.source == sample.names.index(place.ref.name))
     inputs = {network: projections(mine, features[place.ref.name]) for network, features in seen.items()}
     out: list[nuisance.Row] = []
@@ -193,6 +193,6 @@ def _by_source(sample: Sample, x_ND: Floats) -> dict[str, Floats]:
 
 
 def _write(folder: Path, name: str, run_id: str, frame: pd.DataFrame | None) -> None:
-    """Write a table of the report, unless there is nothing to say."""
+    """Write a table of the report, unless it is None."""
     if frame is not None:
         write_table(folder / f"{name}.parquet", frame.assign(run_id=run_id)[list(SCHEMAS[name])])

@@ -1,4 +1,4 @@
-"""analyse_one(): one analysis of a finished run, from its images to its tables."""
+"""Runs one analysis of a finished run, from its images to its tables."""
 
 import shutil
 from importlib import import_module
@@ -10,9 +10,9 @@ from bench.store.store import Progress, write_bytes
 
 
 def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
-    """Do an analysis unless it is done; return False when another process holds it.
+    """Run an analysis unless it is done; return False if another process holds its lease.
 
-    Raises whatever stops it; the caller records it as the analysis's failure.
+    Any exception of the analysis is raised, and the caller records it as the analysis's failure.
     """
     with lease(job.folder) as mine:
         if not mine:

@@ -1,7 +1,8 @@
-"""What changes the answer: pixels moved between cohorts, and shown to a frozen network. The analysis `transplants`.
+"""The analysis `transplants` (region transplant test): predictions after pixels are moved between cohorts.
 
-Every changed image has a control, changed in the same way with pixels of its own cohort: what is left is not the artefact of
-pasting. The kinds are in `transplant.py`, the numbers in `effects.py`; `docs/transplants.md` says what they can show.
+Every changed image has a control, changed in the same way with pixels of its own cohort. The difference removes the
+effect of pasting itself. The kinds are in `transplant.py`, the numbers in `effects.py`; `docs/transplants.md` explains
+what they can show.
 
 Legend: N images, K findings, S side in pixels.
 """
@@ -22,7 +23,7 @@ from bench.analyses.shortcuts import transplant
 from bench.analyses.shortcuts.effects import Answers, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
 from bench.config.preprocessing_ops import padded
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict
@@ -37,9 +38,9 @@ from reports.schemas.tables import SCHEMAS
 
 EXTERNAL = "external"
 NUM_RESAMPLES = 1000
-RULE = "f1_max"  # the stored threshold at which a call flips
+RULE = "f1_max"  # the operating point of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
-WHOLE: dict[str, Change] = {  # what any image can give to any other
+WHOLE: dict[str, Change] = {  # kinds that work for any pair of images
     "border": lambda host, donor, padded: transplant.pasted(host, donor, transplant.ring(len(host)), padded),
     "corner": lambda host, donor, padded: transplant.pasted(host, donor, transplant.corners(len(host)), padded),
     "intensity": transplant.intensity_matched,
@@ -49,14 +50,14 @@ WHOLE: dict[str, Change] = {  # what any image can give to any other
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Some images of one cohort, one per patient, with what the frozen network says of them."""
+    """Some images of one cohort, one per patient, with the logits of the frozen network."""
 
     name: str
     image: NDArray[np.uint8]  # [N, S, S]
     state: NDArray[np.int8]  # [N, K]
     patient: NDArray[np.str_]  # [N]
-    marker: tuple[Mask, ...]  # [N], empty where nothing is written
-    lungs: tuple[Mask | None, ...]  # [N], None where none are found
+    marker: tuple[Mask, ...]  # [N], all False without a marker
+    lungs: tuple[Mask | None, ...]  # [N], None if not detected
     logit: NDArray[np.float32]  # [N, K]
     padded: bool = False  # letterboxed: gray value 0 is padding
 
@@ -68,16 +69,16 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """The frozen network, and what its answers are compared with."""
+    """The frozen network of a run, with its findings and thresholds."""
 
     look: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images [N, S, S] -> logits [N, K]
     findings: tuple[str, ...]
-    threshold: NDArray[np.float64]  # [K], on the logit; NaN where there is none
-    taught: NDArray[np.intp]  # places of the findings that the run has learnt
+    threshold: NDArray[np.float64]  # [K], on the logit; NaN if undefined
+    taught: NDArray[np.intp]  # indices of the findings that the run has learned
 
     def effects(self, sample: Sample, kind: str, donor: str, places: NDArray[np.intp],
                 after: Sequence[Gray], control: Sequence[Gray] | None) -> Effects:  # fmt: skip
-        """Return the effects of changed images; places [n] are theirs in the sample, control None where the kind has none."""
+        """Return the effects of changed images; `places` [n] are their rows in the sample, `control` may be None."""
         if len(places) < measured.MIN_IMAGES:
             return {}
         seen = [self.look(np.stack(list(images))) if images is not None else None for images in (after, control)]
@@ -92,8 +93,8 @@ class Asked:
 def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the table `transplants` of a run into the folder.
 
-    One forward pass for each image, kind, donor cohort and host cohort; at most `images` images of a cohort. Equal for equal
-    runs, images and options.
+    It takes one forward pass for each image, kind, donor cohort and host cohort, with at most `images` images per cohort.
+    The result is deterministic.
     """
     asked, samples = prepared(job, progress)
     internal, *external = samples
@@ -113,18 +114,18 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def prepared(job: AnalysisJob, progress: Progress) -> tuple[Asked, list[Sample]]:
-    """Return the frozen network of a run, ready to be asked, and a sample of each cohort, the internal hospital first."""
+    """Return the frozen network of a run and a sample of each cohort, the internal cohort first."""
     run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(run.config.threads)
     run_folder = job.store.run_dir(run.id)
     network = trained_network(run, job.store, device)
-    tone = normalization_of(run, job.store, job.refs[0], network)
+    normalizer = normalization_of(run, job.store, job.refs[0], network)
     points = read_table(job.store.root / "scores" / run.id / "operating_points.parquet")
     unlearnt = job.store.read_json(str(run_folder.relative_to(job.store.root)), "trained.json").get("unlearnt", [])
     findings = run.config.findings
     taught = np.array([k for k, finding in enumerate(findings) if finding not in unlearnt], np.intp)
-    asked = Asked(look_with(network, tone, device), findings, _thresholds(points, findings), taught)
+    asked = Asked(look_with(network, normalizer, device), findings, _thresholds(points, findings), taught)
     samples = []
     for i, ref in enumerate(job.refs):
         progress("choose images", i, len(job.refs))
@@ -133,13 +134,13 @@ def prepared(job: AnalysisJob, progress: Progress) -> tuple[Asked, list[Sample]]
 
 
 def look_with(
-    network: Network, tone: Callable[[Tensor], Tensor], device: torch.device
+    network: Network, normalizer: Callable[[Tensor], Tensor], device: torch.device
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Return what turns images [N, S, S] into logits [N, K], as the run predicts."""
+    """Return the function from images [N, S, S] to logits [N, K] that the run predicts."""
 
     def look(image_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = np.arange(len(image_NSS), dtype=np.int64)
-        return predict(network, tone, Feed(np.ascontiguousarray(image_NSS), device), rows, device)[0]
+        return predict(network, normalizer, BatchReader(np.ascontiguousarray(image_NSS), device), rows, device)[0]
 
     return look
 
@@ -162,10 +163,10 @@ def between(asked: Asked, host: Sample, donors: Sequence[Sample]) -> dict[tuple[
 
 
 def printed(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
-    """Return the unmarked hosts [n], each with a marker of the donor cohort, and each with the same patch without a marker.
+    """Return rows [n] of the unmarked hosts, these images with a donor's marker, and with a patch without a marker.
 
-    The patch of the control comes from another unmarked image of the host's cohort, so the two differ in the marker and in
-    whose it is, not in that something was pasted.
+    The control patch comes from another unmarked image of the host's cohort. So both images have a pasted patch, and they
+    differ in the marker and its cohort.
     """
     clean, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
     if not len(clean) or not len(marked):
@@ -183,7 +184,7 @@ def printed(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], 
 
 
 def alone(asked: Asked, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
-    """Return the effects of what needs no donor cohort: markers erased or toggled, lungs alone, lungs hidden."""
+    """Return the effects of kinds without a donor cohort: marker erased, marker toggled, lungs only, lungs masked."""
     everyone, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     found: dict[tuple[str, str], Effects] = {}
     pairs = list(zip(sample.image, sample.marker, strict=True))
@@ -206,9 +207,10 @@ def alone(asked: Asked, sample: Sample, internal: Sample) -> dict[tuple[str, str
 
 
 def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dict[tuple[str, str, str], Effects]:
-    """Return the effects with their means over hospitals (host or donor "external"), and the causal score.
+    """Return the effects with their means over external hospitals (host or donor "external") and the causal score.
 
-    The causal score is the mean over the kinds marker, corner and border of the effect of the internal hospital's pixels on external images.
+    The causal score is the mean over the kinds marker, corner and border of the effect of internal pixels on external
+    images.
     """
     kinds = dict.fromkeys(kind for kind, _, _ in found)
     means: dict[tuple[str, str, str], Effects] = {}
@@ -226,7 +228,7 @@ def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dic
 
 
 def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
-    """Return at most `images` images of a cohort, one per patient, findings present as evenly as they allow."""
+    """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
     cache = open_images(job.store, ref, geometry_of(job.run))
     chosen = predicted_examples(ref, job.run.config, cache)
     one_each = feature_indices(chosen)
@@ -237,7 +239,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     found = marks(ref, ids, geometry_of(job.run))
     logit = asked.look(image) if len(image) else np.empty((0, len(asked.findings)), np.float32)
     state = chosen.state_NK[places]
-    state[state == NOT_MENTIONED] = ABSENT  # as scores read it
+    state[state == NOT_MENTIONED] = ABSENT  # as in scoring
     return Sample(
         ref.name,
         image,
@@ -251,7 +253,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
 
 
 def balanced(state_NK: NDArray[np.int8], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Return the places of at most `most` images: up to half of them for the findings in turn, the rest as they come."""
+    """Return the rows of at most `most` images: up to half with a finding present, findings in turn, the rest at random."""
     order = generator.permutation(len(state_NK))
     quota = max(1, most // (2 * max(1, state_NK.shape[1])))
     taken: dict[int, None] = {}
@@ -263,19 +265,19 @@ def balanced(state_NK: NDArray[np.int8], most: int, generator: np.random.Generat
 
 
 def _drawn(donor: Sample, among: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` of these donors, each as often as any other, give or take one."""
+    """Return `num` rows drawn from `among`, each the same number of times up to one."""
     order = stream(0, "donors", donor.name, host.name).permutation(among)
     return np.resize(order, num)
 
 
 def _others(sample: Sample, hosts: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return for each host another image of the same cohort: the next in a random circle of them."""
+    """Return another row of the same cohort for each host: the next one in a random cyclic order."""
     order = stream(0, "own donors", sample.name).permutation(among)
     following = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
     return np.array([following[int(i)] for i in hosts], np.intp)
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float64]:
-    """Return the thresholds of internal validation [K] on the logit; NaN where there is none."""
+    """Return the thresholds [K] on the logit, fixed on the validation split; NaN if undefined."""
     stored = points[points["rule"] == RULE].set_index("finding")["threshold"]
     return stored.reindex(list(findings)).to_numpy(np.float64)

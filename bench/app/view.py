@@ -164,12 +164,12 @@ def _answer(
     with left:
         finding = st.selectbox("Heat map of", list(table["finding"]), key="finding")
         with ready.lock:
-            asked = api.explain(ready.stored, image, [finding])
+            explanation = api.explain(ready.stored, image, [finding])
         shown = st.toggle("Show the heat map", value=True, key="shown")
-        picture = api.overlay(asked, finding) if shown else asked.gray
+        picture = api.overlay(explanation, finding) if shown else explanation.gray
         what = f"with the evidence for {finding}" if shown else "alone"
         st.image(picture, caption=f"{image.name}, as the run is shown it, {what}", width="stretch")
-        if asked.answers[0].empty:
+        if explanation.finding_maps[0].empty:
             st.caption("The map is empty: nothing in the image speaks for this finding.")
         st.caption("Bright yellow: most evidence. It shows where evidence lies, not how far a disease reaches.")
 

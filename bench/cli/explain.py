@@ -11,7 +11,7 @@ from harmonize.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.analyses.heatmaps.panel import Asked
+    from bench.analyses.heatmaps.panel import Explanation
 
 EXAMPLES = examples(
     "bench explain 3fa9 image.png --finding Cardiomegaly",
@@ -48,7 +48,7 @@ def explain(
     """
     import pandas as pd
 
-    from bench.analyses.explain_image import chosen_findings, explainer, parse_box, table
+    from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
     from bench.cli.progress_bars import choose_display
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store
@@ -58,8 +58,8 @@ def explain(
     reference = mask if mask is not None else parse_box(box) if box is not None else None
     if reference is not None and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
-    stored = explainer(Store.open(store, create=False), run)
-    findings = chosen_findings(stored.run, finding or ())
+    explainer = load_explainer(Store.open(store, create=False), run)
+    findings = chosen_findings(explainer.run, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []
     stems: list[str] = []
@@ -67,14 +67,14 @@ def explain(
         for done, path in enumerate(images):
             display.progress("explain", done, len(images))
             try:
-                explained = stored.ask(path, findings, method, stage, reference)
+                explanation = explainer.explain(path, findings, method, stage, reference)
             except DatasetError as error:
                 typer.echo(f"error: {error}", err=True)
                 continue
             stems.append(path.stem)
             repeats = stems.count(path.stem)
-            pictures = _draw(explained, output, f"{path.stem}-{repeats}" if repeats > 1 else path.stem)
-            tables.append(table(explained, stored.run.id).assign(picture=pictures))
+            pictures = _draw(explanation, output, f"{path.stem}-{repeats}" if repeats > 1 else path.stem)
+            tables.append(table(explanation, explainer.run.id).assign(picture=pictures))
         display.progress("explain", len(images), len(images))
     if tables:
         rows = pd.concat(tables, ignore_index=True)
@@ -88,16 +88,19 @@ def explain(
         raise typer.Exit(1)
 
 
-def _draw(explained: "Asked", output: Path, stem: str) -> list[str]:
+def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
     """Write a picture per finding and, if there are several, one of all; return the names of the first ones."""
     from bench.analyses.explain_image import png
-    from bench.analyses.heatmaps.panel import panel, several
+    from bench.analyses.heatmaps.panel import all_findings_panel, panel
     from bench.store.store import write_bytes
 
-    pictures = {f"{stem}-{_file_name(answer.finding)}.png": panel(explained, answer) for answer in explained.answers}
+    pictures = {
+        f"{stem}-{_file_name(finding_map.finding)}.png": panel(explanation, finding_map)
+        for finding_map in explanation.finding_maps
+    }
     names = list(pictures)
     if len(names) > 1:
-        pictures[f"{stem}.png"] = several(explained)
+        pictures[f"{stem}.png"] = all_findings_panel(explanation)
     for name, picture in pictures.items():
         write_bytes(output / name, png(picture))
     return names

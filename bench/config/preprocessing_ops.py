@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: done once, in the image cache
 CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: done once, on uint8, before everything else
 TABLE_OPS = ("histstd", "histmatch")  # a 256-entry table per image, before augmentation; learned on internal images
-TONE_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
+INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
@@ -34,7 +34,7 @@ READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:cha
 _PAIRS = {"area", "ratio"}  # options that are [minimum, maximum]
 _AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
 
-_STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, TONE_OPS)) for name in names}
+_STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, INTENSITY_OPS)) for name in names}
 _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
     "clahe": {"clip", "tiles"},
     "histstd": set(),
@@ -183,5 +183,5 @@ def _check_order(before: str, name: str) -> None:
         )
     if _STAGES[name] < _STAGES[before]:
         raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"move {name} before {before}")
-    if _STAGES[name] == _STAGES[before] and name not in TONE_OPS:
+    if _STAGES[name] == _STAGES[before] and name not in INTENSITY_OPS:
         raise ConfigError(f"{name} and {before} exclude each other", "preprocessing.ops", "choose one of them")

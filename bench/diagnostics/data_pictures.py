@@ -99,13 +99,13 @@ def _toned(
     import torch
 
     from bench.inputs.histograms import learn
-    from bench.inputs.normalize import Tone
+    from bench.inputs.normalize import Normalizer
 
     op = learnt_op(variant.facts.get("ops", ()))
-    teaching = [image for (name, _), image in formed.items() if name == internal] or list(formed.values())
-    learnt = {op: learn(op, [torch.from_numpy(np.stack(teaching))], padded=padded(variant.facts))} if op else {}
-    tone = Tone.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
-    return {place: tone(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}
+    training_images = [image for (name, _), image in formed.items() if name == internal] or list(formed.values())
+    learnt = {op: learn(op, [torch.from_numpy(np.stack(training_images))], padded=padded(variant.facts))} if op else {}
+    normalizer = Normalizer.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
+    return {place: normalizer(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}
 
 
 def _uri(image: NDArray[np.uint8]) -> str:

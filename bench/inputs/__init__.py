@@ -1,1 +1,1 @@
-"""From cached images to network input."""
+"""Network input: batches of cached images, intensity normalization and augmentation."""

@@ -1,25 +1,25 @@
-"""A batch on the CPU taken a few images at a time: what a step makes then lies in the processor's cache when the next one reads it.
+"""Chunks of a batch on the CPU, small enough that the result of one operation is still in the CPU cache for the next.
 
-A batch of 64 images of 320 pixels as float32 has 26 MB: each step of arithmetic on all of it would ask the system for that
-much fresh memory. N images, H and W pixels.
+A batch of 64 images of 320 pixels as float32 has 26 MB, and each operation on the whole batch would allocate that much
+memory. N images, H and W pixels.
 """
 
 from torch import Tensor
 
-PIXELS = 2**18  # at a time: 1 MB of float32
+CHUNK_PIXELS = 2**18  # 1 MB of float32
 
 
-def handfuls(image_NHW: Tensor) -> list[slice]:
-    """Return slices of a batch [N, ..., H, W], in order, that together are the batch; on a GPU the whole batch.
+def chunks(image_NHW: Tensor) -> list[slice]:
+    """Return consecutive slices that cover a batch [N, ..., H, W]; on a GPU one slice.
 
-    Never one image of several by itself: torch adds up a single image in another order than one of a batch, and nothing
-    may depend on how a batch is taken apart.
+    A chunk is never a single image of a larger batch: torch sums a single image in another order than an image of a
+    batch, and results must not depend on the chunks.
     """
     num, (height, width) = len(image_NHW), image_NHW.shape[-2:]
-    if image_NHW.device.type != "cpu" or num * height * width <= PIXELS:
+    if image_NHW.device.type != "cpu" or num * height * width <= CHUNK_PIXELS:
         return [slice(0, num)]
-    each = max(2, PIXELS // (height * width))
-    starts = list(range(0, num, each))
+    size = max(2, CHUNK_PIXELS // (height * width))
+    starts = list(range(0, num, size))
     if num - starts[-1] == 1 and len(starts) > 1:
         starts.pop()
     return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], num], strict=True)]

@@ -1,7 +1,7 @@
-"""What the host gives to the device, without waiting for it.
+"""Copies from the host to the device that do not wait for the device.
 
-A training step that waits for the device anywhere leaves it idle: so nothing on its way reads a value back, and what goes
-there goes from pinned memory, on a GPU in the background.
+A training step that waits for the GPU leaves it idle. So no code on its path reads a value back, and all copies come
+from pinned memory and run in the background.
 """
 
 from functools import lru_cache
@@ -11,23 +11,23 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the host on the device; on the CPU it is the same tensor."""
+    """Return a host tensor on the device; for the CPU the same tensor."""
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # else the copy would wait for the device
+        tensor = tensor.pin_memory()  # otherwise the copy would wait for the device
     return tensor.to(device, non_blocking=True)
 
 
 @lru_cache(maxsize=256)
 def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return numbers as a tensor [len(values)] on the device, sent there once per process. Nobody may change it."""
-    with torch.inference_mode(mode=False):  # one made in inference could not take part in training later
+    """Return numbers as a tensor [len(values)] on the device, cached per process; callers must not change the tensor."""
+    with torch.inference_mode(mode=False):  # an inference tensor could not be used in training later
         return torch.tensor(values, dtype=dtype, device=device)
 
 
 def seed_device(seed: int, device: torch.device) -> None:
-    """Seed what a network on the device draws from: as `torch.manual_seed` does, but on no other device.
+    """Seed the CPU generator and the generator of this device; other devices keep their random state.
 
-    That one walks all kinds of devices, and without a GPU it keeps a stack trace for each call.
+    `torch.manual_seed` seeds all devices, and without a GPU it keeps a stack trace of each call.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

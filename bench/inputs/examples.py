@@ -32,16 +32,16 @@ class Examples:
         return len(self.rows)
 
 
-def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, taught: bool = False) -> Examples:
+def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Examples:
     """Return the rows of a cohort table whose images are readable, in the table's order.
 
-    taught: with targets of the auxiliary heads.
+    with_targets: with targets of the auxiliary heads.
     """
     rows = cache.rows(table["image_id"])
     table = table[rows >= 0]
-    further = targets(table, config) if taught else None
+    auxiliary = targets(table, config) if with_targets else None
     ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
-    return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), further)
+    return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), auxiliary)
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
@@ -59,7 +59,7 @@ def training_examples(
     table = pd.read_parquet(internal.table)
     split_N = split_of(internal, table, config)
     by_split = {
-        split: examples(table[split_N == split], cache, config, taught=True)
+        split: examples(table[split_N == split], cache, config, with_targets=True)
         for split in ("train", *config.schedule.watched)
     }
     return by_split.pop("train"), by_split

@@ -1,7 +1,7 @@
-"""Compiled passes over the bytes of images: gray values counted, looked up, resampled, with the same bits everywhere.
+"""Compiled kernels on uint8 images: histogram, lookup table and resampling, with the same bits on every machine.
 
-N images, P pixels, V = 256 gray values, C channels, H and W pixels. Importing this takes half a second: it is imported
-where the first image needs it.
+N images, P pixels, V = 256 gray values, C channels, H and W pixels. Importing this module takes half a second, so it is
+imported when the first image needs it.
 """
 
 import numpy as np
@@ -12,38 +12,36 @@ from bench.scoring.bootstrap.compiled import compiled
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # rounds of a loop that compiled code does at once, at most
+STRIDE = 64  # maximum number of loop iterations that the compiler vectorizes together
 
 
 @compiled
 def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
-    """Fill how many pixels of each image have each gray value."""
+    """Fill the gray-value histogram of each image."""
     low, one = np.uint64(255), np.uint32(1)
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
-        found = np.zeros(
-            (4, 256), np.uint32
-        )  # four, because one place cannot be counted up twice in a row at full speed
+        counts = np.zeros((4, 256), np.uint32)  # four histograms, because consecutive increments of one entry are slow
         words = image[: image.shape[0] // 8 * 8].view(np.uint64)
         for i in range(words.shape[0]):
             word = words[i]
-            found[0, word & low] += one
-            found[1, (word >> np.uint64(8)) & low] += one
-            found[2, (word >> np.uint64(16)) & low] += one
-            found[3, (word >> np.uint64(24)) & low] += one
-            found[0, (word >> np.uint64(32)) & low] += one
-            found[1, (word >> np.uint64(40)) & low] += one
-            found[2, (word >> np.uint64(48)) & low] += one
-            found[3, word >> np.uint64(56)] += one
+            counts[0, word & low] += one
+            counts[1, (word >> np.uint64(8)) & low] += one
+            counts[2, (word >> np.uint64(16)) & low] += one
+            counts[3, (word >> np.uint64(24)) & low] += one
+            counts[0, (word >> np.uint64(32)) & low] += one
+            counts[1, (word >> np.uint64(40)) & low] += one
+            counts[2, (word >> np.uint64(48)) & low] += one
+            counts[3, word >> np.uint64(56)] += one
         for i in range(words.shape[0] * 8, image.shape[0]):
-            found[0, image[i]] += one
+            counts[0, image[i]] += one
         for v in range(256):
-            count_NV[n, v] = np.int64(found[0, v]) + found[1, v] + found[2, v] + found[3, v]
+            count_NV[n, v] = np.int64(counts[0, v]) + counts[1, v] + counts[2, v] + counts[3, v]
 
 
 @compiled
 def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
-    """Fill each channel of each image with what its table says of its gray values."""
+    """Fill each channel of each image with the table entries of its gray values."""
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
         for c in range(table_NCV.shape[1]):
@@ -53,8 +51,8 @@ def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
 
 
 @compiled
-def _light(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tuple[np.float32, np.float32]:
-    """Return the factor and the summand that make a lit gray value in [0, 1] of a byte."""
+def _gain_and_offset(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tuple[np.float32, np.float32]:
+    """Return gain and offset that map a byte to a gray value in [0, 1] after contrast and brightness."""
     height, width = image_HW.shape
     total = np.uint64(0)
     for y in range(height):
@@ -65,8 +63,8 @@ def _light(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tup
 
 
 @compiled
-def _pack(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
-    """Fill each pixel, its right, its lower and its lower right neighbour as one number, in a frame of black pixels.
+def _pack_neighbors(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
+    """Pack each pixel and its right, lower and lower right neighbors into one number, within a frame of black pixels.
 
     framed  zeros [H + 2, W + 2], whose middle is filled; four [H + 1, W + 1]
     """
@@ -82,10 +80,10 @@ def _pack(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
 
 
 @compiled
-def _places(
+def _source_coordinates(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], sides: tuple[int, int], row: Row
 ) -> None:
-    """Fill where each pixel of a row has its upper left neighbour, how far it lies from that, and how far inside."""
+    """Fill, for each pixel of a row, the index of its upper left neighbor, the distances from it, and its share inside."""
     across, down, inside, place, _, _ = row
     (x0, y0), (dx, dy) = start, step
     height, width = np.float32(sides[0]), np.float32(sides[1])
@@ -105,8 +103,8 @@ def _places(
 
 
 @compiled
-def _take(four: NDArray[np.uint32], row: Row) -> None:
-    """Fill the four neighbours of each pixel of a row."""
+def _gather_neighbors(four: NDArray[np.uint32], row: Row) -> None:
+    """Fill the four packed neighbors of each pixel of a row."""
     _, _, _, place, taken, _ = row
     for i in range(place.shape[0]):
         taken[i] = four[place[i]]
@@ -114,7 +112,7 @@ def _take(four: NDArray[np.uint32], row: Row) -> None:
 
 @compiled
 def _blend(row: Row, gain: np.float32, base: np.float32) -> None:
-    """Fill what four neighbours give, each by its distance."""
+    """Fill the bilinear interpolation of the four neighbors of each pixel of a row."""
     across, down, inside, _, taken, value = row
     zero, one = np.float32(0), np.float32(1)
     for i in range(taken.shape[0]):
@@ -129,11 +127,11 @@ def _blend(row: Row, gain: np.float32, base: np.float32) -> None:
 
 @compiled
 def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats, out_NHW: Floats) -> None:
-    """Fill float32 images in [0, 1], each the bilinear interpolation of its bytes; what lies outside of them is black.
+    """Fill float32 images in [0, 1] by bilinear resampling of bytes; pixels outside the image are black.
 
-    from_N23   where each pixel comes from: (x, y) = from @ (x, y, 1), in pixels, whole numbers at their middles
-    factor_N2  of contrast, about the image's own mean, and of brightness after it
-    Light comes before the interpolation, the limits 0 and 1 after it.
+    from_N23   affine map to source coordinates: (x, y) = from @ (x, y, 1), in pixels, integers at pixel centers
+    factor_N2  factors of contrast (about the image's mean) and of brightness, applied in this order
+    Contrast and brightness are applied before the interpolation, clipping to [0, 1] after it.
     """
     height, width = image_NHW.shape[1], image_NHW.shape[2]
     framed, four = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)
@@ -144,14 +142,14 @@ def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats,
     row = (across, down, inside, place, taken, value)
     for n in range(image_NHW.shape[0]):
         image_HW = image_NHW[n]
-        gain, base = _light(image_HW, factor_N2[n, 0], factor_N2[n, 1])
-        _pack(image_HW, framed, four)
+        gain, base = _gain_and_offset(image_HW, factor_N2[n, 0], factor_N2[n, 1])
+        _pack_neighbors(image_HW, framed, four)
         step = np.float32(from_N23[n, 0, 0]), np.float32(from_N23[n, 1, 0])
         for y in range(height):
             x0 = np.float32(from_N23[n, 0, 1] * y + from_N23[n, 0, 2])
             y0 = np.float32(from_N23[n, 1, 1] * y + from_N23[n, 1, 2])
-            _places((x0, y0), step, (height, width), row)
-            _take(flat, row)
+            _source_coordinates((x0, y0), step, (height, width), row)
+            _gather_neighbors(flat, row)
             _blend(row, gain, base)
             for x in range(width):
                 out_NHW[n, y, x] = value[x]

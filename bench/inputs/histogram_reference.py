@@ -1,4 +1,4 @@
-"""What histogram standardisation and matching learn: from the internal cohort's training images alone, stored with the run."""
+"""The reference histogram of a run: learned from the internal training images only, and stored with the run."""
 
 import json
 from collections.abc import Iterator
@@ -25,10 +25,11 @@ _BATCH = 64
 
 
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
-    """Return the reference of the run's preprocessing, {} where it needs none.
+    """Return the histogram reference of the run's preprocessing, or {} if no op needs it.
 
-    It is read from the run's folder, else learnt on the training split and written there: the same numbers each time,
-    because the split follows from the run. Raises DatasetError when no training image has any contrast.
+    An existing reference is read from the run's folder. Otherwise it is learned on the training split and written there.
+    The numbers are the same each time, because the run determines the split.
+    Raises DatasetError when no training image has any contrast.
     """
     op = learnt_op(run.preprocessing.get("ops", ()))
     if op is None:
@@ -48,17 +49,18 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
 
 
 def stored_reference(run: Run, folder: Path) -> Reference:
-    """Return the reference in the run's folder, {} where its preprocessing needs none. Raises StoreError without it."""
+    """Return the histogram reference in the run's folder, or {} if no op needs it.
+
+    Raises StoreError when the reference is missing or damaged.
+    """
     op = learnt_op(run.preprocessing.get("ops", ()))
     if op is None:
         return {}
     try:
         stored: list[float] = json.loads((folder / FILE).read_text())[op]
     except (OSError, ValueError, KeyError) as error:
-        fix = "run the grid again: what is missing is made first"
-        raise StoreError(
-            f"what {op} learnt at the internal hospital is missing or damaged", str(folder / FILE), fix
-        ) from error
+        fix = "run the grid again: missing files are made first"
+        raise StoreError(f"the reference of {op} is missing or damaged", str(folder / FILE), fix) from error
     return {op: stored}
 
 

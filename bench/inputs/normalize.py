@@ -1,14 +1,15 @@
-"""Preprocessing, second half: gray values to network input, batched on the device.
+"""Intensity normalization: uint8 images to network input, in batches on the device.
 
-A preprocessing entry is `size`, `fit`, perhaps `input`, and a list of ops, see `bench.config.preprocessing_ops`. Region and CLAHE live in the
-uint8 cache. The rest runs here, and training differs from evaluation in nothing but the augmentation:
-uint8 -> table of the whole image, or / 255 -> [0, 1] -> augmentation -> centre of `input` pixels -> tone ops -> channels.
-Without augmentation all of that is one table of 256 entries for each image: a CPU counts gray values, does the ops on
-the table, and looks every pixel up once. An augmentation that reads bytes is shown the uint8 image itself.
+A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops, see `bench.config.preprocessing_ops`.
+Region and CLAHE are applied before the uint8 cache. This module does the rest; training differs from evaluation only by
+the augmentation:
+uint8 -> lookup table per image, or / 255 -> [0, 1] -> augmentation -> central `input` pixels -> intensity ops -> channels.
+Without augmentation all steps together are one lookup table of 256 entries per image. So a CPU counts gray values,
+applies the ops to the table, and looks up each pixel once. An augmentation that reads bytes gets the uint8 image.
 
-A letterbox has padding: gray value 0 of the cached image, which is used for nothing else. It counts in no statistics of
-the image, moves with the image when augmentation moves it, and is 0 in what the network gets, after all ops; so is what
-an augmentation blackens or moves in from outside.
+A letterboxed image has padding: gray value 0 in the cache, which is not used for other pixels. Padding counts in no
+statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation blackens
+or moves in from outside are 0, too.
 
 N images, C channels, H and W pixels.
 """
@@ -20,31 +21,31 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import TONE_OPS, input_size, learnt_op, padded, parse
-from bench.inputs.cpu_chunks import handfuls
+from bench.config.preprocessing_ops import INTENSITY_OPS, input_size, learnt_op, padded, parse
+from bench.inputs.cpu_chunks import chunks
 from bench.inputs.device_transfer import constant
 from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
-FOREGROUND = 0.02  # darker is border or collimator: statistics of the image do not count it
+FOREGROUND = 0.02  # darker pixels are border or collimator and do not count in statistics
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return [N, C, H, W], scaled as in the network's pretraining: (x - mean) / std per channel."""
+    """Return (x - mean) / std per channel as in the network's pretraining, [N, C, H, W]."""
     return (x_N1HW - mean[:, None, None]) / std[:, None, None]
 
 
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Return each image stretched to [0, 1] between its least and greatest foreground value; constant ones give 0.
+    """Return each image rescaled so that its foreground covers [0, 1]; a constant image becomes 0.
 
-    `times` says how often each value counts: 0 for padding, more than 1 where values of a table stand for pixels.
+    `times` is how often each value counts: 0 for padding, the number of pixels for values of a lookup table.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
 
 
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Return each image with foreground mean 0 and (population) standard deviation 1; constant ones give 0."""
+    """Return each image with foreground mean 0 and (population) standard deviation 1; a constant image becomes 0."""
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
     counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: no image has 2 ** 24 pixels
@@ -53,19 +54,20 @@ def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
     deviation_N1HW = x_N1HW - mean
     variance = deviation_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
     z_N1HW = deviation_N1HW.div_(variance.sqrt() + 1e-6)
-    return z_N1HW.masked_fill_(~(high > low), 0.0)  # a constant image has a mean with a rounding error, and std 0
+    return z_N1HW.masked_fill_(~(high > low), 0.0)  # the mean of a constant image has a rounding error
 
 
-_TONE_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore}
+_INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore}
 
 
 @dataclass(frozen=True, slots=True)
-class Tone:
-    """What a preprocessing entry does after the cache, for a network's own mean and std.
+class Normalizer:
+    """The steps of a preprocessing entry after the cache, for a network's mean and std.
 
-    One input channel gets the average of the three means and of the three stds. `input` is the side of the centre that
-    the network sees, 0 for all. `reference` holds what histstd and histmatch have learnt. `padded`: gray value 0 is padding.
-    Raises ConfigError for an op or an option that does not exist, an order that cannot be, or a reference not learnt.
+    A network with one input channel uses the averages of the three means and of the three stds. `input` is the side of
+    the central crop, 0 for the whole image. `reference` is the histogram reference of histstd or histmatch. With
+    `padded`, gray value 0 is padding.
+    Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
@@ -75,26 +77,28 @@ class Tone:
     input: int = 0
     reference: Reference = field(default_factory=dict)
     padded: bool = False
-    learnt: str | None = field(init=False, repr=False, compare=False)  # the op that needs the reference
+    learnt: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
         init=False, repr=False, compare=False
-    )  # tone ops, with options
-    counts: bool = field(init=False, repr=False, compare=False)  # whether it depends on how often gray values occur
+    )  # intensity ops, with options
+    counts: bool = field(init=False, repr=False, compare=False)  # whether any op needs the histogram
 
     def __post_init__(self) -> None:
         learnt = learnt_op(self.ops)
-        steps = tuple((name, options) for name, options in parse(self.ops) if name in TONE_OPS)
+        steps = tuple((name, options) for name, options in parse(self.ops) if name in INTENSITY_OPS)
         counts = any(name != "imagenet" for name, _ in steps)
         for name, value in (
             ("learnt", learnt),
             ("steps", steps),
             ("counts", counts),
-        ):  # once: a batch has no time for it
+        ):  # computed once and not per batch
             object.__setattr__(self, name, value)
         if learnt is not None and learnt not in self.reference:
-            raise ConfigError(f"{learnt} has no reference", "preprocessing.ops", "learn it on training images first")
+            raise ConfigError(
+                f"{learnt} has no reference", "preprocessing.ops", "learn the reference on training images first"
+            )
         try:
-            self.normalise(torch.zeros(1, 1, 2, 2))
+            self.normalize(torch.zeros(1, 1, 2, 2))
         except TypeError as error:
             raise ConfigError(str(error), "preprocessing.ops", "correct the op's options") from error
 
@@ -107,16 +111,17 @@ class Tone:
         in_channels: int = 3,
         reference: Reference | None = None,
     ) -> Self:
-        """Return the tone of a registry entry's facts."""
-        seen = input_size(preprocessing) if "input" in preprocessing else 0
-        return cls(preprocessing.get("ops", []), mean, std, in_channels, seen, reference or {}, padded(preprocessing))
+        """Return the normalizer of a preprocessing entry of the registry."""
+        side = input_size(preprocessing) if "input" in preprocessing else 0
+        return cls(preprocessing.get("ops", []), mean, std, in_channels, side, reference or {}, padded(preprocessing))
 
     def __call__(
         self, image_NHW: Tensor, augment: Callable[[Tensor], Tensor] | None = None, *, of_bytes: bool = False
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], of uint8 images.
 
-        `augment` maps [N, 1, H, W] in [0, 1]; `of_bytes`: or uint8 to that, where there are bytes to show.
+        `augment` maps images [N, 1, H, W] in [0, 1] to such images. With `of_bytes` it also accepts uint8 images, and
+        gets them unless a lookup table changed the gray values.
         """
         if augment is None and image_NHW.device.type == "cpu" and (self.learnt or self.counts):
             return self._looked_up(image_NHW)
@@ -124,70 +129,70 @@ class Tone:
         x_N1HW, content_N1HW = image_NHW[:, None] if of_bytes else self.gray(image_NHW), self.content(image_NHW)
         if augment is not None:
             x_N1HW = augment(x_N1HW)
-            content_N1HW = None if content_N1HW is None else moved(content_N1HW, augment, of_bytes=of_bytes)
-        return self.normalise(x_N1HW, content_N1HW)
+            content_N1HW = None if content_N1HW is None else augmented_content(content_N1HW, augment, of_bytes=of_bytes)
+        return self.normalize(x_N1HW, content_N1HW)
 
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
-        """Return the network's input by one table for each image: what `normalise` makes of the table's values.
+        """Return the network's input through one lookup table per image, on which the ops are computed.
 
-        A gray value counts as often as it occurs in what the network sees. So sums are those of `normalise` but for
-        their order, and all that is no sum has its very bits.
+        Each gray value counts as often as it occurs in the central crop. So sums equal those of `normalize` except for
+        the order of addition, and everything else is equal bit by bit.
         """
         table_N1V = self._table(image_NHW)[:, None]
-        seen_NHW = self._centre(image_NHW).contiguous()
+        crop_NHW = self._centre(image_NHW).contiguous()
         times_N1V = content_V = None
         if self.counts:
-            times_N1V = histograms(seen_NHW, padded=self.padded)[:, None]
-        table_NCV = self._normalise(table_N1V[:, :, None], None if times_N1V is None else times_N1V[:, :, None])[
+            times_N1V = histograms(crop_NHW, padded=self.padded)[:, None]
+        table_NCV = self._normalize(table_N1V[:, :, None], None if times_N1V is None else times_N1V[:, :, None])[
             :, :, 0
         ]
         if self.padded:
             content_V = torch.arange(256) > 0
             table_NCV = torch.where(content_V, table_NCV, 0.0)
-        return look_up(seen_NHW, table_NCV).expand(-1, self.in_channels, -1, -1)
+        return look_up(crop_NHW, table_NCV).expand(-1, self.in_channels, -1, -1)
 
     def _table(self, image_NHW: Tensor) -> Tensor:
-        """Return the gray values in [0, 1] that the 256 of each uint8 image stand for: float32 [N, V]."""
+        """Return the lookup table of each uint8 image to gray values in [0, 1]: float32 [N, V]."""
         if self.learnt is None:
             return (torch.arange(256, device=image_NHW.device) / 255).expand(len(image_NHW), -1)
         return TABLES[self.learnt](histograms(image_NHW, padded=self.padded), self.reference[self.learnt])
 
     def gray(self, image_NHW: Tensor) -> Tensor:
-        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], each through its table where there is one."""
+        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], through their lookup tables if any."""
         return unit(image_NHW) if self.learnt is None else look_up(image_NHW, self._table(image_NHW)[:, None])
 
     def content(self, image_NHW: Tensor) -> Tensor | None:
-        """Return which pixels of uint8 images are image and not padding, bool [N, 1, H, W]; None where nothing is padded."""
+        """Return which pixels of uint8 images are not padding, bool [N, 1, H, W]; None without letterboxing."""
         return image_NHW[:, None] > 0 if self.padded else None
 
-    def normalise(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
-        """Return the network's input of gray values in [0, 1], each image by itself; 0 where `content` says padding."""
+    def normalize(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
+        """Return the network's input from gray values in [0, 1], each image separately; 0 where `content` is False."""
         x_N1HW, content_N1HW = self._centre(x_N1HW), None if content_N1HW is None else self._centre(content_N1HW)
         if content_N1HW is not None or self.steps:
-            each = []
-            for part in handfuls(x_N1HW):
-                content = None if content_N1HW is None else content_N1HW[part]
-                made = self._normalise(x_N1HW[part], content)
-                each.append(made if content is None else torch.where(content, made, 0.0))
-            x_N1HW = torch.cat(each) if len(each) > 1 else each[0]
+            normalized = []
+            for rows in chunks(x_N1HW):
+                content = None if content_N1HW is None else content_N1HW[rows]
+                chunk = self._normalize(x_N1HW[rows], content)
+                normalized.append(chunk if content is None else torch.where(content, chunk, 0.0))
+            x_N1HW = torch.cat(normalized) if len(normalized) > 1 else normalized[0]
         return x_N1HW.expand(-1, self.in_channels, -1, -1)
 
     def _centre(self, x_NHW: Tensor) -> Tensor:
-        """Return what the network sees of images [..., H, W]."""
+        """Return the central crop of images [..., H, W] that the network sees."""
         if not self.input:
             return x_NHW
         top, left = ((side - self.input) // 2 for side in x_NHW.shape[-2:])
         return x_NHW[..., top : top + self.input, left : left + self.input]
 
-    def _normalise(self, x_N1HW: Tensor, times_N1HW: Tensor | None) -> Tensor:
-        """Return some images after the tone ops, with one channel where all would be the same."""
+    def _normalize(self, x_N1HW: Tensor, times_N1HW: Tensor | None) -> Tensor:
+        """Return some images after the intensity ops, with a single channel if all channels are equal."""
         for name, options in self.steps:
             if name == "imagenet":
                 x_N1HW = imagenet(
                     x_N1HW, self._channels(self.mean, x_N1HW), self._channels(self.std, x_N1HW), **options
                 )
             else:
-                x_N1HW = _TONE_OPS[name](x_N1HW, times_N1HW=times_N1HW, **options)
+                x_N1HW = _INTENSITY_OPS[name](x_N1HW, times_N1HW=times_N1HW, **options)
         return x_N1HW
 
     def _channels(self, values: tuple[float, float, float], like: Tensor) -> Tensor:
@@ -200,30 +205,31 @@ def unit(image_NHW: Tensor) -> Tensor:
     return image_NHW[:, None].float() / 255
 
 
-def moved(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor], *, of_bytes: bool = False) -> Tensor:
-    """Return which pixels are image after an augmentation whose draws do not depend on what it is shown.
+def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor], *, of_bytes: bool = False) -> Tensor:
+    """Return which pixels are not padding after an augmentation whose random draws do not depend on the pixels.
 
-    It is shown a picture of the image, white on black, and one of the padding: where the first stays the brighter, is
-    image. So its light does not matter, nor its contrast from a third on, and it need not know that there is padding.
+    The augmentation is applied to a white-on-black mask of the content and to one of the padding. A pixel is content
+    where the first result is brighter. So brightness does not matter, nor does a contrast factor of a third or more, and
+    the augmentation needs no special code for padding.
     """
-    shown, hidden = (mask.byte() * 255 if of_bytes else mask.float() for mask in (content_N1HW, ~content_N1HW))
-    return augment(shown) > augment(hidden)
+    content, padding = (mask.byte() * 255 if of_bytes else mask.float() for mask in (content_N1HW, ~content_N1HW))
+    return augment(content) > augment(padding)
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return which values count; an image without foreground counts whole, padding only where there is nothing else."""
+    """Return which values count: the foreground, else all pixels but the padding, else all pixels."""
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"pixels is {pixels!r}", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)
     if times_N1HW is not None:
-        there_N1HW = times_N1HW > 0
-        mask &= there_N1HW
-        mask |= there_N1HW & _without(mask)
-    mask |= _without(mask)
+        occurs_N1HW = times_N1HW > 0
+        mask &= occurs_N1HW
+        mask |= occurs_N1HW & _is_empty(mask)
+    mask |= _is_empty(mask)
     return mask
 
 
-def _without(mask_N1HW: Tensor) -> Tensor:
+def _is_empty(mask_N1HW: Tensor) -> Tensor:
     """Return [N, 1, 1, 1]: which masks are empty."""
     return ~mask_N1HW.flatten(1).any(1)[:, None, None, None]
 

@@ -1,7 +1,7 @@
-"""What a network costs: parameters, multiply-accumulates, images per second, peak memory.
+"""Cost of a network: parameters, multiply-accumulates and images per second.
 
-Every number is measured at the resolution that is actually used, without data loading. Networks with two forms
-(RepVGG: Ding et al. 2021, arXiv:2101.03697) are trained in one and deployed in the other: `deployed` gives it.
+Every number is measured at the resolution of the run, without data loading. Some networks (RepVGG: Ding et al. 2021,
+arXiv:2101.03697) are deployed in another form than they are trained in; `deployed` returns that form.
 """
 
 import logging
@@ -27,8 +27,8 @@ class Cost:
 
     params: int
     trainable_params: int
-    macs: int  # multiply-accumulates, what fvcore counts (and calls flops)
-    unsupported: tuple[str, ...]  # ops that were met and not counted, as "name:times"
+    macs: int  # multiply-accumulates, as counted by fvcore (which calls them flops)
+    unsupported: tuple[str, ...]  # ops that fvcore cannot count, as "name:times"
 
     @property
     def flops(self) -> int:
@@ -37,7 +37,7 @@ class Cost:
 
 
 def cost(network: Network, size: int) -> Cost:
-    """Return the cost of one image of size x size pixels in evaluation mode; the network stays as it was."""
+    """Return the cost of one image of size x size pixels in evaluation mode; the network is not changed."""
     params = list(network.parameters())
     image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
     with _evaluating(network), _quiet():
@@ -55,10 +55,10 @@ def cost(network: Network, size: int) -> Cost:
 
 
 def deployed(network: Network) -> Network:
-    """Return the network as it is deployed: parallel branches and batch norms folded into plain convolutions.
+    """Return the network in its deployed form: parallel branches and batch norms folded into plain convolutions.
 
-    It computes the same function in evaluation mode, up to rounding. A network that timm cannot re-parameterise is
-    returned as it is; else the fused one is a copy, and the network stays as it was.
+    In evaluation mode the folded copy computes the same function, up to rounding. A network that timm cannot
+    reparameterize is returned itself.
     """
     if not any(hasattr(module, name) for module in network.backbone.modules() for name in _FUSING):
         return network
@@ -77,13 +77,13 @@ def throughput(
 ) -> float:
     """Return images per second of inference: the median over timed passes of one fixed batch.
 
-    The network must be on `device`. `precision` is autocast's type, None for float32. A GPU gives a measurement
-    (batch 64, 10 passes to warm up, 30 timed); a CPU a feel for the speed (batch 4, what fits into a second). Batches
-    are smaller above 512 pixels.
+    The network must be on `device`. `precision` is autocast's type, None for float32. On a GPU the batch has 64 images,
+    with 10 warm-up and 30 timed passes. On a CPU it is a rough estimate: 4 images, as many passes as fit into a second.
+    Batches are smaller above 512 pixels.
     """
     on_gpu = device.type == "cuda"
-    usual_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)
-    images = torch.zeros(batch or images_per_pass(usual_batch, size), network.in_channels, size, size, device=device)
+    default_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)
+    images = torch.zeros(batch or images_per_pass(default_batch, size), network.in_channels, size, size, device=device)
     if on_gpu:
         images = images.contiguous(memory_format=torch.channels_last)
     seconds: list[float] = []
@@ -109,7 +109,7 @@ def _now(device: torch.device) -> float:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Switch to evaluation for a while; then each module goes back to its own mode (frozen batch norm stays frozen)."""
+    """Switch to evaluation mode during the block; afterwards restore the mode of each module."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -121,7 +121,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence fvcore and torch's tracer: they warn of shapes that are constant here, and of torch.jit's future."""
+    """Silence warnings of fvcore and torch's tracer about constant shapes and the deprecation of torch.jit."""
     logger = logging.getLogger("fvcore.nn.jit_analysis")
     level = logger.level
     logger.setLevel(logging.ERROR)

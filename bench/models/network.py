@@ -1,7 +1,7 @@
-"""Networks with one face: logits for training, features for the shortcut analysis, from timm or from this project.
+"""Networks of timm and of this project behind one interface: logits for training, features for shortcut analyses.
 
 N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D features.
-The first K x S outputs are the findings', what follows are those of further heads.
+The first K x S outputs are those of the findings; the rest are those of auxiliary heads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,9 +27,10 @@ Triple = tuple[float, float, float]
 
 
 class Network(nn.Module):
-    """A backbone (anything with `forward_features` and `forward_head(maps, pre_logits)`) and how its input is scaled.
+    """A backbone with `forward_features` and `forward_head(maps, pre_logits)`, and the scale of its input.
 
-    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1]. `num_findings` None: every output is one.
+    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1]. With `num_findings` None every output is a
+    finding.
     """
 
     def __init__(
@@ -51,27 +52,27 @@ class Network(nn.Module):
         return self.findings(self.outputs(x_NCHW))
 
     def outputs(self, x_NCHW: Tensor) -> Tensor:
-        """Return output_NO: all that the last linear layer gives."""
+        """Return output_NO: all outputs of the last linear layer."""
         output_NO: Tensor = self.backbone(x_NCHW)
         return output_NO
 
     def findings(self, output_NO: Tensor) -> Tensor:
-        """Return logit_NK of the findings; of three states, the logit of present against absent."""
+        """Return logit_NK of the findings; with three states, the logit of present against absent."""
         if self.num_findings is None:
             return output_NO
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
 
-    def further(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of the further heads, one column each."""
+    def auxiliary(self, output_NO: Tensor) -> Tensor:
+        """Return the logits of the auxiliary heads, one column each."""
         return output_NO[:, output_NO.shape[1] if self.num_findings is None else self.num_findings * self.states :]
 
     def embed(self, x_NCHW: Tensor) -> Tensor:
-        """Return the penultimate features, feature_ND: what the last linear layer sees."""
+        """Return the penultimate features, feature_ND: the input of the last linear layer."""
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         return self._features(maps)
 
-    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND of one pass; in evaluation mode they equal `outputs` and `embed`."""
+    def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return output_NO and feature_ND of one forward pass; in evaluation mode they equal `outputs` and `embed`."""
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
         return output_NO, self._features(maps)
@@ -93,9 +94,9 @@ def build(
 ) -> Network:
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
-    `weights`: None for random ones, a safetensors file of the ImageNet model, or "hub" to download that file.
-    The classifier is random in all three cases, and equal in all three. No global random state is touched.
-    Raises ConfigError for options it does not take, SetupError for weights that cannot be had.
+    `weights` is None for random weights, a safetensors file of the ImageNet model, or "hub" to download that file.
+    The classifier is random and the same in all three cases. The global random state is not changed.
+    Raises ConfigError for unknown options, SetupError for weights that are missing or do not fit.
     """
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
     where = str(options.get("name", getattr(factory, "__name__", use)))
@@ -106,18 +107,18 @@ def build(
         raise ConfigError(f"cannot build the architecture: {error}", where, "correct its `with:` options") from error
     if weights is not None:
         if factory is not timm_model:
-            raise SetupError("it has no pretrained weights", where, "train it with `weights: none`")
+            raise SetupError("the architecture has no pretrained weights", where, "train it with `weights: none`")
         tensors, source = _download(backbone, where) if weights == "hub" else (_read(weights), str(weights))
-        _start_from(tensors, source, backbone, in_channels, options)
+        _load_pretrained(tensors, source, backbone, in_channels, options)
     scale = getattr(backbone, "pretrained_cfg", {})
     mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
     return Network(backbone, mean, std, in_channels, num_findings, states)
 
 
 def finding_logits(output_NX: Tensor, states: int) -> Tensor:
-    """Return logit_NK of outputs in K groups of `states`: as they are, or present minus absent of three states.
+    """Return logit_NK of outputs in K groups of `states`: unchanged, or present minus absent for three states.
 
-    The sigmoid of that difference is the softmax over present and absent alone.
+    The sigmoid of that difference is the softmax over present and absent only.
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
     """
     return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
@@ -139,37 +140,40 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
         if not str(error).startswith(("Unknown model", "Invalid pretrained tag")):
             raise
         close = get_close_matches(name, timm.list_models() + timm.list_pretrained(), n=1)
-        fix = f"did you mean {close[0]!r}?" if close else "`timm.list_pretrained()` shows all"
+        fix = f"did you mean {close[0]!r}?" if close else "`timm.list_pretrained()` lists all names"
         raise ConfigError(f"timm {timm.__version__} has no model {name!r}", name, fix) from error
     return model
 
 
 def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
-    """Raise ConfigError when timm lacks the model or the model cannot take images of size x size pixels.
+    """Raise ConfigError when timm does not have the model or the model cannot take images of size x size pixels.
 
-    It is made on torch's meta device: shapes without numbers, in a moment.
+    The check is fast, because it builds the model on torch's meta device, without weights.
     """
     with torch.device("meta"):
         config: Any = timm_model(num_outputs=1, in_channels=channels, **options).pretrained_cfg
     native = config["input_size"][-1]
     resized = {"img_size", "dynamic_img_size"} & set(options)
     if config.get("fixed_input_size") and native != size and not resized:
-        fix = f"choose a preprocessing of {native}, or write an entry `with: {{img_size: {size}}}`"
-        raise ConfigError(f"{options['name']} takes images of {native} pixels only, not {size}", where, fix)
+        fix = f"choose a preprocessing of {native} pixels, or write an entry `with: {{img_size: {size}}}`"
+        raise ConfigError(f"{options['name']} only takes images of {native} pixels, not {size}", where, fix)
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the CPU generator for a while. Not torch.manual_seed: it would also reseed every GPU, for good."""
+    """Seed the CPU generator during the block; unlike torch.manual_seed, GPU generators keep their state."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
-def _start_from(
+def _load_pretrained(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]
 ) -> None:
-    """Copy everything but the classifier from the ImageNet model of `source`; every key must be there and fit."""
+    """Copy all weights except the classifier's from the ImageNet model of `source`.
+
+    Raises SetupError when a key is missing, unexpected or of another shape.
+    """
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     state = _imagenet_state(tensors, source, config, options)
     classifier = tuple(f"{name}." for name in _names(config.get("classifier")))
@@ -185,15 +189,15 @@ def _start_from(
 def _imagenet_state(
     tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """Return the state of the whole ImageNet model, loaded strictly by timm, which knows its older key layouts."""
-    others = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
+    """Return the state of the complete ImageNet model, loaded strictly by timm, which converts older key layouts."""
+    model_options = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
     overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
     try:
         with torch.random.fork_rng(devices=[]):
-            donor = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **others)
+            model = timm.create_model(options["name"], pretrained=True, pretrained_cfg_overlay=overlay, **model_options)
     except (RuntimeError, KeyError) as error:
         raise _misfit(source, config, str(error)) from error
-    state: dict[str, Tensor] = donor.state_dict()
+    state: dict[str, Tensor] = model.state_dict()
     return state
 
 
@@ -207,8 +211,8 @@ def _misfit(source: str, config: Mapping[str, Any], detail: str) -> SetupError:
 def _read(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file."""
     if file.suffix != ".safetensors":
-        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
-        raise SetupError(f"starting weights are read from .safetensors files only, not {file.suffix!r}", str(file), fix)
+        fix = "convert the file to .safetensors in an isolated environment, because loading a pickle runs its code"
+        raise SetupError(f"starting weights must be a .safetensors file, not {file.suffix!r}", str(file), fix)
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
@@ -217,21 +221,22 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of the pinned tag from timm's hub, and what they came from.
+    """Return the tensors of the pinned tag from timm's hub, and their source.
 
-    A failure raises, random weights never stand in. Few tags (legacy_xception) are not on the hub but a file of timm's
-    releases: its name holds its hash, which is checked, and only its tensors are unpickled.
+    A few tags (legacy_xception) are not on the hub but are files of timm's releases. Their name contains their hash,
+    which is checked, and only tensors are unpickled.
+    Raises SetupError when the download fails; random weights are never used instead.
     """
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     repository, url = config.get("hf_hub_id"), config.get("url")
     if not repository and not url:
-        raise SetupError("timm's hub has no weights for it", where, "name a tag that has them, or `weights: none`")
+        raise SetupError("timm's hub has no weights of this tag", where, "choose another tag, or `weights: none`")
     source = f"{repository}/model.safetensors" if repository else str(url)
     try:
         if repository:
             return _read(Path(download(repository, "model.safetensors"))), source
         return _release(source), source
-    except Exception as error:  # the hub client raises its own, httpx's and the system's: all mean "no file"
+    except Exception as error:  # the hub client raises errors of its own, of httpx and of the system
         fix = "check the network, or put the file under --weights DIR"
         raise SetupError(f"cannot download {source}: {error}", where, fix) from error
 
@@ -245,5 +250,5 @@ def _release(url: str) -> dict[str, Tensor]:
 
 
 def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return what timm writes as one name, several or none."""
+    """Return a timm setting that is one name, several names or None as a tuple of names."""
     return (value,) if isinstance(value, str) else tuple(value or ())

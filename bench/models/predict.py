@@ -1,4 +1,4 @@
-"""predict(): a frozen network over cached images. Legend: N images, K findings, D features."""
+"""Predictions of frozen networks on cached images. Legend: N images, K findings, D features."""
 
 import contextlib
 import hashlib
@@ -12,26 +12,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.store.store import Progress
 
 _log = logging.getLogger(__name__)
 
 
 class Predictor(Protocol):
-    """What can be asked for predictions: `bench.models.network.Network`, or a network from elsewhere behind the same face."""
+    """The interface of a network that predicts: `bench.models.network.Network` or an imported network."""
 
     def eval(self) -> Any:
-        """Switch to evaluation."""
+        """Switch to evaluation mode."""
 
-    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return output_NO and feature_ND of one pass."""
 
     def findings(self, output_NO: Tensor) -> Tensor:
         """Return logit_NK of the findings."""
 
-    def further(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of further heads, one column each."""
+    def auxiliary(self, output_NO: Tensor) -> Tensor:
+        """Return the logits of auxiliary heads, one column each."""
 
 
 def images_per_pass(usual: int, side: int) -> int:
@@ -51,108 +51,115 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """A network that is to predict images, and what of it is kept.
+class PredictionRequest:
+    """A network that predicts images, and which of its outputs are kept.
 
-    `tone` makes its input: those that are equal are asked once for all their networks. `further`: one column for each
-    further head follows the findings. features_of holds places among the rows.
+    `normalizer` prepares its input; networks with equal normalizers share the prepared images. With `auxiliary`, one
+    column per auxiliary head follows those of the findings. `features_of` are indices into the rows.
     """
 
     network: Predictor
-    tone: Callable[[Tensor], Tensor]
+    normalizer: Callable[[Tensor], Tensor]
     features_of: NDArray[np.int64] | None = None
-    further: bool = False
+    auxiliary: bool = False
 
 
 def predict(
     network: Predictor,
-    tone: Callable[[Tensor], Tensor],
-    feed: Feed,
+    normalizer: Callable[[Tensor], Tensor],
+    reader: BatchReader,
     rows: NDArray[np.int64],
     device: torch.device,
     precision: str = "fp32",
     features_of: NDArray[np.int64] | None = None,
     progress: Progress | None = None,
     what: str = "predict",
-    further: bool = False,
+    auxiliary: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
-    As `predict_each` does for several networks.
+    `predict_many` does the same for several networks.
     """
-    return predict_each([Asked(network, tone, features_of, further)], feed, rows, device, precision, progress, what)[0]
+    return predict_many(
+        [PredictionRequest(network, normalizer, features_of, auxiliary)],
+        reader,
+        rows,
+        device,
+        precision,
+        progress,
+        what,
+    )[0]
 
 
 @torch.inference_mode()
-def predict_each(
-    asked: Sequence[Asked],
-    feed: Feed,
+def predict_many(
+    requests: Sequence[PredictionRequest],
+    reader: BatchReader,
     rows: NDArray[np.int64],
     device: torch.device,
     precision: str = "fp32",
     progress: Progress | None = None,
     what: str = "predict",
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float16]]]:
-    """Return of each network logits [N, K] and features [len(features_of), D] for the cached images at `rows`.
+    """Return logits [N, K] and features [len(features_of), D] of each network for the cached images at `rows`.
 
-    Images are read once, and go through each network as they would go through it alone: the numbers are the same bits.
-    A network is in eval mode while it predicts: batch norm is frozen. When memory runs out, the images that go through at a
-    time are halved, for all of the networks.
+    Images are read once for all networks. The results equal those of each network alone, bit by bit. Networks are switched
+    to evaluation mode. When memory runs out, the batch is halved for all networks.
     """
-    for each in asked:
-        each.network.eval()
+    for request in requests:
+        request.network.eval()
     dtype = autocast_dtype(precision, device)
     context = torch.autocast(device.type, dtype) if dtype else contextlib.nullcontext()
-    size = images_per_pass(256 if device.type == "cuda" else 64, feed.images.shape[-1])
-    wanted = np.zeros((len(asked), len(rows)), bool)
-    for own, each in zip(wanted, asked, strict=True):
-        own[each.features_of if each.features_of is not None else []] = True
-    logits: list[list[NDArray[np.float32]]] = [[] for _ in asked]
-    features: list[list[NDArray[np.float16]]] = [[] for _ in asked]
-    alike = _by_tone(asked)
-    parts = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
-    with context, feed.ahead(rows[part] for part in parts):
-        for part in parts:
-            image_NHW = feed(rows[part])
-            while (found := _pass(asked, alike, image_NHW, size)) is None:
-                size = halved(size, device)
-            for i, (logit_NK, feature_ND) in enumerate(found):
+    size = images_per_pass(256 if device.type == "cuda" else 64, reader.images.shape[-1])
+    keeps_features = np.zeros((len(requests), len(rows)), bool)
+    for keeps, request in zip(keeps_features, requests, strict=True):
+        keeps[request.features_of if request.features_of is not None else []] = True
+    logits: list[list[NDArray[np.float32]]] = [[] for _ in requests]
+    features: list[list[NDArray[np.float16]]] = [[] for _ in requests]
+    groups = _group_by_normalizer(requests)
+    batches = [slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size)]
+    with context, reader.prefetch(rows[batch] for batch in batches):
+        for batch in batches:
+            image_NHW = reader(rows[batch])
+            while (outputs := _predict_batch(requests, groups, image_NHW, size)) is None:
+                size = halved_batch(size, device)
+            for i, (logit_NK, feature_ND) in enumerate(outputs):
                 logits[i].append(logit_NK.cpu().numpy())
-                if wanted[i, part].any():
-                    features[i].append(feature_ND.float().cpu().numpy()[wanted[i, part]].astype(np.float16))
+                if keeps_features[i, batch].any():
+                    features[i].append(feature_ND.float().cpu().numpy()[keeps_features[i, batch]].astype(np.float16))
             if progress:
-                progress(what, part.stop, len(rows))
-    none = np.empty((0, 0), np.float32)
+                progress(what, batch.stop, len(rows))
+    empty = np.empty((0, 0), np.float32)
     return [
-        (np.concatenate(of_one or [none]), np.concatenate(own or [none.astype(np.float16)]))
-        for of_one, own in zip(logits, features, strict=True)
+        (np.concatenate(own_logits or [empty]), np.concatenate(own_features or [empty.astype(np.float16)]))
+        for own_logits, own_features in zip(logits, features, strict=True)
     ]
 
 
-def _pass(
-    asked: Sequence[Asked], alike: Sequence[Sequence[int]], image_NHW: Tensor, size: int
+def _predict_batch(
+    requests: Sequence[PredictionRequest], groups: Sequence[Sequence[int]], image_NHW: Tensor, size: int
 ) -> list[tuple[Tensor, Tensor]] | None:
-    """Return logits and features of images, `size` of them at a time; None when memory ran out and `size` can be less."""
-    found: list[list[tuple[Tensor, Tensor]]] = [[] for _ in asked]
+    """Return logits and features of images, `size` images per pass; None if memory ran out and `size` can be halved."""
+    outputs: list[list[tuple[Tensor, Tensor]]] = [[] for _ in requests]
     try:
-        for some_NHW in torch.split(image_NHW, size):
-            for same in alike:
-                x_NCHW = asked[same[0]].tone(some_NHW).contiguous(memory_format=torch.channels_last)
-                for i in same:  # a copy for each but the last: a network may change its input in place
-                    own = x_NCHW if i == same[-1] else x_NCHW.clone()
-                    found[i].append(_through(asked[i], own))
+        for chunk_NHW in torch.split(image_NHW, size):
+            for group in groups:
+                x_NCHW = requests[group[0]].normalizer(chunk_NHW).contiguous(memory_format=torch.channels_last)
+                for i in group:  # all but the last get a copy, because a network may change its input in place
+                    own_x_NCHW = x_NCHW if i == group[-1] else x_NCHW.clone()
+                    outputs[i].append(_forward(requests[i], own_x_NCHW))
     except torch.OutOfMemoryError:
         if size == 1:
             raise
         return None
-    return [(torch.cat([logit for logit, _ in own]), torch.cat([feature for _, feature in own])) for own in found]
+    return [(torch.cat([logit for logit, _ in own]), torch.cat([feature for _, feature in own])) for own in outputs]
 
 
-def _by_tone(asked: Sequence[Asked]) -> list[list[int]]:
-    """Return the places of those whose input is made alike, together."""
+def _group_by_normalizer(requests: Sequence[PredictionRequest]) -> list[list[int]]:
+    """Return groups of indices of requests with equal normalizers."""
     groups: list[list[int]] = []
-    for i, each in enumerate(asked):
-        same = next((group for group in groups if asked[group[0]].tone == each.tone), None)
+    for i, request in enumerate(requests):
+        same = next((group for group in groups if requests[group[0]].normalizer == request.normalizer), None)
         if same is None:
             groups.append([i])
         else:
@@ -160,20 +167,20 @@ def _by_tone(asked: Sequence[Asked]) -> list[list[int]]:
     return groups
 
 
-def _through(asked: Asked, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits, of further heads too where they are asked for, and features."""
-    output_NO, feature_ND = asked.network.both(x_NCHW)
-    logit_NK = asked.network.findings(output_NO.float())
-    if asked.further:
-        logit_NK = torch.cat([logit_NK, asked.network.further(output_NO.float())], 1)
+def _forward(request: PredictionRequest, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits of the findings (and of auxiliary heads, if requested) and features."""
+    output_NO, feature_ND = request.network.outputs_and_features(x_NCHW)
+    logit_NK = request.network.findings(output_NO.float())
+    if request.auxiliary:
+        logit_NK = torch.cat([logit_NK, request.network.auxiliary(output_NO.float())], 1)
     return logit_NK, feature_ND
 
 
-def halved(size: int, device: torch.device) -> int:
-    """Return half of `size`, the images of a pass that memory did not suffice for, and say so in the log."""
+def halved_batch(size: int, device: torch.device) -> int:
+    """Return half of the batch size after memory ran out, and log a warning."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    _log.warning("memory ran out while predicting: %d images at a time from here on, not %d", size // 2, size)
+    _log.warning("memory ran out while predicting: batches now have %d images instead of %d", size // 2, size)
     return size // 2
 
 

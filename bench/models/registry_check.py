@@ -1,4 +1,4 @@
-"""Architectures held against the figures that the registry states: parameters and multiply-accumulates."""
+"""Comparison of architectures with the parameters and multiply-accumulates that the registry states."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from bench.models.cost import cost, deployed
 from bench.models.network import build
 from harmonize.errors import CxrError
 
-OUTPUTS, SIZE = 9, 224  # what every stated figure is for: nine findings, 3 x 224 x 224
+OUTPUTS, SIZE = 9, 224  # all stated figures are for nine findings and images of 3 x 224 x 224
 PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured of one architecture: millions of parameters, GMACs; zeros when it cannot be built."""
+    """Measured size of one architecture: millions of parameters and GMACs; zeros if it cannot be built."""
 
     entry: Entry
     params: float = 0.0
@@ -25,7 +25,7 @@ class Figures:
 
     @property
     def verdict(self) -> str:
-        """Return `ok`, `not stated` (nothing to compare with), or what is wrong."""
+        """Return `ok`, `not stated` (the registry has no figures), or the differences."""
         if self.problem:
             return self.problem
         stated = [
@@ -37,17 +37,19 @@ class Figures:
             if key in self.entry.facts
         ]
         wrong = [
-            f"{word} stated {said}" for word, said, measured, off in stated if abs(measured - said) > off * abs(said)
+            f"{word} stated {figure}"
+            for word, figure, measured, tolerance in stated
+            if abs(measured - figure) > tolerance * abs(figure)
         ]
         return ", ".join(wrong) or ("ok" if stated else "not stated")
 
     @property
     def deviates(self) -> bool:
-        """Whether it cannot be built or is not what the registry states."""
+        """Whether the architecture cannot be built or differs from the registry."""
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:
-        """Return name, millions of parameters, GMACs, both as deployed where they differ, and the verdict."""
+        """Return the table row: name, millions of parameters, GMACs, both as deployed (empty if equal), verdict."""
         numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
         shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
         if shown[:2] == shown[2:]:
@@ -59,7 +61,7 @@ HEADER = ["name", "million params", "GMACs at 224", "params deployed", "GMACs de
 
 
 def measure(entry: Entry) -> Figures:
-    """Build an architecture with random weights and count; a failure is a verdict, not an exception."""
+    """Return the size of an architecture with random weights; a failure is reported in `problem`, not raised."""
     try:
         network = build(entry.use, entry.options, OUTPUTS)
         plain = deployed(network)
@@ -71,10 +73,10 @@ def measure(entry: Entry) -> Figures:
 
 
 def check(entries: Sequence[Entry], progress: Callable[[str, int, int], None]) -> list[Figures]:
-    """Measure each architecture in turn."""
-    found = []
+    """Return the measured size of each architecture, in their order."""
+    figures = []
     for done, entry in enumerate(entries):
         progress(f"count {entry.name}", done, len(entries))
-        found.append(measure(entry))
+        figures.append(measure(entry))
     progress("count", len(entries), len(entries))
-    return found
+    return figures

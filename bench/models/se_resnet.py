@@ -1,8 +1,8 @@
 """SE-ResNet from scratch: a residual network of basic blocks with squeeze-and-excitation, no pretraining.
 
 Source: CheXVision's scratch network (github.com/arudaev/chexvision); He et al. 2015, arXiv:1512.03385;
-Hu et al. 2017, arXiv:1709.01507. Depths 3, 4, 6, 3 of basic blocks are ResNet-34's topology: 21,446,473 parameters
-with nine outputs, where its authors say about 23 million.
+Hu et al. 2017, arXiv:1709.01507. Depths 3, 4, 6, 3 of basic blocks are ResNet-34's topology. It has 21,446,473
+parameters with nine outputs; the CheXVision authors state about 23 million.
 
 N images, C channels, H and W pixels, K outputs, D features.
 """
@@ -29,7 +29,7 @@ class SqueezeExcite(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, squeeze-and-excitation before the addition of the shortcut."""
+    """Residual block of two 3x3 convolutions, with squeeze-and-excitation before the shortcut is added."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -50,9 +50,9 @@ class BasicBlock(nn.Module):
 
 
 class SEResNet(nn.Module):
-    """Stem, one stage per depth (halving the size from the second on), global mean, dropout, linear layer.
+    """SE-ResNet: stem, one stage per depth (from the second on each halves the size), global mean, dropout, linear layer.
 
-    It has timm's two halves, `forward_features` and `forward_head`, so that it is used as any timm network.
+    It has timm's methods `forward_features` and `forward_head`, so it can be used like a timm network.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SEResNet(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs, num_outputs)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward_features(self, x_NCHW: Tensor) -> Tensor:
         """Return the last feature maps [N, D, H/32, W/32], after a ReLU."""
@@ -107,8 +107,8 @@ def se_resnet(
     return SEResNet(num_outputs, in_channels, depths, widths, dropout)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Kaiming for convolutions (fan out), Xavier for linear layers, as the source has it; batch norm starts at 1, 0."""
+def _initialize(module: nn.Module) -> None:
+    """Initialize as the source does: Kaiming (fan out) for convolutions, Xavier for linear layers."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.config.imported_model import Declared, Input
 from bench.config.registry import Entry
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import check_timm, timm_model
 from bench.models.predict import weights_sha256
 from bench.runs.onnx_model import OnnxNetwork
@@ -35,14 +35,17 @@ class ImportedNetwork(nn.Module):
         self.network, self.declared, self.batch = network, declared, batch  # batch: the only one it takes; None = any
         self.in_channels = declared.input.channels
         self.at = [declared.places.get(finding) for finding in findings]
-        both = ("forward_features", "forward_head")  # timm's face: features are what the last layer sees
-        self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in both)
+        outputs_and_features = (
+            "forward_features",
+            "forward_head",
+        )  # timm's face: features are what the last layer sees
+        self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in outputs_and_features)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return logit_NK of the grid's findings."""
         return self.findings(self._outputs(x_NCHW))
 
-    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Return output_NO and feature_ND, with D = 0 where the network has no features that could be asked for."""
         if not self.has_features:
             return self._outputs(x_NCHW), x_NCHW.new_zeros((len(x_NCHW), 0))
@@ -61,7 +64,7 @@ class ImportedNetwork(nn.Module):
         logit_NK[:, [i for i, k in enumerate(self.at) if k is not None]] = value_NX
         return logit_NK.float()
 
-    def further(self, output_NO: Tensor) -> Tensor:
+    def auxiliary(self, output_NO: Tensor) -> Tensor:
         """Return no further heads."""
         return output_NO[:, :0]
 
@@ -96,9 +99,9 @@ class ImportedNetwork(nn.Module):
         return output
 
 
-def declared_normalization(given: Input) -> Tone:
+def declared_normalization(given: Input) -> Normalizer:
     """Return the second half of the declared preprocessing; the padding of a letterbox is black, as everywhere else."""
-    return Tone([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
+    return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
 def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> ImportedNetwork:
@@ -116,7 +119,7 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
         asked = ImportedNetwork(network, declared, findings, batch).to(device).eval()
         try:
             with torch.inference_mode():
-                asked.both(torch.zeros((3, *shape), device=device))
+                asked.outputs_and_features(torch.zeros((3, *shape), device=device))
         except ConfigError:
             raise
         except Exception as error:  # noqa: BLE001  (whatever a stranger's network raises means that it does not take this)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.config.tta_and_ensembles import View
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
@@ -127,12 +127,18 @@ def _views(
     (run,) = job.run.runs
     cache = open_images(job.store, ref, geometry_of(run))
     normalization = normalization_of(run, job.store, job.refs[0], network)
-    chosen, feed = predicted_examples(ref, run.config, cache), Feed(cache.images, device)
+    chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):
         what = f"view {i} of {ref.name}"
         logit_NK, _ = predict(
-            network, partial(normalization, augment=seen(view)), feed, chosen.rows, device, progress=progress, what=what
+            network,
+            partial(normalization, augment=seen(view)),
+            reader,
+            chosen.rows,
+            device,
+            progress=progress,
+            what=what,
         )
         logits.append(logit_NK)
     return chosen.image_id.astype(str), logit_of_mean(np.stack(logits))

@@ -11,7 +11,7 @@ import torch
 
 from bench.config.auxiliary_heads import own_outputs
 from bench.inputs.histogram_reference import reference
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -41,7 +41,7 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Tone:
+def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
     """Return the intensity normalization of a run's images, with what it learnt from the internal training images."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
-    return Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)
+    return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.histogram_reference import stored_reference
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass, predict
 from bench.planning.image_caches import geometry_of
@@ -54,7 +54,7 @@ class StoredRun:
 
     run: Run
     network: Network
-    tone: Tone
+    normalizer: Normalizer
     geometry: Geometry
     device: torch.device
     unlearnt: tuple[str, ...]  # findings that training saw one class of: they are not predicted
@@ -98,12 +98,12 @@ def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
         fix = "train it again: delete this folder and run its grid"
         raise StoreError(f"run {run_id} cannot be loaded: {error}", str(folder), fix) from error
     learnt = stored_reference(run, folder)
-    tone = Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)
+    normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)
     path = store.root / "scores" / run_id / "operating_points.parquet"
     empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
     points = pd.read_parquet(path) if path.is_file() else empty
     form, unlearnt = geometry_of(run), tuple(trained.get("unlearnt", ()))
-    return StoredRun(run, network, tone, form, on, unlearnt, points, _usual(store, run, form))
+    return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form))
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
@@ -149,9 +149,9 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
             pixels.append(image)
             warnings.append("; ".join(said))
         if names:
-            feed = Feed(np.stack(pixels), stored.device)
+            reader = BatchReader(np.stack(pixels), stored.device)
             rows = np.arange(len(names), dtype=np.int64)
-            logit_NK, _ = predict(stored.network, stored.tone, feed, rows, stored.device)
+            logit_NK, _ = predict(stored.network, stored.normalizer, reader, rows, stored.device)
             frames.append(_frame(stored, names, logit_NK, warnings))
         if progress:
             progress("predict", min(start + together, len(paths)), len(paths))

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from bench.config.auxiliary_heads import own_outputs
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples, feature_indices, predicted_examples
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
-from bench.models.predict import Asked, predict_each, weights_sha256
+from bench.models.predict import PredictionRequest, predict_many, weights_sha256
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -28,7 +28,7 @@ from bench.runs.networks import normalization_of
 from bench.store.checksums import drop_checksums
 from bench.store.file_integrity import is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
-from bench.training.data_parallel import ALONE, Team
+from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.fit import TrainingError
 from harmonize.cache.cache import ImageCache
 
@@ -40,7 +40,7 @@ class FrozenRun:
     run: Run
     store: Store
     network: Network
-    normalization: Tone
+    normalization: Normalizer
     weights: str  # SHA-256, before the first image
 
     @classmethod
@@ -90,7 +90,11 @@ class FrozenRun:
 
 
 def predict_all(
-    frozen: Sequence[FrozenRun], refs: Sequence[CohortRef], device: torch.device, progress: Progress, team: Team = ALONE
+    frozen: Sequence[FrozenRun],
+    refs: Sequence[CohortRef],
+    device: torch.device,
+    progress: Progress,
+    processes: DataParallelGroup = SINGLE_PROCESS,
 ) -> dict[str, TrainingError]:
     """Write the missing predictions of runs of one plan and geometry, one file per cohort, and seal each run.
 
@@ -106,20 +110,22 @@ def predict_all(
             continue
         examples = predicted_examples(ref, run.config, cache)
         rows = feature_indices(examples)
-        share = team.share(len(examples))
+        share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
-        requests = [Asked(network.network, network.normalization, own, further=True) for network in incomplete]
-        feed = Feed(cache.images, device)
-        results = predict_each(requests, feed, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
+        requests = [
+            PredictionRequest(network.network, network.normalization, own, auxiliary=True) for network in incomplete
+        ]
+        reader = BatchReader(cache.images, device)
+        results = predict_many(requests, reader, examples.rows[share], device, "fp32", progress, f"predict {ref.name}")
         for network, (logit_NK, feature_FD) in zip(incomplete, results, strict=True):
-            gathered = team.gather(logit_NK), team.gather(feature_FD)
-            if not team.first:
+            gathered = processes.all_gather(logit_NK), processes.all_gather(feature_FD)
+            if not processes.is_main:
                 continue
             try:
                 network.write(ref, cache, examples, gathered[0], rows, gathered[1])
             except TrainingError as error:
                 failed[network.run.id] = error
-    for network in frozen if team.first else ():
+    for network in frozen if processes.is_main else ():
         if network.run.id not in failed:
             network.seal()
     return failed

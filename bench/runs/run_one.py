@@ -27,8 +27,8 @@ from bench.store.checksums import damaged_files, discard_changed_files, mark_don
 from bench.store.file_integrity import is_intact
 from bench.store.lease import holder_of, lease
 from bench.store.store import Progress, Store, canonical_json, write_bytes
-from bench.training.data_parallel import Team
-from bench.training.launch_workers import HOST, assembled, summoned
+from bench.training.data_parallel import DataParallelGroup
+from bench.training.launch_workers import HOST, launched_group, receive_task
 
 _log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ def run_one(job: Job, progress: Progress) -> bool:
             _log.warning("%s differs from its checksum, and is made again", name)
         device = _use_device(job.device, run.config.threads)
         trains = not all(is_intact(folder / name) for name in TRAINED)
-        with assembled(job, trains, device) as team:
-            network = _train_and_predict(job, device, trains, team, progress)
+        with launched_group(job, trains, device) as processes:
+            network = _train_and_predict(job, device, trains, processes, progress)
         if trains or not is_intact(folder / "env.json"):
             facts = environment(device, run.config.threads, began) | {"devices": 1 + len(job.others)}
             write_bytes(folder / "env.json", canonical_json(facts))
@@ -81,11 +81,11 @@ def pass_one(job: PassJob, progress: Progress) -> bool:
 
 def member() -> None:
     """Do the share of a further member of a team; the member writes nothing. It is the entry point of its process."""
-    summons = summoned()
+    summons = receive_task()
     job = summons.job
     device = _use_device(job.others[summons.rank - 1], job.run.config.threads)
-    team = Team.join(summons.rank, summons.size, HOST, summons.port, device)
-    _train_and_predict(job, device, summons.trains, team, lambda *_: None)
+    processes = DataParallelGroup.join(summons.rank, summons.size, HOST, summons.port, device)
+    _train_and_predict(job, device, summons.trains, processes, lambda *_: None)
     dist.destroy_process_group()
 
 
@@ -115,15 +115,17 @@ def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> 
         return None
 
 
-def _train_and_predict(job: Job, device: torch.device, trains: bool, team: Team, progress: Progress) -> Network:
+def _train_and_predict(
+    job: Job, device: torch.device, trains: bool, processes: DataParallelGroup, progress: Progress
+) -> Network:
     """Train where needed, write the missing predictions, and return the frozen network."""
     run, store, internal = job.run, job.store, job.refs[0]
     if trains:
-        train(run, store, internal, device, team, progress)
-        team.agree(True)  # the weights are written
+        train(run, store, internal, device, processes, progress)
+        processes.broadcast(True)  # the weights are written
     network = trained_network(run, store, device)
     if not job.trains_only:
-        failed = predict_all([FrozenRun.of(run, store, internal, network)], job.refs, device, progress, team)
+        failed = predict_all([FrozenRun.of(run, store, internal, network)], job.refs, device, progress, processes)
         for error in failed.values():
             raise error
     return network

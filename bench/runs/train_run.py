@@ -2,7 +2,7 @@
 
 import torch
 
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import training_examples
 from bench.planning.image_caches import geometry_of, open_images
 from bench.planning.plan import CohortRef
@@ -10,11 +10,13 @@ from bench.planning.run import Run
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, replacing, write_bytes, write_table
 from bench.system.peak_memory import peak_memory, reset_peak_memory
-from bench.training.data_parallel import Team
+from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
 
 
-def train(run: Run, store: Store, internal: CohortRef, device: torch.device, team: Team, progress: Progress) -> None:
+def train(
+    run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
+) -> None:
     """Train a run; the first member of the team writes the chosen epoch's weights, the history and trained.json."""
     from safetensors.torch import save_file
 
@@ -23,9 +25,20 @@ def train(run: Run, store: Store, internal: CohortRef, device: torch.device, tea
     training, watched = training_examples(internal, config, cache)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     reset_peak_memory(device)
-    normalization, feed = normalization_of(run, store, internal, network), Feed(cache.images, device)
-    trained = fit(run, network, normalization, feed, training, watched, device, folder / "last.pt", progress, team=team)
-    if not team.first:
+    normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)
+    trained = fit(
+        run,
+        network,
+        normalization,
+        reader,
+        training,
+        watched,
+        device,
+        folder / "last.pt",
+        progress,
+        processes=processes,
+    )
+    if not processes.is_main:
         return
     write_table(folder / "history.parquet", trained.history)
     facts = {

@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.registry import Registry
 from bench.config.run_config import full
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
@@ -171,7 +171,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None
-    tone, least, most = declared_normalization(given), np.inf, -np.inf
+    normalizer, least, most = declared_normalization(given), np.inf, -np.inf
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(plan.store, ref, geometry_of(run))
@@ -180,11 +180,11 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
             folder, source, ref
         ):
-            chosen, feed = predicted_examples(ref, run.config, cache), Feed(cache.images, device)
+            chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
             sample = feature_indices(chosen)
             what = f"predict {ref.name}"
             logit_NK, features = predict(
-                network, tone, feed, chosen.rows, device, "fp32", sample, display.progress, what
+                network, normalizer, reader, chosen.rows, device, "fp32", sample, display.progress, what
             )
             if network.has_features:
                 write_features(folder / "features" / f"{ref.name}.npz", chosen, sample, features)

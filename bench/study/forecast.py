@@ -16,7 +16,7 @@ from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan, states
 from bench.planning.protocol import FEATURE_PATIENTS, headline_rows, internal_split, predicted_rows, split_of
 from bench.planning.run import Run
-from bench.training.batch_sampling import batch_of
+from bench.training.batch_sampling import effective_batch_size
 from harmonize.cache.cache import Forecast as Decoding
 
 
@@ -48,7 +48,7 @@ def work(plan: Plan, run: Run) -> Work:
         predicted[ref.name] = int(predicted_rows(ref, of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
-    steps = schedule.epochs * (num_train // batch_of(schedule, num_train))
+    steps = schedule.epochs * (num_train // effective_batch_size(schedule, num_train))
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
 
 

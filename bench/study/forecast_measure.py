@@ -19,10 +19,10 @@ import torch
 from safetensors.torch import save_file
 
 from bench.config.preprocessing_ops import input_size, learnt_op
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import LANDMARKS
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models import cost
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
@@ -36,10 +36,10 @@ from bench.store.store import Progress
 from bench.study.forecast import NetworkRate, Rates, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.system.peak_memory import peak_memory, reset_peak_memory
-from bench.training.batch_sampling import batch_of
-from bench.training.checkpoint import Record
-from bench.training.objective import Objective, teaching
+from bench.training.batch_sampling import effective_batch_size
+from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
+from bench.training.training_loss import TrainingLoss, training_targets
 from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # of steps, or of predictions, of one network
@@ -114,17 +114,17 @@ def _network_rate(
     began = clock()
     network = initial_network(run, None)
     network.to(device=device).to(memory_format=torch.channels_last)
-    tone, feed = _stand_in_normalization(run, network), Feed(_noise_images(run), device)
+    normalizer, reader = _stand_in_normalization(run, network), BatchReader(_noise_images(run), device)
     building = clock() - began
     reset_peak_memory(device)
-    step, step_s = steps(plan, run, network, tone, feed, device, clock)
+    step, step_s = steps(plan, run, network, normalizer, reader, device, clock)
     peak = peak_memory(device)
     if peak is not None and device.type != "cuda":
         peak = empty_bytes + max(0, peak - before)
-    record = Record(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
+    record = TrainingState(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
     record.save(folder / "last.pt", run.id, step)
     save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, folder / "model.safetensors")
-    image_s, width = prediction(network, tone, feed, device, clock)
+    image_s, width = prediction(network, normalizer, reader, device, clock)
     began = clock()
     weights_sha256(network)
     hashing = (clock() - began) * (len(plan.refs) + 3)
@@ -149,28 +149,34 @@ def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
     return stream(0, "rehearsal", "noise").integers(1, 256, (DISTINCT, side, side), np.uint8)
 
 
-def _stand_in_normalization(run: Run, network: Network) -> Tone:
+def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
     """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = learnt_op(run.preprocessing.get("ops", ()))
     known = {op: made_up[op]} if op else {}
-    return Tone.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
+    return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
 
 
 def steps(
-    plan: Plan, run: Run, network: Network, tone: Tone, feed: Feed, device: torch.device, clock: Clock
+    plan: Plan,
+    run: Run,
+    network: Network,
+    normalizer: Normalizer,
+    reader: BatchReader,
+    device: torch.device,
+    clock: Clock,
 ) -> tuple[Step, float]:
     """Return a run's training after some steps, and the seconds of one."""
     table = plan.cohorts[plan.refs[0].name].table
     table = table[internal_split(table, run.config) == "train"]
-    size = batch_of(run.config.schedule, len(table))
+    size = effective_batch_size(run.config.schedule, len(table))
     table = table.iloc[: max(size, LABELLED)]
     ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
     rows = np.arange(len(table), dtype=np.int64) % DISTINCT
     internal = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
-    objective = Objective(run, teaching(run, internal, device))
-    step = Step(run, network, tone, feed, internal.rows, objective, device)
+    training_loss = TrainingLoss(run, training_targets(run, internal, device))
+    step = Step(run, network, normalizer, reader, internal.rows, training_loss, device)
     step.begin_epoch(run.config.schedule.epochs)  # all weights learn
     step.set_lr(1e-3)
     spent: list[float] = []
@@ -183,13 +189,15 @@ def steps(
     return step, median(spent[1:])  # the first one makes the optimizer's state
 
 
-def prediction(network: Network, tone: Tone, feed: Feed, device: torch.device, clock: Clock) -> tuple[float, int]:
+def prediction(
+    network: Network, normalizer: Normalizer, reader: BatchReader, device: torch.device, clock: Clock
+) -> tuple[float, int]:
     """Return the seconds of one image's prediction, and how many features it has."""
     spent: list[float] = []
     rows, first = np.arange(DISTINCT, dtype=np.int64), np.arange(1)
     while len(spent) < 2 or (sum(spent) < ENOUGH_S / 2 and len(spent) < 6):
         began = clock()
-        _, features = predict(network, tone, feed, rows, device, features_of=first)
+        _, features = predict(network, normalizer, reader, rows, device, features_of=first)
         spent.append(clock() - began)
         if spent[0] > ENOUGH_S:
             break

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from bench.config.auxiliary_heads import own_outputs
 from bench.config.registry import Entry
 from bench.executors.execute_job import attempt
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import probe_rows
 from bench.models.network import Network
 from bench.models.predict import predict
@@ -110,10 +110,10 @@ class Pilot:
         network = trained_network(self.run, store, self.device)
         some = np.zeros((64, *open_images(store, internal, geometry_of(self.run)).images.shape[1:]), np.uint8)
         normalization = normalization_of(self.run, store, internal, network)
-        feed, rows = Feed(some, self.device), np.arange(64)
-        predict(network, normalization, feed, rows, self.device)
+        reader, rows = BatchReader(some, self.device), np.arange(64)
+        predict(network, normalization, reader, rows, self.device)
         began = self.clock()
-        predict(network, normalization, feed, rows, self.device)
+        predict(network, normalization, reader, rows, self.device)
         image_s = (self.clock() - began) / len(rows)
         found = {}
         for asked in analysis_jobs(self.plan, self.plan.runs):
@@ -196,7 +196,7 @@ def _some(table: pd.DataFrame, among: NDArray[np.bool_], most: int, name: str) -
 @contextmanager
 def _counted() -> Iterator[list[int]]:
     """Count the images that go through any network while the block runs."""
-    total, own = [0], {name: getattr(Network, name) for name in ("both", "outputs", "embed")}
+    total, own = [0], {name: getattr(Network, name) for name in ("outputs_and_features", "outputs", "embed")}
 
     def counting(call: Any) -> Any:
         def passed(self: Network, x_NCHW: torch.Tensor) -> Any:

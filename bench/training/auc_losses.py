@@ -1,9 +1,8 @@
-"""Losses that aim at the area under the ROC curve: at the order of images, not at their probabilities.
+"""Losses for the area under the ROC curve, which depends on the ranking of images and not on their probabilities.
 
-Same signature and promises as in `bench.training.losses`. Soft targets are read as chances: an image with target t is a positive
-one with weight t and a negative one with weight 1 - t, so that what is minimised is the mean over what the labels may
-be; no threshold is needed. An image is never paired with itself.
-Their outputs are no probabilities: the calibrated scores (Platt, fitted on `val`) are those to read.
+Signature and guarantees are those of `bench.training.losses`. An image with soft target t counts as a positive image with
+weight t and as a negative image with weight 1 - t. An image is never paired with itself.
+The outputs are not probabilities, so read the calibrated scores (Platt scaling, fitted on `val`).
 N images, K findings.
 """
 
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 
-from bench.training.losses import known
+from bench.training.losses import masked_targets
 
-SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {  # of the difference positive - negative, and the margin
+SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {  # arguments: logit difference positive - negative, margin
     "hinge": lambda d, margin: relu(margin - d),
     "squared_hinge": lambda d, margin: relu(margin - d) ** 2,
     "square": lambda d, margin: (margin - d) ** 2,
@@ -26,13 +25,14 @@ SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {  # of the differenc
 def pairwise(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, surrogate: str = "hinge", margin: float = 1.0
 ) -> Tensor:
-    """Return the surrogate's mean over pairs of a positive and a negative image, then over the findings that have pairs.
+    """Return the mean surrogate loss over pairs of a positive and a negative image, then over findings.
 
-    `surrogate` is hinge, squared_hinge, square or logistic; the latter is log(1 + exp(margin - d)), usually with margin 0.
-    A finding without a positive or without a negative in the batch takes no part; without any the loss is 0.
-    Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the area).
+    `surrogate` is hinge, squared_hinge, square or logistic. The logistic one is log(1 + exp(margin - d)), usually with
+    margin 0. A finding without a positive or without a negative image in the batch is skipped. If all are skipped, the
+    loss is 0.
+    Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the AUC).
     """
-    logit_NK, target_NK = logit_NK.float(), known(target_NK, weight_NK)
+    logit_NK, target_NK = logit_NK.float(), masked_targets(target_NK, weight_NK)
     difference_NNK = logit_NK[:, None] - logit_NK[None]
     pair_NNK = (weight_NK * target_NK)[:, None] * (weight_NK * (1 - target_NK))[None]
     pair_NNK = pair_NNK * (1 - torch.eye(len(logit_NK), device=logit_NK.device))[:, :, None]
@@ -41,13 +41,13 @@ def pairwise(
 
 
 class AUCM(nn.Module):
-    """The AUC-margin loss, a min-max problem: outputs, `a_K` and `b_K` go down, the dual variable `alpha_K` goes up.
+    """The AUC-margin loss: minimized over the network, `a_K` and `b_K`, and maximized over the dual variable `alpha_K`.
 
-    With h = sigmoid(logit), p the share of positives in *training* (not in the batch) and the margin m, per finding:
+    With h = sigmoid(logit), p the share of positives in the training split and the margin m, per finding:
       (1-p) E[(h-a)^2 1+] + p E[(h-b)^2 1-] + 2 alpha (p(1-p) m + E[p h 1- - (1-p) h 1+]) - p(1-p) alpha^2
-    where E is over the known images of the batch. Any optimizer that goes down can drive all of it: alpha's gradient is
-    turned. `after_step` keeps alpha at or above 0. a, b and alpha start at the solution for a network that knows nothing
-    (h = 1/2, so alpha = m); the paper starts them at 0, from where outputs first fall together.
+    where E is the mean over the labeled images of the batch. The gradient of alpha has its sign flipped, so any
+    minimizing optimizer works. `after_step` keeps alpha >= 0. The initial a, b and alpha are optimal for h = 1/2
+    (alpha = m). The paper starts at 0, where all outputs first decrease together.
     Source: Yuan et al. 2021, arXiv:2012.03173, section 3; scaled by p(1-p) as in LibAUC's first version.
     """
 
@@ -56,7 +56,7 @@ class AUCM(nn.Module):
     def __init__(self, target_NK: Tensor, weight_NK: Tensor, margin: float = 1.0) -> None:
         super().__init__()
         self.margin = margin
-        prior_K = (weight_NK * known(target_NK, weight_NK)).sum(0) / weight_NK.sum(0).clamp(min=1e-8)
+        prior_K = (weight_NK * masked_targets(target_NK, weight_NK)).sum(0) / weight_NK.sum(0).clamp(min=1e-8)
         self.register_buffer("prior_K", prior_K, persistent=False)
         self.a_K = nn.Parameter(torch.full_like(prior_K, 0.5))
         self.b_K = nn.Parameter(torch.full_like(prior_K, 0.5))
@@ -64,9 +64,9 @@ class AUCM(nn.Module):
 
     def forward(self, logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
         """Return the loss."""
-        target_NK, h_NK, p_K = known(target_NK, weight_NK), torch.sigmoid(logit_NK.float()), self.prior_K
+        target_NK, h_NK, p_K = masked_targets(target_NK, weight_NK), torch.sigmoid(logit_NK.float()), self.prior_K
         positive_NK, negative_NK = weight_NK * target_NK, weight_NK * (1 - target_NK)
-        alpha_K = 2 * self.alpha_K.detach() - self.alpha_K  # alpha in value, its opposite in gradient
+        alpha_K = 2 * self.alpha_K.detach() - self.alpha_K  # value alpha, gradient with flipped sign
         spread_NK = (1 - p_K) * (h_NK - self.a_K) ** 2 * positive_NK + p_K * (h_NK - self.b_K) ** 2 * negative_NK
         order_NK = p_K * h_NK * negative_NK - (1 - p_K) * h_NK * positive_NK
         weight_K, both_K = weight_NK.sum(0), p_K * (1 - p_K)
@@ -75,7 +75,7 @@ class AUCM(nn.Module):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Keep the dual variable where it may be."""
+        """Clamp the dual variable to 0 or more."""
         self.alpha_K.clamp_(min=0)
 
 

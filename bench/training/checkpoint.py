@@ -1,4 +1,4 @@
-"""What training has seen so far, and its checkpoint: tensors and plain values, never unpickled."""
+"""Training state: history and best weights so far, and checkpoints of tensors and plain values without pickled code."""
 
 import hashlib
 import io
@@ -15,22 +15,25 @@ from bench.config.run_config import Schedule
 from bench.store.store import replacing
 from bench.training.step import Step
 
-FORMAT = 5  # of the checkpoint; one of another format is not used, and training starts again
+FORMAT = 5  # of the checkpoint; training starts again when a stored checkpoint has another format
 _DIGEST = 32  # bytes of a SHA-256
 
 
 @dataclass(slots=True)
-class Record:
-    """The epochs so far, and the weights of the chosen one."""
+class TrainingState:
+    """The epochs so far, and the weights of the selected epoch."""
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0  # counted from 1
     best_auroc: float = -math.inf
-    spent: float = 0.0  # seconds of training and validation, wall clock
+    seconds: float = 0.0  # wall clock of training and validation
 
     def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
-        """Note an epoch; keep its weights when it is the best so far, or the last. Epochs before the run's own loss are noted only."""
+        """Append an epoch to the history; keep its weights if it is the best so far, or with `selection` last.
+
+        Pretraining epochs (before the run's own loss) are never selected.
+        """
         self.history.append(row)
         if row["epoch"] <= schedule.pretrain_epochs:
             return
@@ -41,28 +44,28 @@ class Record:
 
     def save(self, path: Path, run_id: str, step: Step) -> None:
         """Write a checkpoint of tensors and plain values."""
-        now = {"run": run_id, "format": FORMAT} | step.state_dict()
-        mine = {
+        progress = {
             "history": self.history,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "best_auroc": self.best_auroc,
-            "spent": self.spent,
+            "spent": self.seconds,
         }
-        write_checkpoint(path, now | mine)
+        write_checkpoint(path, {"run": run_id, "format": FORMAT} | step.state_dict() | progress)
 
     def resume(self, path: Path, run_id: str, step: Step) -> None:
-        """Go on from a checkpoint of this run, when there is a whole one."""
+        """Restore an intact checkpoint of this run; without one, change nothing."""
         saved = load_checkpoint(path, run_id)
         if saved:
             step.load_state_dict(saved)
             self.history, self.best = saved["history"], saved["best"]
-            self.best_epoch, self.best_auroc, self.spent = (saved[key] for key in ("best_epoch", "best_auroc", "spent"))
+            self.best_epoch, self.best_auroc = saved["best_epoch"], saved["best_auroc"]
+            self.seconds = saved["spent"]
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, and their SHA-256 behind: torch reads a tensor with a changed byte without a word."""
-    stream = io.BytesIO()  # torch would not say why it cannot write a file: a full disk would be a riddle
+    """Write tensors and plain values, followed by their SHA-256: torch does not notice a changed byte in a tensor."""
+    stream = io.BytesIO()  # torch.save to a file hides the cause of a failed write, such as a full disk
     torch.save(dict(content), stream)
     stream.write(hashlib.sha256(stream.getbuffer()).digest())
     with replacing(path) as temporary:
@@ -70,7 +73,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
-    """Return the checkpoint of this run, {} when there is none or it is damaged, another run's or of another format."""
+    """Return the checkpoint of this run, or {} if it is missing, damaged, of another run or of another format."""
     if not path.is_file():
         return {}
     try:
@@ -78,6 +81,6 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         if hashlib.sha256(stored[:-_DIGEST]).digest() != stored[-_DIGEST:]:
             return {}
         content: dict[str, Any] = torch.load(io.BytesIO(stored[:-_DIGEST]), map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001  (a half-written or foreign file may raise anything; training then starts again)
+    except Exception:  # noqa: BLE001  (a damaged or unrelated file may raise anything; training then starts again)
         return {}
     return content if (content.get("run"), content.get("format")) == (run_id, FORMAT) else {}

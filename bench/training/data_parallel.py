@@ -1,8 +1,8 @@
-"""A team: processes that train one run together, one per device, and end with what one process would have.
+"""Data-parallel training of one run: one process per device, with the result of a single process.
 
-A batch is cut into the passes that the run says (`micro_batch`); the members share the passes out, add up gradients and
-batch-norm statistics, and take the same step. So how many devices there are is no part of a run: weights differ by the
-rounding of sums alone. What is drawn in dropout differs: each member draws its own.
+Each batch is split into micro-batches, as the run's `micro_batch` says. The processes divide the micro-batches among
+them, sum gradients and batch-norm statistics, and take the same optimizer step. So the number of devices is not part of
+a run: the weights differ only by rounding of sums. Dropout masks differ, because each process draws its own.
 """
 
 import datetime as dt
@@ -20,120 +20,130 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar("T")
 D = TypeVar("D", bound=np.generic)
-PATIENCE = dt.timedelta(minutes=30)  # until members that hear nothing give up
+TIMEOUT = dt.timedelta(minutes=30)  # of a collective call that gets no answer
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """One member's view; by itself, a team of one."""
+class DataParallelGroup:
+    """The view that one process has of its group; by default a group of one process."""
 
     rank: int = 0
     size: int = 1
-    control: Any = None  # the process group of what is no tensor of a device; None: there is nobody else
+    control: Any = None  # gloo process group for values that are not on a device; None in a group of one
 
     @classmethod
-    def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "Team":
-        """Meet the other members, with the first one's store at host:port. Raises RuntimeError when they do not come."""
+    def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
+        """Connect to the other processes through the store of rank 0 at host:port.
+
+        Raises RuntimeError when they do not connect before the timeout.
+        """
         backend = "nccl" if device.type == "cuda" else "gloo"
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        store = dist.TCPStore(host, port, size, is_master=False, timeout=PATIENCE)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-        return cls(rank, size, dist.new_group(backend="gloo", timeout=PATIENCE))
+        store = dist.TCPStore(host, port, size, is_master=False, timeout=TIMEOUT)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        return cls(rank, size, dist.new_group(backend="gloo", timeout=TIMEOUT))
 
     @property
-    def first(self) -> bool:
-        """Whether this is the member that writes files."""
+    def is_main(self) -> bool:
+        """Whether this process has rank 0 and writes the files."""
         return self.rank == 0
 
-    def mine(self, parts: Sequence[T]) -> list[T]:
-        """Return the parts that this member does."""
-        return list(parts[self.rank :: self.size])
+    def own_items(self, items: Sequence[T]) -> list[T]:
+        """Return the items that this process handles: every `size`-th one, from its rank on."""
+        return list(items[self.rank :: self.size])
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Make each tensor the sum over members, in place; all members give tensors of the same shapes in the same order."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor in place by its sum over all processes.
+
+        All processes pass tensors of the same shapes in the same order.
+        """
         if self.size == 1:
             return
-        by_type: dict[torch.dtype, list[Tensor]] = {}
+        by_dtype: dict[torch.dtype, list[Tensor]] = {}
         for tensor in tensors:
-            by_type.setdefault(tensor.dtype, []).append(tensor)
-        for same in by_type.values():  # one message, not one for each
-            flat = torch.cat([tensor.reshape(-1) for tensor in same])
+            by_dtype.setdefault(tensor.dtype, []).append(tensor)
+        for same_dtype in by_dtype.values():  # one message per dtype instead of one per tensor
+            flat = torch.cat([tensor.reshape(-1) for tensor in same_dtype])
             dist.all_reduce(flat)
-            for tensor, part in zip(same, torch.split(flat, [t.numel() for t in same]), strict=True):
-                tensor.copy_(part.view_as(tensor))
+            for tensor, total in zip(same_dtype, torch.split(flat, [t.numel() for t in same_dtype]), strict=True):
+                tensor.copy_(total.view_as(tensor))
 
-    def agree(self, value: bool) -> bool:
-        """Return what the first member says."""
+    def broadcast(self, value: bool) -> bool:
+        """Return the value that rank 0 passed."""
         if self.size == 1:
             return value
-        said = torch.tensor([int(value)])
-        dist.broadcast(said, 0, group=self.control)
-        return bool(said.item())
+        flag = torch.tensor([int(value)])
+        dist.broadcast(flag, 0, group=self.control)
+        return bool(flag.item())
 
-    def gather(self, mine: NDArray[D]) -> NDArray[D]:
-        """Return the arrays of all members, one behind the other in the order of their ranks; an empty one has no say in widths."""
+    def all_gather(self, own: NDArray[D]) -> NDArray[D]:
+        """Return the arrays of all processes, concatenated in the order of their ranks.
+
+        Empty arrays are skipped, so their widths need not match.
+        """
         if self.size == 1:
-            return mine
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, mine, group=self.control)
-        return np.concatenate([each for each in found if len(each)] or [mine])
+            return own
+        arrays: list[Any] = [None] * self.size
+        dist.all_gather_object(arrays, own, group=self.control)
+        return np.concatenate([array for array in arrays if len(array)] or [own])
 
-    def share(self, num: int) -> slice:
-        """Return this member's part of `num` things in their order."""
+    def own_slice(self, num: int) -> slice:
+        """Return the contiguous share of `num` items that this process handles."""
         edges = np.linspace(0, num, self.size + 1).astype(int)
         return slice(int(edges[self.rank]), int(edges[self.rank + 1]))
 
 
-ALONE = Team()
+SINGLE_PROCESS = DataParallelGroup()
 
 
-class Norms:
-    """Keeps batch-norm statistics what they would be, had this process done every pass.
+class SharedBatchNorm:
+    """Keeps running batch-norm statistics equal to those of a single process that handles every micro-batch.
 
-    Running statistics are a moving mean, r <- (1 - m) r + m x, linear in the batches x: each member starts from its share
-    of r, the first from r and the others from 0, lets a pass of another member decay what it has, and the sum over members
-    is what one process would have.
+    Running statistics are a moving mean, r <- (1 - m) r + m x, which is linear in the batches x. Rank 0 starts from r
+    and the others from 0. A process decays its share of r for each micro-batch of another process. The sum over
+    processes is then the moving mean of a single process.
     """
 
-    def __init__(self, network: nn.Module, team: Team) -> None:
-        self.team = team
-        self.all = [module for module in network.modules() if isinstance(module, _BatchNorm)] if team.size > 1 else []
+    def __init__(self, network: nn.Module, processes: DataParallelGroup) -> None:
+        self.processes = processes
+        modules = network.modules() if processes.size > 1 else ()
+        self.layers = [module for module in modules if isinstance(module, _BatchNorm)]
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Share the passes of a block out; `skip` stands for each pass of another member."""
-        if not self.team.first:
-            for norm in self._learning():
-                for statistic in _statistics(norm):
+        """Sum the statistics over processes after the block; inside, call `skip` for each micro-batch of another process."""
+        if not self.processes.is_main:
+            for layer in self._updating():
+                for statistic in _statistics(layer):
                     statistic.zero_()
         yield
-        self.team.add([statistic for norm in self._learning() for statistic in _statistics(norm)])
+        self.processes.all_reduce([statistic for layer in self._updating() for statistic in _statistics(layer)])
 
     def skip(self) -> None:
-        """Let a pass of another member count."""
-        for norm in self._learning():
-            for statistic in _statistics(norm):
-                statistic.mul_(1 - _momentum(norm))
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked += 1
+        """Decay the statistics for one micro-batch of another process."""
+        for layer in self._updating():
+            for statistic in _statistics(layer):
+                statistic.mul_(1 - _momentum(layer))
+            if layer.num_batches_tracked is not None:
+                layer.num_batches_tracked += 1
 
-    def _learning(self) -> list[_BatchNorm]:
-        """Return the layers whose statistics a pass changes."""
-        return [norm for norm in self.all if norm.training and norm.running_mean is not None]
-
-
-def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
-    if norm.running_mean is None or norm.running_var is None:
-        raise TypeError("a batch norm without statistics")
-    return norm.running_mean, norm.running_var
+    def _updating(self) -> list[_BatchNorm]:
+        """Return the layers whose statistics change in a forward pass."""
+        return [layer for layer in self.layers if layer.training and layer.running_mean is not None]
 
 
-def _momentum(norm: _BatchNorm) -> float:
+def _statistics(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    if layer.running_mean is None or layer.running_var is None:
+        raise TypeError("the batch-norm layer has no running statistics")
+    return layer.running_mean, layer.running_var
+
+
+def _momentum(layer: _BatchNorm) -> float:
     """Return the weight of the newest batch.
 
-    Raises TypeError for a plain mean over all batches, which a team cannot keep.
+    Raises TypeError for momentum None (a plain mean over all batches), which cannot be shared between processes.
     """
-    if norm.momentum is None:
-        raise TypeError("batch norm without a momentum cannot be trained by a team")
-    return norm.momentum
+    if layer.momentum is None:
+        raise TypeError("batch norm without a momentum cannot be trained on several devices")
+    return layer.momentum

@@ -1,12 +1,12 @@
 """Losses: (logit_NK, target_NK, weight_NK, **options) -> a scalar, the weighted mean over all pairs of image and finding.
 
-N images, K findings. Targets are in [0, 1]: the chance that the finding is present. A weight of 0 takes a pair out,
-whatever its target, NaN included; when all are out, the loss is 0 and so is its gradient. Half-precision logits are
-raised to float32 first.
+N images, K findings. A target in [0, 1] is the probability that the finding is present. A weight of 0 excludes the pair,
+even when its target is NaN. When all pairs are excluded, the loss and its gradient are 0. Half-precision logits are
+converted to float32 first.
 
-A registry entry names such a function, or a class made from the training images' targets and weights,
-`Loss(target_NK, weight_NK, **options)`, and then called like one: so class balance is that of the training split.
-Losses on the order of images are in `bench.training.auc_losses`.
+A registry entry names a function, or a class that is constructed from the targets and weights of all training images,
+`Loss(target_NK, weight_NK, **options)`, and then called like a function. So a class can use the class balance of the
+training split. Losses on the ranking of images are in `bench.training.auc_losses`.
 """
 
 from collections.abc import Sequence
@@ -21,28 +21,29 @@ from bench.inputs.device_transfer import constant
 def bce(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, pos_weight: Sequence[float] | Tensor | None = None
 ) -> Tensor:
-    """Return binary cross-entropy; `pos_weight` multiplies the positive term of each finding.
+    """Return binary cross-entropy; `pos_weight` [K] multiplies the positive term of each finding.
 
     >>> bce(torch.zeros(2, 9), torch.ones(2, 9), torch.ones(2, 9))
     tensor(0.6931)
     """
-    return mean(_cross_entropy(logit_NK, target_NK, weight_NK, pos_weight), weight_NK)
+    return weighted_mean(_cross_entropy(logit_NK, target_NK, weight_NK, pos_weight), weight_NK)
 
 
 def bce_smooth(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, ls_pos: float = 0.95, ls_neg: float = 0.05
 ) -> Tensor:
-    """Return `bce` on targets that run from `ls_neg` to `ls_pos`; 1 - e/2 and e/2 are label smoothing by e.
+    """Return `bce` on targets rescaled from [0, 1] to [ls_neg, ls_pos].
 
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7, with both ends free.
+    Label smoothing by e is ls_pos = 1 - e/2 and ls_neg = e/2.
+    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; here the two ends are independent.
     """
     return bce(logit_NK, smoothed(target_NK, ls_pos, ls_neg), weight_NK)
 
 
 class BalancedBCE(nn.Module):
-    """`bce` whose positive term weighs N_negative / N_positive of the finding in training, see `pos_weight`.
+    """`bce` with the positive term weighted by N_negative / N_positive of the training split, see `pos_weight`.
 
-    `ls_pos` and `ls_neg` smooth the targets, not the counts.
+    `ls_pos` and `ls_neg` smooth the targets of the loss, not the targets that are counted.
     """
 
     pos_weight_K: Tensor
@@ -69,18 +70,18 @@ class BalancedBCE(nn.Module):
 def focal(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, gamma: float = 2.0, alpha: float | None = None
 ) -> Tensor:
-    """Return cross-entropy faded on easy pairs by (1 - p_true)^gamma; gamma 0 is `bce`.
+    """Return the focal loss: cross-entropy times (1 - p_true)^gamma, which reduces the weight of easy pairs.
 
-    `alpha` weights positives, 1 - alpha negatives; none by default.
+    With gamma 0 it is `bce`. `alpha` weights positives and 1 - alpha negatives; None weights both by 1.
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; p_true is interpolated for soft targets.
     """
-    target_NK = known(target_NK, weight_NK)
+    target_NK = masked_targets(target_NK, weight_NK)
     p_NK, q_NK = torch.sigmoid(logit_NK.float()), torch.sigmoid(-logit_NK.float())  # q = 1 - p, without its rounding
     p_false_NK = (target_NK * q_NK + (1 - target_NK) * p_NK).clamp(min=_TINY)
     loss_NK = p_false_NK**gamma * _cross_entropy(logit_NK, target_NK, weight_NK)
     if alpha is not None:
         loss_NK = loss_NK * (alpha * target_NK + (1 - alpha) * (1 - target_NK))
-    return mean(loss_NK, weight_NK)
+    return weighted_mean(loss_NK, weight_NK)
 
 
 def asl(
@@ -91,35 +92,36 @@ def asl(
     gamma_pos: float = 1.0,
     clip: float = 0.05,
 ) -> Tensor:
-    """Return the asymmetric loss: negatives fade faster than positives, and below p = `clip` they do not count.
+    """Return the asymmetric loss: focal with one gamma per class, and probabilities of negatives shifted down by `clip`.
 
-    All three at 0 is `bce`. Source: Ridnik et al. 2021, arXiv:2009.14119, section 2.
+    Negatives with a probability below `clip` do not count. With all three options at 0 it is `bce`.
+    Source: Ridnik et al. 2021, arXiv:2009.14119, section 2.
     """
-    target_NK, logit_NK = known(target_NK, weight_NK), logit_NK.float()
+    target_NK, logit_NK = masked_targets(target_NK, weight_NK), logit_NK.float()
     p_NK, q_NK = torch.sigmoid(logit_NK), torch.sigmoid(-logit_NK)
     shifted_NK = (p_NK - clip).clamp(min=_TINY)
     log_absent_NK = logsigmoid(-logit_NK) if clip == 0 else (q_NK + clip).clamp(max=1).log()
     positive_NK = q_NK.clamp(min=_TINY) ** gamma_pos * logsigmoid(logit_NK)
     negative_NK = shifted_NK**gamma_neg * log_absent_NK
-    return mean(-(target_NK * positive_NK + (1 - target_NK) * negative_NK), weight_NK)
+    return weighted_mean(-(target_NK * positive_NK + (1 - target_NK) * negative_NK), weight_NK)
 
 
 def three_states(output_NX: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
-    """Return the cross-entropy over absent, uncertain and present: three outputs per finding, targets 0, 0.5 and 1.
+    """Return the cross-entropy over absent, uncertain and present: three outputs per finding for targets 0, 0.5 and 1.
 
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
     """
     output_N3K = output_NX.float().reshape(len(output_NX), -1, 3).transpose(1, 2)
-    state_NK = (2 * known(target_NK, weight_NK)).round().long()
-    return mean(cross_entropy(output_N3K, state_NK, reduction="none"), weight_NK)
+    state_NK = (2 * masked_targets(target_NK, weight_NK)).round().long()
+    return weighted_mean(cross_entropy(output_N3K, state_NK, reduction="none"), weight_NK)
 
 
 def pos_weight(target_NK: Tensor, weight_NK: Tensor, clip: float = 10.0, *, sqrt: bool = False) -> Tensor:
-    """Return N_negative / N_positive of each finding, or its root, at most `clip` (0: no limit).
+    """Return N_negative / N_positive of each finding [K], or its square root, at most `clip` (0: no limit).
 
-    Soft targets count as the share they say. A finding that lacks either class weighs 1.
+    A soft target t counts as t of a positive and 1 - t of a negative image. A finding without both classes gets 1.
     """
-    target_NK = known(target_NK, weight_NK)
+    target_NK = masked_targets(target_NK, weight_NK)
     positive_K, negative_K = (weight_NK * target_NK).sum(0), (weight_NK * (1 - target_NK)).sum(0)
     ratio_K = negative_K / positive_K.clamp(min=_TINY)
     ratio_K = ratio_K.sqrt() if sqrt else ratio_K
@@ -128,7 +130,7 @@ def pos_weight(target_NK: Tensor, weight_NK: Tensor, clip: float = 10.0, *, sqrt
 
 
 def smoothed(target_NK: Tensor, ls_pos: float, ls_neg: float) -> Tensor:
-    """Return targets on a line from `ls_neg` (absent) to `ls_pos` (present).
+    """Return targets rescaled linearly from [0, 1] to [ls_neg, ls_pos].
 
     >>> smoothed(torch.tensor([0.0, 1.0]), 0.9, 0.05)
     tensor([0.0500, 0.9000])
@@ -136,17 +138,17 @@ def smoothed(target_NK: Tensor, ls_pos: float, ls_neg: float) -> Tensor:
     return ls_neg + (ls_pos - ls_neg) * target_NK
 
 
-def known(target_NK: Tensor, weight_NK: Tensor) -> Tensor:
-    """Return targets with 0 where the weight is 0: NaN times 0 is NaN, in the gradient too."""
+def masked_targets(target_NK: Tensor, weight_NK: Tensor) -> Tensor:
+    """Return targets with 0 where the weight is 0, because NaN times 0 is NaN, also in the gradient."""
     return torch.where(weight_NK > 0, target_NK, 0.0)
 
 
-def mean(loss_NK: Tensor, weight_NK: Tensor) -> Tensor:
-    """Return the weighted mean, 0 when nothing weighs."""
+def weighted_mean(loss_NK: Tensor, weight_NK: Tensor) -> Tensor:
+    """Return the weighted mean, or 0 if all weights are 0."""
     return (weight_NK * loss_NK).sum() / weight_NK.sum().clamp(min=1e-8)
 
 
-_TINY = 1e-30  # 0 has no gradient under a power below 1
+_TINY = 1e-30  # instead of 0, where a power below 1 has an infinite gradient
 
 
 def _cross_entropy(
@@ -154,5 +156,5 @@ def _cross_entropy(
 ) -> Tensor:
     if pos_weight is not None and not isinstance(pos_weight, Tensor):
         pos_weight = constant(tuple(pos_weight), logit_NK.device)
-    target_NK = known(target_NK, weight_NK)
+    target_NK = masked_targets(target_NK, weight_NK)
     return binary_cross_entropy_with_logits(logit_NK.float(), target_NK, reduction="none", pos_weight=pos_weight)

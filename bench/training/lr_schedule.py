@@ -1,6 +1,6 @@
-"""The learning rate of a step, and when to stop: functions of the schedule and of what was measured so far.
+"""Learning rate schedule and early stopping, as functions of the schedule and the history of the run.
 
-The history is all they remember, so a run that goes on from its checkpoint decides as one that never stopped.
+They keep no state besides the history, so a resumed run takes the same decisions as an uninterrupted one.
 """
 
 import math
@@ -12,7 +12,9 @@ from bench.config.run_config import Schedule
 
 
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
-    """Return the share of the peak learning rate at a step: linear warm-up, then cosine to zero or level.
+    """Return the multiplier of the peak learning rate at a step: linear warm-up, then cosine decay to zero or constant.
+
+    `warmup` is the share of the steps in warm-up. Every `kind` except cosine is constant after it.
 
     >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.04]
@@ -26,29 +28,29 @@ def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
 
 
 def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
-    """Return what a plateau of the validation loss has multiplied the learning rate by: `factor` for each one.
+    """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` for each plateau.
 
-    A plateau is more than `patience` epochs without a loss at least 0.01 % below the lowest; then the count begins anew.
+    A plateau is more than `patience` epochs without a loss at least 0.01 % below the lowest one; then counting restarts.
     The rule and the threshold are those of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     >>> plateau([1.0, 0.5, 0.6, 0.6, 0.6], 0.1, 2), plateau([1.0, 0.5, 0.6, 0.6], 0.1, 2)
     (0.1, 1.0)
     """
-    best, waited, share = math.inf, 0, 1.0
+    best, num_bad_epochs, multiplier = math.inf, 0, 1.0
     for loss in losses:
         if loss < best * (1 - 1e-4):
-            best, waited = loss, 0
+            best, num_bad_epochs = loss, 0
         else:
-            waited += 1
-        if waited > patience:
-            waited, share = 0, share * factor
-    return share
+            num_bad_epochs += 1
+        if num_bad_epochs > patience:
+            num_bad_epochs, multiplier = 0, multiplier * factor
+    return multiplier
 
 
 def phase(schedule: Schedule, epoch: int) -> range:
-    """Return the epochs of the phase that `epoch`, counted from 1, belongs to.
+    """Return the epochs of the training phase that contains `epoch`, counted from 1.
 
-    A phase ends where the backbone begins to learn, and where the run's own loss takes over from cross-entropy.
+    A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
 
     >>> [phase(Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3), epoch) for epoch in (1, 2, 4)]
     [range(1, 2), range(2, 4), range(4, 6)]
@@ -58,25 +60,28 @@ def phase(schedule: Schedule, epoch: int) -> range:
     return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
 
 
-def lr_share(
+def lr_multiplier(
     schedule: Schedule, epoch: int, step: int, num_steps: int, history: Sequence[Mapping[str, float]]
 ) -> float:
-    """Return the share of the peak learning rate at a step (from 0) of an epoch (from 1) with `num_steps` steps.
+    """Return the multiplier of the peak learning rate at a step (from 0) of an epoch (from 1) with `num_steps` steps.
 
-    Each phase has a warm-up and a decay of its own.
+    Each phase has its own warm-up and decay.
     """
     epochs = phase(schedule, epoch)
-    share = lr_factor((epoch - epochs[0]) * num_steps + step, len(epochs) * num_steps, schedule.warmup, schedule.kind)
+    multiplier = lr_factor(
+        (epoch - epochs[0]) * num_steps + step, len(epochs) * num_steps, schedule.warmup, schedule.kind
+    )
     if schedule.kind != "plateau":
-        return share
+        return multiplier
     losses = [row["val_loss"] for row in history if row["epoch"] >= epochs[0]]
-    return share * plateau(losses, schedule.plateau_factor, schedule.plateau_patience)
+    return multiplier * plateau(losses, schedule.plateau_factor, schedule.plateau_patience)
 
 
-def exhausted(schedule: Schedule, history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether `patience` epochs have gone by without a better AUROC on `stop_on`.
+def should_stop(schedule: Schedule, history: Sequence[Mapping[str, float]]) -> bool:
+    """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
 
-    Never before all weights have learnt; epochs of cross-entropy that another loss follows are neither best nor counted.
+    Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count nor
+    hold the best AUROC.
     """
     first = schedule.pretrain_epochs
     if not schedule.patience or len(history) <= first:

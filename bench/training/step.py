@@ -1,4 +1,4 @@
-"""One optimizer step on one batch, with all that the next step depends on.
+"""One optimizer step on one batch, with all state that the next step depends on.
 
 Legend: N images, O outputs, C channels, H height, W width.
 """
@@ -16,226 +16,234 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 
 from bench.config.preprocessing_ops import READ_BYTES
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.device_transfer import seed_device, to_device
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import autocast_dtype
 from bench.planning.run import Run
-from bench.training.batch_sampling import passes
-from bench.training.data_parallel import ALONE, Norms, Team
+from bench.training.batch_sampling import micro_batches
+from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
 from bench.training.lr_schedule import phase
-from bench.training.objective import Objective
 from bench.training.optimizers.build import build as build_optimizer
-from bench.training.optimizers.build import take_up
-from bench.training.train_modes import learn_only_the_head, recalibrate, train_mode
+from bench.training.optimizers.build import load_optimizer_state
+from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
+from bench.training.training_loss import TrainingLoss
 from harmonize.seeds import seed_for
 
-RECALIBRATION = 50  # batches that batch norm is measured on after a schedule-free epoch
+RECALIBRATION_BATCHES = 50  # batches for new batch-norm statistics after a schedule-free epoch
 _log = logging.getLogger(__name__)
 
 
 class TooLargeError(RuntimeError):
-    """Memory runs out with the fewest images that a forward pass can have."""
+    """Memory runs out even with the smallest possible micro-batch."""
 
 
 class Step:
-    """Takes optimizer steps on the cached images at `rows`; the optimizer may ask for loss and gradients more than once (SAM asks twice).
+    """Takes optimizer steps on the cached images at `rows`; an optimizer may evaluate the gradients several times (SAM: twice).
 
-    When memory runs out in a forward or backward pass, `micro`, the images of a pass, is halved and the step is taken
-    again, from the same weights, buffers and random streams; the batch stays what it is. Batch norm sees fewer images then.
+    When memory runs out in a forward or backward pass, `micro` (the images per pass) is halved. The step is then repeated
+    from the same weights, buffers and random state. The batch stays the same, but batch norm sees fewer images.
     """
 
     def __init__(
         self,
         run: Run,
         network: Network,
-        tone: Tone,
-        feed: Feed,
+        normalizer: Normalizer,
+        reader: BatchReader,
         rows: NDArray[np.int64],
-        objective: Objective,
+        training_loss: TrainingLoss,
         device: torch.device,
-        team: Team = ALONE,
+        processes: DataParallelGroup = SINGLE_PROCESS,
     ) -> None:
         config, schedule = run.config, run.config.schedule
         self.run, self.schedule = run, schedule
-        self.network, self.tone, self.feed, self.rows, self.device = network, tone, feed, rows, device
-        self.objective = objective.to(device)
+        self.network, self.normalizer, self.reader, self.rows, self.device = network, normalizer, reader, rows, device
+        self.training_loss = training_loss.to(device)
         self.seed = config.seed
-        self.team, self.norms = team, Norms(network, team)
-        self.micro = self.asked = schedule.micro_batch or schedule.batch_size  # images of a forward pass
+        self.processes, self.batch_norm = processes, SharedBatchNorm(network, processes)
+        self.micro = self.configured_micro = schedule.micro_batch or schedule.batch_size  # images per forward pass
         self.dtype = autocast_dtype(config.precision, device)
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype == torch.float16 else None
         augment = run.entries["augmentation"]
         self.augment: Callable[..., Tensor] | None = augment.load() if augment.use else None
         self.augment_options = dict(augment.options)
-        self.of_bytes = augment.use in READ_BYTES
-        self.average = ModelEmaV3(network, schedule.ema) if schedule.ema else None
+        self.augments_bytes = augment.use in READ_BYTES
+        self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # forward and backward passes over a batch
-        learns_N = self.objective.learns()
-        self.learns_N = None if learns_N.all() else learns_N  # None: every image
-        self.buffers = [*network.buffers(), *self.objective.buffers()]
-        self.saved = [buffer.clone() for buffer in self.buffers]  # as they were before the step
-        self.passing = False  # whether a forward or backward pass is under way
-        self.forward: Callable[[Tensor], Tensor] = (
-            network.outputs
-        )  # or a compiled one, see bench.training.torch_compile
-        self._begin(1)
+        has_weight_N = self.training_loss.has_weight()
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None: every image has weight
+        self.buffers = [*network.buffers(), *self.training_loss.buffers()]
+        self.saved = [buffer.clone() for buffer in self.buffers]  # values before the step
+        self.in_pass = False  # whether a forward or backward pass is running
+        self.forward: Callable[[Tensor], Tensor] = network.outputs  # `compile_if_faster` may replace it
+        self._begin_phase(1)
 
-    def rehearse(self) -> None:
-        """Do a forward and backward pass over the first images, as a step does, without taking one."""
+    def trial_pass(self) -> None:
+        """Run a forward and backward pass over the first images as in training, without an optimizer step."""
         train_mode(self.network)
-        place_N = to_device(torch.arange(min(self.micro, len(self.rows))), self.device)
-        image_NHW = self.feed(self.rows[: len(place_N)])
-        loss = self.objective(self._outputs(image_NHW, seed_for(self.seed, "augment", 0)), place_N)
+        index_N = to_device(torch.arange(min(self.micro, len(self.rows))), self.device)
+        image_NHW = self.reader(self.rows[: len(index_N)])
+        loss = self.training_loss(self._outputs(image_NHW, seed_for(self.seed, "augment", 0)), index_N)
         loss.backward()
-        self.forget()
+        self.drop_gradients()
 
-    def forget(self) -> None:
-        """Drop all gradients."""
+    def drop_gradients(self) -> None:
+        """Delete all gradients."""
         self.network.zero_grad(set_to_none=True)
-        self.objective.zero_grad(set_to_none=True)
+        self.training_loss.zero_grad(set_to_none=True)
 
-    def _begin(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`: the weights that learn in it get an optimizer of their own."""
-        chosen, schedule = self.run.entries["optimizer"], self.schedule
+    def _begin_phase(self, first: int) -> None:
+        """Begin the phase whose first epoch is `first`, with a new optimizer of the weights that learn in it."""
+        entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
-        learn_only_the_head(self.network, first <= schedule.freeze_epochs)
-        self.objective.pretraining = pretraining = first <= schedule.pretrain_epochs
-        own = [] if pretraining else list(self.objective.parameters())
-        self.optimizer = build_optimizer(chosen.use, chosen.options, self.network, schedule.lr or None, decay, own)
+        freeze_backbone(self.network, first <= schedule.freeze_epochs)
+        self.training_loss.pretraining = pretraining = first <= schedule.pretrain_epochs
+        loss_parameters = [] if pretraining else list(self.training_loss.parameters())
+        self.optimizer = build_optimizer(
+            entry.use, entry.options, self.network, schedule.lr or None, decay, loss_parameters
+        )
         self.phase = first
         self.peak_lr = [float(group["lr"]) * schedule.lr_scale for group in self.optimizer.param_groups]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Get ready to train: in the phase of `epoch`, in training mode."""
+        """Begin an epoch: switch to its phase and to training mode."""
         first = phase(self.schedule, epoch)[0]
         if first != self.phase:
-            self._begin(first)
+            self._begin_phase(first)
         train_mode(self.network)
-        if self._has_modes:
+        if self._is_schedule_free:
             self.optimizer.train()  # type: ignore[attr-defined]
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
-        """Get ready to be measured and stored; return the network that stands for the epoch.
+        """Return the network to validate and store after the epoch: the averaged one with `ema`, else the trained one.
 
-        It is the averaged one with `ema`. A schedule-free optimizer switches to the weights it answers for, and batch
-        norm is measured for them on the first batches of the epoch, augmented as in training.
+        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for them on the
+        first batches of the epoch, augmented as in training.
         """
-        if self._has_modes:
+        if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
             seed_device(seed_for(self.seed, "recalibrate", epoch), self.device)
-            parts = list(passes(min(len(order), RECALIBRATION * size), size, self.micro))
-            seeds = [seed_for(self.seed, "recalibrate", epoch, part.start) for part in parts]
-            recalibrate(
+            slices = list(micro_batches(min(len(order), RECALIBRATION_BATCHES * size), size, self.micro))
+            seeds = [seed_for(self.seed, "recalibrate", epoch, rows.start) for rows in slices]
+            recalibrate_batch_norm(
                 self.network,
                 (
-                    lambda p=p, s=s: self._outputs(self.feed(self.rows[order[p]]), s)  # type: ignore[misc]
-                    for p, s in zip(parts, seeds, strict=True)
+                    lambda rows=rows, seed=seed: self._outputs(self.reader(self.rows[order[rows]]), seed)  # type: ignore[misc]
+                    for rows, seed in zip(slices, seeds, strict=True)
                 ),
             )
-        return cast("Network", self.average.module) if self.average else self.network
+        return cast("Network", self.ema.module) if self.ema else self.network
 
     @property
-    def _has_modes(self) -> bool:
-        """Whether the optimizer trains other weights than it answers for (schedule-free)."""
+    def _is_schedule_free(self) -> bool:
+        """Whether the optimizer trains and evaluates different weights."""
         return hasattr(self.optimizer, "eval")
 
     @property
     def halved(self) -> bool:
-        """Whether memory did not suffice for the passes asked for."""
-        return self.micro < self.asked
+        """Whether memory was too small for the configured micro-batch."""
+        return self.micro < self.configured_micro
 
     def set_lr(self, factor: float) -> None:
-        """Set each group's learning rate to a share of its peak."""
+        """Set the learning rate of each parameter group to `factor` times its peak."""
         for group, lr in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
             group["lr"] = lr * factor
 
-    def __call__(self, places: NDArray[np.int64], epoch: int, step: int) -> Tensor:
-        """Take the step on the images at `places`; return the mean loss, still on the device.
+    def __call__(self, indices: NDArray[np.int64], epoch: int, step: int) -> Tensor:
+        """Take the step on the training images at `indices`; return the mean loss, still on the device.
 
-        Raises TooLargeError when memory runs out however few images a pass has.
+        Raises TooLargeError when memory runs out with the smallest micro-batch.
         """
-        own = self.own(places)
-        image_NHW, place_N = self.feed(self.rows[own]), to_device(torch.from_numpy(own), self.device)
-        every_N = place_N if own is places else to_device(torch.from_numpy(places), self.device)
-        surely = self.learns_N is None or bool(self.learns_N[places].any())
-        while (loss := self._attempt(image_NHW, place_N, every_N, surely, epoch, step)) is None:
-            self._halve(len(places), epoch, step)
-        self.objective.after_step()
-        if self.average:
-            self.average.update(self.network)
+        own = self.own_indices(indices)
+        image_NHW, own_N = self.reader(self.rows[own]), to_device(torch.from_numpy(own), self.device)
+        batch_N = own_N if own is indices else to_device(torch.from_numpy(indices), self.device)
+        has_weight = self.has_weight_N is None or bool(self.has_weight_N[indices].any())
+        while (loss := self._try_step(image_NHW, own_N, batch_N, has_weight, epoch, step)) is None:
+            self._halve(len(indices), epoch, step)
+        self.training_loss.after_step()
+        if self.ema:
+            self.ema.update(self.network)
         return loss
 
-    def own(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which images of a batch this member of the team looks at."""
-        if self.team.size == 1:
-            return places
-        return np.concatenate([places[part] for part in self.team.mine(self._parts(len(places)))])
+    def own_indices(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the images of a batch that this process of the data-parallel group handles."""
+        if self.processes.size == 1:
+            return indices
+        slices = self.processes.own_items(self._micro_batches(len(indices)))
+        return np.concatenate([indices[rows] for rows in slices])
 
-    def _parts(self, size: int) -> list[slice]:
-        """Return the passes that a batch is cut into."""
+    def _micro_batches(self, size: int) -> list[slice]:
+        """Return the micro-batches of a batch of `size` images."""
         return [slice(start, min(start + self.micro, size)) for start in range(0, size, self.micro)]
 
-    def _attempt(
-        self, image_NHW: Tensor, place_N: Tensor, every_N: Tensor, surely: bool, epoch: int, step: int
+    def _try_step(
+        self, image_NHW: Tensor, own_N: Tensor, batch_N: Tensor, has_weight: bool, epoch: int, step: int
     ) -> Tensor | None:
-        """Return the loss of the step, None when memory ran out in a pass: then all is as before it."""
+        """Return the loss of the step; if memory runs out in a pass, restore the state before the step and return None."""
         evaluations = self.gradient_evaluations
         if self.buffers:
             torch._foreach_copy_(self.saved, self.buffers)
-        member = () if self.team.first else (self.team.rank,)
-        seed_device(seed_for(self.seed, "dropout", epoch, step, *member), self.device)
+        rank = () if self.processes.is_main else (self.processes.rank,)
+        seed_device(seed_for(self.seed, "dropout", epoch, step, *rank), self.device)
         try:
-            return self._take(image_NHW, place_N, every_N, surely, epoch, step)
+            return self._take_step(image_NHW, own_N, batch_N, has_weight, epoch, step)
         except torch.OutOfMemoryError:
-            if not self.passing:
-                raise  # the optimizer's own state does not fit: it may have moved some weights already
-        self.passing, self.gradient_evaluations = False, evaluations
+            if not self.in_pass:
+                raise  # the optimizer's own state does not fit, and some weights may have changed already
+        self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers:
             torch._foreach_copy_(self.buffers, self.saved)
         return None
 
-    def _take(self, image_NHW: Tensor, place_N: Tensor, every_N: Tensor, surely: bool, epoch: int, step: int) -> Tensor:
-        """Take the step; place_N and image_NHW are this member's, one pass behind the other, every_N the whole batch."""
-        parts = self._parts(len(every_N))
-        # losses are means over weights: parts count as they weigh; one part is all, unless nothing weighs anything
-        whole = None if surely and len(parts) == 1 else self.objective.weight(every_N).clamp(min=1e-8)
+    def _take_step(
+        self, image_NHW: Tensor, own_N: Tensor, batch_N: Tensor, has_weight: bool, epoch: int, step: int
+    ) -> Tensor:
+        """Return the loss of one optimizer step.
 
-        def passes() -> Tensor:
+        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the whole batch.
+        """
+        slices = self._micro_batches(len(batch_N))
+        # each micro-batch contributes its weighted mean by its share of the total weight; a single one needs no rescaling
+        total_weight = None
+        if not has_weight or len(slices) > 1:
+            total_weight = self.training_loss.weight(batch_N).clamp(min=1e-8)
+
+        def forward_backward() -> Tensor:
             total: Tensor | None = None
-            done = 0
-            for number, part in enumerate(parts):
-                if number % self.team.size != self.team.rank:
-                    self.norms.skip()
+            num_done = 0
+            for number, rows in enumerate(slices):
+                if number % self.processes.size != self.processes.rank:
+                    self.batch_norm.skip()
                     continue
-                seed = seed_for(self.seed, "augment", epoch, step, part.start) if self.augment else 0
-                here = slice(done, done + part.stop - part.start)
-                done = here.stop
-                image, place = (image_NHW, place_N) if len(parts) == 1 else (image_NHW[here], place_N[here])
-                loss = cast("Tensor", self.objective(self._outputs(image, seed), place))
-                if whole is not None:
-                    loss = loss * (self.objective.weight(place) / whole)
+                seed = seed_for(self.seed, "augment", epoch, step, rows.start) if self.augment else 0
+                own_rows = slice(num_done, num_done + rows.stop - rows.start)
+                num_done = own_rows.stop
+                image, index_N = (image_NHW, own_N) if len(slices) == 1 else (image_NHW[own_rows], own_N[own_rows])
+                loss = cast("Tensor", self.training_loss(self._outputs(image, seed), index_N))
+                if total_weight is not None:
+                    loss = loss * (self.training_loss.weight(index_N) / total_weight)
                 (self.scaler.scale(loss) if self.scaler else loss).backward()  # type: ignore[no-untyped-call]
                 total = loss.detach() if total is None else total + loss.detach()
             return cast("Tensor", total)
 
         def closure() -> Tensor:
-            self.passing = True
+            self.in_pass = True
             self.gradient_evaluations += 1
             self.optimizer.zero_grad(set_to_none=True)
-            with self.norms.shared():
-                total = passes()
-            learnt = (weight for group in self.optimizer.param_groups for weight in group["params"])
-            self.team.add([*(weight.grad for weight in learnt if weight.grad is not None), total])
+            with self.batch_norm.shared():
+                total = forward_backward()
+            weights = (weight for group in self.optimizer.param_groups for weight in group["params"])
+            self.processes.all_reduce([*(weight.grad for weight in weights if weight.grad is not None), total])
             if self.scaler is None:
                 self._clip()
-            self.passing = False
+            self.in_pass = False
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronised
+            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronized
         loss = closure()
         self.scaler.unscale_(self.optimizer)
         self._clip()
@@ -244,48 +252,49 @@ class Step:
         return loss
 
     def _halve(self, size: int, epoch: int, step: int) -> None:
-        """Halve the images of a pass; no pass of a batch of `size` may have one image, which has no variance."""
+        """Halve the micro-batch; no micro-batch of a batch of `size` may be a single image, which has no variance."""
         before = min(self.micro, size)
-        if self.team.size > 1:
+        if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")
         smaller = [micro for micro in range(before // 2, 1, -1) if size % micro != 1]
         if self.schedule.sampling == "balanced" or not smaller:
-            why = "passes were balanced for it" if smaller else "a batch cannot be cut smaller"
+            why = "balanced sampling fixes the micro-batch" if smaller else "the batch cannot be split further"
             raise TooLargeError(
-                f"memory ran out in a forward pass of {before} images, and {why}; lower schedule.micro_batch or the image size"
+                f"memory ran out in a forward pass of {before} images, and {why}; "
+                "lower schedule.micro_batch or the image size"
             )
         self.micro = smaller[0]
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        what = (
-            "memory ran out in epoch %d, step %d: forward passes of %d images from here on, not %d; the batch stays %d"
+        message = (
+            "memory ran out in epoch %d, step %d: forward passes now have %d images instead of %d; the batch stays %d"
         )
-        _log.warning(what, epoch, step + 1, self.micro, before, size)
+        _log.warning(message, epoch, step + 1, self.micro, before, size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on."""
+        """Return all state that the next step depends on."""
         return {
             "network": self.network.state_dict(),
-            "objective": self.objective.state_dict(),
+            "objective": self.training_loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "phase": self.phase,
             "scaler": self.scaler.state_dict() if self.scaler else {},
-            "average": self.average.module.state_dict() if self.average else {},
+            "average": self.ema.module.state_dict() if self.ema else {},
             "gradient_evaluations": self.gradient_evaluations,
             "micro": self.micro,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         if state["phase"] != self.phase:
-            self._begin(state["phase"])
+            self._begin_phase(state["phase"])
         self.network.load_state_dict(state["network"])
-        self.objective.load_state_dict(state["objective"])
-        take_up(self.optimizer, state["optimizer"])
+        self.training_loss.load_state_dict(state["objective"])
+        load_optimizer_state(self.optimizer, state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        if self.average:
-            self.average.module.load_state_dict(state["average"])
+        if self.ema:
+            self.ema.module.load_state_dict(state["average"])
         self.gradient_evaluations, self.micro = state["gradient_evaluations"], state["micro"]
 
     def _clip(self) -> None:
@@ -294,6 +303,8 @@ class Step:
 
     def _outputs(self, image_NHW: Tensor, augment_seed: int) -> Tensor:
         changed = partial(self.augment, seed=augment_seed, **self.augment_options) if self.augment else None
-        x_NCHW = self.tone(image_NHW, changed, of_bytes=self.of_bytes).contiguous(memory_format=torch.channels_last)
+        x_NCHW = self.normalizer(image_NHW, changed, of_bytes=self.augments_bytes).contiguous(
+            memory_format=torch.channels_last
+        )
         with torch.autocast(self.device.type, self.dtype) if self.dtype else contextlib.nullcontext():
             return self.forward(x_NCHW)

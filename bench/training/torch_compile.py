@@ -1,7 +1,7 @@
-"""torch.compile where it pays: tried on a run's first images when its configuration says `compile: true`, kept where it is faster.
+"""torch.compile for training: with `compile: true` it is timed on the run's first images and kept if it is faster.
 
-Compiled kernels give other last bits than torch's own, so asking for them is part of the run id. Predictions, and so all scores,
-come from torch's own kernels whatever trained.
+Compiled kernels round differently from eager ones, so `compile` is part of the run id. Predictions, and so all scores,
+always use eager kernels.
 """
 
 import logging
@@ -13,56 +13,61 @@ import torch
 
 from bench.training.step import Step
 
-PASSES = 5  # that are timed each way, after one that is not
-GAIN = 0.97  # share of the time that a compiled pass must stay below to be used
-WORTH = 120.0  # seconds of training below which compiling, some 20 of them, is not tried
+NUM_TIMED_PASSES = 5  # with and without compilation, each after one untimed pass
+MAX_TIME_RATIO = 0.97  # compiled kernels are used if they take at most this share of the eager time
+MIN_TRAINING_SECONDS = 120.0  # compilation takes about 20 s, so shorter trainings do not try it
 Compiler = Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]
 _log = logging.getLogger(__name__)
 
 
-def compile_where_it_pays(
+def compile_if_faster(
     step: Step,
     num_passes: int,
     compiler: Compiler = torch.compile,
     clock: Callable[[], float] = time.perf_counter,
-    worth: float = WORTH,
+    min_seconds: float = MIN_TRAINING_SECONDS,
 ) -> str:
-    """Let the step use a compiled forward pass if that is faster in the `num_passes` to come; return what was found.
+    """Make the step use a compiled forward pass if it is faster; return the decision and its reason.
 
-    Weights, buffers and gradients are afterwards what they were. Whatever goes wrong in compiling, training goes on without.
+    `num_passes` is the number of passes left in training; nothing is compiled if they take less than `min_seconds`.
+    Weights, buffers and gradients are unchanged afterwards. If compilation fails, training continues without it.
     """
-    if step.team.size > 1:
-        return "not compiled: several devices train it together"
+    if step.processes.size > 1:
+        return "not compiled: several devices train this run"
     buffers, plain = [buffer.clone() for buffer in step.buffers], step.forward
     try:
         eager = _seconds(step, clock)
-        if eager * num_passes < worth:
-            return f"not compiled: training takes about {math.ceil(eager * num_passes)} s, compiling is worth it from {worth:g} s"
+        if eager * num_passes < min_seconds:
+            return (
+                f"not compiled: training takes about {math.ceil(eager * num_passes)} s, "
+                f"and compilation is only tried from {min_seconds:g} s on"
+            )
         step.forward = compiler(plain)
         compiled = _seconds(step, clock)
-        pays = compiled < GAIN * eager
-        found = (
-            f"{'' if pays else 'not '}compiled: {1e3 * compiled:.3g} ms a pass compiled, {1e3 * eager:.3g} ms without"
+        faster = compiled < MAX_TIME_RATIO * eager
+        decision = (
+            f"{'' if faster else 'not '}compiled: a pass takes {1e3 * compiled:.3g} ms compiled "
+            f"and {1e3 * eager:.3g} ms without"
         )
-    except Exception as error:  # noqa: BLE001  (compilers raise anything, and none of it may end a run)
-        pays, found = False, f"not compiled: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+    except Exception as error:  # noqa: BLE001  (compilers may raise anything, and none of it may end a run)
+        faster, decision = False, f"not compiled: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     finally:
-        step.forget()
+        step.drop_gradients()
         for buffer, before in zip(step.buffers, buffers, strict=True):
             buffer.copy_(before)
-    if not pays:
+    if not faster:
         step.forward = plain
-    _log.info("torch.compile: %s", found)
-    return found
+    _log.info("torch.compile: %s", decision)
+    return decision
 
 
 def _seconds(step: Step, clock: Callable[[], float]) -> float:
-    """Return the least time of a forward and backward pass over the first images."""
-    least = math.inf
-    for _ in range(1 + PASSES):
-        began = clock()
-        step.rehearse()
+    """Return the minimum time of a forward and backward pass over the first images."""
+    seconds = math.inf
+    for _ in range(1 + NUM_TIMED_PASSES):
+        start = clock()
+        step.trial_pass()
         if step.device.type == "cuda":
             torch.cuda.synchronize(step.device)
-        least = min(least, clock() - began)
-    return least
+        seconds = min(seconds, clock() - start)
+    return seconds

@@ -1,4 +1,4 @@
-"""Which weights of a network learn, and which batch-norm statistics belong to its weights."""
+"""Training mode of a network: which weights learn, and which batch-norm statistics go with the weights."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,17 +9,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bench.training.optimizers.parameter_groups import classifier
 
 
-def learn_only_the_head(network: nn.Module, only: bool) -> None:
-    """Let the classifier alone learn, or, with `only` False, every weight."""
+def freeze_backbone(network: nn.Module, frozen: bool) -> None:
+    """Freeze all weights except the classifier's; with `frozen` False, let every weight learn."""
     for weight in network.parameters():
-        weight.requires_grad_(not only)
-    for layer in classifier(network) if only else ():
+        weight.requires_grad_(not frozen)
+    for layer in classifier(network) if frozen else ():
         for weight in layer.parameters():
             weight.requires_grad_(True)
 
 
 def train_mode(network: nn.Module) -> None:
-    """Switch to training; batch norm whose weights are frozen stays as it is, statistics too."""
+    """Switch the network to training mode; batch norm with frozen weights stays in evaluation mode."""
     network.train()
     for module in network.modules():
         if isinstance(module, _BatchNorm) and not any(weight.requires_grad for weight in module.parameters()):
@@ -27,23 +27,23 @@ def train_mode(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def recalibrate(network: nn.Module, passes: Iterable[Callable[[], Tensor]]) -> None:
-    """Measure batch-norm statistics anew: the plain mean over `passes`, each a forward pass of `network` in training mode.
+def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable[[], Tensor]]) -> None:
+    """Recompute batch-norm statistics as the plain mean over `forward_passes` of `network` in training mode.
 
-    Weights that moved without a forward pass (schedule-free) have the statistics of other weights. Frozen layers keep
-    theirs.
+    A schedule-free optimizer evaluates weights that no forward pass has seen, so the running statistics do not fit them.
+    Frozen layers keep their statistics.
     """
     train_mode(network)
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
-    if not norms:
+    layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    if not layers:
         return
-    usual = [module.momentum for module in norms]
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None  # the mean over all passes, not a moving one
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over all passes instead of a moving mean
     try:
-        for forward in passes:
+        for forward in forward_passes:
             forward()
     finally:
-        for module, momentum in zip(norms, usual, strict=True):
-            module.momentum = momentum
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum

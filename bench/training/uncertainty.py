@@ -1,10 +1,10 @@
-"""What a label state teaches: Labels -> (target_NK, weight_NK), training labels only.
+"""Label policies of training: Labels -> (target_NK, weight_NK).
 
-N images, K findings; int8 states: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 unmapped. `blank` first
-turns "not mentioned" into absent or unmapped, then a policy turns "uncertain" into something. Weight 0 takes a pair
-out of the loss. Both are meant for the whole training table at once.
+N images, K findings. States are int8: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 unmapped. First `blank`
+turns "not mentioned" into absent or unmapped. Then an uncertainty policy returns targets and weights. Weight 0 excludes
+a pair of image and finding from the loss. Both functions take the whole training table at once.
 
-Source of the policies, where none is named: Irvin et al. 2019, arXiv:1901.07031, section 3.
+Source of the policies, unless stated otherwise: Irvin et al. 2019, arXiv:1901.07031, section 3.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN, UNMAPPED_CODE
 from harmonize.seeds import seed_for
 
-Taught = tuple[Tensor, Tensor]
+Targets = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """The label states of the training images, and the names by which a policy can draw or choose."""
+    """The label states of the training images, with the names and the seed that policies use."""
 
     state_NK: Tensor
     image_id: Sequence[str]  # [N]
@@ -31,39 +31,39 @@ class Labels:
 
 
 def blank(state_NK: Tensor, policy: str) -> Tensor:
-    """Return states without -2: `zero` makes them absent (CheXpert's convention), `ignore` takes them out.
+    """Return states without -2: `zero` makes them absent (CheXpert's convention), `ignore` makes them unmapped.
 
     >>> blank(torch.tensor([[1, -1, -2]]), "zero").tolist()
     [[1, -1, 0]]
     """
     if policy not in ("zero", "ignore"):
-        raise ConfigError(f"no blank policy {policy!r}", "blank", "choose zero or ignore")
-    meaning = ABSENT if policy == "zero" else UNMAPPED_CODE
-    return torch.where(state_NK == NOT_MENTIONED, torch.full_like(state_NK, meaning), state_NK)
+        raise ConfigError(f"unknown blank policy {policy!r}", "blank", "choose zero or ignore")
+    replacement = ABSENT if policy == "zero" else UNMAPPED_CODE
+    return torch.where(state_NK == NOT_MENTIONED, torch.full_like(state_NK, replacement), state_NK)
 
 
-def ignore(labels: Labels) -> Taught:
-    """U-Ignore: uncertain pairs take no part. With `blank: ignore`, explicit labels alone teach."""
-    return _known(labels.state_NK)
+def ignore(labels: Labels) -> Targets:
+    """U-Ignore: exclude uncertain pairs. With `blank: ignore`, training uses only explicit labels."""
+    return _certain(labels.state_NK)
 
 
-def ones(labels: Labels) -> Taught:
+def ones(labels: Labels) -> Targets:
     """U-Ones: uncertain counts as present."""
     return _uncertain_as(labels, PRESENT)
 
 
-def zeros(labels: Labels) -> Taught:
+def zeros(labels: Labels) -> Targets:
     """U-Zeros: uncertain counts as absent."""
     return _uncertain_as(labels, ABSENT)
 
 
-def smooth(labels: Labels, low: float, high: float) -> Taught:
-    """Uncertain is a chance drawn from U(low, high), once for each image and finding.
+def smooth(labels: Labels, low: float, high: float) -> Targets:
+    """Smoothed policies: an uncertain target is drawn from U(low, high), once for each image and finding.
 
-    The draw depends on the seed and the two names alone: neither on the order of rows nor on who else is there.
+    The draw depends only on the seed, the image id and the finding, not on other rows or their order.
     Source: Pham et al. 2021, arXiv:1911.06475: U(.55, .85) for U-Ones, U(0, .3) for U-Zeros.
     """
-    target_NK, weight_NK = _known(labels.state_NK)
+    target_NK, weight_NK = _certain(labels.state_NK)
     uncertain_NK = labels.state_NK == UNCERTAIN
     names = ((labels.image_id[n], labels.findings[k]) for n, k in torch.nonzero(uncertain_NK).tolist())
     draws = [low + (high - low) * seed_for(labels.seed, "uncertain", *pair) / 2**63 for pair in names]
@@ -71,36 +71,38 @@ def smooth(labels: Labels, low: float, high: float) -> Taught:
     return target_NK, weight_NK
 
 
-def multiclass(labels: Labels) -> Taught:
-    """U-MultiClass: uncertain is a class of its own, target 0.5. Learnt by `bench.training.losses.three_states` alone."""
-    target_NK, weight_NK = _known(labels.state_NK)
+def multiclass(labels: Labels) -> Targets:
+    """U-MultiClass: uncertain is a separate class with target 0.5, for the loss `bench.training.losses.three_states`."""
+    target_NK, weight_NK = _certain(labels.state_NK)
     uncertain_NK = labels.state_NK == UNCERTAIN
     return torch.where(uncertain_NK, 0.5, target_NK), torch.where(uncertain_NK, 1.0, weight_NK)
 
 
-def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Taught:
-    """Each finding by its own policy: `of` names ignore, ones or zeros by finding, `otherwise` the rest's.
+def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Targets:
+    """U-Mixed: one policy per finding: `of` maps findings to ignore, ones or zeros, `otherwise` is for the rest.
 
-    Raises ConfigError for another name.
+    Raises ConfigError for an unknown policy.
     """
-    simple = {"ignore": ignore, "ones": ones, "zeros": zeros}
-    parts = []
+    policies = {"ignore": ignore, "ones": ones, "zeros": zeros}
+    columns = []
     for k, finding in enumerate(labels.findings):
         name = of.get(finding, otherwise)
-        if name not in simple:
-            raise ConfigError(f"no policy {name!r} for {finding}", "uncertainty", f"choose {', '.join(simple)}")
-        parts.append(simple[name](replace(labels, state_NK=labels.state_NK[:, k : k + 1], findings=[finding])))
-    return torch.cat([target for target, _ in parts], 1), torch.cat([weight for _, weight in parts], 1)
+        if name not in policies:
+            raise ConfigError(
+                f"unknown policy {name!r} for {finding}", "uncertainty", f"choose one of {', '.join(policies)}"
+            )
+        columns.append(policies[name](replace(labels, state_NK=labels.state_NK[:, k : k + 1], findings=[finding])))
+    return torch.cat([target for target, _ in columns], 1), torch.cat([weight for _, weight in columns], 1)
 
 
-def _uncertain_as(labels: Labels, state: int) -> Taught:
+def _uncertain_as(labels: Labels, state: int) -> Targets:
     uncertain_NK = labels.state_NK == UNCERTAIN
-    return _known(torch.where(uncertain_NK, torch.full_like(labels.state_NK, state), labels.state_NK))
+    return _certain(torch.where(uncertain_NK, torch.full_like(labels.state_NK, state), labels.state_NK))
 
 
-def _known(state_NK: Tensor) -> Taught:
+def _certain(state_NK: Tensor) -> Targets:
     """Return float32 targets and weights: weight 1 where the state is present or absent."""
     if bool((state_NK == NOT_MENTIONED).any()):
-        raise ValueError("states hold -2 (not mentioned): apply `blank` first")
-    known_NK = (state_NK == PRESENT) | (state_NK == ABSENT)
-    return (state_NK == PRESENT).float(), known_NK.float()
+        raise ValueError("the label states contain -2 (not mentioned): apply `blank` first")
+    certain_NK = (state_NK == PRESENT) | (state_NK == ABSENT)
+    return (state_NK == PRESENT).float(), certain_NK.float()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
-from benchmarks.rows.tone import images
+from benchmarks.rows.normalizer import images
 
 TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15  # those of the registry's `affine`
 

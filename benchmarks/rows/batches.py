@@ -52,10 +52,10 @@ def place(quick: bool) -> Iterator[Place]:
 
 def gate(here: Place) -> str:
     """Hold a batch against its files, decoded once more."""
-    from bench.inputs.batches import Feed
+    from bench.inputs.batches import BatchReader
 
     rows = here.rows(np.random.default_rng(0))
-    batch = Feed(here.cache.images, _cpu())(rows).numpy()
+    batch = BatchReader(here.cache.images, _cpu())(rows).numpy()
     again = [fitted(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in here.files]
     same = all(np.array_equal(image, again[row % len(again)]) for image, row in zip(batch, rows, strict=True))
     return check(same, "bit-identical to its files decoded again" if same else "a batch is not what was stored")
@@ -119,12 +119,12 @@ def against(way: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Me
     """Return the benchmark of a way."""
 
     def run(quick: bool) -> Measured:
-        from bench.inputs.batches import Feed
+        from bench.inputs.batches import BatchReader
 
         with place(quick) as here:
             found, rng = gate(here), np.random.default_rng(2)
-            feed = Feed(here.cache.images, _cpu())
-            ways = {"ours": lambda: feed(here.rows(rng)), "peer": way(here)}
+            reader = BatchReader(here.cache.images, _cpu())
+            ways = {"ours": lambda: reader(here.rows(rng)), "peer": way(here)}
             spent = interleaved(ways, 2 if quick else 7, items=dict.fromkeys(ways, BATCH))
         each = {name: 1e6 * float(np.median(seconds)) for name, seconds in spent.items()}
         return compared(

@@ -28,13 +28,13 @@ def training(name: str) -> Callable[[bool], Measured]:
         need_gpu()
         from bench.config.registry import Registry
         from bench.config.run_config import RunConfig, Schedule
-        from bench.inputs.batches import Feed
+        from bench.inputs.batches import BatchReader
         from bench.inputs.examples import Examples
-        from bench.inputs.normalize import Tone
+        from bench.inputs.normalize import Normalizer
         from bench.models.network import build
         from bench.planning.run import resolve
-        from bench.training.objective import Objective, teaching
         from bench.training.step import Step
+        from bench.training.training_loss import TrainingLoss, training_targets
 
         gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
         network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
@@ -47,14 +47,14 @@ def training(name: str) -> Callable[[bool], Measured]:
         run_, ids = resolve(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
         state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
         internal = Examples(ids, ids, np.arange(num), state)
-        feed = Feed(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
+        reader = BatchReader(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
         step = Step(
             run_,
             network,
-            Tone(["imagenet"], MEAN, STD),
-            feed,
+            Normalizer(["imagenet"], MEAN, STD),
+            reader,
             internal.rows,
-            Objective(run_, teaching(run_, internal, gpu)),
+            TrainingLoss(run_, training_targets(run_, internal, gpu)),
             gpu,
         )
         step.begin_epoch(1)
@@ -86,8 +86,8 @@ def inference(name: str) -> Callable[[bool], Measured]:
         need_gpu()
         import timm
 
-        from bench.inputs.batches import Feed
-        from bench.inputs.normalize import Tone
+        from bench.inputs.batches import BatchReader
+        from bench.inputs.normalize import Normalizer
         from bench.models.network import build
         from bench.models.predict import predict
 
@@ -100,17 +100,17 @@ def inference(name: str) -> Callable[[bool], Measured]:
         theirs = timm.create_model(name, num_classes=FINDINGS).to(gpu, memory_format=torch.channels_last).eval()
         theirs.load_state_dict(network.backbone.state_dict())
         images = np.random.default_rng(0).integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8)
-        feed, rows, tone = Feed(images, gpu), np.arange(num), Tone(["imagenet"], MEAN, STD)
-        x_NCHW = tone(feed(rows[:256])).contiguous(memory_format=torch.channels_last)
+        reader, rows, normalizer = BatchReader(images, gpu), np.arange(num), Normalizer(["imagenet"], MEAN, STD)
+        x_NCHW = normalizer(reader(rows[:256])).contiguous(memory_format=torch.channels_last)
 
         def timm_way() -> Tensor:
             with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
                 return [theirs(x_NCHW) for _ in range(num // 256)][-1]
 
-        mine = predict(network, tone, feed, rows[:256], gpu, "bf16")[0]
+        mine = predict(network, normalizer, reader, rows[:256], gpu, "bf16")[0]
         far = float(np.abs(mine - timm_way().float().cpu().numpy()).max() / mine.std())
         gate = check(far <= 0.05, f"largest difference of a logit {far:.2g} of their standard deviation")
-        ways = {"ours": lambda: predict(network, tone, feed, rows, gpu, "bf16"), "timm": timm_way}
+        ways = {"ours": lambda: predict(network, normalizer, reader, rows, gpu, "bf16"), "timm": timm_way}
         spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=1.0, items=dict.fromkeys(ways, num))
         note = f"{1 / np.median(spent['ours']):.0f} images/s from uint8 to logits on the host; timm's batch is on the GPU already"
         return compared(spent["timm"], spent["ours"], gate, note)

@@ -90,14 +90,14 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     """Return the project's step, and a function that trains an epoch as `fit` does: sums, learning rate, progress."""
     from bench.config.registry import Registry
     from bench.config.run_config import RunConfig, Schedule
-    from bench.inputs.batches import Feed
+    from bench.inputs.batches import BatchReader
     from bench.inputs.examples import Examples
-    from bench.inputs.normalize import Tone
+    from bench.inputs.normalize import Normalizer
     from bench.models.network import Network
     from bench.planning.run import resolve
     from bench.training.fit import train_epoch
-    from bench.training.objective import Objective, teaching
     from bench.training.step import Step
+    from bench.training.training_loss import TrainingLoss, training_targets
 
     schedule = Schedule(epochs=1000, batch_size=task.batch, lr=LR, weight_decay=DECAY, kind="constant", warmup=0.0)
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", channels=1, schedule=schedule)
@@ -105,8 +105,11 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     ids = np.arange(task.num).astype(str).astype(object)
     internal = Examples(ids, ids, np.arange(task.num), task.state)
     network = Network(task.backbone(), (0.5,) * 3, (0.25,) * 3, 1).to(memory_format=torch.channels_last)
-    tone, objective = Tone(["imagenet"], network.mean, network.std, 1), Objective(run, teaching(run, internal, cpu))
-    step = Step(run, network, tone, Feed(task.images, cpu), internal.rows, objective, cpu)
+    normalizer, training_loss = (
+        Normalizer(["imagenet"], network.mean, network.std, 1),
+        TrainingLoss(run, training_targets(run, internal, cpu)),
+    )
+    step = Step(run, network, normalizer, BatchReader(task.images, cpu), internal.rows, training_loss, cpu)
     step.begin_epoch(1)
 
     def epoch(number: int) -> object:

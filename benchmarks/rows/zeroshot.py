@@ -33,12 +33,12 @@ def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
 
 def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
     """Return ResNet-18s of different random weights whose last layer has learnt, by ridge, which images are light."""
-    from bench.inputs.normalize import Tone
+    from bench.inputs.normalize import Normalizer
     from bench.models.network import build
 
     table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
     images = torch.from_numpy(np.array(open_cache("b9", folder, table, Geometry(SIDE), folder / "learnt").images))
-    x_NCHW, target, found = Tone(["imagenet"], MEAN, STD)(images), torch.from_numpy(2.0 * light - 1), []
+    x_NCHW, target, found = Normalizer(["imagenet"], MEAN, STD)(images), torch.from_numpy(2.0 * light - 1), []
     for seed in range(num):
         network = build("bench.models.network:timm_model", {"name": "resnet18"}, 1, seed=seed).eval()
         with torch.no_grad():
@@ -55,17 +55,17 @@ def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: 
 
 def ours(folder: Path, paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
     """Decode once, then one pass over the cache for all networks: fp32, as reported scores are."""
-    from bench.inputs.batches import Feed
-    from bench.inputs.normalize import Tone
-    from bench.models.predict import Asked, predict_each
+    from bench.inputs.batches import BatchReader
+    from bench.inputs.normalize import Normalizer
+    from bench.models.predict import PredictionRequest, predict_many
 
     with tempfile.TemporaryDirectory(dir=folder) as where:  # decoding counts: nothing is left from before
         table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
         cache = open_cache("b9", folder, table, Geometry(SIDE), Path(where))
-        tone, cpu = Tone(["imagenet"], MEAN, STD), torch.device("cpu")
-        feed, rows = Feed(cache.images, cpu), np.arange(len(paths))
-        asked = [Asked(n.to(memory_format=torch.channels_last), tone) for n in some]  # type: ignore[arg-type]
-        return [logit for logit, _ in predict_each(asked, feed, rows, cpu)]
+        normalizer, cpu = Normalizer(["imagenet"], MEAN, STD), torch.device("cpu")
+        reader, rows = BatchReader(cache.images, cpu), np.arange(len(paths))
+        asked = [PredictionRequest(n.to(memory_format=torch.channels_last), normalizer) for n in some]  # type: ignore[arg-type]
+        return [logit for logit, _ in predict_many(asked, reader, rows, cpu)]
 
 
 def naive(paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:

@@ -19,7 +19,7 @@ def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture
 
     network.eval()
     with torch.inference_mode():
-        logit, feature = network.both(images)
+        logit, feature = network.outputs_and_features(images)
         torch.testing.assert_close(logit, network(images), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(feature, network.embed(images))
         torch.testing.assert_close(logit[:1], network(images[:1]), atol=1e-4, rtol=1e-4)
@@ -30,7 +30,7 @@ def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture
         for value in network.state_dict().values():
             value.zero_()
         network.load_state_dict(state)
-        assert torch.equal(network.both(images)[0], logit)
+        assert torch.equal(network.outputs_and_features(images)[0], logit)
 
 
 def test_a_network_takes_one_channel(architecture: Entry) -> None:

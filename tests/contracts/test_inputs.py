@@ -10,14 +10,14 @@ from torch import Tensor
 from bench.config.preprocessing_ops import geometry, input_size, learnt_op
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import learn
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.predict import predict
 from bench.planning.run import resolve
-from bench.training.objective import Objective, teaching
 from bench.training.step import Step
+from bench.training.training_loss import TrainingLoss, training_targets
 from bench.training.uncertainty import Labels
 from harmonize.images.pixels import to_geometry
 
@@ -59,18 +59,18 @@ def small(preprocessing: Entry) -> dict[str, Any]:
     return facts | seen | {"size": 64}
 
 
-def tone(facts: dict[str, Any], channels: int) -> Tone:
+def normalizer(facts: dict[str, Any], channels: int) -> Normalizer:
     """Return the tone of an entry; what it must learn is learnt from drawn images."""
     op = learnt_op(facts["ops"])
     draw = torch.Generator().manual_seed(3)
     learnt = {op: learn(op, [torch.randint(256, (4, 64, 64), dtype=torch.uint8, generator=draw)])} if op else {}
-    return Tone.of(facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels, learnt)
+    return Normalizer.of(facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels, learnt)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_preprocessing_treats_each_image_by_itself(preprocessing: Entry, channels: int) -> None:
     facts = small(preprocessing)
-    prepare = tone(facts, channels)
+    prepare = normalizer(facts, channels)
     images = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     images[1] = 0  # black
     images[2] = 100  # constant
@@ -86,7 +86,7 @@ def test_preprocessing_treats_each_image_by_itself(preprocessing: Entry, channel
 
 def test_preprocessing_after_the_cache_is_one_table_of_256_entries_for_each_image(preprocessing: Entry) -> None:
     """Geometry, region and CLAHE live in the cache: what is left gives equal gray values of an image equal numbers."""
-    prepare = tone(small(preprocessing), 3)
+    prepare = normalizer(small(preprocessing), 3)
     images = torch.randint(256, (3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
     seen_NCHW = prepare(images)
     margin = (64 - seen_NCHW.shape[2]) // 2
@@ -122,7 +122,7 @@ class Probe(torch.nn.Module):
     def findings(self, output_NO: Tensor) -> Tensor:
         return output_NO
 
-    def both(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
         logit_NK = self(x_NCHW)
         return logit_NK, logit_NK
 
@@ -136,10 +136,10 @@ def test_training_without_augmentation_shows_the_bits_that_evaluation_shows(prep
     state = np.tile(np.arange(12)[:, None] % 2, (1, 9)).astype(np.int8)
     internal = Examples(ids, ids, rows, state)
     pixels = np.random.default_rng(1).integers(0, 256, (12, 64, 64)).astype(np.uint8)
-    prepare, feed, network = tone(small(preprocessing), 3), Feed(pixels, cpu), Probe()
-    step = Step(run, network, prepare, feed, rows, Objective(run, teaching(run, internal, cpu)), cpu)
+    prepare, reader, network = normalizer(small(preprocessing), 3), BatchReader(pixels, cpu), Probe()
+    step = Step(run, network, prepare, reader, rows, TrainingLoss(run, training_targets(run, internal, cpu)), cpu)
     step(rows, 1, 0)
-    predict(network, prepare, feed, rows, cpu)
+    predict(network, prepare, reader, rows, cpu)
     trained, evaluated = network.seen
     assert torch.equal(trained, evaluated)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.registry import Entry
-from bench.training.objective import build_loss
+from bench.training.training_loss import build_loss
 
 EVERYTHING = torch.ones(8, 9)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench.config.registry import Entry
-from bench.training.optimizers.build import build, fused_on, take_up
+from bench.training.optimizers.build import build, load_optimizer_state, use_fused
 from bench.training.optimizers.lion import Lion
 from bench.training.optimizers.sam import SAM
 
@@ -118,7 +118,7 @@ def test_norms_and_biases_never_decay(optimizer: Entry) -> None:
 
 def test_parameters_of_the_loss_learn_with_the_networks_and_never_decay(optimizer: Entry) -> None:
     network, own = small_network(), nn.Parameter(torch.ones(3, 2))
-    built = build(optimizer.use, optimizer.options, network, weight_decay=0.3, others=[own])
+    built = build(optimizer.use, optimizer.options, network, weight_decay=0.3, loss_parameters=[own])
     if hasattr(built, "train"):
         built.train()
     for _ in range(2):  # the first step of SOAP prepares the second
@@ -145,16 +145,16 @@ def test_every_optimizer_names_its_source(optimizer: Entry) -> None:
 
 def test_adam_is_fused_on_a_gpu_alone_and_an_option_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (torch.optim.AdamW, torch.optim.Adam):
-        assert fused_on(kind, {"lr": 0.1}, {"cuda"})
-        assert not fused_on(kind, {}, {"cpu"})
-        assert not fused_on(kind, {}, {"cuda", "cpu"})
+        assert use_fused(kind, {"lr": 0.1}, {"cuda"})
+        assert not use_fused(kind, {}, {"cpu"})
+        assert not use_fused(kind, {}, {"cuda", "cpu"})
         for name in ("fused", "foreach", "capturable", "differentiable"):
-            assert not fused_on(kind, {name: False}, {"cuda"})
+            assert not use_fused(kind, {name: False}, {"cuda"})
     for other in (torch.optim.SGD, torch.optim.RMSprop, Lion, SAM):
-        assert not fused_on(other, {}, {"cuda"})
+        assert not use_fused(other, {}, {"cuda"})
     assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is None
     assert build(torch.optim.AdamW, {"fused": True}, small_network()).defaults["fused"] is True
-    monkeypatch.setattr("bench.training.optimizers.build.fused_on", lambda *_: True)
+    monkeypatch.setattr("bench.training.optimizers.build.use_fused", lambda *_: True)
     assert build(torch.optim.AdamW, {}, small_network()).defaults["fused"] is True
 
 
@@ -176,7 +176,7 @@ def test_a_state_from_another_kind_of_device_does_not_say_how_steps_are_taken(be
     stored = build(torch.optim.AdamW, {"fused": before}, network)
     stored.step(closure(network, stored))
     optimizer = build(torch.optim.AdamW, {"fused": after}, network)
-    take_up(optimizer, stored.state_dict())
+    load_optimizer_state(optimizer, stored.state_dict())
     assert all(group["fused"] is after for group in optimizer.param_groups)
     optimizer.step(closure(network, optimizer))
     assert all(optimizer.state[p]["step"] == 2 for p in network.parameters())

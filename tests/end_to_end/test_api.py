@@ -83,7 +83,7 @@ def test_an_image_in_memory_gets_the_numbers_of_its_file(finished: Path) -> None
     assert (one == other).all()
     asked = api.explain(run, held, ["edema"])
     assert asked.image == "held.png"
-    with pytest.raises(ConfigError, match="was not asked for 'Pneumonia'"):
+    with pytest.raises(ConfigError, match="no map of 'Pneumonia'"):
         api.overlay(asked, "Pneumonia")
     with pytest.raises(DatasetError, match="not a JPEG"):
         api.explain(run, InMemory("held.txt", b"text"))

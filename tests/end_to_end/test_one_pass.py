@@ -15,10 +15,10 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.executors.local import Local
 from bench.executors.slurm import Slurm
-from bench.inputs.batches import Feed
-from bench.inputs.normalize import Tone
+from bench.inputs.batches import BatchReader
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.models.predict import Asked, predict, predict_each
+from bench.models.predict import PredictionRequest, predict, predict_many
 from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan, make_plan
 from bench.runs.run_one import pass_one
@@ -42,7 +42,7 @@ def contents(run: Path) -> dict[str, bytes]:
     return {str(p.relative_to(run)): p.read_bytes() for p in run.glob("*/*") if p.suffix in {".parquet", ".npz"}}
 
 
-class Counting(Feed):
+class Counting(BatchReader):
     """A feed that counts the images it gives."""
 
     given = 0
@@ -62,7 +62,7 @@ def planned(folder: Path) -> Plan:
 class Rude(torch.nn.Module):
     """A network that changes its input in place."""
 
-    def both(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def outputs_and_features(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         sums = x_NCHW.sub_(3).mean((2, 3))
         return sums, sums
 
@@ -77,15 +77,19 @@ def test_several_networks_read_each_image_once_and_say_what_each_says_alone() ->
     networks = [build("bench.models.se_resnet:se_resnet", {}, 3, 1, seed=seed) for seed in range(3)]
     networks += [build("bench.models.se_resnet:se_resnet", {}, 3, 3, seed=3)]
     ways = [["minmax", "imagenet"], ["minmax", "imagenet"], ["zscore"], ["imagenet"]]
-    tones = [Tone(ops, n.mean, n.std, channels) for ops, n, channels in zip(ways, networks, (1, 1, 1, 3), strict=True)]
+    tones = [
+        Normalizer(ops, n.mean, n.std, channels) for ops, n, channels in zip(ways, networks, (1, 1, 1, 3), strict=True)
+    ]
     places = [kept, None, kept[:1], kept]
-    asked = [Asked(*each) for each in zip(networks, tones, places, strict=True)]
-    asked.insert(0, Asked(Rude(), tones[0]))  # type: ignore[arg-type]
-    feed = Counting(images, CPU)
-    together = predict_each(asked, feed, rows, CPU)
-    assert feed.given == len(rows)
+    asked = [PredictionRequest(*each) for each in zip(networks, tones, places, strict=True)]
+    asked.insert(0, PredictionRequest(Rude(), tones[0]))  # type: ignore[arg-type]
+    reader = Counting(images, CPU)
+    together = predict_many(asked, reader, rows, CPU)
+    assert reader.given == len(rows)
     for each, (logit_NK, feature_ND) in zip(asked, together, strict=True):
-        alone = predict(each.network, each.tone, Feed(images, CPU), rows, CPU, features_of=each.features_of)
+        alone = predict(
+            each.network, each.normalizer, BatchReader(images, CPU), rows, CPU, features_of=each.features_of
+        )
         np.testing.assert_array_equal(logit_NK, alone[0])
         np.testing.assert_array_equal(feature_ND, alone[1])
     assert not np.array_equal(together[1][0], together[2][0])
@@ -96,7 +100,7 @@ def test_when_memory_runs_out_every_network_gets_fewer_images_at_a_time(size: in
     class Small(torch.nn.Module):
         mean = std = (0.5, 0.5, 0.5)
 
-        def both(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def outputs_and_features(self, x_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             if len(x_NCHW) > size:
                 raise torch.OutOfMemoryError
             sums = x_NCHW.sum((2, 3))
@@ -106,11 +110,11 @@ def test_when_memory_runs_out_every_network_gets_fewer_images_at_a_time(size: in
             return output_NO
 
     images = np.random.default_rng(1).integers(0, 256, (70, 8, 8), dtype=np.uint8)
-    tone = Tone(["minmax"], (0.0,) * 3, (1.0,) * 3, 1)
+    normalizer = Normalizer(["minmax"], (0.0,) * 3, (1.0,) * 3, 1)
     wide = build("bench.models.se_resnet:se_resnet", {}, 2, 1, seed=0)
-    asked = [Asked(wide, tone), Asked(Small(), tone)]  # type: ignore[arg-type]
-    logits = [logit for logit, _ in predict_each(asked, Feed(images, CPU), np.arange(70), CPU)]
-    expected = tone(torch.from_numpy(images)).sum((2, 3)).numpy()
+    asked = [PredictionRequest(wide, normalizer), PredictionRequest(Small(), normalizer)]  # type: ignore[arg-type]
+    logits = [logit for logit, _ in predict_many(asked, BatchReader(images, CPU), np.arange(70), CPU)]
+    expected = normalizer(torch.from_numpy(images)).sum((2, 3)).numpy()
     np.testing.assert_allclose(logits[1], expected, rtol=1e-6)
     assert len(logits[0]) == 70
 

@@ -310,7 +310,7 @@ def test_a_network_that_was_trained_on_another_scale_than_it_is_tested_on(store:
     state[norm] = state[norm] + state[stem].sum((1, 2, 3)) * mean / std
     state[stem] = state[stem] / (255 * std)
     save_file(state, path)
-    plant(store, run_id, shown(store, run_id, stored.tone))
+    plant(store, run_id, shown(store, run_id, stored.normalizer))
     found = relook(store, run_id)
     check = one(found, "trained on another scale")
     assert "shown gray values 0 to 255" in check.found

@@ -18,8 +18,8 @@ from torch import nn
 from bench.config.run_config import Schedule
 from bench.executors.local import teams
 from bench.store.store import Store
-from bench.training.data_parallel import ALONE, Norms, Team
-from bench.training.fit import TrainingError, check_team
+from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
+from bench.training.fit import TrainingError, check_group_size
 from harmonize.errors import SetupError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -113,20 +113,20 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
     said, error = process.communicate(timeout=300)
     assert process.returncode == 1, said + error
     assert "1 of 2 runs done (1 now), 1 failed" in said
-    assert "a member of the team died" in said or "exit code 3" in said
+    assert "a process of the data-parallel group died" in said or "exit code 3" in said
     done = command(*TEAM, cwd=folder)
     assert "2 of 2 runs done (1 now), 0 failed" in done.stdout
 
 
 def test_a_batch_of_one_pass_cannot_be_shared() -> None:
-    check_team(Schedule(batch_size=32, micro_batch=16), 32, Team(0, 2))
-    check_team(Schedule(batch_size=32), 32, ALONE)
+    check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 2))
+    check_group_size(Schedule(batch_size=32), 32, SINGLE_PROCESS)
     with pytest.raises(
         TrainingError, match=r"3 devices cannot share a batch of 32 images that is cut into passes of 16"
     ):
-        check_team(Schedule(batch_size=32, micro_batch=16), 32, Team(0, 3))
+        check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 3))
     with pytest.raises(TrainingError, match="micro_batch lower"):
-        check_team(Schedule(batch_size=32), 32, Team(0, 2))
+        check_group_size(Schedule(batch_size=32), 32, DataParallelGroup(0, 2))
 
 
 def test_devices_are_put_into_teams_and_too_few_are_refused() -> None:
@@ -151,9 +151,9 @@ def test_statistics_of_shared_passes_add_up_to_those_of_all_passes(size: int, mo
     for rank in range(size):
         norm = nn.BatchNorm1d(4, momentum=0.3)
         norm.load_state_dict(began)
-        norms = Norms(norm, Team(rank, size))
+        norms = SharedBatchNorm(norm, DataParallelGroup(rank, size))
         with monkeypatch.context() as patch:
-            patch.setattr(Team, "add", lambda *_: None)  # the sum is taken below
+            patch.setattr(DataParallelGroup, "all_reduce", lambda *_: None)  # the sum is taken below
             with norms.shared():
                 for i, batch in enumerate(batches):
                     if i % size == rank:
@@ -170,6 +170,8 @@ def test_statistics_of_shared_passes_add_up_to_those_of_all_passes(size: int, mo
 @pytest.mark.parametrize("num", [0, 1, 7, 100])
 def test_every_image_is_shared_out_once(num: int) -> None:
     for size in (1, 2, 3, 8):
-        shares = [Team(rank, size).share(num) for rank in range(size)]
+        shares = [DataParallelGroup(rank, size).own_slice(num) for rank in range(size)]
         assert [i for share in shares for i in range(num)[share]] == list(range(num))
-        assert sorted(i for rank in range(size) for i in Team(rank, size).mine(range(num))) == list(range(num))
+        assert sorted(i for rank in range(size) for i in DataParallelGroup(rank, size).own_items(range(num))) == list(
+            range(num)
+        )

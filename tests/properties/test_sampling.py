@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.training.batch_sampling import balanced, classes, passes, shuffled
+from bench.training.batch_sampling import balanced, class_membership, micro_batches, shuffled
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -26,9 +26,9 @@ def test_every_forward_pass_shows_every_class(
     labels: tuple[np.ndarray, np.ndarray], sizes: tuple[int, int], seed: int, epoch: int
 ) -> None:
     batch, micro = sizes
-    shows = classes(*labels)
+    shows = class_membership(*labels)
     order = balanced(shuffled(seed, epoch, len(labels[0])), batch, micro, shows, seed, epoch)
-    for part in passes(len(order), batch, micro):
+    for part in micro_batches(len(order), batch, micro):
         assert part.stop - part.start == micro
         assert shows[order[part]].any(axis=0).all()
         assert len(set(order[part])) == micro  # no image twice in one pass
@@ -39,7 +39,7 @@ def test_every_forward_pass_shows_every_class(
 def test_balancing_is_a_function_of_seed_and_epoch_and_leaves_a_good_order_alone(
     labels: tuple[np.ndarray, np.ndarray], seed: int, epoch: int
 ) -> None:
-    shows, order = classes(*labels), shuffled(seed, epoch, len(labels[0]))
+    shows, order = class_membership(*labels), shuffled(seed, epoch, len(labels[0]))
     once, twice = (balanced(order, 16, 8, shows, seed, epoch) for _ in range(2))
     assert np.array_equal(once, twice)
     assert np.array_equal(balanced(once, 16, 8, shows, seed, epoch), once)
@@ -49,7 +49,7 @@ def test_balancing_is_a_function_of_seed_and_epoch_and_leaves_a_good_order_alone
 def test_rare_images_take_turns() -> None:
     target = np.zeros((64, 1), np.float32)
     target[:3] = 1
-    shows = classes(target, np.ones_like(target))
+    shows = class_membership(target, np.ones_like(target))
     order = balanced(shuffled(0, 1, 64), 8, 8, shows, 0, 1)
     seen = np.bincount(order[order < 3], minlength=3)
     assert seen.sum() >= 8
@@ -58,8 +58,8 @@ def test_rare_images_take_turns() -> None:
 
 def test_images_without_weight_show_nothing() -> None:
     target, weight = np.array([[1.0], [0.0], [1.0]], np.float32), np.array([[1.0], [1.0], [0.0]], np.float32)
-    assert classes(target, weight).tolist() == [[True, False], [False, True], [False, False]]
-    assert classes(target[:1], weight[:1]).shape == (1, 0)  # one class only: there is no pair to rank
+    assert class_membership(target, weight).tolist() == [[True, False], [False, True], [False, False]]
+    assert class_membership(target[:1], weight[:1]).shape == (1, 0)  # one class only: there is no pair to rank
 
 
 def test_a_pass_that_cannot_hold_the_classes_says_so() -> None:
@@ -69,4 +69,4 @@ def test_a_pass_that_cannot_hold_the_classes_says_so() -> None:
 
 
 def test_passes_cut_each_batch_into_parts_and_leave_the_rest_out() -> None:
-    assert [(p.start, p.stop) for p in passes(13, 6, 4)] == [(0, 4), (4, 6), (6, 10), (10, 12)]
+    assert [(p.start, p.stop) for p in micro_batches(13, 6, 4)] == [(0, 4), (4, 6), (6, 10), (10, 12)]

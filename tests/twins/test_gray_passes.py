@@ -15,7 +15,7 @@ from bench.inputs.augmentation import affine, chain
 from bench.inputs.augmentation.warp import draw, levels
 from bench.inputs.gray_kernels import resample
 from bench.inputs.histograms import histmatch, histograms, histstd, learn, look_up
-from bench.inputs.normalize import Tone, unit
+from bench.inputs.normalize import Normalizer, unit
 from harmonize.images import roi
 
 Images = NDArray[np.uint8]
@@ -132,8 +132,8 @@ def pictures() -> torch.Tensor:
 def test_a_tone_by_tables_is_that_of_every_pixel_by_itself(ops: list[Any], seen: int, padded: bool) -> None:
     images = pictures()
     learnt = {op: learn(op, [images[:1]]) for op in ("histstd", "histmatch")}
-    tone = Tone(ops, MEAN, STD, 3, seen, learnt, padded)
-    found, plain = tone(images), tone.normalise(tone.gray(images), tone.content(images))
+    normalizer = Normalizer(ops, MEAN, STD, 3, seen, learnt, padded)
+    found, plain = normalizer(images), normalizer.normalize(normalizer.gray(images), normalizer.content(images))
     assert found.shape == plain.shape
     assert bool(torch.isfinite(found).all())
     if any("zscore" in str(op) for op in ops):  # its sums are added up in another order

@@ -1,1 +1,1 @@
-"""Heat maps: where in an image the evidence lies that a network's logit rests on, and whether such a map can be trusted."""
+"""Heat maps: which image regions a network's logit depends on, and sanity checks of the maps."""

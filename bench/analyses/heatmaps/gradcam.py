@@ -1,7 +1,7 @@
-"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for any architecture, without a hook left behind.
+"""Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for any convolutional architecture.
 
-The network runs once. Only what comes after the chosen feature maps is differentiated, for all findings in one vectorised
-backward pass, so the maps of the last stage cost about as much as the prediction.
+The network runs once. Only the layers after the chosen feature maps are differentiated, for all findings in one vectorized
+backward pass. So maps of the last stage cost about as much as the prediction.
 
 N images, C channels of the chosen feature maps, h and w their size, K findings, O outputs. A: feature maps; G: the gradient
 of a finding's logit with respect to them.
@@ -19,19 +19,19 @@ from bench.analyses.heatmaps.stages import Stage, check_maps, stages, still
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 
-SMALLEST = 4  # maps of fewer rows or columns say too little about where
+SMALLEST = 4  # rows and columns; smaller maps localize too coarsely
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMaps:
-    """Logits and heat maps of a batch: heat >= 0, of the size of the chosen feature maps, not normalised."""
+    """Logits and heat maps of a batch; maps are >= 0, not normalized, and have the size of the chosen feature maps."""
 
     logit_NK: Tensor
-    heat_NKhw: Tensor  # zero where nothing speaks for the finding
+    heat_NKhw: Tensor  # zero where there is no evidence for the finding
 
     @property
     def empty(self) -> Tensor:
-        """Return, as [N, K], which maps are zero everywhere: nothing in the image speaks for the finding. Count them, show none."""
+        """Return which maps [N, K] are zero everywhere, because the image has no evidence for the finding."""
         return ~(self.heat_NKhw > 0).flatten(2).any(2)
 
 
@@ -43,7 +43,7 @@ def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
 def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
     """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = sum alpha_c ReLU(G_c). Chattopadhay et al., arXiv:1710.11063.
 
-    alpha = G^2 / (2 G^2 + sum(A) G^3), eq. 19, here with G^2 divided out; 0 where that is no number.
+    alpha = G^2 / (2 G^2 + sum(A) G^3), eq. 19, here with G^2 divided out; 0 where this is not finite.
     """
     alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
     usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
@@ -52,7 +52,7 @@ def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
 
 
 def hirescam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c G_c A_c), place by place. Draelos and Carin, arXiv:2011.08891, eq. 3."""
+    """Return heat_NKhw = ReLU(sum_c G_c A_c), elementwise. Draelos and Carin, arXiv:2011.08891, eq. 3."""
     return relu(torch.einsum("knchw,nchw->nkhw", G_KNChw, A_NChw))
 
 
@@ -68,15 +68,15 @@ def heat_maps(
     stage: int | None = None,
     findings: Sequence[int] | None = None,
 ) -> HeatMaps:
-    """Return the logits and the heat maps of preprocessed images, on their device, for all findings or those named.
+    """Return logits and heat maps of normalized images, on their device, for all findings or the given indices.
 
-    `stage` counts the entries of `stages` (negative from the end); None is the last feature maps, or, where these are smaller
-    than 4 x 4, the last that are not. Of three label states the logit is that of present against absent. Weights, statistics,
-    modes and gradients of the network stay as they are. Memory: K x N x C x h x w floats; the caller chooses N.
+    `stage` is an index into `stages`; None means the last stage of at least 4 x 4. With three label states the logit is
+    that of present against absent. Weights, statistics, modes and gradients of the network are not changed. The function
+    needs K x N x C x h x w floats of memory, so the caller must limit N.
     Raises ConfigError for an unknown method or stage, and for a network without feature maps.
     """
     if method not in METHODS:
-        raise ConfigError(f"no heat map method {method!r}", "method", f"known: {', '.join(METHODS)}")
+        raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
     with torch.inference_mode(mode=False), still(network):
         leaves, logit_NK = _cut(network, x_NCHW, stage)
         chosen = list(range(logit_NK.shape[1])) if findings is None else list(findings)
@@ -88,28 +88,28 @@ def heat_maps(
 
 
 def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Return heat_NKHW of `size`, bilinear with align_corners False: a map's pixel is the square that it stands for."""
+    """Return heat maps resized to `size`, heat_NKHW, by bilinear interpolation with align_corners False."""
     both = (size, size) if isinstance(size, int) else size
     return interpolate(heat_NKhw, both, mode="bilinear", align_corners=False)
 
 
 def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
-    """Return the stage that `heat_maps` looks at in images of this size. Raises ConfigError for one that is not there."""
-    there = stages(network, height, width)
+    """Return the stage that `heat_maps` uses for images of this size. Raises ConfigError for an unknown stage."""
+    available = stages(network, height, width)
     if stage is None:
-        large = [s for s in there if min(s.height, s.width) >= SMALLEST]
-        return large[-1] if large else there[0]
-    if not -len(there) <= stage < len(there):
-        listed = ", ".join(f"{i}: {s.height} x {s.width}" for i, s in enumerate(there))
-        raise ConfigError(f"no stage {stage}", "stage", f"this network at this size has {listed}")
-    return there[stage]
+        large = [s for s in available if min(s.height, s.width) >= SMALLEST]
+        return large[-1] if large else available[0]
+    if not -len(available) <= stage < len(available):
+        listed = ", ".join(f"{i}: {s.height} x {s.width}" for i, s in enumerate(available))
+        raise ConfigError(f"no stage {stage}", "stage", f"choose a stage of this network at this size: {listed}")
+    return available[stage]
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Return the chosen feature maps as leaves of the autograd graph (two in a dual-path network), and logit_NK of them."""
+    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and logit_NK computed from them."""
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
-    if stage in (None, -1):  # most often these are the maps, and where others are is not asked
+    if stage in (None, -1):  # the common case, which needs no search for stages
         with torch.no_grad():
             features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
         check_maps(network, features)
@@ -121,7 +121,7 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
 
     def begin(_module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
         leaves.extend(map(_leaf, output if isinstance(output, tuple) else (output,)))
-        copies = tuple(leaf.clone() for leaf in leaves)  # what follows may work in place
+        copies = tuple(leaf.clone() for leaf in leaves)  # the following layers may work in place
         return copies if isinstance(output, tuple) else copies[0]
 
     if not module:

@@ -1,4 +1,4 @@
-"""Which images are looked at: bounded, seeded, at most one per patient. No torch, no pixel."""
+"""Sample of images for heat maps and gallery: bounded, seeded, at most one image per patient. Uses neither torch nor pixels."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-RULE = "f1_max"  # the operating point: the one that the page leads with
+RULE = "f1_max"  # the operating point that the page shows first
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 SURE_KINDS = KINDS[4:]
-SURE = 0.9  # calibrated probability of a sure false alarm; a sure miss has at most 1 - SURE
+SURE = 0.9  # minimum calibrated probability of a "sure false alarm"; a "sure miss" has at most 1 - SURE
 
 Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """What a run says about the images of one cohort, beside what their labels say."""
+    """Logits and labels of the scored images of one cohort."""
 
     dataset: str
     image_id: Texts  # [N]
@@ -30,13 +30,13 @@ class Seen:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Return label_NK: 1 present, 0 absent or not mentioned, -1 what takes no part."""
+        """Return label_NK: 1 present, 0 absent or not mentioned, -1 excluded."""
         return np.select([self.state_NK == 1, np.isin(self.state_NK, (0, -2))], [1, 0], -1).astype(np.int8)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A finding's decision rule, fixed on internal validation: a threshold on the logit, and Platt's line."""
+    """Threshold on the logit and Platt scaling of a finding, fixed on the validation split."""
 
     threshold: float
     slope: float
@@ -49,28 +49,28 @@ class Point:
 
 
 def order(seen: Seen) -> NDArray[np.int64]:
-    """Return the images in an order that depends on their ids and the cohort alone: equal for all runs of a grid."""
+    """Return the image rows in an order that depends only on their ids and the cohort, so it is equal for all runs."""
     keys = [sha256(f"{seen.dataset}/attention\x1f{image}".encode()).digest() for image in seen.image_id]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
 def first_of_each(patient_id: Texts, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first `most` of these images whose patients differ."""
-    met: set[str] = set()
+    """Return the first `most` of the rows `among` that belong to different patients."""
+    patients: set[str] = set()
     kept: list[int] = []
     for row in among.tolist():
         if len(kept) == most:
             break
-        if patient_id[row] not in met:
-            met.add(patient_id[row])
+        if patient_id[row] not in patients:
+            patients.add(patient_id[row])
             kept.append(row)
     return np.array(kept, np.int64)
 
 
 def positives(seen: Seen, known: AbstractSet[tuple[str, str]], most: int) -> dict[str, NDArray[np.int64]]:
-    """Return, by finding, at most `most` images with it, one per patient; those whose place is known come first.
+    """Return at most `most` images with each finding, one per patient; images with a known outline come first.
 
-    A patient is one image for all findings: images, decoded once, serve several of them, and the patient is the unit.
+    A patient has the same image for all findings, so images are decoded once and serve several findings.
     """
     outlined = np.isin(seen.image_id, sorted({image for image, _ in known}))
     drawn = order(seen)
@@ -86,10 +86,10 @@ def positives(seen: Seen, known: AbstractSet[tuple[str, str]], most: int) -> dic
 
 
 def cases(seen: Seen, points: Mapping[str, Point], most: int) -> pd.DataFrame:
-    """Return the pictures of the gallery: finding, kind, rank, row, probability; at most `most` per finding and kind.
+    """Return the cases of the gallery: finding, kind, rank, row, probability; at most `most` per finding and kind.
 
-    Right and wrong calls at the threshold of internal validation come in the seeded order; sure failures (calibrated probability
-    of SURE or more on an image without the finding, of 1 - SURE or less on one with it) the surest first. One per patient.
+    True and false calls at the validation threshold are in the seeded order. Sure errors are sorted by confidence: a
+    calibrated probability of at least SURE without the finding, or of at most 1 - SURE with it. One image per patient.
     """
     drawn = order(seen)
     rows: list[tuple[str, str, int, int, float]] = []
@@ -113,7 +113,7 @@ def cases(seen: Seen, points: Mapping[str, Point], most: int) -> pd.DataFrame:
 
 
 def points_of(operating_points: pd.DataFrame, rule: str, findings: Sequence[str]) -> dict[str, Point]:
-    """Return the decision rules of a run's findings, those that have one."""
+    """Return threshold and Platt scaling per finding, for the findings that have them."""
     rows = operating_points[(operating_points["rule"] == rule) & operating_points["finding"].isin(findings)]
     columns = ("finding", "threshold", "platt_a", "platt_b")
     return {str(f): Point(float(t), float(a), float(b)) for f, t, a, b in zip(*(rows[c] for c in columns), strict=True)}

@@ -1,7 +1,7 @@
-"""How well a heat map lies on a mask: overlap, pointing, energy. No torch.
+"""Localization metrics of a heat map against a mask: overlap, pointing game, energy. Does not use torch.
 
-Shapes: heat [H, W] >= 0 of any scale, mask [H, W] of bool. A map that is zero everywhere overlaps nothing and points nowhere
-(0); its energy lies nowhere (NaN): `empty` counts such maps.
+Shapes: heat [H, W] >= 0 of any scale, mask [H, W] of bool. For a map that is zero everywhere, overlap and pointing are 0
+and energy is NaN; the metric `empty` counts such maps.
 """
 
 import cv2
@@ -12,11 +12,11 @@ Heat = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 THRESHOLDS = (0.3, 0.5, 0.7)  # of the map's maximum
-TOLERANCE = 15 / 224  # of the side: how far beside the mask the hottest point may lie
+TOLERANCE = 15 / 224  # allowed distance of the maximum from the mask, as a share of the side
 
 
 def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
-    """Return IoU and Dice of two masks, 0 where both are empty.
+    """Return IoU and Dice of two masks, 0 if both are empty.
 
     >>> overlap(np.array([True, True, False]), np.array([False, True, True]))
     (0.3333333333333333, 0.5)
@@ -26,12 +26,12 @@ def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
 
 
 def above(heat: Heat, share: float) -> Mask:
-    """Return where a map reaches a share of its maximum; nowhere in an empty one."""
+    """Return the pixels of at least `share` of the map's maximum; none for an empty map."""
     return np.asarray((heat >= share * heat.max()) & (heat > 0))
 
 
 def hottest(heat: Heat, count: int) -> Mask:
-    """Return the `count` hottest pixels of a map, fewer where it is zero beyond; ties at the edge are all in."""
+    """Return the `count` pixels with the largest values: more with ties, fewer if fewer values are positive."""
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
     edge = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
@@ -39,13 +39,13 @@ def hottest(heat: Heat, count: int) -> Mask:
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
-    """Return the pixels at most `tolerance` of the longer side externally from a mask that has a pixel."""
+    """Return the pixels within `tolerance` times the longer side of the mask; none for an empty mask."""
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= tolerance * max(mask.shape)) & mask.any()
 
 
 def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
-    """Return 1 where the hottest point lies in or near the mask, else 0; of several hottest points, the share that does.
+    """Return 1 if the maximum lies in or near the mask, else 0; for several maxima, the share in or near the mask.
 
     Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance at 224.
     """
@@ -54,7 +54,7 @@ def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
 
 
 def energy(heat: Heat, mask: Mask) -> float:
-    """Return the share of a map's sum that lies in the mask, NaN for an empty map.
+    """Return the share of the map's sum inside the mask, NaN for an empty map.
 
     Source: Wang et al. 2020, arXiv:1910.01279, section 4.3 (energy-based pointing game).
     """
@@ -74,9 +74,9 @@ def measured(heat: Heat, mask: Mask) -> dict[str, float]:
 
 
 def centre_prior(height: int, width: int) -> NDArray[np.float32]:
-    """Return the map [H, W] of one who only knows that findings lie in the middle.
+    """Return a baseline map [H, W] that is high in the center of the image.
 
-    A Gaussian with a standard deviation of a quarter of each side, its peak about 1.
+    It is a Gaussian with a standard deviation of a quarter of each side and a maximum of about 1.
     """
     rows, columns = (np.exp(-(((np.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * 0.25**2)) for n in (height, width))
     return np.asarray(np.outer(rows, columns), np.float32)

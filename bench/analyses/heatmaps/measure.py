@@ -1,4 +1,4 @@
-"""One heat map and one scene -> what is measured of it. No torch."""
+"""Measurements of one heat map in the regions of its image. Does not use torch."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ Heat = NDArray[np.float32]
 
 
 def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator[Row]:
-    """Yield rows of MEASURES: the network's map in every region there is, the baselines' in the finding's outline alone."""
+    """Yield rows of MEASURES: the network's map in every available region, baseline maps in the finding's outline only."""
     outline = scene.findings.get(finding)
     if outline is not None:
         for by, drawn in ((NETWORK, heat), *baselines(scene)):
@@ -24,7 +24,7 @@ def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator
 
 
 def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
-    """Yield the maps of those who never look at the finding: `centre`, and `lungs` where they are known or found."""
+    """Yield baseline maps that do not depend on the finding: `centre`, and `lungs` if their mask is available."""
     yield "centre", centre_prior(*scene.image.shape)
     if scene.lungs is not None and scene.lungs.any():
         yield "lungs", scene.lungs.astype(np.float32)

@@ -1,6 +1,7 @@
-"""Pictures of heat maps: the views of one finding side by side, and one image asked for several findings.
+"""Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
 
-Colours are OpenCV's viridis: even steps look even, and readers who confuse red and green see the same order. D: side of a view.
+The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness. D: side of a
+view in pixels.
 """
 
 import math
@@ -11,10 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SHOWN = 384  # pixels that a view has at least on each side
-COLUMNS = 5  # views beside each other in the picture of several findings
-OPAQUE = 0.65  # of the overlay where the map is largest
-LINE = (0, 94, 213)  # of the reference, blue-green-red: vermilion, apart from every colour of the map
+SHOWN = 384  # minimum side of a view in pixels
+COLUMNS = 5  # views per row in the picture of several findings
+OPAQUE = 0.65  # opacity of the overlay at the maximum of the map
+LINE = (0, 94, 213)  # outline of the reference in BGR: vermilion, distinct from every color of the map
 WARNING = "Not for clinical use."
 _INK, _FAINT, _PAPER = (20, 20, 20), (100, 100, 100), 255
 _MARGIN, _GAP, _TEXT = 14, 10, 20
@@ -24,12 +25,12 @@ Colour = NDArray[np.uint8]  # [H, W, 3], blue, green, red
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What a network says of one finding of one image."""
+class FindingMap:
+    """Logit, threshold and heat map of one finding in one image."""
 
     finding: str
     logit: float
-    threshold: float  # NaN where none is known
+    threshold: float  # on the probability; NaN if unknown
     heat: NDArray[np.float32]  # [D, D], >= 0
     empty: bool  # the map is zero everywhere
 
@@ -40,44 +41,44 @@ class Answer:
 
     @property
     def called(self) -> bool | None:
-        """Whether the probability reaches the threshold; None where there is none."""
+        """Whether this is a positive call: the probability is at least the threshold; None without a threshold."""
         return None if math.isnan(self.threshold) else self.probability >= self.threshold
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """One image and what a run says of it."""
+class Explanation:
+    """One image, with the heat maps of its findings by one run."""
 
     image: str
     run: str
     method: str
     maps: str  # size of the feature maps, e.g. "7 x 7"
-    seen: int  # side in pixels of what the network sees
-    gray: Gray  # [D, D], as the network is shown it
-    mask: Gray | None  # [D, D] of 0 and 1: where a reader saw the finding
-    answers: tuple[Answer, ...]
+    seen: int  # side of the network input in pixels
+    gray: Gray  # [D, D], in the geometry of the network input
+    mask: Gray | None  # [D, D] of 0 and 1: the reader's reference
+    finding_maps: tuple[FindingMap, ...]
 
 
-def panel(asked: Asked, answer: Answer) -> Colour:
-    """Return the views of one finding side by side: image, heat map, reference where there is one, overlay."""
-    gray = np.repeat(asked.gray[:, :, None], 3, 2)
-    heat = _coloured(answer)
-    views = [("image", gray), ("heat map", heat), ("overlay", _outlined(_overlay(gray, answer), asked.mask))]
-    if asked.mask is not None:
-        views.insert(2, ("reference", _outlined(gray, asked.mask, filled=True)))
+def panel(explanation: Explanation, finding_map: FindingMap) -> Colour:
+    """Return the views of one finding side by side: image, heat map, reference (if given), overlay."""
+    gray = np.repeat(explanation.gray[:, :, None], 3, 2)
+    heat = _coloured(finding_map)
+    views = [("image", gray), ("heat map", heat), ("overlay", _outlined(_overlay(gray, finding_map), explanation.mask))]
+    if explanation.mask is not None:
+        views.insert(2, ("reference", _outlined(gray, explanation.mask, filled=True)))
     side = gray.shape[0]
     tiles = [_captioned(view, [title]) for title, view in views]
     body = _beside([*tiles, _bar(side, tiles[0].shape[0])])
-    return _framed(body, [answer.finding, _numbers(answer)], asked)
+    return _framed(body, [finding_map.finding, _numbers(finding_map)], explanation)
 
 
-def several(asked: Asked) -> Colour:
-    """Return the image and, beside and below it, its overlay for each finding, each map in its own scale."""
-    gray = np.repeat(asked.gray[:, :, None], 3, 2)
-    tiles = [_captioned(_outlined(gray, asked.mask), ["image", "", ""])]
+def all_findings_panel(explanation: Explanation) -> Colour:
+    """Return the image and its overlay for each finding in a grid; each map is scaled to its own maximum."""
+    gray = np.repeat(explanation.gray[:, :, None], 3, 2)
+    tiles = [_captioned(_outlined(gray, explanation.mask), ["image", "", ""])]
     tiles += [
-        _captioned(_outlined(_overlay(gray, each), asked.mask), [each.finding, *_numbers(each).split(";")])
-        for each in asked.answers
+        _captioned(_outlined(_overlay(gray, each), explanation.mask), [each.finding, *_numbers(each).split(";")])
+        for each in explanation.finding_maps
     ]
     blank = np.full_like(tiles[0], _PAPER)
     columns = min(COLUMNS, len(tiles))
@@ -85,39 +86,41 @@ def several(asked: Asked) -> Colour:
     rows = [_beside(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
     body = np.concatenate([part for row in rows for part in (row, _paper(_GAP, row.shape[1]))][:-1])
     bar = _bar(gray.shape[0], body.shape[0])
-    return _framed(_beside([body, bar]), ["One image, asked for several findings"], asked)
+    return _framed(_beside([body, bar]), ["Heat maps of several findings of one image"], explanation)
 
 
-def overlaid(asked: Asked, answer: Answer) -> Colour:
-    """Return the image with the heat map of one finding on it, and the outline of the reference where there is one."""
-    return _outlined(_overlay(np.repeat(asked.gray[:, :, None], 3, 2), answer), asked.mask)
+def overlaid(explanation: Explanation, finding_map: FindingMap) -> Colour:
+    """Return the image with the heat map of one finding on it, and the outline of the reference if given."""
+    return _outlined(_overlay(np.repeat(explanation.gray[:, :, None], 3, 2), finding_map), explanation.mask)
 
 
-def _numbers(answer: Answer) -> str:
-    threshold = "no threshold" if answer.called is None else f"threshold {answer.threshold:.3f}"
-    verdict = {None: "", True: ": called", False: ": not called"}[answer.called]
-    note = " - nothing speaks for it" if answer.empty else ""
-    return f"logit {answer.logit:+.2f}, probability {answer.probability:.3f};{threshold}{verdict}{note}"
+def _numbers(finding_map: FindingMap) -> str:
+    threshold = "no threshold" if finding_map.called is None else f"threshold {finding_map.threshold:.3f}"
+    verdict = {None: "", True: ": called", False: ": not called"}[finding_map.called]
+    note = " - nothing speaks for it" if finding_map.empty else ""
+    return f"logit {finding_map.logit:+.2f}, probability {finding_map.probability:.3f};{threshold}{verdict}{note}"
 
 
-def _scaled(answer: Answer) -> NDArray[np.float32]:
-    """Return the map with largest value 1; an empty one stays zero."""
-    largest = float(answer.heat.max())
-    return answer.heat / largest if largest > 0 else np.zeros_like(answer.heat)
+def _scaled(finding_map: FindingMap) -> NDArray[np.float32]:
+    """Return the map scaled to maximum 1; an empty map stays zero."""
+    largest = float(finding_map.heat.max())
+    return finding_map.heat / largest if largest > 0 else np.zeros_like(finding_map.heat)
 
 
-def _coloured(answer: Answer) -> Colour:
-    return np.asarray(cv2.applyColorMap((255 * _scaled(answer) + 0.5).astype(np.uint8), cv2.COLORMAP_VIRIDIS), np.uint8)
+def _coloured(finding_map: FindingMap) -> Colour:
+    return np.asarray(
+        cv2.applyColorMap((255 * _scaled(finding_map) + 0.5).astype(np.uint8), cv2.COLORMAP_VIRIDIS), np.uint8
+    )
 
 
-def _overlay(gray: Colour, answer: Answer) -> Colour:
-    """Return the image with the map on it, the more opaque the hotter."""
-    weight = OPAQUE * _scaled(answer)[:, :, None]
-    return (gray * (1 - weight) + _coloured(answer) * weight + 0.5).astype(np.uint8)
+def _overlay(gray: Colour, finding_map: FindingMap) -> Colour:
+    """Return the image with the map on it; larger values are more opaque."""
+    weight = OPAQUE * _scaled(finding_map)[:, :, None]
+    return (gray * (1 - weight) + _coloured(finding_map) * weight + 0.5).astype(np.uint8)
 
 
 def _outlined(view: Colour, mask: Gray | None, filled: bool = False) -> Colour:
-    """Return a view with the outline of the reference, and a light tint inside where it is `filled`."""
+    """Return a view with the outline of the reference; with `filled`, the inside is tinted."""
     drawn = view.copy()
     if mask is None:
         return drawn
@@ -131,7 +134,7 @@ def _outlined(view: Colour, mask: Gray | None, filled: bool = False) -> Colour:
 
 
 def _bar(side: int, height: int) -> Colour:
-    """Return the colour scale of a map, as tall as a view."""
+    """Return the color scale of a map, as tall as a view."""
     bar = _paper(height, 62)
     levels = np.linspace(255, 0, side).round().astype(np.uint8)[:, None]
     bar[_TEXT : _TEXT + side, :18] = cv2.applyColorMap(np.repeat(levels, 18, 1), cv2.COLORMAP_VIRIDIS)
@@ -148,11 +151,11 @@ def _captioned(view: Colour, lines: Sequence[str]) -> Colour:
     return np.concatenate([head, view])
 
 
-def _framed(body: Colour, title: Sequence[str], asked: Asked) -> Colour:
-    """Return a picture with its title above, its origin and the warning below."""
+def _framed(body: Colour, title: Sequence[str], explanation: Explanation) -> Colour:
+    """Return a picture with its title above, and its origin and the warning below."""
     notes = [
-        f"{asked.image}, as shown to {asked.run} ({asked.seen} x {asked.seen} pixels)",
-        f"{asked.method} of {asked.maps} maps; each map in its own scale; it shows where evidence lies, not how far a disease reaches",
+        f"{explanation.image}, as shown to {explanation.run} ({explanation.seen} x {explanation.seen} pixels)",
+        f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where evidence lies, not how far a disease reaches",
         WARNING,
     ]
     width = max(body.shape[1], 620)
@@ -172,7 +175,7 @@ def _framed(body: Colour, title: Sequence[str], asked: Asked) -> Colour:
 
 
 def _write(on: Colour, text: str, at: tuple[int, int], scale: float, ink: tuple[int, int, int]) -> None:
-    """Write a line, smaller where it would not fit; OpenCV's letters are ASCII, others become question marks."""
+    """Write a line, scaled down to fit; OpenCV only has ASCII letters, so others become question marks."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in text)
     (width, _), _ = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     room = on.shape[1] - at[0]

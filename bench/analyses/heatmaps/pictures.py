@@ -1,4 +1,4 @@
-"""Small pictures for the gallery: an image, and the same image under its heat map, side by side. No torch."""
+"""Small pictures for the gallery: an image beside the same image with its heat map. Does not use torch."""
 
 import re
 from typing import Any
@@ -7,17 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 112  # px of each half
-COVER = 0.7  # of the colour where the map is hottest
-OUTLINE = (255, 208, 0)  # of the truth, BGR: light blue, which the heat's colours do not have
+SIDE = 112  # pixels of each half
+COVER = 0.7  # opacity at the maximum of the map
+OUTLINE = (255, 208, 0)  # of the ground truth, BGR: light blue, which the color map does not contain
 
 Gray = NDArray[np.uint8]
 
 
 def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """Return BGR [SIDE, 2 SIDE + 4, 3]: the image, then the image with its heat map and, where it is known, the outline.
+    """Return BGR [SIDE, 2 SIDE + 4, 3]: the image, and the image with its heat map and the outline (if known).
 
-    The map is scaled by its own maximum: colours of two pictures do not compare. An empty map leaves the image as it is.
+    The map is scaled to its own maximum, so colors of two pictures cannot be compared. An empty map is not drawn.
     """
     plain = _sized(image)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
@@ -39,12 +39,12 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def is_picture(content: bytes) -> bool:
-    """Whether a PNG is whole: neither cut off nor something else."""
+    """Whether the bytes are a complete picture that OpenCV can decode."""
     return len(content) > 0 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG as a WebP of a tenth of its size: what a page carries by the hundred."""
+    """Return a PNG converted to WebP, a tenth of its size, for pages with hundreds of pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 

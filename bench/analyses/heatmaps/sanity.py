@@ -1,7 +1,7 @@
-"""Whether heat maps can be trusted: do they depend on the weights, do they name pixels that matter, do they stand noise.
+"""Sanity and faithfulness checks of heat maps: weight randomization, deletion and insertion, and stability under noise.
 
-A map that stays the same when the weights are shuffled shows the image, not the network; one whose pixels matter no more
-than those of a random map explains nothing. Each check says so in numbers, and each has what it is to be held against.
+A map that stays the same with shuffled weights shows the image and not the network. A map whose pixels matter no more than
+those of a random map is not faithful. Every check returns numbers with a reference value to compare them with.
 
 N images, C channels, H and W their size, h and w that of the maps.
 """
@@ -23,19 +23,19 @@ from bench.models.network import Network
 from harmonize.seeds import seed_for
 
 STEPS = 20  # of deletion and insertion
-BLUR = 0.1  # sigma of the baseline image, share of its width
-CELLS = 7  # rows and columns of a random map: as coarse as most heat maps
-NOISE = 0.1  # standard deviation of input noise, share of the image's
+BLUR = 0.1  # sigma of the blurred baseline image, as a share of its width
+CELLS = 7  # rows and columns of a random map, as coarse as most heat maps
+NOISE = 0.1  # standard deviation of the input noise, as a share of the image's
 
 
 def cascade(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return how alike a finding's maps stay while the weights are shuffled, part by part from the head to the stem.
+    """Return the similarity of a finding's maps to the original while weights are shuffled, from the head to the stem.
 
-    Columns: step (1 = the head alone), stage (the part shuffled last), image (0 to N - 1), spearman (of the maps' values)
-    and ssim (of the maps as shown), both 1 = the same, about 0 = nothing in common, and empty, see `alike`.
-    Each weight tensor keeps its values and loses their order, so scale and spread stay; the network given is not touched.
+    Columns: step (1 = only the head), stage (the part of the network shuffled last), image (0 to N - 1), spearman (of map
+    values), ssim (of displayed maps) and empty, see `similarity`. A similarity of 1 means equal, about 0 unrelated.
+    Each weight tensor is permuted, so its scale and spread stay. The given network is not changed.
     Source: Adebayo et al. 2018, arXiv:1810.03292 (there the weights are drawn anew).
     """
     original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
@@ -48,33 +48,33 @@ def cascade(
                     order = torch.randperm(weight.numel(), generator=draw).to(weight.device)
                     weight.copy_(weight.flatten()[order].view_as(weight))
         heat_Nhw = heat_maps(shuffled, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
-        rows.append(alike(original, heat_Nhw, x_NCHW.shape[2]).assign(step=step, stage=name))
+        rows.append(similarity(original, heat_Nhw, x_NCHW.shape[2]).assign(step=step, stage=name))
     return pd.concat(rows, ignore_index=True)[["step", "stage", "image", "spearman", "ssim", "empty"]]
 
 
 def noise_stability(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return how alike a finding's maps stay when noise is added that no reader would see: columns as of `alike`.
+    """Return the similarity of a finding's maps with and without slight input noise; columns as in `similarity`.
 
-    The noise is Gaussian with a tenth of the image's own standard deviation, the same in all channels.
+    The noise is Gaussian with a tenth of the image's standard deviation, and the same in all channels.
     """
     draw = torch.Generator().manual_seed(seed_for(seed, "noise"))
     noise = torch.randn(len(x_NCHW), 1, *x_NCHW.shape[2:], generator=draw).to(x_NCHW)
     noisy = x_NCHW + NOISE * x_NCHW.std((1, 2, 3), keepdim=True) * noise
     first, second = (heat_maps(network, x, method, stage, [finding]).heat_NKhw[:, 0] for x in (x_NCHW, noisy))
-    return alike(first, second, x_NCHW.shape[2])
+    return similarity(first, second, x_NCHW.shape[2])
 
 
 def deletion_insertion(
     network: Network, x_NCHW: Tensor, heat_NHW: Tensor, finding: int, seed: int, steps: int = STEPS
 ) -> pd.DataFrame:
-    """Return what happens to a finding's probability as pixels are taken from the image, or given back to a blurred one.
+    """Return deletion and insertion scores: how a finding's probability changes as pixels are blurred or restored.
 
-    Columns: image, order, deletion, insertion. In each of 20 steps the next 5 % of the pixels go, hottest first (order
-    heat), by a random map of 7 x 7 cells (random), or from the centre outwards (centre); numbers are areas under the
-    probability against the share of pixels, divided by the probability of the whole image. A map that names what matters
-    has a lower deletion and a higher insertion than a random one. NaN for order heat where the map is empty.
+    Columns: image, order, deletion, insertion. Each of 20 steps changes the next 5 % of the pixels. The order is that of
+    the map's values (heat), of a random map of 7 x 7 cells (random), or from the center outwards (centre). A score is the
+    area under the probability curve, divided by the probability of the original image. A faithful map has a lower deletion
+    and a higher insertion score than a random map. Scores of order heat are NaN for an empty map.
     heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
     """
     num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
@@ -85,7 +85,9 @@ def deletion_insertion(
         "random": upsampled(coarse, (height, width))[:, 0].to(x_NCHW),
         "centre": torch.from_numpy(centre_prior(height, width)).to(x_NCHW).expand(num, -1, -1),
     }
-    ties = torch.rand(num, height * width, generator=draw).to(x_NCHW.device).argsort(1)  # equal pixels go in any order
+    ties = (
+        torch.rand(num, height * width, generator=draw).to(x_NCHW.device).argsort(1)
+    )  # random order of pixels with equal values
     base_NCHW = blurred(x_NCHW, BLUR * width)
     rows = []
     with still(network), torch.inference_mode():
@@ -114,7 +116,7 @@ def deletion_insertion(
 
 
 def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
-    """Return images smoothed by a Gaussian of `sigma` pixels; beyond the edge they go on as at the edge."""
+    """Return images smoothed by a Gaussian of `sigma` pixels; edge pixels are replicated."""
     kernel = _gaussian(sigma, int(np.ceil(3 * sigma))).to(x_NCHW)
     half, channels = len(kernel) // 2, x_NCHW.shape[1]
     smooth = pad(x_NCHW, (half, half, half, half), mode="replicate")
@@ -123,11 +125,11 @@ def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
     return smooth
 
 
-def alike(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
-    """Return, by image, the rank correlation of two maps and their structural similarity at `size` pixels, largest value 1.
+def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
+    """Return rank correlation and structural similarity of two maps per image; SSIM at `size` pixels, scaled to maximum 1.
 
-    A map that has become empty or flat has the rank correlation 0: it shares no order with the original. `empty` says where
-    that is so. Both are NaN where the original is empty, the rank correlation also where it is flat.
+    If the other map is constant, the rank correlation is 0. Column `empty` says whether the other map is zero everywhere.
+    Both values are NaN if the original map is empty; the rank correlation is also NaN if it is constant.
     """
     shown = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
     similar = ssim(*shown)
@@ -165,6 +167,6 @@ def _gaussian(sigma: float, half: int) -> Tensor:
 
 
 def _by_max(heat_Nhw: Tensor) -> Tensor:
-    """Return maps with largest value 1; an empty one stays zero."""
+    """Return maps scaled to maximum 1; an empty map stays zero."""
     largest = heat_Nhw.amax((1, 2), keepdim=True)
     return torch.where(largest > 0, heat_Nhw / largest, 0.0)

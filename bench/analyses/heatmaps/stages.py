@@ -1,6 +1,6 @@
-"""The places in a backbone where its feature maps can be looked at: all that it computes passes through them.
+"""Feature-map stages of a backbone: modules whose output all of the computation passes through.
 
-A place where some of the computation goes around, inside a residual block for example, shows a part of the evidence only.
+A heat map inside a residual block would miss the evidence that passes through the shortcut, so it is not a stage.
 
 N images, C channels, h and w sizes of the maps.
 """
@@ -22,7 +22,7 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The last feature maps of one size; `module` is the part of the backbone that gives them, "" for the last of all."""
+    """The last feature maps of one size; `module` is the name of the module that outputs them, "" for the backbone."""
 
     module: str
     height: int
@@ -30,29 +30,29 @@ class Stage:
 
 
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
-    """Return the stages for images of this size, the largest maps first; the last is what the head sees.
+    """Return the stages for images of this size, the largest maps first; the last stage is the input of the head.
 
-    The backbone runs once on torch's meta device, shapes without numbers. A module ends a stage when every path of
-    the autograd graph from the features to the image goes through its output, and it is the last such of its size.
+    The backbone runs once on torch's meta device, which computes only shapes. A module ends a stage if every path of the
+    autograd graph from the features to the image passes its output, and if it is the last such module of its size.
     Raises ConfigError for a network without feature maps, such as a transformer.
     """
     return _trace(network, height, width)[0]
 
 
 def parts(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
-    """Return the modules that hold weights, by part of the network: "head" first, then stage by stage down to "stem".
+    """Return the modules with weights by depth: "head" first, then stage by stage down to "stem".
 
-    "after 8 x 8" is what lies between the stage of that size and the next; "stem" what lies before the first.
+    "after 8 x 8" are the modules between the stage of that size and the next one; "stem" those before the first stage.
     """
-    there, called = _trace(network, height, width)
-    place = {name: k for k, name in enumerate(called)}
-    ends = [place[stage.module] for stage in there[:-1]]
-    names = ["stem", *(f"after {stage.height} x {stage.width}" for stage in there[:-1]), "head"]
-    found: dict[str, list[nn.Module]] = {name: [] for name in reversed(names)}
+    found_stages, called = _trace(network, height, width)
+    call_index = {name: k for k, name in enumerate(called)}
+    ends = [call_index[stage.module] for stage in found_stages[:-1]]
+    names = ["stem", *(f"after {stage.height} x {stage.width}" for stage in found_stages[:-1]), "head"]
+    by_depth: dict[str, list[nn.Module]] = {name: [] for name in reversed(names)}
     for name, module in network.backbone.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
-            found[names[bisect_left(ends, place[name])] if name in place else "head"].append(module)
-    return {name: modules for name, modules in found.items() if modules}
+            by_depth[names[bisect_left(ends, call_index[name])] if name in call_index else "head"].append(module)
+    return {name: modules for name, modules in by_depth.items() if modules}
 
 
 def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...], list[str]]:
@@ -66,9 +66,12 @@ def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...]
 
     def note(name: str, output: object) -> None:
         calls[name] += 1
-        maps = output if isinstance(output, tuple) else (output,)  # a dual-path block gives two
+        maps = output if isinstance(output, tuple) else (output,)  # a dual-path block returns two
         if all(isinstance(m, Tensor) and m.ndim == 4 and m.shape[2:] == maps[0].shape[2:] for m in maps):
-            given[name], nodes[name] = maps, [m.grad_fn for m in maps]  # now: what works in place changes grad_fn
+            given[name], nodes[name] = (
+                maps,
+                [m.grad_fn for m in maps],
+            )  # taken now, because in-place operations change grad_fn
 
     names = {module: name for name, module in network.backbone.named_modules() if name}
     hooks = [m.register_forward_hook(lambda module, _, out: note(names[module], out)) for m in names]
@@ -118,7 +121,7 @@ def still(network: nn.Module) -> Iterator[None]:
 
 
 class _Features(nn.Module):
-    """A backbone up to what its head sees."""
+    """A backbone without its head."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From what was measured on single heat maps to the table `attention`: means over images, intervals over patients. No torch."""
+"""The table `attention` from measurements of single heat maps: means over images, intervals over patients. Does not use torch."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
-LEAST = 5  # patients that a number needs
+LEAST = 5  # minimum number of patients of an estimate
 ALL = "all"
-NETWORK = "network"  # who drew the map; the others are the baselines `centre` and `lungs`
+NETWORK = "network"  # source of the map; the others are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
 OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
-BASELINE = ("iou_top", "hit")  # of a baseline, whose other overlaps say nothing more
+BASELINE = ("iou_top", "hit")  # metrics of a baseline; its other overlaps add no information
 
-# one row per image, finding, drawer and region: energy NaN for an empty map; overlaps on region `finding` alone
+# one row per image, finding, source of the map and region; energy is NaN for an empty map, overlaps only for region `finding`
 MEASURES = ("finding", "patient_id", "by", "region", "energy", "area", "near", "empty", *OVERLAPS)
 
 Array = NDArray[np.float64]
@@ -26,8 +26,8 @@ Array = NDArray[np.float64]
 def summarise(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
     """Return the rows of `attention` of one run on one cohort, from rows of MEASURES.
 
-    A value is the mean over images; enrichment is the mean energy over the mean area, so that a tiny mark does not outweigh
-    all others. Images of one patient are drawn together. Fewer than LEAST patients: the value is NaN, n says how many.
+    A value is the mean over images. Enrichment is the mean energy divided by the mean area, so that a tiny region does not
+    dominate. Images of one patient are resampled together. With fewer than LEAST patients the value is NaN.
     """
     if measures.empty:
         return pd.DataFrame(columns=list(SCHEMAS["attention"]))

@@ -1,1 +1,1 @@
-"""What in a picture tells its hospital, and whether a network could use it."""
+"""Shortcut tests: how well images identify their hospital, and how networks respond to that information."""

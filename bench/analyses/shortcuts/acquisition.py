@@ -1,6 +1,6 @@
-"""How an image was taken and stored, in numbers, and trees that name its hospital from these alone.
+"""Descriptors of image acquisition and storage, and tree ensembles that predict the hospital from them.
 
-Descriptors of pixels and of the file are never in one model: a release's file format would tell all.
+Descriptors of pixels and of the file are in separate models, because the file format alone may identify the release.
 Shapes: N images, D descriptors, K sources, S pixels per side.
 """
 
@@ -22,23 +22,23 @@ Array = NDArray[np.float64]
 Gray = NDArray[np.uint8]
 
 TREES = 150
-AT_LEAST = 256  # px: the sides with which an image is decoded to be described
-TOLERANCE = 1e-6  # of the sum of a forest's SHAP values against its probabilities
+AT_LEAST = 256  # minimum side in pixels of the decoded image
+TOLERANCE = 1e-6  # largest allowed difference between a forest's probability and the sum of its SHAP values
 PIXELS = (
     "mean gray", "spread of gray", "1st percentile", "5th percentile", "median", "95th percentile", "99th percentile",
     "share black", "share white", "ring mean", "ring standard deviation", "ring share black", "sharpness", "noise",
     "corner top left", "corner top right", "corner bottom left", "corner bottom right", "border width", "text",
 )  # fmt: skip
 HEADER = ("height", "width", "aspect ratio", "bit depth", "JPEG quantisation", "bytes per pixel")
-_TEXT_SIDE = 256  # px, the long side of the picture in which letters are looked for
+_TEXT_SIDE = 256  # longer side in pixels of the image in which text is detected
 
 
 def pixel_descriptors(image: Gray) -> Array:
-    """Return the numbers of PIXELS [D] of one gray image, gray values as shares of white.
+    """Return the descriptors PIXELS [D] of one gray image, with gray values in [0, 1].
 
-    ring: the outer sixteenth on each side; corner: the brightest pixel of a sixth of the sides; sharpness: variance of the
-    Laplacian; noise: median distance to the 3 x 3 median; border width: share of the sides outside `roi.bounds`; text: see
-    `text_likelihood`.
+    ring: the outer sixteenth of each side. corner: the maximum in a corner of a sixth of the sides. sharpness: variance
+    of the Laplacian. noise: median absolute difference to the 3 x 3 median filter. border width: share of the sides
+    outside `roi.bounds`. text: see `text_likelihood`.
     """
     share = image.astype(np.float64) / 255
     height, width = share.shape
@@ -59,9 +59,10 @@ def pixel_descriptors(image: Gray) -> Array:
 
 
 def text_likelihood(image: Gray) -> float:
-    """Return the share of the outer quarter of an image that bright, small, sharp-edged strokes cover: letters and tags.
+    """Return the share of the outer quarter of an image that is covered by bright thin strokes, such as letters and tags.
 
-    Strokes are what a white top-hat of 1/32 of the side keeps above a third of white; anatomy is broader, noise is fainter.
+    Strokes are pixels where a white top-hat filter of 1/32 of the side exceeds a third of white. Anatomy is broader, and
+    noise is weaker.
     """
     shrink = min(1.0, _TEXT_SIDE / max(image.shape))
     size = tuple(max(8, round(side * shrink)) for side in image.shape)
@@ -74,9 +75,9 @@ def text_likelihood(image: Gray) -> float:
 
 
 def header_descriptors(path: Path) -> Array:
-    """Return the numbers of HEADER [D] of one file, all of them NaN for one that cannot be read.
+    """Return the descriptors HEADER [D] of one file, all NaN if the file cannot be read.
 
-    JPEG quantisation: mean of the first table (1 = hardly any loss), 0 where there is none.
+    JPEG quantisation: mean of the first table (1 = hardly any loss), 0 for other files.
     """
     try:
         content = path.read_bytes()
@@ -106,7 +107,7 @@ def _shape(content: bytes) -> tuple[int, int, int]:
 
 
 def _quantisation(content: bytes) -> float:
-    """Return the mean of a JPEG's first quantisation table, 0 for another kind of file or none."""
+    """Return the mean of a JPEG's first quantization table, 0 for another kind of file or without a table."""
     at = 2
     while (
         content.startswith(b"\xff\xd8") and at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA
@@ -122,9 +123,9 @@ def _quantisation(content: bytes) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """What trees on descriptors reached out of fold, and why.
+    """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values.
 
-    prob_NK; shap_ND: of each explained image on the probability of its own source, rows `explained` of the sample.
+    shap_ND explains the probability of an image's own source, for the rows `explained` of the sample.
     """
 
     prob_NK: Array
@@ -135,8 +136,9 @@ class Explained:
 def trees(x_ND: Array, sample: Sample, named: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
-    150 trees or more, leaves of three, classes balanced; a probability of 0 is lifted to what one more tree that knows
-    nothing would give. Raises ValueError when SHAP values do not sum to the probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
+    The forest has 150 trees, at least three images per leaf, and balanced classes. Probabilities are smoothed by one
+    additional tree with uniform votes, so none is 0. Raises ValueError when SHAP values do not sum to the probability
+    (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
     """
     known_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)
@@ -165,12 +167,12 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
     shap_NDK = np.asarray(explainer.shap_values(x_ND, check_additivity=False))
     error = np.abs(shap_NDK.sum(1) + np.asarray(explainer.expected_value) - forest.predict_proba(x_ND)).max(initial=0.0)
     if error > TOLERANCE:
-        raise ValueError(f"SHAP values miss the probabilities that they explain by up to {error:.2g}")
+        raise ValueError(f"SHAP values differ from the explained probabilities by up to {error:.2g}")
     return np.asarray(shap_NDK[np.arange(len(x_ND)), :, source])
 
 
 def described(explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return the `descriptors` rows of a model (without run_id): importance over all and per source, and the points."""
+    """Return the rows of the table `descriptors` of a model (without run_id): importance in total and per source, and points."""
     rows: list[tuple[str, str, str, str, float, float, float]] = []
     source = sample.source[explained.explained]
     seen_ND = x_ND[explained.explained]

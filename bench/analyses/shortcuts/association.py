@@ -1,10 +1,10 @@
-"""Do architectures with a larger shortcut score lose more externally? Rank correlations, and what so few can show.
+"""Rank correlations over architectures between shortcut scores and the generalization gap, with their statistical power.
 
-Both scores were declared before any correlation was computed, and both are reported whatever they say:
-    source_bits   cross-entropy [bits] of the linear source probe on all frozen features (low: the source is easy to read)
-    causal        mean absolute change of the probability by the internal hospital's marker, corner and border pixels on external images, less the
-                  control: mean over findings, hospitals and the three kinds (`transplants`, kind causal, finding macro)
-A correlation over architectures is no experiment: it cannot say that one thing is the reason for another.
+Both scores were declared before any correlation was computed, and both are always reported:
+    source_bits   cross-entropy [bits] of the linear source probe on all frozen features (low: the source is easy to decode)
+    causal        mean absolute change of the probability of external images by internal marker, corner and border pixels,
+                  minus the control: mean over findings, hospitals and the three kinds (`transplants`, kind causal, macro)
+A correlation over architectures is not an experiment, so it cannot show a cause.
 Shapes: n architectures (seeds averaged first), B replicates.
 """
 
@@ -25,16 +25,16 @@ Array = NDArray[np.float64]
 
 SCORES = ("source_bits", "causal")
 EXTERNAL, MACRO = "external", "macro"
-LEAST = 4  # architectures: of three, ranks agree in one case of six
-EXACT = 8  # up to so many architectures all orders are gone through: 40,320
+LEAST = 4  # minimum number of architectures: the ranks of three agree by chance in one of six cases
+EXACT = 8  # up to this number of architectures all orders (40,320) are enumerated
 NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
-ASSUMED = 0.5  # the true rank correlation whose chance to be seen is stated
+ASSUMED = 0.5  # the true rank correlation for which the power is computed
 
 
 def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table `associations` over the architectures of these runs (id, architecture, family), seeds averaged.
 
-    Without rows for a score that fewer than four architectures have.
+    A score that fewer than four architectures have gets no rows.
     """
     by_run = together(runs, frames)
     numbers = [*SCORES, "gap", EXTERNAL, "internal"]
@@ -58,7 +58,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
 
 
 def together(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per run: architecture, family, both scores, its macro gap, and the external AUROCs and at the internal hospital of that gap."""
+    """Return one row per run: architecture, family, both scores, the macro gap, and its internal and external AUROC."""
     gaps = frames["gaps"]
     gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)].set_index("run_id")
     out = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])
@@ -90,7 +90,7 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 def _statistics(
     xs: Array, ys: Array, given: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return (statistic, value, low, high, p); p of Spearman's correlation alone."""
+    """Return (statistic, value, low, high, p); p is NaN except for Spearman's correlation."""
     n = len(xs)
     once = np.ones((1, n))
     alone = _draws(np.arange(n), name)
@@ -110,7 +110,7 @@ def _statistics(
 
 
 def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return the rank correlation [B] of pairs that occur `drawn` times, ties at their mean rank; NaN where a side is constant.
+    """Return Spearman's correlation [B] of pairs that occur `drawn` times, ties at their mean rank; NaN if a side is constant.
 
     >>> spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.ones((1, 5))).round(3).tolist()
     [0.9]
@@ -123,7 +123,7 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def partial_spearman(xs: Array, ys: Array, given: Array, drawn_BN: Array) -> Array:
-    """Return the rank correlation [B] of xs and ys at equal `given`; NaN where one is constant or follows from `given` alone.
+    """Return the partial rank correlation [B] of xs and ys given `given`; NaN if one is constant or determined by `given`.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
@@ -133,7 +133,7 @@ def partial_spearman(xs: Array, ys: Array, given: Array, drawn_BN: Array) -> Arr
 
 
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b [B]; NaN where a side is constant."""
+    """Return Kendall's tau-b [B]; NaN if a side is constant."""
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
@@ -143,20 +143,20 @@ def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
     return _ratio(over_pairs(first * second), size)
 
 
-def _ratio(part: Array, whole: Array) -> Array:
-    """Return part / whole [B], NaN where the whole is 0 but for rounding."""
-    out: Array = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 1e-6)
+def _ratio(numerator: Array, denominator: Array) -> Array:
+    """Return numerator / denominator [B], NaN if the denominator is 0 up to rounding."""
+    out: Array = np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 1e-6)
     return out
 
 
 def _ranks(values: Array, drawn_BN: Array) -> Array:
-    """Return each value's mean rank [B, N] when the values occur `drawn` times."""
+    """Return the mean rank [B, N] of each value if the values occur `drawn` times."""
     below_NN = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
     return np.asarray(drawn_BN @ below_NN.T + 0.5)
 
 
 def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Return how often each architecture is drawn [B, N] when whole groups are drawn with replacement."""
+    """Return how often each architecture is drawn [B, N] if groups are drawn with replacement."""
     num = int(group.max()) + 1
     generator = stream(0, "architectures", name, num)
     counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
@@ -164,9 +164,9 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 
 
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
-    """Return the percentile interval; NaN where a tenth of the replicates or more have no value.
+    """Return the percentile interval; NaN if at least a tenth of the replicates have no value.
 
-    With few architectures some draws are of one or two alone, which have no correlation: they are left out.
+    With few architectures some draws contain only one or two of them. They have no correlation and are left out.
     """
     known = replicates[np.isfinite(replicates)]
     if len(known) <= 0.9 * len(replicates):
@@ -176,7 +176,7 @@ def _interval(value: float, replicates: Array) -> tuple[float, float]:
 
 
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
-    """Return the two-sided p of Spearman's correlation: over all orders up to EXACT pairs, else over 10,000 drawn ones."""
+    """Return the two-sided permutation p of Spearman's correlation: all orders up to EXACT pairs, else 10,000 random ones."""
     own = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(own):
         return float("nan")
@@ -193,11 +193,11 @@ def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
 
 @cache
 def detection(n: int) -> tuple[float, float]:
-    """Return the least |rho| with p < .05 among n architectures, and the chance to reach it when the true rho is ASSUMED.
+    """Return the smallest |rho| with p < .05 for n architectures, and the power to reach it if the true rho is ASSUMED.
 
-    Up to EXACT architectures the bound comes from all orders (NaN, and no chance, where even perfect agreement does not reach
-    it), above from Student's t; the chance is simulated from normal pairs (4,000 of n), whose rank correlation is
-    (6 / pi) asin(r / 2) for a linear one of r. At 19 architectures: .456 and .58.
+    Up to EXACT architectures the bound comes from all orders; if even perfect agreement is not significant, it is NaN and
+    the power is 0. Above, the bound comes from Student's t. The power is simulated from 4,000 samples of n normal pairs,
+    whose rank correlation is (6 / pi) asin(r / 2) for a linear correlation r. For 19 architectures: .456 and .58.
     """
     scale = (n**3 - n) / 12
     if n <= EXACT:

@@ -1,4 +1,4 @@
-"""Which hospital is a picture from? A small residual network that is trained for nothing else, on images and parts of them.
+"""Source network: a small residual network that is trained to predict the hospital, from images or parts of them.
 
 Shapes: N images, C channels, H and W pixels, K sources.
 """
@@ -15,11 +15,11 @@ from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from harmonize.seeds import seed_for
 
 WIDTHS = (16, 32, 64, 128)
-SIDE = 64  # px; larger images are shrunk to it
+SIDE = 64  # pixels; larger images are resized to it
 BATCH = 64
-RING = 0.1  # share of the sides that the border keeps on each side
-CENTRE = 0.5  # share of the sides that the centre takes
-LOW = 8  # px of the low-resolution control
+RING = 0.1  # width of the border as a share of the side
+CENTRE = 0.5  # side of the masked center as a share of the side
+LOW = 8  # side in pixels of the low-resolution control
 
 
 class Block(nn.Module):
@@ -39,34 +39,34 @@ class Block(nn.Module):
 
 
 def small_resnet(num_sources: int) -> nn.Module:
-    """Return a ResNet-18 in small: its stem, one block per stage, an eighth to a quarter of its channels."""
+    """Return a small version of ResNet-18: the same stem, one block per stage, a quarter of the channels."""
     stages = [Block(a, b, 1 if a == b else 2) for a, b in zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)]
     stem = (nn.Conv2d(1, WIDTHS[0], 7, 2, 3, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], num_sources))
 
 
-def whole(x_N1HW: Tensor) -> Tensor:
-    """Return the images as they are."""
+def unmasked(x_N1HW: Tensor) -> Tensor:
+    """Return the images unchanged."""
     return x_N1HW
 
 
 def border(x_N1HW: Tensor) -> Tensor:
-    """Return the outer ring of the images, black inside."""
+    """Return the images with everything but the border black."""
     return x_N1HW * (1 - _box(x_N1HW, 1 - 2 * RING))
 
 
 def centre_masked(x_N1HW: Tensor) -> Tensor:
-    """Return the images without their centre, where the lungs are."""
+    """Return the images with a black center, where the lungs are."""
     return x_N1HW * (1 - _box(x_N1HW, CENTRE))
 
 
 def low_res(x_N1HW: Tensor) -> Tensor:
-    """Return the images at 8 x 8 pixels, enlarged again: gray levels without a structure."""
+    """Return the images reduced to 8 x 8 pixels and enlarged again: gray levels without structure."""
     return functional.interpolate(functional.adaptive_avg_pool2d(x_N1HW, LOW), size=x_N1HW.shape[2:], mode="nearest")
 
 
 def _box(x_N1HW: Tensor, share: float) -> Tensor:
-    """Return 1 in a box in the middle that takes a share of each side, 0 around, [H, W]."""
+    """Return a mask [H, W]: 1 in a central box that takes a share of each side, 0 elsewhere."""
     inside = torch.zeros(x_N1HW.shape[2:], device=x_N1HW.device)
     edges = [round(side * (1 - share) / 2) for side in x_N1HW.shape[2:]]
     inside[edges[0] : x_N1HW.shape[2] - edges[0], edges[1] : x_N1HW.shape[3] - edges[1]] = 1
@@ -74,7 +74,7 @@ def _box(x_N1HW: Tensor, share: float) -> Tensor:
 
 
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "none": whole,
+    "none": unmasked,
     "border": border,
     "centre_masked": centre_masked,
     "low_res": low_res,
@@ -91,9 +91,10 @@ def network_probe(
     num_folds: int,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Return the probability of each source [N, K] by networks trained on the other folds; NaN in folds beyond `num_folds`.
+    """Return out-of-fold probabilities of each source [N, K] of source networks; NaN in folds beyond `num_folds`.
 
-    images [N, H, W]. AdamW at 3e-3 with one cycle, no augmentation: it need not read another hospital.
+    images [N, H, W]. Training uses AdamW at 3e-3 with a one-cycle schedule and no augmentation, since the network does
+    not have to generalize to other hospitals.
     """
     x_N1HW = torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device).float() / 255
     if x_N1HW.shape[2] > SIDE:

@@ -1,4 +1,4 @@
-"""What a change of the images did to a network's answers, beside what the control did: rows with intervals.
+"""Effects of image changes on a network's predictions, compared with their controls, with intervals.
 
 Shapes: N images of one cohort, K findings, B replicates. Probabilities are the network's own, uncalibrated.
 """
@@ -21,29 +21,29 @@ Array = NDArray[np.float64]
 Logits = NDArray[np.float32]
 
 MEAN = "macro"  # the mean over findings
-MIN_IMAGES = 10  # hosts, and images of each class for an AUROC: below, no number
+MIN_IMAGES = 10  # minimum number of hosts, and of images of each class for an AUROC
 SCORED = ("marker", "corner", "border")  # the kinds of the causal score, declared before any was computed
-CAUSAL = "causal"  # the kind under which it stands
+CAUSAL = "causal"  # the `kind` of the causal score
 COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The logits [N, K] of the same images as they are, changed, and changed as the control changes them."""
+    """The logits [N, K] of the same images: unchanged, changed, and changed by the control."""
 
     kind: str
-    donor: str  # cohort, or "" where nothing is transplanted
+    donor: str  # cohort, or "" for kinds without a donor
     host: str
     before: Logits
     after: Logits
-    control: Logits | None  # None: the kind has none
+    control: Logits | None  # None for kinds without a control
     state: NDArray[np.int8]  # [N, K]
     patient: NDArray[np.str_]  # [N], each once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """One number: of the change, of its control, their difference with its replicates [B], and the images behind it."""
+    """One measure: its value, that of the control, their difference (the effect) with replicates [B], and the images used."""
 
     value: float
     control: float
@@ -59,9 +59,9 @@ Effects = dict[Key, Effect]
 def effects(answers: Answers, findings: Sequence[str], threshold_K: Array, num_resamples: int) -> Effects:
     """Return every effect of one kind on one host cohort.
 
-    measure: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images whose call
-    at the threshold changes), auroc (change of the AUROC). subset: all, and for dp and flip_rate present and absent.
-    effect = value - control, paired image by image; without a control it is the value.
+    Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images whose
+    call at the threshold changes), auroc (change of the AUROC). Subsets: all; for dp and flip_rate also present and absent.
+    effect = value - control, paired by image; without a control it equals the value.
     """
     if len(answers.before) < MIN_IMAGES:
         return {}
@@ -94,7 +94,7 @@ def effects(answers: Answers, findings: Sequence[str], threshold_K: Array, num_r
 def _means(
     value_NK: Array, control_NK: Array | None, inside_NK: NDArray[np.bool_], drawn_BN: Array
 ) -> list[Effect | None]:
-    """Return the mean of each finding over the images inside."""
+    """Return the mean effect of each finding over the images of the subset; None with too few images or no threshold."""
     out: list[Effect | None] = []
     for k in range(value_NK.shape[1]):
         inside = inside_NK[:, k]
@@ -113,7 +113,7 @@ def _means(
 
 
 def _areas(answers: Answers, resamples: Resamples) -> list[Effect | None]:
-    """Return the change of each finding's AUROC."""
+    """Return the effect on each finding's AUROC; None with too few images."""
     label = np.where(np.isin(answers.state, (0, 1)), answers.state, -1).astype(np.int8)
     scores = {"before": answers.before, "after": answers.after}
     if answers.control is not None:
@@ -135,7 +135,7 @@ def _areas(answers: Answers, resamples: Resamples) -> list[Effect | None]:
 
 
 def with_mean(found: Effects, findings: Sequence[str]) -> Effects:
-    """Return the effects with, for each measure and subset, the mean over the findings that have a number."""
+    """Return the effects and, for each measure and subset, their mean over the findings."""
     keys = dict.fromkeys((measure, subset) for measure, _, subset in found)
     means = {
         (measure, MEAN, subset): averaged(
@@ -147,7 +147,7 @@ def with_mean(found: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(several: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean; n is the least."""
+    """Return the unweighted mean of effects; n is the minimum."""
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in several])) for name in ("value", "control", "effect")
     )
@@ -156,7 +156,7 @@ def averaged(several: Sequence[Effect]) -> Effect:
 
 
 def pooled(several: Iterable[Effects]) -> Effects:
-    """Return the mean over cohorts or kinds of each number that any of them has."""
+    """Return the mean of each effect over the cohorts or kinds that have it."""
     gathered: dict[Key, list[Effect]] = {}
     for found in several:
         for key, each in found.items():

@@ -1,4 +1,4 @@
-"""How well classifiers name the source of an image: balanced accuracy, AUROC and cross-entropy, with their replicates.
+"""Scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with bootstrap replicates.
 
 Shapes: N images, K sources, B replicates of patients, R repeats of a classifier.
 """
@@ -19,12 +19,12 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 NUM_RESAMPLES = 1000
-FLOOR = 1e-6  # the least probability of the true source: one image costs 20 bits at most
+FLOOR = 1e-6  # minimum probability of the true source, so that one image has at most 20 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What a classifier of sources reached: metric -> value, and replicates [B] over resampled patients."""
+    """Scores of a source classifier: metric -> value, and metric -> replicates [B] over resampled patients."""
 
     value: Mapping[str, float]
     replicates: Mapping[str, Array]
@@ -34,8 +34,8 @@ class Judged:
     def rows(self) -> pd.DataFrame:
         """Return metric, value, low, high (95 %), chance, num_sources, n.
 
-        Metrics: balanced_accuracy (chance 1/K), bits (cross-entropy per image, chance log2 K; less is better) and, of one
-        classifier, auroc (macro, one against the rest, chance 1/2).
+        Metrics: balanced_accuracy (chance 1/K), bits (cross-entropy per image, chance log2 K, lower is better) and, for a
+        single classifier, auroc (macro, one against the rest, chance 1/2).
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         out = []
@@ -47,7 +47,7 @@ class Judged:
 
 
 def judge(prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True) -> Judged:
-    """Return how well out-of-fold probabilities name the sources; `ids` [N] of patients are what is resampled."""
+    """Return the scores of out-of-fold probabilities of the sources; patients, given by `ids` [N], are resampled."""
     own_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
@@ -59,7 +59,10 @@ def judge(prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0
 
 
 def judge_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> Judged:
-    """Return the mean over R classifiers, NaN where an image taught one; patients and classifiers are both resampled."""
+    """Return the mean scores of R classifiers; patients and classifiers are both resampled.
+
+    prob_RNK is NaN for the images that a classifier was trained on.
+    """
     parts = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
     hit_NR, bits_NR = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
@@ -69,14 +72,14 @@ def judge_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
 
 
 def difference(first: Judged, second: Judged, metric: str = "balanced_accuracy") -> tuple[float, float, float]:
-    """Return first less second on the same images, with its paired 95 % interval."""
+    """Return first minus second on the same images, with the paired 95 % interval."""
     value = np.array([first.value[metric] - second.value[metric]])
     low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
     return float(value[0]), float(low[0]), float(high[0])
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return source, named, count, share (of the images of the source): what the classifier calls each."""
+    """Return the confusion table: source, named (the predicted source), count, share of the images of the source."""
     count_KK = np.zeros((len(names), len(names)), np.int64)
     np.add.at(count_KK, (source, prob_NK.argmax(1)), 1)
     total_K = np.maximum(count_KK.sum(1), 1)
@@ -89,7 +92,7 @@ def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataF
 
 
 def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
-    """Return whether the largest is the true one, and -log2 of the true one's probability, [N, 1] each; NaN stays."""
+    """Return whether the prediction is correct, and -log2 of the true source's probability, [N, 1] each; NaN stays NaN."""
     own = prob_NK[np.arange(len(source)), source]
     bits = -np.log2(np.maximum(own, FLOOR))
     hit = np.where(np.isfinite(own), np.nan_to_num(prob_NK).argmax(1) == source, np.nan)
@@ -99,7 +102,7 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 def _over_repeats(
     hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, again_BR: NDArray[np.int64] | None
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return the mean over sources, then over repeats, with replicates; NaN where a replicate has no image of a source."""
+    """Return means over sources, then over repeats, with replicates; NaN if a replicate has no image of a source."""
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     drawn_NB = weight_PB[resamples.patient].astype(np.float32)
     members = [np.flatnonzero(source == k) for k in range(int(source.max()) + 1)]

@@ -1,4 +1,4 @@
-"""Linear classifiers of sources, or of whatever a sample's images are named by, on principal components of features.
+"""Linear classifiers of sources (or other classes of a sample) on principal components of features.
 
 Shapes: N images, D features, C components, K sources, R repeats.
 """
@@ -18,21 +18,21 @@ from harmonize.seeds import stream
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-COMPONENTS = 64  # principal components that the full probe sees: the L2 penalty would shrink the others most anyway
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # C of the L2 penalty, chosen inside the first training fold
-REPEATS = 20  # of a few-shot probe, each with other images
+COMPONENTS = 64  # principal components of the full probe; the L2 penalty would shrink the others most
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # values of C of the L2 penalty, selected inside the first training fold
+REPEATS = 20  # of a few-shot probe, each trained on different images
 
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
-    """Return, for each fold, all images on the principal components of the other folds' images, [N, C] each."""
+    """Return for each fold all images projected on the principal components of the other folds, [N, C] each."""
     require_finite(x_ND, "features")
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 
 def out_of_fold(sample: Sample, inputs: list[Floats], named: Codes) -> Array:
-    """Return the probability of each source [N, K] by classifiers that saw neither image nor patient.
+    """Return out-of-fold probabilities of each source [N, K]; no classifier has seen the image or its patient.
 
-    inputs: for each fold what its classifier sees of all images.
+    inputs: for each fold, the classifier's input of all images, [N, C] each.
     """
     prob_NK = np.zeros((len(named), len(sample.names)))
     strength = _choose_strength(inputs[0][sample.fold != 0], named[sample.fold != 0])
@@ -45,7 +45,7 @@ def out_of_fold(sample: Sample, inputs: list[Floats], named: Codes) -> Array:
 
 
 def few_shot(sample: Sample, x_ND: Floats, shots: int, components: int, seed: int) -> Array:
-    """Return the probability of each source [R, N, K] by classifiers of few images, NaN for those images."""
+    """Return probabilities of each source [R, N, K] by classifiers trained on `shots` images per source, NaN for these."""
     prob_RNK = np.full((REPEATS, len(x_ND), len(sample.names)), np.nan)
     places: list[Codes] = [np.flatnonzero(sample.source == k) for k in range(len(sample.names))]
     for repeat in range(REPEATS):
@@ -60,7 +60,7 @@ def few_shot(sample: Sample, x_ND: Floats, shots: int, components: int, seed: in
 
 
 def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: int) -> Floats:
-    """Return standardised images on the first principal components of the training images, [N, C]."""
+    """Return standardized features projected on the first principal components of the training images, [N, C]."""
     mean_D, spread_D = x_ND[train].mean(0), x_ND[train].std(0)
     spread_D = np.where(spread_D > 0, spread_D, 1)
     scaled_ND = (x_ND[train] - mean_D) / spread_D
@@ -73,7 +73,7 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
 
 
 def _choose_strength(x: Floats, named: Codes) -> float:
-    """Return the C with the least cross-entropy on a held-out fifth of these images."""
+    """Return the C with the lowest cross-entropy on a held-out fifth of these images."""
     order = stream(0, "strength").permutation(len(x))
     held, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []
@@ -87,6 +87,6 @@ def _choose_strength(x: Floats, named: Codes) -> float:
 
 def _fit(x: Floats, named: Codes, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
-        # a probe is judged on held-out images, however far it got
+        # a probe is scored on held-out images, so convergence is not required
         warnings.simplefilter("ignore", ConvergenceWarning)
         return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, named)

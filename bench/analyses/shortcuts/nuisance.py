@@ -1,7 +1,7 @@
-"""What varies inside one hospital and may stand in for a finding: projection, support devices, sex, age, scanner, marker.
+"""Nuisance variables: projection, support devices, sex, age, scanner and marker, which may act as shortcuts for a finding.
 
-Training sees one hospital alone, so its name cannot be learnt; these can.
-Shapes: N images, F findings, L levels of a nuisance, B replicates of patients.
+They vary inside one hospital. So a network trained at one hospital can learn them, while it cannot learn the hospital.
+Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,15 +32,15 @@ Row = tuple[str, str, str, str, float, float, float, float, int]
 COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "chance", "n")
 SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
-MOST_PATIENTS = 20_000  # of a cohort, drawn with the seed
-MIN_PATIENTS = 10  # with and without a finding
-MIN_STRATUM = 5  # the same in each level that strata are made of
+MOST_PATIENTS = 20_000  # per cohort, sampled with the seed
+MIN_PATIENTS = 10  # minimum number with and without a finding
+MIN_STRATUM = 5  # the same minimum inside each stratum
 
 
 def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, tuple[tuple[str, ...], Codes]]:
-    """Return the nuisances that vary in a cohort table: name -> its levels, and the level of each image, -1 = unknown.
+    """Return the nuisance variables that vary in a cohort table: name -> levels, and level index of each image (-1 unknown).
 
-    marker: whether the marker is on each image, where that is known (of phantoms).
+    marker: whether each image has the marker; None if unknown (only phantoms know it).
     """
     found: dict[str, tuple[tuple[str, ...], Codes]] = {}
     for name, groups in PatientGroups.of(table).groups.items():
@@ -60,13 +60,13 @@ def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict
 
 
 def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
-    """Return which images of a phantom cohort bear the marker, None for any other cohort."""
+    """Return which images of a phantom cohort have the marker, None for other cohorts."""
     tags = tag_boxes(root)
     return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
 
 
 def drawn(patient: NDArray[Any], seed: int = 0, most: int = MOST_PATIENTS) -> NDArray[np.bool_]:
-    """Return the images of at most so many patients."""
+    """Return a mask of the images of at most `most` randomly drawn patients."""
     ids, code = np.unique(np.asarray(patient, str), return_inverse=True)
     kept = np.zeros(len(ids), bool)
     kept[stream(seed, "nuisance patients").permutation(len(ids))[:most]] = True
@@ -74,7 +74,7 @@ def drawn(patient: NDArray[Any], seed: int = 0, most: int = MOST_PATIENTS) -> ND
 
 
 def shares(nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> list[Row]:
-    """Return the share of each level among the images on which it is known, with Wilson's interval."""
+    """Return the share of each level among the images with a known level, with Wilson's interval."""
     out: list[Row] = []
     for name, (named, code) in nuisances.items():
         known = code[code >= 0]
@@ -86,7 +86,7 @@ def shares(nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> list[Row]:
 
 
 class Association:
-    """What the nuisances of the internal training images alone say about each finding; applied to any cohort."""
+    """Association of nuisance variables with findings in the internal training images, and its transfer to other cohorts."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Association:
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
-        """Return cramers_v and auroc_nuisance of each nuisance and finding at the internal hospital, out of fold, split by patient."""
+        """Return cramers_v and out-of-fold auroc_nuisance of each variable and finding at the internal hospital."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
         fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
         out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
@@ -117,7 +117,7 @@ class Association:
     def external(
         self, nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], patient: NDArray[Any]
     ) -> list[Row]:
-        """Return the same of another cohort, where the model stays the one of the internal hospital: an association that turned is below 1/2."""
+        """Return the same for another cohort, with the internal model; a reversed association has an AUROC below 1/2."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
         out = _cramers(self.findings, nuisances, label_NF, resamples)
         for name, members in self._models(self.nuisances):
@@ -137,7 +137,7 @@ class Association:
         return [*alone, (ANY, tuple(nuisances))] if len(alone) > 1 else alone
 
     def _inputs(self, members: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> Array:
-        """Return one column for each level that the internal hospital knows; an unknown or new level is 0 in all of them."""
+        """Return one indicator column per internal level; an unknown or new level is 0 in all columns."""
         columns = []
         for name in members:
             named, code = nuisances[name]
@@ -150,10 +150,11 @@ def stratified(
     findings: Sequence[str], label_NF: NDArray[np.int8], logit_NF: NDArray[np.floating], patient: NDArray[Any],
     nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], seed: int = 0,
 ) -> list[Row]:  # fmt: skip
-    """Return pooled_auroc, stratified_auroc and pooled_less_stratified of each nuisance and finding, and their macro.
+    """Return pooled_auroc, stratified_auroc and pooled_less_stratified of each variable and finding, and their macro mean.
 
-    Stratified: pairs of a positive and a negative image of one level alone, so that the level cannot order them. Levels
-    with fewer than five patients on a side take no part in either; two must be left. Intervals are paired over patients.
+    The stratified AUROC compares a positive and a negative image of the same level, so the level cannot rank them. Levels
+    with fewer than five positive or negative patients are excluded from both AUROCs; at least two levels must remain.
+    Intervals are paired over patients.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
     out: list[Row] = []
@@ -187,7 +188,7 @@ def _three(name: str, finding: str, value: Array, replicates_2B: Array, n: int) 
 def _pooled_and_stratified(
     label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, resamples: Resamples
 ) -> tuple[Array, Array, int] | None:
-    """Return (pooled, stratified) AUROC [2], replicates [2, B], and how many images; None without two full strata."""
+    """Return (pooled, stratified) AUROC [2], replicates [2, B] and number of images; None with fewer than two strata."""
     strata = [np.where(code == level, label, np.int8(UNKNOWN)) for level in range(num_levels)]
     strata = [column for column in strata if _enough(column, resamples.patient, MIN_STRATUM)]
     if len(strata) < 2:
@@ -223,7 +224,7 @@ def _cramers(
 
 
 def cramers_v(count_RC: NDArray[np.floating]) -> float:
-    """Return Cramér's V of a contingency table, 0 to 1, less the bias that few images give it.
+    """Return the bias-corrected Cramér's V of a contingency table, 0 to 1.
 
     Source: Bergsma 2013, doi:10.1016/j.jkss.2012.10.002. NaN when all images are in one row or column.
     """
@@ -240,14 +241,15 @@ def cramers_v(count_RC: NDArray[np.floating]) -> float:
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:
-    """Whether enough patients have the finding, and enough have it not."""
+    """Whether at least `least` patients have the finding and at least `least` do not."""
     return all(len(np.unique(patient[label == side])) >= least for side in (0, 1))
 
 
 def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tuple[LogisticRegression | None, Any]:
-    """Return a logistic model of the labelled training images, and its score without the intercept.
+    """Return a logistic model of the labeled training images, and its scoring function without the intercept.
 
-    A fold's intercept is its prevalence, which is low where the held-out one is high: scores of folds would not compare.
+    The intercept depends on the prevalence of the training folds, so with it the scores of different folds could not be
+    compared.
     """
     rows = train & (label >= 0)
     if len(np.unique(label[rows])) < 2:

@@ -1,4 +1,4 @@
-"""Which images all source classifiers of a grid judge: equally many of each source, one per patient, in folds.
+"""The sample of images for all source classifiers of a grid: equally many per source, one per patient, in folds.
 
 Shapes: N images of all sources.
 """
@@ -16,22 +16,22 @@ from harmonize.seeds import seed_for, stream
 Codes = NDArray[np.int64]
 
 NUM_FOLDS = 5
-MIN_PATIENTS = 4 * NUM_FOLDS  # per source: below this a fold of a source holds three patients or fewer
-PER_SOURCE = 250  # images: more sharpen a probe little and cost minutes over a hundred runs
+MIN_PATIENTS = 4 * NUM_FOLDS  # per source; with fewer, a fold has three patients or fewer of a source
+PER_SOURCE = 250  # images; more improve a probe little and cost minutes for a hundred runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Equally many images of each source, one per patient, in folds that part patients."""
+    """Equally many images of each source, one per patient, in cross-validation folds."""
 
     names: tuple[str, ...]
     source: Codes
-    row: Codes  # place of each image among its source's
+    row: Codes  # row of each image among those of its source
     ids: NDArray[np.object_]
     fold: Codes
 
     def gather(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the sampled rows of arrays by name of a source, in the order of the sample."""
+        """Return the sampled rows of the arrays of each source, in the order of the sample."""
         return np.concatenate([arrays[name][self.row[self.source == k]] for k, name in enumerate(self.names)])
 
     def part(self, chosen: NDArray[np.bool_] | Codes) -> "Sample":
@@ -42,9 +42,9 @@ class Sample:
 
 
 def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, most: int = PER_SOURCE) -> Sample | str:
-    """Return the images that all source classifiers of a grid judge, or why there are none.
+    """Return the sample for all source classifiers of a grid, or the reason why it is empty.
 
-    patients: name of a cohort -> patient id of each of its images [N]. Cohorts of fewer than 20 patients are left out.
+    patients: name of a cohort -> patient id of each of its images [N]. Cohorts with fewer than 20 patients are left out.
     """
     rows_of = {name: _one_image_per_patient(patients[name], seed, name) for name in sorted(patients)}
     large = {name: rows for name, rows in rows_of.items() if len(rows) >= MIN_PATIENTS}

@@ -1,7 +1,7 @@
-"""Which hospital is a picture from? Linear classifiers on frozen features, beside controls that tell what they can know.
+"""Source probes: linear classifiers that predict the hospital from frozen features, with controls.
 
-What it can show: the features still hold the source. What it cannot: that the network uses it (a random network holds
-it too, and often shows it better).
+A probe shows that the features contain the source. It does not show that the network uses it: features of a random
+network contain the source too, and often more clearly.
 Shapes: N images of all sources, D features, C components, K sources, F findings.
 """
 
@@ -20,14 +20,14 @@ from harmonize.labels.findings import NO_FINDING
 from harmonize.seeds import stream
 from reports.schemas.tables import SCHEMAS
 
-SHOTS = {8: 4, 32: 16}  # images of each source that a few-shot probe learns from -> principal components it sees
+SHOTS = {8: 4, 32: 16}  # training images per source of a few-shot probe -> number of principal components
 COLUMNS = tuple(name for name in SCHEMAS["sources"] if name != "run_id")
 CONFUSION = tuple(name for name in SCHEMAS["source_confusion"] if name != "run_id")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """What is known of one cohort's images, in one order; label_NF: 1, 0, -1 where neither is stated."""
+    """Features, patients, labels and logits of one cohort's images; label_NF is 1, 0, or -1 if unknown."""
 
     feature_ND: NDArray[np.floating]
     patient_id: NDArray[Any]
@@ -38,13 +38,13 @@ class Source:
 def source_probe(
     sources: Mapping[str, Source], findings: tuple[str, ...] = (), seed: int = 0, most: int = PER_SOURCE
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the `sources` and `source_confusion` tables of one run (without run_id): how well classifiers name the source.
+    """Return the tables `sources` and `source_confusion` of one run (without run_id): scores of its source probes.
 
-    Probes: features (principal components of the run's features, with all images or few shots; controls none, shuffled,
-    no_finding: healthy images alone, matched: the same findings in every source), labels (which findings there are),
-    logits (the labels and the run's logits: what these add). Predictions are out of fold; 95 % intervals over the judged
-    patients. Empty, with the reason in `.attrs["reason"]`, when fewer than two sources have 20 patients. Raises ValueError
-    for features that are not finite.
+    Probes: features (principal components of the run's features, with all images or few shots), labels (of the findings)
+    and logits (labels and the run's logits). Controls of features: none, shuffled (sources), no_finding (healthy images
+    only) and matched (the same findings in every source). Predictions are out of fold, with 95 % intervals over patients.
+    With fewer than two sources of 20 patients the tables are empty, and `.attrs["reason"]` says why.
+    Raises ValueError for features that are not finite.
     """
     sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, most)
     if isinstance(sample, str):
@@ -64,10 +64,10 @@ def source_probe(
 def feature_probe(
     sample: Sample, x_ND: Floats, seed: int = 0, inputs: list[Floats] | None = None
 ) -> dict[int, tuple[Judged, Array]]:
-    """Return, by images per source that it learns from (0: all in the other folds), what a probe reaches, and prob [N, K].
+    """Return scores and probabilities [N, K] of a probe, by training images per source (0: all of the other folds).
 
-    inputs: what `projections` gives, where it is known. Of few shots the probabilities are the mean over the repeats in
-    which an image was not learnt from.
+    inputs: the result of `projections`, if already computed. Few-shot probabilities are means over the repeats in which
+    the image was not in the training set.
     """
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
     found = {0: (judge(prob_NK, sample.source, sample.ids, seed), prob_NK)}
@@ -103,7 +103,7 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return the controls of the full probe: shuffled sources, and images that findings cannot tell apart."""
+    """Return the scores of the full probe's controls: shuffled sources, and images matched by findings."""
     named = shuffled(sample, seed)
     out = [labelled(judge(out_of_fold(sample, inputs, named), named, sample.ids, seed), "features", "shuffled")]
     if label_NF is None:
@@ -118,7 +118,7 @@ def _controls(
 
 
 def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> NDArray[np.int8] | None:
-    """Return the labels [N, F] of the sample; a finding that some source never states is -1 throughout."""
+    """Return the labels [N, F] of the sample; a finding that is unknown in a whole source is -1 everywhere."""
     known = {name: sources[name].label_NF for name in sample.names}
     arrays = {name: labels for name, labels in known.items() if labels is not None}
     if len(arrays) < len(known) or not findings:
@@ -129,9 +129,9 @@ def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, 
 
 
 def _alike(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
-    """Return which images enter each control that findings cannot tell apart: the healthy, and all.
+    """Return which images belong to each control matched by findings: healthy images, and all images.
 
-    Healthy: by the label "No Finding", else by the absence of all that every source states.
+    Healthy images have the label "No Finding" or, without that label, all findings of all sources absent.
     """
     stated: NDArray[np.bool_] = np.asarray((label_NF >= 0).any(0))
     if NO_FINDING in findings and stated[findings.index(NO_FINDING)]:
@@ -142,10 +142,10 @@ def _alike(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, N
 
 
 def _matched(sample: Sample, label_NF: NDArray[np.int8], chosen: NDArray[np.bool_], seed: int) -> tuple[Codes, Codes]:
-    """Return as many images of each source of every combination of labels, and their folds.
+    """Return equally many images of each source for every combination of labels, and their folds.
 
-    One image of each source go into a fold together: else a fold with more of one source leaves fewer of it to learn from,
-    and a classifier of the labels is worse than chance.
+    One image of each source goes into a fold together. Otherwise a fold with more images of a source would leave fewer for
+    training, and a classifier of the labels would be worse than chance.
     """
     _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
     order = stream(seed, "matched labels").permutation(len(label_NF))
@@ -160,13 +160,15 @@ def _matched(sample: Sample, label_NF: NDArray[np.int8], chosen: NDArray[np.bool
 
 
 def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
-    """Return the inputs of the probes on labels, and on labels with logits; nothing where labels are not known."""
+    """Return the inputs of the probes on labels, and on labels with logits; empty without labels."""
     label_NF = _labels(sample, sources, findings)
     if label_NF is None or not (label_NF >= 0).any():
         return {}
     known_NF = label_NF[:, (label_NF >= 0).any(0)].astype(np.float64)
     known_NF[known_NF < 0] = np.nan
-    label_N = np.where(np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF)  # a doubt must not tell the source
+    label_N = np.where(
+        np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF
+    )  # an unknown label must not identify the source
     logits = {name: sources[name].logit_NF for name in sample.names}
     arrays = {name: values for name, values in logits.items() if values is not None}
     inputs = {"labels": label_N}

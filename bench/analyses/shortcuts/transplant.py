@@ -1,10 +1,10 @@
-"""What of one radiograph is put into another: pixels that say where a picture is from, and not what it shows.
+"""Changes of the region transplant test: pixels that identify the hospital move from a donor image to a host image.
 
-Images are uint8 [S, S], donor and host of one size, as they lie in the image cache; masks are bool [S, S], boxes too. Every
-function is a pure function of its arguments and gives a new image.
+Images are uint8 [S, S] from the image cache, donor and host of the same size; masks are bool [S, S]. All functions are
+pure and return a new image.
 
-`padded`: the images are letterboxed, so 0 is padding and nothing else. Then only the host's picture changes, by nothing but the
-donor's picture, and no pixel of it becomes 0.
+With `padded`, images are letterboxed and 0 means padding. Then only content pixels change, only content pixels of the donor
+are used, and no content pixel becomes 0.
 """
 
 import cv2
@@ -16,10 +16,10 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
-RING = 1 / 16  # width of the border, as a share of the side: the ring of the descriptors, too
-CORNER = 1 / 4  # side of a corner patch, as a share of the side: holds letters and tags, hardly any lung
-KEPT_CYCLES = 4  # spatial frequencies up to here [cycles per image] are anatomy and stay
-MOST_GAIN = 8.0  # of one spatial frequency: more would be noise made of rounding
+RING = 1 / 16  # width of the border as a share of the side, as in the descriptors
+CORNER = 1 / 4  # side of a corner patch as a share of the side: contains letters and tags, hardly any lung
+KEPT_CYCLES = 4  # spatial frequencies up to this [cycles per image] are anatomy and are kept
+MOST_GAIN = 8.0  # maximum gain of a spatial frequency; more would amplify rounding noise
 
 
 def ring(size: int) -> Mask:
@@ -39,7 +39,7 @@ def corners(size: int) -> Mask:
 
 
 def picture(image: Gray, padded: bool) -> Box:
-    """Return the box of an image without its padding; all of it where there is none, or nothing else."""
+    """Return the box of an image without its padding; the whole image if it has no padding or only padding."""
     rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
     if not padded or not len(rows):
         return slice(0, image.shape[0]), slice(0, image.shape[1])
@@ -47,14 +47,14 @@ def picture(image: Gray, padded: bool) -> Box:
 
 
 def pasted(host: Gray, donor: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with the donor's pixels inside the mask; in letterboxes where both have a picture."""
+    """Return the host with the donor's pixels inside the mask; with `padded` only where both images have content."""
     return np.where(mask & (host > 0) & (donor > 0) if padded else mask, donor, host)
 
 
 def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
-    """Return the host with the donor's gray values: ranks stay, the histogram becomes the donor's.
+    """Return the host with its histogram matched to the donor's; the order of gray values stays.
 
-    Each gray value goes to the least donor value whose cumulative share reaches the middle of its own step, so an image
+    Each gray value becomes the smallest donor value whose cumulative share reaches the middle of its own step. So an image
     matched to itself is unchanged.
     """
     own, other = (np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor))
@@ -64,17 +64,17 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 
 
 def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
-    """Return the host with the donor's radial amplitude spectrum: as sharp, as blurred and as noisy as the donor.
+    """Return the host with the donor's radial amplitude spectrum, so that it is as sharp and as noisy as the donor.
 
-    Frequencies up to KEPT_CYCLES stay; above, each ring of one cycle is scaled by the ratio of mean amplitudes, by at most
-    MOST_GAIN either way. The spectrum is that of the cosine transform: it mirrors the image at its edges, where a Fourier
-    transform would join the left edge to the right one and ring.
+    Frequencies up to KEPT_CYCLES stay. Above, each ring of one cycle is scaled by the ratio of mean amplitudes, limited to
+    [1 / MOST_GAIN, MOST_GAIN]. The spectrum is that of the cosine transform, which mirrors the image at its edges. A Fourier
+    transform would join opposite edges and cause ringing.
     """
     box = picture(host, padded)
     own, spectrum, place = _amplitudes(host[box])
     other, _, _ = _amplitudes(donor[picture(donor, padded)])
-    floor = 1e-3  # a flat image has no amplitude to be scaled
-    rings = min(len(own), len(other))  # a letterbox's picture may be narrow, and have fewer
+    floor = 1e-3  # avoids division by 0 for a flat image
+    rings = min(len(own), len(other))  # the content of a letterbox may be narrow and have fewer rings
     gain = np.ones(len(own))
     gain[:rings] = np.clip((other[:rings] + floor) / (own[:rings] + floor), 1 / MOST_GAIN, MOST_GAIN)
     gain[: KEPT_CYCLES + 1] = 1
@@ -96,12 +96,12 @@ def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], 
 
 
 def _in_picture(host: Gray, changed: Gray, padded: bool) -> Gray:
-    """Return the changed image, in a letterbox with the host's padding and without any other pixel of 0."""
+    """Return the changed image; with `padded` it gets the host's padding, and no other pixel is 0."""
     return np.where(host > 0, np.maximum(changed, 1), 0).astype(np.uint8) if padded else changed
 
 
 def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with one gray inside the mask: the median of what was there."""
+    """Return the host with the mask filled by the median of its pixels."""
     out = host.copy()
     mask = mask & (host > 0) if padded else mask
     if mask.any():
@@ -110,7 +110,7 @@ def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with the mask filled from its rim inwards.
+    """Return the host with the mask inpainted from its rim inwards.
 
     Source: Telea, Journal of Graphics Tools 9 (2004) 23, as in OpenCV.
     """
@@ -124,12 +124,12 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask on the other side of the image: where a marker would be as likely, and none is."""
+    """Return the mask mirrored left to right, a position where a marker is as likely but absent."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 
 def boxed(mask: Mask) -> Mask:
-    """Return the smallest box around a mask, as a mask; empty for an empty one."""
+    """Return the bounding box of a mask, as a mask; empty for an empty mask."""
     out = np.zeros_like(mask)
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows):

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.diagnostics.symptoms.failures import of_failure, symptom
 from bench.diagnostics.symptoms.predictions_and_labels import areas, internal_parts
-from bench.inputs.batches import Feed
-from bench.inputs.normalize import Tone, minmax, unit, zscore
+from bench.inputs.batches import BatchReader
+from bench.inputs.normalize import Normalizer, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256
 from bench.planning.manifest import planned
 from bench.runs.new_images import StoredRun, load
@@ -67,11 +67,11 @@ def relook(store: Store, run_id: str, device: str = "cpu", progress: Progress | 
     found = [*_weights(store, look)]
     scales = _scales(stored)
     logits: dict[str, NDArray[np.float32]] = {}
-    for done, (name, tone) in enumerate(scales.items()):
+    for done, (name, normalizer) in enumerate(scales.items()):
         if progress:
             progress("other scales", done, len(scales))
-        feed = Feed(look.cache.images, stored.device)
-        logits[name] = predict(stored.network, tone, feed, look.rows, stored.device)[0]
+        reader = BatchReader(look.cache.images, stored.device)
+        logits[name] = predict(stored.network, normalizer, reader, look.rows, stored.device)[0]
     if progress:
         progress("other scales", len(scales), len(scales))
     own = next(iter(scales))
@@ -118,22 +118,24 @@ def _weights(store: Store, look: _Look) -> list[Check]:
 
 def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
     """Return, by what it shows, the run's own tone (first) and the scales that networks are shown by mistake."""
-    network, tone = stored.network, stored.tone
+    network, normalizer = stored.network, stored.normalizer
     channels = stored.run.config.channels
-    imagenet = Tone(["imagenet"], network.mean, network.std, channels, tone.input, padded=tone.padded)
+    imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)
 
-    plain = Tone([], network.mean, network.std, channels, tone.input)  # the centre that it sees, and its channels
+    plain = Normalizer(
+        [], network.mean, network.std, channels, normalizer.input
+    )  # the centre that it sees, and its channels
 
     def wide(show: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        return lambda image_NHW: plain.normalise(show(image_NHW))
+        return lambda image_NHW: plain.normalize(show(image_NHW))
 
     return {
-        "its own preprocessing": tone,
+        "its own preprocessing": normalizer,
         "gray values 0 to 255": wide(lambda x: unit(x) * 255),
         "gray values 0 to 1, without mean and std": wide(unit),
-        "its own preprocessing times 255": lambda x: tone(x) * 255,
-        "its own preprocessing divided by 255": lambda x: tone(x) / 255,
-        "inverted gray values": lambda x: tone(255 - x),
+        "its own preprocessing times 255": lambda x: normalizer(x) * 255,
+        "its own preprocessing divided by 255": lambda x: normalizer(x) / 255,
+        "inverted gray values": lambda x: normalizer(255 - x),
         "gray values -1024 to 1024": wide(lambda x: (2 * unit(x) - 1) * 1024),
         "mean and std of its pretraining": imagenet,
         "each image stretched to 0 to 1 (minmax)": wide(lambda x: minmax(unit(x))),

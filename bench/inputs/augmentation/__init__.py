@@ -1,4 +1,4 @@
-"""Training augmentation: batched on the device, drawn for each image apart, decided by an integer seed alone."""
+"""Training augmentation: batched on the device, drawn separately for each image from an integer seed."""
 
 from bench.inputs.augmentation.chain import chain
 from bench.inputs.augmentation.warp import affine, none

@@ -1,4 +1,4 @@
-"""Several steps of augmentation, one after the other, each with a random stream of its own."""
+"""Sequence of augmentation steps, each with its own random stream."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -20,16 +20,16 @@ STEPS: Mapping[str, Callable[..., Tensor]] = {
     "erase": step.erase,
     "border": step.border,
 }
-_ON_BYTES = {"crop", "hflip", "warp"}  # steps that move pixels: they take uint8, too
+_ON_BYTES = {"crop", "hflip", "warp"}  # steps that move pixels also take uint8
 
 
 def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:
-    """Return a batch after all steps, written `name` or `{name: {option: value}}`; no step gives the same batch.
+    """Return a batch after all steps, each written as `name` or `{name: {option: value}}`.
 
-    What happens to an image follows from the seed, its place in the batch and itself, not from the other images. Images
-    are uint8 or float32 in [0, 1], which the results are.
+    The result for an image depends only on the image, its index in the batch and the seed, not on the other images.
+    Input images are uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
     """
-    for place, (name, options) in enumerate(augment_steps(steps)):
-        shown = x_N1HW if name in _ON_BYTES else gray(x_N1HW)
-        x_N1HW = STEPS[name](shown, seed_for(seed, place, name), **options)
+    for number, (name, options) in enumerate(augment_steps(steps)):
+        x_N1HW = x_N1HW if name in _ON_BYTES else gray(x_N1HW)
+        x_N1HW = STEPS[name](x_N1HW, seed_for(seed, number, name), **options)
     return gray(x_N1HW)

@@ -1,8 +1,8 @@
-"""The steps of an augmentation. Each takes some images of a batch by chance `p`; the others keep every bit.
+"""Augmentation steps. Each changes an image with probability `p`; the other images keep every bit.
 
-N images, M images taken, H and W pixels. Images are float32 [N, 1, H, W] in [0, 1]; so are the results. `crop`, `hflip`
-and `warp` take uint8, too; the first two give it back. All draws are made on the CPU, so that they are the same on every
-device, and never wait for it.
+N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and
+`warp` also accept uint8, and the first two return it. All random numbers are drawn on the CPU. So they are equal on every
+device, and the step does not wait for the device.
 """
 
 import math
@@ -16,36 +16,36 @@ from bench.inputs.device_transfer import to_device
 
 
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
-    """Return images moved by whole pixels, up to half of `share` of their side each way; what comes in is black.
+    """Return images shifted by whole pixels, up to half of `share` of their side in each direction, padded with black.
 
-    With `input: 224` of a cached image of 256 pixels and `share` 0.125 it is a random crop: nothing black is seen, and
-    without it the crop is the centre, as in evaluation.
+    With `input: 224`, a cached image of 256 pixels and `share` 0.125 this is a random crop: no black pixel is visible.
+    Without this step the crop is central, as in evaluation.
     """
-    rows, value_M2 = _taken(x_N1HW, seed, p, 2)
+    rows, value_M2 = _select(x_N1HW, seed, p, 2)
     height, width = x_N1HW.shape[2:]
     y, x = (round(side * share / 2) for side in (height, width))
     range_2 = torch.tensor([2 * y + 1, 2 * x + 1])
     start_M2 = to_device((value_M2 * range_2).long(), x_N1HW.device)
     wide = pad(_pick(x_N1HW, rows), (x, x, y, y))[:, 0]
     down, right = (torch.arange(side, device=x_N1HW.device) for side in (height, width))
-    place_MH, place_MW = start_M2[:, :1] + down, start_M2[:, 1:] + right
+    row_MH, column_MW = start_M2[:, :1] + down, start_M2[:, 1:] + right
     image = torch.arange(len(rows), device=x_N1HW.device)[:, None, None]
-    return _put(x_N1HW, rows, wide[image, place_MH[:, :, None], place_MW[:, None, :]][:, None])
+    return _put(x_N1HW, rows, wide[image, row_MH[:, :, None], column_MW[:, None, :]][:, None])
 
 
 def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
     """Return images mirrored left to right.
 
-    The heart moves to the patient's other side and a side marker is mirrored: no default augmentation does this.
+    The heart moves to the other side and side markers are mirrored, so no default augmentation uses this step.
     """
-    rows, _ = _taken(x_N1HW, seed, p, 0)
+    rows, _ = _select(x_N1HW, seed, p, 0)
     return _put(x_N1HW, rows, _pick(x_N1HW, rows).flip(3))
 
 
 def warp(
     x_N1HW: Tensor, seed: int, *, rotate: float = 0.0, translate: float = 0.0, scale: float = 0.0, p: float = 0.5
 ) -> Tensor:
-    """Return images turned, shifted and zoomed, each by chance `p`, resampled once; ranges as in `affine`."""
+    """Return images rotated, shifted and scaled, each with probability `p`, in one resampling; ranges as in `affine`."""
     drawn = warps.draw(
         len(x_N1HW),
         seed,
@@ -60,36 +60,36 @@ def warp(
     moved = (drawn.angle != 0) | (drawn.shift != 0).any(1) | (drawn.zoom != 1)
     rows = moved.nonzero()[:, 0]
     if not len(rows):
-        return x_N1HW  # there is nothing to resample
+        return x_N1HW
     return _put(warps.gray(x_N1HW), rows, drawn[rows].apply(_pick(x_N1HW, rows)))
 
 
 def jitter(x_N1HW: Tensor, seed: int, *, brightness: float = 0.15, contrast: float = 0.15, p: float = 0.5) -> Tensor:
-    """Return images lightened by a factor and steepened about their own mean, each by chance `p`."""
-    _, value_N4 = _taken(x_N1HW, seed, 1.0, 4)
+    """Return images with changed brightness (a factor) and contrast (about the image's mean), each with probability `p`."""
+    _, value_N4 = _select(x_N1HW, seed, 1.0, 4)
     amount_N2 = (2 * value_N4[:, :2] - 1) * (value_N4[:, 2:] < p) * torch.tensor([brightness, contrast])
     rows = (amount_N2 != 0).any(1).nonzero()[:, 0]
-    taken, factor = _pick(x_N1HW, rows), 1 + _beside(amount_N2[rows], x_N1HW)
-    mean = taken.mean((2, 3), keepdim=True)
-    return _put(x_N1HW, rows, (((taken - mean) * factor[:, 1:] + mean) * factor[:, :1]).clamp(0, 1))
+    selected, factor = _pick(x_N1HW, rows), 1 + _per_image(amount_N2[rows], x_N1HW)
+    mean = selected.mean((2, 3), keepdim=True)
+    return _put(x_N1HW, rows, (((selected - mean) * factor[:, 1:] + mean) * factor[:, :1]).clamp(0, 1))
 
 
 def gamma(x_N1HW: Tensor, seed: int, *, low: float = 0.7, high: float = 1.4, p: float = 0.5) -> Tensor:
-    """Return images to the power of a number drawn between `low` and `high`, evenly in its logarithm."""
-    rows, value_M1 = _taken(x_N1HW, seed, p, 1)
+    """Return images to the power of gamma, drawn log-uniformly between `low` and `high`."""
+    rows, value_M1 = _select(x_N1HW, seed, p, 1)
     power = torch.exp(math.log(low) + value_M1 * math.log(high / low))
-    return _put(x_N1HW, rows, _pick(x_N1HW, rows) ** _beside(power, x_N1HW))
+    return _put(x_N1HW, rows, _pick(x_N1HW, rows) ** _per_image(power, x_N1HW))
 
 
 def blur(x_N1HW: Tensor, seed: int, *, sigma: float = 0.01, p: float = 0.1) -> Tensor:
-    """Return images under a Gaussian of up to `sigma` of their width; beyond the edge it goes on as at the edge."""
-    rows, value_M1 = _taken(x_N1HW, seed, p, 1)
-    most = sigma * x_N1HW.shape[3]
-    radius = math.ceil(3 * most)
+    """Return images blurred by a Gaussian of up to `sigma` times their width; edge pixels are replicated."""
+    rows, value_M1 = _select(x_N1HW, seed, p, 1)
+    max_sigma = sigma * x_N1HW.shape[3]
+    radius = math.ceil(3 * max_sigma)
     if not len(rows) or not radius:
         return x_N1HW
     distance = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    kernel_MT = torch.softmax(-0.5 * (distance / (value_M1 * most).clamp(min=1e-3)) ** 2, dim=1)
+    kernel_MT = torch.softmax(-0.5 * (distance / (value_M1 * max_sigma).clamp(min=1e-3)) ** 2, dim=1)
     weight = to_device(kernel_MT[:, None, :].to(x_N1HW.dtype), x_N1HW.device)
     x_1MHW = pad(_pick(x_N1HW, rows), (radius,) * 4, mode="replicate").transpose(0, 1)
     x_1MHW = conv2d(x_1MHW, weight[:, :, :, None], groups=len(rows))
@@ -107,10 +107,10 @@ def erase(
 ) -> Tensor:
     """Return images with a black rectangle: `area` is its share of the image, `ratio` its height over its width.
 
-    Source: Zhong et al. 2017, arXiv:1708.04896; the ranges are those of torchvision. A side that would be longer than
-    the image is cut to it.
+    A side is at most as long as that of the image.
+    Source: Zhong et al. 2017, arXiv:1708.04896; the ranges are those of torchvision.
     """
-    rows, value_M4 = _taken(x_N1HW, seed, p, 4)
+    rows, value_M4 = _select(x_N1HW, seed, p, 4)
     size = area[0] + value_M4[:, 0] * (area[1] - area[0])
     tall = torch.exp(math.log(ratio[0]) + value_M4[:, 1] * math.log(ratio[1] / ratio[0]))
     sides_M2 = torch.stack([(size * tall).sqrt(), (size / tall).sqrt()], 1).clamp(max=1)
@@ -119,13 +119,13 @@ def erase(
 
 
 def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> Tensor:
-    """Return images whose four edges are black, each up to `most` of the side wide: as a scanner or a letterbox does."""
-    rows, value_M4 = _taken(x_N1HW, seed, p, 4)
+    """Return images with black borders like those of scanners and letterboxes, each up to `most` of the side wide."""
+    rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
 
 
-def _taken(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tensor]:
-    """Return which images are taken [M], and `num` numbers in [0, 1) for each [M, num], on the CPU."""
+def _select(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tensor]:
+    """Return the rows of the selected images [M] and random numbers in [0, 1) [M, num], on the CPU."""
     value = torch.rand(len(x_N1HW), num + 1, generator=torch.Generator().manual_seed(seed))
     rows = (value[:, 0] < p).nonzero()[:, 0]
     return rows, value[rows, 1:]
@@ -136,19 +136,19 @@ def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return the batch with some images changed; the batch that came in stays as it is."""
+    """Return a new batch with some images replaced; the input batch is not changed."""
     if not len(rows):
         return x_N1HW
     return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)
 
 
-def _beside(value_MK: Tensor, like: Tensor) -> Tensor:
-    """Return the numbers of each image as [M, K, 1, 1] on the images' device."""
+def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
+    """Return numbers per image [M, K] as [M, K, 1, 1] on the images' device."""
     return to_device(value_MK.to(like.dtype), like.device)[:, :, None, None]
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return images black inside, or outside, of a box given as shares of height and width."""
+    """Return images blackened inside or outside of a box, which is given as shares of height and width."""
     inner = []
     for axis, side in enumerate(x_N1HW.shape[2:]):
         middle = (torch.arange(side) + 0.5) / side

@@ -1,7 +1,7 @@
-"""Turning, shifting, zooming, mirroring and the light of images, in one resampling.
+"""Rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
 
-N images, H and W pixels. Images are [N, 1, H, W], before the tone ops: uint8 as the cache has them, or float32 in
-[0, 1], which the results are.
+N images, H and W pixels. Images are [N, 1, H, W], before intensity normalization: uint8 as in the cache, or float32 in
+[0, 1]. The results are float32 in [0, 1].
 """
 
 import math
@@ -18,7 +18,7 @@ from bench.inputs.device_transfer import to_device
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """What happens to each image of a batch; `draw` decides it, `apply` does it."""
+    """Parameters of the affine augmentation of each image of a batch; `draw` samples them, `apply` uses them."""
 
     angle: Tensor  # [N], radians
     shift: Tensor  # [N, 2], right and down, as a share of the side
@@ -28,14 +28,14 @@ class Warp:
     contrast: Tensor  # [N], factor about the image's own mean
 
     def apply(self, x_N1HW: Tensor) -> Tensor:
-        """Return the images changed, resampled once; what comes in from outside is black.
+        """Return the augmented images, resampled once; pixels from outside the image are black.
 
-        Resampling reads bytes: float32 images are rounded to whole gray levels before it, and nothing is after it.
+        Resampling reads bytes, so float32 images are first rounded to whole gray levels. The result is not rounded.
         """
         return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
 
     def inverse(self, height: int, width: int) -> Tensor:
-        """Return the matrices [N, 2, 3] that say where each output pixel comes from, both sides being -1 to 1 long."""
+        """Return the matrices [N, 2, 3] from output to input coordinates, which run from -1 to 1 along both sides."""
         cos, sin, aspect = torch.cos(self.angle), torch.sin(self.angle), height / width
         across = torch.stack([cos * self.flip, sin * aspect * self.flip], 1)
         down = torch.stack([-sin / aspect, cos], 1)
@@ -44,22 +44,22 @@ class Warp:
         return torch.cat([turn, origin], 2)
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
-        """Return the same decisions for some of the images."""
+        """Return the parameters of some of the images."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
 def gray(x_N1HW: Tensor) -> Tensor:
-    """Return images as gray values in [0, 1]; float32 ones are that already."""
+    """Return images as gray values in [0, 1]; float32 images are returned unchanged."""
     return x_N1HW.float() / 255 if x_N1HW.dtype == torch.uint8 else x_N1HW
 
 
 def levels(x_N1HW: Tensor) -> Tensor:
-    """Return images in whole gray levels, uint8; those are that already."""
+    """Return images as uint8 gray levels; uint8 images are returned unchanged."""
     return x_N1HW if x_N1HW.dtype == torch.uint8 else (x_N1HW * 255).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return a whole batch of bytes changed by torch, as a GPU does it best."""
+    """Return an augmented batch of uint8 images, computed by torch operations that suit a GPU."""
     x_N1HW = gray(image_N1HW)
     mean = x_N1HW.mean((2, 3), keepdim=True)
     brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
@@ -70,16 +70,16 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 
 
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return the same but for rounding, image by image: one stays in the processor's cache."""
+    """Return the same except for rounding, image by image, so that each image stays in the CPU cache."""
     from bench.inputs.gray_kernels import resample
 
     height, width = image_N1HW.shape[2:]
-    between = np.diag([2 / width, 2 / height, 1.0])  # from pixels to sides that are -1 to 1 long
+    between = np.diag([2 / width, 2 / height, 1.0])  # from pixels to coordinates from -1 to 1
     between[:2, 2] = 1 / width - 1, 1 / height - 1
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
     from_N23 = np.ascontiguousarray((np.linalg.inv(between) @ inverse_N33 @ between)[:, :2])
-    result = np.empty(image_N1HW.shape, np.float32)  # numpy asks for large pages, torch does not
+    result = np.empty(image_N1HW.shape, np.float32)  # numpy requests huge pages from the system, torch does not
     light_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
     resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result[:, 0])
     return torch.from_numpy(result)
@@ -97,10 +97,10 @@ def affine(
     p: float = 0.5,
     hflip: bool = False,
 ) -> Tensor:
-    """Return a batch slightly turned, shifted, zoomed, lightened and steepened; each by chance `p`, for each image.
+    """Return a batch with slight rotation, shift, scale, brightness and contrast, each with probability `p` per image.
 
-    Ranges are plus or minus: `rotate` degrees, `translate` a share of the side, the others a share of 1. `hflip`
-    mirrors half of the images; it is off because it moves the heart to the other side.
+    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side, the others as a share of 1.
+    `hflip` mirrors half of the images. It is off by default, because it moves the heart to the other side.
     """
     warp = draw(
         len(x_N1HW),
@@ -128,11 +128,11 @@ def draw(
     p: float,
     hflip: bool,
 ) -> Warp:
-    """Return the decisions for a batch: the same on every device, because they are drawn on the CPU."""
+    """Return random parameters for a batch; they are drawn on the CPU, so they are equal on every device."""
     generator = torch.Generator().manual_seed(seed)
     value = torch.rand(num_images, 6, generator=generator) * 2 - 1
     taken = torch.rand(num_images, 5, generator=generator) < p
-    amount = value * taken[:, [0, 1, 1, 2, 3, 4]]  # a shift is one decision with two directions
+    amount = value * taken[:, [0, 1, 1, 2, 3, 4]]  # the two directions of a shift are selected together
     flip = torch.rand(num_images, generator=generator) < (0.5 if hflip else 0.0)
     return Warp(
         angle=amount[:, 0] * math.radians(rotate),
@@ -145,5 +145,5 @@ def draw(
 
 
 def none(x_N1HW: Tensor, seed: int) -> Tensor:  # noqa: ARG001  (the signature of every augmentation)
-    """Return the images as they are."""
+    """Return the images unchanged."""
     return x_N1HW

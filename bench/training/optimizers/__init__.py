@@ -1,1 +1,1 @@
-"""Optimizers written here, and the way from a registry entry to an optimizer."""
+"""Optimizers of this project, and the construction of an optimizer from a registry entry."""

@@ -1,4 +1,4 @@
-"""From a registry entry to an optimizer over a network's weights."""
+"""Construction of an optimizer over a network's weights from a registry entry."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import signature
@@ -18,63 +18,61 @@ def build(
     network: nn.Module,
     lr: float | None = None,
     weight_decay: float | None = None,
-    others: Sequence[nn.Parameter] = (),
+    loss_parameters: Sequence[nn.Parameter] = (),
 ) -> Optimizer:
-    """Return the optimizer of an entry; `lr` and `weight_decay` override its own options.
+    """Return the optimizer of an entry; `lr` and `weight_decay` override the entry's options.
 
-    `others` are parameters of the loss: they learn with the network's, in a group of their own, and never decay.
-
-    torch's own are fused where `fused_on` says so, unless the options say otherwise.
-    Every optimizer is driven by `step(closure)`, where the closure does zero_grad, forward, backward, clipping, and
-    returns the loss. An optimizer that asks for `network` gets it. Raises ConfigError for options it does not take.
+    `loss_parameters` learn with the network's weights, in their own parameter group without weight decay.
+    Every optimizer is used as `step(closure)`. The closure calls zero_grad, forward, backward and clipping, and returns
+    the loss. An optimizer with a `network` argument gets the network. `use_fused` decides about fused kernels.
+    Raises ConfigError for options that the optimizer does not take.
     """
-    kind = Entry("optimizers", use, use).load() if isinstance(use, str) else use
-    given = dict(options)
+    optimizer_class = Entry("optimizers", use, use).load() if isinstance(use, str) else use
+    arguments = dict(options)
     if lr is not None:
-        given["lr"] = lr
+        arguments["lr"] = lr
     if weight_decay is not None:
-        given["weight_decay"] = weight_decay
-    if "network" in signature(kind).parameters:
-        given["network"] = network
-    groups = decay_groups(network, given.get("weight_decay"))
-    if others:
-        groups.append({"params": list(others), "weight_decay": 0.0})
-    if fused_on(kind, given, {p.device.type for group in groups for p in group["params"]}):
-        given["fused"] = True
+        arguments["weight_decay"] = weight_decay
+    if "network" in signature(optimizer_class).parameters:
+        arguments["network"] = network
+    groups = decay_groups(network, arguments.get("weight_decay"))
+    if loss_parameters:
+        groups.append({"params": list(loss_parameters), "weight_decay": 0.0})
+    if use_fused(optimizer_class, arguments, {p.device.type for group in groups for p in group["params"]}):
+        arguments["fused"] = True
     try:
-        return kind(groups, **given)
+        return optimizer_class(groups, **arguments)
     except (TypeError, ValueError) as error:
-        name = getattr(kind, "__name__", str(use))
+        name = getattr(optimizer_class, "__name__", str(use))
         raise ConfigError(f"cannot build the optimizer: {error}", name, "correct its `with:` options") from error
 
 
-def fused_on(kind: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
-    """Whether Adam and AdamW of torch are to take their step in one kernel for all weights: on a GPU, where no option says how.
+def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
+    """Whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
 
-    On a CPU they are not: the optimizer's part takes half the time, which is 1 % of a step with its passes, and torch (2.15)
-    then reads a gradient as if it lay in memory as its weight does, and is silently wrong where it does not; on a GPU it
-    refuses such gradients. SGD is not: torch's fused one takes its momentum from memory that nobody wrote when the first
-    step of fp16 overflows.
+    Not on a CPU: it would save 1 % of a step, and torch (2.15) gives silently wrong results when a gradient has another
+    memory layout than its weight. On a GPU torch raises an error for such gradients.
+    Not for SGD: the fused version reads uninitialized momentum when the first fp16 step overflows.
     """
-    said = {"fused", "foreach", "capturable", "differentiable"} & set(options)
-    return kind in (torch.optim.Adam, torch.optim.AdamW) and set(devices) == {"cuda"} and not said
+    chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)
+    return optimizer_class in (torch.optim.Adam, torch.optim.AdamW) and set(devices) == {"cuda"} and not chosen
 
 
-def take_up(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Go on from a stored state, fused or not as this optimizer is: the state may come from another kind of device."""
+def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load a stored state but keep this optimizer's `fused` setting: the state may come from another kind of device."""
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable weights in one or two groups: biases and norms (at most one axis) never decay.
+    """Return the trainable weights in one or two parameter groups; biases and norms (at most one axis) never decay.
 
-    With `weight_decay` None the first group is left to the optimizer's default.
+    With `weight_decay` None the other group uses the optimizer's default.
     """
     trainable = [p for p in network.parameters() if p.requires_grad]
-    decayed: dict[str, Any] = {"params": [p for p in trainable if p.ndim > 1]}
+    with_decay: dict[str, Any] = {"params": [p for p in trainable if p.ndim > 1]}
     if weight_decay is not None:
-        decayed["weight_decay"] = weight_decay
-    free = {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0}
-    return [group for group in (decayed, free) if group["params"]]
+        with_decay["weight_decay"] = weight_decay
+    without_decay = {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0}
+    return [group for group in (with_decay, without_decay) if group["params"]]

@@ -9,10 +9,10 @@ from torch.optim import Optimizer
 
 
 class Lion(Optimizer):
-    """Step by the sign of an interpolated momentum, with decoupled weight decay.
+    """Update by the sign of an interpolated momentum, with decoupled weight decay.
 
-    Each weight moves by exactly `lr`: start from AdamW's values with `lr` 3-10 times smaller
-    and `weight_decay` 3-10 times larger (section 5 of the paper). One buffer per weight.
+    Each weight moves by exactly `lr`. Good first values are AdamW's, with `lr` 3-10 times smaller and `weight_decay`
+    3-10 times larger (section 5 of the paper). The state has one buffer per weight.
     """
 
     def __init__(
@@ -38,5 +38,5 @@ class Lion(Optimizer):
                 momentum = state["momentum"]
                 direction = momentum.lerp(p.grad, 1 - beta1).sign_()
                 p.mul_(1 - lr * group["weight_decay"]).add_(direction, alpha=-lr)
-                momentum.lerp_(p.grad, 1 - beta2)  # after the step, with the slower beta
+                momentum.lerp_(p.grad, 1 - beta2)  # after the update, with the slower beta
         return loss

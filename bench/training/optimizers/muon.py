@@ -1,4 +1,4 @@
-"""Muon: momentum made orthogonal, for the matrices inside a network (Jordan et al. 2024; Liu et al., arXiv:2502.16982)."""
+"""Muon: orthogonalized momentum for the hidden matrices of a network (Jordan et al. 2024; Liu et al., arXiv:2502.16982)."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,18 +11,18 @@ from bench.training.optimizers.parameter_groups import hidden_matrices
 
 
 def muon(params: Iterable[dict[str, Any]], network: nn.Module, **options: Any) -> Optimizer:
-    """Return timm's Muon on the hidden matrices of `network`, and its AdamW on all other weights, with the same options.
+    """Return timm's Muon for the hidden matrices of `network`, with its AdamW for all other weights.
 
-    Others are stem, classifier, depthwise and grouped convolutions, norms, biases, and what is not the network's. A
-    convolution is one matrix, output channels x the rest. timm left alone would choose by shape, and so take the stem
-    and the classifier, too.
+    Other weights are those of the stem, the classifier, depthwise and grouped convolutions, norms, biases and the loss. A
+    convolution is one matrix, output channels x the rest. By default timm selects weights by shape only, and would
+    include the stem and the classifier.
     """
     hidden = {id(weight) for weight in hidden_matrices(network)}
     groups: list[dict[str, Any]] = []
     for group in params:
-        inside = [p for p in group["params"] if id(p) in hidden]
-        outside = [p for p in group["params"] if id(p) not in hidden]
-        groups += [{**group, "params": inside, "use_muon": True}] if inside else []
-        groups += [{**group, "params": outside, "use_fallback": True}] if outside else []
-    made: Optimizer = Muon(groups, **options)
-    return made
+        muon_weights = [p for p in group["params"] if id(p) in hidden]
+        adamw_weights = [p for p in group["params"] if id(p) not in hidden]
+        groups += [{**group, "params": muon_weights, "use_muon": True}] if muon_weights else []
+        groups += [{**group, "params": adamw_weights, "use_fallback": True}] if adamw_weights else []
+    optimizer: Optimizer = Muon(groups, **options)
+    return optimizer

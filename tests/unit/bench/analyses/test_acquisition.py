@@ -16,7 +16,7 @@ from bench.analyses.shortcuts.acquisition import (
     text_likelihood,
     trees,
 )
-from bench.analyses.shortcuts.cnn import border, centre_masked, low_res, network_probe, whole
+from bench.analyses.shortcuts.cnn import border, centre_masked, low_res, network_probe, unmasked
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 
 RNG = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def test_trees_find_the_descriptor_that_differs_and_their_shap_values_add_up() -
 
 def test_views_of_an_image_hide_what_they_say_they_hide() -> None:
     x = torch.rand(2, 1, 20, 20)
-    assert torch.equal(whole(x), x)
+    assert torch.equal(unmasked(x), x)
     assert border(x)[:, :, 2:-2, 2:-2].abs().sum() == 0
     assert torch.equal(border(x)[:, :, :2], x[:, :, :2])
     assert centre_masked(x)[:, :, 5:15, 5:15].abs().sum() == 0

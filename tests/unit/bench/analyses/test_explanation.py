@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from bench.analyses.explain_image import chosen_findings, explainer, parse_box, table
+from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.panel import SHOWN, WARNING, Answer, Asked, panel, several
+from bench.analyses.heatmaps.panel import SHOWN, WARNING, Explanation, FindingMap, all_findings_panel, panel
 from bench.cli.main import app
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.planning.run import Run, read_run, resolve
 from bench.store.store import Store, short_hash, write_table
@@ -60,7 +60,7 @@ def radiograph(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ask(tmp_path: Path) -> Callable[..., Result]:
+def explain(tmp_path: Path) -> Callable[..., Result]:
     made(tmp_path)
     return lambda *arguments: CliRunner().invoke(
         app, ["explain", *map(str, arguments), "--store", str(tmp_path / "runs"), "-o", str(tmp_path / "out")]
@@ -78,26 +78,26 @@ def test_the_numbers_are_those_of_the_stored_network_on_the_image_as_it_is_shown
     tmp_path: Path, radiograph: Path
 ) -> None:
     store, run = made(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
-    asked = explainer(store, run.id[:5]).ask(radiograph, NAMED, "hirescam", None)
+    explanation = load_explainer(store, run.id[:5]).explain(radiograph, NAMED, "hirescam", None)
     entry = run.entries["architecture"]
     network = build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3)
     image = cv2.imread(str(radiograph), cv2.IMREAD_GRAYSCALE)
-    tone = Tone.of(run.preprocessing, network.mean, network.std, 1)
-    x_NCHW = tone(torch.from_numpy(to_geometry(image, Geometry(72, "smallest_crop"))[None]))
+    normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, 1)
+    x_NCHW = normalizer(torch.from_numpy(to_geometry(image, Geometry(72, "smallest_crop"))[None]))
     expected = heat_maps(network, x_NCHW, "hirescam")
     places = [run.config.findings.index(name) for name in NAMED]
-    assert [a.logit for a in asked.answers] == pytest.approx(expected.logit_NK[0, places].tolist(), abs=1e-5)
-    assert asked.seen == 64
-    assert asked.gray.shape == (SHOWN, SHOWN)
-    for answer, k in zip(asked.answers, places, strict=True):
+    assert [a.logit for a in explanation.finding_maps] == pytest.approx(expected.logit_NK[0, places].tolist(), abs=1e-5)
+    assert explanation.seen == 64
+    assert explanation.gray.shape == (SHOWN, SHOWN)
+    for finding_map, k in zip(explanation.finding_maps, places, strict=True):
         large = upsampled(expected.heat_NKhw, SHOWN)[0, k].numpy()
-        np.testing.assert_allclose(answer.heat, large, atol=1e-5 * max(large.max(), 1e-9))
+        np.testing.assert_allclose(finding_map.heat, large, atol=1e-5 * max(large.max(), 1e-9))
 
 
 def test_pictures_and_table_are_written_and_say_the_same(
-    ask: Callable[..., Result], tmp_path: Path, radiograph: Path
+    explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
-    done = ask(_only(tmp_path), radiograph, "--finding", "cardiomegaly", "--finding", "Edema")
+    done = explain(_only(tmp_path), radiograph, "--finding", "cardiomegaly", "--finding", "Edema")
     assert done.exit_code == 0, done.output
     found = pd.read_csv(tmp_path / "out" / "explained.csv")
     assert found["finding"].tolist() == ["Cardiomegaly", "Edema"]
@@ -115,20 +115,20 @@ def test_a_reference_is_moved_as_the_image_is_and_the_heat_inside_is_counted(tmp
     mask = np.zeros((120, 100), np.uint8)
     mask[30:60, 50:] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    asking = explainer(store, run.id)
+    asking = load_explainer(store, run.id)
     by_mask, by_box = (
-        asking.ask(radiograph, NAMED, "gradcam", None, reference)
+        asking.explain(radiograph, NAMED, "gradcam", None, reference)
         for reference in (tmp_path / "mask.png", parse_box("50,30,50,30"))
     )
     assert by_mask.mask is not None
     assert np.array_equal(by_mask.mask, by_box.mask)
     assert by_mask.mask.mean() == pytest.approx(0.125, abs=0.005)
     rows = table(by_mask, run.id)
-    heat = by_mask.answers[0].heat
+    heat = by_mask.finding_maps[0].heat
     assert rows["area_inside"][0] == by_mask.mask.mean()
     assert rows["heat_inside"][0] == pytest.approx(heat[by_mask.mask > 0].sum() / heat.sum(), rel=1e-5)
-    wide = {False: panel(asking.ask(radiograph, NAMED, "gradcam", None), by_mask.answers[0]).shape[1]}
-    assert panel(by_mask, by_mask.answers[0]).shape[1] == wide[False] + SHOWN + 10  # one view more
+    wide = {False: panel(asking.explain(radiograph, NAMED, "gradcam", None), by_mask.finding_maps[0]).shape[1]}
+    assert panel(by_mask, by_mask.finding_maps[0]).shape[1] == wide[False] + SHOWN + 10  # one view more
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox", "smallest_crop"])
@@ -143,44 +143,46 @@ def test_a_mask_lies_where_the_image_shows_what_it_marks(fit: str, region: tuple
     assert (moved != seen).mean() < 0.01
 
 
-def asked_about(heat: np.ndarray, mask: np.ndarray | None = None) -> Asked:
-    answers = tuple(Answer(f"Finding {k}", k - 1.0, 0.5, h, not h.any()) for k, h in enumerate(heat))
+def asked_about(heat: np.ndarray, mask: np.ndarray | None = None) -> Explanation:
+    finding_maps = tuple(FindingMap(f"Finding {k}", k - 1.0, 0.5, h, not h.any()) for k, h in enumerate(heat))
     gray = np.full((SHOWN, SHOWN), 128, np.uint8)
-    return Asked("i.png", "net, run 1", "gradcam", "4 x 4", 64, gray, mask, answers)
+    return Explanation("i.png", "net, run 1", "gradcam", "4 x 4", 64, gray, mask, finding_maps)
 
 
 def test_an_empty_map_is_drawn_as_nothing_and_hostile_names_do_not_break_the_picture() -> None:
     heat = np.zeros((3, SHOWN, SHOWN), np.float32)
     heat[1, :40, :40] = 1e-30
     heat[2, 0, 0] = 3e38
-    asked = asked_about(heat)
-    pictures = [panel(asked, each) for each in asked.answers]
+    explanation = asked_about(heat)
+    pictures = [panel(explanation, each) for each in explanation.finding_maps]
     assert all(p.dtype == np.uint8 and p.shape == pictures[0].shape for p in pictures)
     overlay = pictures[0][100:400, 850:1100]
     assert np.ptp(overlay.astype(int)) == 0  # the gray image as it is
     assert not np.array_equal(pictures[0], pictures[1])
-    odd = Asked("é<script>" * 40, "x" * 300, "gradcam", "4 x 4", 64, asked.gray, None, asked.answers * 3)
-    assert several(odd).shape[1] >= several(asked).shape[1]
+    odd = Explanation(
+        "é<script>" * 40, "x" * 300, "gradcam", "4 x 4", 64, explanation.gray, None, explanation.finding_maps * 3
+    )
+    assert all_findings_panel(odd).shape[1] >= all_findings_panel(explanation).shape[1]
     assert "clinical" in WARNING
 
 
 @pytest.mark.parametrize(("logit", "probability"), [(-1e30, 0.0), (1e30, 1.0), (0.0, 0.5)])
 def test_probabilities_are_finite_for_every_logit(logit: float, probability: float) -> None:
-    answer = Answer("x", logit, float("nan"), np.zeros((2, 2), np.float32), True)
-    assert answer.probability == probability
-    assert answer.called is None
+    finding_map = FindingMap("x", logit, float("nan"), np.zeros((2, 2), np.float32), True)
+    assert finding_map.probability == probability
+    assert finding_map.called is None
 
 
 def test_what_cannot_be_looked_at_is_named_and_the_other_images_are_done(
-    ask: Callable[..., Result], tmp_path: Path, radiograph: Path
+    explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
     (tmp_path / "cut.png").write_bytes(radiograph.read_bytes()[:200])
     (tmp_path / "text.png").write_text("no image")
     cv2.imwrite(str(tmp_path / "flat.png"), np.zeros((40, 40), np.uint8))
     names = ["cut.png", "text.png", "absent.png", "flat.png", "a.png"]
-    done = ask(_only(tmp_path), *(tmp_path / name for name in names), "--finding", "Edema")
+    done = explain(_only(tmp_path), *(tmp_path / name for name in names), "--finding", "Edema")
     assert done.exit_code == 1
-    assert done.output.count("cannot use the image") == 3
+    assert done.output.count("cannot read the image") == 3
     found = pd.read_csv(tmp_path / "out" / "explained.csv")
     assert found["image"].tolist() == ["flat.png", "a.png"]
     assert np.isfinite(found["logit"]).all()
@@ -191,11 +193,11 @@ def _only(tmp_path: Path) -> str:
 
 
 def test_two_images_of_one_name_do_not_overwrite_each_other(
-    ask: Callable[..., Result], tmp_path: Path, radiograph: Path
+    explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a.png").write_bytes(radiograph.read_bytes())
-    assert ask(_only(tmp_path), radiograph, tmp_path / "b" / "a.png", "--finding", "Edema").exit_code == 0
+    assert explain(_only(tmp_path), radiograph, tmp_path / "b" / "a.png", "--finding", "Edema").exit_code == 0
     found = pd.read_csv(tmp_path / "out" / "explained.csv")
     assert found["picture"].tolist() == ["a-edema.png", "a-2-edema.png"]
 
@@ -206,18 +208,18 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
         (["--finding", "Cardiomegali"], "did you mean 'Cardiomegaly'"),
         (["--method", "lime"], "known: gradcam"),
         (["--stage", "9"], "no stage 9"),
-        (["--box", "1,2,3"], "is no box"),
+        (["--box", "1,2,3"], "is not a box"),
         (["--box", "1,2,0,4"], "above 0"),
         (["--box", "nan,2,4,4"], "finite"),
-        (["--box", "1000,1000,5,5"], "holds no pixel"),
+        (["--box", "1000,1000,5,5"], "is outside the image"),
         (["--mask", "absent.png"], "cannot read the mask"),
         (["--mask", "absent.png", "--box", "1,1,2,2"], "--mask and --box exclude each other"),
     ],
 )
 def test_wrong_requests_are_refused_with_what_to_do(
-    ask: Callable[..., Result], tmp_path: Path, radiograph: Path, arguments: list[str], message: str
+    explain: Callable[..., Result], tmp_path: Path, radiograph: Path, arguments: list[str], message: str
 ) -> None:
-    done = ask(_only(tmp_path), radiograph, *arguments)
+    done = explain(_only(tmp_path), radiograph, *arguments)
     assert done.exit_code != 0
     assert message in done.output + str(done.exception)
     assert done.exception is None or isinstance(done.exception, CxrError | SystemExit)
@@ -226,28 +228,28 @@ def test_wrong_requests_are_refused_with_what_to_do(
 def test_runs_that_have_no_network_to_ask_are_refused(tmp_path: Path) -> None:
     store, run = made(tmp_path)
     with pytest.raises(StoreError, match="no run 'zzz'"):
-        explainer(store, "zzz")
+        load_explainer(store, "zzz")
     with pytest.raises(StoreError, match="no run ''"):
-        explainer(store, "")
+        load_explainer(store, "")
     (store.run_dir(run.id) / "DONE").unlink()
     with pytest.raises(StoreError, match="not finished"):
-        explainer(store, run.id)
+        load_explainer(store, run.id)
     derived = b'{"kind":"tta","sources":["3fa94c1e02bd"]}'
     store.begin(short_hash(derived), derived)
     with pytest.raises(StoreError, match="3fa94c1e02bd"):
-        explainer(store, short_hash(derived))
+        load_explainer(store, short_hash(derived))
     (store.run_dir(run.id) / "run.json").write_bytes(run.document.replace(b"adamw", b"adamx"))
     with pytest.raises(StoreError, match="not the one"):
-        explainer(store, run.id)
+        load_explainer(store, run.id)
 
 
 def test_a_mask_of_another_size_and_a_reference_not_learnt_are_refused(tmp_path: Path, radiograph: Path) -> None:
     store, run = made(tmp_path)
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((10, 10), np.uint8))
     with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
-        explainer(store, run.id).ask(radiograph, NAMED, "gradcam", None, tmp_path / "mask.png")
+        load_explainer(store, run.id).explain(radiograph, NAMED, "gradcam", None, tmp_path / "mask.png")
     store, run = made(tmp_path / "other", preprocessing="histstd_64")
     with pytest.raises(StoreError, match="what histstd learnt at the internal hospital"):
-        explainer(store, run.id)
+        load_explainer(store, run.id)
     with pytest.raises(ConfigError, match="has not learnt 'Hernia'"):
         chosen_findings(run, ["Hernia"])

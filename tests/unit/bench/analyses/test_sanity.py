@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.localization import centre_prior
 from bench.analyses.heatmaps.sanity import (
-    alike,
     blurred,
     cascade,
     deletion_insertion,
     noise_stability,
+    similarity,
     ssim,
 )
 from bench.analyses.heatmaps.stages import parts
@@ -131,7 +131,7 @@ def test_maps_are_alike_to_themselves_and_what_has_become_empty_shares_no_order(
     heat[1], heat[2] = 0.0, 1.0
     other = heat.clone()
     other[3] = 0.0
-    found = alike(heat, other, S)
+    found = similarity(heat, other, S)
     assert found.loc[0, ["spearman", "ssim"]].tolist() == pytest.approx([1.0, 1.0])
     assert found.loc[1, ["spearman", "ssim"]].isna().all()
     assert np.isnan(found.loc[2, "spearman"])

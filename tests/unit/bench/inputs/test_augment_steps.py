@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.config.preprocessing_ops import AUGMENT_STEPS, augment_steps
 from bench.inputs.augmentation.chain import STEPS, chain
 from bench.inputs.augmentation.steps import blur, border, crop, erase, gamma, hflip, jitter, warp
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from harmonize.errors import ConfigError
 
 ALWAYS: dict[str, dict[str, Any]] = {
@@ -97,8 +97,8 @@ def test_a_crop_moves_by_whole_pixels_and_every_way_equally() -> None:
 
 def test_a_crop_with_an_input_is_a_random_crop_without_black() -> None:
     cached = torch.randint(6, 256, (40, 72, 72), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    tone = Tone([], (0.5,) * 3, (0.5,) * 3, in_channels=1, input=64)
-    seen = tone(cached, lambda x: crop(x, 5, share=0.125))
+    normalizer = Normalizer([], (0.5,) * 3, (0.5,) * 3, in_channels=1, input=64)
+    seen = normalizer(cached, lambda x: crop(x, 5, share=0.125))
     assert seen.shape == (40, 1, 64, 64)
     assert float(seen.min()) > 0
     windows = cached.float().unfold(1, 64, 1).unfold(2, 64, 1) / 255  # [40, 9, 9, 64, 64]

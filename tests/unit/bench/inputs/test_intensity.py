@@ -16,7 +16,7 @@ from skimage.exposure import match_histograms
 
 from bench.inputs.histogram_reference import reference
 from bench.inputs.histograms import LANDMARKS, histmatch, histograms, histstd, interpolate, landmarks, learn, look_up
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan
@@ -143,7 +143,7 @@ def test_images_without_contrast_teach_nothing_and_become_black() -> None:
 
 def test_a_tone_without_what_it_must_learn_is_refused() -> None:
     with pytest.raises(ConfigError, match="histstd has no reference"):
-        Tone(["histstd"], (0.5,) * 3, (0.5,) * 3)
+        Normalizer(["histstd"], (0.5,) * 3, (0.5,) * 3)
 
 
 def planned(tmp_path: Path, preprocessing: str = "histstd_64", **schedule: object) -> Plan:

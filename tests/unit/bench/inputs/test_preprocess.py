@@ -5,7 +5,7 @@ import torch
 
 from bench.config.preprocessing_ops import geometry, input_size, parse
 from bench.inputs.augmentation import chain
-from bench.inputs.normalize import Tone, minmax, unit, zscore
+from bench.inputs.normalize import Normalizer, minmax, unit, zscore
 from harmonize.errors import ConfigError
 from harmonize.images.pixels import Geometry
 
@@ -36,10 +36,12 @@ def test_a_constant_image_gives_zeros(value: int) -> None:
 
 def test_imagenet_scales_each_channel_by_the_networks_own_numbers() -> None:
     gray = torch.full((1, 1, 1, 1), 0.5)
-    x = Tone(["imagenet"], MEAN, STD).normalise(gray).flatten()
+    x = Normalizer(["imagenet"], MEAN, STD).normalize(gray).flatten()
     torch.testing.assert_close(x, torch.tensor([0.0655, 0.1964, 0.4178]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(Tone(["imagenet"], (0.0,) * 3, (1.0,) * 3).normalise(gray), gray.expand(1, 3, 1, 1))
-    one = Tone(["imagenet"], MEAN, STD, in_channels=1).normalise(gray)
+    torch.testing.assert_close(
+        Normalizer(["imagenet"], (0.0,) * 3, (1.0,) * 3).normalize(gray), gray.expand(1, 3, 1, 1)
+    )
+    one = Normalizer(["imagenet"], MEAN, STD, in_channels=1).normalize(gray)
     assert float(one) == pytest.approx((0.5 - sum(MEAN) / 3) / (sum(STD) / 3))
 
 
@@ -51,7 +53,7 @@ def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
         seen.append(float(x.mean()))
         return x + 0.3
 
-    x = Tone(["imagenet"], (0.5,) * 3, (0.5,) * 3)(images, lighter)
+    x = Normalizer(["imagenet"], (0.5,) * 3, (0.5,) * 3)(images, lighter)
     assert seen == [pytest.approx(0.2)]
     torch.testing.assert_close(x, torch.zeros(1, 3, 2, 2), atol=1e-6, rtol=0)
 
@@ -75,8 +77,8 @@ def test_bytes_are_shown_to_an_augmentation_that_reads_them(
         seen.add(x.dtype)
         return chain(x, 0, [{"hflip": {"p": 1.0}}])
 
-    tone = Tone(ops, MEAN, STD, reference={"histstd": [k / 10 for k in range(11)]}, padded=padded)
-    assert torch.equal(tone(images, mirrored, of_bytes=of_bytes), tone(images).flip(3))
+    normalizer = Normalizer(ops, MEAN, STD, reference={"histstd": [k / 10 for k in range(11)]}, padded=padded)
+    assert torch.equal(normalizer(images, mirrored, of_bytes=of_bytes), normalizer(images).flip(3))
     assert seen == {shown}
 
 
@@ -97,7 +99,7 @@ def test_bytes_are_shown_to_an_augmentation_that_reads_them(
 )
 def test_ops_that_cannot_be_are_refused_with_the_mend(ops: list[object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Tone(ops, MEAN, STD)  # type: ignore[arg-type]
+        Normalizer(ops, MEAN, STD)  # type: ignore[arg-type]
 
 
 def test_the_cached_half_is_read_from_the_same_entry() -> None:
@@ -127,7 +129,7 @@ def test_the_cached_half_is_read_from_the_same_entry() -> None:
 def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
     images = torch.randint(256, (2, 8, 8), dtype=torch.uint8)
     assert torch.equal(
-        Tone([{"clahe": {"clip": 2.0}}, "zscore"], MEAN, STD)(images), Tone(["zscore"], MEAN, STD)(images)
+        Normalizer([{"clahe": {"clip": 2.0}}, "zscore"], MEAN, STD)(images), Normalizer(["zscore"], MEAN, STD)(images)
     )
     assert [name for name, _ in parse([{"clahe": None}, "minmax"])] == ["clahe", "minmax"]
 
@@ -135,6 +137,6 @@ def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
 def test_the_network_sees_the_centre_where_an_input_is_given() -> None:
     images = torch.randint(256, (2, 72, 72), dtype=torch.uint8)
     facts = {"size": 72, "input": 64, "ops": ["minmax"]}
-    seen = Tone.of(facts, MEAN, STD)(images)
-    assert torch.equal(seen, Tone(["minmax"], MEAN, STD)(images[:, 4:68, 4:68]))
+    seen = Normalizer.of(facts, MEAN, STD)(images)
+    assert torch.equal(seen, Normalizer(["minmax"], MEAN, STD)(images[:, 4:68, 4:68]))
     assert (input_size(facts), input_size({"size": 72})) == (64, 72)

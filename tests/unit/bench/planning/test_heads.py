@@ -11,12 +11,12 @@ import torch
 from bench.config.auxiliary_heads import heads, own_outputs
 from bench.config.run_config import HeadWeights, RunConfig
 from bench.inputs.examples import Examples
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import check_targets, targets
 from bench.training.losses import bce
-from bench.training.objective import Objective, teaching
+from bench.training.training_loss import TrainingLoss, training_targets
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import space
 from tests.unit.bench.planning.test_plan import GRID, patients, plan
@@ -120,7 +120,7 @@ def examples(n: int = 12) -> Examples:
 
 def test_the_objective_is_the_weighted_sum_of_the_heads_losses() -> None:
     run, some = a_run(heads="dual_auxiliary", head_weights=HeadWeights(findings=2.0)), examples()
-    taught = teaching(run, some, CPU)
+    taught = training_targets(run, some, CPU)
     output, place = torch.randn(5, 13), torch.tensor([3, 1, 4, 11, 5])
     expected = 2 * bce(output[:, :9], taught.target_NK[place], taught.weight_NK[place])
     for i, weight in enumerate((0.5, 0.3, 0.005, 0.01)):
@@ -130,17 +130,17 @@ def test_the_objective_is_the_weighted_sum_of_the_heads_losses() -> None:
             expected += weight * torch.nn.functional.binary_cross_entropy_with_logits(
                 output[known, 9 + i], target[known]
             )
-    torch.testing.assert_close(Objective(run, taught)(output, place), expected)
+    torch.testing.assert_close(TrainingLoss(run, taught)(output, place), expected)
 
 
 def test_a_batch_that_teaches_no_further_head_has_the_loss_of_its_findings() -> None:
     run, some = a_run(heads="dual_auxiliary"), examples()
     assert some.head_NT is not None
     some.head_NT[:] = np.nan
-    taught = teaching(run, some, CPU)
+    taught = training_targets(run, some, CPU)
     output, place = torch.randn(12, 13, requires_grad=True), torch.arange(12)
-    loss = Objective(run, taught)(output, place)
-    torch.testing.assert_close(loss, Objective(a_run(), taught)(output[:, :9], place))
+    loss = TrainingLoss(run, taught)(output, place)
+    torch.testing.assert_close(loss, TrainingLoss(a_run(), taught)(output[:, :9], place))
     loss.backward()
     assert output.grad is not None
     assert bool((output.grad[:, 9:] == 0).all())
@@ -151,9 +151,9 @@ def test_an_abnormal_finding_is_taught_by_the_dual_head_alone() -> None:
     n = 6
     ids = np.array([f"i{i}" for i in range(n)], object)
     state = np.tile(np.array([[1], [0], [1], [0], [1], [0]], np.int8), (1, 15))
-    taught = teaching(run, Examples(ids, ids, np.arange(n), state, state[:, 14:].astype(np.float32)), CPU)
+    taught = training_targets(run, Examples(ids, ids, np.arange(n), state, state[:, 14:].astype(np.float32)), CPU)
     output, place = torch.randn(n, 15, requires_grad=True), torch.arange(n)
-    loss = Objective(run, taught)(output, place)
+    loss = TrainingLoss(run, taught)(output, place)
     target = taught.target_NK
     torch.testing.assert_close(
         loss, bce(output[:, :14], target[:, :14], target[:, :14] * 0 + 1) + 0.5 * bce(output[:, 14:], target[:, 14:], target[:, 14:] * 0 + 1)
@@ -167,12 +167,12 @@ def test_three_states_and_further_heads_lie_beside_each_other_in_the_outputs() -
     x = torch.rand(3, 1, 32, 32)
     output = network.outputs(x)
     torch.testing.assert_close(network(x), torch.stack([output[:, 2] - output[:, 0], output[:, 5] - output[:, 3]], 1))
-    torch.testing.assert_close(network.further(output), output[:, 6:])
-    torch.testing.assert_close(network.both(x)[0], output)
-    feed, _, val = a_cohort()
-    tone = Tone(["imagenet"], network.mean, network.std, 1)
-    assert predict(network, tone, feed, val.rows, CPU)[0].shape == (12, 2)
-    assert predict(network, tone, feed, val.rows, CPU, further=True)[0].shape == (12, 3)
+    torch.testing.assert_close(network.auxiliary(output), output[:, 6:])
+    torch.testing.assert_close(network.outputs_and_features(x)[0], output)
+    reader, _, val = a_cohort()
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
+    assert predict(network, normalizer, reader, val.rows, CPU)[0].shape == (12, 2)
+    assert predict(network, normalizer, reader, val.rows, CPU, auxiliary=True)[0].shape == (12, 3)
 
 
 def test_a_run_whose_loss_has_weights_of_its_own_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_a_run_whose_loss_has_weights_of_its_own_goes_on_to_the_same_bits(tmp_pa
 @pytest.mark.parametrize("loss", ["bce", "bce_weighted", "auc_hinge", "aucm"])
 def test_saying_nothing_of_heads_and_saying_none_is_the_same_objective(loss: str) -> None:
     run, some = a_run(loss=loss), examples()
-    with_table = teaching(run, some, CPU)
-    without = teaching(run, Examples(some.image_id, some.patient_id, some.rows, some.state_NK), CPU)
+    with_table = training_targets(run, some, CPU)
+    without = training_targets(run, Examples(some.image_id, some.patient_id, some.rows, some.state_NK), CPU)
     output, place = torch.randn(12, 9), torch.arange(12)
-    torch.testing.assert_close(Objective(run, with_table)(output, place), Objective(run, without)(output, place))
+    torch.testing.assert_close(TrainingLoss(run, with_table)(output, place), TrainingLoss(run, without)(output, place))

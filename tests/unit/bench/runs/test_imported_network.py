@@ -96,7 +96,7 @@ def test_a_timm_checkpoint_has_features_and_logits(write: Write, tmp_path: Path)
     network = timm.create_model("resnet10t", num_classes=3, in_chans=1).eval()
     save_file(network.state_dict(), tmp_path / "w.safetensors")
     found = opened(write(model={"timm": "resnet10t", "weights": "w.safetensors"}))
-    output, feature = found.both(images())
+    output, feature = found.outputs_and_features(images())
     assert feature.shape == (5, 512)
     assert torch.allclose(output, network(images()), atol=1e-5)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.config.run_config import Schedule
 from bench.training import fit as train
 from bench.training.fit import Trained
-from bench.training.torch_compile import compile_where_it_pays
+from bench.training.torch_compile import compile_if_faster
 from tests.unit.bench.training.test_limits import a_run, same, trained
 
 Forward = Callable[..., Tensor]
@@ -22,8 +22,8 @@ SCHEDULE = Schedule(epochs=2, batch_size=8, lr=1e-2)
 def tried(
     folder: Path, monkeypatch: pytest.MonkeyPatch, compiler: Callable[[Forward], Forward], **options: object
 ) -> Trained:
-    chosen = partial(compile_where_it_pays, compiler=compiler, **{"worth": 0.0, **options})  # type: ignore[arg-type]
-    monkeypatch.setattr(train, "compile_where_it_pays", chosen)
+    chosen = partial(compile_if_faster, compiler=compiler, **{"min_seconds": 0.0, **options})  # type: ignore[arg-type]
+    monkeypatch.setattr(train, "compile_if_faster", chosen)
     return trained(a_run(schedule=SCHEDULE, compile=True), folder)
 
 
@@ -51,7 +51,7 @@ def test_a_compiled_pass_is_used_where_it_is_faster(tmp_path: Path, monkeypatch:
         return call
 
     found = tried(tmp_path / "a", monkeypatch, counted, clock=ticking(2.0, 1.0))
-    assert found.compiled == "compiled: 1e+03 ms a pass compiled, 2e+03 ms without"
+    assert found.compiled == "compiled: a pass takes 1e+03 ms compiled and 2e+03 ms without"
     assert len(passes) == 6 + found.gradient_evaluations
     plain = trained(a_run(schedule=SCHEDULE), tmp_path / "b")
     for one, other in zip(found.network.state_dict().values(), plain.network.state_dict().values(), strict=True):
@@ -62,7 +62,7 @@ def test_a_pass_that_is_not_faster_when_compiled_leaves_the_run_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = tried(tmp_path / "a", monkeypatch, lambda forward: forward, clock=ticking(1.0, 0.98))
-    assert found.compiled.startswith("not compiled: 980 ms a pass compiled")
+    assert found.compiled.startswith("not compiled: a pass takes 980 ms compiled")
     assert same(found, trained(a_run(schedule=SCHEDULE), tmp_path / "b"))
 
 
@@ -87,8 +87,8 @@ def test_a_short_training_is_not_worth_compiling(tmp_path: Path, monkeypatch: py
     def never(_: Forward) -> Forward:
         raise AssertionError("compiled")
 
-    found = tried(tmp_path / "a", monkeypatch, never, worth=100.0, clock=ticking(1.0, 1.0))
-    assert found.compiled == "not compiled: training takes about 6 s, compiling is worth it from 100 s"
+    found = tried(tmp_path / "a", monkeypatch, never, min_seconds=100.0, clock=ticking(1.0, 1.0))
+    assert found.compiled == "not compiled: training takes about 6 s, and compilation is only tried from 100 s on"
 
 
 def test_asking_for_it_is_another_run() -> None:

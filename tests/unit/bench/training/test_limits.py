@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from bench.config.registry import Registry
 from bench.config.run_config import Limit, RunConfig, Schedule, from_dict
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run, resolve
 from bench.store.store import Store, remark
 from bench.training.checkpoint import write_checkpoint
-from bench.training.data_parallel import ALONE, Team
+from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.fit import Trained, TrainingError, fit
 from bench.training.step import TooLargeError
 from harmonize.errors import ConfigError
@@ -62,11 +62,13 @@ def trained(
     run: Run, folder: Path, backbone: nn.Module | None = None, clock: Callable[[], float] | None = None
 ) -> Trained:
     torch.set_num_threads(1)
-    feed, internal, val = a_cohort()
+    reader, internal, val = a_cohort()
     network = Network(backbone or Hungry(most=99), (0.5,) * 3, (0.25,) * 3, 1, K)
-    tone = Tone(["imagenet"], network.mean, network.std, 1)
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
     more = {"clock": clock} if clock else {}
-    return fit(run, network, tone, feed, internal, {"val": val}, CPU, folder / "last.pt", lambda *_: None, **more)
+    return fit(
+        run, network, normalizer, reader, internal, {"val": val}, CPU, folder / "last.pt", lambda *_: None, **more
+    )
 
 
 def same(one: Trained, other: Trained) -> bool:
@@ -93,9 +95,7 @@ def test_a_run_out_of_memory_at_once_is_the_run_with_the_smaller_passes_bit_by_b
     assert same(hungry, asked)
     assert (hungry.micro_batch, asked.micro_batch) == (2, 0)
     said = [record.getMessage() for record in caplog.records]
-    assert (
-        "memory ran out in epoch 1, step 1: forward passes of 4 images from here on, not 8; the batch stays 8" in said
-    )
+    assert "memory ran out in epoch 1, step 1: forward passes now have 4 images instead of 8; the batch stays 8" in said
 
 
 def test_memory_that_runs_out_late_changes_no_step_before(tmp_path: Path) -> None:
@@ -121,10 +121,10 @@ def test_a_run_that_goes_on_keeps_the_smaller_passes(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_cut_smaller_ends_the_run_with_the_mend(tmp_path: Path) -> None:
-    with pytest.raises(TooLargeError, match=r"pass of 2 images, and a batch cannot be cut smaller; lower schedule"):
+    with pytest.raises(TooLargeError, match=r"pass of 2 images, and the batch cannot be split further; lower schedule"):
         trained(a_run(schedule=Schedule(epochs=1, batch_size=8)), tmp_path, Hungry(1))
     balanced = Schedule(epochs=1, batch_size=24, sampling="balanced")
-    with pytest.raises(TooLargeError, match=r"pass of 24 images, and passes were balanced for it"):
+    with pytest.raises(TooLargeError, match=r"pass of 24 images, and balanced sampling fixes the micro-batch"):
         trained(a_run(schedule=balanced), tmp_path, Hungry(12))
 
 
@@ -143,20 +143,20 @@ def test_memory_that_the_optimizer_lacks_is_not_taken_for_that_of_a_pass(tmp_pat
         trained(replace(run, entries=greedy), tmp_path)
 
 
-@pytest.mark.parametrize("further", [False, True])
-def test_predictions_halve_their_passes_and_stay_what_they_are(further: bool) -> None:
-    feed, _, _ = a_cohort(n=40)
-    tone = Tone(["imagenet"], (0.5,) * 3, (0.25,) * 3, 1)
+@pytest.mark.parametrize("auxiliary", [False, True])
+def test_predictions_halve_their_passes_and_stay_what_they_are(auxiliary: bool) -> None:
+    reader, _, _ = a_cohort(n=40)
+    normalizer = Normalizer(["imagenet"], (0.5,) * 3, (0.25,) * 3, 1)
     rows, wanted = np.arange(40)[::-1].copy(), np.array([0, 3, 39])
     found = [
-        predict(Network(Hungry(most), (0.5,) * 3, (0.25,) * 3, 1, K - 2), tone, feed, rows, CPU,
-                features_of=wanted, further=further)
+        predict(Network(Hungry(most), (0.5,) * 3, (0.25,) * 3, 1, K - 2), normalizer, reader, rows, CPU,
+                features_of=wanted, auxiliary=auxiliary)
         for most in (99, 7)
     ]  # fmt: skip
     for plain, halved in zip(*found, strict=True):
         np.testing.assert_allclose(plain, halved, rtol=0, atol=1e-6)
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        predict(Network(Hungry(0), (0.5,) * 3, (0.25,) * 3, 1, K), tone, feed, rows, CPU)
+        predict(Network(Hungry(0), (0.5,) * 3, (0.25,) * 3, 1, K), normalizer, reader, rows, CPU)
 
 
 def ticking(seconds: float) -> Callable[[], float]:
@@ -194,13 +194,13 @@ def test_a_limit_that_is_not_reached_changes_nothing_but_the_id(tmp_path: Path) 
 
 
 def test_a_limit_before_the_first_epoch_is_a_failure_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"stopped by its limit of 0\.5 hours after 0 of 4 epochs: there is none"):
+    with pytest.raises(TrainingError, match=r"stopped by its limit of 0\.5 hours after 0 of 4 epochs: no epoch"):
         trained(limited(0.5), tmp_path, clock=ticking(600))
 
 
 def test_epochs_that_are_never_chosen_do_not_save_a_run_from_its_limit(tmp_path: Path) -> None:
     run = a_run(loss="aucm", schedule=Schedule(epochs=4, batch_size=8, pretrain_epochs=2), limit=Limit(2))
-    with pytest.raises(TrainingError, match="after 1 of 4 epochs: there is none to choose"):
+    with pytest.raises(TrainingError, match="after 1 of 4 epochs: no epoch can be selected"):
         trained(run, tmp_path, clock=ticking(900))
 
 
@@ -211,8 +211,8 @@ def test_time_that_was_used_before_an_interruption_counts(tmp_path: Path) -> Non
 
     with pytest.raises(KeyboardInterrupt):
         trained(limited(2), tmp_path, Interrupted(at=5), clock=clock(0))
-    spent = torch.load(tmp_path / "last.pt", weights_only=True)["spent"]
-    assert spent == 5 * 600
+    seconds = torch.load(tmp_path / "last.pt", weights_only=True)["spent"]
+    assert seconds == 5 * 600
     cut = trained(limited(2), tmp_path, Interrupted(at=999), clock=clock(1e6))
     assert cut.stopped == "stopped by its limit of 2 hours after 2 of 4 epochs"
     assert len(cut.history) == 2
@@ -247,7 +247,7 @@ def test_halving_never_leaves_one_image_alone_and_always_ends(size: int, micro: 
     from bench.training.step import Step
 
     step = object.__new__(Step)
-    step.micro, step.schedule, step.device, step.team = micro, Schedule(), CPU, ALONE
+    step.micro, step.schedule, step.device, step.processes = micro, Schedule(), CPU, SINGLE_PROCESS
     seen = [min(micro, size)]
     while True:
         try:
@@ -265,7 +265,7 @@ def test_a_team_does_not_halve_the_others_would_not_know() -> None:
     from bench.training.step import Step
 
     step = object.__new__(Step)
-    step.micro, step.schedule, step.device, step.team = 16, Schedule(), CPU, Team(0, 2)
+    step.micro, step.schedule, step.device, step.processes = 16, Schedule(), CPU, DataParallelGroup(0, 2)
     with pytest.raises(TooLargeError, match="forward pass of 16 images; lower"):
         step._halve(64, 1, 0)
 

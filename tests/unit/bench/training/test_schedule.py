@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, Schedule
-from bench.training.lr_schedule import exhausted, lr_factor, lr_share, plateau
+from bench.training.lr_schedule import lr_factor, lr_multiplier, plateau, should_stop
 from bench.training.optimizers.build import build
 
 losses = st.lists(st.floats(0.01, 2.0), max_size=30)
@@ -37,17 +37,17 @@ def test_the_learning_rate_warms_up_decays_and_ends_near_zero() -> None:
 
 def test_each_phase_has_a_warm_up_and_a_decay_of_its_own() -> None:
     schedule = Schedule(epochs=5, freeze_epochs=2, warmup=0.2)
-    two_phases = [lr_share(schedule, epoch, i, 10, []) for epoch in range(1, 6) for i in range(10)]
+    two_phases = [lr_multiplier(schedule, epoch, i, 10, []) for epoch in range(1, 6) for i in range(10)]
     first, second = Schedule(epochs=2, warmup=0.2), Schedule(epochs=3, warmup=0.2)
-    assert two_phases == [lr_share(s, epoch, i, 10, []) for s in (first, second) for epoch in range(1, s.epochs + 1) for i in range(10)]  # fmt: skip
+    assert two_phases == [lr_multiplier(s, epoch, i, 10, []) for s in (first, second) for epoch in range(1, s.epochs + 1) for i in range(10)]  # fmt: skip
 
 
 def test_a_plateau_of_the_frozen_phase_does_not_slow_the_second() -> None:
     schedule = Schedule(epochs=9, freeze_epochs=4, kind="plateau", plateau_patience=0, warmup=0.0)
     flat = [{"epoch": float(e), "val_loss": 1.0} for e in range(1, 7)]
-    assert lr_share(schedule, 4, 0, 3, flat[:3]) == pytest.approx(0.01)
-    assert lr_share(schedule, 5, 0, 3, flat[:4]) == 1.0
-    assert lr_share(schedule, 7, 0, 3, flat) == pytest.approx(0.1)
+    assert lr_multiplier(schedule, 4, 0, 3, flat[:3]) == pytest.approx(0.01)
+    assert lr_multiplier(schedule, 5, 0, 3, flat[:4]) == 1.0
+    assert lr_multiplier(schedule, 7, 0, 3, flat) == pytest.approx(0.1)
 
 
 def rows(*aurocs: float, part: str = "val") -> list[dict[str, float]]:
@@ -56,23 +56,23 @@ def rows(*aurocs: float, part: str = "val") -> list[dict[str, float]]:
 
 def test_patience_counts_the_epochs_since_the_best() -> None:
     patient = Schedule(epochs=20, patience=2)
-    assert not exhausted(patient, [])
-    assert not exhausted(patient, rows(0.6, 0.7, 0.6))
-    assert exhausted(patient, rows(0.6, 0.7, 0.6, 0.7))  # equal is not better
-    assert not exhausted(Schedule(epochs=20), rows(0.9, *[0.1] * 10))
+    assert not should_stop(patient, [])
+    assert not should_stop(patient, rows(0.6, 0.7, 0.6))
+    assert should_stop(patient, rows(0.6, 0.7, 0.6, 0.7))  # equal is not better
+    assert not should_stop(Schedule(epochs=20), rows(0.9, *[0.1] * 10))
 
 
 def test_patience_watches_the_set_it_is_told_to() -> None:
     watching = Schedule(epochs=20, patience=2, stop_on="expert_valid")
-    assert not exhausted(watching, rows(0.6, 0.7, 0.8, part="expert_valid"))  # on val nothing gets better
-    assert exhausted(watching, rows(0.8, 0.7, 0.7, part="expert_valid"))
+    assert not should_stop(watching, rows(0.6, 0.7, 0.8, part="expert_valid"))  # on val nothing gets better
+    assert should_stop(watching, rows(0.8, 0.7, 0.7, part="expert_valid"))
     assert watching.watched == ("val", "expert_valid")
 
 
 def test_patience_lets_every_weight_learn_before_it_stops() -> None:
     frozen = Schedule(epochs=20, patience=2, freeze_epochs=4)
-    assert not exhausted(frozen, rows(0.9, *[0.5] * 4))
-    assert exhausted(frozen, rows(0.9, *[0.5] * 5))
+    assert not should_stop(frozen, rows(0.9, *[0.5] * 4))
+    assert should_stop(frozen, rows(0.9, *[0.5] * 5))
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import torch
 
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, Schedule
-from bench.inputs.batches import Feed
+from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples, probe_rows
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.run import Run, resolve
@@ -35,7 +35,7 @@ def a_run(optimizer: str = "adamw", **changes: object) -> Run:
     return resolve(config, REGISTRY, "internal", None)
 
 
-def a_cohort(n: int = 40, seed: int = 0) -> tuple[Feed, Examples, Examples]:
+def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Examples]:
     """Images whose brightness is the first finding; the other findings are noise."""
     draw = np.random.default_rng(seed)
     state = draw.choice(np.array([1, 0, -1, -2, -3], np.int8), (n, K))
@@ -46,12 +46,12 @@ def a_cohort(n: int = 40, seed: int = 0) -> tuple[Feed, Examples, Examples]:
         Examples(ids[part], ids[part], np.flatnonzero(part), state[part])
         for part in (np.arange(n) < 28, np.arange(n) >= 28)
     ]
-    return Feed(images, CPU), examples[0], examples[1]
+    return BatchReader(images, CPU), examples[0], examples[1]
 
 
 def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
     torch.set_num_threads(1)
-    feed, internal, val = a_cohort()
+    reader, internal, val = a_cohort()
     watched = dict.fromkeys(run.config.schedule.watched, val)
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
@@ -62,8 +62,8 @@ def train(run: Run, checkpoint: Path, stop_at: int | None = None) -> Trained:
     return fit(
         run,
         network,
-        Tone(["imagenet"], network.mean, network.std, 1),
-        feed,
+        Normalizer(["imagenet"], network.mean, network.std, 1),
+        reader,
         internal,
         watched,
         CPU,
@@ -90,9 +90,9 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 def test_the_network_learns_what_can_be_seen(tmp_path: Path) -> None:
     trained = train(a_run(schedule=Schedule(epochs=6, batch_size=8, lr=3e-3)), tmp_path / "c.pt")
-    feed, _, val = a_cohort()
+    reader, _, val = a_cohort()
     logit, _ = predict(
-        trained.network, Tone(["imagenet"], trained.network.mean, trained.network.std, 1), feed, val.rows, CPU
+        trained.network, Normalizer(["imagenet"], trained.network.mean, trained.network.std, 1), reader, val.rows, CPU
     )
     assert logit[val.state_NK[:, 0] == 1, 0].min() > logit[val.state_NK[:, 0] == 0, 0].max()
 

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 
 from bench.config.run_config import Schedule
 from bench.inputs.examples import Examples
-from bench.inputs.normalize import Tone
+from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.fit import TrainingError, fit, order_of
-from bench.training.objective import Objective, teaching
+from bench.training.fit import TrainingError, epoch_order, fit
 from bench.training.step import Step
-from bench.training.train_modes import learn_only_the_head, recalibrate, train_mode
+from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
+from bench.training.training_loss import TrainingLoss, training_targets
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run, train
 
 
@@ -30,12 +30,14 @@ def a_network(run: Run) -> Network:
     return build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
 
 
-def a_step(run: Run, objective: nn.Module | None = None) -> tuple[Step, Examples]:
+def a_step(run: Run, training_loss: nn.Module | None = None) -> tuple[Step, Examples]:
     torch.set_num_threads(1)
-    feed, internal, _ = a_cohort()
+    reader, internal, _ = a_cohort()
     network = a_network(run)
-    own = objective or Objective(run, teaching(run, internal, CPU))
-    return Step(run, network, Tone(["imagenet"], network.mean, network.std, 1), feed, internal.rows, own, CPU), internal  # type: ignore[arg-type]
+    own = training_loss or TrainingLoss(run, training_targets(run, internal, CPU))
+    return Step(
+        run, network, Normalizer(["imagenet"], network.mean, network.std, 1), reader, internal.rows, own, CPU
+    ), internal  # type: ignore[arg-type]
 
 
 def epoch_of(step: Step, epoch: int, steps: int = 3) -> Network:
@@ -95,11 +97,11 @@ def test_a_frozen_backbone_stays_bit_by_bit_and_learns_in_the_second_phase() -> 
 def test_only_frozen_norms_stand_still() -> None:
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.LazyLinear(2))
     network(torch.randn(2, 1, 8, 8))
-    learn_only_the_head(network, True)
+    freeze_backbone(network, True)
     train_mode(network)
     assert [module.training for module in network] == [True, False, True, True, True]
     assert [weight.requires_grad for weight in network.parameters()] == [False] * 4 + [True] * 2
-    learn_only_the_head(network, False)
+    freeze_backbone(network, False)
     train_mode(network)
     assert all(module.training for module in network)
 
@@ -126,11 +128,11 @@ def test_the_averaged_weights_are_the_ones_kept(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     run = a_run(schedule=Schedule(epochs=2, batch_size=8, lr=1e-2, ema=0.8))
-    feed, internal, val = a_cohort()
+    reader, internal, val = a_cohort()
     network = a_network(run)
-    tone = Tone(["imagenet"], network.mean, network.std, 1)
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
     with pytest.raises(KeyboardInterrupt):
-        fit(run, network, tone, feed, internal, {"val": val}, CPU, tmp_path / "c.pt", stopped)
+        fit(run, network, normalizer, reader, internal, {"val": val}, CPU, tmp_path / "c.pt", stopped)
     saved = load_checkpoint(tmp_path / "c.pt", run.id)
     assert all(torch.equal(saved["best"][key], value) for key, value in saved["average"].items())
     assert any(not torch.equal(saved["best"][key], value) for key, value in saved["network"].items())
@@ -153,7 +155,7 @@ def test_schedule_free_batch_norm_belongs_to_the_weights_it_answers_for() -> Non
     network, order = epoch_of(step, 1), shuffled(0, 1, 28)
     stem, norm = network.backbone.stem[0], network.backbone.stem[1]
     with torch.no_grad():
-        batches = [step.tone(step.feed(internal.rows[order[i * 8 : (i + 1) * 8]])) for i in range(3)]
+        batches = [step.normalizer(step.reader(internal.rows[order[i * 8 : (i + 1) * 8]])) for i in range(3)]
         means = torch.stack([stem(x).mean((0, 2, 3)) for x in batches])
     torch.testing.assert_close(norm.running_mean, means.mean(0), rtol=1e-4, atol=1e-5)
     assert norm.momentum == 0.1
@@ -163,7 +165,7 @@ def test_recalibration_leaves_frozen_norms_and_the_usual_momentum_alone() -> Non
     network = nn.Sequential(nn.BatchNorm1d(3, momentum=0.3), nn.BatchNorm1d(3))
     network[1].requires_grad_(False)
     draws = [torch.randn(8, 3) + i for i in range(4)]
-    recalibrate(network, (lambda x=x: network(x) for x in draws))
+    recalibrate_batch_norm(network, (lambda x=x: network(x) for x in draws))
     torch.testing.assert_close(network[0].running_mean, torch.stack([x.mean(0) for x in draws]).mean(0))
     assert network[0].momentum == 0.3
     assert torch.equal(network[1].running_mean, torch.zeros(3))
@@ -222,13 +224,13 @@ def test_parameters_of_the_objective_learn_are_kept_in_range_and_survive_a_resum
     run = a_run(optimizer, schedule=Schedule(epochs=3, batch_size=8, lr=1e-3))
     step, _ = a_step(run, Offset())
     epoch_of(step, 1, steps=2)
-    offset = step.objective.get_parameter("offset")
+    offset = step.training_loss.get_parameter("offset")
     assert ((offset >= 0) & (offset < 0.003)).all()
     again, _ = a_step(run, Offset())
     again.load_state_dict(deepcopy(step.state_dict()))
     for one in (step, again):
         epoch_of(one, 2)
-    assert torch.equal(offset, again.objective.get_parameter("offset"))
+    assert torch.equal(offset, again.training_loss.get_parameter("offset"))
     assert (offset == 0).all()
     assert weights_sha256(step.network) == weights_sha256(again.network)
 
@@ -236,30 +238,30 @@ def test_parameters_of_the_objective_learn_are_kept_in_range_and_survive_a_resum
 def test_balanced_epochs_show_every_finding_and_shuffled_ones_every_image() -> None:
     _, internal, _ = a_cohort()
     run = a_run(schedule=Schedule(epochs=1, batch_size=20, sampling="balanced"))
-    taught = teaching(run, internal, CPU)
-    order = order_of(run.config, 1, taught, 20)
-    target, weight = taught.target_NK[order[:20]], taught.weight_NK[order[:20]]
+    targets = training_targets(run, internal, CPU)
+    order = epoch_order(run.config, 1, targets, 20)
+    target, weight = targets.target_NK[order[:20]], targets.weight_NK[order[:20]]
     assert ((weight > 0) & (target == 1)).any(0).all()
     assert ((weight > 0) & (target == 0)).any(0).all()
-    plain = order_of(a_run().config, 1, taught, 8)
+    plain = epoch_order(a_run().config, 1, targets, 8)
     assert sorted(plain) == list(range(28))
 
 
 def test_batches_too_small_to_balance_end_the_run_with_the_number_that_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="give it 18 images"):
+    with pytest.raises(TrainingError, match="micro_batch to 18 or more"):
         train(a_run(schedule=Schedule(epochs=1, batch_size=4, sampling="balanced")), tmp_path / "c.pt")
 
 
 def test_one_set_can_stop_and_another_select(tmp_path: Path) -> None:
     """The second set has the labels of the first turned round: what is best on one is worst on the other."""
     run = a_run(schedule=Schedule(epochs=4, batch_size=8, lr=3e-3, select_on="expert_valid"))
-    feed, internal, val = a_cohort()
+    reader, internal, val = a_cohort()
     turned = np.where(np.isin(val.state_NK, (0, 1)), 1 - val.state_NK, -1).astype(np.int8)
     certain = Examples(val.image_id, val.patient_id, val.rows, np.where(val.state_NK == -2, -1, val.state_NK))
     watched = {"val": certain, "expert_valid": Examples(val.image_id, val.patient_id, val.rows, turned)}
     network = a_network(run)
-    tone = Tone(["imagenet"], network.mean, network.std, 1)
-    trained = fit(run, network, tone, feed, internal, watched, CPU, tmp_path / "c.pt", lambda *_: None)
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
+    trained = fit(run, network, normalizer, reader, internal, watched, CPU, tmp_path / "c.pt", lambda *_: None)
     both = trained.history[["val_auroc", "expert_valid_auroc"]].to_numpy()
     assert np.allclose(both.sum(axis=1), 1)
     assert trained.best_epoch == 1 + int(both[:, 0].argmin())

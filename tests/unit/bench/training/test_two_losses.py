@@ -13,9 +13,9 @@ from bench.config.run_config import RunConfig, Schedule, differing
 from bench.inputs.examples import Examples
 from bench.models.predict import weights_sha256
 from bench.training.auc_losses import AUCM
-from bench.training.batch_sampling import batch_of
+from bench.training.batch_sampling import effective_batch_size
 from bench.training.losses import bce
-from bench.training.lr_schedule import exhausted, lr_share, phase
+from bench.training.lr_schedule import lr_multiplier, phase, should_stop
 from bench.training.optimizers.sam import SAM
 from harmonize.errors import ConfigError
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run, train
@@ -26,18 +26,18 @@ TWO = {"loss": "aucm", "schedule": Schedule(epochs=4, batch_size=8, lr=1e-3, pre
 
 def test_the_first_epochs_minimise_cross_entropy_and_the_rest_the_runs_own_loss() -> None:
     step, _ = a_step(a_run(**TWO))
-    own = step.objective.loss
+    own = step.training_loss.loss
     assert isinstance(own, AUCM)
     start = deepcopy(own.state_dict())
     draw = torch.Generator().manual_seed(1)
     output, place = torch.randn(28, K, generator=draw), torch.arange(28)
-    taught = step.objective.taught
+    targets = step.training_loss.targets
     epoch_of(step, 2)
-    assert torch.equal(step.objective(output, place), bce(output, taught.target_NK, taught.weight_NK))
+    assert torch.equal(step.training_loss(output, place), bce(output, targets.target_NK, targets.weight_NK))
     assert all(torch.equal(value, start[key]) for key, value in own.state_dict().items())
     first = step.optimizer
     epoch_of(step, 3)
-    assert torch.equal(step.objective(output, place), own(output, taught.target_NK, taught.weight_NK))
+    assert torch.equal(step.training_loss(output, place), own(output, targets.target_NK, targets.weight_NK))
     assert any(not torch.equal(value, start[key]) for key, value in own.state_dict().items())
     assert step.optimizer is not first  # with a state of its own
 
@@ -64,9 +64,9 @@ def test_the_first_epochs_are_those_of_a_run_with_cross_entropy_alone(tmp_path: 
 def test_each_phase_warms_up_and_decays_and_patience_waits_for_the_last() -> None:
     schedule = Schedule(epochs=10, pretrain_epochs=4, warmup=0.5, patience=2)
     assert (phase(schedule, 4), phase(schedule, 5)) == (range(1, 5), range(5, 11))
-    assert lr_share(schedule, 5, 0, 10, []) == pytest.approx(1 / 30)
+    assert lr_multiplier(schedule, 5, 0, 10, []) == pytest.approx(1 / 30)
     rows = [{"epoch": i, "val_auroc": value} for i, value in enumerate([0.9, 0.8, 0.7, 0.6, 0.5, 0.55, 0.5, 0.5], 1)]
-    assert [exhausted(schedule, rows[:n]) for n in range(9)] == [False] * 8 + [True]
+    assert [should_stop(schedule, rows[:n]) for n in range(9)] == [False] * 8 + [True]
 
 
 def test_a_run_without_such_epochs_keeps_its_id() -> None:
@@ -173,15 +173,15 @@ def test_sam_climbs_with_the_networks_weights_and_leaves_the_dual_variable_where
 @pytest.mark.parametrize("optimizer", ["sam", "asam"])
 def test_sam_over_the_auc_margin_loss_trains_all_of_it(optimizer: str) -> None:
     step, _ = a_step(a_run(optimizer, loss="aucm", schedule=Schedule(epochs=1, batch_size=8, lr=1e-2)))
-    start = deepcopy(step.objective.loss.state_dict())  # type: ignore[attr-defined]
+    start = deepcopy(step.training_loss.loss.state_dict())  # type: ignore[attr-defined]
     epoch_of(step, 1)
-    now = step.objective.loss.state_dict()  # type: ignore[attr-defined]
+    now = step.training_loss.loss.state_dict()  # type: ignore[attr-defined]
     assert all(not torch.equal(now[name], start[name]) for name in ("a_K", "b_K", "alpha_K"))
     assert bool((now["alpha_K"] >= 0).all())
 
 
 def test_sam_refuses_a_base_that_answers_for_other_weights() -> None:
-    with pytest.raises(ValueError, match="SAM over AdamWScheduleFree"):
+    with pytest.raises(ValueError, match="base optimizer AdamWScheduleFree"):
         SAM(torch.nn.Linear(1, 1).parameters(), base="schedulefree:AdamWScheduleFree")
 
 
@@ -190,18 +190,18 @@ def test_sam_refuses_a_base_that_answers_for_other_weights() -> None:
     [(64, 8, 17, 16), (64, 8, 18, 18), (64, 8, 200, 64), (64, 0, 17, 17), (64, 4, 5, 4), (4, 2, 3, 2), (8, 2, 2, 2)],
 )
 def test_no_forward_pass_is_of_one_image(batch: int, micro: int, images: int, size: int) -> None:
-    assert batch_of(Schedule(batch_size=batch, micro_batch=micro), images) == size
+    assert effective_batch_size(Schedule(batch_size=batch, micro_batch=micro), images) == size
 
 
 def test_a_cohort_smaller_than_a_batch_trains_in_parts(tmp_path: Path) -> None:
     """25 images where batches have 64, in parts of 8: a part of one image would end in an error of batch norm."""
-    from bench.inputs.normalize import Tone
+    from bench.inputs.normalize import Normalizer
     from bench.training.fit import fit
 
     run = a_run(schedule=Schedule(epochs=1, batch_size=64, micro_batch=8))
-    feed, internal, val = a_cohort()
+    reader, internal, val = a_cohort()
     few = Examples(*(getattr(internal, name)[:25] for name in ("image_id", "patient_id", "rows", "state_NK")))
     network = a_network(run)
-    tone = Tone(["imagenet"], network.mean, network.std, 1)
-    trained = fit(run, network, tone, feed, few, {"val": val}, CPU, tmp_path / "c.pt", lambda *_: None)
+    normalizer = Normalizer(["imagenet"], network.mean, network.std, 1)
+    trained = fit(run, network, normalizer, reader, few, {"val": val}, CPU, tmp_path / "c.pt", lambda *_: None)
     assert len(trained.history) == 1

@@ -86,7 +86,7 @@ def test_three_states_take_out_pairs_without_weight() -> None:
 def test_a_mixture_gives_each_finding_its_own_policy() -> None:
     labels = Labels(torch.full((1, 3), -1, dtype=torch.int8), ["image"], ["A", "B", "C"])
     assert with_nan(mixed(labels, {"A": "ones", "B": "ignore"}, "zeros")) == [1, None, 0]
-    with pytest.raises(ConfigError, match="no policy 'twos' for A"):
+    with pytest.raises(ConfigError, match="unknown policy 'twos' for A"):
         mixed(labels, {"A": "twos"})
 
 

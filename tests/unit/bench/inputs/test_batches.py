@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.config.run_config import Schedule
-from bench.inputs.batches import Feed, Rows, resident
-from bench.inputs.normalize import Tone
+from bench.inputs.batches import BatchReader, Rows, resident
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.training.objective import Objective, Teaching, teaching
 from bench.training.step import Step
+from bench.training.training_loss import TrainingLoss, TrainingTargets, training_targets
 from harmonize.cache.packed import PackedImages, pack
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run
 
@@ -51,31 +51,31 @@ def batches(seed: int = 0) -> list[Rows]:
 
 def test_what_is_read_ahead_has_the_bits_of_what_is_read_now(images: np.ndarray) -> None:
     recorded = Recorded(images)
-    feed = Feed(recorded, CPU)  # type: ignore[arg-type]
-    with feed.ahead(batches()):
+    reader = BatchReader(recorded, CPU)  # type: ignore[arg-type]
+    with reader.prefetch(batches()):
         for rows in batches():
-            assert torch.equal(feed(rows), torch.from_numpy(images[rows]))
+            assert torch.equal(reader(rows), torch.from_numpy(images[rows]))
     assert len(recorded.readers) == 5
     assert all(name.startswith("read ahead") for name in recorded.readers)
     assert threading.main_thread().name not in recorded.readers
 
 
 def test_a_batch_that_was_not_announced_next_is_read_now_and_the_others_stay_in_their_order(images: np.ndarray) -> None:
-    feed, plan, other = Feed(Recorded(images), CPU), batches(), np.array([3, 1])  # type: ignore[arg-type]
-    with feed.ahead(plan):
+    reader, plan, other = BatchReader(Recorded(images), CPU), batches(), np.array([3, 1])  # type: ignore[arg-type]
+    with reader.prefetch(plan):
         for rows in (other, plan[0], other, plan[1], plan[2], plan[0]):
-            assert torch.equal(feed(rows), torch.from_numpy(images[rows]))
-    assert torch.equal(feed(plan[3]), torch.from_numpy(images[plan[3]]))
+            assert torch.equal(reader(rows), torch.from_numpy(images[rows]))
+    assert torch.equal(reader(plan[3]), torch.from_numpy(images[plan[3]]))
 
 
 def test_a_read_that_fails_in_the_background_fails_where_the_batch_is_wanted(images: np.ndarray) -> None:
     plan = batches()
-    feed = Feed(Recorded(images, bad=int(plan[2][0])), CPU)  # type: ignore[arg-type]
-    with feed.ahead(plan):
-        feed(plan[0])
-        feed(plan[1])
+    reader = BatchReader(Recorded(images, bad=int(plan[2][0])), CPU)  # type: ignore[arg-type]
+    with reader.prefetch(plan):
+        reader(plan[0])
+        reader(plan[1])
         with pytest.raises(OSError, match="the disk is gone"):
-            feed(plan[2])
+            reader(plan[2])
 
 
 def test_no_thread_is_left_when_the_reader_stops_early(images: np.ndarray) -> None:
@@ -83,11 +83,11 @@ def test_no_thread_is_left_when_the_reader_stops_early(images: np.ndarray) -> No
         while True:
             yield from batches()
 
-    before, feed = threading.active_count(), Feed(Recorded(images), CPU)  # type: ignore[arg-type]
+    before, reader = threading.active_count(), BatchReader(Recorded(images), CPU)  # type: ignore[arg-type]
 
     def stopped() -> None:
-        with feed.ahead(endless()):
-            feed(batches()[0])
+        with reader.prefetch(endless()):
+            reader(batches()[0])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -96,10 +96,10 @@ def test_no_thread_is_left_when_the_reader_stops_early(images: np.ndarray) -> No
 
 
 def test_a_small_cache_is_read_without_a_thread(images: np.ndarray) -> None:
-    feed, before = Feed(images, CPU), threading.active_count()
-    with feed.ahead(batches()):
+    reader, before = BatchReader(images, CPU), threading.active_count()
+    with reader.prefetch(batches()):
         assert threading.active_count() == before
-        assert torch.equal(feed(batches()[0]), torch.from_numpy(images[batches()[0]]))
+        assert torch.equal(reader(batches()[0]), torch.from_numpy(images[batches()[0]]))
 
 
 @pytest.mark.parametrize("form", ["plain", "packed"])
@@ -115,11 +115,11 @@ def test_a_cache_comes_to_the_device_a_part_at_a_time_with_the_same_bits(
         np.frombuffer(b"".join(blocks), np.uint8), np.cumsum(length) - length, length, images.shape[1], "images.zst"
     )
     recorded = Recorded(mapped if form == "plain" else packed)
-    there = resident(recorded, CPU, most=7 * images[0].nbytes)  # type: ignore[arg-type]
+    there = resident(recorded, CPU, max_bytes=7 * images[0].nbytes)  # type: ignore[arg-type]
     assert recorded.numbers == [7, 7, 7, 7, 2]
     for rows in batches():
         assert torch.equal(there[torch.from_numpy(rows)], torch.from_numpy(images[rows]))
-    assert resident(recorded, META, most=1).device == META  # type: ignore[arg-type]
+    assert resident(recorded, META, max_bytes=1).device == META  # type: ignore[arg-type]
     assert recorded.numbers[5:] == [1] * 30, "one image at a time where one is more than that"
 
 
@@ -155,21 +155,29 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """On the meta device there is nothing to read: item(), bool(), nonzero() and the like raise there."""
     run = a_run(**CASES[name])
-    feed, internal, _ = a_cohort()
+    reader, internal, _ = a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
-    taught = teaching(run, internal, CPU)
-    objective = Objective(run, taught)
-    learns_N = objective.learns()  # asked once, before training
-    objective.learns = lambda: learns_N  # type: ignore[method-assign]
-    objective.taught = Teaching(*(getattr(taught, field).to(META) for field in ("target_NK", "weight_NK", "head_NT")))
-    objective.weight_NK = objective.weight_NK.to(META)
+    targets = training_targets(run, internal, CPU)
+    training_loss = TrainingLoss(run, targets)
+    has_weight_N = training_loss.has_weight()  # asked once, before training
+    training_loss.has_weight = lambda: has_weight_N  # type: ignore[method-assign]
+    training_loss.targets = TrainingTargets(
+        *(getattr(targets, field).to(META) for field in ("target_NK", "weight_NK", "head_NT"))
+    )
+    training_loss.weight_NK = training_loss.weight_NK.to(META)
     average = ModelEmaV3(network, 0.9)  # made here, because the meta device has no random generators
     average.module.to(META)
     step = Step(
-        run, network.to(META), Tone(["imagenet"], network.mean, network.std, 1), feed, internal.rows, objective, META
+        run,
+        network.to(META),
+        Normalizer(["imagenet"], network.mean, network.std, 1),
+        reader,
+        internal.rows,
+        training_loss,
+        META,
     )
-    feed.device = META
-    step.average = average if name == "averaged weights" else None
+    reader.device = META
+    step.ema = average if name == "averaged weights" else None
     step.begin_epoch(1)
     step(np.arange(8), 1, 0)
     with Copies() as copies:
@@ -181,8 +189,8 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
 @pytest.mark.parametrize("ops", [["histstd"], ["histmatch"], ["minmax"], ["zscore"], ["histmatch", "imagenet"]])
 def test_no_preprocessing_waits_for_the_device(ops: list[str]) -> None:
     reference = {"histstd": tuple(np.linspace(0, 1, 11)), "histmatch": (1 / 256,) * 256}
-    tone = Tone(ops, (0.5,) * 3, (0.25,) * 3, 3, 0, reference, padded=True)
-    tone(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META))  # constants are sent once
+    normalizer = Normalizer(ops, (0.5,) * 3, (0.25,) * 3, 3, 0, reference, padded=True)
+    normalizer(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META))  # constants are sent once
     with Copies() as copies:
-        assert tone(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META)).shape == (4, 3, 16, 16)
+        assert normalizer(torch.zeros(4, 16, 16, dtype=torch.uint8, device=META)).shape == (4, 3, 16, 16)
     assert copies.waiting == 0

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.inputs import cpu_chunks as module
-from bench.inputs.cpu_chunks import handfuls
-from bench.inputs.normalize import Tone
+from bench.inputs.cpu_chunks import chunks
+from bench.inputs.normalize import Normalizer
 
 
 @given(st.integers(0, 70), st.sampled_from([8, 224, 320, 513, 1024]))
 def test_handfuls_are_the_batch_in_order_and_none_is_a_single_image_of_several(num: int, size: int) -> None:
-    parts = handfuls(torch.zeros(1).expand(num, size, size))
+    parts = chunks(torch.zeros(1).expand(num, size, size))
     assert [row for part in parts for row in range(num)[part]] == list(range(num))
     assert num <= 1 or all(part.stop - part.start >= 2 for part in parts)
 
@@ -22,18 +22,18 @@ def test_handfuls_are_the_batch_in_order_and_none_is_a_single_image_of_several(n
 def test_the_tone_of_a_batch_has_the_bits_of_one_pass(op: str, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.randint(0, 256, (9, 65, 65), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[0], images[1], images[2, :30] = 0, 77, 0
-    tone = Tone([op], (0.4, 0.45, 0.5), (0.2, 0.25, 0.3), 3, padded=padded)
-    whole = tone(images)
-    monkeypatch.setattr(module, "PIXELS", 2 * 65 * 65)
-    assert len(handfuls(images)) == 4
-    assert torch.equal(tone(images), whole)
+    normalizer = Normalizer([op], (0.4, 0.45, 0.5), (0.2, 0.25, 0.3), 3, padded=padded)
+    whole = normalizer(images)
+    monkeypatch.setattr(module, "CHUNK_PIXELS", 2 * 65 * 65)
+    assert len(chunks(images)) == 4
+    assert torch.equal(normalizer(images), whole)
 
 
 def test_zscores_are_those_of_the_formula() -> None:
     """The mean and deviation of the foreground, in double precision; a constant image is 0."""
     images = torch.randint(0, 256, (3, 40, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[2] = 80
-    found = Tone(["zscore"], (0.0,) * 3, (1.0,) * 3, 1)(images)
+    found = Normalizer(["zscore"], (0.0,) * 3, (1.0,) * 3, 1)(images)
     for image, z in zip(images[:2].double() / 255, found[:2, 0], strict=True):
         lit = image[image > 0.02]
         assert torch.allclose(z.double(), (image - lit.mean()) / (lit.std(correction=0) + 1e-6), atol=1e-4)

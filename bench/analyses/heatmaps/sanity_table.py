@@ -1,4 +1,4 @@
-"""Whether a run's heat maps can be trusted: the checks of `sanity` on a few images, as rows of the table `cascade`.
+"""The table `cascade`: sanity and faithfulness checks of a run's heat maps on a few images.
 
 N images, C channels, H and W their size.
 """
@@ -15,15 +15,15 @@ from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
-LEAST = 5  # images that a number needs
+LEAST = 5  # minimum number of images of an estimate
 
 Rows = list[tuple[str, int, str, str, "pd.Series[float]"]]
 
 
-def trust(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> pd.DataFrame:
-    """Return check, step, stage, metric, value, low, high, n of images of different patients, all with the finding.
+def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> pd.DataFrame:
+    """Return check, step, stage, metric, value, low, high, n for images of different patients, all with the finding.
 
-    Values are means over images that have a number (the map is not empty), with 95 % bootstrap intervals over them.
+    Values are means over the images with a non-empty map, with 95 % bootstrap intervals over images.
     """
     rows: Rows = []
     for _, part in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):
@@ -43,7 +43,7 @@ def trust(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str
 
 
 def _mean(values: "pd.Series[float]") -> tuple[float, float, float, int]:
-    """Return mean, interval and number of the values that are numbers; NaN for fewer than LEAST."""
+    """Return mean, interval and number of the finite values; mean and interval are NaN for fewer than LEAST values."""
     number = values.to_numpy(np.float64)
     number = number[np.isfinite(number)]
     if len(number) < LEAST:

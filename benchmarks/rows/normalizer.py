@@ -98,12 +98,12 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
     """Return our way: a batch through the tone of an entry."""
     import torch
 
-    from bench.inputs.normalize import Tone
+    from bench.inputs.normalize import Normalizer
 
     torch.set_num_threads(1)
-    tone = Tone([op], (0.0,) * 3, (1.0,) * 3, 1, reference={op: learnt} if learnt else {})
+    normalizer = Normalizer([op], (0.0,) * 3, (1.0,) * 3, 1, reference={op: learnt} if learnt else {})
     batch = torch.from_numpy(np.stack(pictures))
-    return lambda: tone(batch)
+    return lambda: normalizer(batch)
 
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:

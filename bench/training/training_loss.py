@@ -1,0 +1,123 @@
+"""Training loss of a run: label states become targets and weights, network outputs become one loss.
+
+Legend: N images, K findings, O outputs of the network (those of the findings first), T auxiliary heads.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.config.auxiliary_heads import heads
+from bench.config.registry import Entry
+from bench.inputs.examples import Examples
+from bench.models.network import finding_logits
+from bench.planning.run import Run
+from bench.training.losses import bce, three_states
+from bench.training.uncertainty import Labels, blank
+
+
+class NoTargetsError(RuntimeError):
+    """No finding of the training split has both classes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingTargets:
+    """Targets and weights of the training images, after the blank and uncertainty policies."""
+
+    target_NK: Tensor  # in [0, 1]
+    weight_NK: Tensor  # 0 excludes the image for this finding
+    head_NT: Tensor  # targets of the auxiliary heads: 1, 0, or NaN where unknown
+
+    def unlearnt(self) -> tuple[int, ...]:
+        """Return the indices of the findings without both classes; their outputs mean nothing."""
+        counts, target_NK = self.weight_NK > 0, self.target_NK
+        both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
+        return tuple(torch.nonzero(~both_K).flatten().tolist())
+
+
+def training_targets(run: Run, train: Examples, device: torch.device) -> TrainingTargets:
+    """Return targets and weights of the training images.
+
+    Raises NoTargetsError when no finding has both classes.
+    """
+    policy, config = run.entries["uncertainty"], run.config
+    state_NK = blank(torch.from_numpy(train.state_NK), config.blank)
+    labels = Labels(state_NK, train.image_id.astype(str).tolist(), config.findings, config.seed)
+    target_NK, weight_NK = policy.load()(labels, **policy.options)
+    head_NT = torch.empty(len(train), 0) if train.head_NT is None else torch.from_numpy(train.head_NT)
+    targets = TrainingTargets(target_NK.to(device), weight_NK.to(device), head_NT.to(device))
+    if len(targets.unlearnt()) == target_NK.shape[1]:
+        raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
+    return targets
+
+
+class TrainingLoss(nn.Module):
+    """The run's loss on its training targets; parameters of the loss learn together with the network's.
+
+    Every auxiliary head adds its cross-entropy over the images with a target, times its weight (`head_weights`). While
+    `pretraining` is True, the loss of the findings is plain cross-entropy.
+    """
+
+    def __init__(self, run: Run, targets: TrainingTargets) -> None:
+        super().__init__()
+        self.targets, self.states = targets, run.states
+        self.heads = heads(run.config)
+        self.findings_weight = run.config.head_weights.findings
+        self.weight_NK = targets.weight_NK.clone()
+        for head in self.heads:
+            if head.finding is not None:
+                self.weight_NK[:, head.finding] = 0.0  # this finding learns from the loss of the head
+        self.pretraining = False
+        self.loss: Callable[..., Tensor] = three_states
+        if self.states == 1:
+            self.loss = build_loss(run.entries["loss"], targets.target_NK, self.weight_NK)
+
+    def forward(self, output_NO: Tensor, index_N: Tensor) -> Tensor:
+        """Return the weighted mean loss of the training images at the indices `index_N`."""
+        output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
+        finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
+        loss = bce if self.pretraining else self.loss
+        total = loss(finding_NX, targets.target_NK[index_N], self.weight_NK[index_N])
+        if self.heads:
+            total = self.findings_weight * total
+            logit_NK, logit_NT = finding_logits(finding_NX, self.states), iter(output_NO[:, width:].T)
+            for head, target_N in zip(self.heads, targets.head_NT[index_N].T, strict=True):
+                logit_N = next(logit_NT) if head.finding is None else logit_NK[:, head.finding]
+                total = total + head.weight * bce(logit_N, target_N, (~target_N.isnan()).float())
+        return total
+
+    def weight(self, index_N: Tensor) -> Tensor:
+        """Return the total weight of the images at `index_N`."""
+        return self.weight_NK[index_N].sum()
+
+    def has_weight(self) -> NDArray[np.bool_]:
+        """Return which training images [N] have a positive total weight."""
+        return (self.weight_NK.sum(dim=1) > 1e-6).cpu().numpy()
+
+    def after_step(self) -> None:
+        """Update the loss after an optimizer step, for example clamp a dual variable to its range."""
+        if hasattr(self.loss, "after_step") and not self.pretraining:
+            self.loss.after_step()
+
+
+def build_loss(entry: Entry, target_NK: Tensor, weight_NK: Tensor) -> Callable[..., Tensor]:
+    """Return the function loss(logit_NK, target_NK, weight_NK) of a registry entry.
+
+    A loss class is constructed from the training targets and weights.
+    """
+    function_or_class, options = entry.load(), dict(entry.options)
+    is_class = inspect.isclass(function_or_class)  # not tested in place, where mypy would narrow the type
+    if is_class:
+        from_targets: Callable[..., Tensor] = function_or_class(target_NK, weight_NK, **options)
+        return from_targets
+
+    def loss(logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
+        value: Tensor = function_or_class(logit_NK, target_NK, weight_NK, **options)
+        return value
+
+    return loss
