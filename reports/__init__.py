@@ -1,11 +1,12 @@
 """Published tables in, one self-contained HTML page out.
 
-tables      the named data frames that a page is made of
-board       those tables, joined once into the runs, hospitals and estimates that a reader meets
-text        a number as a reader meets it
-sentences   numbers to sentences; the verb follows the interval
-svg         marks, axes and in-cell figures, as text
-charts      what plotly draws, as plain data
-sections    one function from a board to one section of the page, each
-page        the whole page, its policy and its scripts
+tables        the data frames of a report
+report_data   the tables joined into runs, hospitals and estimates
+formatting    numbers as text
+sentences     numbers to sentences; the verb follows the interval
+summaries     tables to rows and sentences of one section
+drawing       inline SVG figures and plotly charts
+sections      one function per section of the page
+page, site    the page, and a folder with one page per run
+cohort_page   the page of `bench data stats`
 """

@@ -1,4 +1,4 @@
-"""A folder of pages that works from a disk and below any address: the page, one page for each run, and the data."""
+"""Write a site: the page, one page per run, and the data, in a folder that works from disk or any address."""
 
 import json
 from base64 import b64encode
@@ -10,39 +10,39 @@ from markupsafe import Markup
 from reports.html.section import write
 from reports.html.shell import joined, policy
 from reports.page import STYLES, render
-from reports.report_data import report_data as board
+from reports.report_data import report_data
 from reports.sections.run_detail import Details
-from reports.sentences.data import images_said
+from reports.sentences.data import pictures_notice
 from reports.tables import Tables
 
 
 def write_site(tables: Tables, folder: Path) -> Path:
     """Write index.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
 
-    Links are relative and nothing is fetched, so the folder can be opened from a disk or served from a sub-path.
+    Links are relative and there are no network requests, so the folder can be opened from disk or served from a sub-path.
     """
-    shared = board.read(Tables({**tables.meta, "site": True}, tables.frames))
+    data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
-    details = Details.of(shared, shared.entries)
+    details = Details.of(data, data.entries)
     style, script = joined(STYLES), joined(("theme.js",))
-    for run in shared.entries:
+    for run in data.entries:
         page = write(
-            "runpage.html.j2", policy=policy([script], [style]), style=Markup(style), script=Markup(script),  # noqa: S704
-            title=f"{run.label} · Unseen", headline=run.label, phantom=shared.phantom, sections=(), run=run,
+            "run_page.html.j2", policy=policy([script], [style]), style=Markup(style), script=Markup(script),  # noqa: S704
+            title=f"{run.label} · Unseen", headline=run.label, phantom=data.phantom, sections=(), run=run,
             body=details.body(run, drawn=True),
-            images_said=images_said(shared.phantom, len(details.pictures.get(run.id, ()))),
+            pictures_notice=pictures_notice(data.phantom, len(details.pictures.get(run.id, ()))),
         )  # fmt: skip
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     tables.save(folder / "data")
     for name, frame in tables.frames.items():
         (folder / "data" / f"{name}.json").write_text(_as_json(frame), encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(render(Tables(dict(shared.meta), tables.frames)), encoding="utf-8", newline="\n")
+    index.write_text(render(Tables(dict(data.meta), tables.frames)), encoding="utf-8", newline="\n")
     return index
 
 
 def _as_json(frame: pd.DataFrame) -> str:
-    """Return a table as columns and rows; what is not known is null, and a picture is its bytes in base64."""
+    """Return a table as JSON with columns and rows; missing values are null, pictures are base64."""
     if "picture" in frame:
         shown = [b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]]
         frame = frame.assign(picture=pd.Series(shown, index=frame.index, dtype=object))

@@ -11,14 +11,14 @@ from reports.html.shell import joined, policy
 __all__ = ["DataPage", "Look", "Picture", "render"]
 
 ORDER = (opening, images, findings, patients, splits, pixels, method)
-STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css", "data.css")
+STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css", "cohort_page.css")
 
 
 def render(page: DataPage) -> str:
     """Return the page as one HTML text that loads nothing: the same content gives the same bytes."""
     style, script = joined(STYLES), joined(("theme.js",))
     text = write(
-        "data.html.j2",
+        "cohort_page.html.j2",
         policy=policy([script], [style]),
         title="Unseen: cohorts",
         headline=headline(page),

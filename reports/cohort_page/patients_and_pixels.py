@@ -12,11 +12,11 @@ from harmonize.statistics.image_sample import Sample
 from reports.cohort_page import figures as draw
 from reports.cohort_page import sentences as say
 from reports.cohort_page.content import DataPage
-from reports.formatting import known, percent, places, whole
+from reports.formatting import integer, is_number, percent, places
 from reports.html.section import Section, write
 
 VIEW_CSS = {"PA": "dot", "AP": "bar1", "FRONTAL": "s-not", "LATERAL": "s-unc", "UNKNOWN": "s-unm"}
-VIEW_WORDS = {"FRONTAL": "frontal, no more is said", "LATERAL": "lateral", "UNKNOWN": "unknown"}
+VIEW_WORDS = {"FRONTAL": "frontal (AP or PA not stated)", "LATERAL": "lateral", "UNKNOWN": "unknown"}
 SEX_CSS = {"F": "bar1", "M": "s-abs", NOT_STATED: "s-not"}
 SEX_WORDS = {"F": "women", "M": "men"}
 DECADES = (*(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(9)), "90+")
@@ -46,7 +46,7 @@ def patients(page: DataPage) -> Section:
         "owners": [_owners(page, "images per patient", "patients"), _owners(page, "images per study", "studies")],
         "per_title": say.per_patient({page.title(s): _most(s) for s in page.cohorts}),
     }
-    return Section("patients", "Patients", write("data_patients.html.j2", page=page, **content))
+    return Section("patients", "Patients", write("cohort_patients.html.j2", page=page, **content))
 
 
 def pixels(page: DataPage) -> Section:
@@ -70,7 +70,7 @@ def pixels(page: DataPage) -> Section:
         "kinds": say.kinds(sum(len(names) for names in page.variants), len(page.variants)),
         "hidden": [page.title(s) for s, _ in sampled if not s.phantom and s.name not in page.looks],
     }
-    return Section("pixels", "Pixels", write("data_pixels.html.j2", page=page, **content))
+    return Section("pixels", "Pixels", write("cohort_pixels.html.j2", page=page, **content))
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
         "women": percent(sex.get("F", 0), both) if both else "",
         "view": draw.stacked(view, VIEW_CSS, 110),
         "pa": percent(view.get("PA", 0), sum(view.values())) if set(view) - {"FRONTAL"} else "",
-        "age": draw.quartiles(*ages) if known(facts["age_median"]) else "",
+        "age": draw.quartiles(*ages) if is_number(facts["age_median"]) else "",
         "per_patient": places(facts["images"] / max(1, facts["patients"]), 2),
         "per_study": places(facts["images"] / max(1, facts["studies"]), 2),
     }
@@ -98,16 +98,16 @@ def _key(page: DataPage, what: str, css: dict[str, str], words: dict[str, str]) 
 
 def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
     """Return the histogram of ages of each cohort that states them, all on one axis."""
-    stated = [s for s in page.cohorts if known(s.facts["age_median"])]
+    stated = [s for s in page.cohorts if is_number(s.facts["age_median"])]
     shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
-    everyone = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
+    all_cohorts = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
     top = max([0.1, *(share for own in shares.values() for share in own)])
     figures = []
     for stats in stated:
         own = shares[stats.name]
         spoken = ", ".join(f"{d} {percent(v, 1)}" for d, v in zip(DECADES, own, strict=True))
         label = f"Ages in {page.title(stats)} by decade: {spoken}"
-        figures.append((stats, draw.columns(own, STARTS, top, label, everyone if len(stated) > 1 else ())))
+        figures.append((stats, draw.columns(own, STARTS, top, label, all_cohorts if len(stated) > 1 else ())))
     return figures
 
 
@@ -138,7 +138,7 @@ def _owners(page: DataPage, what: str, noun: str) -> dict[str, Any]:
     mine = {s.name: s.groups[s.groups["what"] == what].set_index("group")["owners"] for s in page.cohorts}
     groups = dict.fromkeys(group for owners in mine.values() for group, number in owners.items() if number)
     rows = [
-        (group, [f"{whole(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0" for owners in mine.values()])
+        (group, [f"{integer(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0" for owners in mine.values()])
         for group in sorted(map(str, groups), key=lambda group: int(group.rstrip("+").split("-")[0]))
     ]  # fmt: skip
     return {"what": what, "noun": noun, "rows": rows}
@@ -156,8 +156,8 @@ def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[s
         width, height = sample.sizes["width"], sample.sizes["height"]
         middle, gray = (float(width.median()), float(height.median())), float(np.median(sample.medians))
         of = f"{sample.readable} images of {page.title(stats)}"
-        size_label = f"Sizes of {of}: the middle one is {middle[0]:.0f} wide and {middle[1]:.0f} high"
-        gray_label = f"Gray values of {of}: the median of the middle one is {gray:.0f} of 255"
+        size_label = f"Sizes of {of}: median {middle[0]:.0f} wide and {middle[1]:.0f} high"
+        gray_label = f"Gray values of {of}: median {gray:.0f} of 255"
         aspect = width / height
         blocks.append(
             {

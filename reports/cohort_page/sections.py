@@ -9,7 +9,7 @@ from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES
 from reports.cohort_page import figures as draw
 from reports.cohort_page import sentences as say
 from reports.cohort_page.content import DataPage
-from reports.formatting import percent, whole
+from reports.formatting import integer, percent
 from reports.html.section import Section, write
 from reports.sentences import data as data_sentences
 
@@ -18,13 +18,13 @@ STATE_WORDS = {
     "uncertain": "uncertain",
     "absent": "absent",
     "not_mentioned": "not mentioned",
-    "unmapped": "unmapped: the dataset cannot say",
+    "unmapped": "unmapped: no label for this finding",
 }
 FEWEST = say.FEWEST
 LABELLERS = {
-    "report": "a text labeler that read the report",
+    "report": "reports, labeled by a program",
     "radiologist": "radiologists",
-    "stated": "the table’s own labels",
+    "stated": "dataset labels",
 }
 
 
@@ -47,7 +47,9 @@ def opening(page: DataPage) -> Section:
         for step, number in _losses(stats):
             losses[step] = losses.get(step, 0) + number
     stand = f"{say.loss(found, used, losses)}. {most_different(page)}. {say.splits(shared, people, len(page.cohorts))}."
-    return Section("top", "", write("data_opening.html.j2", page=page, headline=headline(page), stand=stand, rows=rows))
+    return Section(
+        "top", "", write("cohort_opening.html.j2", page=page, headline=headline(page), stand=stand, rows=rows)
+    )
 
 
 def images(page: DataPage) -> Section:
@@ -79,7 +81,7 @@ def images(page: DataPage) -> Section:
     unread = any(page.flow(stats, NOT_READ) for stats in page.cohorts)
     title = say.kept({page.title(s): (page.flow(s, "used"), page.flow(s, "found")) for s in page.cohorts})
     return Section(
-        "images", "Images", write("data_images.html.j2", page=page, blocks=blocks, title=title, unread=unread)
+        "images", "Images", write("cohort_images.html.j2", page=page, blocks=blocks, title=title, unread=unread)
     )
 
 
@@ -99,7 +101,7 @@ def findings(page: DataPage) -> Section:
     heats = [{"stats": s, "figure": _heat(page, s)} for s in page.cohorts if s.together["stated"].any()]
     legend = [(STATE_WORDS[state], draw.swatch(css)) for state, css in draw.STATE_CSS.items()]
     return Section("findings", "Findings", write(
-        "data_findings.html.j2", page=page, prevalence=_prevalence(page), prevalence_title=most_different(page),
+        "cohort_findings.html.j2", page=page, prevalence=_prevalence(page), prevalence_title=most_different(page),
         unsaid=say.unsaid(cells), legend=legend, states=_states(page), together=say.together(pairs), heats=heats,
         ramp=[draw.swatch(f"c{k}") for k in range(8)], few=FEWEST))  # fmt: skip
 
@@ -126,13 +128,18 @@ def splits(page: DataPage) -> Section:
         parts = stats.splits.to_dict("records")
         shared, number = stats.facts["shared_patients"], stats.facts["patients"]
         rows.append(
-            {"stats": stats, "parts": parts, "shared": shared, "whole": f"{whole(number - shared)} / {whole(number)}"}
+            {
+                "stats": stats,
+                "parts": parts,
+                "shared": shared,
+                "whole": f"{integer(number - shared)} / {integer(number)}",
+            }
         )
     shared, people = sum(r["shared"] for r in rows), sum(s.facts["patients"] for s in page.cohorts)
     title = say.splits(shared, people, len(page.cohorts))
     shares = page.cohorts[0].shares
     context = {"rows": rows, "title": title, "rule": split_rule(shares), "usual": shares == SHARES}
-    return Section("splits", "Splits", write("data_splits.html.j2", page=page, **context))
+    return Section("splits", "Splits", write("cohort_splits.html.j2", page=page, **context))
 
 
 def method(page: DataPage) -> Section:
@@ -145,20 +152,20 @@ def method(page: DataPage) -> Section:
         for s in page.cohorts
     ]
     return Section("method", "Method", write(
-        "data_method.html.j2", page=page, labellers=LABELLERS, approximate=[(t, f) for t, f in grades if f], few=FEWEST))  # fmt: skip
+        "cohort_method.html.j2", page=page, labellers=LABELLERS, approximate=[(t, f) for t, f in grades if f], few=FEWEST))  # fmt: skip
 
 
 def _step(step: str) -> str:
     words = {
         "kept": "kept",
         "unlabelled": "without any label",
-        "contradictory": "“No Finding” beside a finding",
-        "contradictory_sex": "of patients of two sexes",
-        "absent": "listed, but no file",
-        "unreadable": "that cannot be read",
-        "bad_row": "rows that cannot be used",
-        "repeated_row": "rows that repeat another",
-        "unknown_label": "with a word that is no label",
+        "contradictory": "“No Finding” with another finding",
+        "contradictory_sex": "patients with two recorded sexes",
+        "absent": "missing file",
+        "unreadable": "unreadable",
+        "bad_row": "invalid rows",
+        "repeated_row": "repeated rows",
+        "unknown_label": "unknown label",
         NOT_READ: "not yet read",
     }
     return words.get(step, step.replace("_", " "))
@@ -219,5 +226,5 @@ def _heat(page: DataPage, stats: Stats) -> Markup:
     return draw.heat(
         names,
         shares,
-        f"Share of images of {page.title(stats)} with one finding that show another; the numbers are in the table below",
+        f"Share of images of {page.title(stats)} with one finding that also show another; numbers are in the table below",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from reports import formatting as text
-from reports.formatting import known, listing, plural, sentence_case, whole, word
+from reports.formatting import integer, is_number, listing, plural, sentence_case, word
 
 FEWEST = 10  # images that a share in a sentence must rest on
 _SAME_GRAY = 8.0  # of 255: medians nearer than this are not told apart
@@ -30,26 +30,26 @@ def loss(found: int, used: int, losses: Mapping[str, int]) -> str:
     """Return where most images are lost on the way from the tables to those used.
 
     >>> loss(100, 70, {"not frontal": 25, "absent": 5})
-    'Of 100 listed images 70 are used; most are lost as not frontal (25)'
+    '70 of 100 listed images are used; the most frequent reason for exclusion is “not frontal” (25)'
     """
     if not found:
         return "No image is listed"
     if found == used:
         return f"All {plural(found, 'listed image')} are used" if found != 1 else "The one listed image is used"
     lost = {reason: number for reason, number in losses.items() if number > 0}
-    start = f"Of {plural(found, 'listed image')} {whole(used)} {'is' if used == 1 else 'are'} used"
+    start = f"{integer(used)} of {plural(found, 'listed image')} {'is' if used == 1 else 'are'} used"
     if not lost:
         return start
     worst = max(lost, key=lambda reason: lost[reason])
-    how = "all others are" if len(lost) == 1 else "most are"
-    return f"{start}; {how} lost as {worst} ({whole(lost[worst])})"
+    which = "only" if len(lost) == 1 else "most frequent"
+    return f"{start}; the {which} reason for exclusion is “{worst}” ({integer(lost[worst])})"
 
 
 def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
     """Return the span of the share of images that are used; values are (used, found).
 
     >>> kept({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
-    'From 50 % of the listed images (A) to 100 % (B) are used'
+    'Between 50 % (A) and 100 % (B) of the listed images are used'
     """
     shares = {name: used / found for name, (used, found) in numbers.items() if found}
     if not shares:
@@ -58,7 +58,7 @@ def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
     least, most = percent(*numbers[low]), percent(*numbers[high])
     if least == most:
         return f"{least} of the listed images are used{'' if len(shares) == 1 else ' in every cohort'}"
-    return f"From {least} of the listed images ({low}) to {most} ({high}) are used"
+    return f"Between {least} ({low}) and {most} ({high}) of the listed images are used"
 
 
 def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
@@ -76,66 +76,69 @@ def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
             else "No label is uncertain"
         )
     finding, cohort, counts, total = best
-    than = "more often than present" if counts["uncertain"] > counts["present"] else "the most of any finding"
-    return f"{finding} is uncertain on {percent(counts['uncertain'], total)} of {cohort} images, {than}"
+    than = "more often than present" if counts["uncertain"] > counts["present"] else "the highest share of any finding"
+    return f"{finding} is uncertain in {percent(counts['uncertain'], total)} of {cohort} images, {than}"
 
 
 def together(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
     """Return the closest pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
     enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
     if not enough:
-        return "No two findings are seen together often enough to say"
+        return "Too few images show two findings"
     cohort, finding, other, has, both = max(enough, key=lambda p: (p[4] / p[3], p[4]))
-    return f"{percent(both, has)} of the {cohort} images with {finding} ({whole(both)} of {whole(has)}) show {other}, too: no pair goes together more"
+    return f"{percent(both, has)} of the {cohort} images with {finding} ({integer(both)} of {integer(has)}) also show {other}: the most frequent pair"
 
 
 def age(medians: Mapping[str, float]) -> str:
     """Return how far apart the median ages are.
 
     >>> age({"A": 40.0, "B": 61.0, "C": float("nan")})
-    'The median age runs from 40 years in A to 61 in B'
+    'The median age is between 40 years in A and 61 in B'
     """
-    stated = {name: value for name, value in medians.items() if known(value)}
+    stated = {name: value for name, value in medians.items() if is_number(value)}
     if not stated:
-        return "No cohort states ages"
+        return "No cohort records age"
     low, high = min(stated, key=lambda n: stated[n]), max(stated, key=lambda n: stated[n])
     if len(stated) == 1:
         return f"The median age in {low} is {stated[low]:.0f} years"
     if round(stated[low]) == round(stated[high]):
-        return f"The median age is {stated[low]:.0f} years in each of the {word(len(stated))} cohorts that state it"
-    return f"The median age runs from {stated[low]:.0f} years in {low} to {stated[high]:.0f} in {high}"
+        return f"The median age is {stated[low]:.0f} years in each of the {word(len(stated))} cohorts that record age"
+    return f"The median age is between {stated[low]:.0f} years in {low} and {stated[high]:.0f} in {high}"
 
 
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
     """Return the span of the share of women; values are (women, women and men)."""
     shares = {name: part / total for name, (part, total) in women.items() if total}
     if not shares:
-        return "No cohort states the sex of its patients."
+        return "No cohort records the sex of its patients."
     low, high = min(shares, key=lambda n: shares[n]), max(shares, key=lambda n: shares[n])
     if len(shares) == 1:
-        text = f"{percent(*women[low])} of the images whose sex is stated are of women."
+        text = f"{percent(*women[low])} of the images with recorded sex are of women."
     else:
-        text = f"Women are on {percent(*women[low])} of the images in {low} and on {percent(*women[high])} in {high}."
-    return f"{text} Sex is not stated in {listing(silent)}." if silent else text
+        text = f"Women account for {percent(*women[low])} of the images in {low} and {percent(*women[high])} in {high}."
+    return f"{text} {listing(silent)} {'does' if len(silent) == 1 else 'do'} not record sex." if silent else text
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
     """Return the check that no patient is on two sides.
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
-    '0 shared patients (575 / 575 are in one split only)'
+    'No patient is in two splits (575 of 575 patients are in one split)'
     """
     where = "" if num_cohorts == 1 else f" in {word(num_cohorts)} cohorts"
-    return f"{plural(shared, 'shared patient')} ({whole(patients - shared)} / {whole(patients)}{where} are in one split only)"
+    start = f"{plural(shared, 'patient')} {'is' if shared == 1 else 'are'}" if shared else "No patient is"
+    return (
+        f"{start} in two splits ({integer(patients - shared)} of {integer(patients)} patients{where} are in one split)"
+    )
 
 
 def old(shares: Mapping[str, tuple[int, int]]) -> str:
     """Return the span of the share of the oldest; values are (80 years and more, stated)."""
-    known_at = {name: part / total for name, (part, total) in shares.items() if total}
-    if not known_at:
-        return "No cohort states ages"
-    low, high = min(known_at, key=lambda n: known_at[n]), max(known_at, key=lambda n: known_at[n])
-    start = "Patients of 80 years and more are on"
+    shares_80 = {name: part / total for name, (part, total) in shares.items() if total}
+    if not shares_80:
+        return "No cohort records age"
+    low, high = min(shares_80, key=lambda n: shares_80[n]), max(shares_80, key=lambda n: shares_80[n])
+    start = "Patients aged 80 and above account for"
     if low == high:
         return f"{start} {percent(*shares[low])} of the images in {low}"
     return f"{start} {percent(*shares[low])} of the images in {low} and {percent(*shares[high])} in {high}"
@@ -145,12 +148,12 @@ def devices(named: Mapping[str, int]) -> str:
     """Return which cohorts name devices, and how many.
 
     >>> devices({"PadChest": 2, "NIH": 0})
-    'One of two cohorts names devices: PadChest (2)'
+    'One of two cohorts records devices: PadChest (2)'
     """
     some = [f"{name} ({number})" for name, number in named.items() if number]
     if not some:
-        return "No cohort names the device"
-    verb = "names" if len(some) == 1 else "name"
+        return "No cohort records the device"
+    verb = "records" if len(some) == 1 else "record"
     return sentence_case(f"{word(len(some))} of {word(len(named))} cohorts {verb} devices: {listing(some)}")
 
 
@@ -159,17 +162,17 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
     most = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:
-        return "No image, no patient"
+        return "No patients"
     if numbers[most][2] == 1:
         return "Each patient has one image"
-    return f"A patient has {all_images / people:.2g} images on average, and {whole(numbers[most][2])} at most ({most})"
+    return f"A patient has {all_images / people:.2g} images on average and at most {integer(numbers[most][2])} ({most})"
 
 
 def shown(labels: Sequence[str], num_cohorts: int) -> str:
     """Return how many pictures there are, and how many show none of the findings."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
     where = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
-    return f"{plural(len(labels), 'sampled image')}{where} with their labels, {whole(len(labels) - healthy)} with a finding"
+    return f"{plural(len(labels), 'sampled image')}{where} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
@@ -185,18 +188,16 @@ def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] =
     if aspects:
         low, high = f"{min(aspects):.2f}", f"{max(aspects):.2f}"
         span = (
-            f"every image is {low} times as wide as high"
-            if low == high
-            else f"width / height runs from {low} to {high}"
+            f"width / height is {low} for every image" if low == high else f"width / height is between {low} and {high}"
         )
         return f"{sizes(medians)}; {span}"
     areas = {name: w * h for name, (w, h) in medians.items()}
     low, high = min(areas, key=lambda n: areas[n]), max(areas, key=lambda n: areas[n])
     if areas[low] == areas[high]:
         width, height = medians[low]
-        return f"The middle image is {width:.0f} × {height:.0f} pixels{'' if len(medians) == 1 else ' in every cohort'}"
+        return f"The median image size is {width:.0f} × {height:.0f} pixels{'' if len(medians) == 1 else ' in every cohort'}"
     small, large = (f"{medians[n][0]:.0f} × {medians[n][1]:.0f}" for n in (low, high))
-    return f"The middle image has {small} pixels in {low} and {large} in {high}"
+    return f"The median image size is {small} pixels in {low} and {large} in {high}"
 
 
 def gray(medians: Mapping[str, float]) -> str:
@@ -205,7 +206,7 @@ def gray(medians: Mapping[str, float]) -> str:
         return "No image could be read"
     low, high = min(medians, key=lambda n: medians[n]), max(medians, key=lambda n: medians[n])
     if len(medians) == 1:
-        return f"Half of the pixels of a middle image of {low} are darker than {medians[low]:.0f} of 255"
+        return f"The median gray value in {low} is {medians[low]:.0f} of 255"
     if medians[high] - medians[low] < _SAME_GRAY:
-        return f"The middle gray is about {medians[low]:.0f} of 255 in every cohort"
-    return f"Before a network sees them, {low} is the darkest (middle gray {medians[low]:.0f} of 255), {high} the brightest ({medians[high]:.0f})"
+        return f"The median gray value is about {medians[low]:.0f} of 255 in every cohort"
+    return f"Before preprocessing, {low} is darkest (median gray value {medians[low]:.0f} of 255) and {high} is brightest ({medians[high]:.0f})"

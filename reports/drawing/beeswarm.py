@@ -1,4 +1,4 @@
-"""Which descriptors the trees went by: importance, a swarm of single images, and the hospitals apart."""
+"""Image properties used by the source classifier: importance, a swarm of single images, and values by hospital."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import listing, places
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # descriptors
 POINTS = 320  # dots of one descriptor
@@ -16,7 +16,7 @@ WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
 PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # px and dots where names stand above their rows
 
 
-def described(board: Board, model: str) -> dict[str, Any]:
+def described(board: ReportData, model: str) -> dict[str, Any]:
     """Return title, figure and table of one model's descriptors; {} where there are none."""
     table = board.tables["descriptors"]
     part = table[table["model"] == model]
@@ -25,7 +25,7 @@ def described(board: Board, model: str) -> dict[str, Any]:
     names = [str(name) for name in overall["descriptor"][:SHOWN]]
     if not names:
         return {}
-    order = {hospital.key: place for place, hospital in enumerate(board.everyone)}
+    order = {hospital.key: place for place, hospital in enumerate(board.all_hospitals)}
     keys = sorted({str(s) for s in importance["source"]} - {""}, key=lambda key: (order.get(key, len(order)), key))
     cells = {(str(r["descriptor"]), str(r["source"])): r for r in importance.to_dict("records")}
     largest = float(overall["shap"].max()) or 1.0
@@ -38,7 +38,7 @@ def described(board: Board, model: str) -> dict[str, Any]:
         for name in names
     ]
     return {
-        "title": f"What tells the pictures apart: {listing(names)}",
+        "title": f"Image properties that reveal the hospital: {listing(names)}",
         "figure": swarms(part[part["kind"] == "point"], names)
         + swarms(part[part["kind"] == "point"], names, phone=True),
         "heads": [board.title(key) for key in keys],

@@ -16,7 +16,7 @@ from reports.drawing import svg
 from reports.formatting import two_figures
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 Chart = dict[str, Any]  # {"id": of the element, "data": traces, "layout": ..., "height": px, "narrow": px}
 
@@ -33,9 +33,9 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
             for f in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)) if f]  # fmt: skip
 
 
-def internal_against_external(board: Board) -> Chart:
+def internal_against_external(board: ReportData) -> Chart:
     """Scatter of the external mean against the internal hospital on the same findings, with the line on which both would be alike."""
-    runs = [r for r in board.ranked if r.internal_common.known and r.external_common.known]
+    runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     at_internal, there = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in at_internal], [e.value for e in there]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
@@ -51,17 +51,17 @@ def internal_against_external(board: Board) -> Chart:
         max(y_range[1], x_range[1]),
     )  # so that the line of equal reading is in sight
     at = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # left of and above the line no interval reaches
-    line = {"x": at, "y": at, "text": "as good as at the internal hospital", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
+    line = {"x": at, "y": at, "text": "no gap", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
             "xshift": -6, "yshift": 2, "font": {"color": "var(--ink3)", "size": 12}}  # fmt: skip
     layout = {
-        "xaxis": axis("AUROC at the internal hospital →", *x_range),
+        "xaxis": axis("internal AUROC →", *x_range),
         "yaxis": axis("", *y_range),
         "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
     }
     return {"id": "c-internal", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ external AUROC"}
 
 
-def _fitted(board: Board, low: float, high: float) -> list[Chart]:
+def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
     """Return the line of external AUROC on AUROC at the internal hospital over runs, straight on the logit scale; nothing where there is none."""
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
@@ -82,7 +82,7 @@ def _fitted(board: Board, low: float, high: float) -> list[Chart]:
     ]
 
 
-def cost(board: Board, front: set[str]) -> Chart:
+def cost(board: ReportData, front: set[str]) -> Chart:
     """Scatter of the external mean against GMACs on a log axis; what is beaten on both axes is hollow, the front a staircase."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
@@ -111,9 +111,9 @@ def cost(board: Board, front: set[str]) -> Chart:
     return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ external AUROC"}
 
 
-def probe_against_gap(board: Board) -> Chart:
+def probe_against_gap(board: ReportData) -> Chart:
     """Scatter of the gap against the source classifier's balanced accuracy."""
-    runs = [r for r in board.ranked if r.probe.known and r.gap.known]
+    runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
     )
@@ -121,9 +121,7 @@ def probe_against_gap(board: Board) -> Chart:
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
     """Scatter of the gap against the causal score."""
-    return _score_against_gap(
-        runs, [r.causal for r in runs], "causal", "change of the probability beyond control →", 340
-    )
+    return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 340)
 
 
 def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, title: str, height: int) -> Chart:
@@ -138,7 +136,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
         "annotations": labels(runs, xs, ys, x_range, y_range),
     }
     data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
-    top = "↑ gap: AUROC lost external"
+    top = "↑ generalization gap, AUROC"
     return {"id": f"c-{name}", "data": data, "layout": layout, "height": height, "narrow": 300, "top": top}
 
 
@@ -273,8 +271,8 @@ def _ends(values: list[float]) -> tuple[int, int]:
 
 
 def _family_order(run: Run) -> tuple[int, str]:
-    known = list(svg.SHAPES)
-    return (known.index(run.family) if run.family in known else len(known), run.family)
+    families = list(svg.SHAPES)
+    return (families.index(run.family) if run.family in families else len(families), run.family)
 
 
 def _mark(shape: str, css: str) -> str:

@@ -13,10 +13,10 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known, places
+from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
 SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
@@ -35,7 +35,7 @@ class Curves:
     history: Mapping[str, pd.DataFrame]
 
     @classmethod
-    def of(cls, board: Board, runs: Iterable[Run]) -> "Curves":
+    def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
         """Gather what is known of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
@@ -44,7 +44,7 @@ class Curves:
         return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
 
 
-def figures(board: Board, run: Run, curves: Curves) -> dict[str, Any]:
+def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
     """Return every figure of a run; an empty list where its tables say nothing."""
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
@@ -58,25 +58,25 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
     return {str(run): part for run, part in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
 
 
-def _ranked(board: Board, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
+def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
     """Return for the mean and each finding its name and two panels, ROC and precision-recall."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
-        path = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if known(float(y))]
+        path = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if is_number(float(y))]
         found.setdefault((str(finding), str(kind)), {})[str(dataset)] = path
     panels = []
     for finding in (MACRO, *board.findings):
         if (finding, "roc") not in found:
             continue
-        said = "Mean of its findings" if finding == MACRO else finding
+        said = "Mean over findings" if finding == MACRO else finding
         at_internal, gap = (
             board.cells.get((run.id, board.internal.key, finding), MISSING),
             board.gaps.get((run.id, EXTERNAL, finding), MISSING),
         )
-        numbers = [f"internal {at_internal.text}"] * at_internal.known + [f"external {places(gap.external)}"] * known(
-            gap.external
-        )
+        numbers = [f"internal {at_internal.text}"] * at_internal.has_value + [
+            f"external {places(gap.external)}"
+        ] * is_number(gap.external)
         panels.append({
             "finding": said,
             "numbers": ", ".join(numbers),
@@ -86,23 +86,23 @@ def _ranked(board: Board, run: Run, points: pd.DataFrame) -> list[dict[str, Any]
     return panels
 
 
-def _roc(board: Board, paths: Mapping[str, Path], label: str) -> Markup:
+def _roc(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
     ends = {key: [(0.0, 0.0), *path] for key, path in paths.items()}
-    return _square(board, ends, label, diagonal=True, words=("false alarms →", "↑ found"))
+    return _square(board, ends, label, diagonal=True, words=("1 − specificity →", "↑ sensitivity"))
 
 
-def _pr(board: Board, paths: Mapping[str, Path], label: str) -> Markup:
-    return _square(board, paths, label, diagonal=False, words=("found →", "↑ right calls"))
+def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
+    return _square(board, paths, label, diagonal=False, words=("sensitivity →", "↑ precision"))
 
 
-def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one panel for each hospital with a curve: the probability given against the share with the finding."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
-        if num > 0 and known(p) and known(o):
+        if num > 0 and is_number(p) and is_number(o):
             spots_at.setdefault(dataset, []).append((p, o, low, high))
-    for hospital in board.everyone:
+    for hospital in board.all_hospitals:
         spots = spots_at.get(hospital.key, [])
         if not spots:
             continue
@@ -111,7 +111,7 @@ def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
         marks = "".join(
             (
                 svg.line(x(p), y(low), x(p), y(high), "ri-internal" if internal else "ri-external")
-                if known(low) and known(high)
+                if is_number(low) and is_number(high)
                 else ""
             )
             + svg.circle(x(p), y(o), 2.2, "dot" if internal else "m-ext")
@@ -120,14 +120,14 @@ def _reliability(board: Board, rows: pd.DataFrame) -> list[dict[str, Any]]:
         path = {hospital.key: [(p, o) for p, o, _, _ in spots]}
         label = f"Reliability at {hospital.title}, after Platt scaling at the internal hospital"
         figure = _square(
-            board, path, label, diagonal=True, words=("probability given →", "↑ share with finding"), marks=marks
+            board, path, label, diagonal=True, words=("predicted probability →", "↑ observed share"), marks=marks
         )
         panels.append({"hospital": hospital, "internal": internal, "figure": figure})
     return panels
 
 
 def _square(
-    board: Board, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
+    board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
     """Draw lines on the unit square: externally thin and first, the internal hospital thick and over them."""
     x, y = UNIT
@@ -154,7 +154,7 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
     kept = run.facts.get("best_epoch")
     for said, columns in (
         ("Loss", (("train_loss", "cv-internal", "training"), ("val_loss", "cv-external", "validation"))),
-        ("AUROC at the internal hospital, validation", (("val_auroc", "cv-internal", ""),)),
+        ("Internal validation AUROC", (("val_auroc", "cv-internal", ""),)),
     ):
         lines = {c: _finite(history["epoch"], history[c]) for c, _, _ in columns}
         values = [v for path in lines.values() for _, v in path]
@@ -179,7 +179,7 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
         for column, css, word in columns:
             path = lines[column]
             body += svg.polyline([(x(e), y(v)) for e, v in path], css) if len(path) > 1 else ""
-            chosen = [(e, v) for e, v in path if known(kept) and e == float(kept or 0)] or path[: len(path) == 1]
+            chosen = [(e, v) for e, v in path if is_number(kept) and e == float(kept or 0)] or path[: len(path) == 1]
             body += "".join(svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-internal" else "m-ext") for e, v in chosen)
             if path and word:
                 body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, word, "tk")
@@ -193,5 +193,7 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _finite(epochs: "pd.Series[Any]", values: "pd.Series[Any]") -> list[tuple[float, float]]:
     return [
-        (float(e), float(v)) for e, v in zip(epochs, values, strict=True) if known(float(v)) and math.isfinite(float(e))
+        (float(e), float(v))
+        for e, v in zip(epochs, values, strict=True)
+        if is_number(float(v)) and math.isfinite(float(e))
     ]

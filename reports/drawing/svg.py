@@ -151,17 +151,17 @@ def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale,
     """
     y, height = 17.0, 34.0
     body = behind
-    shown = [e for e in (worst, external, internal) if e.known]
+    shown = [e for e in (worst, external, internal) if e.has_value]
     if shown:
         body += line(scale(min(e.value for e in shown)), y, scale(max(e.value for e in shown)), y, "span")
     for estimate, css in ((worst, "i-wst"), (internal, "i-int"), (external, "i-ext")):
         if estimate.has_interval:
             body += line(scale(estimate.low), y, scale(estimate.high), y, css)
-    if worst.known:
+    if worst.has_value:
         body += diamond(scale(worst.value), y, 4.6, "m-wst")
-    if internal.known:
+    if internal.has_value:
         body += circle(scale(internal.value), y, 4, "m-int")
-    if external.known:
+    if external.has_value:
         body += circle(scale(external.value), y, 4.6, "m-ext")
     return svg(scale.end + scale.start, height, body, "", "st")
 

@@ -1,1 +1,1 @@
-"""Templates, compression and the frame of every page."""
+"""Templates, compression and the common parts of every page."""

@@ -1,4 +1,4 @@
-"""A section of the page, and the templates that write it."""
+"""A section of the page, and the template environment."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from markupsafe import Markup
 from reports import formatting as text
 from reports.html.compression import Packed
 
-LATER = 16_000  # characters from which what is folded away stands in the page as text alone, until it is opened
+LATER = 16_000  # characters; longer folded tables stay plain text until they are opened
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section: its anchor, its word in the navigation ("" for none) and its HTML."""
+    """One section: anchor, navigation label ("" for none) and HTML."""
 
     key: str
     nav: str
     html: Markup
-    charts: tuple[dict[str, Any], ...] = ()  # what plotly draws in it, see `charts`
-    packed: Packed = field(default_factory=Packed)  # what a script unpacks when it is asked for
+    charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, see `charts`
+    packed: Packed = field(default_factory=Packed)  # unpacked by a script on demand
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the templates: everything is escaped, an unknown name is an error."""
+    """Return the template environment: text is escaped, unknown names are errors."""
     env = jinja2.Environment(
         loader=jinja2.PackageLoader("reports", "templates"),
         autoescape=True,
@@ -37,7 +37,7 @@ def environment() -> jinja2.Environment:
     )
     env.filters |= {
         "places": text.places,
-        "whole": text.whole,
+        "integer": text.integer,
         "two_figures": text.two_figures,
         "word": text.word,
         "plural": text.plural,
@@ -55,21 +55,21 @@ def write(template: str, **context: object) -> Markup:
 
 
 def compile_all() -> None:
-    """Compile every template, which takes a quarter of a second; `write` does not wait for them then."""
+    """Compile every template in advance, which takes a quarter of a second."""
     for name in environment().list_templates(("j2",)):
         environment().get_template(name)
 
 
 def rounded(value: Any) -> Any:
-    """Return data of a chart with numbers of six figures: a pixel is coarser, and 500 runs have 20,000 of them."""
+    """Round chart data to six digits, which is finer than a pixel; 500 runs have 20,000 numbers."""
     if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [rounded(each) for each in value]
+        return [rounded(item) for item in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def data_block(value: object) -> str:
-    """Return JSON that cannot end the block it stands in."""
+    """Return JSON that cannot close its script element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=float)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

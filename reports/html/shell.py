@@ -1,4 +1,4 @@
-"""What every page has around its sections: style sheets, scripts, and the policy that allows nothing else."""
+"""Style sheets, scripts and content security policy of every page."""
 
 import base64
 from hashlib import sha256
@@ -6,7 +6,7 @@ from importlib.resources import files
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
-    """Return the Content-Security-Policy: nothing but these very scripts and style sheets, and images in the file."""
+    """Return the Content-Security-Policy: only these scripts and style sheets, and inline images."""
 
     def hashes(texts: list[str]) -> str:
         digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
@@ -19,6 +19,6 @@ def policy(scripts: list[str], styles: list[str]) -> str:
 
 
 def joined(names: tuple[str, ...]) -> str:
-    """Return template files one after the other."""
+    """Return the concatenated template files."""
     folder = files("reports") / "templates"
     return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)

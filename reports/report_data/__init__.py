@@ -1,1 +1,1 @@
-"""The tables of a report, joined once."""
+"""The tables of a report, joined into runs, hospitals and estimates."""

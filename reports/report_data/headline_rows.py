@@ -1,6 +1,6 @@
-"""Which rows of the long tables the page shows: one number for one cell.
+"""Select the rows of the long tables that the page shows: one number per cell.
 
-The tables hold every split, reference, mapping and selection; the page leads with one of each and says which.
+The tables hold every split, reference, mapping and selection; the page shows one of each and names it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,21 +11,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from reports.formatting import interval, known, places, span
+from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-REFERENCES = ("phantom", "report", "radiologist")  # first that exists for a cohort's headline split
-CALIBRATORS = ("none", "platt")  # what the page shows; the tables have more
+REFERENCES = ("phantom", "report", "radiologist")  # the first available label source of a cohort's headline split
+CALIBRATORS = ("none", "platt")  # calibrators on the page; the tables have more
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
-LOOKED_UP = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)  # of the rows of `scores`
-SAME = 1e-6  # two means of the same findings differ by rounding alone
+SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
+TOLERANCE = 1e-6  # means of the same findings differ only by rounding
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval and what it was counted on; NaN and 0 where unknown."""
+    """A number with its 95 % interval and sample sizes; NaN and 0 where unknown."""
 
     value: float
     low: float = float("nan")
@@ -34,19 +34,19 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    internal: float = float("nan")  # of a gap: the two AUROCs it is the difference of
+    internal: float = float("nan")  # of a gap: its two AUROCs
     external: float = float("nan")
-    chance: float = float("nan")  # of a probe
+    chance: float = float("nan")  # of a probe: accuracy by chance
 
     @property
-    def known(self) -> bool:
-        """Whether there is a number."""
-        return known(self.value)
+    def has_value(self) -> bool:
+        """Whether the value is a finite number."""
+        return is_number(self.value)
 
     @property
     def has_interval(self) -> bool:
-        """Whether both bounds are there."""
-        return known(self.low) and known(self.high)
+        """Whether both bounds are finite."""
+        return is_number(self.low) and is_number(self.high)
 
     @property
     def clear(self) -> bool:
@@ -73,18 +73,18 @@ MISSING = Estimate(float("nan"))
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The rows of `scores` that the page leads with: the grid's mapping, all patients, headline split, one selection."""
+class HeadlineRows:
+    """The rows of `scores` on the page: the grid's mapping, all patients, headline split, one selection."""
 
     scores: pd.DataFrame
     rows: Mapping[
         tuple[str, str], NDArray[np.intp]
-    ]  # of them, by metric and operating point; the reference that wins first
+    ]  # row numbers by metric and operating point, preferred reference first
     selection: str
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
-        """Choose; `source` is the internal cohort, shown on its test split."""
+        """Select the rows; `source` is the internal cohort, shown on its test split."""
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
@@ -95,46 +95,50 @@ class Choice:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        at = np.flatnonzero(chosen)  # a study may have millions of rows: of others no text is compared again
-        wanted = scores["dataset"].iloc[at].map(splits)  # `external` has no cohort row and is kept
-        at = at[(wanted.isna() | (wanted == scores["split"].iloc[at])).to_numpy(bool)]
-        code, named = pd.factorize(scores["reference"].iloc[at])
-        order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in named]
-        order.append(len(REFERENCES))  # of rows without one, whose code is -1
+        at = np.flatnonzero(chosen)  # a study may have millions of rows: compare texts of these only
+        split = scores["dataset"].iloc[at].map(splits)  # `external` has no cohort row and is kept
+        at = at[(split.isna() | (split == scores["split"].iloc[at])).to_numpy(bool)]
+        code, references = pd.factorize(scores["reference"].iloc[at])
+        order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
+        order.append(len(REFERENCES))  # rows without a reference have code -1
         at = at[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
-        found: Mapping[Any, Any] = scores[names].iloc[at].groupby(names).indices
-        return cls(scores[list(LOOKED_UP)], {(str(m), str(p)): at[rows] for (m, p), rows in found.items()}, selection)
+        groups: Mapping[Any, Any] = scores[names].iloc[at].groupby(names).indices
+        return cls(
+            scores[list(SCORE_COLUMNS)], {(str(m), str(p)): at[rows] for (m, p), rows in groups.items()}, selection
+        )
 
     @property
     def operating_points(self) -> set[str]:
-        """The threshold rules that any number was taken at."""
+        """The threshold rules that occur in the rows."""
         return {point for _, point in self.rows} - {""}
 
     def lookup(
         self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate for each (run, dataset, finding); the first calibrator and reference that exist win.
+        """Return one estimate per (run, dataset, finding), from the first available calibrator and reference.
 
-        With `finding`, of this one alone.
+        `finding` restricts the result to one finding.
         """
-        found: dict[tuple[str, str, str], Estimate] = {}
+        estimates: dict[tuple[str, str, str], Estimate] = {}
         at = self.rows.get((metric, operating_point))
         if at is None:
-            return found
-        if finding:  # first: to take the other columns of all rows would take longer than to look
+            return estimates
+        if finding:  # filter before taking columns, which costs more
             at = at[(self.scores["finding"].iloc[at] == finding).to_numpy(bool)]
         rows = self.scores.iloc[at]
         for calibrator in calibrators:
-            part = rows[rows["calibrator"] == calibrator]
-            for key, *numbers in zip(_keys(part), *_numbers(part, "value", "low", "high"), *_counts(part), strict=True):
-                if key not in found:
-                    found[key] = Estimate(*numbers)
-        return found
+            calibrated = rows[rows["calibrator"] == calibrator]
+            for key, *numbers in zip(
+                _keys(calibrated), *_numbers(calibrated, "value", "low", "high"), *_counts(calibrated), strict=True
+            ):
+                if key not in estimates:
+                    estimates[key] = Estimate(*numbers)
+        return estimates
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
-    """Return the gap of each (run, dataset, finding)."""
+    """Return the gap by (run, dataset, finding)."""
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
         *_counts(gaps),
@@ -144,35 +148,35 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Return what each row is about."""
+    """Return (run, dataset, finding) of each row."""
     return zip(*(map(str, rows[column].tolist()) for column in ("run_id", "dataset", "finding")), strict=True)
 
 
 def _numbers(rows: pd.DataFrame, *columns: str) -> list[list[float]]:
-    """Return columns of numbers as plain ones, NaN where there is none."""
+    """Return columns as lists of floats, NaN where missing."""
     return [rows[column].astype(float).tolist() for column in columns]
 
 
 def _counts(rows: pd.DataFrame) -> list[list[int]]:
-    """Return the columns that say what a number rests on, 0 where the table has none."""
+    """Return the sample-size columns as lists of integers, 0 where missing."""
     columns = (pd.to_numeric(rows[column], errors="coerce") for column in COUNTS)
     return [column.fillna(0).astype(int).tolist() for column in columns]
 
 
-def side(gap: Estimate, value: float, whole: Estimate) -> Estimate:
-    """Return one side of a gap as an estimate of its own; MISSING where there is no gap.
+def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
+    """Return the internal or external AUROC of a gap as an estimate; MISSING without a gap.
 
-    The table of gaps has no interval for a side: it is that of `whole`, the macro over all that the side labels, where both
-    are the mean of the same findings, and unknown elsewhere.
+    The gap table has no interval for each side. The interval of `macro`, the mean over every labeled finding, is used where
+    both are means of the same findings; else the interval is unknown.
     """
-    if not (gap.known and known(value)):
+    if not (gap.has_value and is_number(value)):
         return MISSING
-    same = whole.known and abs(whole.value - value) < SAME
-    return whole if same else Estimate(value, n=gap.n, num_positive=gap.num_positive, num_findings=gap.num_findings)
+    same = macro.has_value and abs(macro.value - value) < TOLERANCE
+    return macro if same else Estimate(value, n=gap.n, num_positive=gap.num_positive, num_findings=gap.num_findings)
 
 
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the balanced accuracy of the source probe on all of a run's features, of each (run, control)."""
+    """Return the balanced accuracy of the source probe on a run's features, by (run, control)."""
     full = (sources["probe"] == "features") & (sources["shots"] == 0)
     rows = sources[full & (sources["metric"] == PROBE_METRIC)]
     columns = ("run_id", "control", "value", "low", "high", "chance", "n")
@@ -183,10 +187,10 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the causal score of each run: what the internal hospital's pixels change on external images, beyond the control."""
-    asked = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
+    """Return the causal score by run: change in prediction by internal pixels in external images, minus the control."""
+    selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants
-    for column, value in asked.items():
+    for column, value in selected.items():
         rows = rows[rows[column] == value]
     columns = ("run_id", "effect", "low", "high", "n")
     return {
@@ -196,7 +200,7 @@ def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def count(value: Any) -> int:
-    """Return a count, 0 where the table has none."""
+    """Return a count as an integer, 0 where missing."""
     try:
         return int(value)
     except (TypeError, ValueError):

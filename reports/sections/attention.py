@@ -1,29 +1,29 @@
-"""Where it looks: heat maps held against outlines and against what no finding lies in, and a gallery of cases."""
+"""Heat maps compared with outlines of findings and with other regions, and a gallery of cases."""
 
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from reports.formatting import known, percent, places
+from reports.formatting import is_number, percent, places
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.summaries import heatmap_summary as looks
 from reports.summaries.gallery_cases import KINDS, pictures_of
 from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
-from reports.summaries.missing_analyses import instead, undone
+from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 SHOWN = 12  # runs whose own numbers are in the file
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
 COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # of the figure; the others are in the table below
 
 
-def attention(board: Board) -> Section:
+def attention(board: ReportData) -> Section:
     """Write the section; why there is nothing where there is nothing, and nothing where nobody asked."""
     table = looks.chosen(board.tables["attention"], [r.id for r in board.scored])
     gallery = board.tables["gallery"]
     if table.empty and gallery.empty:
-        return instead(board, "attention", "Heat", "Where it looks", "attention")
+        return section_without_results(board, "attention", "Heat maps", "Heat maps", "attention")
     measured = table.dropna(subset=["value"])
     enriched = measured[measured["metric"] == "enrichment"]
     columns = [c for c in COLUMNS if c in set(looks.regions_in(enriched))]
@@ -36,7 +36,7 @@ def attention(board: Board) -> Section:
         "trust": looks.trust(looks.chosen(board.tables["cascade"], [r.id for r in board.scored])),
         "columns": [WORDS[c] for c in columns],
         "axis": looks.axis(),
-        "rows": [_hospital(enriched, board, h.key, columns, finding) for h in board.everyone],
+        "rows": [_hospital(enriched, board, h.key, columns, finding) for h in board.all_hospitals],
         "tagged": finding,
         "findings": _findings(board, table),
         "runs": _runs(board, enriched),
@@ -45,20 +45,20 @@ def attention(board: Board) -> Section:
         "pictures": pictures,
         "choices": _choices(pictures),
         "why": str(board.meta.get("no_pictures") or ""),
-        "undone": undone(board, "attention"),
+        "missing": missing_analyses(board, "attention"),
         "num_runs": table["run_id"].nunique(),
         "method": METHODS.get(name := _method(board), name),
     }
-    return Section("attention", "Heat", write("attention.html.j2", **context))
+    return Section("attention", "Heat maps", write("attention.html.j2", **context))
 
 
-def _method(board: Board) -> str:
+def _method(board: ReportData) -> str:
     """Return by which method the maps were made; the tables do not say so, the grid's analyses do where it was chosen."""
     asked = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in asked if "method" in options), "gradcam")
 
 
-def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], finding: str) -> dict[str, Any]:
+def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
     """Return one row of the figure: a strip for each region."""
     mine = table[table["dataset"] == key]
     cells = []
@@ -67,7 +67,7 @@ def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], f
         value = looks.mean(looks.pick(mine, "enrichment", region, finding=of))
         beside = {by: looks.mean(looks.pick(mine, "enrichment", by=by)) for by in ("centre",)} if region == OWN else {}
         label = f"{board.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
-        cells.append({"value": value, "strip": Markup(looks.strip(value, beside, label)) if value.known else ""})  # noqa: S704
+        cells.append({"value": value, "strip": Markup(looks.strip(value, beside, label)) if value.has_value else ""})  # noqa: S704
     return {
         "title": "Internal" if key == board.internal.key else board.title(key),
         "under": board.title(key) if key == board.internal.key else "",
@@ -75,7 +75,7 @@ def _hospital(table: pd.DataFrame, board: Board, key: str, columns: list[str], f
     }
 
 
-def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a row for each finding: enrichment on itself at internal and external, overlap, pointing, and the tag at the internal hospital."""
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
@@ -95,7 +95,7 @@ def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
             "tag": number(internal, "enrichment", "token"),
             "outside": number(table, "energy", "outside lungs"),
         }
-        if any(isinstance(m, Mean) and m.known for m in row.values()):
+        if any(isinstance(m, Mean) and m.has_value for m in row.values()):
             rows.append(row)
     return rows
 
@@ -103,21 +103,21 @@ def _findings(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
 def _overlap(table: pd.DataFrame) -> str:
     """Return how often a map is empty, in words."""
     empty = looks.mean(looks.pick(table, "empty"))
-    return percent(empty.value, 1) if empty.known and empty.value > 0 else ""
+    return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
-def _runs(board: Board, table: pd.DataFrame) -> list[dict[str, Any]]:
+def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return run x hospital x region with intervals, of the first runs."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
     mine = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
-    order = {h.key: i for i, h in enumerate(board.everyone)}
+    order = {h.key: i for i, h in enumerate(board.all_hospitals)}
     found = [
         {
             "run": names[str(r["run_id"])],
             "hospital": board.title(str(r["dataset"])),
             "region": WORDS.get(str(r["region"]), str(r["region"])),
             "value": places(r["value"], 2),
-            "interval": f"{places(r['low'], 2)}–{places(r['high'], 2)}" if known(r["low"]) else "",
+            "interval": f"{places(r['low'], 2)}–{places(r['high'], 2)}" if is_number(r["low"]) else "",
             "n": int(r["n"]),
             "key": (
                 list(names).index(str(r["run_id"])),

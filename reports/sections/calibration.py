@@ -1,4 +1,4 @@
-"""Can its probabilities be trusted elsewhere: reliability by hospital, as given and after Platt scaling at the internal hospital."""
+"""Calibration: reliability curves by hospital, uncalibrated and after Platt scaling at the internal hospital."""
 
 from collections.abc import Mapping
 from operator import itemgetter
@@ -10,11 +10,11 @@ from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.drawing.run_figures import OF_BIN
-from reports.formatting import known, places
+from reports.formatting import is_number, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
@@ -26,9 +26,9 @@ SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
-def calibration(board: Board) -> Section:
+def calibration(board: ReportData) -> Section:
     """Write the reliability panels of each of the first runs, and the ECE of every run."""
-    choice = board.choice
+    choice = board.headline
     platt, plain, drift = (
         choice.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
@@ -49,7 +49,7 @@ def calibration(board: Board) -> Section:
                 "run": r,
                 "cells": [
                     _cell(r, key, platt, plain) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
-                    for key in (*(h.key for h in board.everyone), EXTERNAL)
+                    for key in (*(h.key for h in board.all_hospitals), EXTERNAL)
                 ],
             }
             for r in board.ranked[:LISTED]
@@ -60,9 +60,11 @@ def calibration(board: Board) -> Section:
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 
 
-def _title(board: Board, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
+def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
     """Return the sentence for one run: how far its probabilities drift on average, and where most."""
-    there = [(h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).known]
+    there = [
+        (h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).has_value
+    ]
     mean = drift.get((run.id, EXTERNAL, MACRO), MISSING)
     return gap_sentences.calibration(run.label, mean, [(title, found.value) for title, found in there])
 
@@ -74,11 +76,11 @@ def _cell(
 
 
 def _panels(
-    board: Board, run: Run, bins: Mapping[Any, pd.DataFrame], platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
+    board: ReportData, run: Run, bins: Mapping[Any, pd.DataFrame], platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return one panel for each hospital, the internal hospital first; bins: by run, hospital and calibrator."""
     panels = []
-    for k, hospital in enumerate(board.everyone):
+    for k, hospital in enumerate(board.all_hospitals):
         given, scaled = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
         ece = _cell(run, hospital.key, platt, plain)
         panels.append(
@@ -104,13 +106,13 @@ def _panel(
     side = "internal" if internal else "external"
     body += _curve(given, "rl-plain", "", "rd-plain", 2.2)
     body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(scaled)
-    if ece["platt"].known:
+    if ece["platt"].has_value:
         body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
-    if ece["plain"].known:
-        body += svg.text(LEFT + 5, TOP + 28, f"as given {ece['plain'].text}", "tk fine")
+    if ece["plain"].has_value:
+        body += svg.text(LEFT + 5, TOP + 28, f"uncalibrated {ece['plain'].text}", "tk fine")
     if internal:
-        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "probability given →", "tk fine", "end")
-        body += svg.text(LEFT + 5, TOP + 44, "↑ share with finding", "tk fine")
+        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "predicted probability →", "tk fine", "end")
+        body += svg.text(LEFT + 5, TOP + 44, "↑ observed share", "tk fine")
     label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 
@@ -118,11 +120,11 @@ def _panel(
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
     """Draw the bins of one calibrator that hold any case, joined by a line."""
     found = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
-    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in found if num > 0 and known(p) and known(o)]
+    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in found if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
     body = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
     for px, py, low, high in spots:
-        if bar and known(low) and known(high):
+        if bar and is_number(low) and is_number(high):
             body += svg.line(px, Y(low), px, Y(high), bar)
         body += svg.circle(px, py, radius, mark)
     return body

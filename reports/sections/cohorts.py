@@ -1,4 +1,4 @@
-"""The cohorts: from files to tested images, who is in them, and how common each finding is."""
+"""Cohorts: image filters, patients, prevalence and co-occurrence of findings."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ from markupsafe import Markup
 
 from harmonize.cohorts.cohort_choice import REMARKS
 from reports.drawing import svg
-from reports.formatting import known, percent
+from reports.formatting import is_number, percent
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import data as data_sentences
 from reports.summaries.cooccurrence import come_together
 
@@ -16,15 +16,15 @@ SPLITS = ("train", "val", "test", "all")
 STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
-def cohorts(board: Board) -> Section:
+def cohorts(board: ReportData) -> Section:
     """Write the flow of images and the prevalence of each finding."""
     table = board.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
-    order = {h.key: k for k, h in enumerate(board.everyone)}
+    order = {h.key: k for k, h in enumerate(board.all_hospitals)}
     rows.sort(key=lambda row: (order.get(row["dataset"], 99), str(row["dataset"])))
     splits = board.tables["splits"]
     for row in rows:
-        row["labels"] = data_sentences.SOURCES.get(str(row["label_source"]), row["label_source"])
+        row["labels"] = data_sentences.LABEL_SOURCES.get(str(row["label_source"]), row["label_source"])
         row["kept"] = _kept(row["used"], row["found"], row["role"] == "internal")
         mine = splits[splits["dataset"] == row["dataset"]]
         mine = mine.sort_values("split", key=lambda names: names.map(_split_order))
@@ -34,15 +34,17 @@ def cohorts(board: Board) -> Section:
         flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
         row["women"] = (
-            percent(row["female"], row["female"] + row["male"]) if known(row["female"]) and known(row["male"]) else "–"
+            percent(row["female"], row["female"] + row["male"])
+            if is_number(row["female"]) and is_number(row["male"])
+            else "–"
         )
-        row["age"] = f"{row['age_median']:.0f}" if known(row["age_median"]) else "–"
-    found, used = (int(sum(r[k] for r in rows if known(r[k]))) for k in ("found", "used"))
+        row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
+    found, used = (int(sum(r[k] for r in rows if is_number(r[k]))) for k in ("found", "used"))
     shares = _prevalence(board)
     context = {
         "board": board,
         "rows": rows,
-        "title": data_sentences.flow(
+        "title": data_sentences.image_flow(
             found, used, int(board.meta.get("shared_patients", 0)), len(rows), board.num_duplicates
         ),
         "prevalence": shares,
@@ -53,19 +55,19 @@ def cohorts(board: Board) -> Section:
     return Section("cohorts", "Cohorts", write("cohorts.html.j2", **context))
 
 
-def _no_lungs(board: Board) -> dict[str, Any]:
+def _no_lungs(board: ReportData) -> dict[str, Any]:
     """Return the sentence, the adaptive preprocessings, and by cohort in what share of its images no lungs were found."""
     facts = board.meta.get("datasets", {})
-    found = {h: facts.get(h.key, {}).get("no_lungs") or {} for h in board.everyone}
+    found = {h: facts.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
     names = list(dict.fromkeys(name for rates in found.values() for name in rates))
     shares = [rate for rates in found.values() for rate in rates.values()]
     if not shares:
         return {}
     low, high = (percent(share, 1) for share in (min(shares), max(shares)))
     title = (
-        f"No lungs were found in {low} of the images"
+        f"No lungs were detected in {low} of the images"
         if low == high
-        else f"No lungs were found in {low} to {high} of a cohort's images"
+        else f"No lungs were detected in {low} to {high} of a cohort’s images"
     )
     rows = [
         (h.title, [percent(rates[n], 1) if n in rates else "–" for n in names]) for h, rates in found.items() if rates
@@ -86,7 +88,7 @@ def _split_order(name: str) -> str:
 
 def _kept(used: float, found: float, internal: bool) -> Markup:
     """Draw the share of files that is used."""
-    share = used / found if known(used) and known(found) and found else 0.0
+    share = used / found if is_number(used) and is_number(found) and found else 0.0
     return svg.svg(
         120,
         10,
@@ -96,7 +98,7 @@ def _kept(used: float, found: float, internal: bool) -> Markup:
     )
 
 
-def _prevalence(board: Board) -> list[dict[str, Any]]:
+def _prevalence(board: ReportData) -> list[dict[str, Any]]:
     """Return a row for each finding with one cell for each hospital: share, n, n_pos, or the reason of its absence."""
     splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
@@ -106,13 +108,13 @@ def _prevalence(board: Board) -> list[dict[str, Any]]:
     rows = []
     for finding in board.findings:
         cells = []
-        for hospital in board.everyone:
+        for hospital in board.all_hospitals:
             found = counts.get((hospital.key, finding))
             negative = found["absent"] + found["not_mentioned"] if found else 0
             total = found["present"] + negative if found else 0
             cell: dict[str, Any] = {
                 "share": None,
-                "reason": "not labelled",
+                "reason": "not labeled",
                 "hospital": hospital,
                 "uncertain": found["uncertain"] if found else 0,
             }

@@ -1,4 +1,4 @@
-"""What accuracy costs: external AUROC against operations and hours of training, and how far training had come at any moment."""
+"""Cost: external AUROC against operations, training time and parameters, and AUROC by training time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,24 +7,24 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import charts, svg
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 from reports.sentences import main_findings as sentences
 from reports.summaries.pareto import at_once
 from reports.tables import rows_of
 
 OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
-    ("device_hours", "What more training buys", "Training", "hours", 1.0),
-    ("params", "What more parameters buy", "Parameters", "million", 1e6),
+    ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
+    ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
 WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px of the curves
 DRAWN = 40  # curves; more could not be told apart
 
 
-def cost(board: Board) -> Section:
+def cost(board: ReportData) -> Section:
     """Write the efficiency scatter, the frontier by each cost, and the anytime curves."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     budget = _budget(board, "macs")
@@ -33,7 +33,9 @@ def cost(board: Board) -> Section:
     drawn = len(runs) > 1 and bool(front)
     context = {
         "board": board,
-        "title": sentences.pareto(named, len(runs)) if runs or not board.ranked else "Operations were not counted",
+        "title": sentences.pareto_title(named, len(runs))
+        if runs or not board.ranked
+        else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
         "front": front,
         "budget": budget,
@@ -47,7 +49,7 @@ def cost(board: Board) -> Section:
     return Section("cost", "Cost", write("cost.html.j2", **context), (charts.cost(board, front),) if drawn else ())
 
 
-def _by(board: Board, cost: str, said: str, word: str, unit: str, scale: float) -> dict[str, Any]:
+def _by(board: ReportData, cost: str, said: str, word: str, unit: str, scale: float) -> dict[str, Any]:
     """Return the runs by another cost, cheapest first: amount, whether unbeaten and in how many resamples, gain."""
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
@@ -57,7 +59,7 @@ def _by(board: Board, cost: str, said: str, word: str, unit: str, scale: float) 
     if cost == "device_hours" and rows:
         unit, per = cost_sentences.time_unit(max(amount.values()))
         amount = {run_id: each * per for run_id, each in amount.items()}
-        of = cost_sentences.device_word(str(rows[0].facts.get("device") or ""))
+        of = cost_sentences.device_name(str(rows[0].facts.get("device") or ""))
     left_out = len(board.ranked) - len(rows)
     return {
         "said": said,
@@ -69,21 +71,21 @@ def _by(board: Board, cost: str, said: str, word: str, unit: str, scale: float) 
     }
 
 
-def _budget(board: Board, cost: str) -> dict[str, Mapping[str, Any]]:
+def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
     """Return, by run id, whether nobody cheaper beats it, in how many resamples, and what it adds to the best cheaper run."""
     table = board.tables["frontier"]
     return {
         str(row["run_id"]): {
             "amount": float(row["amount"]),
             "on_front": bool(row["on_front"]),
-            "share": f"{100 * row['p_front']:.0f} %" if known(row["p_front"]) else "",
+            "share": f"{100 * row['p_front']:.0f} %" if is_number(row["p_front"]) else "",
             "gain": Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
         }
         for row in table[table["cost"] == cost].to_dict("records")
     }
 
 
-def _anytime(board: Board) -> list[dict[str, Any]]:
+def _anytime(board: ReportData) -> list[dict[str, Any]]:
     """Return, for each device, what was reached by when: a sentence, the curves, and the steps of the front."""
     table = board.tables["anytime"]
     labels = {r.id: r.label for r in board.runs}
@@ -104,7 +106,7 @@ def _anytime(board: Board) -> list[dict[str, Any]]:
     return out
 
 
-def _curves(board: Board, rows: pd.DataFrame, unit: str, per: float, label: str) -> Markup:
+def _curves(board: ReportData, rows: pd.DataFrame, unit: str, per: float, label: str) -> Markup:
     """Draw what each run had reached by when, the first of the ranking dark, and dots where nobody had come as far sooner."""
     there = set(rows["run_id"].unique())
     order = [r.id for r in board.runs if r.id in there][:DRAWN]

@@ -1,4 +1,4 @@
-"""Which findings break: the gap of each finding, and the one with the largest gap hospital by hospital."""
+"""Generalization gap by finding, and the finding with the largest gap at each hospital."""
 
 from typing import Any
 
@@ -6,17 +6,17 @@ import numpy as np
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known, places
+from reports.formatting import is_number, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
 
 LANES = 6  # up to so many runs each get a line of their own with its interval
 WIDTH = 330.0
 
 
-def findings(board: Board) -> Section:
+def findings(board: ReportData) -> Section:
     """Write the gap of each finding, largest mean first, and the story of the first."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
@@ -27,14 +27,14 @@ def findings(board: Board) -> Section:
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "board": board,
-        "title": sentences.findings_lost(always, len(measured) - len(always), len(board.ranked)),
+        "title": sentences.findings_title(always, len(measured) - len(always), len(board.ranked)),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
-        "legend": "each line is one run with its interval, best run on top"
+        "legend": "each line is one run with its 95 % interval, best run on top"
         if len(board.ranked) <= LANES
-        else "each dot is one run; hollow where its interval holds 0",
+        else "each dot is one run; hollow: its 95 % interval includes 0",
         "top": top,
-        "story": sentences.one_finding(
+        "story": sentences.worst_finding(
             top["finding"], top["internal"], top["external"], len(top["gaps"]), top["num_clear"]
         )
         if top
@@ -45,15 +45,16 @@ def findings(board: Board) -> Section:
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
         at, lines = _axis(numbers, include_zero=False)
         context["hospital_axis"] = _axis_figure(at, lines, WIDTH)
+        context["chance_drawn"] = 0.5 in lines
         for row in context["hospital_rows"]:
             row["figure"] = _value_figure(row["values"], row["internal"], at, lines)
     return Section("findings", "Findings", write("findings.html.j2", **context))
 
 
-def _row(board: Board, finding: str) -> dict[str, Any]:
+def _row(board: ReportData, finding: str) -> dict[str, Any]:
     """Return a finding's gaps over runs, in order of the ranking, and their means."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
-    shown = [e for e in gaps if e.known]
+    shown = [e for e in gaps if e.has_value]
     return {
         "finding": finding,
         "gaps": shown,
@@ -67,12 +68,12 @@ def _row(board: Board, finding: str) -> dict[str, Any]:
 
 
 def _order(row: dict[str, Any]) -> tuple[float, str]:
-    return (-row["mean"] if known(row["mean"]) else float("inf"), row["finding"])
+    return (-row["mean"] if is_number(row["mean"]) else float("inf"), row["finding"])
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
     """Return the axis that all rows share."""
-    finite = [v for v in numbers if known(v)] or [0.5]
+    finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:
         low, high = min(low, 0.0), max(high, 0.05)
@@ -107,12 +108,12 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Ma
     return svg.svg(WIDTH, height, body, label, "st")
 
 
-def _by_hospital(board: Board, finding: str) -> list[dict[str, Any]]:
+def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
     """Return one row for each hospital that labels the finding, the internal hospital first."""
     rows = []
-    for hospital in board.everyone:
+    for hospital in board.all_hospitals:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
-        shown = [e for e in values if e.known]
+        shown = [e for e in values if e.has_value]
         rows.append(
             {
                 "hospital": hospital,

@@ -1,4 +1,4 @@
-"""What the gap is made of: prevalence, case mix, labels and the remainder, hospital by hospital."""
+"""Gap components at each hospital: prevalence, case mix, labels and the remainder."""
 
 import math
 from collections.abc import Mapping
@@ -7,20 +7,25 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known, span
+from reports.formatting import is_number, span
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import gaps as gap_sentences
 from reports.tables import records_of
 
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
-SAID = PARTS | {"labels": "the reading of labels"}
-OTHERS = "who reads the labels (of other patients at the internal hospital)"  # said where radiologists at the internal hospital read other patients
-READERS = {"report": "reports", "radiologist": "radiologists", "stated": "as stated", "phantom": "synthetic labels"}
+SAID = PARTS | {"labels": "label mapping"}
+OTHER_PATIENTS = "label source (other internal patients)"  # internal radiologist labels are of other patients
+READERS = {
+    "report": "reports",
+    "radiologist": "radiologists",
+    "stated": "dataset labels",
+    "phantom": "synthetic labels",
+}
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
 SHOWN = 40  # runs in the table below
@@ -29,7 +34,7 @@ COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paire
 Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
 
 
-def parts(board: Board) -> Section:
+def gap_components(board: ReportData) -> Section:
     """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
@@ -41,10 +46,10 @@ def parts(board: Board) -> Section:
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
     }
     if not runs:
-        return Section("parts", "", Markup(""))
+        return Section("components", "", Markup(""))
     first = runs[0]
     context = {
-        "title": gap_sentences.gap_parts(
+        "title": gap_sentences.gap_components(
             first.label, {_said(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
         ),
         "run": first,
@@ -56,7 +61,7 @@ def parts(board: Board) -> Section:
         "against": _against(board, runs),
         "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
     }
-    return Section("parts", "", write("parts.html.j2", **context))
+    return Section("components", "", write("gap_components.html.j2", **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
@@ -68,22 +73,22 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Es
 def _said(cells: Cells, run: Run, part: str) -> str:
     """Return a part in words; the labels say where they hold the difference of other patients, too."""
     paired = cells.get((run.id, EXTERNAL, "auroc", part), {}).get("paired")
-    return OTHERS if part == "labels" and paired is not None and paired < 1 else SAID[part]
+    return OTHER_PATIENTS if part == "labels" and paired is not None and paired < 1 else SAID[part]
 
 
-def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
+def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
     """Return one metric's bars, all on one axis that starts at 0 on both sides."""
     places_ = [(h.key, h.title) for h in board.hospitals] + (
-        [(EXTERNAL, "Mean external")] if len(board.hospitals) > 1 else []
+        [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
     )
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
         gap = estimate(cells, run, key, metric, "gap")
         found = {part: estimate(cells, run, key, metric, part) for part in USED[metric]}
-        values = [e.value for e in found.values() if e.known]
+        values = [e.value for e in found.values() if e.has_value]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
-        ends += [v for v in (gap.value, gap.low, gap.high) if known(v)]
+        ends += [v for v in (gap.value, gap.low, gap.high) if is_number(v)]
         rows.append(
             {"title": title, "mean": key == EXTERNAL, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
         )
@@ -91,7 +96,7 @@ def _figure(board: Board, cells: Cells, run: Run, metric: str) -> dict[str, Any]
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
     grid = svg.ticks(scale.low, scale.high, 6)
     for row in rows:
-        row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].known else ""
+        row["figure"] = _bar(row["gap"], row["parts"], scale, grid) if row["gap"].has_value else ""
     axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
     return {
         "name": METRICS[metric],
@@ -106,7 +111,7 @@ def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: l
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for part, each in found.items():
-        if each.known and each.value:
+        if each.has_value and each.value:
             side = 1 if each.value > 0 else -1
             start, end = sorted((ends[side], ends[side] + each.value))
             body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{part}")
@@ -114,7 +119,7 @@ def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: l
     if gap.has_interval:
         body += svg.line(scale(gap.low), 20, scale(gap.high), 20, "iv")
     body += svg.circle(scale(gap.value), 20, 3.2, "dot" if gap.clear else "dot o")
-    said = ", ".join(f"{PARTS[part]} {each.text}" for part, each in found.items() if each.known)
+    said = ", ".join(f"{PARTS[part]} {each.text}" for part, each in found.items() if each.has_value)
     return svg.svg(WIDTH, HEIGHT, body, f"gap {gap.with_interval}: {said}", "st")
 
 
@@ -125,12 +130,12 @@ def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
         row = cells.get((run.id, key, metric, part), {})
         reason, least, most = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
-            between = f", {span(least, most)} over all mappings" if known(least) and known(most) else ""
+            between = f", {span(least, most)} over all mappings" if is_number(least) and is_number(most) else ""
             said.append(f"{PARTS[part]}: {reason}{between}")
     return "; ".join(said)
 
 
-def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
+def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
     """Return the mean over hospitals of each part, AUROC then AUPRC."""
     return {
         "run": run,
@@ -141,7 +146,7 @@ def _numbers(board: Board, cells: Cells, run: Run) -> dict[str, Any]:
     }
 
 
-def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
+def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
     """Return one row for each run and labelled part of the internal hospital: its macro gap to each hospital, their mean and the worst."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
@@ -157,7 +162,7 @@ def _against(board: Board, runs: list[Run]) -> list[dict[str, Any]]:
                 key: _gap(found.get((run.id, split, key)))
                 for key in (*(h.key for h in board.hospitals), EXTERNAL, WORST)
             }
-            if there[EXTERNAL].known:
+            if there[EXTERNAL].has_value:
                 worst = board.title(str(found[run.id, split, WORST]["hospital"]))
                 by = READERS.get(reference, reference)
                 rows.append({"run": run, "split": split.replace("_", " "), "by": by, "gaps": there, "worst": worst})
@@ -168,7 +173,7 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
-def _labelled_by(board: Board, key: str) -> str:
+def _labelled_by(board: ReportData, key: str) -> str:
     """Return who labelled an external hospital, "" where the tables do not say."""
     table = board.tables["references"]
     named = table.loc[table["dataset"] == key, "external_reference"]

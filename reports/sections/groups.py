@@ -1,4 +1,4 @@
-"""Who is read worse: AUROC, missed sick and wrong calls by sex, age, view and device, hospital by hospital."""
+"""Patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,13 +7,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Hospital, Run
-from reports.report_data.report_data import MACRO, Board
+from reports.report_data.report_data import MACRO, ReportData
 from reports.sentences import groups as group_sentences
-from reports.sentences.groups import Distance
+from reports.sentences.groups import GroupDifference
 from reports.tables import rows_of
 
 HEALTHY = "No Finding"
@@ -22,9 +22,9 @@ FOLDED = ("device", "sex age")
 WORDS = {"sex age": "sex and age"}
 METRICS = (  # metric, finding, its name, whether it is shown at once
     ("auroc", MACRO, "AUROC", True),
-    ("underdiagnosis", HEALTHY, "Sick, called healthy", True),
-    ("fnr", MACRO, "Missed findings (FNR)", False),
-    ("fpr", MACRO, "False alarms (FPR)", False),
+    ("underdiagnosis", HEALTHY, "Underdiagnosis rate", True),
+    ("fnr", MACRO, "False negative rate", False),
+    ("fpr", MACRO, "False positive rate", False),
 )
 SPREAD = "auroc_spread"  # what is shown of the runs after the first
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
@@ -37,7 +37,7 @@ Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
 
 
-def groups(board: Board) -> Section:
+def groups(board: ReportData) -> Section:
     """Write the forests and numbers of the first run, and the spreads of all; nothing without groups."""
     table = board.tables["subgroups"]
     chosen = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
@@ -45,7 +45,7 @@ def groups(board: Board) -> Section:
     runs = [r for r in board.ranked if r.id in with_any]
     pairs = chosen[["dataset", "subgroup"]].drop_duplicates()
     where = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
-    hospitals = [h for h in board.everyone if h.key in where]
+    hospitals = [h for h in board.all_hospitals if h.key in where]
     named = [str(s) for s in table["subgroup"].unique()]
     in_full = chosen["run_id"] == (runs[0].id if runs else "")
     of_others = chosen["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (chosen["metric"] == SPREAD)
@@ -54,8 +54,8 @@ def groups(board: Board) -> Section:
         return Section("groups", "", Markup(""))
     first = runs[0]
     context: dict[str, Any] = {
-        "title": group_sentences.spreads(first.label, _distances(cells, first, named, METRICS[0], hospitals)),
-        "missed": group_sentences.missed(first.label, _distances(cells, first, named, METRICS[1], hospitals)),
+        "title": group_sentences.auroc_differences(first.label, _distances(cells, first, named, METRICS[0], hospitals)),
+        "missed": group_sentences.underdiagnosis(first.label, _distances(cells, first, named, METRICS[1], hospitals)),
         "run": first,
         "hospitals": hospitals,
         "figures": [
@@ -88,7 +88,7 @@ def _cells(rows: pd.DataFrame) -> Cells:
     }
 
 
-def no_threshold(board: Board, run: Run) -> str:
+def no_threshold(board: ReportData, run: Run) -> str:
     """Return which findings of a run have no threshold, and why."""
     table = board.tables["operating_points"]
     rows = table[
@@ -103,7 +103,7 @@ def no_threshold(board: Board, run: Run) -> str:
 
 def _distances(
     cells: Cells, run: Run, named: Sequence[str], what: tuple[str, str, str, bool], hospitals: Sequence[Hospital]
-) -> list[Distance]:
+) -> list[GroupDifference]:
     """Return every measured distance between the groups of an attribute, with the two groups that lie furthest apart."""
     metric, finding, *_ = what
     out = []
@@ -114,11 +114,11 @@ def _distances(
                 name: cells.get((run.id, hospital.key, name, metric, finding), MISSING)
                 for name in _members(named, attribute)
             }
-            values = {_short(name): e.value for name, e in there.items() if e.known}
+            values = {_short(name): e.value for name, e in there.items() if e.has_value}
             if spread.has_interval and values:
                 most, least = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
                 word = WORDS.get(attribute, attribute)
-                out.append(Distance(hospital.title, word, spread, most, least, values[most], values[least]))
+                out.append(GroupDifference(hospital.title, word, spread, most, least, values[most], values[least]))
     return out
 
 
@@ -140,7 +140,7 @@ def _metric(
     ]
     rows = [row for row in rows if row["known"]]
     bounds = [
-        b for row in rows if not row["spread"] for e in row["values"] for b in (e.value, e.low, e.high) if known(b)
+        b for row in rows if not row["spread"] for e in row["values"] for b in (e.value, e.low, e.high) if is_number(b)
     ]
     if not bounds:
         return {"name": word, "rows": [], "forests": []}
@@ -159,7 +159,7 @@ def _metric(
             )
             for hospital in hospitals
         ]
-        if any(e.known for _, lanes in there for _, e in lanes):
+        if any(e.has_value for _, lanes in there for _, e in lanes):
             said = WORDS.get(attribute, attribute)
             forests.append((said, _forest(there, scale, f"{word} by {said}", hospitals[0].key, attribute)))
     return {"name": word, "rows": rows, "forests": forests}
@@ -177,14 +177,14 @@ def _forest(
     body, y, told = "", 20.0, []
     for hospital, lanes in there:
         present = sorted(lanes, key=lambda lane: -lane[1].n)[:DEVICES] if attribute == "device" else lanes
-        if not any(e.known for _, e in present):
+        if not any(e.has_value for _, e in present):
             continue
         body += svg.text(0, y + 11, hospital.title, "b")
         y += LANE + 3
         for name, e in present:
             middle = y + LANE / 2
             body += svg.text(8, middle + 4, _cut(_short(name)), "tk")
-            if not e.known:
+            if not e.has_value:
                 body += svg.text(scale.start, middle + 4, "too few patients", "tk")
             else:
                 if e.has_interval:
@@ -234,7 +234,7 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
         "name": f"largest − least by {WORDS.get(name, name)}" if spread else name.replace("=", " "),
         "spread": spread,
         "values": values,
-        "known": any(e.known for e in values),
+        "known": any(e.has_value for e in values),
     }
 
 

@@ -1,4 +1,4 @@
-"""Where it breaks: run x hospital as a heat map, and internal against external."""
+"""AUROC and gap by run and hospital as a heat map, and external against internal AUROC as a scatter."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from reports.drawing import charts
 from reports.formatting import plural
 from reports.html.section import Section, write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
@@ -16,16 +16,16 @@ STEP = 0.02  # AUROC lost for each of the eight steps of colour
 SHOWN = 40  # rows of the heat map before the rest is folded away
 
 
-def hospitals(board: Board) -> Section:
+def hospitals(board: ReportData) -> Section:
     """Write the heat map and the scatter of internal against external."""
     worst = Counter(r.worst for r in board.ranked if r.worst)
     most, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
     costly = [h.title for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
-    compared = [r for r in board.ranked if r.internal_common.known and r.external_common.known]
+    compared = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     context = {
         "board": board,
-        "title": sentences.breaks(
+        "title": sentences.hospitals_title(
             costly,
             len(board.hospitals) or board.num_external,
             board.title(most),
@@ -33,7 +33,7 @@ def hospitals(board: Board) -> Section:
             len(board.ranked),
             board.has_common,
         ),
-        "heads": [_head(board, key) for key in (h.key for h in board.everyone)],
+        "heads": [_head(board, key) for key in (h.key for h in board.all_hospitals)],
         "rows": rows[:SHOWN],
         "folded": rows[SHOWN:],
         "scatter": len(compared) > 1,
@@ -53,37 +53,38 @@ def step(lost: float) -> int:
     return max(0, min(7, int(lost / STEP)))
 
 
-def _head(board: Board, key: str) -> dict[str, Any]:
+def _head(board: ReportData, key: str) -> dict[str, Any]:
     """Return the words over one column: how many findings it has in common with the internal hospital, and the fewest images of one."""
-    hospital = next(h for h in board.everyone if h.key == key)
+    hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
-    found = [e for r in board.ranked for e in (r.internal if internal else r.lost[key],) if e.known]
+    found = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
     least, greatest = (pick((e.num_findings for e in found), default=0) for pick in (min, max))
     few = plural(greatest, "finding") if least == greatest else f"{least}–{greatest} findings"
     return {
         "hospital": hospital,
         "internal": internal,
-        "findings": "the same findings" if internal and board.num_common != (least, greatest) else few,
+        "findings": "shared findings" if internal and board.num_common != (least, greatest) else few,
         "n": min((e.n for e in found), default=0),
     }
 
 
-def _row(board: Board, run: Run) -> dict[str, Any]:
+def _row(board: ReportData, run: Run) -> dict[str, Any]:
     """Return one row: the internal cell, then one for each external hospital."""
     cells = []
     for hospital in board.hospitals:
-        value, lost = run.hospitals[hospital.key], run.lost[hospital.key]
+        value, lost = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
         cells.append(
             {
                 "value": value,
                 "lost": lost,
-                "css": (f"q{step(lost.value)}" if lost.known else "qx") + (" w" if hospital.key == run.worst else ""),
+                "css": (f"q{step(lost.value)}" if lost.has_value else "qx")
+                + (" w" if hospital.key == run.worst else ""),
             }
         )
     return {"run": run, "cells": cells}
 
 
-def _scatter_words(board: Board, compared: Sequence[Run]) -> str:
+def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
     """Return what the scatter of these runs shows."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
-    return sentences.below_line(below, len(compared), sentences.over_common(*board.num_common))
+    return sentences.scatter_title(below, len(compared), sentences.shared_findings(*board.num_common))

@@ -1,13 +1,13 @@
-"""How training went: loss and internal AUROC by epoch, and which epoch was kept."""
+"""Learning curves: loss and internal AUROC by epoch, and the selected epoch."""
 
 import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from reports.drawing import charts
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.tables import records_of, rows_of
 
@@ -15,7 +15,7 @@ DRAWN = 40  # lines; more could not be told apart
 MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
-def learning(board: Board) -> Section:
+def learning(board: ReportData) -> Section:
     """Write the learning curves."""
     history = board.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
@@ -27,16 +27,16 @@ def learning(board: Board) -> Section:
     last = {r.id: reached[r.id] for r in runs}
     lines = history[history["run_id"].isin([r.id for r in runs[:DRAWN]])]
     by_run = {str(run_id): part.sort_values("epoch") for run_id, part in lines.groupby("run_id")}
-    at_end = sum(known(r.facts["best_epoch"]) and int(r.facts["best_epoch"]) == last[r.id] for r in runs)
+    at_end = sum(is_number(r.facts["best_epoch"]) and int(r.facts["best_epoch"]) == last[r.id] for r in runs)
     rows: list[dict[str, Any]] = []
     for run in runs:
-        best = int(run.facts["best_epoch"]) if known(run.facts["best_epoch"]) else None
+        best = int(run.facts["best_epoch"]) if is_number(run.facts["best_epoch"]) else None
         there = epochs.get((run.id, best)) if best is not None else None
         measured: dict[str, Any] = there or dict.fromkeys(MEASURED)
         rows.append({"run": run, "best": best, "last": last[run.id], "seconds": run.facts["seconds"], **measured})
     context = {
         "board": board,
-        "title": sentences.learning(len(runs), at_end, max(last.values(), default=0)),
+        "title": sentences.learning_title(len(runs), at_end, max(last.values(), default=0)),
         "kept": kept({chosen_by(r.facts) for r in runs}),
         "rows": rows,
         "drawn": min(len(runs), DRAWN),
@@ -44,7 +44,7 @@ def learning(board: Board) -> Section:
     }
     drawn: list[dict[str, Any]] = []
     for key, element, top, share in (
-        ("val_auroc", "c-auroc", "↑ AUROC at the internal hospital, validation", True),
+        ("val_auroc", "c-auroc", "↑ internal validation AUROC", True),
         ("train_loss", "c-loss", "↑ training loss", False),
     ):
         if runs and history[key].notna().any():
@@ -53,7 +53,7 @@ def learning(board: Board) -> Section:
     return Section("training", "", write("learning.html.j2", **context), tuple(drawn))
 
 
-def _audit(board: Board) -> list[dict[str, Any]]:
+def _audit(board: ReportData) -> list[dict[str, Any]]:
     """Return, per run, the epoch of each rule with its AUROC on the split that chooses and, where noted, on the test split."""
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
@@ -67,7 +67,7 @@ def _audit(board: Board) -> list[dict[str, Any]]:
                 "run": labels.get(str(run_id), str(run_id)),
                 "split": honest.removeprefix("best_").replace("_", " "),
                 "chosen": [(int(row["epoch"]), row["chosen_auroc"]) for row in (kept, last)],
-                "noted": oracle is not None,
+                "audited": oracle is not None,
                 "test": [(int(row["epoch"]), row["test_auroc"]) for row in (kept, last, oracle) if row is not None],
                 "over": oracle["over_honest"] if oracle is not None else float("nan"),
                 "last_over": float(last["over_honest"]),
@@ -86,13 +86,13 @@ def chosen_by(facts: Mapping[str, Any]) -> str:
 
 
 _KEPT = {
-    "val": "the best at the internal hospital, on the validation split",
-    "expert_valid": "the best at the internal hospital, on the split that radiologists labelled, where its score is therefore optimistic",
-    "last": "the last",
+    "val": "the best epoch on the internal validation split",
+    "expert_valid": "the best epoch on the internal split labeled by radiologists, whose score is therefore optimistic",
+    "last": "the last epoch",
 }
 
 
 def kept(by: Collection[str]) -> str:
     """Return which epoch the dots mark, by what chose it: val, expert_valid, last."""
     words = [word for key, word in _KEPT.items() if key in (by or {"val"})]
-    return f"The dot is the epoch that was kept: {'; or, as the run says, '.join(words)}."
+    return f"Dot: the selected epoch, which is {' or, depending on the run, '.join(words)}."

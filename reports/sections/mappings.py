@@ -1,17 +1,17 @@
-"""Whether another reading of the labels gives another answer: strict and broad mappings beside the grid's own."""
+"""Scores under other label mappings: strict and broad mappings compared with the grid's own."""
 
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from reports.formatting import known, places, plural, signed
+from reports.formatting import is_number, places, plural, signed
 from reports.html.section import Section, write
-from reports.report_data.report_data import MACRO, Board
+from reports.report_data.report_data import MACRO, ReportData
 
 
-def mappings(board: Board) -> Section:
-    """Write what each other mapping changes; nothing where no hospital's words can be read in another way."""
+def mappings(board: ReportData) -> Section:
+    """Write the changes under each other mapping; an empty section where no hospital has another mapping."""
     table = board.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))
@@ -25,26 +25,26 @@ def mappings(board: Board) -> Section:
 
 
 def _title(num_reversed: int, pairs: int, largest: float) -> str:
-    moved = f"moves no run by more than {places(largest)}" if known(largest) else "moves no run"
+    change = f"change AUROC by at most {places(largest)}" if is_number(largest) else "do not change AUROC"
     if not pairs:
-        return f"Another reading of the labels {moved}"
+        return f"Other label mappings {change}"
     if not num_reversed:
-        return f"Another reading of the labels {moved} and reverses no pair of runs"
-    return f"Another reading of the labels {moved}, and reverses {num_reversed} of {plural(pairs, 'pair')} of runs"
+        return f"Other label mappings {change} and reverse no pair of runs"
+    return f"Other label mappings {change} and reverse {num_reversed} of {plural(pairs, 'pair')} of runs"
 
 
-def _row(board: Board, row: dict[Any, Any]) -> dict[str, str]:
+def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
     return {
         "hospital": board.title(str(row["dataset"])),
         "mapping": str(row["mapping"]),
-        "change": signed(row["mean_change"]) if known(row["mean_change"]) else "",
-        "largest": places(row["largest"]) if known(row["largest"]) else "",
+        "change": signed(row["mean_change"]) if is_number(row["mean_change"]) else "",
+        "largest": places(row["largest"]) if is_number(row["largest"]) else "",
         "reversed": f"{row['num_reversed']} of {row['num_pairs']}" if row["num_pairs"] else "",
-        "tau": places(row["tau"], 2) if known(row["tau"]) else "",
+        "tau": places(row["tau"], 2) if is_number(row["tau"]) else "",
     }
 
 
-def _findings(board: Board) -> list[dict[str, str]]:
+def _findings(board: ReportData) -> list[dict[str, str]]:
     """Return, per hospital, mapping and finding, the mean AUROC over runs and how many positives there are."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
@@ -54,7 +54,7 @@ def _findings(board: Board) -> list[dict[str, str]]:
             "hospital": board.title(str(row["dataset"])),
             "finding": str(row["finding"]),
             "mapping": str(row["mapping"]),
-            "value": places(row["value"]) if known(row["value"]) else "",
+            "value": places(row["value"]) if is_number(row["value"]) else "",
             "positive": f"{row['positive']:,}",
         }
         for row in found.to_dict("records")

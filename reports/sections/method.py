@@ -4,11 +4,11 @@ from typing import Any
 
 from reports.formatting import percent, places
 from reports.html.section import Section, write
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 
 
-def method(board: Board) -> Section:
+def method(board: ReportData) -> Section:
     """Write the rules of the protocol and what all runs share."""
     facts = [r.facts for r in board.runs]
 
@@ -29,10 +29,10 @@ def method(board: Board) -> Section:
         "devices": distinct("device"),
         "commits": distinct("commit"),
         "labels": data_sentences.label_sources(sorted(map(str, references)), board.phantom) if references else "",
-        "unlearnt": data_sentences.unlearnt(board.unlearnt, len(board.scored)),
+        "unlearnt": data_sentences.not_learned(board.not_learned, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
-        "analyses": data_sentences.analyses(list(board.meta.get("analyses") or [])),
+        "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
         "errors": _standard_errors(board),
         "fingerprints": [
             (board.title(str(d)), str(f))
@@ -42,7 +42,7 @@ def method(board: Board) -> Section:
     return Section("method", "Method", write("method.html.j2", **context))
 
 
-def _standard_errors(board: Board) -> list[tuple[str, str, tuple[str, str, str]]]:
+def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
     """Return, by hospital and split, the median over runs and findings of AUROC's standard error, three ways."""
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]

@@ -6,24 +6,24 @@ from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 
 NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its words are never scaled down
 
 
-def opening(board: Board) -> Section:
+def opening(board: ReportData) -> Section:
     """Write the first screen."""
     runs, external = board.ranked, board.hospitals
     return Section("top", "", write("opening.html.j2", board=board, kick=_kick(board), headline=title(board), stand=_stand(board), best=_best(board),
         wide=losses(board, WIDE), narrow=losses(board, NARROW), num_runs=len(runs), num_external=len(external)))  # fmt: skip
 
 
-def title(board: Board) -> str:
+def title(board: ReportData) -> str:
     """Return the headline."""
-    if board.none_unseen:
-        return "Nothing is ranked: every model here was trained elsewhere and had seen a hospital that tests it"
-    only = sentences.one_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
+    if board.only_exposed_models:
+        return "No ranking: every model was trained elsewhere, on data of an external hospital"
+    only = sentences.single_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
     num_external = len(board.hospitals) or board.num_external
     num_runs = len(board.ranked) if num_external else len(board.scored)
     return sentences.headline(
@@ -31,11 +31,11 @@ def title(board: Board) -> str:
     )
 
 
-def losses(board: Board, width: float) -> Markup:
+def losses(board: ReportData, width: float) -> Markup:
     """Draw AUROC lost by hospital: a dot for each run, the mean with its interval above them."""
-    shown = [h for h in board.hospitals if h.lost.known]
-    values = [e.value for r in board.ranked for e in r.lost.values() if e.known]
-    bounds = [b for h in shown for b in (h.lost.low, h.lost.high, h.lost.value) if b == b]
+    shown = [h for h in board.hospitals if h.mean_gap.has_value]
+    values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
+    bounds = [b for h in shown for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
     if not values or not shown:
         return Markup("")
     low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
@@ -54,11 +54,11 @@ def losses(board: Board, width: float) -> Markup:
         for t in grid
     )
     for k, hospital in enumerate(shown):
-        y, lost = 36 + k * row, hospital.lost
+        y, lost = 36 + k * row, hospital.mean_gap
         dots = (
             []
             if len(board.ranked) == 1
-            else [r.lost[hospital.key].value for r in board.ranked if r.lost[hospital.key].known]
+            else [r.hospital_gaps[hospital.key].value for r in board.ranked if r.hospital_gaps[hospital.key].has_value]
         )
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
         spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
@@ -72,11 +72,9 @@ def losses(board: Board, width: float) -> Markup:
         body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
     crowded = zero > width - 200  # then the words go to the other side of the line
-    body += svg.text(
-        zero + (-6 if crowded else 6), 11, "as good as at the internal hospital", "tk", "end" if crowded else "start"
-    )
-    body += svg.text(width, 11, "more lost →", "tk", "end")
-    label = "AUROC lost by hospital: " + ", ".join(f"{h.title} {h.lost.with_interval}" for h in shown)
+    body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
+    body += svg.text(width, 11, "larger gap →", "tk", "end")
+    label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {h.mean_gap.with_interval}" for h in shown)
     return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
 
 
@@ -85,49 +83,51 @@ def _depth(values: list[float], scale: svg.Scale) -> int:
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 
-def _kick(board: Board) -> str:
+def _kick(board: ReportData) -> str:
     """Return the line above the headline: what was counted."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     parts = [
-        plural(len(board.imported), "model") + " from elsewhere"
-        if board.only_external
-        else sentences.counted(len(board.runs), len(board.scored)),
+        plural(len(board.imported), "imported model")
+        if board.only_imported
+        else sentences.run_count(len(board.runs), len(board.scored)),
         plural(1 + board.num_external, "hospital"),
         plural(len(board.findings), "finding"),
     ]
     return " · ".join([*parts, plural(images, "test image")] if images else parts)
 
 
-def _stand(board: Board) -> str:
+def _stand(board: ReportData) -> str:
     """Return the first sentence with intervals."""
-    if board.none_unseen:
-        return "Their numbers stand below the ranking; what each had seen, its passport says."
-    return sentences.mean_loss(
+    if board.only_exposed_models:
+        return "Their scores are listed below the ranking. The section on data exposure lists their training data."
+    return sentences.mean_gap(
         board.internal.title,
         len(board.hospitals) or board.num_external,
         len(board.ranked),
-        board.lost,
-        [(h.title, h.lost_at_once) for h in board.hospitals],
+        board.mean_gap,
+        [(h.title, h.simultaneous_gap) for h in board.hospitals],
         board.has_common,
         not all(run.is_imported for run in board.ranked),
     )
 
 
-def _best(board: Board) -> str:
+def _best(board: ReportData) -> str:
     """Return the second sentence: who is first, and whether the data can tell."""
     if not board.ranked:
         return ""
     first = board.ranked[0]
-    said = sentences.best(
-        first.label, first.external_at_once, len(board.groups[0]) - 1, first.p_best, len(board.ranked)
+    said = sentences.best_run(
+        first.label, first.simultaneous_external, len(board.groups[0]) - 1, first.p_best, len(board.ranked)
     )
     if len(board.ranked) > 1:
-        smallest = min((r for r in board.ranked if r.gap.known), key=_gap_of, default=None)
+        smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
         said += (
-            f" {sentences.smallest_gap(smallest.label, smallest.gap_at_once, smallest is first)}" if smallest else ""
+            f" {sentences.smallest_gap(smallest.label, smallest.simultaneous_gap, smallest is first)}"
+            if smallest
+            else ""
         )
     return said
 

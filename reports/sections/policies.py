@@ -1,4 +1,4 @@
-"""Which labels to learn from, judged by whose labels: training policies against evaluation label sources."""
+"""Label policies: scores by training policy for uncertain labels and by label source of the test images."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from markupsafe import Markup
 from reports.formatting import plural, sentence_case, word
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sections.gap_components import READERS
 
 
-def policies(board: Board) -> Section:
-    """Write the matrix of mean macro AUROCs; nothing where all runs were taught alike."""
+def policies(board: ReportData) -> Section:
+    """Write the matrix of mean macro AUROCs; an empty section where all runs share one policy."""
     table = board.tables["policies"]
     if not len(table):
         return Section("policies", "", Markup(""))
@@ -25,7 +25,7 @@ def policies(board: Board) -> Section:
     )
     context = {
         "title": sentence_case(
-            f"{word(len(names))} ways to read uncertain labels, judged by {' and by '.join(readers)}"
+            f"{word(len(names))} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
         ),
         "heads": [_head(board, *place) for place in places],
         "rows": [
@@ -36,10 +36,10 @@ def policies(board: Board) -> Section:
     return Section("policies", "", write("policies.html.j2", **context))
 
 
-def _head(board: Board, dataset: str, split: str, reference: str) -> tuple[str, str]:
+def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
     """Return the name of one set of labelled images, and who labelled it."""
     if dataset == EXTERNAL:
-        return "Mean external", ""
+        return "External mean", ""
     name = (
         f"{board.title(dataset)} {split.replace('_', ' ')}" if dataset == board.internal.key else board.title(dataset)
     )

@@ -1,4 +1,4 @@
-"""What others published for the same set-up: numbers beside ours, not measured here."""
+"""Published results for the same setup, as reported by their authors."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from markupsafe import Markup
 
 from reports.formatting import places
 from reports.html.section import Section, write
-from reports.report_data.report_data import MACRO, Board
+from reports.report_data.report_data import MACRO, ReportData
 
 SPLITS = {"expert_valid": "radiologists, validation", "expert_test": "radiologists, test", "val": "validation"}
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 
 
-def published(board: Board) -> Section:
-    """Write the published numbers, those of one metric in one table; nothing where the grid names none."""
+def published(board: ReportData) -> Section:
+    """Write one table of published results per metric; an empty section where the grid names none."""
     rows = board.tables["published"]
     if not len(rows):
         return Section("published", "", Markup(""))
@@ -25,7 +25,7 @@ def published(board: Board) -> Section:
     return Section("published", "Published", html)
 
 
-def _table(board: Board, metric: str, rows: Any) -> dict[str, Any]:
+def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
     """Return the findings (macro last) and a line for each published row and dataset."""
     said = list(dict.fromkeys(rows["finding"]))
     order = [f for f in board.findings if f in said] + [f for f in said if f not in board.findings and f != MACRO]

@@ -1,4 +1,4 @@
-"""The ranking: runs by mean external AUROC, in groups that the data cannot separate."""
+"""The ranking: runs by mean external AUROC, in groups of statistical ties."""
 
 import json
 import re
@@ -9,11 +9,11 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sections.ranking_columns import Column, columns_of
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
@@ -31,29 +31,29 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """What runs are filtered by: its name in the address, its word, its values, and the value of each run."""
+    """A filter of the ranking: its key in the address, its title, its values, and the value of each run (by run id)."""
 
     key: str
-    said: str
+    title: str
     values: Sequence[str]
     of: Mapping[str, str]
 
-    def place(self, run: Run) -> int:
-        """Return the number of a run's value."""
+    def index(self, run: Run) -> int:
+        """Return the index of a run's value."""
         return self.values.index(self.of[run.id])
 
-    def same_parting(self, other: Mapping[str, str]) -> bool:
-        """Tell whether another factor parts the runs as this one does."""
+    def same_partition(self, other: Mapping[str, str]) -> bool:
+        """Tell whether another factor divides the runs in the same way."""
         pairs = {(self.of[run], other[run]) for run in self.of}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
-def ranking(board: Board) -> Section:
-    """Write the ranking; also the runs without a score, last and with the reason."""
+def ranking(board: ReportData) -> Section:
+    """Write the ranking; runs without a score come last, with the reason."""
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
     groups: list[dict[str, Any]] = [
-        {"words": sentences.group_head(k, len(runs), runs[0].label), "number": k, "runs": runs, "closed": k > OPEN}
+        {"words": sentences.group_caption(k, len(runs), runs[0].label), "number": k, "runs": runs, "closed": k > OPEN}
         for k, runs in enumerate(board.groups, start=1)
     ]
     context = {
@@ -67,16 +67,18 @@ def ranking(board: Board) -> Section:
             r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
         },
         "keys": KEYS,
-        "parts": _parts(groups),
+        "slices": _row_slices(groups),
         "later": len(board.ranked) > FIRST,
-        "ranked": Markup(data_block([_known(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
+        "ranked": Markup(data_block([_sort_data(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
         "single": len(board.ranked) == 1,
         "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
         "pins": len(board.ranked) > 1,
         "span": sum(column.first for column in columns) + 3,
-        "causal": any(r.causal.known for r in board.ranked),
+        "causal": any(r.causal.has_value for r in board.ranked),
         "why": {
-            r.id: sentences.unranked(r.reason or _fewer(board, r), r.internal, board.num_external, board.has_common)
+            r.id: sentences.unranked_reason(
+                r.reason or _fewer_findings(board, r), r.internal, board.num_external, board.has_common
+            )
             for r in board.unranked
         },
         "factors": factors,
@@ -87,23 +89,23 @@ def ranking(board: Board) -> Section:
     return Section("ranking", "Ranking", write("ranking.html.j2", **context))
 
 
-def _fewer(board: Board, run: Run) -> str:
-    """Return what a run learns that learns fewer findings than others, with its AUROC; "" for the rest."""
+def _fewer_findings(board: ReportData, run: Run) -> str:
+    """Return the findings and AUROC of a run trained for fewer findings than the grid; "" for other runs."""
     own = board.meta.get("learns", {}).get(run.id)
-    if own is None or not run.external.known:
+    if own is None or not run.external.has_value:
         return ""
-    internal = f", at the internal hospital {run.internal.with_interval}" if run.internal.known else ""
-    return f"learns {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'} only: externally {run.external.with_interval}{internal}"
+    internal = f", internal AUROC {run.internal.with_interval}" if run.internal.has_value else ""
+    return f"trained only for {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'}: external AUROC {run.external.with_interval}{internal}"
 
 
-def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
+def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     """Return the dot strip of each run, and the axis they all share."""
     numbers = [
         b
         for r in (*board.ranked, *board.derived)
-        for e in (r.internal_common, _compared(r), r.at_worst)
+        for e in (r.internal_common, _compared(r), r.worst_auroc)
         for b in (e.value, e.low, e.high)
-        if known(b)
+        if is_number(b)
     ] or [0.5, 1.0]
     low, high = min(numbers), max(numbers)
     margin = max(0.02, 0.04 * (high - low))
@@ -111,63 +113,65 @@ def _strips(board: Board) -> tuple[dict[str, Markup], list[float], svg.Scale]:
     grid = svg.ticks(scale.low, scale.high, 6)
     lines = svg.strip_grid(scale, grid)
     strips = {
-        r.id: svg.strip(r.at_worst, _compared(r), r.internal_common, scale, lines)
+        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, lines)
         for r in (*board.ranked, *board.derived)
     }
     return strips, grid, scale
 
 
 def _compared(run: Run) -> Estimate:
-    """Return the external mean that stands beside the internal hospital; where nothing is in common, the one that ranks."""
-    return run.external_common if run.external_common.known else run.external
+    """Return the external mean on shared findings; without shared findings, the mean used for ranking."""
+    return run.external_common if run.external_common.has_value else run.external
 
 
-def _parts(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups, parted where the rows in the table end and those that are added later begin; `start` counts the rows above."""
-    found, start = [], 0
+def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups, split where rows stop being in the table and are added by the script; `start` counts the rows above."""
+    slices, start = [], 0
     for group in groups:
         first, rest = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
-        found += [{"group": group, "runs": first, "start": start, "later": False, "again": False}] * bool(first)
+        slices += [{"group": group, "runs": first, "start": start, "later": False, "again": False}] * bool(first)
         start += len(first)
-        found += [{"group": group, "runs": rest, "start": start, "later": True, "again": bool(first)}] * bool(rest)
+        slices += [{"group": group, "runs": rest, "start": start, "later": True, "again": bool(first)}] * bool(rest)
         start += len(rest)
-    return found
+    return slices
 
 
-def _known(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
-    """Return what the script sorts, filters and searches a run by, whether or not its row is written yet.
+def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
+    """Return the data by which the script sorts, filters and searches a run.
 
-    `k`: the rank, then the columns in their order, null where a number is missing; `f`: places of its values.
+    `k`: mean rank, then the numbers of the columns, null where missing; `f`: indices of the factor values.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     return {
         "id": run.id,
         "g": group,
         "name": run.name,
-        "what": " · ".join(part for part in (run.family, run.what or "base recipe", run.marks) if part),
-        "k": [float(f"{v:.6g}") if known(v) else None for v in numbers],
-        "f": [factor.place(run) for factor in factors],
+        "what": " · ".join(part for part in (run.family, run.variant or "base recipe", run.marks) if part),
+        "k": [float(f"{v:.6g}") if is_number(v) else None for v in numbers],
+        "f": [factor.index(run) for factor in factors],
     }
 
 
-def _factors(board: Board) -> list[Factor]:
-    """Return the factors that differ between ranked runs, those of the page's words first, then the configuration's own."""
+def _factors(board: ReportData) -> list[Factor]:
+    """Return the factors that differ between ranked runs: named ones first, then other configuration fields."""
     configs = {
         r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
     }
     keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config})))
-    found: list[Factor] = []
+    factors: list[Factor] = []
     for key in keys:
-        of = {r.id: _said(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked}
+        of = {r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked}
         values = sorted(set(of.values()), key=_by_number)
-        alike = any(other.same_parting(of) for other in found)  # `optimizer` and `config.optimizer.name` say the same
+        alike = any(
+            other.same_partition(of) for other in factors
+        )  # `optimizer` and `config.optimizer.name` say the same
         if 1 < len(values) <= MOST_VALUES and not alike:
-            found.append(Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, of))
-    return found[:MOST_FACTORS]
+            factors.append(Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, of))
+    return factors[:MOST_FACTORS]
 
 
 def _flat(config: object, above: str = "") -> dict[str, str]:
-    """Return a configuration as dotted keys and words; {} for what is no configuration."""
+    """Return a configuration as dotted keys and texts; {} if it cannot be parsed."""
     if isinstance(config, str) and not above:
         try:
             config = json.loads(config)
@@ -178,22 +182,22 @@ def _flat(config: object, above: str = "") -> dict[str, str]:
     return {k: v for key, value in config.items() for k, v in _flat(value, f"{above}.{key}".strip(".")).items()}
 
 
-def _said(value: object) -> str:
-    """Return a factor's value as a reader meets it; "not set" where a run has none."""
+def _value_text(value: object) -> str:
+    """Return a factor's value as text; "not set" where a run has none."""
     return "not set" if value is None or value != value or value == "" else str(value)
 
 
 def _by_number(word: str) -> tuple[float, str]:
-    """Return what sorts numbers by size, and words after them by letter."""
+    """Return a sort key: numbers by size, then words by letter."""
     try:
         return (float(word), "")
     except ValueError:
         return (float("inf"), word)
 
 
-def _base(board: Board) -> str:
-    """Return the recipe shared by the runs that differ from the base by nothing."""
-    plain = next((r for r in board.ranked if not r.what or re.fullmatch(r"seed \d+", r.what)), None)
+def _base(board: ReportData) -> str:
+    """Return the base recipe; "" if no ranked run uses it."""
+    plain = next((r for r in board.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
     if plain is None:
         return ""
     keys = ("optimizer", "loss", "uncertainty", "preprocessing", "augmentation", "weights")

@@ -1,4 +1,4 @@
-"""The columns of the ranking: what stands in them, and the number that each is sorted, copied and compared by."""
+"""The columns of the ranking: displayed text, and the number used to sort and copy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import DASH, known, places, signed, two_figures, whole
+from reports.formatting import DASH, integer, is_number, places, signed, two_figures
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import main_findings as sentences
 
 CUSTOM_COLUMNS = 6  # ranking.css hides and shows as many
@@ -34,12 +34,12 @@ class Column:
     first: bool = True  # shown before a reader chooses columns
 
 
-def columns_of(board: Board) -> list[Column]:
+def columns_of(board: ReportData) -> list[Column]:
     """Return the columns after the strip; those that start hidden exist only where some run has a number."""
-    gaps = [b for r in board.ranked if r.gap.known for b in (r.gap.value, r.gap.low, r.gap.high) if known(b)]
+    gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
-    chance = next((r.probe.chance for r in board.ranked if r.probe.known), 0.0)
-    causal = [b for r in board.ranked if r.causal.known for b in (r.causal.value, r.causal.low, r.causal.high)]
+    chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
+    causal = [b for r in board.ranked if r.causal.has_value for b in (r.causal.value, r.causal.low, r.causal.high)]
     least, most = min([0.0, *causal]), max([0.05, *causal])
     num_external = len(board.hospitals)
     effective = _effective(board)
@@ -58,42 +58,42 @@ def columns_of(board: Board) -> list[Column]:
                small=lambda r: effective(r).span, first=False),
         Column("best", "P(best)", "bootstrap", lambda r: r.p_best, _chance, first=False),
         Column("training", "Training", "minutes", _seconds, lambda r: two_figures(_seconds(r) / 60), low_first=True, first=False),
-        costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=whole, low_first=True, first=False),
+        costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False),
     )  # fmt: skip
     return [
         estimated("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
         estimated("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
-        estimated("worst", "Worst", "hospital", lambda r: r.at_worst, css="", small=lambda r: board.title(r.worst)),
+        estimated("worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.title(r.worst)),
         estimated(
-            "gap", "Gap", "internal − external", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero(r.gap),
-            figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.known else Markup(""),
+            "gap", "Gap", "int. − ext.", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero_in_interval(r.gap),
+            figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
         ),
         estimated("ece", "ECE", "external", lambda r: r.ece, low_first=True),
         estimated(
-            "shortcut", "Shortcut", "change of p", lambda r: r.causal, css="more mc", low_first=True,
-            note=lambda r: "" if r.causal.known else board.why_not_analysed("transplants", r.id),
-            figure=lambda r: svg.micro(r.causal, least, most, 0.0) if r.causal.known else Markup(""),
+            "shortcut", "Shortcut", "change in p", lambda r: r.causal, css="more mc", low_first=True,
+            note=lambda r: "" if r.causal.has_value else board.why_not_analysed("transplants", r.id),
+            figure=lambda r: svg.micro(r.causal, least, most, 0.0) if r.causal.has_value else Markup(""),
         )
         if causal
         else estimated(
             "shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", low_first=True,
-            figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.known else Markup(""),
+            figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
         ),
         costing("params", "Params", "million", "params", 1e6, low_first=True),
         costing("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
-        costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=whole),
-        *(c for c in (*further, *_custom_metrics(board)) if any(known(c.value(r)) for r in board.ranked)),
+        costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer),
+        *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),
     ]  # fmt: skip
 
 
-def _custom_metrics(board: Board) -> list[Column]:
+def _custom_metrics(board: ReportData) -> list[Column]:
     """Return a hidden column, the external macro, for each of the first CUSTOM_COLUMNS metrics that the registry adds."""
     metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
     return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
 
-def _custom_metric(board: Board, key: str, metric: dict[str, str]) -> Column:
-    macros = board.choice.lookup(metric["name"], ("none",), finding=MACRO)
+def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Column:
+    macros = board.headline.lookup(metric["name"], ("none",), finding=MACRO)
 
     def estimate(run: Run) -> Estimate:
         return macros.get((run.id, EXTERNAL, MACRO), MISSING)
@@ -104,8 +104,8 @@ def _custom_metric(board: Board, key: str, metric: dict[str, str]) -> Column:
     )  # fmt: skip
 
 
-def _effective(board: Board) -> Callable[[Run], Estimate]:
-    """Return how far above the line of the other runs a run reads at external hospitals."""
+def _effective(board: ReportData) -> Callable[[Run], Estimate]:
+    """Return the effective robustness of a run, averaged over external hospitals."""
     table = board.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
     found = {
@@ -117,7 +117,7 @@ def _effective(board: Board) -> Callable[[Run], Estimate]:
 
 def _chance(run: Run) -> str:
     """Return the chance of being first with two places."""
-    if not known(run.p_best):
+    if not is_number(run.p_best):
         return DASH
     return places(run.p_best, 2) if run.p_best >= 0.005 else "< .01"
 
@@ -125,10 +125,10 @@ def _chance(run: Run) -> str:
 def _seconds(run: Run) -> float:
     """Return how long training took, NaN where it was not noted."""
     value = run.facts.get("seconds")
-    return float(value) if value is not None and known(value) else float("nan")
+    return float(value) if value is not None and is_number(value) else float("nan")
 
 
 def _other_findings(run: Run) -> str:
     """Return the external mean that the gap compares, where it is not the one that ranks."""
-    other = run.external_common.known and run.external_common.text != run.external.text
-    return f"in the gap {run.external_common.text}" if other else ""
+    other = run.external_common.has_value and run.external_common.text != run.external.text
+    return f"{run.external_common.text} on shared findings" if other else ""

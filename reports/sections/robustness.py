@@ -1,4 +1,4 @@
-"""Who reads better at external hospitals than the internal AUROC predicts, and what choosing a run by the answers would have flattered."""
+"""Effective robustness: external AUROC compared with the AUROC that the other runs predict; and an audit of run selection."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,47 +6,47 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import gaps as gap_sentences
 
 WIDTH, HEIGHT = 330.0, 22.0
 SHOWN = 40
 
 
-def expected(board: Board) -> Section:
-    """Write the distance of each run from the line over the others, and the selection audit; nothing without both."""
+def robustness(board: ReportData) -> Section:
+    """Write each run's distance from the line over the others, and the selection audit; an empty section without both."""
     line, audit = _line(board), _audit(board)
     if not line and not audit:
-        return Section("expected", "", Markup(""))
-    above = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].low > 0]
-    below = [row["run"].label for row in line if row["at_once"].clear and row["at_once"].high < 0]
+        return Section("robustness", "", Markup(""))
+    above = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].low > 0]
+    below = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].high < 0]
     context: dict[str, Any] = {
-        "title": gap_sentences.beyond_expected(above, below, len(line), len(board.ranked)),
+        "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked)),
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
         "axis": _axis_figure(line),
         "slope": float(board.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
         "audit": audit,
-        "said": _audit_words(audit),
+        "audit_title": _audit_title(audit),
     }
-    return Section("expected", "", write("expected.html.j2", **context))
+    return Section("robustness", "", write("robustness.html.j2", **context))
 
 
-def _line(board: Board) -> list[dict[str, Any]]:
+def _line(board: ReportData) -> list[dict[str, Any]]:
     """Return one row for each run with a distance from the line, largest first."""
     table = board.tables["robustness"]
-    found = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
+    cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
     for run in board.ranked:
-        if run.id in found and known(found[run.id]["value"]):
-            cell = found[run.id]
+        if run.id in cells and is_number(cells[run.id]["value"]):
+            cell = cells[run.id]
             distance = Estimate(float(cell["value"]), float(cell["low"]), float(cell["high"]))
-            at_once = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
+            simultaneous = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
             numbers = {k: float(cell[k]) for k in ("internal", "external", "expected")}
-            rows.append({"run": run, "distance": distance, "at_once": at_once, **numbers})
+            rows.append({"run": run, "distance": distance, "simultaneous": simultaneous, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     scale, grid = _axis(rows)
     for row in rows:
@@ -55,7 +55,7 @@ def _line(board: Board) -> list[dict[str, Any]]:
 
 
 def _axis(rows: list[dict[str, Any]]) -> tuple[svg.Scale, list[float]]:
-    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, e.low, e.high) if known(v))]
+    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, e.low, e.high) if is_number(v))]
     margin = 0.03 * (max(ends) - min(ends)) + 0.002
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
     return scale, svg.ticks(scale.low, scale.high, 6)
@@ -74,8 +74,8 @@ def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
     return svg.svg(WIDTH, HEIGHT, body, distance.with_interval, "st")
 
 
-def _audit(board: Board) -> list[dict[str, Any]]:
-    """Return one row for each rule of choosing, judged on the mean over hospitals."""
+def _audit(board: ReportData) -> list[dict[str, Any]]:
+    """Return one row for each selection rule, with regret and optimism on the mean over hospitals."""
     table = board.tables["selection"]
     labels = {run.id: run.label for run in board.runs}
     return [
@@ -92,14 +92,14 @@ def _audit(board: Board) -> list[dict[str, Any]]:
 
 
 def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret; without an interval where no other run can have read better."""
+    """Return the regret; without an interval where no other run can have a higher AUROC."""
     if row["run_id"] == row["best_run"] and not row["high"] > 0:
         return Estimate(0.0)
     return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
-def _rule(board: Board, rule: str) -> str:
-    """Return a rule in words."""
+def _rule(board: ReportData, rule: str) -> str:
+    """Return a selection rule in words."""
     words = {
         "internal val": "Internal, validation split",
         "internal test": "Internal, test split",
@@ -108,7 +108,7 @@ def _rule(board: Board, rule: str) -> str:
     return words.get(rule) or board.title(rule)
 
 
-def _audit_words(audit: list[dict[str, Any]]) -> str:
+def _audit_title(audit: list[dict[str, Any]]) -> str:
     honest = next((row for row in audit if not row["oracle"]), None)
-    flattered = [row["optimism"] for row in audit if row["oracle"] and known(row["optimism"])]
-    return gap_sentences.chosen_by_internal(honest["regret"], max(flattered, default=float("nan"))) if honest else ""
+    flattered = [row["optimism"] for row in audit if row["oracle"] and is_number(row["optimism"])]
+    return gap_sentences.selection_by_internal(honest["regret"], max(flattered, default=float("nan"))) if honest else ""

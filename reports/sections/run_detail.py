@@ -16,11 +16,11 @@ from reports.formatting import DASH
 from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board, config_lines
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_lines
 from reports.sections import run_cells as runcells
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
-from reports.summaries.data_exposure import passport
+from reports.summaries.data_exposure import exposure
 from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
 
@@ -28,7 +28,7 @@ METRICS = (  # metric, calibrator, word
     ("auprc", ("none", "platt"), "AUPRC"),
     ("brier", ("platt", "none"), "Brier"),
     ("ece", ("platt",), "ECE, Platt"),
-    ("ece", ("none",), "ECE, as given"),
+    ("ece", ("none",), "ECE, uncalibrated"),
 )
 AT_THRESHOLD = {
     "sensitivity": "Sensitivity",
@@ -45,7 +45,7 @@ Call = tuple[int, int, int, int]  # with the finding: called, not called; withou
 class Details:
     """What is looked up once for all runs that are shown in full."""
 
-    board: Board
+    board: ReportData
     point: str  # the threshold whose calls are shown, "" for none
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
     called: Mapping[tuple[str, str, str], Call]  # by run, hospital and finding
@@ -56,11 +56,11 @@ class Details:
     symptoms: frozenset[str]  # runs that the page about symptoms speaks of
 
     @classmethod
-    def of(cls, board: Board, in_full: Iterable[Run]) -> "Details":
+    def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
         """Gather; `in_full` are the runs whose calls, curves and subgroups are shown, too."""
         drawn = list(in_full)
         ids = {run.id for run in drawn}
-        choice = board.choice
+        choice = board.headline
         looked_up = [(word, choice.lookup(name, given, finding=MACRO)) for name, given, word in METRICS]
         rules = {*choice.operating_points, *board.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
@@ -93,16 +93,16 @@ class Details:
             "more": _more(board, run, self.measures),
             "groups": _groups(board, self.groups.get(run.id)),
             "facts": _facts(run),
-            "passport": _passport(board, run),
+            "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
-            "unlearnt": data_sentences.unlearnt({run.id: board.unlearnt.get(run.id, ())}, 1),
+            "not_learned": data_sentences.not_learned({run.id: board.not_learned.get(run.id, ())}, 1),
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
         }
         said = data_sentences.not_compared(board.not_compared)
         return write(
-            "run.html.j2",
+            "run_detail.html.j2",
             drawn=drawn,
             board=board,
             e=entry,
@@ -112,10 +112,10 @@ class Details:
 
     def figures(self, run: Run) -> Markup:
         """Return the curves of a run; nothing where its tables hold none."""
-        return write("runfigures.html.j2", f=figures(self.board, run, self.curves))
+        return write("run_figures.html.j2", f=figures(self.board, run, self.curves))
 
 
-def _pictures(board: Board) -> dict[str, list[Mapping[str, Any]]]:
+def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:
     """Return the first pictures of each run, in the order of the gallery."""
     out: dict[str, list[Mapping[str, Any]]] = {}
     for card in pictures_of(board, board.tables["gallery"]):
@@ -143,15 +143,15 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     }
 
 
-def _rules(board: Board, run: Run, known: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
+def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
     """Return the words of the rules that chose thresholds, and the thresholds of each finding; {} without any."""
-    rules = [rule for rule in POINTS if any((run.id, rule, f) in known for f in board.findings)]
-    rows = [(f, [known.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
+    rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in board.findings)]
+    rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
     rows = [(finding, cells) for finding, cells in rows if any(c is not None for c in cells)]
     return {"words": [POINTS[rule] for rule in rules], "rows": rows} if rows else {}
 
 
-def _groups(board: Board, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
+def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
     """Return, by subgroup of one attribute, its macro AUROC in each hospital; then the attribute's largest less least."""
     if table is None:
         return []
@@ -164,11 +164,11 @@ def _groups(board: Board, table: pd.DataFrame | None) -> list[tuple[str, bool, M
     named = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
     rows = []
     for group in sorted(named, key=lambda g: (named.index(_first_of(named, g)), "=" not in g)):
-        found = [cells.get((group, h.key), MISSING) for h in board.everyone]
-        if any(e.known for e in found):
+        found = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
+        if any(e.has_value for e in found):
             attribute, _, value = group.partition("=")
-            said = f"{attribute}: {value}" if value else f"{attribute}: largest less least"
-            shown = [runcells.number(e, counted=bool(value)) if e.known else DASH for e in found]
+            said = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest"
+            shown = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in found]
             rows.append((said, not value, runcells.row(shown)))
     return rows
 
@@ -179,23 +179,23 @@ def _first_of(named: Sequence[str], group: str) -> str:
     return next(g for g in named if g.partition("=")[0] == attribute)
 
 
-def _table(board: Board, run: Run, symptom: str) -> list[dict[str, Any]]:
+def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
     """Return a row for each finding, macro last: its AUROC in each hospital, or why there is none, and its gap.
 
     symptom: the place on the page where inverted scores are looked at, "" for none.
     """
-    if not run.external.known and not run.internal.known:
+    if not run.external.has_value and not run.internal.has_value:
         return []
     rows = []
-    unlearnt = board.unlearnt.get(run.id, ())
-    keys = [h.key for h in board.everyone]
+    not_learned = board.not_learned.get(run.id, ())
+    keys = [h.key for h in board.all_hospitals]
     for finding in (*board.meta.get("learns", {}).get(run.id, board.findings), MACRO):
         macro = finding == MACRO
         cells = [
             runcells.auroc(
                 board.cells.get((run.id, key, finding), MISSING),
                 macro,
-                "not learnt" if finding in unlearnt else board.why_missing(key, finding),
+                "not learned" if finding in not_learned else board.why_missing(key, finding),
                 symptom,
             )
             for key in keys
@@ -205,27 +205,31 @@ def _table(board: Board, run: Run, symptom: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _gaps(board: Board, run: Run) -> Markup:
+def _gaps(board: ReportData, run: Run) -> Markup:
     """Return one macro gap for each external hospital, with where 0 lies and over how many findings it is taken."""
-    lost = [run.lost[h.key] for h in board.hospitals]
+    lost = [run.hospital_gaps[h.key] for h in board.hospitals]
     return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in lost]) if lost else Markup("")
 
 
 def _more(
-    board: Board, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
+    board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
     """Return further macro metrics by hospital, those that exist."""
-    rows = [(word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.everyone]) for word, found in looked_up]
+    rows = [
+        (word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals]) for word, found in looked_up
+    ]
     return [
-        (word, runcells.row([runcells.number(e) for e in cells])) for word, cells in rows if any(e.known for e in cells)
+        (word, runcells.row([runcells.number(e) for e in cells]))
+        for word, cells in rows
+        if any(e.has_value for e in cells)
     ]
 
 
 def _confusion(
-    board: Board, run: Run, called: Mapping[tuple[str, str, str], Call]
+    board: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
 ) -> list[tuple[str, tuple[Markup, Markup]]]:
     """Return a confusion matrix for each finding and hospital, findings that have one anywhere: with it, without it."""
-    rows = [(f, [called.get((run.id, h.key, f)) for h in board.everyone]) for f in board.findings]
+    rows = [(f, [called.get((run.id, h.key, f)) for h in board.all_hospitals]) for f in board.findings]
     return [
         (
             finding,
@@ -243,10 +247,10 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     """Return what the run is, as pairs of words."""
     words = (("architecture", "Architecture"), ("family", "Family"), ("optimizer", "Optimizer"), ("loss", "Loss"),
              ("uncertainty", "Uncertain labels"), ("preprocessing", "Preprocessing"), ("augmentation", "Augmentation"), ("seed", "Seed"),
-             ("epochs", "Epochs"), ("best_epoch", "Epoch kept"),
+             ("epochs", "Epochs"), ("best_epoch", "Selected epoch"),
              ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
              ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
-    made = "Came as" if run.is_imported else "Mean of" if run.is_derived else "Made of"
+    made = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
     own = [(made, _shown(run.facts["of"]))] if run.kind != "run" else []
     left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
     if run.is_imported:
@@ -255,14 +259,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return own + [(word, said) for word, said in shown if said]
 
 
-def _passport(board: Board, run: Run) -> list[tuple[str, str]]:
+def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
     """Return what the run had seen and may be used for, as pairs of words."""
-    own = passport(board, run)
+    own = exposure(board, run)
     pairs = [
         ("Trained on", own.trained_on),
-        ("Came as" if own.elsewhere else "Started from", own.start),
+        ("Model file" if own.elsewhere else "Started from", own.start),
         ("Pretraining corpus", own.corpus),
-        ("Licence of the weights" if own.elsewhere else "Licence of the starting weights", own.licence),
+        ("License of the weights" if own.elsewhere else "License of the starting weights", own.licence),
         ("Overlap with test images" if own.elsewhere else "Overlap of the corpus with test images", own.corpus_overlap),
         ("Intended use", own.use),
     ]

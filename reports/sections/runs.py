@@ -1,10 +1,10 @@
-"""Every run in full: its configuration, the command that makes it again, and one number for each finding and hospital."""
+"""All runs: scores by finding and hospital, configuration, and the command that reproduces each run."""
 
 from typing import Any
 
 from reports.html.compression import Packed
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
 DRAWN = (
@@ -13,7 +13,7 @@ DRAWN = (
 WRITTEN = 40  # entries that stand in the page itself; more are packed, and unpacked by a script
 
 
-def runs(board: Board) -> Section:
+def runs(board: ReportData) -> Section:
     """Write one folded entry for each run; a script opens it in a drawer instead, and puts its figures in."""
     packed = len(board.entries) > WRITTEN
     drawn = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)

@@ -1,4 +1,4 @@
-"""Does it read the hospital: source classifiers with their controls, what they go by, and what varies inside the source."""
+"""Shortcuts: source classifiers with controls, the image properties they use, and nuisances inside a hospital."""
 
 import math
 from typing import Any
@@ -10,25 +10,25 @@ from reports.formatting import Z
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, probe_lookup
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
-from reports.summaries.missing_analyses import undone
+from reports.summaries.missing_analyses import missing_analyses
 
 NEEDED = 8  # runs for a rank correlation; below that any interval covers nearly everything
 SHOWN = 40  # runs in the table of selectivity
 
 
-def shortcuts(board: Board) -> Section:
+def shortcuts(board: ReportData) -> Section:
     """Write the source classifiers with their controls, their descriptors, the nuisances, and the scatter of probe and gap.
 
     A correlation over runs only from eight runs on.
     """
     probes = probe_lookup(board.tables["sources"])
-    runs = [r for r in board.ranked if r.probe.known and r.gap.known]
-    probed = [r for r in board.runs if r.probe.known]  # also those without a gap to set beside it
-    shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).known]
+    runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
+    probed = [r for r in board.runs if r.probe.has_value]  # also those without a gap to set beside it
+    shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).has_value]
     table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= NEEDED else MISSING
@@ -36,9 +36,9 @@ def shortcuts(board: Board) -> Section:
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
         "board": board,
-        "undone": undone(board, "probes", "acquisition"),
-        "title": sentences.probe([r.probe.value for r in probed], chance, shuffled, num_sources),
-        "association": sentences.association(rho, len(runs), NEEDED, visible) if runs else "",
+        "missing": missing_analyses(board, "probes", "acquisition"),
+        "title": sentences.probe_title([r.probe.value for r in probed], chance, shuffled, num_sources),
+        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, visible) if runs else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
@@ -55,7 +55,7 @@ def shortcuts(board: Board) -> Section:
     )
 
 
-def _sources(board: Board, probed: list[Run], num_sources: int) -> dict[str, Any]:
+def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
     """Return what the table of source classifiers shows: for the first run, and of all runs the selectivity."""
     found, run = sources.lookup(board.tables["sources"]), probed[0]
     confused = sources.confusions(board, run)
@@ -71,7 +71,7 @@ def _sources(board: Board, probed: list[Run], num_sources: int) -> dict[str, Any
     }
 
 
-def _nuisances(board: Board, runs: list[Run]) -> dict[str, Any]:
+def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
     """Return what the table of nuisances shows, of the first run; {} where nothing was looked at."""
     cells = nuisances.lookup(board.tables["nuisances"])
     if not cells or not runs:

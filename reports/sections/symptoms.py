@@ -1,19 +1,19 @@
-"""What looks broken rather than hard, before anyone reads the ranking."""
+"""Symptoms of broken runs, shown before the ranking."""
 
 from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.tables import records_of
 
 WIDTH, HEIGHT = 180, 46
 SHOWN = 12
 
 
-def symptoms(board: Board) -> Section:
-    """Write one line per symptom; nothing where every run looks sound."""
+def symptoms(board: ReportData) -> Section:
+    """Write one row per symptom; an empty section where there is none."""
     table = board.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
@@ -42,7 +42,7 @@ def symptoms(board: Board) -> Section:
             }
         )
     number = table["run_id"].nunique()
-    title = f"Look at {plural(number, 'run')} before reading the ranking"
+    title = f"Check {plural(number, 'run')} first"
     return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
 
 
@@ -62,4 +62,4 @@ def _histogram(present: list[int], absent: list[int]) -> Markup:
             tall = count / most
             top = middle - tall if up else middle
             body += f'<rect x="{left}" y="{svg.number(top)}" width="{wide}" height="{svg.number(tall)}" class="{css}"/>'
-    return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of present images (above) and absent ones (below)")
+    return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of positive images (above) and negative images (below)")

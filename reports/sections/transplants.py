@@ -1,4 +1,4 @@
-"""What changes the answer: pixels of one hospital in images of another, beside the control."""
+"""Region transplant test: pixels of one hospital pasted into images of another, compared with a control."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import charts, svg
-from reports.formatting import known
+from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, MACRO, Board
+from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, changes
-from reports.summaries.missing_analyses import instead, undone
+from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 WIDTH, HEIGHT = 300.0, 22.0
 SHOWN = 40  # runs in the table below
@@ -30,21 +30,21 @@ INTO = {
 }
 ALONE = {
     "erased": "markers erased",
-    "toggled": "markers swapped: on for off",
+    "toggled": "markers toggled",
     "lungs_masked": "lungs hidden",
-    "lungs_only": "all but the lungs hidden",
+    "lungs_only": "only lungs visible",
 }
 SCORES = {
     "causal": (
-        "a larger change of the answer by the internal hospital's markers, corners and borders",
-        "the change of the answer",
+        "a larger change in predictions by internal markers, corners and borders",
+        "the change in predictions",
     ),
-    "source_bits": ("a harder reading of the hospital from features (more bits)", "the reading of the hospital"),
+    "source_bits": ("features that reveal the hospital less (more bits)", "the source probe"),
 }
 STATISTICS = {
     "spearman": "Spearman",
     "spearman_families": "Spearman, families resampled",
-    "partial": "Spearman, at equal AUROC at the internal hospital",
+    "partial": "Spearman, adjusted for internal AUROC",
     "kendall": "Kendall",
 }
 
@@ -64,10 +64,12 @@ class Change:
     figure: Markup | None = None
 
 
-def transplants(board: Board) -> Section:
+def transplants(board: ReportData) -> Section:
     """Write the section; why there are no numbers where there are none, nothing where no run was asked."""
     table = board.tables["transplants"]
-    nothing = partial(instead, board, "transplants", "Transplants", "What changes the answer", "transplants")
+    nothing = partial(
+        section_without_results, board, "transplants", "Transplants", "Region transplant test", "transplants"
+    )
     if not len(table):
         return nothing()
     internal = board.internal.key
@@ -84,10 +86,10 @@ def transplants(board: Board) -> Section:
     asked = [r for r in runs if (r.id, MARKER, internal, EXTERNAL, MACRO, "abs_dp") in cells]
     shown = next((r for r in runs if found[r.id]), runs[0])
     finding = _most_moved(changes(table[table["run_id"] == shown.id]), internal)
-    drawn = [r for r in board.ranked if r.causal.known and r.gap.known]
+    drawn = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "board": board,
-        "title": change_sentences.leans(
+        "title": change_sentences.marker_shortcuts(
             board.internal.title,
             sum(bool(found[r.id]) for r in asked),
             len(asked),
@@ -96,7 +98,7 @@ def transplants(board: Board) -> Section:
         ),
         "detail": _detail(board, cells, shown, finding, found, reacts),
         "run": shown,
-        "undone": undone(board, "transplants"),
+        "missing": missing_analyses(board, "transplants"),
         "figures": [_figure(board, cells, shown, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
         "associations": _associations(board),
@@ -129,24 +131,29 @@ def _most_moved(rows: Any, internal: str) -> str:
 
 
 def _detail(
-    board: Board, cells: Cells, run: Run, finding: str, found: Mapping[str, list[str]], reacts: Mapping[str, list[str]]
+    board: ReportData,
+    cells: Cells,
+    run: Run,
+    finding: str,
+    found: Mapping[str, list[str]],
+    reacts: Mapping[str, list[str]],
 ) -> list[str]:
     """Return the sentences below the title: how far the marker moves the answer, and what erasing it does."""
     row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
     said = [
-        change_sentences.by_how_much(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
+        change_sentences.marker_effect(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
     ]
     areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.internal.key, EXTERNAL)]
     if all(areas):
-        said.append(change_sentences.erased(finding, *(float(a["value"]) for a in areas if a)))
+        said.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
     read_so = {f for findings in found.values() for f in findings}
-    said.append(change_sentences.reacts_only(sorted({f for each in reacts.values() for f in each} - read_so)))
+    said.append(change_sentences.reaction_only(sorted({f for each in reacts.values() for f in each} - read_so)))
     return [s for s in said if s]
 
 
-def _figure(board: Board, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
+def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
     """Return the dots of one finding: the internal hospital's pixels in external images, then what is taken away there, on one axis."""
     internal = board.internal.key
     rows = [
@@ -154,7 +161,7 @@ def _figure(board: Board, cells: Cells, run: Run, finding: str) -> dict[str, Any
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
     kept = [row for row in rows if row is not None]
-    most = max([0.1, *(v for row in kept for v in (row.value, row.control) if known(v))])
+    most = max([0.1, *(v for row in kept for v in (row.value, row.control) if is_number(v))])
     scale = svg.Scale(0.0, 1.06 * most, 8, WIDTH - 8)
     grid = svg.ticks(0.0, scale.high, 5)
     axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
@@ -176,12 +183,12 @@ def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
     """Draw the change as a dot and its control as a ring, with the interval of their difference around the dot."""
     y = HEIGHT / 2
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
-    base = row.control if known(row.control) else 0.0
+    base = row.control if is_number(row.control) else 0.0
     body += svg.line(scale(base), y, scale(row.value), y, "span")
     if row.effect.has_interval:
         body += svg.line(scale(base + row.effect.low), y, scale(base + row.effect.high), y, "iv")
     body += svg.circle(scale(row.value), y, 4, "dot")
-    if known(row.control):
+    if is_number(row.control):
         body += svg.circle(scale(row.control), y, 3.4, "dot o")
     said = f"{row.words}: {row.effect.with_interval}"
     return svg.svg(WIDTH, HEIGHT, body, said, "st")
@@ -189,19 +196,19 @@ def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
 
 def _legend() -> list[tuple[str, Markup]]:
     return [
-        ("change of the probability", svg.svg(12, 12, svg.circle(6, 6, 4, "dot"), "", "ky")),
-        ("its control", svg.svg(12, 12, svg.circle(6, 6, 3.4, "dot o"), "", "ky")),
+        ("change in probability", svg.svg(12, 12, svg.circle(6, 6, 4, "dot"), "", "ky")),
+        ("control", svg.svg(12, 12, svg.circle(6, 6, 3.4, "dot o"), "", "ky")),
     ]
 
 
-def _by_host(board: Board, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
+def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
     """Return one row for each kind: its effect on images of each external hospital, and of the internal hospital by pixels from external hospitals."""
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
         donor, back = (internal, EXTERNAL) if kind in INTO else ("", "")
         there = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
         own = _estimate(cells.get((run.id, kind, back, internal, finding, "abs_dp")))
-        if own.known or any(e.known for e in there):
+        if own.has_value or any(e.has_value for e in there):
             rows.append({"words": words, "cells": [*there, own]})
     return rows
 
@@ -219,7 +226,7 @@ def _summary(
     }
 
 
-def _associations(board: Board) -> list[str]:
+def _associations(board: ReportData) -> list[str]:
     """Return a sentence for each score, in the order in which they were declared."""
     table = board.tables["associations"]
     out = []
@@ -229,23 +236,25 @@ def _associations(board: Board) -> list[str]:
             row = rows.to_dict("records")[0]
             rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
             out.append(change_sentences.association(
-                larger, "a larger gap", rho, float(row["p"]), int(row["num_architectures"]), float(row["detectable"]), float(row["power"])
+                larger, rho, float(row["p"]), int(row["num_architectures"]), float(row["detectable"]), float(row["power"])
             ))  # fmt: skip
         else:
-            known_of = {str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.known}
-            if known_of:
-                out.append(change_sentences.goes_with(said, len(known_of), LEAST))
+            architectures = {
+                str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.has_value
+            }
+            if architectures:
+                out.append(change_sentences.too_few_architectures(said, len(architectures), LEAST))
     return out
 
 
 def _has(run: Run, score: str) -> bool:
-    return run.causal.known if score == "causal" else run.probe.known
+    return run.causal.has_value if score == "causal" else run.probe.has_value
 
 
-def _statistics(board: Board) -> list[dict[str, Any]]:
+def _statistics(board: ReportData) -> list[dict[str, Any]]:
     """Return every correlation that was computed, those of one score and side together."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
-    names = {"causal": "change of the answer", "source_bits": "source probe, bits"}
+    names = {"causal": "change in predictions", "source_bits": "source probe, bits"}
     return [
         {
             "score": names.get(str(r["score"]), str(r["score"])),

@@ -1,22 +1,18 @@
-"""Sentences about what a budget buys. Rules as in `sentences`."""
+"""Sentences about training time, cost and several goals at once. Rules as in `main_findings`."""
 
 from collections.abc import Sequence
 
-from reports.formatting import known, listing, places, plural, sentence_case, two_figures, word
+from reports.formatting import is_number, listing, places, plural, sentence_case, two_figures, word
 
-GOAL_WORDS = {"auroc": "accurate", "gap": "robust", "maps": "interpretable", "macs": "cheap"}
+GOAL_WORDS = {"auroc": "AUROC", "gap": "gap", "maps": "heat maps", "macs": "operations"}
 
-UNITS = (
-    (1.0, "hours", 1.0),
-    (1 / 60, "minutes", 60.0),
-    (0.0, "seconds", 3600.0),
-)  # from how many hours on, unit, per hour
+UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))  # least hours, unit, units per hour
 
 
-def device_word(device: str) -> str:
-    """Return what hours of a device are called: GPU-hours where it is no processor.
+def device_name(device: str) -> str:
+    """Return the device of a training time: a GPU with its name, else the recorded words.
 
-    >>> device_word("NVIDIA H200"), device_word("cpu (1 thread)"), device_word("")
+    >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
     ('GPU, NVIDIA H200', 'device, cpu (1 thread)', 'device, not recorded')
     """
     if not device:
@@ -25,7 +21,7 @@ def device_word(device: str) -> str:
 
 
 def time_unit(hours: float) -> tuple[str, float]:
-    """Return the unit in which so many hours are read easily, and how many of it an hour has.
+    """Return a readable unit for a time, and how many of that unit an hour has.
 
     >>> time_unit(30.0), time_unit(0.2), time_unit(0.001)
     (('hours', 1.0), ('minutes', 60.0), ('seconds', 3600.0))
@@ -33,67 +29,71 @@ def time_unit(hours: float) -> tuple[str, float]:
     return next((unit, per) for least, unit, per in UNITS if hours >= least)
 
 
-def anytime(device: str, hours: float, quarter: float, half: float, whole: float) -> str:
-    """Return what the largest budget spent on one run bought on the internal validation split, and what parts of it had bought.
+def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:
+    """Return the best internal validation AUROC of any run after a quarter, half and all of the longest training time.
 
-    quarter, half and whole are the highest AUROC that any run had reached by then; NaN where none had finished an epoch.
+    quarter, half and final are NaN where no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'By a quarter of the longest training (12 hours of one GPU, NVIDIA H200) a run had reached .780 at the internal hospital, by half .801, by its end .812'
+    'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'After a quarter of the longest training (3.0 minutes of one device, cpu (1 thread)) no run rose above the .812 that was reached at the internal hospital'
+    'No run exceeds the internal AUROC of .812 after a quarter of the longest training (3.0 minutes on one device, cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'By half of the longest training (3.0 minutes of one device, cpu (1 thread)) a run had reached .700 at the internal hospital, by its end .812'
+    'Best internal AUROC after half and all of the longest training (3.0 minutes on one device, cpu (1 thread)): .700, .812'
     """
-    if not known(whole):
-        return "How far training had come by when was not kept"
+    if not is_number(final):
+        return "No AUROC by training time is stored"
     unit, per = time_unit(hours)
-    spent = f"the longest training ({two_figures(hours * per)} {unit} of one {device_word(device)})"
-    if known(quarter) and whole - quarter < 0.0005:
-        return f"After a quarter of {spent} no run rose above the {places(whole)} that was reached at the internal hospital"
-    if known(quarter):
-        return f"By a quarter of {spent} a run had reached {places(quarter)} at the internal hospital, by half {places(half)}, by its end {places(whole)}"
-    if known(half):
-        return (
-            f"By half of {spent} a run had reached {places(half)} at the internal hospital, by its end {places(whole)}"
+    longest = f"the longest training ({two_figures(hours * per)} {unit} on one {device_name(device)})"
+    if is_number(quarter) and final - quarter < 0.0005:
+        return f"No run exceeds the internal AUROC of {places(final)} after a quarter of {longest}"
+    if is_number(quarter):
+        return f"Best internal AUROC after a quarter, half and all of {longest}: {places(quarter)}, {places(half)}, {places(final)}"
+    if is_number(half):
+        return f"Best internal AUROC after half and all of {longest}: {places(half)}, {places(final)}"
+    return f"Best internal AUROC after all of {longest}: {places(final)}"
+
+
+def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int) -> str:
+    """Return which runs are not dominated: no other run is at least as good on each goal and better on one.
+
+    >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
+    'Two of 24 runs are not dominated on AUROC, gap and operations: A and B'
+    >>> nondominated_runs(["auroc", "gap"], ["A", "B"], 2)
+    'Neither of two runs is dominated on AUROC and gap'
+    >>> nondominated_runs(["auroc", "gap", "maps", "macs"], ["A"], 4)
+    'One of four runs is not dominated on AUROC, gap, heat maps and operations: A'
+    """
+    names = listing([GOAL_WORDS[goal] for goal in goals], len(goals))
+    if len(labels) == num_runs:
+        return f"{'Neither' if num_runs == 2 else 'None'} of {word(num_runs)} runs is dominated on {names}"
+    verb = "is" if len(labels) == 1 else "are"
+    runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} runs"
+    return f"{runs} {verb} not dominated on {names}: {listing(labels)}"
+
+
+def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
+    """Return how stable the set of non-dominated runs is when patients are resampled.
+
+    num_sure: non-dominated runs that stay so in at least 95 % of the bootstrap samples; num_others: dominated runs that are
+    not dominated in more than 5 %.
+
+    >>> resampling(0, 2, 2)
+    'Resampling patients does not change this.'
+    >>> resampling(3, 1, 2)
+    'In 95 % or more of the bootstrap samples, one of two stays non-dominated. 3 other runs are non-dominated in more than 5 %.'
+    """
+    if num_sure == num_nondominated and not num_others:
+        return "Resampling patients does not change this."
+    if num_sure == num_nondominated:
+        stable = "it stays" if num_sure == 1 else f"all {word(num_sure)} stay"
+    else:
+        verb = "stays" if num_sure < 2 else "stay"
+        stable = f"{word(num_sure) if num_sure else 'none'} of {word(num_nondominated)} {verb}"
+        stable = "it does not stay" if num_nondominated == 1 else stable
+    text = f"In 95 % or more of the bootstrap samples, {stable} non-dominated."
+    if num_others:
+        text += (
+            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} non-dominated in more than 5 %."
         )
-    return f"By the end of {spent} a run had reached {places(whole)} at the internal hospital"
-
-
-def goals(asked: Sequence[str], unbeaten: Sequence[str], num_runs: int) -> str:
-    """Return who is not beaten in all goals at once: no other run is at least as good in each and better in one.
-
-    >>> goals(["auroc", "gap", "macs"], ["A", "B"], 24)
-    'Accurate, robust and cheap at once: two of 24 runs are beaten by no other on all three goals: A and B'
-    >>> goals(["auroc", "gap"], ["A", "B"], 2)
-    'Accurate and robust at once: neither of two runs is beaten on both goals'
-    >>> goals(["auroc", "gap", "maps", "macs"], ["A"], 4)
-    'Accurate, robust, interpretable and cheap at once: one of four runs is beaten by no other on all four goals: A'
-    """
-    how_many = "both" if len(asked) == 2 else f"all {word(len(asked))}"
-    start = f"{sentence_case(listing([GOAL_WORDS[goal] for goal in asked], len(asked)))} at once"
-    if len(unbeaten) == num_runs:
-        who = f"neither of {word(num_runs)}" if num_runs == 2 else f"none of {word(num_runs)}"
-        return f"{start}: {who} runs is beaten on {how_many} goals"
-    verb = "is" if len(unbeaten) == 1 else "are"
-    return f"{start}: {word(len(unbeaten))} of {word(num_runs)} runs {verb} beaten by no other on {how_many} goals: {listing(unbeaten)}"
-
-
-def goals_doubt(others: int, sure: int, num_unbeaten: int) -> str:
-    """Return how far resampling bears that out: of the unbeaten, `sure` are it nearly always; `others` may be, too.
-
-    >>> goals_doubt(0, 2, 2)
-    'Resampled patients leave that so.'
-    >>> goals_doubt(3, 1, 2)
-    'On resampled patients one of them is unbeaten in 95 % of the draws or more; 3 other runs are in more than 5 %, so the data cannot rule them out.'
-    """
-    if sure == num_unbeaten and not others:
-        return "Resampled patients leave that so."
-    known_sure = "none of them is" if not sure else f"{word(sure)} of them {'is' if sure == 1 else 'are'}"
-    if sure == num_unbeaten:
-        known_sure = "each of them is" if sure > 1 else "it is"
-    said = f"On resampled patients {known_sure} unbeaten in 95 % of the draws or more"
-    if others:
-        verb, whom = ("is", "it") if others == 1 else ("are", "them")
-        said += f"; {plural(others, 'other run')} {verb} in more than 5 %, so the data cannot rule {whom} out"
-    return f"{said}."
+    return text

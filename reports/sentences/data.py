@@ -1,4 +1,4 @@
-"""Sentences on the data: where images and labels come from, and which findings are left out of what is compared."""
+"""Sentences about the data: label sources, image flow, and findings that are not compared. Rules as in `main_findings`."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,110 +6,113 @@ from typing import Any
 
 from reports.formatting import listing, plural, word
 
-SOURCES = {  # what the tables call a label source -> its words
-    "report": "radiology reports, read by a labeller",
+LABEL_SOURCES = {  # label source in the tables -> words on the page
+    "report": "radiology reports, labeled by a program",
     "radiologist": "radiologists",
-    "stated": "labels as the table states them",
+    "stated": "labels as given in the dataset",
     "phantom": "labels of the synthetic images",
 }
 
 
-def flow(found: int, used: int, shared: int, num_cohorts: int, num_duplicates: int = 0) -> str:
-    """Return the way from files to tested images, and the checks that no patient and no image is on two sides."""
-    from_where = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
-    again = f", {duplicates(num_duplicates)}" if num_duplicates > 0 else ""
-    return f"From {plural(found, 'image')} in {from_where} to {plural(used, 'usable frontal one')}; {plural(shared, 'shared patient')} between splits{again}"
+def image_flow(num_listed: int, num_used: int, num_shared: int, num_cohorts: int, num_duplicates: int = 0) -> str:
+    """Return how many images are used, and how many patients and duplicate images occur in two splits."""
+    cohorts = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
+    patients = "no patient is in two splits"
+    if num_shared:
+        patients = f"{plural(num_shared, 'patient')} {'is' if num_shared == 1 else 'are'} in two splits"
+    also = f"; {duplicates(num_duplicates)}" if num_duplicates > 0 else ""
+    return f"{plural(num_used, 'frontal image')} of {plural(num_listed, 'image')} from {cohorts} are used; {patients}{also}"
 
 
 def duplicates(number: int) -> str:
-    """Return how many internal images recur in another split under another patient.
+    """Return how many internal images have a duplicate in another split under another patient.
 
     >>> duplicates(1)
-    'but 1 image whose pixels occur again in another split under another patient'
+    '1 image has a duplicate in another split under another patient id'
     """
-    return f"but {plural(number, 'image')} whose pixels occur again in another split under another patient"
+    verb, noun = ("has", "a duplicate") if number == 1 else ("have", "duplicates")
+    return f"{plural(number, 'image')} {verb} {noun} in another split under another patient id"
 
 
-def prevalence(finding: str, times: float, most: str, least: str) -> str:
-    """Return the finding whose share differs most between hospitals."""
+def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
+    """Return the finding whose prevalence differs most between hospitals; "" as `finding` where none can be compared."""
     if not finding:
-        return "How common each finding is"
+        return "Prevalence of each finding"
     return (
-        f"{finding} is {times:.0f} times as common at {most} as at {least}"
-        if times >= 1.5
-        else "Findings are about as common in every hospital"
+        f"{finding} is {ratio:.0f} times as common at {most} as at {least}"
+        if ratio >= 1.5
+        else "The prevalence of each finding is similar at every hospital"
     )
 
 
-def images_said(phantom: bool, num_pictures: int) -> str:
-    """Return whose images are in a file.
+def pictures_notice(phantom: bool, num_pictures: int) -> str:
+    """Return whether a file contains images of patients.
 
-    >>> images_said(False, 0), images_said(True, 3)
-    ('No image of a patient is in this file.', 'The pictures in this file are synthetic: no image of a patient is in it.')
+    >>> pictures_notice(False, 0), pictures_notice(True, 3)
+    ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a patient.')
     """
     if not num_pictures:
-        return "No image of a patient is in this file."
+        return "This file contains no image of a patient."
     if phantom:
-        return "The pictures in this file are synthetic: no image of a patient is in it."
-    verb = "is" if num_pictures == 1 else "are"
-    who = f"{plural(num_pictures, 'radiograph')} of patients, small and with heat maps, {verb} in this file"
-    return f"{who}: most datasets’ agreements forbid publishing it."
+        return "The pictures in this file are synthetic; it contains no image of a patient."
+    return (
+        f"This file contains {plural(num_pictures, 'small radiograph')} of patients with heat maps. "
+        "Most datasets’ agreements forbid publishing it."
+    )
 
 
 def label_sources(references: Sequence[str], phantom: bool) -> str:
-    """Return who labelled: `references` as the tables name them."""
-    known = [SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
+    """Return where the labels come from; references as in the tables."""
+    sources = [LABEL_SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
     if not phantom:
-        return f"Where labels come from: {'; '.join(known)}."
-    form = f", written the way a real cohort has them from {'; '.join(known)}" if known else ""
-    return f"Labels are those of the synthetic images{form}."
+        return f"Label sources: {'; '.join(sources)}."
+    imitated = f". Their form imitates {'; '.join(sources)}" if sources else ""
+    return f"Labels are those of the synthetic images{imitated}."
 
 
-def unlearnt(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
-    """Return which findings could not be learnt, from findings by run id; "" for none."""
+def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
+    """Return which findings could not be learned; findings by run id; "" for none."""
     counts = Counter(name for names in findings.values() for name in names)
     if not counts:
         return ""
-    shown = [
+    names = [
         f"{name} ({'every run' if count == num_runs > 1 else plural(count, 'run')})" if num_runs > 1 else name
         for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]
     return (
-        "A finding that the training images hold only as present, or only as absent, cannot be learnt and is left out of what is "
-        f"compared: {listing(shown, len(shown))}."
+        "A finding that is present in all or in none of the training images cannot be learned and is not compared: "
+        f"{listing(names, len(names))}."
     )
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Return which findings only one side labels, from (hospital, findings); "" for none."""
-    shown = "; ".join(f"{title}: {listing(names, len(names))}" for title, names in hospitals if names)
-    return (
-        f"Not compared, because the internal hospital and the hospital do not both label it: {shown}." if shown else ""
-    )
+    """Return the findings that only one of the two hospitals labels; hospitals: (title, findings); "" for none."""
+    names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
+    return f"Not compared, because only one of the two hospitals labels the finding: {names}." if names else ""
 
 
 def without_score(hospitals: Sequence[str]) -> str:
-    """Return which hospitals have no column because nothing could be scored there; "" for none.
+    """Return which hospitals have no column because they have no score; "" for none.
 
     >>> without_score(["BRAX"])
-    'No column: BRAX, where no finding has patients enough for a number.'
+    'Not shown: BRAX, where every finding has too few patients for a score.'
     """
     if not hospitals:
         return ""
-    return f"No column: {listing(hospitals, len(hospitals))}, where no finding has patients enough for a number."
+    return f"Not shown: {listing(hospitals, len(hospitals))}, where every finding has too few patients for a score."
 
 
-def analyses(states: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return, by name of an analysis, how many times it is done, failed or absent, with the reasons of failures.
+def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return, by analysis, how many are done, failed or absent, with the reasons of failures.
 
-    >>> analyses([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
+    >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
     [('probes', 'done 1, failed 1 (no memory)')]
     """
-    said = []
-    for name in dict.fromkeys(str(state["name"]) for state in states):
-        mine = [state for state in states if state["name"] == name]
-        counts = Counter(str(state["state"]) for state in mine)
-        reasons = sorted({str(state["reason"]) for state in mine if state["reason"]})
-        parts = [f"{word} {counts[word]}" for word in ("done", "failed", "absent") if counts[word]]
-        said.append((name, ", ".join(parts) + (f" ({'; '.join(reasons)})" if reasons else "")))
-    return said
+    rows = []
+    for name in dict.fromkeys(str(analysis["name"]) for analysis in analyses):
+        of_name = [analysis for analysis in analyses if analysis["name"] == name]
+        counts = Counter(str(analysis["state"]) for analysis in of_name)
+        reasons = sorted({str(analysis["reason"]) for analysis in of_name if analysis["reason"]})
+        states = [f"{state} {counts[state]}" for state in ("done", "failed", "absent") if counts[state]]
+        rows.append((name, ", ".join(states) + (f" ({'; '.join(reasons)})" if reasons else "")))
+    return rows

@@ -7,7 +7,7 @@ from statistics import NormalDist
 from typing import Any
 
 from reports.formatting import Z, listing, two_figures
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # pairs in the figure, those that come together most at the internal hospital; the others are below it
 LEAST = 5  # images in each of the four cells, before a ratio is given
@@ -24,44 +24,44 @@ class Odds:
     neither: int
 
     @property
-    def known(self) -> bool:
+    def has_value(self) -> bool:
         """Whether there are images enough in each cell."""
         return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
 
     @property
     def log(self) -> float:
         """The logarithm of the ratio; NaN where it is not known."""
-        return math.log(self.both * self.neither / (self.first_only * self.second_only)) if self.known else math.nan
+        return math.log(self.both * self.neither / (self.first_only * self.second_only)) if self.has_value else math.nan
 
     @property
     def error(self) -> float:
         """Its standard error, by Woolf 1955, over images."""
         cells = (self.both, self.first_only, self.second_only, self.neither)
-        return math.sqrt(sum(1 / n for n in cells)) if self.known else math.nan
+        return math.sqrt(sum(1 / n for n in cells)) if self.has_value else math.nan
 
     @property
     def text(self) -> str:
         """The ratio as shown."""
-        return two_figures(math.exp(self.log)) if self.known else ""
+        return two_figures(math.exp(self.log)) if self.has_value else ""
 
     @property
     def span(self) -> str:
         """Its 95 % interval as shown."""
-        ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.known else []
+        ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.has_value else []
         return "–".join(two_figures(end) for end in ends)
 
     @property
     def clear(self) -> bool:
         """Whether the interval excludes 1."""
-        return self.known and abs(self.log) > Z * self.error
+        return self.has_value and abs(self.log) > Z * self.error
 
     @property
     def step(self) -> int:
         """Its colour, 0 (no more often than by chance, or less) to 7 (16 times the odds or more)."""
-        return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.known else 0
+        return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.has_value else 0
 
 
-def come_together(board: Board) -> dict[str, Any]:
+def come_together(board: ReportData) -> dict[str, Any]:
     """Return the sentence and a row for each pair of findings; {} where no hospital has a pair that can be measured."""
     found: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
@@ -69,17 +69,17 @@ def come_together(board: Board) -> dict[str, Any]:
         if NO_FINDING not in pair:
             odds = Odds(*(int(row[c]) for c in ("both", "first_only", "second_only", "neither")))
             found.setdefault(pair, {})[str(row["dataset"])] = odds
-    found = {pair: cells for pair, cells in found.items() if any(odds.known for odds in cells.values())}
+    found = {pair: cells for pair, cells in found.items() if any(odds.has_value for odds in cells.values())}
     if not found:
         return {}
     internal = board.internal.key
 
     def first(pair: tuple[str, str]) -> tuple[float, tuple[str, str]]:
         at_internal = found[pair].get(internal)
-        return (-at_internal.log if at_internal is not None and at_internal.known else math.inf, pair)
+        return (-at_internal.log if at_internal is not None and at_internal.has_value else math.inf, pair)
 
     order = sorted(found, key=first)
-    rows = [(" and ".join(pair), [found[pair].get(h.key) for h in board.everyone]) for pair in order]
+    rows = [(" and ".join(pair), [found[pair].get(h.key) for h in board.all_hospitals]) for pair in order]
     return {
         "title": answer(
             board.internal.title,
@@ -100,9 +100,9 @@ def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> st
 
     Clearly: the ratios differ by more than chance, Bonferroni over all that are compared. The largest difference is named.
     """
-    usable = [each for each in compared if each[1].known and each[3].known]
+    usable = [each for each in compared if each[1].has_value and each[3].has_value]
     if not usable:
-        return "Which findings come together cannot be compared between hospitals"
+        return "The co-occurrence of findings cannot be compared between hospitals"
     limit = NormalDist().inv_cdf(1 - 0.025 / len(usable))
     clear = [
         (pair, here, title, there)
@@ -110,12 +110,12 @@ def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> st
         if abs(here.log - there.log) > limit * math.hypot(here.error, there.error)
     ]
     if not clear:
-        return f"Whether findings come together otherwise externally than at {internal}, the data cannot tell"
+        return f"The data do not show a change in co-occurrence of findings between {internal} and external hospitals"
     pair, here, title, there = max(clear, key=lambda each: (abs(each[1].log - each[3].log), each[0], each[2]))
-    said = f"{pair} come together otherwise at {title} than at {internal}: odds ratio {there.text} against {here.text}"
+    said = f"{pair} co-occur differently at {title} than at {internal}: odds ratio {there.text} and {here.text}"
     return said + _others({name for name, *_ in clear} - {pair})
 
 
 def _others(pairs: Iterable[str]) -> str:
     names = sorted(pairs)
-    return f"; so, in some hospital, do {listing(names, 2)}" if names else ""
+    return f"; at some hospital, also {listing(names, 2)}" if names else ""

@@ -5,15 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from reports.formatting import known, percent, places
-from reports.report_data.report_data import Board
+from reports.formatting import is_number, percent, places
+from reports.report_data.report_data import ReportData
 
 KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
 ABSENT = KINDS[3:]  # cases whose label says that the finding is not there
 MOST = 12  # pictures of one run that stand with the run
 
 
-def pictures_of(board: Board, gallery: pd.DataFrame) -> list[dict[str, Any]]:
+def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the cases that have a picture: its data, its words, and what a reader can choose it by."""
     names = {r.id: r.label for r in board.runs}
     shown = gallery[gallery["picture"].notna()] if len(gallery) else gallery
@@ -45,10 +45,10 @@ def pictures_of(board: Board, gallery: pd.DataFrame) -> list[dict[str, Any]]:
 def _facts(row: dict[Any, Any], kind: str) -> str:
     """Return what is known of one case beside its picture."""
     facts = [f"p = {places(row['probability'], 2)}"]
-    if known(row["inside"]):
-        facts.append(f"{percent(row['inside'], 1)} of the heat in the outline")
+    if is_number(row["inside"]):
+        facts.append(f"{percent(row['inside'], 1)} of heat in the outline")
         if kind in ABSENT:
-            facts.append("outlined, though its label says absent")
-    elif known(row["outside"]):
-        facts.append(f"{percent(row['outside'], 1)} of the heat outside the lungs")
+            facts.append("outlined, but labeled absent")
+    elif is_number(row["outside"]):
+        facts.append(f"{percent(row['outside'], 1)} of heat outside the lungs")
     return "; ".join(facts)

@@ -1,4 +1,4 @@
-"""Where networks look, in numbers and sentences: what `attention` and `cascade` say, over runs."""
+"""Summary of the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.drawing import svg
-from reports.formatting import known, places, two_figures, word
+from reports.formatting import is_number, places, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
@@ -16,7 +16,7 @@ OWN = "finding"  # the region of a finding's own outline or box
 WORDS = {  # region -> what a reader calls it
     OWN: "the finding itself",
     "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
-    "markers": "written marks",
+    "markers": "markers",
     "border": "the border",
     "padding": "black padding",
     "outside lungs": "outside the lungs",
@@ -41,14 +41,14 @@ class Mean:
     each: tuple[float, ...] = ()  # one number per run
 
     @property
-    def known(self) -> bool:
+    def has_value(self) -> bool:
         """Whether there is a number."""
-        return known(self.value)
+        return is_number(self.value)
 
     @property
     def text(self) -> str:
         """A factor as shown, e.g. 1.8×."""
-        return f"{two_figures(self.value)}×" if self.known else ""
+        return f"{two_figures(self.value)}×" if self.has_value else ""
 
 
 NONE = Mean(float("nan"))
@@ -89,7 +89,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
     found = {str(f): mean(part) for f, part in rows.groupby("finding")}
-    usable = {f: m for f, m in found.items() if m.known}
+    usable = {f: m for f, m in found.items() if m.has_value}
     best = max(usable, key=lambda f: usable[f].value, default="")
     return best, usable.get(best, NONE)
 
@@ -97,26 +97,24 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 def answer(table: pd.DataFrame, num_runs: int) -> str:
     """Return the section's sentence: how the maps lie on the findings, against a map that only knows the middle."""
     own = mean(pick(table, "enrichment"))
-    if not own.known:
+    if not own.has_value:
         where = mean(pick(table, "enrichment", "outside lungs"))
-        if not where.known:
-            return "No map could be measured"
-        less = "less" if where.value < 1 else "more"
-        return f"Outside the lungs lies {less} heat than its area would get by chance ({where.text})"
+        if not where.has_value:
+            return "No heat map could be measured"
+        return f"Heat outside the lungs is {where.text} its share of the area"
     centre = mean(pick(table, "enrichment", by="centre"))
-    who = "The network puts" if num_runs == 1 else f"On average over {word(num_runs)} runs the networks put"
+    start = "Heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{who} {own.text} as much heat on the finding as its area would get by chance"
+        verdict = f"{start} is {own.text} its share of the area, clearly more than chance"
     elif high < 1:
-        verdict = f"{who} less heat on the finding than its area would get by chance, {own.text}"
+        verdict = f"{start} is {own.text} its share of the area, clearly less than chance"
     else:
-        they = "the network puts" if num_runs == 1 else f"the {word(num_runs)} runs put"
-        verdict = f"Whether {they} more heat on the finding than its area would get by chance, the data cannot tell ({own.text})"
-    if centre.known:
-        beside = "a map that only knows the middle"
+        verdict = f"{start} cannot be distinguished from chance ({own.text} its share of the area)"
+    if centre.has_value:
+        baseline = "a map that always marks the center"
         fewer = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
-        verdict += f"; less than {beside}, {centre.text}" if fewer else f"; {beside} puts {centre.text}"
+        verdict += f"; less than {baseline}, {centre.text}" if fewer else f"; {baseline} reaches {centre.text}"
     return verdict
 
 
@@ -131,9 +129,9 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     if not finding:
         return ""
     own = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
-    verb = "prefer" if tag.value > 1 else "do not prefer"
-    text = f"At the internal hospital the maps of {finding} {verb} the PORT tag: {tag.text} what its area would get"
-    return text + (f", and {own.text} on the outline of the finding itself" if own.known else "")
+    verb = "focus" if tag.value > 1 else "do not focus"
+    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag ({tag.text} its share of the area)"
+    return text + (f"; outline of the finding: {own.text}" if own.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
@@ -145,10 +143,10 @@ def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
 
     body = "".join(svg.line(at(t), 0, at(t), 26, "z" if t == 1 else "g") for t in TICKS)
     for each in baselines.values():
-        if each.known:
+        if each.has_value:
             body += svg.diamond(at(each.value), 13, 4, "m-wst")
-    if values.known:
-        if known(values.low) and known(values.high):
+    if values.has_value:
+        if is_number(values.low) and is_number(values.high):
             body += svg.line(at(values.low), 13, at(values.high), 13, "i-ext")
         if len(values.each) > 1:
             body += svg.dots([(at(v), 13) for v in values.each], "sw fine")
@@ -172,25 +170,21 @@ def trust(table: pd.DataFrame) -> list[str]:
     if len(weights):
         last = weights[weights["step"] == weights.groupby("run_id")["step"].transform("max")]
         alike = mean(last)
-        if alike.known:
-            end = (
-                "they depend on what was learnt"
-                if alike.value < 0.5
-                else "part of what they show is the image, not the network"
-            )
+        if alike.has_value:
+            end = "they depend on training" if alike.value < 0.5 else "they partly show the image, not the network"
             said.append(
-                f"With all weights shuffled, maps keep a rank correlation of {places(alike.value, 2)} with the original: {end}"
+                f"With shuffled weights, maps have a rank correlation of {places(alike.value, 2)} with the originals: {end}"
             )
     gain = mean(table[(table["check"] == "pixels") & (table["metric"] == "deletion_gain")])
-    if gain.known:
-        better = "sooner than" if gain.value > 0 else "no sooner than"
+    if gain.has_value:
+        better = "faster than" if gain.value > 0 else "no faster than"
         said.append(
-            f"Taking pixels away hottest first lowers the probability {better} in random order "
+            f"Removing the hottest pixels first lowers the probability {better} random removal "
             f"(area between the curves {places(gain.value, 2)})"
         )
     noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
-    if noise.known:
+    if noise.has_value:
         said.append(
-            f"Under noise of a tenth of the image’s spread they correlate with themselves at {places(noise.value, 2)}"
+            f"With noise of 0.1 SD added to the image, maps correlate {places(noise.value, 2)} with the originals"
         )
     return said

@@ -1,20 +1,20 @@
-"""What became of analyses that were asked for and are not in the tables: said in the section where they are missed."""
+"""Notes on requested analyses that failed or are not done, for the section that would show them."""
 
 from markupsafe import Markup
 
 from reports.formatting import plural
 from reports.html.section import Section, write
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 WORDS = {
     "attention": "heat maps",
-    "transplants": "transplants between hospitals",
+    "transplants": "region transplant tests",
     "probes": "source classifiers of features",
     "acquisition": "source classifiers of images and tables",
 }
 
 
-def undone(board: Board, *names: str) -> list[str]:
+def missing_analyses(board: ReportData, *names: str) -> list[str]:
     """Return a sentence for each of these analyses that failed or is not done, with the last reason given."""
     out = []
     for name in names:
@@ -28,8 +28,8 @@ def undone(board: Board, *names: str) -> list[str]:
     return out
 
 
-def instead(board: Board, key: str, nav: str, heading: str, *names: str) -> Section:
+def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
     """Return the section of analyses without a number: why there is none; nothing where none was asked for."""
-    said = undone(board, *names)
-    html = write("undone.html.j2", key=key, heading=heading, said=said) if said else Markup("")
+    said = missing_analyses(board, *names)
+    html = write("missing_analyses.html.j2", key=key, heading=heading, said=said) if said else Markup("")
     return Section(key, nav if said else "", html)

@@ -1,4 +1,4 @@
-"""What varies inside one hospital and may stand in for a finding: its association, whether features hold it, what it buys."""
+"""Nuisances inside a hospital: association with findings, decodability from features, and effect on AUROC."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 from reports.formatting import listing, places, signed
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import MACRO, Board
+from reports.report_data.report_data import MACRO, ReportData
 
 ANY = "any"
 ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"
@@ -28,7 +28,7 @@ def lookup(table: pd.DataFrame) -> Cells:
     }
 
 
-def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
+def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per nuisance at the internal hospital: the finding it goes with most, there and externally; decodability; what it buys."""
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
@@ -38,7 +38,7 @@ def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
         external = {
             h.title: e
             for h in board.hospitals
-            if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).known
+            if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
         }
         bought = [
             (f, e)
@@ -64,18 +64,18 @@ def rows(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
 
 def title(found: list[dict[str, Any]]) -> str:
     """Return which nuisance could stand in for a finding, or that none could."""
-    single = [row for row in found if row["name"] != ANY and row["alone"].known]
+    single = [row for row in found if row["name"] != ANY and row["alone"].has_value]
     if not single:
-        return "What varies inside the training hospital is not recorded, or goes with no finding that can be scored"
+        return "No nuisance of the internal hospital is recorded together with a scored finding"
     first = max(single, key=lambda row: row["alone"].value)
     if first["alone"].value < 0.6:
         strongest = (
-            f"the strongest, {first['name']} for {first['finding']}, reaches an AUROC of {first['alone'].with_interval}"
+            f"the strongest, {first['name']} for {first['finding']}, reaches AUROC {first['alone'].with_interval}"
         )
-        return f"Nothing recorded stands in for a finding at the internal hospital: {strongest} without an image"
+        return f"No recorded nuisance predicts a finding well at the internal hospital: {strongest}"
     where = [e.value for e in first["external"].values()]
-    there = f", external {places(min(where))} to {places(max(where))}" if where else ""
-    return f"At the internal hospital {first['name']} alone, without an image, finds {first['finding']} with an AUROC of {first['alone'].with_interval}{there}"
+    there = f"; external {places(min(where))} to {places(max(where))}" if where else ""
+    return f"At the internal hospital, {first['name']} alone predicts {first['finding']} with AUROC {first['alone'].with_interval}{there}"
 
 
 def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
@@ -84,15 +84,15 @@ def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
     clear = [row for row in found if row["bought"].clear and row["bought"].value > 0]
     if clear:
         parts = [
-            f"{row['name']} in {row['bought_finding']} ({signed(row['bought'].value)} {_bounds(row['bought'])})"
+            f"{row['name']} for {row['bought_finding']} ({signed(row['bought'].value)} {_bounds(row['bought'])})"
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         out.append(
-            f"{run.label} orders images better across levels than within them: {listing(parts)}. That part of its AUROC a shortcut can explain"
+            f"The AUROC of {run.label} is higher when images with different levels are pooled: {listing(parts)}. A shortcut could explain this difference"
         )
-    elif any(row["bought"].known for row in found):
+    elif any(row["bought"].has_value for row in found):
         out.append(
-            "Within each level the run orders images as well as across them: no part of its AUROC at the internal hospital need be a shortcut"
+            "Pooling images with different levels does not clearly increase the AUROC: no sign of a shortcut in the internal AUROC"
         )
     risen = [
         f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
@@ -100,14 +100,14 @@ def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
         if row["decoded"].has_interval and row["before"].has_interval and row["decoded"].low > row["before"].high
     ]
     if risen:
-        out.append(f"Training made easier to read: {listing(risen)}")
+        out.append(f"Training made these nuisances easier to decode: {listing(risen)}")
     return out
 
 
-def everywhere(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
+def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per hospital and nuisance: its shares, decodability and the macro AUROC across and within its levels."""
     out = []
-    for hospital in board.everyone:
+    for hospital in board.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
         for name in names:
             shares = [
@@ -129,7 +129,7 @@ def everywhere(board: Board, cells: Cells, run: Run) -> list[dict[str, Any]]:
     return out
 
 
-def associations(board: Board, cells: Cells) -> list[dict[str, Any]]:
+def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
     """Return nuisance x finding at the internal hospital: the AUROC of the nuisance alone, and what the same model reaches externally."""
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
@@ -148,7 +148,7 @@ def associations(board: Board, cells: Cells) -> list[dict[str, Any]]:
 def _strongest(cells: Cells, internal: str, name: str) -> tuple[str, Estimate]:
     """Return the finding that a nuisance alone tells best at the internal hospital."""
     found = [
-        (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.known
+        (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.has_value
     ]
     return max(found, key=lambda item: item[1].value, default=("", MISSING))
 

@@ -1,4 +1,4 @@
-"""Several goals at once, drawn: the runs that no other beats in all of them, one strip for each goal, right is better."""
+"""Runs that are not dominated on several goals: sentences, strips and numbers; right is better in every strip."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import known, percent, places, two_figures
+from reports.formatting import is_number, percent, places, two_figures
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # runs with strips; the others of the unbeaten are in the table below
@@ -31,14 +31,14 @@ class Goal:
 
 
 GOALS = (
-    Goal("auroc", "Accurate", "external AUROC", places),
-    Goal("gap", "Robust", "gap", places, low_first=True),
-    Goal("maps", "Interpretable", "heat on the finding, × a map of the middle", lambda v: f"{two_figures(v)}×"),
-    Goal("macs", "Cheap", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
+    Goal("auroc", "AUROC", "external", places),
+    Goal("gap", "Gap", "internal − external", places, low_first=True),
+    Goal("maps", "Heat maps", "× a center map", lambda v: f"{two_figures(v)}×"),
+    Goal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
 )
 
 
-def at_once(board: Board) -> dict[str, Any]:
+def at_once(board: ReportData) -> dict[str, Any]:
     """Return the sentence, heads, strips and numbers of the goals; {} without two runs that have all of them."""
     runs = {r.id: r for r in board.ranked}
     table = board.tables["goals"]
@@ -52,10 +52,10 @@ def at_once(board: Board) -> dict[str, Any]:
     others = [r for r in order if r not in front and chance[r.id] > LIKELY]
     sure = sum(chance[r.id] >= SURE for r in front)
     scales = {goal.key: _scale(goal, [float(row[goal.key]) for row in rows.values()]) for goal in asked}
-    drawn = any(known(p) for p in chance.values())
+    drawn = any(is_number(p) for p in chance.values())
     return {
-        "title": cost_sentences.goals([goal.key for goal in asked], [r.label for r in front], len(order)),
-        "doubt": cost_sentences.goals_doubt(len(others), sure, len(front)) if drawn else "",
+        "title": cost_sentences.nondominated_runs([goal.key for goal in asked], [r.label for r in front], len(order)),
+        "doubt": cost_sentences.resampling(len(others), sure, len(front)) if drawn else "",
         "heads": [(goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in asked],
         "all": _background(asked, scales, list(rows.values())),
         "rows": [(r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in asked]) for r in front[:SHOWN]],
@@ -109,5 +109,5 @@ def _numbers(run: Run, asked: list[Goal], row: dict[Any, Any], on_front: bool) -
         "label": run.label,
         "cells": [(goal.shown(float(row[goal.key])), intervals.get(goal.key, "")) for goal in asked],
         "beaten": "no" if on_front else "yes",
-        "share": percent(share, 1) if known(share) else "",
+        "share": percent(share, 1) if is_number(share) else "",
     }

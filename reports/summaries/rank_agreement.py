@@ -2,24 +2,24 @@
 
 from typing import Any
 
-from reports.formatting import known, places
+from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.report_data.report_data import EXTERNAL, Board
+from reports.report_data.report_data import EXTERNAL, ReportData
 
 SHOWN = 40  # groups of seeds
 
 
-def agreement(board: Board) -> dict[str, Any]:
+def agreement(board: ReportData) -> dict[str, Any]:
     """Return Kendall's tau of each two hospitals as the lower half of a square; {} where no two could be compared."""
     table = board.tables["agreement"]
     found = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
         for r in table.to_dict("records")
-        if known(r["tau"])
+        if is_number(r["tau"])
     }
     if not found:
         return {}
-    shown = [h for h in board.everyone if any(h.key in pair for pair in found)]
+    shown = [h for h in board.all_hospitals if any(h.key in pair for pair in found)]
     rows = [
         {"hospital": one, "cells": [found.get(frozenset((one.key, two.key)), MISSING) for two in shown[:k]]}
         for k, one in enumerate(shown)
@@ -27,9 +27,9 @@ def agreement(board: Board) -> dict[str, Any]:
     return {"heads": shown[:-1], "rows": rows[1:], "num_runs": int(table["num_runs"].max())}
 
 
-def seeds(board: Board) -> list[dict[str, Any]]:
+def seeds(board: ReportData) -> list[dict[str, Any]]:
     """Return one row for each set of runs that differ in their seed alone: at the internal hospital, and the external mean."""
-    labels = {run.id: run.name if run.what.startswith("seed ") else run.label for run in board.runs}
+    labels = {run.id: run.name if run.variant.startswith("seed ") else run.label for run in board.runs}
     ranked = {run.id: k for k, run in enumerate(board.ranked)}
     groups = {
         str(run_id): {str(r["dataset"]): r for r in rows.to_dict("records")}

@@ -1,4 +1,4 @@
-"""What the tables about sources say, in the order in which the page says it."""
+"""Source classifiers: sentences, rows and confusion matrices in the order of the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from reports.drawing import svg
 from reports.formatting import listing, places, sentence_case, word
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
@@ -20,28 +20,28 @@ Found = Mapping[tuple[str, Key], Estimate]  # (run id, "" of the images alone; k
 # (group, probe, control, shots, who names the hospital from what); the first group is of the run that the page leads with
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("This run’s features", "features", "none", 0, "all images"),
-    ("This run’s features", "features", "none", 32, "learnt from 32 images of each hospital"),
-    ("This run’s features", "features", "none", 8, "learnt from 8 images of each hospital"),
-    ("This run’s features", "features", "no_finding", 0, "healthy images alone"),
-    ("This run’s features", "features", "matched", 0, "the same findings in each hospital"),
+    ("This run’s features", "features", "none", 32, "32 training images per hospital"),
+    ("This run’s features", "features", "none", 8, "8 training images per hospital"),
+    ("This run’s features", "features", "no_finding", 0, "images without findings"),
+    ("This run’s features", "features", "matched", 0, "matched findings"),
     ("This run’s features", "features", "shuffled", 0, "control: hospitals shuffled"),
     ("The same network before training", "random", "none", 0, "random weights, all images"),
-    ("The same network before training", "random", "none", 32, "random weights, 32 images of each"),
-    ("The same network before training", "random", "none", 8, "random weights, 8 images of each"),
+    ("The same network before training", "random", "none", 32, "random weights, 32 images per hospital"),
+    ("The same network before training", "random", "none", 8, "random weights, 8 images per hospital"),
     ("The same network before training", "imagenet", "none", 0, "ImageNet weights, all images"),
-    ("The same network before training", "imagenet", "none", 32, "ImageNet weights, 32 images of each"),
-    ("The same network before training", "imagenet", "none", 8, "ImageNet weights, 8 images of each"),
-    ("Findings and answers", "labels", "none", 0, "the true findings"),
-    ("Findings and answers", "logits", "none", 0, "the true findings and this run’s answers"),
-    ("Networks trained to name it", "cnn", "none", 0, "the image"),
-    ("Networks trained to name it", "cnn", "border", 0, "its border alone"),
-    ("Networks trained to name it", "cnn", "centre_masked", 0, "all but its centre"),
-    ("Networks trained to name it", "cnn", "low_res", 0, "8 × 8 pixels"),
-    ("Networks trained to name it", "cnn", "shuffled", 0, "control: hospitals shuffled"),
-    ("Trees on a few numbers", "pixels", "none", 0, "20 descriptors of the pixels"),
-    ("Trees on a few numbers", "pixels", "shuffled", 0, "control: hospitals shuffled"),
-    ("Trees on a few numbers", "header", "none", 0, "size, depth and compression of the file"),
-    ("Trees on a few numbers", "header", "shuffled", 0, "control: hospitals shuffled"),
+    ("The same network before training", "imagenet", "none", 32, "ImageNet weights, 32 images per hospital"),
+    ("The same network before training", "imagenet", "none", 8, "ImageNet weights, 8 images per hospital"),
+    ("Labels and predictions", "labels", "none", 0, "true labels"),
+    ("Labels and predictions", "logits", "none", 0, "true labels and this run’s predictions"),
+    ("Networks trained to identify the hospital", "cnn", "none", 0, "full image"),
+    ("Networks trained to identify the hospital", "cnn", "border", 0, "border only"),
+    ("Networks trained to identify the hospital", "cnn", "centre_masked", 0, "center masked"),
+    ("Networks trained to identify the hospital", "cnn", "low_res", 0, "8 × 8 pixels"),
+    ("Networks trained to identify the hospital", "cnn", "shuffled", 0, "control: hospitals shuffled"),
+    ("Decision trees", "pixels", "none", 0, "20 image properties"),
+    ("Decision trees", "pixels", "shuffled", 0, "control: hospitals shuffled"),
+    ("Decision trees", "header", "none", 0, "file header: size, depth and compression"),
+    ("Decision trees", "header", "shuffled", 0, "control: hospitals shuffled"),
 )
 
 
@@ -80,7 +80,7 @@ def lines(found: Found, run: Run) -> list[tuple[str, list[Line]]]:
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
         accuracy = of_run(found, run, probe, control, shots)
-        if accuracy.known:
+        if accuracy.has_value:
             mark = svg.micro(accuracy, 0, 1, accuracy.chance, 150)
             bits = of_run(found, run, probe, control, shots, BITS)
             groups.setdefault(group, []).append(Line(name, accuracy, bits, mark, control == "shuffled"))
@@ -90,88 +90,89 @@ def lines(found: Found, run: Run) -> list[tuple[str, list[Line]]]:
 def verdict(found: Found, run: Run, num_sources: int) -> str:
     """Return whether training made the hospital easier to read than it was in the same network before."""
     trained, random = (of_run(found, run, probe, "none") for probe in ("features", "random"))
-    if not trained.known:
-        return "No source classifier was run"
-    said = f"From {run.label}’s features the right one of {word(num_sources)} hospitals is named with an accuracy of {trained.with_interval}"
-    gain = of_run(found, run, "features", "random", 0, SELECTIVITY)
-    if not (random.known and gain.known):
-        return said
-    more = "no clearer than" if not gain.clear else "clearer than" if gain.value > 0 else "less clear than"
-    return (
-        f"{said}: {more} from the same network before it was trained ({random.text}; difference {gain.with_interval})"
+    if not trained.has_value:
+        return "The source classifier was not run"
+    said = (
+        f"Features of {run.label} identify one of {word(num_sources)} hospitals with accuracy {trained.with_interval}"
     )
+    gain = of_run(found, run, "features", "random", 0, SELECTIVITY)
+    if not (random.has_value and gain.has_value):
+        return said
+    more = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
+    return f"{said}, {more} the accuracy before training ({random.text}; difference {gain.with_interval})"
 
 
 def meaning(found: Found, run: Run) -> list[str]:
     """Return what the controls explain, one sentence each, from the numbers alone."""
     out = []
     trained = of_run(found, run, "features", "none")
-    if trained.known and trained.value > 0.9:
+    if trained.has_value and trained.value > 0.9:
         out.append(
-            "Nearly all images are named: the probe is saturated, so it cannot tell runs apart, and says nothing about use"
+            "Accuracy is above .9, so this probe hardly distinguishes runs, and it does not show whether predictions use the hospital"
         )
     few = of_run(found, run, "features", "random", 8, SELECTIVITY)
     if few.clear:
-        better = "easier" if few.value > 0 else "harder"
+        size = "higher" if few.value > 0 else "lower"
         out.append(
-            f"With eight images of each hospital it is {better} to learn than before training ({few.with_interval})"
+            f"With 8 training images per hospital, accuracy is {size} than before training ({few.with_interval})"
         )
     image = of_run(found, run, "cnn", "none")
     near = [
         f"{name} ({e.text})"
         for control, name in (
             ("border", "the border"),
-            ("centre_masked", "all but the centre"),
-            ("low_res", "8 × 8 pixels"),
+            ("centre_masked", "the image without its center"),
+            ("low_res", "an 8 × 8 image"),
         )
-        if (e := of_run(found, run, "cnn", control)).known and e.high >= image.low
+        if (e := of_run(found, run, "cnn", control)).has_value and e.high >= image.low
     ]
-    if image.known and near:
+    if image.has_value and near:
         out.append(
-            f"{sentence_case(listing(near))} {'do' if len(near) > 1 else 'does'} as well as the image ({image.text}): no lung is needed"
+            f"{sentence_case(listing(near))} {'are' if len(near) > 1 else 'is'} not clearly worse than the full image ({image.text}): "
+            "a detailed view of the lungs is not needed"
         )
     trees = of_run(found, run, "pixels", "none")
-    if trees.known:
+    if trees.has_value:
         out.append(
-            f"Twenty numbers about gray levels, edges and borders, without any anatomy, reach {trees.with_interval}"
+            f"Twenty image properties without any anatomy (gray levels, edges, borders) reach {trees.with_interval}"
         )
     labels = of_run(found, run, "labels", "none")
     if labels.has_interval:
-        tell = "tell hospitals apart, too" if labels.low > labels.chance else "do not tell hospitals apart"
-        out.append(f"Which findings there are alone {tell} ({labels.with_interval}, chance {places(labels.chance)})")
-    matched, whole = of_run(found, run, "features", "matched"), trained
-    if matched.known and whole.known and matched.high >= whole.low:
+        verb = "also reveal" if labels.low > labels.chance else "do not clearly reveal"
+        out.append(f"The labels alone {verb} the hospital ({labels.with_interval}, chance {places(labels.chance)})")
+    matched = of_run(found, run, "features", "matched")
+    if matched.has_value and trained.has_value and matched.high >= trained.low:
         out.append(
-            f"With the same findings in each hospital the probe still reaches {matched.text}: prevalence does not explain it"
+            f"With matched findings the probe still reaches {matched.text}: prevalence does not explain its accuracy"
         )
-    logits, known = (of_run(found, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
-    if logits.has_interval and known.has_interval:
-        adds = "add to it" if logits.high < known.low else "add nothing that shows"
+    logits, labels_only = (of_run(found, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
+    if logits.has_interval and labels_only.has_interval:
+        verb = "helps" if logits.high < labels_only.low else "does not clearly help"
         out.append(
-            f"Given the true findings, this run’s answers {adds} ({places(logits.value, 2)} against {places(known.value, 2)} bits)"
+            f"Adding this run’s predictions to the true labels {verb} ({places(logits.value, 2)} and {places(labels_only.value, 2)} bits; lower is better)"
         )
     return out
 
 
-def selectivities(board: Board, found: Found, shown: int) -> list[dict[str, Any]]:
+def selectivities(board: ReportData, found: Found, shown: int) -> list[dict[str, Any]]:
     """Return each run's selectivity by how many images teach the probe; nothing where no untrained network was probed."""
     rows = []
     for run in board.runs:
         cells = [of_run(found, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
         bits, before = of_run(found, run, "features", "none", 0, BITS), of_run(found, run, "random", "none")
-        if bits.known or any(e.known for e in cells):
+        if bits.has_value or any(e.has_value for e in cells):
             rows.append({"run": run, "cells": cells, "bits": bits, "before": before})
     return rows[:shown]
 
 
-def confusions(board: Board, run: Run) -> list[dict[str, Any]]:
+def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
     """Return what is called what: true hospitals in rows, shares in cells with their colour, for each classifier."""
     table = board.tables["source_confusion"]
     names = {
-        "features": f"{run.label}’s features",
-        "cnn": "A network trained to name the hospital",
-        "pixels": "Trees on descriptors of the pixels",
-        "header": "Trees on the file alone",
+        "features": f"Features of {run.label}",
+        "cnn": "Network trained to identify the hospital",
+        "pixels": "Decision trees on image properties",
+        "header": "Decision trees on the file header",
     }
     out = []
     for probe, title in names.items():
@@ -200,7 +201,7 @@ def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
     errors = [(share, title, heads[j]) for title, cells in rows for j, (share, _, own) in enumerate(cells) if not own]
     share, true, named = max(errors, default=(0.0, "", ""))
     return (
-        f"Most often mistaken: {100 * share:.0f} % of {true} is called {named}"
+        f"Most common error: {100 * share:.0f} % of {true} classified as {named}"
         if share >= 0.02
-        else "Hardly any image is called another hospital’s"
+        else "Almost no image is assigned to another hospital"
     )

@@ -104,7 +104,7 @@ const charts = (() => {
       drawn.delete(box.id);
       const note = document.createElement('p');
       note.className = 'wait';
-      note.textContent = 'This chart could not be drawn by this browser; its numbers are below.';
+      note.textContent = 'This browser cannot draw the chart; its numbers are below.';
       box.replaceChildren(note);
     }
   };

@@ -49,7 +49,7 @@ const copying = (() => {
     const columns = shownColumns(), names = columns.map(key => ranking.heads.get(key).firstChild.textContent.trim());
     const list = ranking.found(), rows = name => [...ranking.table.querySelectorAll(`tbody.${name} tr.row`)].map(row => ({ row }));
     const made = rows('apart'), left = rows('failed').length, all = ranking.rows.length;
-    const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${made.length} made of them` : ''}${left ? `; ${many(left, 'run')} without a rank left out` : ''}`;
+    const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}`;
     return copy(writers[kind]([...list, ...made], columns, names), said);
   };
   return { copy, ranked };

@@ -34,7 +34,7 @@ const drawer = (() => {
       if (opened !== mine) return true;
       opened.body = found;
       $('drawer-body').replaceChildren(found);
-    } catch { $('drawer-body').textContent = 'This browser could not unpack the details of this run.'; }
+    } catch { $('drawer-body').textContent = 'This browser cannot show the details of this run.'; }
     dialog.scrollTop = 0;
     return true;
   };

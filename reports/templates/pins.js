@@ -37,18 +37,18 @@ const pins = (() => {
     const many = found.flat().filter(Boolean).length, z = data.z[Math.min(many, data.z.length) - 1] || data.z[0];
     const wide = d => [d[0] - (d[0] - d[1]) * z / data.z[0], d[0] + (d[2] - d[0]) * z / data.z[0]];
     const most = Math.max(.01, ...found.flat().filter(Boolean).flatMap(d => wide(d).map(Math.abs)));
-    const head = el('tr', '', el('th', 'l', 'Measure'));
+    const head = el('tr', '', el('th', 'l', 'Metric'));
     shown.forEach((r, k) => { const th = el('th', 'l', el('span', 'letter', LETTERS[k]), ' ' + r.name, el('span', 's', k ? `${r.what} · minus A` : r.what)); head.append(th); });
     for (const th of head.children) th.scope = 'col';
     const body = el('tbody', '');
     data.measures.forEach((m, k) => {
-      const row = el('tr', '', el('th', '', m.said, el('span', 's', m.note)));
+      const row = el('tr', '', el('th', '', m.title, el('span', 's', m.note)));
       row.firstChild.scope = 'row';
       shown.forEach((r, i) => {
         const e = r.cells[k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? places(e[0]) : '\u2013'));
         td.dataset.l = LETTERS[i];
         if (e && e.length === 3) td.append(el('span', 's', `${places(e[1])}${e[1] < 0 ? ' to ' : '\u2013'}${places(e[2])}`));
-        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? 'higher than A' : 'lower than A') : 'not distinguishable'));
+        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? 'higher than A' : 'lower than A') : 'cannot be distinguished'));
         row.append(td);
       });
       body.append(row);
@@ -62,7 +62,7 @@ const pins = (() => {
     }
     const caption = el('caption', 'vh', `${shown.length} pinned runs side by side`);
     $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
-      el('p', 'small', (many ? `Thick: 95 % interval of this difference alone, over the same patients for both runs. Thin, and the mark and the word: 95 % for the ${many} differences shown together (Bonferroni). ` : '')
+      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both runs. Thin line, mark and verdict: corrected for the ${many} differences shown (Bonferroni). ` : '')
         + (many < data.measures.length * others.length ? data.left : '')));
   };
 

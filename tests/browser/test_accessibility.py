@@ -5,8 +5,8 @@ import pytest
 from reports.page import render
 from reports.tables import Tables
 from tests.browser.visit import Visit
-from tests.unit.reports.test_attention_page import with_looks
-from tests.unit.reports.test_changes import asked
+from tests.unit.reports.test_heatmaps import with_looks
+from tests.unit.reports.test_transplants import asked
 
 pytestmark = pytest.mark.browser
 

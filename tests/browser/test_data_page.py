@@ -4,7 +4,7 @@ import pytest
 
 from reports.cohort_page.page import render
 from tests.browser.visit import CONTRAST, Visit
-from tests.unit.reports.test_datapage import PAGES
+from tests.unit.reports.test_cohort_page import PAGES
 
 pytestmark = pytest.mark.browser
 ON_COLOUR = ("text.n4", "text.n5", "text.n6", "text.n7")  # numbers on a cell of the heat map, not on paper

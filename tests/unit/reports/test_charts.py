@@ -62,7 +62,7 @@ def test_spearman_equals_scipy_and_its_interval_holds_it():
     rho = spearman(xs, ys)
     assert rho.value == pytest.approx(stats.spearmanr(xs, ys).statistic, abs=1e-12)
     assert -1 < rho.low < rho.value < rho.high < 1
-    assert not spearman([1.0] * 8, ys).known
+    assert not spearman([1.0] * 8, ys).has_value
 
 
 def test_a_mark_is_hollow_exactly_when_its_interval_holds_the_reference():

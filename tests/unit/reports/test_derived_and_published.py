@@ -51,7 +51,7 @@ def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> 
     below = page[page.rindex('data-group="') :]
     apart = below[below.index('class="apart"') : below.index("</table>")]
     assert apart.count('<span class="tag">ensemble</span>') == 3
-    assert "not ranked, not in the headline" in apart
+    assert "not counted in the headline" in apart
     assert len(re.findall(r'data-l="External"', apart)) == 3
 
 
@@ -67,7 +67,7 @@ def test_a_page_without_published_numbers_has_no_such_section() -> None:
 def test_published_numbers_are_shown_as_printed_with_their_source_and_nothing_invented() -> None:
     page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
     section = page[page.index('id="published"') : page.index('id="cohorts"')]
-    assert "Published, not re-run" in section
+    assert "Published results" in section
     assert ".9165" in section
     assert ">.93<" in section
     assert "its tables" in section
@@ -84,7 +84,7 @@ def test_published_numbers_change_no_other_section() -> None:
 @pytest.mark.parametrize("phantom", [True, False])
 def test_only_a_page_of_synthetic_images_says_that_published_numbers_do_not_compare(phantom: bool) -> None:
     page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
-    assert ("nothing here compares with them" in page) == phantom
+    assert ("cannot be compared with the synthetic images" in page) == phantom
 
 
 def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_says() -> None:
@@ -94,8 +94,8 @@ def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_sa
     said = '{"cohorts": ["nih"], "others": ["a clinic"], "seen": ["nih"]}'
     made.frames["runs"] = runs.assign(config=runs["config"].where(~foreign, said))
     page = render(made)
-    assert "<b>Beside the ranking</b>" in page
-    assert "not unseen there" in page
+    assert "ensembles, and imported models" in page
+    assert "used in training" in page
     assert "a clinic" in page
     assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
 
@@ -111,8 +111,8 @@ def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> No
         if "run_id" in frame:
             made.frames[name] = frame[frame["run_id"].isin(own)].reset_index(drop=True)
     page = render(made)
-    assert "Nothing is ranked: every model here was trained elsewhere" in page
-    assert re.search(r"\b[1-9] models? from elsewhere · ", page)
+    assert "No ranking: every model was trained elsewhere" in page
+    assert re.search(r"\b[1-9] imported models? · ", page)
     for false in (
         "No run has an external score",
         "No finding has a score both",

@@ -12,7 +12,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.sections.hospitals import hospitals
 from reports.sections.method import method
 from reports.sections.ranking import ranking
-from reports.sentences.data import analyses
+from reports.sentences.data import analysis_states
 from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
@@ -29,13 +29,13 @@ def with_meta(made: Tables, **meta: object) -> Tables:
 
 def test_no_match_says_that_the_ranks_have_not_changed():
     page = told(str(ranking(read(tables(Invented(runs=5)))).html))
-    assert "No run matches these filters. The ranks were computed over all 5 runs and have not changed." in page
+    assert "No run matches these filters. Ranks are computed over all 5 runs and do not change." in page
     assert "Clear filters" in page
 
 
 def test_one_run_has_no_groups_no_search_and_no_fit():
     page = render(tables(Invented(runs=1)))
-    assert "One network, no ranking: its numbers on one line." in page
+    assert "Only one run: no ranking." in page
     assert "Group 1" not in page
     assert 'id="q"' not in page
     assert 'id="c-internal"' not in page
@@ -52,8 +52,8 @@ def test_a_hospital_in_which_nothing_could_be_scored_has_no_column_and_is_named(
     names = ("scores", "gaps", "mean_gaps")
     fewer = {name: made[name][made[name]["dataset"] != "brax"] for name in names}
     page = told(str(hospitals(read(Tables(made.meta, made.frames | fewer))).html))
-    assert "No column: BRAX, where no finding has patients enough for a number." in page
-    assert "No column" not in told(str(hospitals(read(made)).html))
+    assert "Not shown: BRAX, where every finding has too few patients for a score." in page
+    assert "Not shown" not in told(str(hospitals(read(made)).html))
 
 
 def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
@@ -72,8 +72,8 @@ def test_a_run_below_half_is_questioned_and_leads_to_its_histograms_where_there_
         "histograms": pd.DataFrame(bins, columns=list(SCHEMAS["histograms"])),
     }
     page = render(Tables(made.meta, made.frames | frames))
-    assert "inverted or mislabelled?" in page
-    assert (f'href="#symptom-{run}">inverted or mislabelled?' in page) == diagnosed
+    assert "inverted or mislabeled?" in page
+    assert (f'href="#symptom-{run}">inverted or mislabeled?' in page) == diagnosed
     assert page.count(f'id="symptom-{run}"') == diagnosed
 
 
@@ -83,7 +83,7 @@ def test_an_analysis_that_failed_is_told_with_its_reason():
         {"name": "probes", "run_id": "b", "state": "failed", "reason": HOSTILE},
         {"name": "acquisition", "run_id": "", "state": "absent", "reason": ""},
     ]
-    assert analyses(states) == [("probes", f"done 1, failed 1 ({HOSTILE})"), ("acquisition", "absent 1")]
+    assert analysis_states(states) == [("probes", f"done 1, failed 1 ({HOSTILE})"), ("acquisition", "absent 1")]
     page = str(method(read(with_meta(tables(Invented(runs=2)), analyses=states))).html)
     assert html.escape(f"probes: done 1, failed 1 ({HOSTILE})") in page
     assert HOSTILE not in page
@@ -128,7 +128,7 @@ def test_without_a_script_every_chart_says_where_its_numbers_are():
     page = render(tables(Invented(runs=4)))
     charts = page.count('class="plot"')
     assert charts
-    assert page.count("This chart is drawn by a script; its numbers are below.") == charts
+    assert page.count("This chart needs JavaScript; its numbers are below.") == charts
 
 
 def test_a_run_that_was_stopped_by_its_limit_is_ranked_with_the_mark_and_says_it_in_full():

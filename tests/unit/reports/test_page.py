@@ -159,12 +159,12 @@ def test_names_are_escaped_everywhere():
 
 def test_in_how_many_images_no_lungs_were_found_stands_with_the_cohorts():
     made = tables(Invented(runs=2))
-    assert "No lungs were found" not in render(made)
+    assert "No lungs were detected" not in render(made)
     name = "adaptive <region>"
     for key, share in zip(made.meta["datasets"], (0.0, 0.125, 0.004), strict=False):
         made.meta["datasets"][key]["no_lungs"] = {name: share}
     page = render(made)
-    assert "No lungs were found in 0 % to 12 % of a cohort's images" in html.unescape(page)
+    assert "No lungs were detected in 0 % to 12 % of a cohort’s images" in html.unescape(page)
     assert "adaptive &lt;region&gt;</th>" in page
     assert "<td>0.4 %</td>" in page
 
@@ -202,7 +202,7 @@ def test_a_phantom_page_says_so_in_banner_headline_and_footer():
 
 def test_the_finding_with_the_shortcut_is_named_with_its_fall():
     page = render(tables(STATES["phantom"]))
-    assert "Pleural Effusion loses most: on average .98" in page
+    assert "Pleural Effusion has the largest gap: mean AUROC .98" in page
 
 
 def _plain(page):
@@ -213,18 +213,18 @@ def _plain(page):
 def test_without_a_hospital_external_no_sentence_speaks_of_patients_or_of_no_runs():
     said = _plain(render(tables(STATES["internal only"])))
     assert "2 runs · 1 hospital" in said
-    assert "Two networks at the internal hospital only: no other hospital was tested" in said
-    assert "No other hospital was tested, so what is lost" in said
-    assert "no other hospital was tested; at the internal hospital ." in said
+    assert "Two runs scored at the internal hospital; no external hospital was tested" in said
+    assert "No external hospital was tested, so the generalization gap" in said
+    assert "no external hospital was tested; internal AUROC ." in said
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
 
 
 def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_internal():
     said = _plain(render(tables(STATES["nothing in common"])))
     assert "2 runs · 6 hospitals" in said
-    assert "no finding is labelled both there and at the internal hospital" in said
-    assert "No finding is labelled both at CheXpert and at another hospital" in said
-    assert "no finding is labelled both at internal and external; at the internal hospital ." in said
+    assert "internal and external hospitals label no finding in common" in said
+    assert "CheXpert and the other hospitals label no finding in common" in said
+    assert "internal and external hospitals label no finding in common; internal AUROC ." in said
     assert "too few patients" not in said
 
 
@@ -242,7 +242,7 @@ def test_internal_against_external_is_drawn_and_listed_on_the_findings_of_the_ga
     marks = next(c for c in charts if c["id"] == "c-internal")["data"][1]
     assert sorted(marks["x"]) == pytest.approx(sorted(means["internal"]), rel=1e-5)
     assert sorted(marks["y"]) == pytest.approx(sorted(means["external"]), rel=1e-5)
-    assert "over the 2 findings both have" in _plain(page)
+    assert "(2 shared findings)" in _plain(page)
     shown = re.findall(r'class="c-internal" data-l="Internal"[^>]*><span class="v">([^<]+)', page)
     assert sorted(shown) == sorted(places(v) for v in means["internal"])
 
@@ -272,10 +272,10 @@ def test_what_is_left_out_is_said_in_the_method_and_in_the_run():
     assert "NIH-14: No Finding." in method
     assert "BRAX:" not in method
     entry = page[page.index(f'id="run-{run_id}"') :]
-    assert "left out of what is compared: Edema." in entry[: entry.index("Make it again")]
+    assert "is not compared: Edema." in entry[: entry.index("Reproduce this run")]
     assert page.count("NIH-14: No Finding.") == 1 + 2
     cohorts = page[page.index('id="cohorts"') : page.index('id="method"')]
-    assert "0 shared patients between splits, but 3 images whose pixels occur again" in cohorts
+    assert "no patient is in two splits; 3 images have duplicates in another split" in cohorts
 
 
 def test_optional_facts_may_be_empty():
@@ -288,7 +288,7 @@ def test_optional_facts_may_be_empty():
 def test_a_finding_with_few_patients_says_why_it_has_no_number():
     page = render(tables(STATES["few patients"]))
     assert "&lt; 10 patients" in page
-    assert "not labelled" in page
+    assert "not labeled" in page
 
 
 def test_every_cell_of_a_run_says_how_many_images_it_counts():
@@ -296,12 +296,12 @@ def test_every_cell_of_a_run_says_how_many_images_it_counts():
     table = page[page.index("AUROC by finding and hospital") : page.index("Other measures")]
     assert all(f in table for f in FINDINGS)
     numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
-    assert len(numbers) + table.count("not labelled") + table.count("&lt; 10 patients") == 6 * 9
+    assert len(numbers) + table.count("not labeled") + table.count("&lt; 10 patients") == 6 * 9
 
 
 def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
-    assert "One network, no ranking" in render(tables(Invented(runs=1)))
-    assert "inverted or mislabelled?" in render(tables(STATES["below half"]))
+    assert "Only one run, so no ranking" in render(tables(Invented(runs=1)))
+    assert "inverted or mislabeled?" in render(tables(STATES["below half"]))
 
 
 def test_every_section_is_in_the_navigation_but_the_opening_and_those_behind_another():

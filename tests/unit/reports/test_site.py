@@ -46,7 +46,7 @@ def test_the_page_of_a_run_holds_its_numbers_and_curves_and_no_name_escapes(site
     run_id = made["ranks"]["run_id"].iloc[0]
     page = (folder / "runs" / f"{run_id}.html").read_text()
     assert "ROC and precision-recall curves" in page
-    assert "Right and wrong calls" in page
+    assert "Confusion matrices" in page
     assert f"--only {run_id}" in page
     assert HOSTILE not in page
     assert "Not for clinical use" in page

@@ -27,21 +27,21 @@ def test_the_ratio_and_its_interval_are_those_of_scipy():
 
 def test_with_few_images_in_a_cell_there_is_no_ratio():
     odds = Odds(0, 50, 60, 100)
-    assert not odds.known
+    assert not odds.has_value
     assert (odds.text, odds.span, odds.step) == ("", "", 0)
 
 
 @pytest.mark.parametrize(
     ("compared", "said"),
     [
-        ([], "Which findings come together cannot be compared between hospitals"),
-        ([("A and B", Odds(0, 9, 9, 9), "H", STRONG)], "Which findings come together cannot be compared between hospitals"),
-        ([("A and B", STRONG, "H", STRONG)], "Whether findings come together otherwise externally than at X, the data cannot tell"),
-        ([("A and B", STRONG, "H", CHANCE)], "A and B come together otherwise at H than at X: odds ratio 1.0 against 20"),
-        ([("A and B", CHANCE, "H", STRONG)], "A and B come together otherwise at H than at X: odds ratio 20 against 1.0"),
+        ([], "The co-occurrence of findings cannot be compared between hospitals"),
+        ([("A and B", Odds(0, 9, 9, 9), "H", STRONG)], "The co-occurrence of findings cannot be compared between hospitals"),
+        ([("A and B", STRONG, "H", STRONG)], "The data do not show a change in co-occurrence of findings between X and external hospitals"),
+        ([("A and B", STRONG, "H", CHANCE)], "A and B co-occur differently at H than at X: odds ratio 1.0 and 20"),
+        ([("A and B", CHANCE, "H", STRONG)], "A and B co-occur differently at H than at X: odds ratio 20 and 1.0"),
         (
             [("A and B", STRONG, "H", CHANCE), ("A and C", Odds(60, 30, 30, 200), "H", CHANCE)],
-            "A and B come together otherwise at H than at X: odds ratio 1.0 against 20; so, in some hospital, do A and C",
+            "A and B co-occur differently at H than at X: odds ratio 1.0 and 20; at some hospital, also A and C",
         ),
     ],
 )  # fmt: skip
@@ -54,9 +54,9 @@ def test_with_many_comparisons_a_small_difference_is_not_named():
     one = [("A and B", STRONG, "H", near)]
     far = Odds(30, 60, 60, 160)
     weak = ("A and B", far, "H", Odds(65, 60, 60, 160))
-    assert "otherwise at H" in answer("X", one)
-    assert "otherwise at H" in answer("X", [weak])
-    assert "cannot tell" in answer("X", [weak, *[(f"C and {k}", far, "H", far) for k in range(60)]])
+    assert "differently at H" in answer("X", one)
+    assert "differently at H" in answer("X", [weak])
+    assert "do not show" in answer("X", [weak, *[(f"C and {k}", far, "H", far) for k in range(60)]])
 
 
 def test_a_finding_that_excludes_the_others_is_left_out_and_the_table_is_on_the_page():
@@ -75,4 +75,4 @@ def test_without_counts_or_with_few_patients_there_is_no_figure_and_no_broken_nu
     few = come_together(read(tables(Invented(runs=2, patients=0.05))))
     assert few == {}
     alone = come_together(read(tables(Invented(runs=2, hospitals=("chexpert",)))))
-    assert alone["title"] == "Which findings come together cannot be compared between hospitals"
+    assert alone["title"] == "The co-occurrence of findings cannot be compared between hospitals"

@@ -9,7 +9,7 @@ from reports.page import render
 from reports.schemas.tables import SCHEMAS
 from reports.sections.calibration import LEFT, SIDE, _counts
 from reports.tables import Tables
-from tests.unit.reports.test_gap_pages import RUNS, SMALL, decomposition, page
+from tests.unit.reports.test_gap_groups_robustness import RUNS, SMALL, decomposition, page
 
 HOSTILE = "<script>alert(1)</script>"
 HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
@@ -25,11 +25,11 @@ def test_the_gap_stands_against_each_labelled_part_of_internal_with_the_worst_ho
         for d, value in (("vindr", 0.031), ("nih", 0.077), ("external", 0.054), ("worst", 0.077))
     ]  # fmt: skip
     text = page(decomposition=decomposition(), references=rows)
-    assert "The gap against each labelled part of the internal hospital, and the worst hospital" in text
+    assert "Gap to each internal test split, and worst hospital" in text
     assert 'expert valid<span class="s">radiologists</span>' in text
     assert 'VinDr-CXR<span class="s">radiologists</span>' in text
     assert text.count('.057–.097</span><span class="s">NIH-14</span>') == 2 * len(RUNS)
-    assert "labelled part of internal" not in page(decomposition=decomposition())
+    assert "Gap to each internal test split" not in page(decomposition=decomposition())
 
 
 def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_called_better() -> None:
@@ -39,7 +39,7 @@ def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_call
         for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("external", "mixed", "mixed"))
     ]  # fmt: skip
     text = page(policies=rows[:-1])
-    assert "Two ways to read uncertain labels, judged by radiologists and by reports" in text
+    assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
     assert 'CheXpert expert test<span class="s">radiologists</span>' in text
     assert 'id="policies"' in text
     assert HOSTILE not in text
@@ -53,8 +53,8 @@ def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> N
     assert text.count(">.610</span>") == len(pairs)
     assert text.count("<td>.0123</td><td>.0061</td>") == 2
     few = page(agreement=[(a, b, NAN, NAN, NAN, 2) for a, b, *_ in pairs])
-    assert "rank the runs alike" not in few
-    assert "How far seeds" not in few
+    assert "Agreement of hospitals" not in few
+    assert "Variation between seeds" not in few
 
 
 def test_the_bars_below_a_reliability_curve_stand_at_their_probabilities_though_bins_are_empty() -> None:
@@ -78,7 +78,7 @@ def test_standard_errors_calls_and_other_budgets_are_on_the_page() -> None:
     assert "<td>.0201</td><td>.0252</td><td>.0263</td>" in text
     assert "<td>31</td><td>13</td>" in text
     assert "<td>42</td><td>224</td>" in text
-    assert "What more training buys" in text
-    assert "What more parameters buy" not in text
+    assert "External AUROC by training time" in text
+    assert "External AUROC by number of parameters" not in text
     plain = render(synthetic.tables(synthetic.Invented(runs=2)))
-    assert not any(word in plain for word in ("three ways", "What more training"))
+    assert not any(word in plain for word in ("by three methods", "by training time"))

@@ -1,4 +1,4 @@
-"""What each choice changes: pairs of runs that differ in one factor, and the factors of a full grid."""
+"""Ablation of factors: pairs of runs that differ in one factor, and a surrogate model of a full grid."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,25 +9,25 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, known, listing, places
+from reports.formatting import DASH, is_number, listing, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
-from reports.report_data.report_data import Board
+from reports.report_data.report_data import ReportData
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
-VERDICTS = {"auroc": ("better external", "worse external"), "gap": ("loses more", "loses less")}  # above and below 0
+VERDICTS = {"auroc": ("higher", "lower"), "gap": ("larger gap", "smaller gap")}  # above and below 0
 ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # rows of the swarm
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-LEAST_PAIRS = 3  # before a choice is named in the title
+LEAST_PAIRS = 3  # before the title names a factor
 
 
-def choices(board: Board) -> Section:
+def factors(board: ReportData) -> Section:
     """Write the forest tables of the ablation; nothing where no two runs differ in one factor only."""
     table = board.tables["ablation"]
     if not len(table):
-        return Section("choices", "", Markup(""))
+        return Section("factors", "", Markup(""))
     heads, parts = _forest(table)
     context = {
         "title": _title(table),
@@ -38,7 +38,7 @@ def choices(board: Board) -> Section:
             for m, rows in board.tables["surrogate"].groupby("metric", sort=False)
         ],
     }
-    return Section("choices", "Choices", write("choices.html.j2", **context))
+    return Section("factors", "Ablation", write("factors.html.j2", **context))
 
 
 def _title(table: pd.DataFrame) -> str:
@@ -49,14 +49,14 @@ def _title(table: pd.DataFrame) -> str:
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
     if not len(rows):
-        return "No choice clearly changes the external AUROC"
+        return "No factor clearly changes the external AUROC"
     rows = rows[[_beyond_seeds(row) for row in rows.to_dict("records")]]
     if not len(rows):
-        return "No choice changes the external AUROC by more than pairs of runs differ among themselves"
+        return "No factor changes the external AUROC by more than the variation between pairs of runs"
     names = [
         f"{row['level']} ({'+' if row['value'] > 0 else '−'}{places(abs(row['value']))})" for _, row in rows.iterrows()
     ]
-    return f"What clearly changes the external AUROC: {listing(names)}"
+    return f"Clear change of the external AUROC: {listing(names)}"
 
 
 def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
@@ -83,7 +83,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
 
 def _scale(rows: pd.DataFrame) -> svg.Scale:
     """Return the axis that all rows of a measure share."""
-    ends = [v for column in ("low", "high", "value") for v in rows[column] if known(v)]
+    ends = [v for column in ("low", "high", "value") for v in rows[column] if is_number(v)]
     reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
     return svg.Scale(-reach, reach, 6, WIDTH - 6)
 
@@ -93,15 +93,15 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[
     if row is None:
         return None
     effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
-    clear = effect.clear and known(p) and p < ALPHA
+    clear = effect.clear and is_number(p) and p < ALPHA
     up, down = VERDICTS.get(metric, ("higher", "lower"))
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
         "mark": _mark(effect, clear, scale),
-        "verdict": (up if effect.value > 0 else down) if clear else "not distinguishable",
-        "p": DASH if not known(p) else "< .001" if p < 0.001 else places(p),
-        "pair_sd": places(float(row["pair_sd"])) if known(row["pair_sd"]) else DASH,
+        "verdict": (up if effect.value > 0 else down) if clear else "cannot be distinguished",
+        "p": DASH if not is_number(p) else "< .001" if p < 0.001 else places(p),
+        "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }
 
 

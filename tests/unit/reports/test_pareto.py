@@ -7,7 +7,7 @@ import pytest
 
 from reports.page import render
 from reports.report_data.report_data import read
-from reports.sentences.cost import goals, goals_doubt
+from reports.sentences.cost import nondominated_runs, resampling
 from reports.summaries.pareto import at_once
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
@@ -16,27 +16,27 @@ FOUR = ["auroc", "gap", "maps", "macs"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "unbeaten", "of", "said"),
+    ("goals", "labels", "num_runs", "text"),
     [
-        (FOUR, ["A"], 24, "one of 24 runs is beaten by no other on all four goals: A"),
+        (FOUR, ["A"], 24, "One of 24 runs is not dominated on AUROC, gap, heat maps and operations: A"),
         (
             FOUR,
             ["A", "B", "C", "D", "E"],
             24,
-            "five of 24 runs are beaten by no other on all four goals: A, B, C and two more",
+            "Five of 24 runs are not dominated on AUROC, gap, heat maps and operations: A, B, C and two more",
         ),
-        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "none of three runs is beaten on all three goals"),
-        (FOUR[:2], ["A", "B"], 2, "neither of two runs is beaten on both goals"),
+        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "None of three runs is dominated on AUROC, gap and operations"),
+        (FOUR[:2], ["A", "B"], 2, "Neither of two runs is dominated on AUROC and gap"),
     ],
 )
-def test_the_sentence_counts_the_unbeaten_and_names_the_goals(asked, unbeaten, of, said):
-    assert goals(asked, unbeaten, of).endswith(said)
+def test_the_sentence_counts_the_unbeaten_and_names_the_goals(goals, labels, num_runs, text):
+    assert nondominated_runs(goals, labels, num_runs).endswith(text)
 
 
 def test_doubt_is_said_for_the_unbeaten_and_for_those_the_data_cannot_rule_out():
-    assert goals_doubt(0, 3, 3) == "Resampled patients leave that so."
-    assert "none of them is unbeaten" in goals_doubt(0, 0, 2)
-    assert "1 other run is in more than 5 %, so the data cannot rule it out" in goals_doubt(1, 2, 2)
+    assert resampling(0, 3, 3) == "Resampling patients does not change this."
+    assert "none of two stays non-dominated" in resampling(0, 0, 2)
+    assert "1 other run is non-dominated in more than 5 %" in resampling(1, 2, 2)
 
 
 def with_goals(made: Tables, **columns: object) -> Tables:
@@ -82,7 +82,7 @@ def test_runs_alike_in_everything_are_all_unbeaten_and_still_drawn():
     made = tables(Invented(runs=3))
     same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
     found = at_once(read(same))
-    assert "none of three runs is beaten" in found["title"]
+    assert "None of three runs is dominated" in found["title"]
     assert found["doubt"] == ""
 
 
@@ -91,4 +91,4 @@ def test_a_run_without_one_of_the_numbers_is_counted_as_left_out():
     fewer = Tables(made.meta, made.frames | {"goals": pd.DataFrame(made["goals"].iloc[:3])})
     found = at_once(read(fewer))
     assert found["left_out"] == 2
-    assert "2 runs without one of these numbers are left out" in render(fewer)
+    assert "2 runs without one of these numbers are not shown" in render(fewer)

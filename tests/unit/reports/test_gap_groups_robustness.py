@@ -69,13 +69,13 @@ def subgroup(
 
 def test_without_their_tables_the_sections_are_not_there() -> None:
     text = page(subgroups=[])
-    assert not any(f'id="{key}"' in text for key in ("parts", "groups", "expected"))
+    assert not any(f'id="{key}"' in text for key in ("components", "groups", "robustness"))
 
 
 def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_known() -> None:
     text = page(decomposition=decomposition())
-    assert "Case mix moves what" in text
-    assert "by −.020" in text
+    assert "Case mix adds −.020" in text
+    assert "to the gap of" in text
     assert "age is not recorded &lt;script&gt;" in text
     assert HOSTILE not in text
     assert text.count('class="pt-case_mix"') == 1 + 2 * 2  # the legend; NIH and the mean, for two metrics
@@ -94,7 +94,7 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
         ]
     )
     assert "labels: strict mapping at the external hospital, −.004 to .020 over all mappings" in text
-    assert "the reading of labels moves what" in text
+    assert "label mapping adds" in text
     other = page(
         decomposition=[
             *rows,
@@ -104,7 +104,7 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
             ),
         ]
     )
-    assert "who reads the labels (of other patients at the internal hospital) moves what" in other
+    assert "label source (other internal patients) adds" in other
 
 
 def test_runs_are_held_against_the_line_of_the_others() -> None:
@@ -127,9 +127,9 @@ def test_runs_are_held_against_the_line_of_the_others() -> None:
         for i, run in enumerate(RUNS)
     ]
     text = page(robustness=rows)
-    assert "better at external hospitals than the internal AUROC predicts" in text
-    assert "The thin line is fitted to the runs." in text
-    assert "slope of the line over all runs .812" in text
+    assert "External AUROC is higher than predicted for" in text
+    assert "Thin line: fit to the runs." in text
+    assert "slope of the line over all runs is .812" in text
 
 
 def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_regret() -> None:
@@ -139,7 +139,7 @@ def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_reg
         ("nih", True, RUNS[0], "nih", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
     ]
     text = page(selection=rows)
-    assert "The run that the internal validation split picks reads .020" in text
+    assert "Selecting on internal validation data loses .020" in text
     assert text.count('<span class="s">oracle</span>') == 1
     assert ".000–.000" not in text
 
@@ -156,7 +156,7 @@ def test_groups_are_named_with_their_distance_and_missing_ones_are_a_dash() -> N
     assert "Largest − least by sex" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
-    assert "Missed findings (FNR)" not in text
+    assert "False negative rate" not in text
     assert "F &lt;40" in text
     assert HOSTILE not in text
 
@@ -174,8 +174,8 @@ def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_pat
         (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),
     ]
     text = page(subgroups=rows, operating_points=points)
-    assert "calls F more often healthy than M in NIH-14 (.200 against .100); 1 of 1 distance looked at" in text
-    assert "Missed findings (FNR) by view: NIH-14 PA .400" in text
+    assert "underdiagnoses F more often than M in NIH-14 (.200 and .100); 1 of 1 difference is above 0" in text
+    assert "False negative rate by view: NIH-14 PA .400" in text
     assert "too few patients</text>" in text
     assert "No threshold for Edema (1 patient with it): a threshold needs 10 patients" in text
     assert "Pneumonia (30" not in text
@@ -184,16 +184,20 @@ def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_pat
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
     unclear, rest = Estimate(0.01, -0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     said = [
-        gap_sentences.gap_parts("A", {"case mix": unclear, "the reading of labels": unclear, "remainder": rest}),
-        gap_sentences.gap_parts("A", {"case mix": Estimate(NAN), "remainder": rest}),
-        gap_sentences.beyond_expected(["A", "B"], [], 24, 24),
-        gap_sentences.beyond_expected([], ["A"], 24, 24),
-        gap_sentences.beyond_expected([], [], 0, 1),
-        gap_sentences.chosen_by_internal(unclear, 0.004),
-        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", rest)] * 5),
-        group_sentences.spreads("A", [group_sentences.Distance("NIH", "sex", unclear)] * 5),
-        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", unclear, "F", "M", 0.1, 0.09)] * 5),
-        group_sentences.missed("A", [group_sentences.Distance("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5),
+        gap_sentences.gap_components("A", {"case mix": unclear, "the reading of labels": unclear, "remainder": rest}),
+        gap_sentences.gap_components("A", {"case mix": Estimate(NAN), "remainder": rest}),
+        gap_sentences.effective_robustness(["A", "B"], [], 24, 24),
+        gap_sentences.effective_robustness([], ["A"], 24, 24),
+        gap_sentences.effective_robustness([], [], 0, 1),
+        gap_sentences.selection_by_internal(unclear, 0.004),
+        group_sentences.auroc_differences("A", [group_sentences.GroupDifference("NIH", "sex", rest)] * 5),
+        group_sentences.auroc_differences("A", [group_sentences.GroupDifference("NIH", "sex", unclear)] * 5),
+        group_sentences.underdiagnosis(
+            "A", [group_sentences.GroupDifference("NIH", "sex", unclear, "F", "M", 0.1, 0.09)] * 5
+        ),
+        group_sentences.underdiagnosis(
+            "A", [group_sentences.GroupDifference("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5
+        ),
     ]
     assert said[0].startswith("Whether case mix or the reading of labels plays a part")
     assert said[2] == "A and B read better at external hospitals than the internal AUROC predicts"

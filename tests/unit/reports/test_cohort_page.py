@@ -142,7 +142,7 @@ def test_the_page_says_what_it_holds():
     text = {name: " ".join(checked(render(page)).text) for name, page in PAGES.items()}
     assert "Synthetic images." in text["tables"]
     assert "Synthetic images." not in text["real"]
-    assert "It holds no picture." in text["real"]
+    assert "It contains no pictures." in text["real"]
     assert "agreements forbid publishing images of patients" in text["real"]
     assert "Images of patients." in text["patients shown"]
     assert "Synthetic images." not in text["patients shown"]
@@ -159,7 +159,7 @@ def test_no_id_of_a_patient_study_or_image_is_on_the_page():
 
 
 def test_a_share_over_few_images_is_in_no_headline():
-    assert "How common each finding is" in render(PAGES["few"])
+    assert "Prevalence of each finding" in render(PAGES["few"])
     assert "times as common" in render(PAGES["tables"])
 
 
@@ -171,20 +171,20 @@ def test_a_share_over_few_images_is_in_no_headline():
         (say.kept({"A": (1, 1), "B": (2, 2)}), "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort"),
         (say.loss(1, 1, {}), "The one listed image is used"),
         (say.loss(5, 5, {}), "All 5 listed images are used"),
-        (say.loss(5, 1, {"absent": 4}), "Of 5 listed images 1 is used; all others are lost as absent (4)"),
-        (say.loss(9, 1, {"absent": 3, "strip": 5}), "Of 9 listed images 1 is used; most are lost as strip (5)"),
+        (say.loss(5, 1, {"absent": 4}), "1 of 5 listed images is used; the only reason for exclusion is “absent” (4)"),
+        (say.loss(9, 1, {"absent": 3, "strip": 5}), "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)"),
         (say.unsaid([]), "No label is uncertain"),
-        (say.together([]), "No two findings are seen together often enough to say"),
-        (say.together([("A", "x", "y", 9, 9)]), "No two findings are seen together often enough to say"),
-        (say.age({"A": float("nan")}), "No cohort states ages"),
-        (say.age({"A": 50.0, "B": 50.2}), "The median age is 50 years in each of the two cohorts that state it"),
-        (say.sex({"A": (0, 0)}, ["A"]), "No cohort states the sex of its patients."),
+        (say.together([]), "Too few images show two findings"),
+        (say.together([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
+        (say.age({"A": float("nan")}), "No cohort records age"),
+        (say.age({"A": 50.0, "B": 50.2}), "The median age is 50 years in each of the two cohorts that record age"),
+        (say.sex({"A": (0, 0)}, ["A"]), "No cohort records the sex of its patients."),
         (say.sizes({}), "No image could be read"),
-        (say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]), "The middle image is 9 × 9 pixels in every cohort; every image is 1.00 times as wide as high"),
-        (say.gray({"A": 100.0, "B": 104.0}), "The middle gray is about 100 of 255 in every cohort"),
-        (say.devices({"A": 0}), "No cohort names the device"),
+        (say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]), "The median image size is 9 × 9 pixels in every cohort; width / height is 1.00 for every image"),
+        (say.gray({"A": 100.0, "B": 104.0}), "The median gray value is about 100 of 255 in every cohort"),
+        (say.devices({"A": 0}), "No cohort records the device"),
         (say.per_patient({"A": (3, 3, 1)}), "Each patient has one image"),
-        (say.splits(1, 5, 1), "1 shared patient (4 / 5 are in one split only)"),
+        (say.splits(1, 5, 1), "1 patient is in two splits (4 of 5 patients are in one split)"),
     ],
 )  # fmt: skip
 def test_sentences_follow_the_numbers(said, expected):

@@ -38,21 +38,21 @@ def test_without_the_analysis_there_is_no_section() -> None:
 
 def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_warning() -> None:
     page = render(with_looks(tables(Invented(runs=2)), 2.0))
-    assert "2.0× as much heat on the finding" in page
-    assert "prefer the PORT tag" in page
+    assert "2.0× its share of the area, clearly more than chance" in page
+    assert "focus on the PORT tag" in page
     assert "radiographs of patients" in page
     assert page.count("data:image/webp;base64,") == 1
     other = render(with_looks(tables(Invented(runs=2, phantom=True)), 0.8))
-    assert "put less heat on the finding than its area would get by chance, 0.80×" in other
-    assert "do not prefer the PORT tag" in other
+    assert "0.80× its share of the area, clearly less than chance" in other
+    assert "do not focus on the PORT tag" in other
     assert "radiographs of patients" not in other
 
 
 def test_the_method_of_the_maps_is_the_one_that_the_grid_chose() -> None:
     found = with_looks(tables(Invented(runs=2)), 2.0)
-    assert "Heat maps (Grad-CAM of the finding" in render(found)
+    assert "Heat maps are Grad-CAM of the finding" in render(found)
     chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
-    assert "Heat maps (HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
+    assert "Heat maps are HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
 
 
 def test_a_hostile_name_and_numbers_that_are_none_stay_text() -> None:
@@ -64,7 +64,7 @@ def test_a_hostile_name_and_numbers_that_are_none_stay_text() -> None:
 def test_the_pictures_of_a_run_stand_with_the_run_and_the_footer_says_whose_images_are_in_the_file() -> None:
     made = with_looks(tables(Invented(runs=2)), 2.0)
     page = render(made)
-    assert "1 radiograph of patients, small and with heat maps, is in this file" in page
+    assert "This file contains 1 small radiograph of patients with heat maps." in page
     board = read(made)
     with_picture = made["gallery"]["run_id"].iloc[0]
     for run in board.runs:
@@ -73,19 +73,19 @@ def test_the_pictures_of_a_run_stand_with_the_run_and_the_footer_says_whose_imag
         in_page = str(Details.of(board, board.runs).body(run, drawn=False))
         assert "<img " not in in_page
         assert (f'data-pictures="{run.id}"' in in_page) == (run.id == with_picture)
-    assert "No image of a patient is in this file" in render(tables(Invented(runs=2)))
+    assert "This file contains no image of a patient." in render(tables(Invented(runs=2)))
 
 
 @pytest.mark.parametrize(
     ("value", "wide", "runs", "said"),
     [
-        (2.0, 0.1, 2, "On average over two runs the networks put 2.0× as much heat on the finding as its area would get by chance"),
-        (2.0, 0.1, 1, "by chance; a map that only knows the middle puts 1.5×"),
-        (1.2, 0.1, 2, "by chance; less than a map that only knows the middle, 1.5×"),
-        (1.4, 0.2, 2, "by chance; a map that only knows the middle puts 1.5×"),
-        (1.2, 0.3, 2, "Whether the two runs put more heat on the finding than its area would get by chance, the data cannot tell (1.2×)"),
-        (1.2, 0.3, 1, "Whether the network puts more heat on the finding"),
-        (0.5, 0.1, 1, "The network puts less heat on the finding than its area would get by chance, 0.50×"),
+        (2.0, 0.1, 2, "Heat on the finding, averaged over two runs, is 2.0× its share of the area, clearly more than chance"),
+        (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
+        (1.2, 0.1, 2, "more than chance; less than a map that always marks the center, 1.5×"),
+        (1.4, 0.2, 2, "more than chance; a map that always marks the center reaches 1.5×"),
+        (1.2, 0.3, 2, "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× its share of the area)"),
+        (1.2, 0.3, 1, "Heat on the finding cannot be distinguished from chance"),
+        (0.5, 0.1, 1, "Heat on the finding is 0.50× its share of the area, clearly less than chance"),
     ],
 )  # fmt: skip
 def test_heat_on_the_finding_is_claimed_only_where_the_interval_says_so(value, wide, runs, said) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reports.formatting import places, signed, span, two_figures, whole
+from reports.formatting import integer, places, signed, span, two_figures
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.report_data.report_data import read
 from reports.tables import Tables
@@ -46,7 +46,7 @@ def test_runs_are_ordered_by_their_mean_external_and_unscored_ones_are_apart():
 
 
 def test_hospitals_are_ordered_by_their_mean_loss():
-    losses = [h.lost.value for h in read(tables(Invented())).hospitals]
+    losses = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
     assert losses == sorted(losses)
 
 
@@ -76,7 +76,7 @@ def test_hospitals_are_counted_when_no_run_was_scored_and_common_findings_are_kn
 
 def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():
     for run in read(tables(Invented())).ranked:
-        assert run.at_worst.value == min(e.value for e in run.hospitals.values())
+        assert run.worst_auroc.value == min(e.value for e in run.hospitals.values())
 
 
 def test_tables_survive_their_files(tmp_path):
@@ -89,7 +89,7 @@ def test_tables_survive_their_files(tmp_path):
 
 
 def test_a_missing_number_is_a_dash_in_every_format():
-    for shown in (places, signed, two_figures, whole):
+    for shown in (places, signed, two_figures, integer):
         assert shown(float("nan")) == "–"
         assert shown(None) == "–"
     assert span(float("nan"), 1.0) == ""
@@ -99,7 +99,7 @@ def test_numbers_have_no_leading_zero_and_a_true_minus():
     assert places(-0.0604) == "−.060"
     assert places(0.9996) == "1.000"
     assert signed(-0.0001) == ".000"
-    assert whole(129526) == "129\u202f526"
+    assert integer(129526) == "129\u202f526"
 
 
 @pytest.mark.parametrize(

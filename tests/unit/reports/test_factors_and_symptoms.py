@@ -23,7 +23,7 @@ def page(**frames: pd.DataFrame) -> str:
 def test_a_sound_grid_of_one_recipe_has_neither_section() -> None:
     text = page()
     assert 'id="symptoms"' not in text
-    assert 'id="choices"' not in text
+    assert 'id="factors"' not in text
 
 
 def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> None:
@@ -31,7 +31,7 @@ def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> N
     found = (run_id, "nih", "Edema", "inverted or mislabelled", 0.41, 0.36, 0.46, f"compare {HOSTILE}")
     bins = [(run_id, "nih", "Edema", i / 20, (i + 1) / 20, 20 - i, 3 * i) for i in range(20)]
     text = page(diagnostics=frame("diagnostics", found), histograms=frame("histograms", *bins))
-    assert text.index("Look at 1 run before reading the ranking") < text.index('id="ranking"')
+    assert text.index("Check 1 run first") < text.index('id="ranking"')
     assert ".360–.460" in text
     assert text.count('class="bar1"/>') >= 20
     assert HOSTILE not in text
@@ -43,7 +43,7 @@ def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_
         ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, np.nan),
     ]
     text = page(ablation=frame("ablation", *rows))
-    assert "What clearly changes the external AUROC: focal (+.012)" in text
+    assert "Clear change of the external AUROC: focal (+.012)" in text
     assert HOSTILE not in text
 
 
@@ -51,7 +51,7 @@ def test_a_choice_is_not_named_for_one_pair_or_for_pairs_that_differ_as_much_amo
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
         row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, spread)
         text = page(ablation=frame("ablation", row))
-        assert "No choice changes the external AUROC by more than pairs of runs differ among themselves" in text
+        assert "No factor changes the external AUROC by more than the variation between pairs of runs" in text
 
 
 def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
@@ -59,7 +59,7 @@ def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))
     poor = frame("surrogate", ("auroc", "", np.nan, 0.05, -0.3, 24))
     assert "size .020; loss .010" in page(ablation=frame("ablation", effect), surrogate=good)
-    assert "nothing is claimed about which choice matters" in page(ablation=frame("ablation", effect), surrogate=poor)
+    assert "this page does not rank the factors" in page(ablation=frame("ablation", effect), surrogate=poor)
 
 
 def test_what_the_model_adds_for_each_level_is_drawn_where_it_predicts_anything() -> None:
@@ -72,10 +72,10 @@ def test_what_the_model_adds_for_each_level_is_drawn_where_it_predicts_anything(
     shown = page(ablation=effect, surrogate=good, factor_shap=single)
     figure = shown[shown.index("SHAP values of loss bce") :]
     assert figure.index(">loss bce<") < figure.index(">loss focal<")
-    assert "It explains the model, not the networks" in shown
+    assert "This explains the random forest, not the networks" in shown
     assert HOSTILE not in shown
     none = page(ablation=effect, surrogate=good)
-    assert "It explains the model" not in none
+    assert "explains the random forest" not in none
 
 
 def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
@@ -85,7 +85,7 @@ def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
     )
     cells = frame("mappings", (run_id, "nih", "broad", HOSTILE, 0.73, 0.7, 0.76, 300, 39))
     text = page(reversals=found, mappings=cells)
-    assert "Another reading of the labels moves no run by more than .019, and reverses 1 of 6 pairs of runs" in text
+    assert "Other label mappings change AUROC by at most .019 and reverse 1 of 6 pairs of runs" in text
     assert 'id="mappings"' in text
     assert HOSTILE not in text
     assert 'id="mappings"' not in page()
@@ -99,18 +99,18 @@ def test_an_audit_says_what_choosing_the_epoch_by_the_test_split_would_add() -> 
         (run_id, "oracle", 1, 0.7, 0.74, 0.03),
     ]
     text = page(epochs=frame("epochs", *rows))
-    assert "Had the test split chosen the epoch" in text
+    assert "Optimism of selecting the epoch on test data" in text
     assert "Optimism" in text
     assert "+.030" in text
     assert "schedule: {audit: true}" not in text
-    assert "Had the test split chosen the epoch" not in page()
+    assert "Optimism of selecting the epoch on test data" not in page()
 
 
 def test_without_an_audit_the_last_epoch_is_held_against_the_best_and_the_page_says_how_to_learn_more() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]
     text = page(epochs=frame("epochs", *rows))
-    assert "The last epoch against the best at the internal hospital" in text
+    assert "Last epoch compared with the selected epoch" in text
     assert "<td>+.020</td>" in text
     assert "schedule: {audit: true}" in text
-    assert "Had the test split chosen the epoch" not in text
+    assert "Optimism of selecting the epoch on test data" not in text

@@ -1,4 +1,4 @@
-"""Passports: what each run had seen, what overlap was looked for, and under which licences."""
+"""Data exposure: training data, leakage checks and licenses."""
 
 import html
 from dataclasses import replace
@@ -7,13 +7,13 @@ import pytest
 
 from reports.page import render
 from reports.report_data.report_data import read
-from reports.sections.data_exposure import passports
+from reports.sections.data_exposure import data_exposure
 from reports.sections.run_detail import Details
-from reports.summaries.data_exposure import Passport, answer, checks, grouped, passport
+from reports.summaries.data_exposure import Exposure, exposure, grouped_exposures, leakage_checks, title
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
-FRESH = Passport("A", "X only", "random weights", "none", "", "nothing to compare", "research")
+FRESH = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", "research")
 PHOTOS = replace(FRESH, start="imagenet", corpus="ImageNet-1k, photographs", licence="mit")
 UNKNOWN = replace(FRESH, start="imagenet", corpus="unknown")
 FOREIGN = replace(FRESH, start="an ONNX file", elsewhere=True)
@@ -26,29 +26,29 @@ def changed(made: Tables, **columns: object) -> Tables:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ([], "No run, no passport"),
-        ([(FRESH, 1)], "The run starts from random weights: it had seen images of X and no others"),
-        ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs had seen other images before those of X: ImageNet-1k"),
-        ([(PHOTOS, 4)], "All four runs had seen other images before those of X: ImageNet-1k"),
-        ([(UNKNOWN, 1)], "The run had seen other images before those of X; what they were is not stated"),
-        ([(FOREIGN, 1)], "The model was trained elsewhere, on what its owner says"),
+        ([], "No run"),
+        ([(FRESH, 1)], "The run starts from random weights and is trained on X only"),
+        ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs were pretrained before training on X (on ImageNet-1k)"),
+        ([(PHOTOS, 4)], "All four runs were pretrained before training on X (on ImageNet-1k)"),
+        ([(UNKNOWN, 1)], "The run was pretrained before training on X; the pretraining data are unknown"),
+        ([(FOREIGN, 1)], "The model was trained elsewhere; training data as declared by its owner"),
         (
             [(FRESH, 1), (FOREIGN, 2)],
-            "The run starts from random weights: it had seen images of X and no others; two models were trained elsewhere",
+            "The run starts from random weights and is trained on X only; two models were trained elsewhere",
         ),
         (
             [(PHOTOS, 3), (UNKNOWN, 1)],
-            "All four runs had seen other images before those of X: ImageNet-1k; of 1 run it is not stated",
+            "All four runs were pretrained before training on X (on ImageNet-1k); for 1 run the pretraining data are unknown",
         ),
     ],
 )
 def test_the_sentence_counts_the_runs_that_had_seen_other_images(found, said):
-    assert answer("X", found) == said
+    assert title("X", found) == said
 
 
 def test_a_run_states_its_corpus_the_licence_of_its_weights_and_what_they_forbid():
     board = read(tables(Invented(runs=3)))
-    found = {r.facts["weights_licence"]: passport(board, r) for r in board.runs}
+    found = {r.facts["weights_licence"]: exposure(board, r) for r in board.runs}
     assert found["apache-2.0"].corpus == "ImageNet-1k, photographs"
     assert found["apache-2.0"].use == "research, not for clinical use"
     assert found["cc-by-nc-4.0"].use == "non-commercial research, not for clinical use"
@@ -59,42 +59,42 @@ def test_a_run_states_its_corpus_the_licence_of_its_weights_and_what_they_forbid
 def test_what_is_not_known_of_the_weights_is_said_to_be_unknown(nothing):
     made = changed(tables(Invented(runs=2)), corpus=nothing, weights_licence=nothing, train_on=nothing)
     board = read(made)
-    own = passport(board, board.runs[0])
+    own = exposure(board, board.runs[0])
     assert (own.corpus, own.licence, own.corpus_overlap) == ("unknown", "not stated", "unknown")
     assert own.trained_on == "CheXpert only"
 
 
 def test_random_weights_had_seen_nothing_and_runs_alike_share_a_row():
     board = read(changed(tables(Invented(runs=3)), weights="none", corpus="", weights_licence="", name="One"))
-    ((own, count),) = grouped(board)
+    ((own, count),) = grouped_exposures(board)
     assert (own.start, own.corpus, own.licence, count) == ("random weights", "none", "", 3)
-    assert all("starting weights" not in what for what, _ in checks(board))
+    assert all("pretraining" not in what for what, _ in leakage_checks(board))
 
 
 def test_each_check_for_overlap_is_named_with_its_result():
     made = tables(Invented(runs=2))
-    found = dict(checks(read(made)))
-    assert found["A patient of CheXpert in two splits"] == "none"
-    assert found["A patient in two hospitals"].startswith("unknown")
-    assert any("pixel for pixel" in what and result.startswith("none") for what, result in found.items())
-    bad = dict(checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
-    assert bad["A patient of CheXpert in two splits"] == "2: the numbers at the internal hospital are too good"
+    found = dict(leakage_checks(read(made)))
+    assert found["Patient of CheXpert in two splits"] == "none"
+    assert found["Patient in two hospitals"].startswith("unknown")
+    assert any("Identical image" in what and result.startswith("none") for what, result in found.items())
+    bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
+    assert bad["Patient of CheXpert in two splits"] == "2: internal scores are inflated"
     assert any(result.startswith("3 images") for result in bad.values())
-    alone = dict(checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
+    alone = dict(leakage_checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
     assert not any("external" in what for what in alone)
 
 
 def test_licences_of_data_are_those_of_the_cohorts_but_phantoms_need_none():
-    assert "research only" in passports(read(tables(Invented(runs=2)))).html
-    synthetic = passports(read(tables(Invented(runs=2, phantom=True)))).html
+    assert "research only" in data_exposure(read(tables(Invented(runs=2)))).html
+    synthetic = data_exposure(read(tables(Invented(runs=2, phantom=True)))).html
     assert "research only" not in synthetic
-    assert "synthetic images, no licence needed" in synthetic
+    assert "synthetic images, no license needed" in synthetic
 
 
 def test_the_passport_stands_in_the_run_too_and_hostile_licences_are_escaped():
     made = changed(tables(Invented(runs=2)), weights_licence="<script>x</script>", corpus="<b>")
     board = read(made)
     body = str(Details.of(board, board.runs).body(board.runs[0], drawn=True))
-    assert "Licence of the starting weights" in body
+    assert "License of the starting weights" in body
     assert "<script>x" not in render(made)
     assert html.escape("<script>x</script>") in body

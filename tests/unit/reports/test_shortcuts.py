@@ -62,9 +62,9 @@ def first_run() -> str:
 
 def test_every_image_is_a_dot_and_the_descriptor_that_tells_most_is_named_first() -> None:
     html = str(shortcuts(read(filled(descriptors=described()))).html)
-    assert "What tells the pictures apart: noise and flat" in html
+    assert "Image properties that reveal the hospital: noise and flat" in html
     assert "SHAP values of 40 images" in html
-    assert "for what the file alone states" in html
+    assert "File-header classifier" in html
     assert "nan" not in html
 
 
@@ -77,13 +77,13 @@ def test_descriptors_of_no_image_or_one_and_of_one_hospital_are_survived(images:
 
 def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_external_and_buys() -> None:
     html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
-    assert "At the internal hospital view alone, without an image, finds Edema with an AUROC of .800" in html
+    assert "At the internal hospital, view alone predicts Edema with AUROC .800" in html
     assert "external .200" in html
-    assert "orders images better across levels than within them" in html
-    assert "Training made easier to read: view (.700 before, .950 after)" in html
+    assert "is higher when images with different levels are pooled" in html
+    assert "Training made these nuisances easier to decode: view (.700 before, .950 after)" in html
     weak = str(shortcuts(read(filled(nuisances=varying(first_run(), alone=0.55, gain=0.0)))).html)
-    assert "Nothing recorded stands in for a finding at the internal hospital" in weak
-    assert "no part of its AUROC at the internal hospital need be a shortcut" in weak
+    assert "No recorded nuisance predicts a finding well at the internal hospital" in weak
+    assert "no sign of a shortcut in the internal AUROC" in weak
 
 
 def test_names_of_descriptors_and_nuisances_cannot_break_out() -> None:
@@ -102,10 +102,10 @@ def test_an_analysis_that_failed_says_so_where_its_numbers_are_missed_and_one_no
         {"name": "acquisition", "run_id": "", "state": "failed", "reason": "KeyError: 'path'"},
     ]
     silent = render(made)
-    assert "What changes the answer" not in silent
-    assert "Where it looks" not in silent
+    assert ">Region transplant test</h2>" not in silent
+    assert ">Heat maps</h2>" not in silent
     page = render(Tables({**made.meta, "analyses": states}, made.frames))
-    assert "Transplants between hospitals of 1 of 2 runs failed: no room left &lt;script&gt;" in page
+    assert "Region transplant tests of 1 of 2 runs failed: no room left &lt;script&gt;" in page
     assert "Heat maps of 1 of 1 run are not done yet." in page
     assert "Source classifiers of images and tables failed: KeyError" in page
     assert HOSTILE not in page

@@ -70,7 +70,7 @@ def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
         "changes the answer on Pleural Effusion, and what is read at the internal hospital leans on it, in all four runs"
         in html
     )
-    assert "the same patch without a marker" in html
+    assert "a control patch without a marker" in html
     assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
 
@@ -78,14 +78,14 @@ def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
 def test_where_nothing_fires_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
-    assert "leans on it" not in html
+    assert "depends on it" not in html
 
 
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
     made = tables(Invented(runs=3))
     assert transplants(read(made)).html == ""
     assert "source probe" in render(made)
-    assert "change of p" in render(asked(3))
+    assert "change in p" in render(asked(3))
 
 
 def test_a_hostile_finding_is_escaped() -> None:
@@ -101,9 +101,9 @@ def test_the_correlation_is_told_with_its_uncertainty_and_no_causal_word() -> No
     ]
     frame = pd.DataFrame(rows, columns=list(SCHEMAS["associations"]))
     html = str(transplants(read(Tables(made.meta, made.frames | {"associations": frame}))).html)
-    assert "19 architectures cannot tell" in html
+    assert "The data of 19 architectures do not show whether" in html
     assert "a true ρ of .5 would do so in 58 % of studies" in html
-    assert "goes with the opposite of a larger gap" in html
+    assert "is associated with a smaller gap" in html
     part = html[html.index("Does it go with the gap") :].lower()
     assert not any(word in part for word in ("because", "causes", "due to", "leads to", "explains"))
 
@@ -113,5 +113,5 @@ def test_one_run_without_markers_still_shows_the_rest() -> None:
     rest = made["transplants"]
     rest = rest[~rest["kind"].isin(["marker", "erased", "toggled", "causal"])].reset_index(drop=True)
     html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rest}))).html)
-    assert "could not be asked: too few images carry one" in html
+    assert "could not be tested: too few images have one" in html
     assert "gray values" in html
