@@ -60,13 +60,13 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
     >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
     'Two of 24 runs are not dominated on AUROC, gap and operations: A and B'
     >>> nondominated_runs(["auroc", "gap"], ["A", "B"], 2)
-    'Neither of two runs is dominated on AUROC and gap'
+    'Both runs are non-dominated on AUROC and gap'
     >>> nondominated_runs(["auroc", "gap", "maps", "macs"], ["A"], 4)
     'One of four runs is not dominated on AUROC, gap, heat maps and operations: A'
     """
     names = listing([GOAL_WORDS[goal] for goal in goals], len(goals))
     if len(labels) == num_runs:
-        return f"{'Neither' if num_runs == 2 else 'None'} of {word(num_runs)} runs is dominated on {names}"
+        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} runs are non-dominated on {names}"
     verb = "is" if len(labels) == 1 else "are"
     runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} runs"
     return f"{runs} {verb} not dominated on {names}: {listing(labels)}"

@@ -34,7 +34,7 @@ def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted:
     """Return which runs have clearly higher or lower external AUROC than a line fitted to the other runs predicts.
 
     >>> effective_robustness([], [], 24, 24)
-    'None of 24 runs clearly differs from the external AUROC that the other runs predict'
+    'No run of 24 clearly differs from the external AUROC that the other runs predict'
     >>> effective_robustness(["A"], ["B"], 24, 24)
     'External AUROC is higher than predicted for A; it is lower for B'
     >>> effective_robustness([], [], 0, 2)
@@ -47,7 +47,7 @@ def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted:
     if above or below:
         size = "higher" if above else "lower"
         return f"External AUROC is {size} than predicted for {listing(above or below)}"
-    return f"None of {num_fitted} runs clearly differs from the external AUROC that the other runs predict"
+    return f"No run of {num_fitted} clearly differs from the external AUROC that the other runs predict"
 
 
 def selection_by_internal(regret: Estimate, optimism: float) -> str:

@@ -46,8 +46,8 @@ def headline(
     elif num_better == num_runs:
         text = f"{everyone} have {HIGHER} {where}"
     elif num_worse == num_better == 0:
-        nobody = "neither run" if num_runs == 2 else f"none of the {_headline_count(num_runs)} runs"
-        text = f"{nobody} has a clearly lower or higher AUROC {where}"
+        subject = "neither run" if num_runs == 2 else f"no run of {_headline_count(num_runs)}"
+        text = f"{subject} has a clearly lower or higher AUROC {where}"
     else:
         of_all = f"of {_headline_count(num_runs)} runs"
         first, verb = (num_worse, LOWER) if num_worse else (num_better, HIGHER)
@@ -117,7 +117,7 @@ def best_run(label: str, external: Estimate, num_tied: int, p_best: float, num_r
     if num_tied == 0:
         ties = "No other run is tied with it"
     elif num_tied == num_runs - 1:
-        ties = f"{'The other run cannot' if num_tied == 1 else 'None of the other runs can'} be distinguished from it"
+        ties = f"{'The other run cannot' if num_tied == 1 else 'No other run can'} be distinguished from it"
     else:
         runs = "one other run" if num_tied == 1 else f"{word(num_tied)} other runs"
         ties = f"{sentence_case(runs)} cannot be distinguished from it"
@@ -190,7 +190,8 @@ def scatter_title(num_below: int, num_runs: int, findings: str) -> str:
     if num_below == num_runs:
         runs = "both runs have" if num_runs == 2 else f"all {num_runs} runs have"
     else:
-        runs = f"{num_below or 'none'} of {num_runs} runs {_verb(max(num_below, 1), 'have', 'has')}"
+        count = f"{num_below} of {num_runs} runs" if num_below else f"no run of {num_runs}"
+        runs = f"{count} {_verb(max(num_below, 1), 'have', 'has')}"
     text = sentence_case(f"{runs} a lower measured AUROC at external hospitals")
     return f"{text} ({findings})" if findings else text
 

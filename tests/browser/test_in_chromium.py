@@ -116,9 +116,9 @@ def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_
         heads = visit.page.locator("#drawer-body h3").all_inner_texts()
         for head in (
             "AUROC by finding and hospital",
-            "Right and wrong calls",
+            "Confusion matrices",
             "Subgroups: macro AUROC",
-            "Make it again",
+            "Reproduce this run",
         ):
             assert head in heads
         assert "ROC and precision-recall curves" in heads

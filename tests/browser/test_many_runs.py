@@ -106,7 +106,7 @@ def test_a_search_and_a_copy_hold_runs_whose_rows_are_not_written_yet_and_say_ho
         assert len(part) == len(wanted) > 0
         assert visit.page.locator("#rank tbody[data-group] tr.row:visible").count() == len(wanted)
         said = visit.page.locator("#toast").text_content()
-        assert said == f"CSV copied: {len(part)} of {RUNS} ranked runs; 1 run without a rank left out"
+        assert said == f"CSV copied: {len(part)} of {RUNS} ranked runs; 1 run without a rank not copied"
         assert visit.said == []
 
 

@@ -114,14 +114,14 @@ def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> No
     assert "No ranking: every model was trained elsewhere" in page
     assert re.search(r"\b[1-9] imported models? · ", page)
     for false in (
-        "No run has an external score",
-        "No finding has a score both",
-        "where the networks were trained; externally is",
+        "No run has a score at external hospitals",
+        "No finding has both an internal",
+        "where the networks were trained. External:",
         "0 runs",
     ):
         assert false not in page
     for section in ("hospitals", "findings", "cost", "calibration", "training"):  # of ranked runs
         assert f'<section id="{section}"' not in page
         assert f'href="#{section}"' not in page
-    for section in ("ranking", "cohorts", "method", "passports", "runs"):
+    for section in ("ranking", "cohorts", "method", "exposure", "runs"):
         assert f'id="{section}"' in page

@@ -184,7 +184,7 @@ def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_pat
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
     unclear, rest = Estimate(0.01, -0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     said = [
-        gap_sentences.gap_components("A", {"case mix": unclear, "the reading of labels": unclear, "remainder": rest}),
+        gap_sentences.gap_components("A", {"case mix": unclear, "label mapping": unclear, "remainder": rest}),
         gap_sentences.gap_components("A", {"case mix": Estimate(NAN), "remainder": rest}),
         gap_sentences.effective_robustness(["A", "B"], [], 24, 24),
         gap_sentences.effective_robustness([], ["A"], 24, 24),
@@ -199,9 +199,9 @@ def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
             "A", [group_sentences.GroupDifference("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5
         ),
     ]
-    assert said[0].startswith("Whether case mix or the reading of labels plays a part")
-    assert said[2] == "A and B read better at external hospitals than the internal AUROC predicts"
-    assert said[3] == "A reads worse at external hospitals than the internal AUROC predicts"
+    assert said[0].startswith("The data do not show whether case mix or label mapping contribute")
+    assert said[2] == "External AUROC is higher than predicted for A and B"
+    assert said[3] == "External AUROC is lower than predicted for A"
     assert "and two more" in said[6]
     for text in said:
         assert not any(word in text for word in ("significant", "outperform", "robust", "equal", "nan", "  "))

@@ -25,8 +25,8 @@ FOUR = ["auroc", "gap", "maps", "macs"]
             24,
             "Five of 24 runs are not dominated on AUROC, gap, heat maps and operations: A, B, C and two more",
         ),
-        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "None of three runs is dominated on AUROC, gap and operations"),
-        (FOUR[:2], ["A", "B"], 2, "Neither of two runs is dominated on AUROC and gap"),
+        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "All three runs are non-dominated on AUROC, gap and operations"),
+        (FOUR[:2], ["A", "B"], 2, "Both runs are non-dominated on AUROC and gap"),
     ],
 )
 def test_the_sentence_counts_the_unbeaten_and_names_the_goals(goals, labels, num_runs, text):
@@ -82,7 +82,7 @@ def test_runs_alike_in_everything_are_all_unbeaten_and_still_drawn():
     made = tables(Invented(runs=3))
     same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
     found = at_once(read(same))
-    assert "None of three runs is dominated" in found["title"]
+    assert "All three runs are non-dominated" in found["title"]
     assert found["doubt"] == ""
 
 

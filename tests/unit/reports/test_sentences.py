@@ -24,7 +24,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((2, 2, 0, 1), "Both runs have a lower AUROC at the external hospital"),
         ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; three are unclear"),
         ((4, 1, 1, 5), "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear"),
-        ((4, 0, 0, 5), "None of the four runs has a clearly lower or higher AUROC at external hospitals"),
+        ((4, 0, 0, 5), "No run of four has a clearly lower or higher AUROC at external hospitals"),
         ((2, 0, 0, 5), "Neither run has a clearly lower or higher AUROC at external hospitals"),
         ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
         ((4, 0, 1, 5), "One of four runs has a higher AUROC at external hospitals; three are unclear"),
@@ -198,7 +198,7 @@ def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
     [
         (5, 24, "Five other runs cannot be distinguished from it"),
         (1, 24, "One other run cannot be distinguished from it"),
-        (3, 4, "None of the other runs can be distinguished from it"),
+        (3, 4, "No other run can be distinguished from it"),
         (1, 2, "The other run cannot be distinguished from it"),
         (0, 24, "No other run is tied with it"),
     ],
