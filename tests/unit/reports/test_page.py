@@ -293,7 +293,7 @@ def test_a_finding_with_few_patients_says_why_it_has_no_number():
 
 def test_every_cell_of_a_run_says_how_many_images_it_counts():
     page = render(tables(Invented(runs=1)))
-    table = page[page.index("AUROC by finding and hospital") : page.index("Other measures")]
+    table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics")]
     assert all(f in table for f in FINDINGS)
     numbers = re.findall(r"<td>\.\d{3}<i>\.\d{3}–\.\d{3}</i><i>(\d+ of \d+)</i>", table)
     assert len(numbers) + table.count("not labeled") + table.count("&lt; 10 patients") == 6 * 9
@@ -308,7 +308,7 @@ def test_every_section_is_in_the_navigation_but_the_opening_and_those_behind_ano
     page = render(tables(Invented(runs=2)))
     nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
     headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
-    headed -= {"expected", "parts", "mappings", "policies", "training"}  # so many words would not fit
+    headed -= {"robustness", "components", "mappings", "policies", "training"}  # so many words would not fit
     assert set(re.findall(r'href="#([a-z]+)"', nav)) == headed
     assert (
         nav.count("<a ") >= len(ORDER) - 14

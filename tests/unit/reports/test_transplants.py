@@ -66,10 +66,8 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
 
 def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
-    assert (
-        "changes the answer on Pleural Effusion, and what is read at the internal hospital leans on it, in all four runs"
-        in html
-    )
+    assert "In all four runs, a marker of CheXpert changes the prediction of Pleural Effusion" in html
+    assert "and the internal AUROC depends on it" in html
     assert "a control patch without a marker" in html
     assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
@@ -78,7 +76,7 @@ def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
 def test_where_nothing_fires_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
-    assert "depends on it" not in html
+    assert "the internal AUROC depends on it" not in html
 
 
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
@@ -104,7 +102,7 @@ def test_the_correlation_is_told_with_its_uncertainty_and_no_causal_word() -> No
     assert "The data of 19 architectures do not show whether" in html
     assert "a true ρ of .5 would do so in 58 % of studies" in html
     assert "is associated with a smaller gap" in html
-    part = html[html.index("Does it go with the gap") :].lower()
+    part = html[html.index("Relation to the generalization gap") :].lower()
     assert not any(word in part for word in ("because", "causes", "due to", "leads to", "explains"))
 
 
