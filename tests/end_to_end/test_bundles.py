@@ -639,4 +639,4 @@ def test_a_store_that_was_planned_before_a_key_of_configurations_came_is_still_e
         assert run["config"].pop("compile") is False
     plan.write_text(json.dumps(content))
     here("export", "-o", "old.zip", "--quiet", cwd=store_copy)
-    assert "bit by bit" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout
+    assert "all agree exactly" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout
