@@ -43,12 +43,30 @@ from reports.sentences.data import pictures_notice
 from reports.tables import Tables
 
 ORDER: tuple[Callable[[ReportData], Section], ...] = (
-    opening, symptoms, ranking, compare,
-    hospitals, findings, groups, robustness,
-    cost, calibration, factors, shortcuts, transplants, attention,
-    gap_components, mappings, policies, learning, published,
-    cohorts, method, data_exposure, runs,
-)  # fmt: skip
+    opening,
+    symptoms,
+    ranking,
+    compare,
+    hospitals,
+    findings,
+    groups,
+    robustness,
+    cost,
+    calibration,
+    factors,
+    shortcuts,
+    transplants,
+    attention,
+    gap_components,
+    mappings,
+    policies,
+    learning,
+    published,
+    cohorts,
+    method,
+    data_exposure,
+    runs,
+)
 RANKED_ONLY = (
     hospitals,
     findings,

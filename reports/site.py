@@ -27,11 +27,18 @@ def write_site(tables: Tables, folder: Path) -> Path:
     style, script = joined(STYLES), joined(("theme.js",))
     for run in data.entries:
         page = write(
-            "run_page.html.j2", policy=policy([script], [style]), style=Markup(style), script=Markup(script),  # noqa: S704
-            title=f"{run.label} · Unseen", headline=run.label, phantom=data.phantom, sections=(), run=run,
+            "run_page.html.j2",
+            policy=policy([script], [style]),
+            style=Markup(style),  # noqa: S704  (our own files)
+            script=Markup(script),  # noqa: S704
+            title=f"{run.label} · Unseen",
+            headline=run.label,
+            phantom=data.phantom,
+            sections=(),
+            run=run,
             body=details.body(run, drawn=True),
             pictures_notice=pictures_notice(data.phantom, len(details.pictures.get(run.id, ()))),
-        )  # fmt: skip
+        )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     tables.save(folder / "data")
     for name, frame in tables.frames.items():

@@ -1,4 +1,4 @@
-"""What the page about cohorts is made of: their tables, their samples, and pictures where those may be shown."""
+"""Content of the cohort page: statistics, image samples and pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from harmonize.statistics.image_sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One image in the file: a data URI, the words below it, its size in pixels."""
+    """One picture: data URI, caption and size in pixels."""
 
     uri: str
     words: str
@@ -20,7 +20,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The pictures of a cohort: some with their labels, and the first of them in every preprocessing variant."""
+    """The pictures of a cohort: samples with labels, and the first ones in every preprocessing variant."""
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -28,7 +28,7 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class DataPage:
-    """Everything the sections share, cohorts in the order of the data. `unread`: names of those that gave an error."""
+    """The data shared by all sections. `unread`: names of cohorts that could not be read."""
 
     cohorts: tuple[Stats, ...]
     samples: Mapping[str, Sample] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class DataPage:
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
-        """All findings, in the order in which cohorts name them."""
+        """All findings in the order of the cohorts."""
         return tuple(dict.fromkeys(f for stats in self.cohorts for f in stats.findings["finding"]))
 
     @cached_property
@@ -62,7 +62,7 @@ class DataPage:
         }
 
     def title(self, stats: Stats) -> str:
-        """Return what a cohort is called."""
+        """Return the title of a cohort."""
         return str(stats.facts["title"])
 
     def images(self, stats: Stats, what: str) -> dict[str, int]:

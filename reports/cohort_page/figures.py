@@ -1,4 +1,4 @@
-"""The figures of the page about cohorts, as inline SVG. Text is 12 px where the figure is drawn at its own width."""
+"""Figures of the cohort page as inline SVG. Text is 12 px at the natural width of a figure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,14 +15,14 @@ STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_men
 
 
 def bar(part: float, total: float, css: str = "bar1", width: float = 150) -> Markup:
-    """Return a share of a hairline bar."""
+    """Draw a share as a bar."""
     share = part / total if total else 0.0
     long = max(width * share, 1.0 if part else 0.0)
     return svg.svg(width, 10, svg.rect(0, 0, width, 10, "bar0") + svg.rect(0, 0, long, 10, css), "", "mi")
 
 
 def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 150) -> Markup:
-    """Return the shares of a whole, one beside the other, in the order of `css`."""
+    """Draw shares as a stacked bar, in the order of `css`."""
     total = sum(counts.get(name, 0) for name in css)
     body, at = "", 0.0
     for name, own in css.items():
@@ -47,7 +47,7 @@ def step(share: float) -> int:
 
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
-    """Draw the share of images with the row's finding that show the column's, too; None is too few, absence unlabelled."""
+    """Draw the share of images with the row's finding that also have the column's finding; None: too few images; missing: not labeled."""
     left, top = 104.0, 98.0
     cell = min(22.0, (WIDTH - left) / max(1, len(names)))
     body = "".join(_upright(left + (j + 0.5) * cell + 4, top - 6, name) for j, name in enumerate(names))
@@ -80,7 +80,7 @@ def _short(words: str) -> str:
 def columns(
     shares: Sequence[float], names: Sequence[str], top: float, label: str, others: Sequence[float] = ()
 ) -> Markup:
-    """Draw shares as columns on an axis from 0 to `top`; `others` is a line to compare with."""
+    """Draw shares as columns on an axis from 0 to `top`; `others` is a reference line."""
     height, base, left = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
     wide = (WIDTH - left) / max(1, len(shares))
@@ -98,7 +98,7 @@ def columns(
 
 
 def curve(shares: NDArray[np.float64], others: NDArray[np.float64], top: float, label: str) -> Markup:
-    """Draw a histogram of gray values as an area, from black at the left to white; `others` is a line to compare with."""
+    """Draw a histogram of gray values as an area, from black at the left to white; `others` is a reference line."""
     height, base, left = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)
     wide = (WIDTH - 2 * left) / len(shares)
@@ -122,7 +122,7 @@ def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> 
 
 
 def scatter(width: Sequence[float], height: Sequence[float], most: float, label: str) -> Markup:
-    """Draw the sizes of images: width to the right, height upwards, square ones on the dashed diagonal."""
+    """Draw width against height of images, with the diagonal of square images."""
     tall, left, base = 252.0, 44.0, 220.0
     across, up = svg.Scale(0, most, left, WIDTH - 8), svg.Scale(0, most, base, 8)
     grid = svg.ticks(0, most, 4)
@@ -143,7 +143,7 @@ AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def quartiles(low: float, median: float, high: float) -> Markup:
-    """Return the middle half of the ages as a line and their median as a dot, on the axis that all rows share."""
+    """Draw the quartiles of age: the middle half as a line, the median as a dot."""
     grid = "".join(svg.line(AGE(t), 0, AGE(t), 22, "g") for t in AGE_TICKS)
     return svg.svg(
         260,
@@ -155,6 +155,6 @@ def quartiles(low: float, median: float, high: float) -> Markup:
 
 
 def age_axis() -> Markup:
-    """Return the ticks of that axis."""
+    """Return the ticks of the age axis."""
     body = "".join(svg.text(AGE(t), 11, f"{t:.0f}", "tk", "middle") for t in AGE_TICKS)
     return svg.svg(260, 14, body)

@@ -1,4 +1,4 @@
-"""The page of `bench data stats`: what is in each cohort, as one HTML file in the style of the leaderboard."""
+"""Render the page of `bench data stats`: a description of each cohort as one HTML file."""
 
 from markupsafe import Markup
 
@@ -15,7 +15,7 @@ STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css", "c
 
 
 def render(page: DataPage) -> str:
-    """Return the page as one HTML text that loads nothing: the same content gives the same bytes."""
+    """Return the page as one HTML text without network requests; the same content gives the same bytes."""
     style, script = joined(STYLES), joined(("theme.js",))
     text = write(
         "cohort_page.html.j2",

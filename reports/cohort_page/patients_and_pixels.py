@@ -1,4 +1,4 @@
-"""The two longest sections of the page about cohorts: who the patients are, and what the pixels are like."""
+"""Sections of the cohort page on patients and on pixels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -50,7 +50,7 @@ def patients(page: DataPage) -> Section:
 
 
 def pixels(page: DataPage) -> Section:
-    """Write sizes, gray values and pictures; nothing where no image was opened."""
+    """Write sizes, gray values and pictures; an empty section if no image was opened."""
     if not page.samples:
         return Section("pixels", "", Markup(""))
     sampled = [(s, page.samples[s.name]) for s in page.cohorts if s.name in page.samples]
@@ -74,7 +74,7 @@ def pixels(page: DataPage) -> Section:
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
-    """Return one row of the table of patients; "" for what the cohort does not state."""
+    """Return one row of the table of patients; "" for attributes that are not recorded."""
     sex, view, facts = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
     both = sex.get("F", 0) + sex.get("M", 0)
     ages = (facts["age_low"], facts["age_median"], facts["age_high"])
@@ -91,13 +91,13 @@ def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
 
 
 def _key(page: DataPage, what: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
-    """Return the legend of the groups that some cohort has."""
+    """Return the legend of the groups that occur."""
     some = {group for s in page.cohorts for group, number in page.images(s, what).items() if number}
     return [(words.get(group, group), draw.swatch(own)) for group, own in css.items() if group in some]
 
 
 def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
-    """Return the histogram of ages of each cohort that states them, all on one axis."""
+    """Return the age histogram of each cohort that records age, all on one axis."""
     stated = [s for s in page.cohorts if is_number(s.facts["age_median"])]
     shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
     all_cohorts = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
@@ -117,7 +117,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _old(counts: dict[str, int]) -> tuple[int, int]:
-    """Return images of patients of 80 years and more, and images whose age is stated."""
+    """Return the number of images of patients aged 80 and above, and of images with recorded age."""
     return counts.get("80-89", 0) + counts.get("90+", 0), sum(counts.get(d, 0) for d in DECADES)
 
 
@@ -134,18 +134,24 @@ def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
 
 
 def _owners(page: DataPage, what: str, noun: str) -> dict[str, Any]:
-    """Return how many patients or studies have so many images, cohort by cohort."""
+    """Return the number of patients or studies by number of images, for each cohort."""
     mine = {s.name: s.groups[s.groups["what"] == what].set_index("group")["owners"] for s in page.cohorts}
     groups = dict.fromkeys(group for owners in mine.values() for group, number in owners.items() if number)
     rows = [
-        (group, [f"{integer(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0" for owners in mine.values()])
+        (
+            group,
+            [
+                f"{integer(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0"
+                for owners in mine.values()
+            ],
+        )
         for group in sorted(map(str, groups), key=lambda group: int(group.rstrip("+").split("-")[0]))
-    ]  # fmt: skip
+    ]
     return {"what": what, "noun": noun, "rows": rows}
 
 
 def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
-    """Return the figures of sizes and gray values, all on one axis each."""
+    """Return the figures of sizes and of gray values, each on a common axis."""
     if not read:
         return []
     most = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)

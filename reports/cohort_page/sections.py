@@ -1,4 +1,4 @@
-"""Sections of the page about cohorts: one function each, from the page's content to its HTML."""
+"""Sections of the cohort page, one function each."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def headline(page: DataPage) -> str:
 
 
 def opening(page: DataPage) -> Section:
-    """Write the first screen: how many, and the finding whose share differs most."""
+    """Write the first screen: counts, and the finding whose prevalence differs most."""
     largest = max(int(stats.facts["images"]) for stats in page.cohorts)
     rows = [{"stats": stats, "bar": draw.bar(stats.facts["images"], largest, width=150)} for stats in page.cohorts]
     shared = sum(stats.facts["shared_patients"] for stats in page.cohorts)
@@ -53,7 +53,7 @@ def opening(page: DataPage) -> Section:
 
 
 def images(page: DataPage) -> Section:
-    """Write the way of the images, cohort by cohort."""
+    """Write the image filters of each cohort."""
     blocks = []
     for stats in page.cohorts:
         found = page.flow(stats, "found")
@@ -86,7 +86,7 @@ def images(page: DataPage) -> Section:
 
 
 def findings(page: DataPage) -> Section:
-    """Write prevalence, what is left unsaid, and what goes together."""
+    """Write prevalence, label states and co-occurrence."""
     cells = [
         (f, page.title(s), page.counts[s.name, f])
         for s in page.cohorts
@@ -100,14 +100,27 @@ def findings(page: DataPage) -> Section:
     ]
     heats = [{"stats": s, "figure": _heat(page, s)} for s in page.cohorts if s.together["stated"].any()]
     legend = [(STATE_WORDS[state], draw.swatch(css)) for state, css in draw.STATE_CSS.items()]
-    return Section("findings", "Findings", write(
-        "cohort_findings.html.j2", page=page, prevalence=_prevalence(page), prevalence_title=most_different(page),
-        unsaid=say.unsaid(cells), legend=legend, states=_states(page), together=say.together(pairs), heats=heats,
-        ramp=[draw.swatch(f"c{k}") for k in range(8)], few=FEWEST))  # fmt: skip
+    return Section(
+        "findings",
+        "Findings",
+        write(
+            "cohort_findings.html.j2",
+            page=page,
+            prevalence=_prevalence(page),
+            prevalence_title=most_different(page),
+            unsaid=say.unsaid(cells),
+            legend=legend,
+            states=_states(page),
+            together=say.together(pairs),
+            heats=heats,
+            ramp=[draw.swatch(f"c{k}") for k in range(8)],
+            few=FEWEST,
+        ),
+    )
 
 
 def most_different(page: DataPage) -> str:
-    """Return the sentence on the finding whose share differs most, among those with enough images on both sides."""
+    """Return the sentence on the finding whose prevalence differs most, among findings with enough images."""
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for finding in page.findings:
         shares = {}
@@ -143,7 +156,7 @@ def splits(page: DataPage) -> Section:
 
 
 def method(page: DataPage) -> Section:
-    """Write how things were counted."""
+    """Write the counting rules and the sources."""
     grades = [
         (
             page.title(s),
@@ -151,8 +164,17 @@ def method(page: DataPage) -> Section:
         )
         for s in page.cohorts
     ]
-    return Section("method", "Method", write(
-        "cohort_method.html.j2", page=page, labellers=LABELLERS, approximate=[(t, f) for t, f in grades if f], few=FEWEST))  # fmt: skip
+    return Section(
+        "method",
+        "Method",
+        write(
+            "cohort_method.html.j2",
+            page=page,
+            labellers=LABELLERS,
+            approximate=[(t, f) for t, f in grades if f],
+            few=FEWEST,
+        ),
+    )
 
 
 def _step(step: str) -> str:
@@ -192,8 +214,16 @@ def _prevalence(page: DataPage) -> list[dict[str, Any]]:
             present, counted = _counted(page, stats, finding)
             few = min(present, counted - present) < FEWEST
             own = page.counts.get((stats.name, finding), {})
-            shares.append({"n": counted, "num_positive": present, "text": percent(present, counted), "few": few, "patients": own.get("patients_present", 0),
-                           "bar": draw.bar(present, counted, "dot", 100)})  # fmt: skip
+            shares.append(
+                {
+                    "n": counted,
+                    "num_positive": present,
+                    "text": percent(present, counted),
+                    "few": few,
+                    "patients": own.get("patients_present", 0),
+                    "bar": draw.bar(present, counted, "dot", 100),
+                }
+            )
         rows.append({"finding": finding, "cells": shares})
     return rows
 

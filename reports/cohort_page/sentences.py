@@ -1,16 +1,16 @@
-"""Cohorts in numbers -> sentences. Each says what its figure shows, whatever the numbers are."""
+"""Titles and sentences of the cohort page, computed from the numbers."""
 
 from collections.abc import Mapping, Sequence
 
 from reports import formatting as text
 from reports.formatting import integer, is_number, listing, plural, sentence_case, word
 
-FEWEST = 10  # images that a share in a sentence must rest on
-_SAME_GRAY = 8.0  # of 255: medians nearer than this are not told apart
+FEWEST = 10  # minimum number of images for a share in a sentence
+_SAME_GRAY = 8.0  # of 255: smaller differences of medians are not reported
 
 
 def percent(part: float, total: float) -> str:
-    """Return a share in per cent that no line end tears apart."""
+    """Format a share in percent with a no-break space."""
     return text.percent(part, total).replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -27,7 +27,7 @@ def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> s
 
 
 def loss(found: int, used: int, losses: Mapping[str, int]) -> str:
-    """Return where most images are lost on the way from the tables to those used.
+    """Return the number of used images and the most frequent reason for exclusion.
 
     >>> loss(100, 70, {"not frontal": 25, "absent": 5})
     '70 of 100 listed images are used; the most frequent reason for exclusion is “not frontal” (25)'
@@ -46,7 +46,7 @@ def loss(found: int, used: int, losses: Mapping[str, int]) -> str:
 
 
 def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
-    """Return the span of the share of images that are used; values are (used, found).
+    """Return the range of the share of used images; values are (used, listed).
 
     >>> kept({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
     'Between 50 % (A) and 100 % (B) of the listed images are used'
@@ -62,7 +62,7 @@ def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
 
 
 def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
-    """Return the finding that is uncertain most often; cells are (finding, cohort, images by state)."""
+    """Return the finding with the largest share of uncertain labels; cells are (finding, cohort, images by state)."""
     best, share = None, 0.0
     for finding, cohort, counts in cells:
         total = sum(counts[s] for s in ("present", "absent", "uncertain", "not_mentioned", "unmapped"))
@@ -81,7 +81,7 @@ def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
 
 
 def together(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
-    """Return the closest pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
+    """Return the most frequent pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
     enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
     if not enough:
         return "Too few images show two findings"
@@ -90,7 +90,7 @@ def together(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
 
 
 def age(medians: Mapping[str, float]) -> str:
-    """Return how far apart the median ages are.
+    """Return the range of the median ages.
 
     >>> age({"A": 40.0, "B": 61.0, "C": float("nan")})
     'The median age is between 40 years in A and 61 in B'
@@ -107,7 +107,7 @@ def age(medians: Mapping[str, float]) -> str:
 
 
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
-    """Return the span of the share of women; values are (women, women and men)."""
+    """Return the range of the share of women; values are (women, women and men)."""
     shares = {name: part / total for name, (part, total) in women.items() if total}
     if not shares:
         return "No cohort records the sex of its patients."
@@ -120,7 +120,7 @@ def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
-    """Return the check that no patient is on two sides.
+    """Return how many patients are in two splits.
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
@@ -133,7 +133,7 @@ def splits(shared: int, patients: int, num_cohorts: int) -> str:
 
 
 def old(shares: Mapping[str, tuple[int, int]]) -> str:
-    """Return the span of the share of the oldest; values are (80 years and more, stated)."""
+    """Return the range of the share of patients aged 80 and above; values are (80 and above, recorded)."""
     shares_80 = {name: part / total for name, (part, total) in shares.items() if total}
     if not shares_80:
         return "No cohort records age"
@@ -145,7 +145,7 @@ def old(shares: Mapping[str, tuple[int, int]]) -> str:
 
 
 def devices(named: Mapping[str, int]) -> str:
-    """Return which cohorts name devices, and how many.
+    """Return the cohorts that record devices, with the number of devices.
 
     >>> devices({"PadChest": 2, "NIH": 0})
     'One of two cohorts records devices: PadChest (2)'
@@ -169,20 +169,20 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def shown(labels: Sequence[str], num_cohorts: int) -> str:
-    """Return how many pictures there are, and how many show none of the findings."""
+    """Return the number of pictures, and of pictures with a finding."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
     where = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
     return f"{plural(len(labels), 'sampled image')}{where} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
-    """Return how many preprocessing entries there are, and how many of them look different."""
+    """Return the number of preprocessing variants, and of visibly different ones."""
     same = "" if entries == columns else f", {word(columns)} of which look different at this scale"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 
 
 def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] = ()) -> str:
-    """Return the span of the middle image and of the aspect; medians are (width, height)."""
+    """Return the range of median image sizes and of aspect ratios; medians are (width, height)."""
     if not medians:
         return "No image could be read"
     if aspects:
@@ -201,7 +201,7 @@ def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] =
 
 
 def gray(medians: Mapping[str, float]) -> str:
-    """Return which cohort is darkest and which brightest; values are medians of 0 to 255."""
+    """Return the darkest and the brightest cohort; values are median gray values, 0 to 255."""
     if not medians:
         return "No image could be read"
     low, high = min(medians, key=lambda n: medians[n]), max(medians, key=lambda n: medians[n])

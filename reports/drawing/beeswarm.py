@@ -17,7 +17,7 @@ PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # px and dots where names sta
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table of one model's descriptors; {} where there are none."""
+    """Return title, figure and table of the image properties of one model; {} without any."""
     table = board.tables["descriptors"]
     part = table[table["model"] == model]
     importance = part[part["kind"] == "importance"]
@@ -48,7 +48,7 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 
 
 def _site(row: Any, largest: float) -> dict[str, Any]:
-    """Return mean |SHAP| of one hospital with its colour, and the median of the descriptor there."""
+    """Return mean |SHAP| at one hospital with its color step, and the median of the property."""
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}
     shap = float(row["shap"])
@@ -56,10 +56,9 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 
 
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
-    """Return one row of dots per descriptor: right of the line an image looks more like its own hospital for it.
+    """Draw one row of dots per image property; right of 0, the property moves the classifier to the correct hospital.
 
-    Dots are coloured by whether the value is in the lowest, middle or highest third. On a phone they are fewer, and
-    names stand above: a figure that is only scaled down cannot be read.
+    Color: lowest, middle or highest third of the values. The phone version has fewer dots and names above the rows.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04
@@ -77,7 +76,9 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
         body += svg.text(0, row * i + 14, name, "lb") if phone else svg.text(NAME - 12, middle + 4, name, "lb", "end")
         for third in range(3):
             inside = [min(2, int(3 * float(r))) == third for r in mine["rank"]]
-            body += svg.dots([(x, middle + LANE * lane) for (x, lane), ok in zip(placed, inside, strict=True) if ok], f"bz bz{third}")  # fmt: skip
+            body += svg.dots(
+                [(x, middle + LANE * lane) for (x, lane), ok in zip(placed, inside, strict=True) if ok], f"bz bz{third}"
+            )
     label = f"SHAP values of single images for {listing(list(names), SHOWN)}, from {places(-limit, 2)} to {places(limit, 2)}"
     return svg.svg(width, height, body, label, "ch narrow" if phone else "ch wide")
 

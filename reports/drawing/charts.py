@@ -1,7 +1,7 @@
-"""What plotly draws, as plain data: traces and a layout without colours of its own.
+"""Plotly charts as plain data: traces and layouts.
 
-Colours are names of the page's CSS variables ("var(--ink)"); the script puts the theme's values in when it draws, and again
-when the theme changes. Names are escaped twice: plotly reads a little HTML in its texts.
+Colors are names of CSS variables ("var(--ink)"); the script inserts the values of the theme. Names are escaped, because
+plotly interprets some HTML in its texts.
 """
 
 import math
@@ -20,39 +20,74 @@ from reports.report_data.report_data import ReportData
 
 Chart = dict[str, Any]  # {"id": of the element, "data": traces, "layout": ..., "height": px, "narrow": px}
 
-CROSSES = 60  # above so many points the intervals would hide them
+CROSSES = 60  # with more points, intervals would hide them
 SYMBOLS = {
-    "circle": "circle", "square": "square", "triangle": "triangle-up", "diamond": "diamond",
-    "triangle-down": "triangle-down", "pentagon": "pentagon", "cross": "cross",
-}  # fmt: skip
+    "circle": "circle",
+    "square": "square",
+    "triangle": "triangle-up",
+    "diamond": "diamond",
+    "triangle-down": "triangle-down",
+    "pentagon": "pentagon",
+    "cross": "cross",
+}
 
 
 def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
-    """Return (family, mark) of the families that occur, for the line over a scatter."""
-    return [(f, svg.svg(12, 12, _mark(svg.SHAPES.get(f, "circle"), f"fam-{f}" if f in svg.SHAPES else "fam-other"), "", "ky"))
-            for f in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)) if f]  # fmt: skip
+    """Return (family, mark) of the families of these runs, for a legend."""
+    return [
+        (
+            f,
+            svg.svg(
+                12, 12, _mark(svg.SHAPES.get(f, "circle"), f"fam-{f}" if f in svg.SHAPES else "fam-other"), "", "ky"
+            ),
+        )
+        for f in dict.fromkeys(r.family for r in sorted(runs, key=_family_order))
+        if f
+    ]
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Scatter of the external mean against the internal hospital on the same findings, with the line on which both would be alike."""
+    """Scatter of external against internal AUROC on shared findings, with the diagonal."""
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     at_internal, there = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in at_internal], [e.value for e in there]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
     data = [
-        {"type": "scatter", "mode": "lines", "x": [low, high], "y": [low, high], "hoverinfo": "skip",
-         "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"}},
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [low, high],
+            "y": [low, high],
+            "hoverinfo": "skip",
+            "line": {"color": "var(--rule2)", "width": 1.2, "dash": "dash"},
+        },
         *_fitted(board, min(xs), max(xs)),
-        *points(runs, xs, ys, at_internal, there, lambda r: f"internal {r.internal_common.with_interval}<br>external {r.external_common.with_interval}"),
-    ]  # fmt: skip
+        *points(
+            runs,
+            xs,
+            ys,
+            at_internal,
+            there,
+            lambda r: f"internal {r.internal_common.with_interval}<br>external {r.external_common.with_interval}",
+        ),
+    ]
     x_range, y_range = _range(xs, at_internal), _range(ys, there)
     y_range = (
         min(y_range[0], x_range[1]),
         max(y_range[1], x_range[1]),
     )  # so that the line of equal reading is in sight
     at = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # left of and above the line no interval reaches
-    line = {"x": at, "y": at, "text": "no gap", "showarrow": False, "xanchor": "right", "yanchor": "bottom",
-            "xshift": -6, "yshift": 2, "font": {"color": "var(--ink3)", "size": 12}}  # fmt: skip
+    line = {
+        "x": at,
+        "y": at,
+        "text": "no gap",
+        "showarrow": False,
+        "xanchor": "right",
+        "yanchor": "bottom",
+        "xshift": -6,
+        "yshift": 2,
+        "font": {"color": "var(--ink3)", "size": 12},
+    }
     layout = {
         "xaxis": axis("internal AUROC →", *x_range),
         "yaxis": axis("", *y_range),
@@ -62,7 +97,7 @@ def internal_against_external(board: ReportData) -> Chart:
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
-    """Return the line of external AUROC on AUROC at the internal hospital over runs, straight on the logit scale; nothing where there is none."""
+    """Return the fit of external on internal AUROC over runs, linear on the logit scale; [] without a fit."""
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
@@ -83,24 +118,39 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Scatter of the external mean against GMACs on a log axis; what is beaten on both axes is hollow, the front a staircase."""
+    """Scatter of the external mean against GMACs on a log axis; dominated runs are hollow, the Pareto front is a staircase."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
     y_low, y_high = _range(ys, [r.external for r in runs])
     edge = max(xs) * 1.6
     data = [
-        {"type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": [stairs[0][0], *(x for x, _ in stairs), edge],
-         "y": [y_low, *(y for _, y in stairs), stairs[-1][1]], "line": {"color": "var(--ink2)", "width": 1.2, "shape": "hv"}},
-        *points(runs, xs, ys, None, [r.external for r in runs],
-                lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>external {r.external.with_interval}", front),
-    ]  # fmt: skip
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "x": [stairs[0][0], *(x for x, _ in stairs), edge],
+            "y": [y_low, *(y for _, y in stairs), stairs[-1][1]],
+            "line": {"color": "var(--ink2)", "width": 1.2, "shape": "hv"},
+        },
+        *points(
+            runs,
+            xs,
+            ys,
+            None,
+            [r.external for r in runs],
+            lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>external {r.external.with_interval}",
+            front,
+        ),
+    ]
     ticks = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5) if min(xs) / 1.7 <= m * 10.0**e <= edge]
     log_range = (math.log10(min(xs) / 1.6), math.log10(edge))
     x_axis = axis("GMACs per image, log scale →", 0, 1) | {
-        "type": "log", "range": list(log_range), "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
+        "type": "log",
+        "range": list(log_range),
+        "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
         "ticktext": [f"{t:g}" for t in ticks[:: 1 if len(ticks) < 10 else 3]],
-    }  # fmt: skip
+    }
     named = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
     others = [(logs[r.id], r.external.value) for r in runs if r not in named]
@@ -143,7 +193,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Lines of one column of `history` over epochs, the chosen epoch marked; first run dark, the others thin."""
+    """Lines of one column of `history` by epoch with the selected epoch marked; first run dark, others thin."""
     data: list[Chart] = []
     values: list[float] = []
     longest = 1
@@ -157,13 +207,30 @@ def learning(
         longest = max(longest, *(x for x, _ in kept))
         colour = "var(--ink)" if k == 0 else "var(--external)"
         best = run.facts.get("best_epoch")
-        data.append({"type": "scatter", "mode": "lines+markers" if len(kept) == 1 else "lines", "x": [x for x, _ in kept], "y": [y for _, y in kept],
-                     "line": {"color": colour, "width": 2.2 if k == 0 else 1.1}, "opacity": 1 if k == 0 else 0.5,
-                     "hoverinfo": "text", "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in kept]})  # fmt: skip
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if len(kept) == 1 else "lines",
+                "x": [x for x, _ in kept],
+                "y": [y for _, y in kept],
+                "line": {"color": colour, "width": 2.2 if k == 0 else 1.1},
+                "opacity": 1 if k == 0 else 0.5,
+                "hoverinfo": "text",
+                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in kept],
+            }
+        )
         spot = [(x, y) for x, y in kept if x == best]
         if spot:
-            data.append({"type": "scatter", "mode": "markers", "x": [spot[0][0]], "y": [spot[0][1]], "hoverinfo": "skip",
-                         "marker": {"size": 8 if k == 0 else 5, "color": colour}})  # fmt: skip
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "x": [spot[0][0]],
+                    "y": [spot[0][1]],
+                    "hoverinfo": "skip",
+                    "marker": {"size": 8 if k == 0 else 5, "color": colour},
+                }
+            )
     low, high = min(values), max(values)
     pad = 0.06 * (high - low) + 0.002
     grid = svg.ticks(1, longest, 6)
@@ -176,41 +243,72 @@ def learning(
 
 
 def points(
-    runs: Sequence[Run], xs: list[float], ys: list[float], x_of: list[Estimate] | None, y_of: list[Estimate],
-    words: Any, filled: set[str] | None = None,
-) -> list[Chart]:  # fmt: skip
-    """Return one trace of crosses and one of marks for each family; hollow where `filled` leaves a run out."""
+    runs: Sequence[Run],
+    xs: list[float],
+    ys: list[float],
+    x_of: list[Estimate] | None,
+    y_of: list[Estimate],
+    words: Any,
+    filled: set[str] | None = None,
+) -> list[Chart]:
+    """Return a trace of error bars and a trace of marks per family; runs not in `filled` are hollow."""
     traces: list[Chart] = []
     if len(runs) <= CROSSES:
-        bars = {"type": "scatter", "mode": "markers", "x": xs, "y": ys, "hoverinfo": "skip", "opacity": 0.3,
-                "marker": {"size": 0.1, "color": "var(--ink2)"}, "error_y": _bars(y_of)}  # fmt: skip
+        bars = {
+            "type": "scatter",
+            "mode": "markers",
+            "x": xs,
+            "y": ys,
+            "hoverinfo": "skip",
+            "opacity": 0.3,
+            "marker": {"size": 0.1, "color": "var(--ink2)"},
+            "error_y": _bars(y_of),
+        }
         traces.append(bars | ({"error_x": _bars(x_of)} if x_of else {}))
     for family in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)):
         at = [i for i, r in enumerate(runs) if r.family == family]
         colour = f"var(--f-{family})" if family in svg.SHAPES else "var(--ink2)"
         hollow = [filled is not None and runs[i].id not in filled for i in at]
         marker = {
-            "symbol": SYMBOLS[svg.SHAPES.get(family, "circle")], "size": 10, "opacity": 1,
-            "color": ["var(--paper)" if h else colour for h in hollow], "line": {"color": colour, "width": 1.5},
-        }  # fmt: skip
-        traces.append({"type": "scatter", "mode": "markers", "x": [xs[i] for i in at], "y": [ys[i] for i in at], "marker": marker,
-                       "hoverinfo": "text", "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in at],
-                       "customdata": [runs[i].anchor for i in at]})  # fmt: skip
+            "symbol": SYMBOLS[svg.SHAPES.get(family, "circle")],
+            "size": 10,
+            "opacity": 1,
+            "color": ["var(--paper)" if h else colour for h in hollow],
+            "line": {"color": colour, "width": 1.5},
+        }
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [xs[i] for i in at],
+                "y": [ys[i] for i in at],
+                "marker": marker,
+                "hoverinfo": "text",
+                "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in at],
+                "customdata": [runs[i].anchor for i in at],
+            }
+        )
     return traces
 
 
 def labels(
-    runs: Sequence[Run], xs: list[float], ys: list[float], x_range: tuple[float, float], y_range: tuple[float, float],
+    runs: Sequence[Run],
+    xs: list[float],
+    ys: list[float],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
     around: Sequence[tuple[float, float]] = (),
-) -> list[Chart]:  # fmt: skip
-    """Label the extremes only, and all where there are up to four; a label that would cover a mark or a label is left out.
+) -> list[Chart]:
+    """Label the extremes, or all of up to four runs; skip labels that would cover a mark or another label.
 
-    Ranges are those of the axes, in the units of `xs` and `ys`; `around` are marks of other runs.
+    x_range and y_range are axis ranges; `around` are marks of other runs.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     wanted = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
-    where = [((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
-             for x, y in [*zip(xs, ys, strict=True), *around]]  # fmt: skip
+    where = [
+        ((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
+        for x, y in [*zip(xs, ys, strict=True), *around]
+    ]
     taken: list[tuple[float, float, float, float]] = []
     notes = []
     for i in wanted:
@@ -224,26 +322,37 @@ def labels(
             apart = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
             if free and apart and start > 0 and start + width < 1:
                 taken.append(box)
-                notes.append({
-                    "x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "xanchor": side,
-                    "yanchor": "bottom" if up else "top", "xshift": 6 if side == "left" else -6, "yshift": 4 if up else -4,
-                    "font": {"color": "var(--ink)", "size": 12.5},
-                })  # fmt: skip
+                notes.append(
+                    {
+                        "x": xs[i],
+                        "y": ys[i],
+                        "text": escape(runs[i].label),
+                        "showarrow": False,
+                        "xanchor": side,
+                        "yanchor": "bottom" if up else "top",
+                        "xshift": 6 if side == "left" else -6,
+                        "yshift": 4 if up else -4,
+                        "font": {"color": "var(--ink)", "size": 12.5},
+                    }
+                )
                 break
     return notes
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
-    """Return an axis with at most six round ticks, written as the page writes numbers."""
+    """Return an axis with at most six round ticks in the number format of the page."""
     grid = svg.ticks(low, high, 6)
     return {
-        "range": [low, high], "tickvals": grid, "ticktext": [f"{t:g}" if leading else svg.tick_text(t, grid) for t in grid],
-        "title": {"text": title}, "zeroline": False,
-    }  # fmt: skip
+        "range": [low, high],
+        "tickvals": grid,
+        "ticktext": [f"{t:g}" if leading else svg.tick_text(t, grid) for t in grid],
+        "title": {"text": title},
+        "zeroline": False,
+    }
 
 
 def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float]:
-    """Return a range that holds values and, for few points, their intervals."""
+    """Return a range that contains the values and, for few points, their intervals."""
     bounds = [b for e in estimates if len(estimates) <= CROSSES and e.has_interval for b in (e.low, e.high)]
     low, high = min(values + bounds), max(values + bounds)
     pad = 0.06 * (high - low) + 0.002

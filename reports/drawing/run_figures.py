@@ -1,6 +1,6 @@
-"""The figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves, the internal hospital in ink, externally thin.
+"""Figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves.
 
-Drawn here rather than by a script, so that they are the same in a drawer, on a page of their own, and in print.
+They are static, so the drawer, the run's own page and print show the same figures.
 """
 
 import math
@@ -28,7 +28,7 @@ UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The tables that curves are drawn from, by run."""
+    """The tables behind the curves, by run."""
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
@@ -36,7 +36,7 @@ class Curves:
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
-        """Gather what is known of these runs."""
+        """Select the tables of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
         chosen = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
@@ -45,7 +45,7 @@ class Curves:
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return every figure of a run; an empty list where its tables say nothing."""
+    """Return the figures of a run; an empty list for missing tables."""
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
@@ -59,7 +59,7 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
 
 
 def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return for the mean and each finding its name and two panels, ROC and precision-recall."""
+    """Return the ROC and precision-recall panels of the mean and of each finding."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
@@ -77,12 +77,14 @@ def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str,
         numbers = [f"internal {at_internal.text}"] * at_internal.has_value + [
             f"external {places(gap.external)}"
         ] * is_number(gap.external)
-        panels.append({
-            "finding": said,
-            "numbers": ", ".join(numbers),
-            "roc": _roc(board, found[finding, "roc"], f"ROC curves, {said}: AUROC {', '.join(numbers)}"),
-            "pr": _pr(board, found.get((finding, "pr"), {}), f"Precision-recall curves, {said}"),
-        })  # fmt: skip
+        panels.append(
+            {
+                "finding": said,
+                "numbers": ", ".join(numbers),
+                "roc": _roc(board, found[finding, "roc"], f"ROC curves, {said}: AUROC {', '.join(numbers)}"),
+                "pr": _pr(board, found.get((finding, "pr"), {}), f"Precision-recall curves, {said}"),
+            }
+        )
     return panels
 
 
@@ -96,7 +98,7 @@ def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 
 
 def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one panel for each hospital with a curve: the probability given against the share with the finding."""
+    """Return one reliability panel for each hospital with a curve."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
@@ -129,13 +131,14 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _square(
     board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw lines on the unit square: externally thin and first, the internal hospital thick and over them."""
+    """Draw lines on the unit square: external hospitals thin, the internal hospital thick on top."""
     x, y = UNIT
     body = "".join(
-        svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g") + svg.text(LEFT - 5, y(t) + 4, word, "tk", "end")
+        svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g")
+        + svg.text(LEFT - 5, y(t) + 4, word, "tk", "end")
         + svg.text(x(t), TOP + SIDE + 14, word, "tk", "middle")
         for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1"))
-    )  # fmt: skip
+    )
     body += svg.line(x(0), y(0), x(1), y(1), "diag") if diagonal else ""
     for key in (*(h.key for h in board.hospitals), board.internal.key):
         if len(paths.get(key, ())) > 1:
@@ -149,7 +152,7 @@ def _square(
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the losses and the validation AUROC by epoch, the kept epoch marked."""
+    """Return the losses and the validation AUROC by epoch, with the selected epoch marked."""
     figures = []
     kept = run.facts.get("best_epoch")
     for said, columns in (

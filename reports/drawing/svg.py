@@ -1,7 +1,7 @@
 """Small figures as inline SVG: marks, axes and in-cell strips.
 
-Every function returns text of known shape: numbers are formatted here and words are escaped here, so the result may be
-marked safe. Marks carry classes, never styles, because the page's policy allows no style attribute.
+All numbers are formatted and all words escaped here, so results may be marked safe. Marks have classes, not styles, because
+the page's policy forbids style attributes.
 """
 
 import math
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 
-SHAPES = {  # family -> shape; colour alone never carries the family
+SHAPES = {  # family -> shape; color is never the only cue
     "classic": "circle",
     "modern": "square",
     "attention": "triangle",
@@ -27,7 +27,7 @@ SHAPES = {  # family -> shape; colour alone never carries the family
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A linear map from values to pixels; values outside are held at the ends."""
+    """A linear map from values to pixels; values outside are clipped."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
-    """Return round numbers from `low` to `high`, at most so many.
+    """Return at most `at_most` round numbers from `low` to `high`.
 
     >>> ticks(0.62, 0.9)
     [0.65, 0.7, 0.75, 0.8, 0.85, 0.9]
@@ -54,7 +54,7 @@ def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
 
 
 def tick_text(value: float, others: Sequence[float]) -> str:
-    """Return a tick with as many places as the finest of its axis needs; zero is a plain 0.
+    """Format a tick with the decimals of the finest tick of its axis; zero is 0.
 
     >>> tick_text(0.05, [0, 0.05]), tick_text(0.0, [0]), tick_text(0.5, [0, 0.5])
     ('.05', '0', '.5')
@@ -66,14 +66,14 @@ def tick_text(value: float, others: Sequence[float]) -> str:
 
 
 def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:
-    """Wrap marks; with a label it is an image with a name, without one it is hidden from screen readers."""
+    """Wrap marks in an SVG element; without a label it is hidden from screen readers."""
     role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
     return Markup(f'<svg class="{css}" {size} {role}>{body}</svg>')  # noqa: S704
 
 
 def number(value: float) -> str:
-    """Return a coordinate with one place at most."""
+    """Format a coordinate with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
@@ -88,19 +88,19 @@ def circle(x: float, y: float, radius: float, css: str) -> str:
 
 
 def dots(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return many equal dots as one path: round caps of lines without length, a fifth of the bytes of circles."""
+    """Return many equal dots as one path of zero-length lines with round caps; a fifth of the bytes of circles."""
     path = "".join(f"M{number(x)} {number(y)}h0" for x, y in points)
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
 
 def steps(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return a curve that keeps its height until the next point."""
+    """Return a step curve."""
     path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
 
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return a line through points, in whole pixels and tenths counted from the one before: a third of the bytes."""
+    """Return a line through points in relative coordinates with one decimal; a third of the bytes."""
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
     steps = [(bx - ax, by - ay) for (ax, ay), (bx, by) in pairwise(tenths)]
     path = "".join(f"l{number(dx / 10)} {number(dy / 10)}" for dx, dy in steps if dx or dy)
@@ -124,9 +124,9 @@ def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -
 
 
 def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
-    """Return (x, lane) for each value in order: lane 0, 1, -1, 2 ... the first in which no earlier dot is nearer than `gap`.
+    """Return (x, lane) for each value, in input order: the lane nearest to 0 in which no other dot is closer than `gap`.
 
-    Beyond ±5 lanes dots may overlap: the shape of the swarm still shows where they lie.
+    With more than 11 lanes needed, dots may overlap.
     """
     lanes: dict[int, float] = {}
     placed: dict[int, tuple[float, int]] = {}
@@ -140,14 +140,14 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
 
 
 def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
-    """Return the upright lines behind every strip as one mark."""
+    """Return the vertical grid lines of a strip as one mark."""
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
 def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, behind: str) -> Markup:
-    """Return the dot strip of one run: worst hospital, externally, the internal hospital, on the axis that all rows share, whose lines stand `behind`.
+    """Return the dot strip of one run: worst hospital, external mean and internal AUROC; `behind`: grid lines.
 
-    Hidden from screen readers: the cells of the row say the same numbers.
+    Hidden from screen readers, because the cells of the row contain the same numbers.
     """
     y, height = 17.0, 34.0
     body = behind
@@ -167,7 +167,7 @@ def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale,
 
 
 def axis(scale: Scale, grid: Sequence[float]) -> Markup:
-    """Return the ticks that go into the column's head."""
+    """Return the ticks for the head of the column."""
     body = "".join(
         line(scale(t), 13, scale(t), 18, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
     )
@@ -186,7 +186,7 @@ def micro(estimate: Estimate, low: float, high: float, mark: float, width: float
 
 
 def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:
-    """Return a run's rank interval on the axis 1..total."""
+    """Return the rank interval of a run on an axis from 1 to total."""
     scale = Scale(1, max(total, 2), 2, width - 2)
     body = rect(scale(low) - 1.5, 2, scale(high) - scale(low) + 3, 5, "bar2")
     return svg(width, 9, body + rect(scale(mean) - 1, 0, 2, 9, "dot"), "", "mi")

@@ -13,13 +13,13 @@ from reports.summaries.gallery_cases import KINDS, pictures_of
 from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
-SHOWN = 12  # runs whose own numbers are in the file
+SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
-COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # of the figure; the others are in the table below
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions of the figure; the table has the others
 
 
 def attention(board: ReportData) -> Section:
-    """Write the section; why there is nothing where there is nothing, and nothing where nobody asked."""
+    """Write the section; without heat maps, the reasons; empty if they were not requested."""
     table = looks.chosen(board.tables["attention"], [r.id for r in board.scored])
     gallery = board.tables["gallery"]
     if table.empty and gallery.empty:
@@ -53,13 +53,13 @@ def attention(board: ReportData) -> Section:
 
 
 def _method(board: ReportData) -> str:
-    """Return by which method the maps were made; the tables do not say so, the grid's analyses do where it was chosen."""
+    """Return the heat-map method from the options of the analysis; the tables do not record it."""
     asked = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in asked if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
-    """Return one row of the figure: a strip for each region."""
+    """Return one row of the figure: a strip per region."""
     mine = table[table["dataset"] == key]
     cells = []
     for region in columns:
@@ -76,7 +76,7 @@ def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[st
 
 
 def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each finding: enrichment on itself at internal and external, overlap, pointing, and the tag at the internal hospital."""
+    """Return a row for each finding: enrichment at internal and external hospitals, overlap, pointing hit, and enrichment of the tag."""
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
     for finding in board.findings:
@@ -101,13 +101,13 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _overlap(table: pd.DataFrame) -> str:
-    """Return how often a map is empty, in words."""
+    """Return the share of empty maps as text, "" for none."""
     empty = looks.mean(looks.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
 def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return run x hospital x region with intervals, of the first runs."""
+    """Return enrichment by run, hospital and region for the first runs."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
     mine = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
     order = {h.key: i for i, h in enumerate(board.all_hospitals)}
@@ -131,10 +131,10 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Return what a reader can choose by: key, word, the values there are (more than one)."""
+    """Return the filters of the gallery with more than one value: key, title, values."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
     found = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
     by_kind = [
         (k, w, [kind for kind in KINDS if kind in values]) if k == "kind" else (k, w, values) for k, w, values in found
     ]
-    return [each for each in by_kind if len(each[2]) > 1]
+    return [choice for choice in by_kind if len(choice[2]) > 1]

@@ -19,7 +19,7 @@ from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
 
-DRAWN = 10  # runs whose curves are in the file; the numbers of more are in the table
+DRAWN = 10  # runs with curves in the file; the table lists more
 LISTED = 60  # runs in that table; the ECE of the others is in the ranking
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
@@ -27,7 +27,7 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: ReportData) -> Section:
-    """Write the reliability panels of each of the first runs, and the ECE of every run."""
+    """Write the reliability panels of the first runs, and the table of ECE."""
     choice = board.headline
     platt, plain, drift = (
         choice.lookup(metric, (calibrator,), finding=MACRO)
@@ -61,7 +61,7 @@ def calibration(board: ReportData) -> Section:
 
 
 def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence for one run: how far its probabilities drift on average, and where most."""
+    """Return the sentence on the change of ECE of one run, on average and at the hospital with the largest change."""
     there = [
         (h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).has_value
     ]
@@ -76,9 +76,13 @@ def _cell(
 
 
 def _panels(
-    board: ReportData, run: Run, bins: Mapping[Any, pd.DataFrame], platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Return one panel for each hospital, the internal hospital first; bins: by run, hospital and calibrator."""
+    board: ReportData,
+    run: Run,
+    bins: Mapping[Any, pd.DataFrame],
+    platt: dict[tuple[str, str, str], Estimate],
+    plain: dict[tuple[str, str, str], Estimate],
+) -> list[dict[str, Any]]:
+    """Return one panel per hospital, the internal hospital first; `bins` by run, hospital and calibrator."""
     panels = []
     for k, hospital in enumerate(board.all_hospitals):
         given, scaled = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
@@ -97,7 +101,7 @@ def _panels(
 def _panel(
     given: pd.DataFrame | None, scaled: pd.DataFrame | None, internal: bool, title: str, ece: dict[str, Estimate]
 ) -> Markup:
-    """Draw one reliability diagram: Platt filled with intervals, as given hollow and thin, counts below."""
+    """Draw one reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, counts below."""
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
@@ -118,7 +122,7 @@ def _panel(
 
 
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
-    """Draw the bins of one calibrator that hold any case, joined by a line."""
+    """Draw the non-empty bins of one calibrator, joined by a line."""
     found = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
     spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in found if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
@@ -131,7 +135,7 @@ def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: fl
 
 
 def _counts(rows: pd.DataFrame | None) -> str:
-    """Draw how often each probability is given, the tallest bar 14 px."""
+    """Draw the number of predictions per bin; the tallest bar is 14 px."""
     if rows is None or not max(rows["count"]):
         return ""
     width, most = SIDE / _num_bins(rows), max(rows["count"])
@@ -142,7 +146,7 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return how many bins of equal width there are, also empty ones: the usual number in which each mean lies in its bin."""
+    """Return the number of equal-width bins, including empty ones: the first usual number in which every mean falls into its bin."""
     place, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     least = int(place.max()) + 1
     fits = (

@@ -56,7 +56,7 @@ def cohorts(board: ReportData) -> Section:
 
 
 def _no_lungs(board: ReportData) -> dict[str, Any]:
-    """Return the sentence, the adaptive preprocessings, and by cohort in what share of its images no lungs were found."""
+    """Return title, adaptive preprocessings, and the share of images without detected lungs by cohort."""
     facts = board.meta.get("datasets", {})
     found = {h: facts.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
     names = list(dict.fromkeys(name for rates in found.values() for name in rates))
@@ -76,18 +76,18 @@ def _no_lungs(board: ReportData) -> dict[str, Any]:
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
-    """Return (filter, images it took out) for the filters that have no column of their own."""
+    """Return (filter, number of excluded images) for filters without their own column."""
     others = {"found", "kept", "not_frontal", "absent", *REMARKS}
     return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in others]
 
 
 def _split_order(name: str) -> str:
-    """Return what sorts splits in the order of their use, expert parts last."""
+    """Return a sort key: train, val, test, all, then expert splits."""
     return f"{SPLITS.index(name) if name in SPLITS else len(SPLITS)}{name}"
 
 
 def _kept(used: float, found: float, internal: bool) -> Markup:
-    """Draw the share of files that is used."""
+    """Draw the share of used images."""
     share = used / found if is_number(used) and is_number(found) and found else 0.0
     return svg.svg(
         120,
@@ -99,7 +99,7 @@ def _kept(used: float, found: float, internal: bool) -> Markup:
 
 
 def _prevalence(board: ReportData) -> list[dict[str, Any]]:
-    """Return a row for each finding with one cell for each hospital: share, n, n_pos, or the reason of its absence."""
+    """Return a row for each finding with one cell per hospital: share and counts, or the reason without one."""
     splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in board.tables["prevalence"].to_dict("records"):
@@ -122,8 +122,14 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
                 share = found["present"] / total
                 few = min(found["present"], negative) < board.min_count
                 bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.internal.key else "bar1")
-                cell |= {"share": share, "text": percent(found["present"], total), "n": total, "num_positive": found["present"],
-                         "few": few, "bar": svg.svg(100, 8, bar, "", "mi l")}  # fmt: skip
+                cell |= {
+                    "share": share,
+                    "text": percent(found["present"], total),
+                    "n": total,
+                    "num_positive": found["present"],
+                    "few": few,
+                    "bar": svg.svg(100, 8, bar, "", "mi l"),
+                }
             cells.append(cell)
         rows.append({"finding": finding, "cells": cells})
     return rows

@@ -54,7 +54,7 @@ def _data(board: ReportData) -> dict[str, Any]:
         "left": f"Paired differences are stored for the first {plural(compared, 'run')} of the ranking; other runs are shown without."
         if compared
         else "No paired differences are stored in these tables.",
-    }  # fmt: skip
+    }
 
 
 def _cells(board: ReportData, run: Run) -> list[list[float] | None]:

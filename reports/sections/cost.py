@@ -16,12 +16,12 @@ from reports.sentences import main_findings as sentences
 from reports.summaries.pareto import at_once
 from reports.tables import rows_of
 
-OTHERS = (  # cost, what more of it is asked to buy, its head, its unit
+OTHERS = (  # cost, title, column head, unit, divisor
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
 WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px of the curves
-DRAWN = 40  # curves; more could not be told apart
+DRAWN = 40  # curves; more could not be distinguished
 
 
 def cost(board: ReportData) -> Section:
@@ -50,7 +50,7 @@ def cost(board: ReportData) -> Section:
 
 
 def _by(board: ReportData, cost: str, said: str, word: str, unit: str, scale: float) -> dict[str, Any]:
-    """Return the runs by another cost, cheapest first: amount, whether unbeaten and in how many resamples, gain."""
+    """Return the runs sorted by another cost, with amount, Pareto membership and gain."""
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
@@ -72,7 +72,7 @@ def _by(board: ReportData, cost: str, said: str, word: str, unit: str, scale: fl
 
 
 def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
-    """Return, by run id, whether nobody cheaper beats it, in how many resamples, and what it adds to the best cheaper run."""
+    """Return, by run id: amount, Pareto membership, its share of bootstrap samples, and gain over the best cheaper run."""
     table = board.tables["frontier"]
     return {
         str(row["run_id"]): {

@@ -21,12 +21,12 @@ def data_exposure(board: ReportData) -> Section:
         "title": title(board.internal.title, exposures),
         "exposures": exposures,
         "checks": leakage_checks(board),
-        "data": [(board.title(str(d)), str(role), _licence(board, licence), used) for d, role, licence, used in rows],
+        "data": [(board.title(str(d)), str(role), _license(board, licence), used) for d, role, licence, used in rows],
     }
     return Section("exposure", "Data exposure", write("data_exposure.html.j2", **context))
 
 
-def _licence(board: ReportData, licence: object) -> str:
+def _license(board: ReportData, licence: object) -> str:
     """Return the license of a cohort in words."""
     if board.phantom:
         return SYNTHETIC

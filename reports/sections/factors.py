@@ -24,7 +24,7 @@ LEAST_PAIRS = 3  # before the title names a factor
 
 
 def factors(board: ReportData) -> Section:
-    """Write the forest tables of the ablation; nothing where no two runs differ in one factor only."""
+    """Write the forest table of the ablation; an empty section where no two runs differ in exactly one factor."""
     table = board.tables["ablation"]
     if not len(table):
         return Section("factors", "", Markup(""))
@@ -42,9 +42,9 @@ def factors(board: ReportData) -> Section:
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Say which choices clearly change the external AUROC: on these patients, and beyond the spread of pairs (seeds).
+    """Return the levels that clearly change the external AUROC: on these patients, and beyond the variation between pairs.
 
-    p is adjusted over the levels of a factor, and here over the factors, too.
+    p is corrected for the levels of a factor in the table, and here also for the number of factors.
     """
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
@@ -60,36 +60,36 @@ def _title(table: pd.DataFrame) -> str:
 
 
 def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
-    """Return whether the 95 % interval over pairs excludes 0, too; it takes three, for one pair may be luck of its seed."""
+    """Return whether the 95 % interval over pairs also excludes 0; needs at least three pairs."""
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
     return num >= LEAST_PAIRS and abs(row["value"]) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the words of the measures, and by choice and what it stands instead of: each level with a cell for each measure."""
+    """Return the names of the metrics, and by (factor, reference level): each level with a cell for each metric."""
     metrics = [str(m) for m in table["metric"].unique()]
     scales = {metric: _scale(table[table["metric"] == metric]) for metric in metrics}
     parts = []
     for (factor, reference), rows in table.groupby(["factor", "reference"], sort=False):
         levels = []
         for level, mine in rows.groupby("level", sort=False):
-            found = {str(row["metric"]): row for row in mine.to_dict("records")}
-            first = next(iter(found.values()))
-            cells = [_cell(m, found.get(m), scales[m]) for m in metrics]
+            by_metric = {str(row["metric"]): row for row in mine.to_dict("records")}
+            first = next(iter(by_metric.values()))
+            cells = [_cell(m, by_metric.get(m), scales[m]) for m in metrics]
             levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_pairs"])})
         parts.append({"factor": str(factor), "reference": str(reference), "levels": levels})
     return [METRICS.get(m, m) for m in metrics], parts
 
 
 def _scale(rows: pd.DataFrame) -> svg.Scale:
-    """Return the axis that all rows of a measure share."""
+    """Return the axis shared by all rows of a metric."""
     ends = [v for column in ("low", "high", "value") for v in rows[column] if is_number(v)]
     reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
     return svg.Scale(-reach, reach, 6, WIDTH - 6)
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one change as a mark, a number and a word; None where this measure has none."""
+    """Return one change as mark, number and verdict; None without a row."""
     if row is None:
         return None
     effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
@@ -114,7 +114,7 @@ def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
 
 
 def _swarm(metric: str, single: pd.DataFrame) -> Markup:
-    """Draw what each level of each factor adds in the model: a dot for each run, the factors that move most first."""
+    """Draw the SHAP values of each factor level: one dot per run, the most important factors first."""
     mine = single[single["metric"] == metric]
     if mine.empty:
         return Markup("")
@@ -136,8 +136,8 @@ def _swarm(metric: str, single: pd.DataFrame) -> Markup:
         name = f"{factor} {level}"
         body += svg.text(SWARM_NAME - 12, middle + 4, name if len(name) <= 26 else f"{name[:25]}…", "lb", "end")
         body += svg.dots([(x, middle + 2.6 * lane) for x, lane in svg.swarm(values, scale, gap=3.6)], "sw fine")
-    said = f"SHAP values of {listing([f'{f} {v}' for f, v in order], LEVELS)} for the {METRICS.get(metric, metric)}"
-    return svg.svg(SWARM_WIDTH, height, body, said)
+    label = f"SHAP values of {listing([f'{f} {v}' for f, v in order], LEVELS)} for the {METRICS.get(metric, metric)}"
+    return svg.svg(SWARM_WIDTH, height, body, label)
 
 
 def _model(metric: str, rows: pd.DataFrame, single: pd.DataFrame) -> Mapping[str, Any]:
@@ -148,5 +148,10 @@ def _model(metric: str, rows: pd.DataFrame, single: pd.DataFrame) -> Mapping[str
         for _, row in rows.sort_values("importance", ascending=False).iterrows()
         if str(row["factor"]) and not math.isnan(float(row["importance"]))
     ]
-    return {"name": METRICS.get(metric, metric), "r2": r2, "num_runs": int(first["num_runs"]), "shares": shares,
-            "swarm": _swarm(metric, single)}  # fmt: skip
+    return {
+        "name": METRICS.get(metric, metric),
+        "r2": r2,
+        "num_runs": int(first["num_runs"]),
+        "shares": shares,
+        "swarm": _swarm(metric, single),
+    }

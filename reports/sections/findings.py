@@ -12,12 +12,12 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
 
-LANES = 6  # up to so many runs each get a line of their own with its interval
+LANES = 6  # up to this many runs, each run has its own line with interval
 WIDTH = 330.0
 
 
 def findings(board: ReportData) -> Section:
-    """Write the gap of each finding, largest mean first, and the story of the first."""
+    """Write the gap of each finding, largest mean first, and the AUROC of the first at each hospital."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     always = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
@@ -52,7 +52,7 @@ def findings(board: ReportData) -> Section:
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
-    """Return a finding's gaps over runs, in order of the ranking, and their means."""
+    """Return the gaps of a finding in order of the ranking, and their means."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     shown = [e for e in gaps if e.has_value]
     return {
@@ -72,7 +72,7 @@ def _order(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
-    """Return the axis that all rows share."""
+    """Return the axis shared by all rows."""
     finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:
@@ -88,7 +88,7 @@ def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
 
 
 def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw one finding's gaps: lanes with intervals for few runs, a swarm for many."""
+    """Draw the gaps of one finding: lines with intervals for few runs, a swarm for many."""
     if not gaps:
         return Markup("")
     lanes = len(gaps) <= LANES

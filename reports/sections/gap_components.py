@@ -35,7 +35,7 @@ Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital,
 
 
 def gap_components(board: ReportData) -> Section:
-    """Write the parts of the macro gap of the first run, and those of every run below; nothing without them."""
+    """Write the gap components of the first run and the table of all runs; an empty section without a decomposition."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
@@ -65,19 +65,19 @@ def gap_components(board: ReportData) -> Section:
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
-    """Return one part, MISSING where it was not measured."""
+    """Return one component, MISSING if not measured."""
     row = cells.get((run.id, dataset, metric, part))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
 def _said(cells: Cells, run: Run, part: str) -> str:
-    """Return a part in words; the labels say where they hold the difference of other patients, too."""
+    """Return the name of a component; labels of other patients have their own name."""
     paired = cells.get((run.id, EXTERNAL, "auroc", part), {}).get("paired")
     return OTHER_PATIENTS if part == "labels" and paired is not None and paired < 1 else SAID[part]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
-    """Return one metric's bars, all on one axis that starts at 0 on both sides."""
+    """Return the bars of one metric, all on one axis around 0."""
     places_ = [(h.key, h.title) for h in board.hospitals] + (
         [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
     )
@@ -107,7 +107,7 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the parts end to end, gains left of 0 and losses right of it, and the gap with its interval below them."""
+    """Draw the components end to end, negative left of 0 and positive right, and the gap with its interval below."""
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for part, each in found.items():
@@ -124,7 +124,7 @@ def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: l
 
 
 def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
-    """Return what the table says of the parts that were not, or not wholly, measured, and how the labels were."""
+    """Return the notes of the table on components that were not fully measured, and on the label component."""
     said = []
     for part in USED[metric]:
         row = cells.get((run.id, key, metric, part), {})
@@ -136,7 +136,7 @@ def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
-    """Return the mean over hospitals of each part, AUROC then AUPRC."""
+    """Return the mean of each component over hospitals, AUROC then AUPRC."""
     return {
         "run": run,
         "cells": [
@@ -147,7 +147,7 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
 
 
 def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
-    """Return one row for each run and labelled part of the internal hospital: its macro gap to each hospital, their mean and the worst."""
+    """Return one row per run and internal test split: macro gap to each hospital, their mean and the worst."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
@@ -174,7 +174,7 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
 
 
 def _labelled_by(board: ReportData, key: str) -> str:
-    """Return who labelled an external hospital, "" where the tables do not say."""
+    """Return the label source of an external hospital, "" if not recorded."""
     table = board.tables["references"]
     named = table.loc[table["dataset"] == key, "external_reference"]
     return READERS.get(str(named.iloc[0]), str(named.iloc[0])) if len(named) else ""

@@ -38,7 +38,7 @@ Cells = Mapping[Key, Estimate]
 
 
 def groups(board: ReportData) -> Section:
-    """Write the forests and numbers of the first run, and the spreads of all; nothing without groups."""
+    """Write forests and numbers of the first run, and the differences of all runs; an empty section without groups."""
     table = board.tables["subgroups"]
     chosen = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     with_any = set(chosen["run_id"].unique())
@@ -79,7 +79,7 @@ def groups(board: ReportData) -> Section:
 
 
 def _cells(rows: pd.DataFrame) -> Cells:
-    """Return each number of the subgroups of some runs."""
+    """Return the subgroup estimates by run, hospital, subgroup, metric and finding."""
     return {
         (str(run), str(dataset), str(group), str(metric), str(finding)): Estimate(
             float(value), float(low), float(high), count(n), num_findings=count(num_findings)
@@ -89,7 +89,7 @@ def _cells(rows: pd.DataFrame) -> Cells:
 
 
 def no_threshold(board: ReportData, run: Run) -> str:
-    """Return which findings of a run have no threshold, and why."""
+    """Return the sentence on findings of a run without a threshold."""
     table = board.tables["operating_points"]
     rows = table[
         (table["run_id"] == run.id)
@@ -104,7 +104,7 @@ def no_threshold(board: ReportData, run: Run) -> str:
 def _distances(
     cells: Cells, run: Run, named: Sequence[str], what: tuple[str, str, str, bool], hospitals: Sequence[Hospital]
 ) -> list[GroupDifference]:
-    """Return every measured distance between the groups of an attribute, with the two groups that lie furthest apart."""
+    """Return the measured differences between groups, with the two most different groups of each attribute."""
     metric, finding, *_ = what
     out = []
     for hospital in hospitals:
@@ -130,7 +130,7 @@ def _metric(
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return one metric: a forest for each attribute, all on one axis, and the rows of the table behind them."""
+    """Return the figures and table rows of one metric: a forest per attribute, all on one axis."""
     metric, finding, word, _ = what
     members = {attribute: _members(named, attribute) for attribute in attributes}
     rows = [
@@ -172,7 +172,7 @@ def _forest(
     internal: str,
     attribute: str,
 ) -> Markup:
-    """Draw the groups of an attribute below each other, hospital by hospital; a group with too few patients is named."""
+    """Draw the groups of an attribute at each hospital; groups with too few patients are labeled so."""
     grid = svg.ticks(scale.low, scale.high, 5)
     body, y, told = "", 20.0, []
     for hospital, lanes in there:

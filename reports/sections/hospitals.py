@@ -49,27 +49,27 @@ def hospitals(board: ReportData) -> Section:
 
 
 def step(lost: float) -> int:
-    """Return the colour step, 0 to 7, of an AUROC loss; what is gained has the lightest."""
+    """Return the color step, 0 to 7, of a gap; a negative gap has the lightest color."""
     return max(0, min(7, int(lost / STEP)))
 
 
 def _head(board: ReportData, key: str) -> dict[str, Any]:
-    """Return the words over one column: how many findings it has in common with the internal hospital, and the fewest images of one."""
+    """Return the head of one column: hospital, number of shared findings, and the smallest number of images of a finding."""
     hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
-    found = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
-    least, greatest = (pick((e.num_findings for e in found), default=0) for pick in (min, max))
+    estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
+    least, greatest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
     few = plural(greatest, "finding") if least == greatest else f"{least}–{greatest} findings"
     return {
         "hospital": hospital,
         "internal": internal,
         "findings": "shared findings" if internal and board.num_common != (least, greatest) else few,
-        "n": min((e.n for e in found), default=0),
+        "n": min((e.n for e in estimates), default=0),
     }
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:
-    """Return one row: the internal cell, then one for each external hospital."""
+    """Return the cells of one run, one for each external hospital."""
     cells = []
     for hospital in board.hospitals:
         value, lost = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
@@ -85,6 +85,6 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
 
 
 def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
-    """Return what the scatter of these runs shows."""
+    """Return the title of the scatter."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
     return sentences.scatter_title(below, len(compared), sentences.shared_findings(*board.num_common))

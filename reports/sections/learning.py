@@ -11,7 +11,7 @@ from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.tables import records_of, rows_of
 
-DRAWN = 40  # lines; more could not be told apart
+DRAWN = 40  # lines; more could not be distinguished
 MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
@@ -54,7 +54,7 @@ def learning(board: ReportData) -> Section:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return, per run, the epoch of each rule with its AUROC on the split that chooses and, where noted, on the test split."""
+    """Return, per run, the epoch of each selection rule with its AUROC on the selecting split and, if recorded, on the test split."""
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
     rows = []
@@ -77,7 +77,7 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:
-    """Return what chose a run's epoch: val, expert_valid, or last for the last one."""
+    """Return the split that selected a run's epoch (val, expert_valid), or last."""
     try:
         config = json.loads(facts["config"])
         return "last" if config.get("selection") == "last" else str(config["schedule"]["select_on"])
@@ -93,6 +93,6 @@ _KEPT = {
 
 
 def kept(by: Collection[str]) -> str:
-    """Return which epoch the dots mark, by what chose it: val, expert_valid, last."""
+    """Return the sentence on the selected epoch; `by`: results of `chosen_by`."""
     words = [word for key, word in _KEPT.items() if key in (by or {"val"})]
     return f"Dot: the selected epoch, which is {' or, depending on the run, '.join(words)}."

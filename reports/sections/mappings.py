@@ -45,10 +45,10 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _findings(board: ReportData) -> list[dict[str, str]]:
-    """Return, per hospital, mapping and finding, the mean AUROC over runs and how many positives there are."""
+    """Return the mean AUROC over runs and the number of positives, by hospital, mapping and finding."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
-    found: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()
+    rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()
     return [
         {
             "hospital": board.title(str(row["dataset"])),
@@ -57,5 +57,5 @@ def _findings(board: ReportData) -> list[dict[str, str]]:
             "value": places(row["value"]) if is_number(row["value"]) else "",
             "positive": f"{row['positive']:,}",
         }
-        for row in found.to_dict("records")
+        for row in rows.to_dict("records")
     ]

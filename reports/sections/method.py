@@ -1,4 +1,4 @@
-"""How this was measured: the rules, and where every number comes from."""
+"""Method: rules of the protocol, glossary and provenance."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from reports.sentences import data as data_sentences
 
 
 def method(board: ReportData) -> Section:
-    """Write the rules of the protocol and what all runs share."""
+    """Write the rules, the glossary and the provenance."""
     facts = [r.facts for r in board.runs]
 
     def distinct(key: str) -> list[str]:
@@ -21,7 +21,7 @@ def method(board: ReportData) -> Section:
     scores = board.tables["scores"]
     references = set(
         scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique()
-    )  # externally is a mean over hospitals with others
+    )  # "external" is a mean over hospitals with several references
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
@@ -43,7 +43,7 @@ def method(board: ReportData) -> Section:
 
 
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
-    """Return, by hospital and split, the median over runs and findings of AUROC's standard error, three ways."""
+    """Return the median standard error of AUROC over runs and findings by three methods, by hospital and split."""
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()

@@ -15,8 +15,22 @@ NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its
 def opening(board: ReportData) -> Section:
     """Write the first screen."""
     runs, external = board.ranked, board.hospitals
-    return Section("top", "", write("opening.html.j2", board=board, kick=_kick(board), headline=title(board), stand=_stand(board), best=_best(board),
-        wide=losses(board, WIDE), narrow=losses(board, NARROW), num_runs=len(runs), num_external=len(external)))  # fmt: skip
+    return Section(
+        "top",
+        "",
+        write(
+            "opening.html.j2",
+            board=board,
+            kick=_kick(board),
+            headline=title(board),
+            stand=_stand(board),
+            best=_best(board),
+            wide=losses(board, WIDE),
+            narrow=losses(board, NARROW),
+            num_runs=len(runs),
+            num_external=len(external),
+        ),
+    )
 
 
 def title(board: ReportData) -> str:
@@ -32,7 +46,7 @@ def title(board: ReportData) -> str:
 
 
 def losses(board: ReportData, width: float) -> Markup:
-    """Draw AUROC lost by hospital: a dot for each run, the mean with its interval above them."""
+    """Draw the gap by hospital: one dot per run, and the mean with its interval above."""
     shown = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in shown for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
@@ -79,12 +93,12 @@ def losses(board: ReportData, width: float) -> Markup:
 
 
 def _depth(values: list[float], scale: svg.Scale) -> int:
-    """Return how many lanes the swarm needs above and below its middle."""
+    """Return the number of lanes of the swarm."""
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 
 def _kick(board: ReportData) -> str:
-    """Return the line above the headline: what was counted."""
+    """Return the line above the headline: numbers of runs, hospitals, findings and images."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     by_cohort = counts.groupby(cohorts["dataset"]).max()
@@ -100,7 +114,7 @@ def _kick(board: ReportData) -> str:
 
 
 def _stand(board: ReportData) -> str:
-    """Return the first sentence with intervals."""
+    """Return the sentence on the mean gap."""
     if board.only_exposed_models:
         return "Their scores are listed below the ranking. The section on data exposure lists their training data."
     return sentences.mean_gap(
@@ -115,7 +129,7 @@ def _stand(board: ReportData) -> str:
 
 
 def _best(board: ReportData) -> str:
-    """Return the second sentence: who is first, and whether the data can tell."""
+    """Return the sentences on the first run, its ties, and the smallest gap."""
     if not board.ranked:
         return ""
     first = board.ranked[0]

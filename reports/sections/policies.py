@@ -37,7 +37,7 @@ def policies(board: ReportData) -> Section:
 
 
 def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
-    """Return the name of one set of labelled images, and who labelled it."""
+    """Return the name of a set of test images, and its label source."""
     if dataset == EXTERNAL:
         return "External mean", ""
     name = (

@@ -26,7 +26,7 @@ def published(board: ReportData) -> Section:
 
 
 def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
-    """Return the findings (macro last) and a line for each published row and dataset."""
+    """Return the table of one metric: findings as columns (macro last), one line per published result and dataset."""
     said = list(dict.fromkeys(rows["finding"]))
     order = [f for f in board.findings if f in said] + [f for f in said if f not in board.findings and f != MACRO]
     columns = order + [MACRO] * (MACRO in said)
@@ -41,7 +41,7 @@ def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
 
 
 def _as_printed(value: float) -> str:
-    """Return a published number with the digits it was given with, two to four.
+    """Return a published number with its original two to four digits.
 
     >>> _as_printed(0.8791), _as_printed(0.93)
     ('.8791', '.93')

@@ -24,9 +24,16 @@ OPEN = 10  # groups of ties that start open
 FIRST = 60  # rows in the table as it loads; a script adds the others, a reader without scripts finds them below it
 MOST_VALUES, MOST_FACTORS = 40, 12  # beyond these a filter helps less than the search
 WORDS = {
-    "family": "Family", "architecture": "Architecture", "optimizer": "Optimizer", "loss": "Loss", "uncertainty": "Uncertain labels",
-    "preprocessing": "Preprocessing", "augmentation": "Augmentation", "weights": "Weights", "seed": "Seed",
-}  # fmt: skip
+    "family": "Family",
+    "architecture": "Architecture",
+    "optimizer": "Optimizer",
+    "loss": "Loss",
+    "uncertainty": "Uncertain labels",
+    "preprocessing": "Preprocessing",
+    "augmentation": "Augmentation",
+    "weights": "Weights",
+    "seed": "Seed",
+}
 
 
 @dataclass(frozen=True, slots=True)

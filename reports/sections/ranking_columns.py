@@ -18,7 +18,7 @@ CUSTOM_COLUMNS = 6  # ranking.css hides and shows as many
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of numbers: its head, how a run's number is shown below it, and the number to sort and copy by."""
+    """A column of the ranking: head, displayed text of a run, and the number used to sort and copy."""
 
     key: str  # also its name in the address of a view, and its class
     head: str
@@ -27,15 +27,15 @@ class Column:
     shown: Callable[[Run], str]
     estimate: Callable[[Run], Estimate | None] = lambda _: None
     small: Callable[[Run], str] = lambda _: ""
-    note: Callable[[Run], str] = lambda _: ""  # in words, below everything else
+    note: Callable[[Run], str] = lambda _: ""  # text below the number
     figure: Callable[[Run], Markup] = lambda _: Markup("")
     css: str = "more"  # `more` is hidden on a phone
-    low_first: bool = False  # whether less is better
-    first: bool = True  # shown before a reader chooses columns
+    low_first: bool = False  # whether lower is better
+    first: bool = True  # shown by default
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the strip; those that start hidden exist only where some run has a number."""
+    """Return the columns after the strip; hidden ones exist only if some run has a number."""
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
@@ -54,36 +54,68 @@ def columns_of(board: ReportData) -> list[Column]:
 
     mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
     further = (
-        Column("robust", "Effective", "robustness", lambda r: effective(r).value, lambda r: signed(effective(r).value), effective,
-               small=lambda r: effective(r).span, first=False),
+        Column(
+            "robust",
+            "Effective",
+            "robustness",
+            lambda r: effective(r).value,
+            lambda r: signed(effective(r).value),
+            effective,
+            small=lambda r: effective(r).span,
+            first=False,
+        ),
         Column("best", "P(best)", "bootstrap", lambda r: r.p_best, _chance, first=False),
-        Column("training", "Training", "minutes", _seconds, lambda r: two_figures(_seconds(r) / 60), low_first=True, first=False),
+        Column(
+            "training",
+            "Training",
+            "minutes",
+            _seconds,
+            lambda r: two_figures(_seconds(r) / 60),
+            low_first=True,
+            first=False,
+        ),
         costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False),
-    )  # fmt: skip
+    )
     return [
         estimated("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
         estimated("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimated("worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.title(r.worst)),
         estimated(
-            "gap", "Gap", "int. − ext.", lambda r: r.gap, css="mc", low_first=True, note=lambda r: sentences.zero_in_interval(r.gap),
+            "gap",
+            "Gap",
+            "int. − ext.",
+            lambda r: r.gap,
+            css="mc",
+            low_first=True,
+            note=lambda r: sentences.zero_in_interval(r.gap),
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
         ),
         estimated("ece", "ECE", "external", lambda r: r.ece, low_first=True),
         estimated(
-            "shortcut", "Shortcut", "change in p", lambda r: r.causal, css="more mc", low_first=True,
+            "shortcut",
+            "Shortcut",
+            "change in p",
+            lambda r: r.causal,
+            css="more mc",
+            low_first=True,
             note=lambda r: "" if r.causal.has_value else board.why_not_analysed("transplants", r.id),
             figure=lambda r: svg.micro(r.causal, least, most, 0.0) if r.causal.has_value else Markup(""),
         )
         if causal
         else estimated(
-            "shortcut", "Shortcut", "source probe", lambda r: r.probe, css="more mc", low_first=True,
+            "shortcut",
+            "Shortcut",
+            "source probe",
+            lambda r: r.probe,
+            css="more mc",
+            low_first=True,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
         ),
         costing("params", "Params", "million", "params", 1e6, low_first=True),
         costing("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
         costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer),
         *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),
-    ]  # fmt: skip
+    ]
 
 
 def _custom_metrics(board: ReportData) -> list[Column]:
@@ -99,9 +131,16 @@ def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Colum
         return macros.get((run.id, EXTERNAL, MACRO), MISSING)
 
     return Column(
-        key, metric["title"], "external", lambda r: estimate(r).value, lambda r: estimate(r).text, estimate,
-        lambda r: estimate(r).span, low_first=metric["better"] == "lower", first=False,
-    )  # fmt: skip
+        key,
+        metric["title"],
+        "external",
+        lambda r: estimate(r).value,
+        lambda r: estimate(r).text,
+        estimate,
+        lambda r: estimate(r).span,
+        low_first=metric["better"] == "lower",
+        first=False,
+    )
 
 
 def _effective(board: ReportData) -> Callable[[Run], Estimate]:
@@ -116,19 +155,19 @@ def _effective(board: ReportData) -> Callable[[Run], Estimate]:
 
 
 def _chance(run: Run) -> str:
-    """Return the chance of being first with two places."""
+    """Return P(best) with two decimals."""
     if not is_number(run.p_best):
         return DASH
     return places(run.p_best, 2) if run.p_best >= 0.005 else "< .01"
 
 
 def _seconds(run: Run) -> float:
-    """Return how long training took, NaN where it was not noted."""
+    """Return the training time in seconds, NaN if not recorded."""
     value = run.facts.get("seconds")
     return float(value) if value is not None and is_number(value) else float("nan")
 
 
 def _other_findings(run: Run) -> str:
-    """Return the external mean that the gap compares, where it is not the one that ranks."""
+    """Return the external mean on shared findings, if it differs from the mean used for ranking."""
     other = run.external_common.has_value and run.external_common.text != run.external.text
     return f"{run.external_common.text} on shared findings" if other else ""

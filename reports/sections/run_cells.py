@@ -1,4 +1,4 @@
-"""The cells of a run's tables, written here and not by a template: a study of 500 runs has 50,000 of them."""
+"""Table cells of a run as HTML, without templates for speed: a study of 500 runs has 50,000 cells."""
 
 from markupsafe import Markup, escape
 
@@ -8,17 +8,17 @@ from reports.sentences import main_findings as sentences
 
 
 def number(estimate: Estimate, counted: bool = False) -> str:
-    """Return a value with its interval below, and the number of images below that where it is asked for and known."""
+    """Return a value, its interval and, if `counted`, the number of images."""
     return f"{estimate.text}<i>{estimate.span}</i>" + (f"<i>n = {integer(estimate.n)}</i>" if counted else "")
 
 
 def row(cells: list[str]) -> Markup:
-    """Return the cells of one row of a table; each is HTML already."""
+    """Return the cells of one table row; each cell is HTML."""
     return Markup(f"<td>{'</td><td>'.join(cells)}</td>")  # noqa: S704  (numbers, and what `escape` returned)
 
 
 def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
-    """Return an AUROC with its interval and what it rests on, or why there is none; `symptom`: where a reversed one leads."""
+    """Return an AUROC with interval and sample size, or the reason without one; `symptom`: anchor linked from an inverted AUROC."""
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
     on = (
@@ -33,7 +33,7 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
-    """Return a gap with its interval and where 0 lies against it; `common`: over how many findings."""
+    """Return a gap with its interval and whether that includes 0; `common`: number of shared findings."""
     zero = sentences.zero_in_interval(estimate)
     return number(estimate) + (f"<i>{zero}</i>" if zero else "") + (f"<i>{common} shared</i>" if common else "")
 

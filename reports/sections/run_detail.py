@@ -1,6 +1,6 @@
-"""One run in full: its numbers by finding and hospital, thresholds, calls, curves, subgroups, and how to make it again.
+"""Details of one run: scores by finding and hospital, thresholds, confusion matrices, curves, subgroups and command.
 
-The same text stands in the drawer of the page and on the run's own page of a site.
+The drawer of the page and the run's page of a site show the same text.
 """
 
 import math
@@ -38,26 +38,26 @@ AT_THRESHOLD = {
     "f1": "F1",
 }
 POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90", "f1_grid": "best F1 of a grid"}
-Call = tuple[int, int, int, int]  # with the finding: called, not called; without it: called, not called
+Call = tuple[int, int, int, int]  # positives: predicted +, predicted −; negatives: predicted +, predicted −
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What is looked up once for all runs that are shown in full."""
+    """Lookup tables for the details of all runs, built once."""
 
     board: ReportData
-    point: str  # the threshold whose calls are shown, "" for none
+    point: str  # threshold rule of the confusion matrices, "" for none
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
     called: Mapping[tuple[str, str, str], Call]  # by run, hospital and finding
     thresholds: Mapping[tuple[str, str, str], float]  # probability, by run, rule and finding
     groups: Mapping[str, pd.DataFrame]
     curves: Curves
     pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases, by run
-    symptoms: frozenset[str]  # runs that the page about symptoms speaks of
+    symptoms: frozenset[str]  # runs with a symptom
 
     @classmethod
     def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
-        """Gather; `in_full` are the runs whose calls, curves and subgroups are shown, too."""
+        """Build the lookup tables; `in_full` are the runs with confusion matrices, curves and subgroups."""
         drawn = list(in_full)
         ids = {run.id for run in drawn}
         choice = board.headline
@@ -76,13 +76,19 @@ class Details:
         confusion = confusion[confusion["run_id"].isin(ids)]
         confusion = confusion[(confusion["dataset"] != board.internal.key) | (confusion["split"] == "test")]
         return cls(
-            board, point, looked_up, _called(confusion, point), _thresholds(confusion),
-            {str(r): part for r, part in chosen.groupby("run_id")}, Curves.of(board, drawn),
-            _pictures(board), frozenset(map(str, board.tables["diagnostics"]["run_id"])),
-        )  # fmt: skip
+            board,
+            point,
+            looked_up,
+            _called(confusion, point),
+            _thresholds(confusion),
+            {str(r): part for r, part in chosen.groupby("run_id")},
+            Curves.of(board, drawn),
+            _pictures(board),
+            frozenset(map(str, board.tables["diagnostics"]["run_id"])),
+        )
 
     def body(self, run: Run, drawn: bool) -> Markup:
-        """Return a run in full; without its figures where a script puts them in."""
+        """Return the details of a run; figures only if `drawn`, else a script adds them."""
         board = self.board
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
@@ -111,7 +117,7 @@ class Details:
         )
 
     def figures(self, run: Run) -> Markup:
-        """Return the curves of a run; nothing where its tables hold none."""
+        """Return the curves of a run; empty without any."""
         return write("run_figures.html.j2", f=figures(self.board, run, self.curves))
 
 
@@ -135,7 +141,7 @@ def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]
 
 
 def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Return each threshold as a probability; the same everywhere, so whichever hospital is met first says it."""
+    """Return each threshold as a probability; thresholds are the same at every hospital."""
     rows = table.drop_duplicates(["run_id", "operating_point", "finding"])
     return {
         (str(run), str(rule), str(finding)): 1 / (1 + math.exp(-min(max(float(at), -700.0), 700.0)))
@@ -144,7 +150,7 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
-    """Return the words of the rules that chose thresholds, and the thresholds of each finding; {} without any."""
+    """Return the names of the threshold rules and the thresholds of each finding; {} without any."""
     rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in board.findings)]
     rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
     rows = [(finding, cells) for finding, cells in rows if any(c is not None for c in cells)]
@@ -152,7 +158,7 @@ def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str]
 
 
 def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
-    """Return, by subgroup of one attribute, its macro AUROC in each hospital; then the attribute's largest less least."""
+    """Return the macro AUROC of each subgroup at each hospital, and the largest minus the smallest of each attribute."""
     if table is None:
         return []
     columns = ("subgroup", "dataset", "split", "value", "low", "high", "n")
@@ -180,9 +186,9 @@ def _first_of(named: Sequence[str], group: str) -> str:
 
 
 def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
-    """Return a row for each finding, macro last: its AUROC in each hospital, or why there is none, and its gap.
+    """Return a row for each finding, macro last: AUROC at each hospital or the reason without one, and the gap.
 
-    symptom: the place on the page where inverted scores are looked at, "" for none.
+    symptom: anchor of the run's symptoms, "" for none.
     """
     if not run.external.has_value and not run.internal.has_value:
         return []
@@ -206,7 +212,7 @@ def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
 
 
 def _gaps(board: ReportData, run: Run) -> Markup:
-    """Return one macro gap for each external hospital, with where 0 lies and over how many findings it is taken."""
+    """Return the macro gap of each external hospital, with its number of shared findings."""
     lost = [run.hospital_gaps[h.key] for h in board.hospitals]
     return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in lost]) if lost else Markup("")
 
@@ -214,7 +220,7 @@ def _gaps(board: ReportData, run: Run) -> Markup:
 def _more(
     board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
-    """Return further macro metrics by hospital, those that exist."""
+    """Return the other available macro metrics by hospital."""
     rows = [
         (word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals]) for word, found in looked_up
     ]
@@ -228,7 +234,7 @@ def _more(
 def _confusion(
     board: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
 ) -> list[tuple[str, tuple[Markup, Markup]]]:
-    """Return a confusion matrix for each finding and hospital, findings that have one anywhere: with it, without it."""
+    """Return the confusion matrices by finding: rows of positives and negatives, two cells per hospital."""
     rows = [(f, [called.get((run.id, h.key, f)) for h in board.all_hospitals]) for f in board.findings]
     return [
         (
@@ -244,12 +250,24 @@ def _confusion(
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """Return what the run is, as pairs of words."""
-    words = (("architecture", "Architecture"), ("family", "Family"), ("optimizer", "Optimizer"), ("loss", "Loss"),
-             ("uncertainty", "Uncertain labels"), ("preprocessing", "Preprocessing"), ("augmentation", "Augmentation"), ("seed", "Seed"),
-             ("epochs", "Epochs"), ("best_epoch", "Selected epoch"),
-             ("gradient_evaluations", "Gradient evaluations"), ("device", "Device"), ("versions", "Versions"), ("commit", "Commit"),
-             ("weights_sha256", "Trained weights, SHA-256"))  # fmt: skip
+    """Return the facts of the run as (name, value)."""
+    words = (
+        ("architecture", "Architecture"),
+        ("family", "Family"),
+        ("optimizer", "Optimizer"),
+        ("loss", "Loss"),
+        ("uncertainty", "Uncertain labels"),
+        ("preprocessing", "Preprocessing"),
+        ("augmentation", "Augmentation"),
+        ("seed", "Seed"),
+        ("epochs", "Epochs"),
+        ("best_epoch", "Selected epoch"),
+        ("gradient_evaluations", "Gradient evaluations"),
+        ("device", "Device"),
+        ("versions", "Versions"),
+        ("commit", "Commit"),
+        ("weights_sha256", "Trained weights, SHA-256"),
+    )
     made = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
     own = [(made, _shown(run.facts["of"]))] if run.kind != "run" else []
     left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
@@ -260,7 +278,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
-    """Return what the run had seen and may be used for, as pairs of words."""
+    """Return the data exposure and the intended use of the run as (name, value)."""
     own = exposure(board, run)
     pairs = [
         ("Trained on", own.trained_on),
@@ -274,7 +292,7 @@ def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
 
 
 def _shown(value: object) -> str:
-    """Return a fact as text; a number that is whole is written so, null is ""."""
+    """Return a fact as text: integers without decimals, null as ""."""
     if value is None or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

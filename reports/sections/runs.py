@@ -7,14 +7,12 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-DRAWN = (
-    12  # runs, best first, whose calls, curves and subgroups are in the file of a larger study; a site has those of all
-)
-WRITTEN = 40  # entries that stand in the page itself; more are packed, and unpacked by a script
+DRAWN = 12  # best runs with confusion matrices, curves and subgroups in the page of a larger study; a site has all
+WRITTEN = 40  # entries written as HTML; a longer list is compressed and unpacked by a script
 
 
 def runs(board: ReportData) -> Section:
-    """Write one folded entry for each run; a script opens it in a drawer instead, and puts its figures in."""
+    """Write one folded entry per run; a script opens entries in a drawer and adds the figures."""
     packed = len(board.entries) > WRITTEN
     drawn = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
     details = Details.of(board, drawn)

@@ -21,9 +21,9 @@ SHOWN = 40  # runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
-    """Write the source classifiers with their controls, their descriptors, the nuisances, and the scatter of probe and gap.
+    """Write source classifiers with controls, image properties, nuisances, and the scatter of probe and gap.
 
-    A correlation over runs only from eight runs on.
+    The correlation over runs needs at least eight runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
@@ -56,7 +56,7 @@ def shortcuts(board: ReportData) -> Section:
 
 
 def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
-    """Return what the table of source classifiers shows: for the first run, and of all runs the selectivity."""
+    """Return the source classifiers of the first run, and the selectivity of all runs."""
     found, run = sources.lookup(board.tables["sources"]), probed[0]
     confused = sources.confusions(board, run)
     return {
@@ -72,7 +72,7 @@ def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str
 
 
 def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
-    """Return what the table of nuisances shows, of the first run; {} where nothing was looked at."""
+    """Return the nuisances of the first run; {} if none was analyzed."""
     cells = nuisances.lookup(board.tables["nuisances"])
     if not cells or not runs:
         return {}
@@ -101,6 +101,6 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
 
 
 def _ranks(values: list[float]) -> list[float]:
-    """Return ranks; those that tie share their mean rank."""
+    """Return ranks; ties share their mean rank."""
     ordered = np.sort(values)
     return [float(np.mean(np.flatnonzero(ordered == v))) for v in values]

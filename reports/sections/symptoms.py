@@ -47,12 +47,12 @@ def symptoms(board: ReportData) -> Section:
 
 
 def symptom_anchor(run_id: str) -> str:
-    """Return where the first symptom of a run stands on the page."""
+    """Return the anchor of the first symptom of a run."""
     return f"symptom-{run_id}"
 
 
 def _histogram(present: list[int], absent: list[int]) -> Markup:
-    """Return both classes' shares by predicted probability, present above the line and absent below."""
+    """Draw the histogram of predicted probability, positives above the line and negatives below."""
     width, middle = WIDTH / len(present), HEIGHT / 2
     lefts, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
     body = svg.line(0, middle, WIDTH, middle, "z")

@@ -53,7 +53,7 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # run, 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of a figure: what was done, and what it did to the probability, to the calls and to the AUROC."""
+    """One row of a figure: the change to the image, and its effect on probability, predictions and AUROC."""
 
     words: str
     value: float
@@ -65,7 +65,7 @@ class Change:
 
 
 def transplants(board: ReportData) -> Section:
-    """Write the section; why there are no numbers where there are none, nothing where no run was asked."""
+    """Write the section; without results, the reasons; empty if the test was not requested."""
     table = board.tables["transplants"]
     nothing = partial(
         section_without_results, board, "transplants", "Transplants", "Region transplant test", "transplants"
@@ -117,7 +117,7 @@ def transplants(board: ReportData) -> Section:
 
 
 def _most_moved(rows: Any, internal: str) -> str:
-    """Return the finding whose answer a marker of the internal hospital moves most, else its causal score; "" where there is none."""
+    """Return the finding with the largest effect of an internal marker, else with the largest causal score; "" without either."""
     for kind in (MARKER, "causal"):
         each = rows[
             (rows["kind"] == kind)
@@ -138,7 +138,7 @@ def _detail(
     found: Mapping[str, list[str]],
     reacts: Mapping[str, list[str]],
 ) -> list[str]:
-    """Return the sentences below the title: how far the marker moves the answer, and what erasing it does."""
+    """Return the sentences below the title: effect of the marker, and of erasing it."""
     row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
@@ -154,7 +154,7 @@ def _detail(
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
-    """Return the dots of one finding: the internal hospital's pixels in external images, then what is taken away there, on one axis."""
+    """Return the rows of one finding on one axis: internal pixels in external images, then removed or hidden pixels."""
     internal = board.internal.key
     rows = [
         _change(cells, run, kind, internal, finding, f"{board.internal.title}: {words}") for kind, words in INTO.items()
@@ -180,7 +180,7 @@ def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: 
 
 
 def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the change as a dot and its control as a ring, with the interval of their difference around the dot."""
+    """Draw the change (dot), its control (ring), and the interval of the difference around the dot."""
     y = HEIGHT / 2
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     base = row.control if is_number(row.control) else 0.0
@@ -202,7 +202,7 @@ def _legend() -> list[tuple[str, Markup]]:
 
 
 def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
-    """Return one row for each kind: its effect on images of each external hospital, and of the internal hospital by pixels from external hospitals."""
+    """Return one row per kind of change: its effect at each external hospital, and of external pixels in internal images."""
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
         donor, back = (internal, EXTERNAL) if kind in INTO else ("", "")
@@ -227,7 +227,7 @@ def _summary(
 
 
 def _associations(board: ReportData) -> list[str]:
-    """Return a sentence for each score, in the order in which they were declared."""
+    """Return one sentence per score."""
     table = board.tables["associations"]
     out = []
     for score, (larger, said) in SCORES.items():
@@ -235,9 +235,16 @@ def _associations(board: ReportData) -> list[str]:
         if len(rows):
             row = rows.to_dict("records")[0]
             rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
-            out.append(change_sentences.association(
-                larger, rho, float(row["p"]), int(row["num_architectures"]), float(row["detectable"]), float(row["power"])
-            ))  # fmt: skip
+            out.append(
+                change_sentences.association(
+                    larger,
+                    rho,
+                    float(row["p"]),
+                    int(row["num_architectures"]),
+                    float(row["detectable"]),
+                    float(row["power"]),
+                )
+            )
         else:
             architectures = {
                 str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.has_value
@@ -252,7 +259,7 @@ def _has(run: Run, score: str) -> bool:
 
 
 def _statistics(board: ReportData) -> list[dict[str, Any]]:
-    """Return every correlation that was computed, those of one score and side together."""
+    """Return every computed correlation."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
     names = {"causal": "change in predictions", "source_bits": "source probe, bits"}
     return [

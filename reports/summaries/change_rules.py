@@ -1,9 +1,9 @@
-"""What counts as a change of the answer, and what as a shortcut: one rule for the page and for the benchmark of its power."""
+"""Rules for changes of predictions and for shortcuts, shared by the page and the power benchmark."""
 
 import pandas as pd
 
-MARGIN = 0.05  # of probability: what moves the answer by less is too little to matter, and is not called
-MARKER, ERASED = "marker", "erased"  # the kinds in which a planted shortcut is looked for
+MARGIN = 0.05  # smallest relevant change in probability
+MARKER, ERASED = "marker", "erased"  # kinds of change that reveal a planted shortcut
 EXTERNAL, MACRO = "external", "macro"
 
 
@@ -13,10 +13,10 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
 
 
 def changed(table: pd.DataFrame, internal: str) -> list[str]:
-    """Return the findings whose answer a marker of the internal hospital changes on external images, of one run's `transplants`.
+    """Return the findings whose prediction an internal marker changes in external images; `table`: `transplants` of one run.
 
-    That is: the mean absolute change of the probability, less that of the same patch without a marker from the host's own
-    cohort, has a 95 % interval wholly above MARGIN.
+    The mean absolute change in probability, minus that of a control patch without a marker from the host's own cohort, must
+    have a 95 % interval above MARGIN.
     """
     rows = changes(table)
     rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == internal) & (rows["host"] == EXTERNAL)]
@@ -24,10 +24,10 @@ def changed(table: pd.DataFrame, internal: str) -> list[str]:
 
 
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
-    """Return the findings read by a shortcut: a marker changes the answer, and it is of use at the internal hospital.
+    """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on it.
 
-    Of use: erasing the markers of the internal test images lowers the AUROC, less what erasing the mirrored place does, with a
-    95 % interval wholly below 0. A network may react to a marker that tells it nothing; then erasing costs nothing.
+    The internal AUROC depends on markers if erasing them, minus erasing the mirrored region, changes it with a 95 % interval
+    below 0. A network may react to a marker without information; then erasing costs nothing.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]

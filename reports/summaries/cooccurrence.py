@@ -1,4 +1,4 @@
-"""Which findings come together, hospital by hospital: odds ratios with intervals, and whether the internal hospital's is another."""
+"""Co-occurrence of findings at each hospital: odds ratios with intervals, and changes from the internal hospital."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
-SHOWN = 8  # pairs in the figure, those that come together most at the internal hospital; the others are below it
-LEAST = 5  # images in each of the four cells, before a ratio is given
-NO_FINDING = "No Finding"  # excludes the others by what it means
+SHOWN = 8  # pairs in the figure, strongest at the internal hospital; the other pairs are in a folded table
+LEAST = 5  # images required in each of the four cells
+NO_FINDING = "No Finding"  # excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The odds ratio of two findings in one cohort: 1 where one says nothing about the other."""
+    """The odds ratio of two findings in one cohort; 1 = independent."""
 
     both: int
     first_only: int
@@ -25,12 +25,12 @@ class Odds:
 
     @property
     def has_value(self) -> bool:
-        """Whether there are images enough in each cell."""
+        """Whether each cell has enough images."""
         return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
 
     @property
     def log(self) -> float:
-        """The logarithm of the ratio; NaN where it is not known."""
+        """The logarithm of the ratio, NaN if unknown."""
         return math.log(self.both * self.neither / (self.first_only * self.second_only)) if self.has_value else math.nan
 
     @property
@@ -62,7 +62,7 @@ class Odds:
 
 
 def come_together(board: ReportData) -> dict[str, Any]:
-    """Return the sentence and a row for each pair of findings; {} where no hospital has a pair that can be measured."""
+    """Return title and a row for each pair of findings; {} if no pair can be measured."""
     found: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
@@ -96,11 +96,11 @@ def come_together(board: ReportData) -> dict[str, Any]:
 
 
 def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
-    """Return which pairs (pair, odds at the internal hospital, hospital, odds there) clearly come together otherwise than at the internal hospital.
+    """Return the pairs of findings whose odds ratio clearly changes at an external hospital.
 
-    Clearly: the ratios differ by more than chance, Bonferroni over all that are compared. The largest difference is named.
+    compared: (pair, internal odds, hospital, external odds). Bonferroni correction over all comparisons; the largest change is named.
     """
-    usable = [each for each in compared if each[1].has_value and each[3].has_value]
+    usable = [row for row in compared if row[1].has_value and row[3].has_value]
     if not usable:
         return "The co-occurrence of findings cannot be compared between hospitals"
     limit = NormalDist().inv_cdf(1 - 0.025 / len(usable))
@@ -111,7 +111,7 @@ def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> st
     ]
     if not clear:
         return f"The data do not show a change in co-occurrence of findings between {internal} and external hospitals"
-    pair, here, title, there = max(clear, key=lambda each: (abs(each[1].log - each[3].log), each[0], each[2]))
+    pair, here, title, there = max(clear, key=lambda row: (abs(row[1].log - row[3].log), row[0], row[2]))
     said = f"{pair} co-occur differently at {title} than at {internal}: odds ratio {there.text} and {here.text}"
     return said + _others({name for name, *_ in clear} - {pair})
 

@@ -8,14 +8,14 @@ from reports.formatting import integer, listing, plural, word
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-CORPORA = {  # what a corpus is called in the registry -> its name, and what its images are
+CORPORA = {  # corpus in the registry -> name and kind of images
     "in1k": "ImageNet-1k, photographs",
     "in12k": "ImageNet-12k, photographs",
     "in21k": "ImageNet-21k, photographs",
     "in22k": "ImageNet-22k, photographs",
 }
 RESEARCH = "research, not for clinical use"
-RANDOM = "none"  # starting weights that had seen nothing
+RANDOM = "none"  # random starting weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Exposure:
     start: str  # random weights, or whose
     corpus: str
     licence: str  # of the starting weights, "" where there are none
-    corpus_overlap: str  # of the corpus with the test images
+    corpus_overlap: str  # overlap of the corpus with test images
     use: str
-    elsewhere: bool = False  # trained elsewhere: all of it is what its owner says
+    elsewhere: bool = False  # trained elsewhere: declared by its owner
 
 
 def exposure(board: ReportData, run: Run) -> Exposure:
@@ -76,7 +76,7 @@ def _imported(board: ReportData, run: Run) -> Exposure:
 
 
 def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
-    """Return each passport once, in order of the ranking, with how many runs carry it."""
+    """Return the distinct exposures in order of the ranking, with their numbers of runs."""
     counts: dict[Exposure, int] = {}
     for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
         own = exposure(board, run)
@@ -85,7 +85,7 @@ def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
 
 
 def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
-    """Return what the runs had seen beside the internal hospital, in one sentence.
+    """Return a sentence on pretraining and training data of the runs.
 
     >>> p = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
@@ -129,7 +129,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
 
 
 def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
-    """Return each check for overlap that was made, or could not be, with its result."""
+    """Return the leakage checks with their results, including checks that are impossible."""
     internal, shared, twice = board.internal.title, int(board.meta.get("shared_patients") or 0), board.num_duplicates
     found = [
         (

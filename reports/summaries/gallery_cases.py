@@ -1,4 +1,4 @@
-"""The cases of the gallery that have a picture, in words and bytes."""
+"""Gallery cases with a picture: text and image data."""
 
 import base64
 from typing import Any
@@ -9,12 +9,12 @@ from reports.formatting import is_number, percent, places
 from reports.report_data.report_data import ReportData
 
 KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
-ABSENT = KINDS[3:]  # cases whose label says that the finding is not there
-MOST = 12  # pictures of one run that stand with the run
+ABSENT = KINDS[3:]  # cases whose finding is labeled absent
+MOST = 12  # pictures in the details of one run
 
 
 def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the cases that have a picture: its data, its words, and what a reader can choose it by."""
+    """Return the cases with a picture: image data, texts and filter values."""
     names = {r.id: r.label for r in board.runs}
     shown = gallery[gallery["picture"].notna()] if len(gallery) else gallery
     place = {key: {v: i for i, v in enumerate(dict.fromkeys(shown[key]))} for key in ("finding", "dataset", "run_id")}
@@ -43,7 +43,7 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
 
 
 def _facts(row: dict[Any, Any], kind: str) -> str:
-    """Return what is known of one case beside its picture."""
+    """Return the caption of one case."""
     facts = [f"p = {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
         facts.append(f"{percent(row['inside'], 1)} of heat in the outline")

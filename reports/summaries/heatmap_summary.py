@@ -12,8 +12,8 @@ from reports.formatting import is_number, places, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
-OWN = "finding"  # the region of a finding's own outline or box
-WORDS = {  # region -> what a reader calls it
+OWN = "finding"  # region: outline or box of the finding
+WORDS = {  # region -> name on the page
     OWN: "the finding itself",
     "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
     "markers": "markers",
@@ -31,7 +31,7 @@ WIDE = 124.0  # px of a strip
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over runs of one number, the least and the largest, and how many runs and maps it rests on."""
+    """A mean over runs, with range, number of runs and number of maps."""
 
     value: float
     low: float = float("nan")
@@ -60,7 +60,7 @@ def chosen(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """Return the mean over runs; with one run the interval is that run's own over patients, else the range over runs."""
+    """Return the mean over runs; bounds are the range over runs, or the interval over patients of a single run."""
     rows = rows.dropna(subset=["value"])
     if rows.empty:
         return NONE
@@ -73,19 +73,19 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one number."""
+    """Return the rows of one metric, region, baseline and finding."""
     hit = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
     return table[hit & (table["finding"] == finding)]
 
 
 def regions_in(table: pd.DataFrame) -> list[str]:
-    """Return the regions with any number, in the order in which they are shown."""
+    """Return the regions with a value, in display order."""
     there = set(table.dropna(subset=["value"])["region"])
     return [region for region in WORDS if region in there]
 
 
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
-    """Return the finding whose maps prefer the PORT tag most at the internal hospital, and by how much; ("", NONE) without a tag."""
+    """Return the finding with the largest enrichment of the PORT tag at the internal hospital; ("", NONE) without a tag."""
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
     found = {str(f): mean(part) for f, part in rows.groupby("finding")}
@@ -95,7 +95,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return the section's sentence: how the maps lie on the findings, against a map that only knows the middle."""
+    """Return the title: enrichment on the finding, compared with chance and with a center map."""
     own = mean(pick(table, "enrichment"))
     if not own.has_value:
         where = mean(pick(table, "enrichment", "outside lungs"))
@@ -119,12 +119,12 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one end of their intervals: as far as that of the mean, were all runs wrong together."""
+    """Return the mean of one bound over runs: a conservative bound that assumes fully correlated errors."""
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 
 def tag_sentence(table: pd.DataFrame, internal: str) -> str:
-    """Return what the PORT tag of phantoms draws, "" without one."""
+    """Return the sentence on the PORT tag of phantoms, "" without one."""
     finding, tag = tagged(table, internal)
     if not finding:
         return ""
@@ -135,7 +135,7 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
-    """Draw one enrichment on the axis from a quarter to eight, in doublings: a dot per run, the mean, baselines as diamonds."""
+    """Draw one enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and baselines as diamonds."""
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
 
     def at(value: float) -> float:
@@ -164,7 +164,7 @@ def axis() -> str:
 
 
 def trust(table: pd.DataFrame) -> list[str]:
-    """Return what the checks of the maps say, one sentence each."""
+    """Return one sentence per sanity check of the maps."""
     said = []
     weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
     if len(weights):

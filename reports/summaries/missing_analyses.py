@@ -15,7 +15,7 @@ WORDS = {
 
 
 def missing_analyses(board: ReportData, *names: str) -> list[str]:
-    """Return a sentence for each of these analyses that failed or is not done, with the last reason given."""
+    """Return one sentence per failed or unfinished analysis, with the last reason."""
     out = []
     for name in names:
         mine = [a for a in board.meta.get("analyses") or () if a["name"] == name]
@@ -29,7 +29,7 @@ def missing_analyses(board: ReportData, *names: str) -> list[str]:
 
 
 def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
-    """Return the section of analyses without a number: why there is none; nothing where none was asked for."""
+    """Return the section of an analysis without results: the reasons, or an empty section if it was not requested."""
     said = missing_analyses(board, *names)
     html = write("missing_analyses.html.j2", key=key, heading=heading, said=said) if said else Markup("")
     return Section(key, nav if said else "", html)

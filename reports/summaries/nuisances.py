@@ -16,7 +16,7 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # run, dataset, 
 
 
 def lookup(table: pd.DataFrame) -> Cells:
-    """Return every number about nuisances; run "" for those of the cohorts alone."""
+    """Return the nuisance estimates; run "" for estimates of cohorts."""
     columns = ("run_id", "dataset", "nuisance", "level", "finding", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), str(dataset), str(nuisance), str(level), str(finding), str(metric)): Estimate(
@@ -29,7 +29,7 @@ def lookup(table: pd.DataFrame) -> Cells:
 
 
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per nuisance at the internal hospital: the finding it goes with most, there and externally; decodability; what it buys."""
+    """Return one row per nuisance at the internal hospital: most related finding, decodability, and pooled minus within AUROC."""
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
     out = []
@@ -63,7 +63,7 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
 
 
 def title(found: list[dict[str, Any]]) -> str:
-    """Return which nuisance could stand in for a finding, or that none could."""
+    """Return the nuisance that best predicts a finding, or that none does."""
     single = [row for row in found if row["name"] != ANY and row["alone"].has_value]
     if not single:
         return "No nuisance of the internal hospital is recorded together with a scored finding"
@@ -79,7 +79,7 @@ def title(found: list[dict[str, Any]]) -> str:
 
 
 def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
-    """Return what the run gains from nuisances at the internal hospital, and which of them its features hold better than before training."""
+    """Return sentences on pooled minus within AUROC, and on nuisances that training made easier to decode."""
     out = []
     clear = [row for row in found if row["bought"].clear and row["bought"].value > 0]
     if clear:
@@ -105,7 +105,7 @@ def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
 
 
 def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per hospital and nuisance: its shares, decodability and the macro AUROC across and within its levels."""
+    """Return one row per hospital and nuisance: shares, decodability, and macro AUROC pooled and within levels."""
     out = []
     for hospital in board.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
@@ -130,7 +130,7 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
 
 
 def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
-    """Return nuisance x finding at the internal hospital: the AUROC of the nuisance alone, and what the same model reaches externally."""
+    """Return nuisance x finding: AUROC of the nuisance alone at the internal and the external hospitals."""
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [
@@ -146,7 +146,7 @@ def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
 
 
 def _strongest(cells: Cells, internal: str, name: str) -> tuple[str, Estimate]:
-    """Return the finding that a nuisance alone tells best at the internal hospital."""
+    """Return the finding that a nuisance alone predicts best at the internal hospital."""
     found = [
         (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.has_value
     ]

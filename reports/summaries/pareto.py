@@ -13,14 +13,14 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
-SHOWN = 12  # runs with strips; the others of the unbeaten are in the table below
+SHOWN = 12  # runs with strips; other non-dominated runs are in the table
 WIDE, EDGE = 132.0, 18.0
 LIKELY, SURE = 0.05, 0.95  # shares of the draws
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: its head, how its number is shown, where it lies on the axis, and in which direction it is better."""
+    """One goal: column head, number format, position on the axis, and direction."""
 
     key: str
     head: str
@@ -39,7 +39,7 @@ GOALS = (
 
 
 def at_once(board: ReportData) -> dict[str, Any]:
-    """Return the sentence, heads, strips and numbers of the goals; {} without two runs that have all of them."""
+    """Return title, heads, strips and numbers; {} unless two runs have values for all goals."""
     runs = {r.id: r for r in board.ranked}
     table = board.tables["goals"]
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
@@ -56,18 +56,22 @@ def at_once(board: ReportData) -> dict[str, Any]:
     return {
         "title": cost_sentences.nondominated_runs([goal.key for goal in asked], [r.label for r in front], len(order)),
         "doubt": cost_sentences.resampling(len(others), sure, len(front)) if drawn else "",
-        "heads": [(goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in asked],
+        "heads": [
+            (goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in asked
+        ],
         "all": _background(asked, scales, list(rows.values())),
-        "rows": [(r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in asked]) for r in front[:SHOWN]],
+        "rows": [
+            (r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in asked]) for r in front[:SHOWN]
+        ],
         "numbers": [_numbers(r, asked, rows[r.id], r in front) for r in (*front, *others)],
         "not_drawn": max(0, len(front) - SHOWN),
         "left_out": len(board.ranked) - len(order),
         "has_maps": any(goal.key == "maps" for goal in asked),
-    }  # fmt: skip
+    }
 
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
-    """Return the axis that all runs share, better on the right."""
+    """Return the axis shared by all runs, better on the right."""
     at = [goal.place(v) for v in values]
     low, high = min(at), max(at)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
@@ -75,7 +79,7 @@ def _scale(goal: Goal, values: list[float]) -> svg.Scale:
 
 
 def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
-    """Return the least and the largest number of any run, at their places."""
+    """Return an axis with the smallest and the largest value."""
     ends = sorted({min(values), max(values)})
     body = "".join(
         svg.line(scale(goal.place(v)), 13, scale(goal.place(v)), 18, "z")
@@ -86,7 +90,7 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
 
 
 def _background(asked: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
-    """Return the faint dots of all runs, once for each goal; every strip shows them from here."""
+    """Return the faint dots of all runs per goal, defined once and reused by every strip."""
     drawn = ""
     for goal in asked:
         spots = [(scales[goal.key](goal.place(float(row[goal.key]))), 11.0) for row in rows]
@@ -96,7 +100,7 @@ def _background(asked: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
 
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
-    """Return a number and its mark among those of all runs."""
+    """Return a number and its mark on the strip."""
     body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.place(value)), 11, 4.6, "dot")
     return goal.shown(value), svg.svg(WIDE, 22, body, "", "mi")
 

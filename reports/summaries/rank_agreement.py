@@ -1,4 +1,4 @@
-"""Below the ranking: whether hospitals rank the runs alike, and how far seeds and patients move a score."""
+"""Tables below the ranking: rank agreement between hospitals, and variation between seeds and patient samples."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ SHOWN = 40  # groups of seeds
 
 
 def agreement(board: ReportData) -> dict[str, Any]:
-    """Return Kendall's tau of each two hospitals as the lower half of a square; {} where no two could be compared."""
+    """Return Kendall's tau between pairs of hospitals as a lower triangle; {} if no pair could be compared."""
     table = board.tables["agreement"]
     found = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
@@ -28,7 +28,7 @@ def agreement(board: ReportData) -> dict[str, Any]:
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each set of runs that differ in their seed alone: at the internal hospital, and the external mean."""
+    """Return one row for each set of runs that differ only in the seed, with internal and external scores."""
     labels = {run.id: run.name if run.variant.startswith("seed ") else run.label for run in board.runs}
     ranked = {run.id: k for k, run in enumerate(board.ranked)}
     groups = {

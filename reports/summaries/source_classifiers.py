@@ -17,7 +17,7 @@ ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
 Found = Mapping[tuple[str, Key], Estimate]  # (run id, "" of the images alone; key)
 
-# (group, probe, control, shots, who names the hospital from what); the first group is of the run that the page leads with
+# (group, probe, control, shots, input of the classifier); the first group is of the first run
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("This run’s features", "features", "none", 0, "all images"),
     ("This run’s features", "features", "none", 32, "32 training images per hospital"),
@@ -47,7 +47,7 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One classifier of the table: a name, its accuracy and bits, and the accuracy as a mark on the axis from 0 to 1."""
+    """One classifier: name, accuracy, bits, and the accuracy as a mark on an axis from 0 to 1."""
 
     name: str
     accuracy: Estimate
@@ -57,7 +57,7 @@ class Line:
 
 
 def lookup(table: pd.DataFrame) -> Found:
-    """Return every number about sources."""
+    """Return the source-classifier estimates by run and key."""
     columns = ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), (str(probe), str(control), count(shots), str(metric))): Estimate(
@@ -70,13 +70,13 @@ def lookup(table: pd.DataFrame) -> Found:
 
 
 def of_run(found: Found, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY) -> Estimate:
-    """Return one number of a run, or of the images alone where no run is part of it."""
+    """Return one estimate of a run, or of the images if the probe uses no run."""
     key = (probe, control, shots, metric)
     return found.get((run.id, key), found.get(("", key), MISSING))
 
 
 def lines(found: Found, run: Run) -> list[tuple[str, list[Line]]]:
-    """Return the classifiers that there are, in groups."""
+    """Return the available classifiers by group."""
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
         accuracy = of_run(found, run, probe, control, shots)
@@ -88,7 +88,7 @@ def lines(found: Found, run: Run) -> list[tuple[str, list[Line]]]:
 
 
 def verdict(found: Found, run: Run, num_sources: int) -> str:
-    """Return whether training made the hospital easier to read than it was in the same network before."""
+    """Return whether training changed how well features reveal the hospital."""
     trained, random = (of_run(found, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
@@ -103,7 +103,7 @@ def verdict(found: Found, run: Run, num_sources: int) -> str:
 
 
 def meaning(found: Found, run: Run) -> list[str]:
-    """Return what the controls explain, one sentence each, from the numbers alone."""
+    """Return one sentence per control."""
     out = []
     trained = of_run(found, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
@@ -155,7 +155,7 @@ def meaning(found: Found, run: Run) -> list[str]:
 
 
 def selectivities(board: ReportData, found: Found, shown: int) -> list[dict[str, Any]]:
-    """Return each run's selectivity by how many images teach the probe; nothing where no untrained network was probed."""
+    """Return the selectivity of each run by number of training images; [] if no untrained network was probed."""
     rows = []
     for run in board.runs:
         cells = [of_run(found, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
@@ -166,7 +166,7 @@ def selectivities(board: ReportData, found: Found, shown: int) -> list[dict[str,
 
 
 def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
-    """Return what is called what: true hospitals in rows, shares in cells with their colour, for each classifier."""
+    """Return the confusion matrix of each classifier: true hospitals in rows, shares with color steps in cells."""
     table = board.tables["source_confusion"]
     names = {
         "features": f"Features of {run.label}",
@@ -194,7 +194,7 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
-    """Return which two hospitals the first classifier mistakes most for each other; "" where it hardly errs."""
+    """Return the most common error of the first classifier; "" without a matrix."""
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
