@@ -56,7 +56,7 @@ def test_what_is_read_ahead_has_the_bits_of_what_is_read_now(images: np.ndarray)
         for rows in batches():
             assert torch.equal(reader(rows), torch.from_numpy(images[rows]))
     assert len(recorded.readers) == 5
-    assert all(name.startswith("read ahead") for name in recorded.readers)
+    assert all(name.startswith("prefetch") for name in recorded.readers)
     assert threading.main_thread().name not in recorded.readers
 
 

@@ -199,19 +199,19 @@ def test_the_scale_of_the_learning_rate_multiplies_the_entrys_own() -> None:
 
 
 class Offset(nn.Module):
-    """An objective with a parameter of its own that may not become negative."""
+    """A training loss with a parameter that must not be negative."""
 
     def __init__(self) -> None:
         super().__init__()
         self.offset = nn.Parameter(torch.full((K,), 0.003))
 
-    def forward(self, output_NK: Tensor, place_N: Tensor) -> Tensor:
+    def forward(self, output_NK: Tensor, index_N: Tensor) -> Tensor:
         return (output_NK + self.offset).square().mean() + self.offset.sum()
 
-    def weight(self, place_N: Tensor) -> Tensor:
-        return torch.tensor(float(len(place_N)))
+    def weight(self, index_N: Tensor) -> Tensor:
+        return torch.tensor(float(len(index_N)))
 
-    def learns(self) -> NDArray[np.bool_]:
+    def has_weight(self) -> NDArray[np.bool_]:
         return np.ones(28, bool)
 
     def after_step(self) -> None:

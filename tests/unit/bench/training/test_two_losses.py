@@ -123,7 +123,7 @@ def test_a_weighted_cross_entropy_may_follow_a_plain_one(tmp_path: Path) -> None
         ({"gamma": {"low": 1.5}}, "gamma.low is above gamma.high"),
         ({"erase": {"area": 0.1}}, r"erase.area must be .*got 0.1"),
         ({"erase": {"area": [0.3, 0.1]}}, r"erase.area must be .*got \[0.3, 0.1\]"),
-        ({"erase": {"ratio": [0.3, 1.0, 2.0]}}, "erase.ratio is"),
+        ({"erase": {"ratio": [0.3, 1.0, 2.0]}}, "erase.ratio must be"),
         ({"border": {"most": 0.6}}, r"border.most must be .*got 0.6"),
         ({"crop": {"share": None}}, r"crop.share must be .*got None"),
     ],
