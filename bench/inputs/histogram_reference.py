@@ -43,7 +43,9 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
         learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
     except ValueError as error:
         fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
-        raise DatasetError(f"{op} cannot learn from {internal.name}: {error}", str(internal.root), fix) from error
+        raise DatasetError(
+            f"{op} cannot learn from the internal cohort {internal.name}: {error}", str(internal.root), fix
+        ) from error
     write_bytes(path, canonical_json(learnt))
     return learnt
 

@@ -31,5 +31,11 @@ def test_the_commands_of_the_documents_run_in_their_order(store_copy: Path) -> N
         ["bash", "-c", shell], cwd=store_copy, env={**os.environ, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=False
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for said in ("images as in the data", "all agree exactly", "signed by lab@example.org", "page: bench report", "0 faults"):
+    for said in (
+        "images as in the data",
+        "all agree exactly",
+        "signed by lab@example.org",
+        "page: bench report",
+        "0 faults",
+    ):
         assert said in done.stdout

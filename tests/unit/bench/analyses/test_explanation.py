@@ -206,7 +206,7 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
     ("arguments", "message"),
     [
         (["--finding", "Cardiomegali"], "did you mean 'Cardiomegaly'"),
-        (["--method", "lime"], "known: gradcam"),
+        (["--method", "lime"], "choose one of gradcam"),
         (["--stage", "9"], "no stage 9"),
         (["--box", "1,2,3"], "is not a box"),
         (["--box", "1,2,0,4"], "above 0"),
@@ -249,7 +249,7 @@ def test_a_mask_of_another_size_and_a_reference_not_learnt_are_refused(tmp_path:
     with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
         load_explainer(store, run.id).explain(radiograph, NAMED, "gradcam", None, tmp_path / "mask.png")
     store, run = made(tmp_path / "other", preprocessing="histstd_64")
-    with pytest.raises(StoreError, match="what histstd learnt at the internal hospital"):
+    with pytest.raises(StoreError, match="the reference of histstd is missing"):
         load_explainer(store, run.id)
     with pytest.raises(ConfigError, match="has not learnt 'Hernia'"):
         chosen_findings(run, ["Hernia"])

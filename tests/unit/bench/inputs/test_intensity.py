@@ -173,11 +173,11 @@ def test_the_reference_follows_from_internals_training_images_alone(preprocessin
     assert reference(run, made.store, internal, tmp_path / "first") == first  # what is stored is not learnt again
 
 
-def test_a_internal_without_contrast_is_said_with_its_place(tmp_path: Path) -> None:
+def test_an_internal_cohort_without_contrast_is_an_error_with_its_folder(tmp_path: Path) -> None:
     made = planned(tmp_path)
     for path in (tmp_path / "internal").glob("*.png"):
         cv2.imwrite(str(path), np.full((70, 80), 90, np.uint8))
-    with pytest.raises(DatasetError, match="histstd cannot learn from the internal hospital"):
+    with pytest.raises(DatasetError, match="histstd cannot learn from the internal cohort"):
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")
 
 
