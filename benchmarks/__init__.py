@@ -1,1 +1,1 @@
-"""Benchmarks, each beside its peer: `python -m benchmarks --help`."""
+"""Benchmarks against peer libraries: `python -m benchmarks --help`."""

@@ -1,9 +1,9 @@
-"""Run benchmarks, each beside its peer, and write their table.
+"""Run benchmarks against their peers and write the table of results.
 
     python -m benchmarks                       # all; about an hour on two cores
     python -m benchmarks B1 B3                 # some; the other rows of the table stay
     python -m benchmarks --table               # after a merge of results.csv: the table from its rows
-    python -m benchmarks --quick               # small data, few rounds, nothing written: does it work at all?
+    python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
 
 Writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md. Ends with 1 when a gate fails (what
 a way gives is not what its peer gives), when a benchmark crashes, or when a figure is clearly worse than the last committed
@@ -40,7 +40,7 @@ def listed() -> list[Benchmark]:
 
 
 def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
-    """Return what a benchmark found; whatever goes wrong in it stops no other."""
+    """Return the row of a benchmark; an exception becomes a row, so the other benchmarks still run."""
     try:
         return benchmark.run(quick)
     except (NotMeasured, GateFailed) as reason:
@@ -51,7 +51,7 @@ def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is asked for, print a line for each, write the table; return the exit status."""
+    """Run the selected benchmarks, print a line for each, write the table and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

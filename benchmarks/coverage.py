@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, tests claim what is not there, and planted causes of a gap are found.
+"""Simulated coverage of 95 % intervals, error rates of tests, and accuracy of the components of a gap.
 
     python benchmarks/coverage.py                    # writes benchmarks/coverage.csv
     python benchmarks/coverage.py --worlds runs      # anew the rows of one world; each row says its command
@@ -53,12 +53,12 @@ LEVELS = {
 
 
 def truth(distance: float) -> float:
-    """Return the AUROC of positives that lie so far above the negatives."""
+    """Return the AUROC of positives whose mean lies `distance` above that of the negatives."""
     return float(norm.cdf(distance / (np.sqrt(2) * SD)))
 
 
 def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Note intervals and tests of two equal runs on an internal hospital and an external cohort."""
+    """Record intervals and tests of two equal runs on an internal and an external cohort."""
     generator = np.random.default_rng(seed)
     value: dict[tuple[str, int], Array] = {}
     drawn: dict[tuple[str, int], Array] = {}
@@ -96,7 +96,7 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
 
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Note groups of ties and rank intervals of 24 runs, by the mean AUROC of two hospitals."""
+    """Record groups of ties and rank intervals of 24 runs, ranked by the mean AUROC of two hospitals."""
     for at, (kind, distance) in enumerate(LEVELS.items()):
         generator = np.random.default_rng([seed, at])
         values, draws = [], []
@@ -147,7 +147,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Note error and coverage of each part, and the largest distance between their sum and the gap."""
+    """Record error and coverage of each component, and the largest difference between their sum and the gap."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
     internal, there = (
         measure(world.draw(name, num_patients, generator), None, settings)
@@ -180,7 +180,7 @@ def note(seen: Seen, claim: str, *found: float | np.bool_) -> None:
 def holds(
     value: Array, replicates: Array, real: float, interval: Callable[..., tuple[Array, Array]] = percentile
 ) -> NDArray[np.bool_]:
-    """Return which intervals hold the truth."""
+    """Return which intervals contain the true value."""
     low, high = interval(value, replicates)
     return np.asarray((low <= real) & (real <= high))
 
@@ -225,7 +225,7 @@ def rows_of(seen: Seen) -> Rows:
 
 
 def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
-    """Return one row per claim: what is measured, its nominal or true value, what was found with its interval, and cases.
+    """Return one row per claim: measure, nominal or true value, estimate with interval, number of cases.
 
     Shares over findings or runs count simulations x findings (runs).
     """
@@ -240,7 +240,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
 
 
 def main() -> None:
-    """Simulate and write the table beside this file; of some worlds alone, their rows into the table that is there."""
+    """Simulate and write the table beside this file; for selected worlds, replace only their rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
@@ -263,7 +263,7 @@ def main() -> None:
 
 
 def put_into(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the rows of the claims that were found anew in the places of the old ones."""
+    """Return the table with the rows of the newly computed claims replaced."""
     new = found.set_index("claim")
     claims = list(dict.fromkeys([*before["claim"], *new.index]))
     return pd.concat([new, before.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()

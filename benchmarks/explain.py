@@ -1,4 +1,4 @@
-"""What the heat maps of all findings cost: against a prediction, a backward pass per finding, and the grad-cam package.
+"""Time of the heat maps of all findings, compared with a prediction, a backward pass per finding, and the grad-cam package.
 
     OMP_NUM_THREADS=1 python benchmarks/explain.py                       # densenet121, resnet50, efficientnet_b0 at 224 px
     python benchmarks/explain.py --device cuda --images 64
@@ -24,13 +24,13 @@ from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return logit_NK: the price that all others are measured by."""
+    """Return logit_NK; the time of this prediction is the unit of all others."""
     with still(network), torch.inference_mode():
         return network(x_NCHW)
 
 
 def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return heat_NKhw the usual way: for each finding a pass forward and a pass backward, the maps noted by hooks."""
+    """Return heat_NKhw by the usual method: a forward and a backward pass per finding, with hooks on the feature maps."""
     noted: list[Tensor] = []
 
     def note(_module: object, _inputs: object, output: Tensor) -> Tensor:
@@ -51,13 +51,13 @@ def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
 
 
 def last_module(network: Network) -> torch.nn.Module:
-    """Return the module whose output the head sees."""
+    """Return the module whose output is the input of the head."""
     names = {"DenseNet": "features", "ResNet": "layer4", "EfficientNet": "bn2"}
     return network.backbone.get_submodule(names[type(network.backbone).__name__])
 
 
 def package(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return heat_NKhw of the grad-cam package, one call per finding, as it is used."""
+    """Return heat_NKhw of the grad-cam package, with one call per finding."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -80,7 +80,7 @@ def package(network: Network, x_NCHW: Tensor) -> Tensor:
 
 
 def seconds(do: Callable[[Network, Tensor], object], network: Network, x_NCHW: Tensor) -> float:
-    """Return how long one call takes: CPU time, so that what else the machine does is not counted, or a GPU's wall clock."""
+    """Return the seconds of one call: CPU time on a CPU, which other processes hardly change, or wall-clock time on a GPU."""
     if x_NCHW.device.type == "cpu":
         start = time.process_time()
         do(network, x_NCHW)

@@ -1,4 +1,4 @@
-"""Does a grid take what a dry run says? Three small grids of different make-up: foretold, then made.
+"""Forecast of a dry run compared with the time that the grid takes, for three different small grids.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
 
@@ -84,7 +84,7 @@ def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
 
 
 def main(names: list[str]) -> None:
-    """Print a row for each grid as soon as it is made."""
+    """Print a row for each grid as soon as it is finished."""
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children, whose CPU time counts
     print(
         "| grid | foretold, core-s | taken, core-s | ratio | foretold, MB kept | kept, MB |\n|---|---|---|---|---|---|",

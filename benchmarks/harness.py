@@ -1,4 +1,4 @@
-"""What a benchmark is, and how two ways of doing one thing are timed against each other.
+"""Definition of a benchmark, and the timing of two implementations against each other.
 
 A file in `benchmarks/rows` ends in `BENCHMARKS: tuple[Benchmark, ...]`. Each `run(quick)` first holds what comes out of
 both ways against each other (the gate), then lets them take turns in this process, and returns a Measured:
@@ -28,16 +28,16 @@ Clock = Callable[[], float]
 
 
 class NotMeasured(Exception):  # noqa: N818  (nothing is wrong)
-    """Why a benchmark has no figure here: a peer that is not installed, no GPU."""
+    """The benchmark cannot run here: its peer is not installed, or there is no GPU."""
 
 
 class GateFailed(Exception):  # noqa: N818
-    """Both ways were held against each other and do not agree: a ratio would mean nothing."""
+    """The results of the two implementations differ, so a ratio of times would be meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a benchmark found.
+    """The result of a benchmark.
 
     ratio      median over rounds, in the benchmark's unit: how many times as long as ours the peer took, unless its goal
                is an upper bound
@@ -78,7 +78,7 @@ class Benchmark:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return what tells the line from all others."""
+        """Return the key of the row."""
         return self.name, self.what, self.peer
 
 
@@ -103,7 +103,7 @@ def peer(module: str, install: str = "") -> ModuleType:
 
 
 def need_gpu() -> None:
-    """Raise NotMeasured where torch sees no GPU."""
+    """Raise NotMeasured if torch finds no GPU."""
     import torch
 
     if not torch.cuda.is_available():
@@ -111,7 +111,7 @@ def need_gpu() -> None:
 
 
 def gpu_clock() -> float:
-    """Return wall-clock seconds once the GPU has done all that it was told."""
+    """Return the wall-clock seconds after waiting for the GPU."""
     import torch
 
     torch.cuda.synchronize()
@@ -119,14 +119,14 @@ def gpu_clock() -> float:
 
 
 def check(good: bool, found: str) -> str:
-    """Return what the gate found. Raises GateFailed with it when it is not good."""
+    """Return the text of a passed gate. Raises GateFailed with the text if the gate failed."""
     if not good:
         raise GateFailed(found)
     return found
 
 
 def largest_memory() -> int:
-    """Return the most memory in kB that this program has had.
+    """Return the peak memory of this program in kB.
 
     Where Linux says it: `getrusage` counts what the process had before it became this program, too, that is its parent's.
     """
@@ -138,7 +138,7 @@ def largest_memory() -> int:
 
 
 def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
-    """Return the seconds of one call, the mean of as many as last `least_s` together."""
+    """Return the seconds of one call, as the mean over repeated calls of at least `least_s` seconds in total."""
     calls, start = 0, clock()
     while True:
         do()

@@ -1,4 +1,4 @@
-"""How far the lungs and the written marks that are found without learning can be trusted.
+"""Accuracy of the detection of lungs and markers without a learned model.
 
     python benchmarks/lungs.py --images DIR --masks DIR     # masks: same file names, 0 or 255; e.g. outlines of the COVID-19 collection
 

@@ -81,7 +81,7 @@ GAPS = """() => [...document.querySelectorAll('#rank tr[data-id] td.c-gap .v')].
 
 
 class Cells(HTMLParser):
-    """The number in every cell of the ranking, by run and column."""
+    """The value of every cell of the ranking, by run and column."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Cells(HTMLParser):
         self.found: dict[tuple[str, str], str] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note which run and column is open."""
+        """Remember the run and column of the open cell."""
         said = {key: value or "" for key, value in attrs}
         if tag == "tr":
             self.run = said.get("data-id", "")
@@ -99,11 +99,11 @@ class Cells(HTMLParser):
         self.inside = tag == "span" and "v" in css
 
     def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
-        """Close the number."""
+        """Close the cell."""
         self.inside = False
 
     def handle_data(self, data: str) -> None:
-        """Keep a number."""
+        """Store the text of the cell."""
         if self.inside and self.run:
             self.found[self.run, self.column] = self.found.get((self.run, self.column), "") + data
 

@@ -1,4 +1,4 @@
-"""Two hospitals between which case mix, prevalence, labels and skill differ by known amounts, and the true parts of their gap.
+"""Two simulated hospitals with known differences in case mix, prevalence, labels and skill, and the true components of their gap.
 
 Scores are normal in each stratum: means by sex and label, an effect of the patient, noise.
 """
@@ -86,7 +86,7 @@ def precision(positive: Mapping[float, float], negative: Mapping[float, float], 
 
 
 def planted() -> dict[str, dict[str, float]]:
-    """Return the true parts of the gap from INTERNAL to THERE, by metric."""
+    """Return the true components of the gap from INTERNAL to THERE, by metric."""
     internal, there, mixed, strict = (
         INTERNAL.densities(),
         THERE.densities(),

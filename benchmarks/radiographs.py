@@ -1,4 +1,4 @@
-"""Radiographs as large as those of a hospital, made by code: a phantom enlarged, with the noise of a detector."""
+"""Synthetic radiographs of clinical size: an enlarged phantom with detector noise."""
 
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ def radiograph(patient: int, height: int = HEIGHT, width: int = WIDTH, noise: fl
 
 
 def jpegs(folder: Path, num: int, quality: int) -> list[Path]:
-    """Write that many JPEGs and return their paths."""
+    """Write `num` JPEG files and return their paths."""
     paths = []
     for patient in range(num):
         done, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])

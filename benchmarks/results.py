@@ -1,4 +1,4 @@
-"""The benchmarks' table: `results.csv`, the same rows between two markers of `RESULTS.md`, and what became worse since."""
+"""The table of benchmarks in `results.csv` and `RESULTS.md`, and the comparison with committed results."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table, all text but the three figures; NaN where nothing was measured, with the reason in `gate`."""
+    """One row of the table; its three figures are NaN if nothing was measured, with the reason in `gate`."""
 
     benchmark: str
     what: str
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return what tells the row from all others."""
+        """Return the key of the row."""
         return self.benchmark, self.what, self.peer
 
     @property
@@ -49,7 +49,7 @@ class Row:
 
 
 def row(benchmark: Benchmark, found: Measured | Exception, commit: str, machine: str) -> Row:
-    """Return the row of what a benchmark found, or of why it found nothing."""
+    """Return the row of a result, or of the reason why there is none."""
     blank = Row(
         benchmark.name,
         benchmark.what,
@@ -85,7 +85,7 @@ def worse(now: Row, before: Row) -> bool:
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
-    """Return what to say of a row beside the last committed one; "worse: ..." fails the command."""
+    """Return the comparison of a row with the last committed one; "worse: ..." fails the command."""
     then = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
         return "failed"
@@ -96,7 +96,7 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Return all rows, in the order of their names: new ones replace old ones, but nothing measured makes way for nothing."""
+    """Return all rows in the order of their names; new rows replace old ones unless only the old row was measured."""
     rows = {each.key: each for each in old}
     for each in new:
         kept = rows.get(each.key)
@@ -163,7 +163,7 @@ def rewritten(document: str, rows: Sequence[Row]) -> str:
 
 
 def committed(path: Path) -> list[Row]:
-    """Return the rows as last committed; those of the file where there is no git, none where there is neither."""
+    """Return the rows of the last commit; without git those of the file, without a file none."""
     git = subprocess.run(
         ["git", "show", f"HEAD:./{path.name}"],
         cwd=path.parent,
@@ -188,7 +188,7 @@ def commit(folder: Path) -> str:
 
 
 def machine() -> str:
-    """Return this machine in words: processor, cores, GPU, Python and libraries."""
+    """Return a description of this machine: processor, cores, GPU, Python and libraries."""
     model = platform.processor() or platform.machine()
     known = Path("/proc/cpuinfo")
     if known.is_file():
@@ -210,5 +210,5 @@ def machine() -> str:
 
 
 def cpu(machine: str) -> str:
-    """Return the processor of a machine's words."""
+    """Return the processor from the description of a machine."""
     return machine.split(",", 1)[0]

@@ -21,7 +21,7 @@ INK, PALE, PLANTED, NONE = (40, 40, 40), (215, 215, 215), (40, 70, 200), (150, 1
 
 
 def write(picture: NDArray[np.uint8], words: str, x: float, y: float, size: float = 0.5) -> None:
-    """Put words on the picture, in place."""
+    """Write text on the picture, in place."""
     cv2.putText(picture, words, (round(x), round(y)), cv2.FONT_HERSHEY_SIMPLEX, size, INK, 1, cv2.LINE_AA)
 
 

@@ -1,4 +1,4 @@
-"""How often the transplants catch a planted shortcut, and how often they cry wolf.
+"""Sensitivity and false positive rate of the region transplant test for planted shortcuts.
 
     python benchmarks/shortcut_power.py       # writes benchmarks/shortcut_power.csv; goes on where it was stopped
 
@@ -59,7 +59,7 @@ base:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What one network's transplants say."""
+    """The result of the region transplant test for one network."""
 
     seed: int
     strength: float
@@ -76,11 +76,11 @@ class Model:
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Show nothing."""
+    """Ignore progress."""
 
 
 def model(seed: int, strength: float, source: int, external: int, epochs: int, images: int) -> Model:
-    """Return one network's numbers, made from nothing in a folder that is removed."""
+    """Return one network's result, computed in a temporary folder."""
     began = time.time()
     registry = Registry.read()
     with tempfile.TemporaryDirectory() as name:
@@ -115,7 +115,7 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
 
 
 def summary(table: pd.DataFrame) -> list[str]:
-    """Return how often the rule was right, in words."""
+    """Return a sentence with the number of correct decisions of the rule."""
     out = []
     for strength, right, said in (
         (0.9, table["called"].str.contains(FINDING), "caught"),
@@ -131,7 +131,7 @@ def summary(table: pd.DataFrame) -> list[str]:
 
 
 def main() -> None:
-    """Make what is missing, and write the table."""
+    """Compute the missing rows and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=HERE / "shortcut_power.csv")
     parser.add_argument("--first", type=int, default=0, help="first seed")

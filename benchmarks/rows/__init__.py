@@ -1,1 +1,1 @@
-"""One file per subject. What a file's BENCHMARKS lists is found by `python -m benchmarks`; no list elsewhere names it."""
+"""Benchmarks, one file per subject; `python -m benchmarks` runs everything in a file's BENCHMARKS."""

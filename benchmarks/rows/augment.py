@@ -1,4 +1,4 @@
-"""B5: what augmentation costs an image of 320 px on a CPU, against torchvision."""
+"""B5: time of augmentation per image of 320 px on a CPU, against torchvision."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15  # those of the registry's `af
 
 
 def chain(transforms: Any, last: Any) -> Any:
-    """Return torchvision's random turn, shift, zoom and light, and `last`, which makes a tensor of what comes out."""
+    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which returns a tensor."""
     bilinear = transforms.InterpolationMode.BILINEAR
     moved = transforms.RandomAffine(TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=bilinear)
     return transforms.Compose([moved, transforms.ColorJitter(LIGHT, LIGHT), last])
@@ -38,7 +38,7 @@ def v2(batch: Any) -> Callable[[], object]:
 
 
 def gate(batch: Any) -> str:
-    """Hold one turn, shift and zoom against torchvision's; edges are left out, which both fill with black."""
+    """Compare one rotation, shift and scale with torchvision's, except at the edges, which both fill with black."""
     import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import affine
@@ -57,7 +57,7 @@ def gate(batch: Any) -> str:
 
 
 def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark of a way."""
+    """Return the benchmark against one implementation."""
 
     def run(quick: bool) -> Measured:
         import torch

@@ -26,7 +26,7 @@ WHAT = f"random batch of {BATCH}, 320 px, one thread"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cache of `num` images, whose files are the same few again and again, in a temporary folder."""
+    """A cache of `num` images in a temporary folder; a few different files are repeated."""
 
     folder: Path
     files: list[Path]
@@ -39,7 +39,7 @@ class Place:
 
 @contextmanager
 def place(quick: bool) -> Iterator[Place]:
-    """Give a cache that does not fit into a processor's own memory: 105 MB."""
+    """Return a cache of 105 MB, which does not fit into the CPU cache."""
     num = 128 if quick else 1024
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,7 +51,7 @@ def place(quick: bool) -> Iterator[Place]:
 
 
 def gate(here: Place) -> str:
-    """Hold a batch against its files, decoded once more."""
+    """Compare a batch with its decoded files."""
     from bench.inputs.batches import BatchReader
 
     rows = here.rows(np.random.default_rng(0))
@@ -62,7 +62,7 @@ def gate(here: Place) -> str:
 
 
 def files_way(here: Place) -> Callable[[], object]:
-    """Return the usual way: a Dataset of files, PIL, a torchvision pipeline and a DataLoader in this process."""
+    """Return the usual implementation: a Dataset of files, PIL, a torchvision pipeline and a DataLoader in this process."""
     from torch.utils.data import DataLoader, Dataset
 
     from benchmarks.rows.decode import torchvision_way
@@ -88,7 +88,7 @@ def files_way(here: Place) -> Callable[[], object]:
 
 
 def webdataset_way(here: Place) -> Callable[[], object]:
-    """Return webdataset's way, as fast as it goes: decoded images of the same size in a tar, a buffer of 256 to shuffle in."""
+    """Return webdataset's fastest implementation: decoded images of the same size in a tar, with a shuffle buffer of 256."""
     wds = peer("webdataset")
     shard = here.folder / "shard.tar"
     with tarfile.open(shard, "w") as tar:
@@ -104,7 +104,7 @@ def webdataset_way(here: Place) -> Callable[[], object]:
 
 
 def copied(here: Place) -> Callable[[], object]:
-    """Return the floor: as many images that lie side by side, copied to memory that is ready."""
+    """Return the lower bound: a copy of as many contiguous images to allocated memory."""
     rng = np.random.default_rng(1)
     there = np.empty((BATCH, GEOMETRY.size, GEOMETRY.size), np.uint8)
 
@@ -116,7 +116,7 @@ def copied(here: Place) -> Callable[[], object]:
 
 
 def against(way: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark of a way."""
+    """Return the benchmark against one implementation."""
 
     def run(quick: bool) -> Measured:
         from bench.inputs.batches import BatchReader

@@ -27,7 +27,7 @@ print(len(found.table), len(found.id), largest_memory())
 
 
 def write(root: Path, rows: int) -> Path:
-    """Write a train.csv in CheXpert's form, frontal images all, with as many patients, blanks and -1 as there are of each."""
+    """Write a train.csv in CheXpert's format of frontal images, with the real numbers of patients, blanks and -1."""
     draw = np.random.default_rng(0)
     patient = np.sort(draw.integers(1, max(2, rows // 5), rows))
     raw = pd.DataFrame({"Path": [f"CheXpert-v1.0/train/patient{p:05d}/study1/view{i}_frontal.jpg" for i, p in enumerate(patient)]})  # fmt: skip
@@ -43,7 +43,7 @@ def write(root: Path, rows: int) -> Path:
 
 
 def ours(root: Path) -> Cohort:
-    """Return the cohort, without looking for its images, as the peer does not either."""
+    """Return the cohort without checking that image files exist, because the peer does not check either."""
     return load(CohortSpec("chexpert", "chexpert", root), images=False)
 
 
@@ -56,7 +56,7 @@ def theirs(path: Path) -> Any:
 
 
 def gate(path: Path) -> str:
-    """Hold every label of both against each other, but where "No Finding" makes the peer write 0."""
+    """Compare all labels of both, except where the peer writes 0 because of "No Finding"."""
     mine, other = ours(path.parent).table, theirs(path)
     written = (mine["native:No Finding"] == 1).to_numpy()
     differ = 0
@@ -71,7 +71,7 @@ def gate(path: Path) -> str:
 
 
 def against(quick: bool) -> Measured:
-    """Return how many times as long the peer takes."""
+    """Return the peer's time divided by ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), ROWS // 20 if quick else ROWS)
         found = gate(path)
@@ -83,7 +83,7 @@ def against(quick: bool) -> Measured:
 
 
 def memory(quick: bool) -> Measured:
-    """Return the largest memory of a process that does nothing else, in GB."""
+    """Return the peak memory of a process that does nothing else, in GB."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), ROWS // 20 if quick else ROWS)
         done = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""B1: a large JPEG to 320 x 320 gray values, as the cache is filled, against how it is usually done."""
+"""B1: decoding a large JPEG to 320 x 320 gray values for the cache, against the usual implementations."""
 
 import tempfile
 from collections.abc import Callable
@@ -16,12 +16,12 @@ LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB
 
 
 def ours(path: Path) -> NDArray[np.uint8]:
-    """Return the image as the cache holds it."""
+    """Return the image as stored in the cache."""
     return fitted(read_gray(path, GEOMETRY.decode_at), GEOMETRY)
 
 
 def torchvision_way(path: Path) -> object:
-    """Return what a torchvision pipeline gives: PIL in RGB, resized, a normalised tensor."""
+    """Return the result of a torchvision pipeline: PIL in RGB, resized, as a normalized tensor."""
     from PIL import Image
     from torchvision import transforms
 
@@ -37,7 +37,7 @@ def torchvision_way(path: Path) -> object:
 
 
 def torchxrayvision_way(path: Path) -> object:
-    """Return what torchxrayvision's datasets give: read by scikit-image, scaled, cropped to a square, resized."""
+    """Return the result of torchxrayvision's datasets: read by scikit-image, scaled, cropped to a square, resized."""
     from skimage.io import imread
 
     xrv = peer("torchxrayvision")
@@ -46,19 +46,19 @@ def torchxrayvision_way(path: Path) -> object:
 
 
 def distance(path: Path, at_least: int) -> tuple[float, float]:
-    """Return how far our pixels are from those of a full decode and one area resampling: the mean, and the 99.9 % largest."""
+    """Return the difference of our pixels from a full decode with area resampling: the mean and the 99.9 % quantile."""
     off = np.abs(fitted(read_gray(path, at_least), GEOMETRY).astype(int) - fitted(read_gray(path), GEOMETRY))
     return float(off.mean()), float(np.quantile(off, 0.999))
 
 
 def gate(paths: list[Path]) -> str:
-    """Hold our pixels against a full decode; what sharp edges do is a line of its own."""
+    """Compare our pixels with a full decode; sharp edges have a separate row."""
     mean = max(distance(path, GEOMETRY.decode_at)[0] for path in paths)
     return check(mean <= 0.5, f"mean difference from a full decode {mean:.2f} gray values")
 
 
 def fidelity(quick: bool) -> Measured:
-    """Return the 99.9 % largest difference from a full decode, image by image, and what decoding larger would give."""
+    """Return the 99.9 % quantile of the difference from a full decode per image, also for a larger decoding scale."""
     with tempfile.TemporaryDirectory() as folder:
         paths = jpegs(Path(folder), 1 if quick else 4, LIGHT)
         found = [distance(path, GEOMETRY.decode_at) for path in paths]
@@ -74,7 +74,7 @@ def fidelity(quick: bool) -> Measured:
 
 
 def against(way: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
-    """Return the benchmark of a way."""
+    """Return the benchmark against one implementation."""
 
     def run(quick: bool) -> Measured:
         peer(module)

@@ -1,4 +1,4 @@
-"""G1 to G4: what needs a GPU. Without one they say "not measured"."""
+"""G1 to G4: benchmarks that need a GPU; without a GPU their rows are "not measured"."""
 
 import copy
 import math
@@ -119,7 +119,7 @@ def inference(name: str) -> Callable[[bool], Measured]:
 
 
 def several_runs(quick: bool) -> Measured:
-    """Do a small grid with one and with four runs at a time on one GPU; their scores have to agree."""
+    """Run a small grid with one and with four concurrent runs on one GPU; the scores must agree."""
     need_gpu()
     spent, areas = {}, {}
     with tempfile.TemporaryDirectory() as name:
@@ -206,7 +206,7 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
 def plain_sam(
     network: nn.Module, base: torch.optim.Optimizer, closure: Callable[[], Tensor], rho: float = 0.05
 ) -> None:
-    """Take a step of SAM as it is written down: climb, gradient, go back, step."""
+    """Take a step of SAM as in the paper: perturb, compute the gradient, restore, step."""
     closure()
     weights = [p for p in network.parameters() if p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in weights]).norm()  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ ARCHITECTURE, FINDINGS, SIZE = "efficientnet_b0", 14, 224
 
 
 def against(way: str, *, more: bool) -> Callable[[bool], Measured]:
-    """Return the benchmark against a way of `benchmarks/explain.py`; not `more`: how much longer than it ours takes."""
+    """Return the benchmark against an implementation of `benchmarks/explain.py`; with `more` False, the ratio is ours / peer."""
 
     def run(quick: bool) -> Measured:
         import torch

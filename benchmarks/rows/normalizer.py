@@ -1,4 +1,4 @@
-"""B4: what makes an image ready for a network, per image of 320 px, against scikit-image and numpy."""
+"""B4: preprocessing per image of 320 px, against scikit-image and numpy."""
 
 import statistics
 from collections.abc import Callable
@@ -20,13 +20,13 @@ Case = tuple[Way, Way, str]  # ours and the peer's, both of all images, and what
 
 
 def images(quick: bool) -> list[Image]:
-    """Return radiographs of 320 px: eight, again and again."""
+    """Return radiographs of 320 px; eight different images are repeated."""
     few = [fitted(radiograph(patient, 1024, 860), Geometry(SIZE)) for patient in range(8)]
     return few * (1 if quick else NUM // len(few))
 
 
 def clahe(pictures: list[Image]) -> Case:
-    """As the cache is filled, against `equalize_adapthist`: another way to cut and to blend, so no pixel is compared."""
+    """CLAHE of the cache against `equalize_adapthist`, which clips and blends differently, so pixels are not compared."""
     exposure = peer("skimage.exposure", "scikit-image")
     cv2.setNumThreads(1)
 
@@ -43,7 +43,7 @@ def clahe(pictures: list[Image]) -> Case:
 
 
 def nyul(pictures: list[Image]) -> Case:
-    """Landmarks to standard ones, against `numpy.percentile` and `numpy.interp`."""
+    """Histogram standardization, against `numpy.percentile` and `numpy.interp`."""
     from bench.inputs.histograms import LANDMARKS
 
     standard = np.linspace(0, 1, len(LANDMARKS))
@@ -55,7 +55,7 @@ def nyul(pictures: list[Image]) -> Case:
 
 
 def match(pictures: list[Image]) -> Case:
-    """One histogram to another, against `skimage.exposure.match_histograms`."""
+    """Histogram matching, against `skimage.exposure.match_histograms`."""
     exposure = peer("skimage.exposure", "scikit-image")
     goal = pictures[0]
     share = np.bincount(goal.ravel(), minlength=256) / goal.size
@@ -67,7 +67,7 @@ def match(pictures: list[Image]) -> Case:
 
 
 def zscore(pictures: list[Image]) -> Case:
-    """Foreground mean 0 and standard deviation 1, against numpy."""
+    """z-score of the foreground, against numpy."""
 
     def one(image: Image) -> NDArray[np.float64]:
         x = image / 255
@@ -95,7 +95,7 @@ def region(pictures: list[Image]) -> Case:
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
-    """Return our way: a batch through the tone of an entry."""
+    """Return our implementation: a batch through the normalizer of an entry."""
     import torch
 
     from bench.inputs.normalize import Normalizer

@@ -11,7 +11,7 @@ from benchmarks.harness import Benchmark, Measured, NotMeasured, check, compared
 
 @cache
 def made(quick: bool) -> tuple[dict[str, str], dict[str, list[float]], str]:
-    """Return our page and the peer's, the CPU seconds in which each was written, and what comparing cells gave."""
+    """Return our page and the peer's, the CPU seconds to write each, and the result of comparing cells."""
     peer("playwright.sync_api", "playwright")
     peer("tests.browser.visit")
     from benchmarks import page
@@ -42,7 +42,7 @@ def size(quick: bool) -> Measured:
 
 
 def usable(quick: bool) -> Measured:
-    """Return how many times as long it takes until the peer's table is sorted, from navigation, in headless Chromium."""
+    """Return the time from navigation to a sorted table of the peer, divided by ours, in headless Chromium."""
     pages, _, gate = made(quick)
     from playwright.sync_api import sync_playwright
 

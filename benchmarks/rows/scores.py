@@ -29,7 +29,7 @@ def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
 
 
 def loop(begins: str) -> Callable[[bool], Measured]:
-    """Return the benchmark against the loop whose name begins so."""
+    """Return the benchmark against the loop whose name begins with the given text."""
 
     def run(quick: bool) -> Measured:
         rounds = [next(figures for name, figures in each.items() if name.startswith(begins)) for each in loops(quick)]

@@ -18,7 +18,7 @@ PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept System
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Give an environment in which Python keeps what it has compiled, as it does for whoever starts a command twice."""
+    """Return an environment in which Python caches bytecode, as for a command that is started repeatedly."""
     with tempfile.TemporaryDirectory() as folder:
         kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         root = str(Path(__file__).parents[2])
@@ -40,7 +40,7 @@ def started(code: str, arguments: list[str], environment: dict[str, str]) -> str
 
 
 def clean(arguments: list[str], forbidden: tuple[str, ...], environment: dict[str, str]) -> str:
-    """Hold what a command imports against what it must not."""
+    """Check that a command does not import forbidden libraries."""
     said = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
     found = said[-1] if said else ""
     return check(not found, f"imported: {found}" if found else f"without {', '.join(forbidden)}")

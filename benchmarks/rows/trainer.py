@@ -1,4 +1,4 @@
-"""B10: what a training step takes beside the network's own work, against a bare loop and against Lightning.
+"""B10: overhead of a training step over the network's own computation, against a bare loop and Lightning.
 
 All take the same steps: the same network, batches, loss and AdamW in the same variant; their losses are compared first.
 """
@@ -24,7 +24,7 @@ FINDINGS, LR, DECAY = 9, 1e-3, 0.01
 
 
 class Tiny(nn.Module):
-    """The least network that has a convolution, batch norm and a classifier: what is left is the loop's."""
+    """The smallest network with a convolution, batch norm and a classifier, so that the loop dominates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Tiny(nn.Module):
 
 @dataclass
 class Task:
-    """Images, labels and a network that starts the same each time."""
+    """Images, labels and a network with the same initial weights each time."""
 
     side: int
     batch: int
@@ -119,7 +119,7 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
 
 
 def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object]]:
-    """Return one step as a handful of lines of torch, and a function that trains an epoch and sums the losses."""
+    """Return one step in a few lines of torch, and a function that trains an epoch and sums the losses."""
     network = task.backbone().to(memory_format=torch.channels_last).train()
     optimizer = adamw(network)
 
@@ -140,7 +140,7 @@ def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object
 
 
 def same_losses(task: Task) -> str:
-    """Hold the losses of two epochs against the bare loop's, bit by bit."""
+    """Compare the losses of two epochs with the bare loop's, bit by bit."""
     step, _ = ours(task)
     plain, _ = bare(task)
     pairs = [
@@ -220,7 +220,7 @@ def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
 
 
 def beside_lightning(quick: bool) -> Measured:
-    """Hold the losses of a Lightning training against ours, then time both, fit against epochs."""
+    """Compare the losses of a Lightning training with ours, then time both."""
     peer("lightning", "lightning")
     torch.set_num_threads(1)
     task = Task(16, 16)

@@ -20,7 +20,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
-    """Write radiographs, every other one of them lighter, and return their paths and which are."""
+    """Write radiographs, every second one brighter, and return their paths and a mask of the bright ones."""
     paths, light = [], np.arange(num) % 2
     for i in range(num):
         image = radiograph(i % 6).astype(np.float32)
@@ -32,7 +32,7 @@ def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
 
 
 def networks(folder: Path, paths: Sequence[Path], light: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
-    """Return ResNet-18s of different random weights whose last layer has learnt, by ridge, which images are light."""
+    """Return ResNet-18s with random weights and a last layer fitted by ridge regression to detect bright images."""
     from bench.inputs.normalize import Normalizer
     from bench.models.network import build
 
@@ -86,7 +86,7 @@ def naive(paths: Sequence[Path], some: Sequence[torch.nn.Module]) -> list[NDArra
 
 
 def five_checkpoints(quick: bool) -> Measured:
-    """Hold AUROCs and logits against each other, then time both from the files on."""
+    """Compare AUROCs and logits of both, then time both from the image files on."""
     peer("PIL", "pillow")
     from sklearn.metrics import roc_auc_score
 
@@ -111,7 +111,7 @@ def five_checkpoints(quick: bool) -> Measured:
 
 
 def ours_pass(some: Sequence[torch.nn.Module]) -> None:
-    """Pass 32 images through each network: what no input path can make shorter."""
+    """Pass 32 images through each network, a lower bound for every input path."""
     x_NCHW = torch.zeros(32, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         for network in some:

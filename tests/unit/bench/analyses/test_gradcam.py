@@ -140,7 +140,7 @@ def test_a_network_that_fails_is_left_without_hooks_and_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "lime"}, "known: gradcam"),
+        ({"method": "lime"}, "choose one of gradcam"),
         ({"stage": 5}, "4: 2 x 2"),
         ({"stage": -6}, "no stage -6"),
     ],
