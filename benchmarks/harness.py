@@ -1,16 +1,16 @@
 """Definition of a benchmark, and the timing of two implementations against each other.
 
-A file in `benchmarks/rows` ends in `BENCHMARKS: tuple[Benchmark, ...]`. Each `run(quick)` first holds what comes out of
-both ways against each other (the gate), then lets them take turns in this process, and returns a Measured:
+A file in `benchmarks/rows` ends in `BENCHMARKS: tuple[Benchmark, ...]`. Each `run(quick)` first compares the results of
+both implementations (the gate), then times them alternately in this process, and returns a Measured:
 
     def decode(quick: bool) -> Measured:
-        tv = peer("torchvision")                                  # NotMeasured where it is not installed
-        gate = check(worst <= 3, f"largest difference {worst}")   # GateFailed where the ways do not agree
+        tv = peer("torchvision")                                  # NotMeasured if it is not installed
+        gate = check(worst <= 3, f"largest difference {worst}")   # GateFailed if the results differ
         spent = interleaved({"ours": ours, "peer": theirs}, rounds=3 if quick else 7)
         return compared(spent["peer"], spent["ours"], gate)
 
-Peers are imported inside `run`, so that a missing one breaks no other. Times are CPU times of this process unless a clock says otherwise, because other
-work on the machine moves them less; what a GPU does is timed by `gpu_clock`.
+Peers are imported inside `run`, so a missing peer does not affect other benchmarks. By default times are CPU times of this
+process, which other processes hardly change. GPU work is timed by `gpu_clock`.
 """
 
 import importlib

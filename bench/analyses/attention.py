@@ -80,7 +80,7 @@ class Look:
 
     @classmethod
     def of(cls, job: AnalysisJob, device: torch.device) -> "Look":
-        """Open a run."""
+        """Return the loaded run of a job."""
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
         stored = read_table(job.store.root / "scores" / job.run.id / "operating_points.parquet")

@@ -137,7 +137,10 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def chosen_findings(run: Run, explanation: Sequence[str]) -> list[str]:
-    """Return the findings asked for, all without any; capitals do not matter. Raises ConfigError for one not learnt."""
+    """Return the requested findings, ignoring case; all findings if none is requested.
+
+    Raises ConfigError for a finding that the run has not learned.
+    """
     known = {finding.lower(): finding for finding in run.config.findings}
     for name in explanation:
         if name.lower() not in known:

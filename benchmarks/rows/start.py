@@ -60,7 +60,7 @@ def command(arguments: list[str]) -> Callable[[bool], Measured]:
 
 
 def against_eager(quick: bool) -> Measured:
-    """Return how many times as long a command takes that imports its libraries first."""
+    """Return the time of a command that imports its libraries first, divided by ours."""
     with compiled() as environment:
         found = clean(["list"], (*HEAVY, "pandas"), environment)
         ways = {
