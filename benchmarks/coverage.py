@@ -31,7 +31,7 @@ from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wils
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
-from bench.scoring.gaps.gap_component import MEASURED, PARTS
+from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
 from bench.scoring.metrics import auroc
 from bench.scoring.metrics_of_split import measure
 from bench.scoring.scored_split import Settings
@@ -164,7 +164,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             if np.isfinite(pieces[part].value):
                 sums = [sums[0] + pieces[part].value, sums[1] + pieces[part].replicates]
         note(seen, f"sum {metric}", abs(float(sums[0])), float(np.nanmax(np.abs(sums[1]))))
-        for part in PARTS:
+        for part in COMPONENTS:
             if part in real and (metric, part) != ("auroc", "prevalence"):
                 piece = pieces[part]
                 note(seen, f"value {metric} {part}", piece.value)
