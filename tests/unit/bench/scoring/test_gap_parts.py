@@ -214,7 +214,7 @@ def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
                  patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
-    assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded there"
+    assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded at the external hospital"
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
