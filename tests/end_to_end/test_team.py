@@ -121,9 +121,7 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
 def test_a_batch_of_one_pass_cannot_be_shared() -> None:
     check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 2))
     check_group_size(Schedule(batch_size=32), 32, SINGLE_PROCESS)
-    with pytest.raises(
-        TrainingError, match=r"3 devices cannot share a batch of 32 images that is cut into passes of 16"
-    ):
+    with pytest.raises(TrainingError, match=r"3 devices cannot share a batch of 32 images in micro-batches of 16"):
         check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 3))
     with pytest.raises(TrainingError, match="micro_batch lower"):
         check_group_size(Schedule(batch_size=32), 32, DataParallelGroup(0, 2))
