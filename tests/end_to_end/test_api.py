@@ -34,7 +34,7 @@ def test_what_is_impossible_is_refused_before_anything_is_written(tmp_path: Path
     for config, what in (
         ({**CONFIG, "architecture": "seresnet_tny"}, "seresnet_tny"),
         ({**CONFIG, "schedules": {}}, "unknown key 'schedules'"),
-        ({**CONFIG, "train_on": "nih"}, "evaluate_on names 'nih' twice"),
+        ({**CONFIG, "train_on": "nih"}, "'nih' is repeated"),
     ):
         with pytest.raises(ConfigError, match=what) as refused:
             api.run(config, ["nih"], store=tmp_path / "runs")

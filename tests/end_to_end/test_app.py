@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # the event loop that AppTest leaves open
 ]
-PAGE = Path(appcli.__file__).parent / "app" / "page.py"
+PAGE = Path(appcli.__file__).parents[1] / "app" / "page.py"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -145,6 +145,6 @@ def test_the_command_binds_to_this_machine_and_sends_nothing(
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        assert f"port {port} is taken" in here("app", "--port", str(port), cwd=tmp_path, code=2).stderr
+        assert f"port {port} is in use" in here("app", "--port", str(port), cwd=tmp_path, code=2).stderr
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert "pip install 'unseen-cxr[app]'" in here("app", cwd=tmp_path, code=2).stderr

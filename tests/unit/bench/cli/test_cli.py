@@ -54,8 +54,16 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         (["report", "--store", "nowhere"], "no run store", "--store"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
         (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
-        (["evaluate", "--model", ".", "--grid", "tiny"], "cannot read the file: is a directory", "check the name"),
-        (["evaluate", "--model", "no.yaml", "--grid", "tiny"], "cannot read the file: no such file", "check the name"),
+        (
+            ["evaluate", "--model", ".", "--grid", "tiny"],
+            "cannot read the file: is a directory",
+            "check the file's name",
+        ),
+        (
+            ["evaluate", "--model", "no.yaml", "--grid", "tiny"],
+            "cannot read the file: no such file",
+            "check the file's name",
+        ),
         (["data", "phantom", "p", "--shortcut", "2"], "shortcut", "--help"),
         (["data", "phantom", "p", "--finding", "Edem"], "Edem", "--help"),
     ],

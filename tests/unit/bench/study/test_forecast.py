@@ -146,7 +146,7 @@ def test_an_analysis_costs_its_own_part_and_the_passes_of_the_run_s_network(plan
     assert found.lines[0].analysing_s == pytest.approx(seen / 10 * (20.0 + 100 * 0.01))
     assert found.lines[0].disk_bytes - plain.lines[0].disk_bytes == 7
     failed = made_up(plan, analyses={"attention": replace(rate, failed="its rehearsal failed: <script>")})
-    assert "not in it: attention: its rehearsal failed: <script>" in sentences(
+    assert "not included: attention: its rehearsal failed: <script>" in sentences(
         forecast(asked, plan.runs, [], failed), 1, 1
     )
 
@@ -163,7 +163,7 @@ def test_a_limit_bounds_training_and_never_adds_to_it(plan: Plan, hours: float) 
 
 def test_times_and_sizes_are_said_in_words_that_fit(plan: Plan) -> None:
     said = "\n".join(sentences(forecast(plan, plan.runs, [], made_up(plan)), 1, 1))
-    assert re.search(r"in all [\d.]+ core-hours", said)
+    assert re.search(r"total: [\d.]+ core-hours", said)
     assert "memory: up to 1.0 GB for a run" in said
 
 
@@ -171,6 +171,6 @@ def test_as_many_runs_share_a_device_as_are_asked_for_and_a_dry_run_says_how_man
     assert choose_devices("cpu", 8, 2) == ["cpu"] * 4
     assert choose_devices("cpu", 8, 2, 3) == ["cpu"] * 3
     found = forecast(plan, plan.runs, [], made_up(plan))  # a run has 1 GB, and half a GB beside
-    assert fitting(found, 24 * 10**9) == ["a GPU has 24.0 GB: 14 of them fit (--per-device 14)"]
+    assert fitting(found, 24 * 10**9) == ["a GPU has 24.0 GB: 14 of the largest runs fit (--per-device 14)"]
     assert fitting(found, 2 * 10**9) == ["a GPU has 2.0 GB: no more than one of them fits"]
     assert fitting(found, memory_of("cpu")) == []
