@@ -29,7 +29,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda content: content[: len(content) // 2],
     "noise": lambda content: bytes(range(256)) * 3,
     "null": lambda content: b"null",
-    "other": lambda content: b'{"schema":3,"unlearnt":7,"config":5}',
+    "other": lambda content: b'{"schema":99,"unlearnt":7,"config":5}',
 }
 RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")

@@ -59,7 +59,7 @@ def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_pat
     assert "- absent" not in said
     assert "Pixels" not in said
     page = (tmp_path / "a" / "page.html").read_text()
-    assert "from tables alone" in page
+    assert "tables only" in page
     assert "<img" not in page
     assert "no image is left" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
@@ -126,5 +126,5 @@ def test_a_grid_gives_the_splits_and_the_label_space(phantoms: Path, here: Comma
     asked = ("--data", str(phantoms), "--no-images", "--quiet", "--grid", "grid.yaml")
     said = here("data", "stats", *asked, cwd=tmp_path).stdout
     assert "(train 0.6, val 0.2, test 0.2)" in said
-    assert "its shares: of this grid" in said
+    assert "split shares: those of the grid" in said
     assert "Pneumonia" not in said

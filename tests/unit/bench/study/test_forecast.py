@@ -164,7 +164,7 @@ def test_a_limit_bounds_training_and_never_adds_to_it(plan: Plan, hours: float) 
 def test_times_and_sizes_are_said_in_words_that_fit(plan: Plan) -> None:
     said = "\n".join(sentences(forecast(plan, plan.runs, [], made_up(plan)), 1, 1))
     assert re.search(r"total: [\d.]+ core-hours", said)
-    assert "memory: up to 1.0 GB for a run" in said
+    assert "memory: up to 1.0 GB per run" in said
 
 
 def test_as_many_runs_share_a_device_as_are_asked_for_and_a_dry_run_says_how_many_fit(plan: Plan) -> None:
@@ -172,5 +172,5 @@ def test_as_many_runs_share_a_device_as_are_asked_for_and_a_dry_run_says_how_man
     assert choose_devices("cpu", 8, 2, 3) == ["cpu"] * 3
     found = forecast(plan, plan.runs, [], made_up(plan))  # a run has 1 GB, and half a GB beside
     assert fitting(found, 24 * 10**9) == ["a GPU has 24.0 GB: 14 of the largest runs fit (--per-device 14)"]
-    assert fitting(found, 2 * 10**9) == ["a GPU has 2.0 GB: no more than one of them fits"]
+    assert fitting(found, 2 * 10**9) == ["a GPU has 2.0 GB: only one of the largest runs fits"]
     assert fitting(found, memory_of("cpu")) == []
