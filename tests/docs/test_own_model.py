@@ -49,7 +49,7 @@ def test_the_commands_run_and_a_model_that_saw_a_hospital_external_is_not_ranked
     assert (manifest.runs, [run["name"] for run in manifest.imported]) == ([], ["Our ResNet"])
     assert manifest.ranked == []  # it has seen an external hospital
     html = (tmp_path / "runs" / "report" / "tiny" / "leaderboard.html").read_text()
-    assert "Nothing was trained here" in html
-    assert "Nothing is ranked: every model here was trained elsewhere" in html
+    assert "no model was trained here" in html
+    assert "No ranking: every model was trained elsewhere" in html
     assert "No run has a score" not in html[: html.index('id="h-ranking"')]
     assert "The model was trained elsewhere" in html

@@ -107,7 +107,7 @@ def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, her
     path = old.run_dir(bad) / "predictions" / "nih.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     said = here("migrate", "--quiet", cwd=old.root.parent, code=1).stdout
-    assert f"run {bad} left as it is: predictions/nih.parquet is damaged" in said
+    assert f"run {bad} was not updated: predictions/nih.parquet is damaged" in said
     assert read_checksums(old.run_dir(bad)) is None
     assert read_checksums(old.run_dir(good))
     assert any("lacks checksums.json" in check.found for check in examine_store(old, files=False))
