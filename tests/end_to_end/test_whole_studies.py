@@ -51,5 +51,5 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_
         ).any()
     page = (report / "leaderboard.html").read_text()
     assert "Only runs that learn all of them are ranked" in page
-    assert "learns Pleural Effusion only: external" in page
+    assert "trained only for Pleural Effusion: external" in page
     assert len(pd.read_parquet(report / "tables" / "ranks.parquet")) == 3
