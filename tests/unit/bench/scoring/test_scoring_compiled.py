@@ -76,7 +76,7 @@ def test_an_edit_of_a_called_function_in_another_file_is_seen_at_the_same_size_a
     assert edited == 5.0
     assert other != folder
     write_callee(package, "*")
-    assert call(package) == (6.0, folder, 1), "both are kept: a checkout that goes to and fro compiles once"
+    assert call(package) == (6.0, folder, 1), "both are kept: a checkout that switches back compiles once"
 
 
 def test_machine_code_of_other_content_is_removed_when_nothing_used_it_for_a_week(tmp_path: Path) -> None:
