@@ -26,6 +26,4 @@ assert shortcut.loc[shortcut["control"] == "none", "value"].min() > 0.8, shortcu
 assert shortcut.loc[shortcut["control"] == "shuffled", "value"].between(0.10, 0.24).all(), shortcut
 page = (tables.parent / "leaderboard.html").read_text(encoding="utf-8")
 assert "Pleural Effusion has the largest gap" in page
-print(
-    f"the demo of the wheel tells its story: AUROC gaps {', '.join(f'{value:.3f}' for value in planted['value'])}"
-)
+print(f"the demo of the wheel tells its story: AUROC gaps {', '.join(f'{value:.3f}' for value in planted['value'])}")
