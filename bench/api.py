@@ -98,7 +98,7 @@ def run(
     min_count: int = 10, registry: Where | None = None, weights: Where | None = None, device: str = "auto",
     workers: int = 1, quiet: bool = True,
 ) -> "Manifest":  # fmt: skip
-    """Train one configuration at the internal hospital, freeze it, test it at internal and external, score it; return the grid that it stands in.
+    """Train one configuration, freeze it, test it at the internal and the external hospitals, and score it; return its grid.
 
     `config` is `base` of a grid file (docs/grids.md), `sweep` one of its sweeps: {"seed": [0, 1]} are two runs, one after
     the other in this process. What the store has already is not done again. The grid file, `grids/<name>.yaml` of the

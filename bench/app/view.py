@@ -175,7 +175,7 @@ def _answer(
 
 
 def _performance(choice: Choice) -> None:
-    """Show how well the run does at internal and external."""
+    """Show how well the run does at the internal hospital and at the external hospitals."""
     st.subheader("How well this run does")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:

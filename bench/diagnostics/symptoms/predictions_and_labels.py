@@ -1,4 +1,4 @@
-"""Symptoms of logits and labels together: chance, inverted, in another order, constant; at internal and external.
+"""Symptoms of logits and labels together: chance, inverted, in another order, constant; at the internal and external hospitals.
 
 Shapes: N images, K findings.
 """

@@ -73,5 +73,5 @@ def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Chec
     if not few:
         return
     seen = f"patients of the internal test split with it, fewer than {manifest.settings.min_count}: {', '.join(few)}"
-    fix = "rare: it stays without a number, by the grid's `min_count`; more data, or another the internal hospital, mends it"
+    fix = "use more data, or another internal hospital; without it the finding has no score, by the grid's `min_count`"
     yield Check("", f"{where}: findings without an AUROC", "note", "", seen, fix)
