@@ -30,8 +30,8 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (run_id,) = api.finished(grid)
     nih, stored = api.load_cohort("nih", data), api.load_run(store, run_id)
     names = {"work": work, "data": data, "config": CONFIG, "store": store, "grid": grid, "run_id": run_id, "nih": nih}
-    asked = api.explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
-    return names | {"stored": stored, "logits": api.load_logits(grid, run_id), "asked": asked}
+    explanation = api.explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
+    return names | {"stored": stored, "logits": api.load_logits(grid, run_id), "explanation": explanation}
 
 
 @pytest.fixture(autouse=True)
