@@ -56,22 +56,32 @@ class Runs(NamedTuple):
     """Images in runs of neighbors that share all bins: start [S + 1], bins of each run [S, ...], patient [n], values [n, V]."""
 
     start: NDArray[np.int64]
-    place: NDArray[np.int32]
+    bin: NDArray[np.int32]
     patient: Patients
     value: Array
 
     @classmethod
-    def of(cls, place: NDArray[np.int32], patient: Patients, values: Sequence[Array]) -> Self:
-        """Split the images, whose bins are place [n, ...], where any bin changes."""
-        changed = (place[1:] != place[:-1]).any(tuple(range(1, place.ndim)))
-        first = np.append(0, 1 + np.flatnonzero(changed)) if len(place) else np.empty(0, np.int64)
-        return cls(np.append(first, len(place)), place[first], patient, np.stack(values, 1))
+    def of(cls, bin_of_image: NDArray[np.int32], patient: Patients, values: Sequence[Array]) -> Self:
+        """Split the images, whose bins are bin_of_image [n, ...], where any bin changes."""
+        changed = (bin_of_image[1:] != bin_of_image[:-1]).any(tuple(range(1, bin_of_image.ndim)))
+        first = np.append(0, 1 + np.flatnonzero(changed)) if len(bin_of_image) else np.empty(0, np.int64)
+        return cls(np.append(first, len(bin_of_image)), bin_of_image[first], patient, np.stack(values, 1))
+
+    @classmethod
+    def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
+        """Add up the values of each patient's images, for sums that need no bins: there are fewer patients than images."""
+        totals = [np.bincount(patient, value, num_patients) for value in values]
+        return cls.of(np.zeros(num_patients, np.int32), np.arange(num_patients, dtype=np.int32), totals)
 
     def sums(self, weight: NDArray[np.uint8]) -> Array:
         """Return the sums of weight x value over each run: [S, V, L]."""
-        out = np.zeros((len(self.place), self.value.shape[1], weight.shape[1]))
+        out = np.zeros((len(self.bin), self.value.shape[1], weight.shape[1]))
         sum_segments(self.patient, self.start, self.value, weight, out)
         return out
+
+    def totals(self, weight: NDArray[np.uint8]) -> Array:
+        """Return the sums of weight x value over all runs: [V, L]."""
+        return np.asarray(self.sums(weight).sum(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,8 +91,10 @@ class Errors:
     In the other tiles only the HEADLINES of the first probability.
     """
 
-    detailed: Runs  # values: excess, squared distance and log loss of each probability; then 1, and 1 for a positive
-    brief: Runs  # of the first probability: excess, squared distance, 1
+    detailed: Runs  # values: excess of each probability, then 1
+    patients: Runs  # values: squared distance and log loss of each probability, then 1 for a positive
+    headline: Runs  # values: excess of the first probability, then 1
+    headline_patients: Runs  # value: squared distance of the first probability
     bins: int
     out: Array  # [P, len(ERRORS), 1 + D x LANES]: of the sample first
     headlines: Array  # [len(HEADLINES), T - D, LANES]
@@ -103,34 +115,39 @@ class Errors:
         """
         for of in judged:
             require_finite(of.prob, "probabilities")
-        place = [np.stack([of.place, equal_mass_bin_of(of.prob, bins)], 1) for of in judged]
+        bin_of_image = [np.stack([of.place, equal_mass_bin_of(of.prob, bins)], 1) for of in judged]
         excess = [positive - of.prob for of in judged]
         squared = [distance**2 for distance in excess]
         loss = [-log_of_told(positive, of.prob) for of in judged]
-        one = np.ones(len(patient))
-        detailed = Runs.of(np.stack(place, 1), patient, [*excess, *squared, *loss, one, positive.astype(np.float64)])
-        brief = Runs.of(judged[0].place, patient, [excess[0], squared[0], one])
-        out = np.empty((len(judged), len(ERRORS), 1 + num_detailed * LANES))
-        found = cls(detailed, brief, bins, out, np.empty((len(HEADLINES), num_tiles - num_detailed, LANES)))
-        found._judge(one_replicate(int(patient.max(initial=-1)) + 1), out[..., :1])
-        return found
+        one, num_patients = np.ones(len(patient)), int(patient.max(initial=-1)) + 1
+        errors = cls(
+            Runs.of(np.stack(bin_of_image, 1), patient, [*excess, one]),
+            Runs.of_patients(patient, num_patients, [*squared, *loss, positive.astype(np.float64)]),
+            Runs.of(judged[0].place, patient, [excess[0], one]),
+            Runs.of_patients(patient, num_patients, [squared[0]]),
+            bins,
+            np.empty((len(judged), len(ERRORS), 1 + num_detailed * LANES)),
+            np.empty((len(HEADLINES), num_tiles - num_detailed, LANES)),
+        )
+        errors._fill_detailed(one_replicate(num_patients), errors.out[..., :1])
+        return errors
 
-    def _judge(self, weight: NDArray[np.uint8], out: Array) -> None:
+    def _fill_detailed(self, weight: NDArray[np.uint8], out: Array) -> None:
         """Fill all errors [P, len(ERRORS), L] of the replicates of weight [num_patients, L]."""
-        _errors_of_runs(self.detailed.sums(weight), self.detailed.place, self.bins, out)
+        _errors_of_runs(self.detailed.sums(weight), self.detailed.bin, self.patients.totals(weight), self.bins, out)
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Judge one tile."""
+        """Fill the errors of one tile."""
         later = tile - (self.out.shape[2] - 1) // LANES
         if later < 0:
-            self._judge(weight, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
+            self._fill_detailed(weight, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
         elif later < self.headlines.shape[1]:
-            sums = self.brief.sums(weight)
+            sums = self.headline.sums(weight)
             binned = np.zeros((self.bins, LANES))
-            np.add.at(binned, self.brief.place, sums[:, 0])
-            _, squared, num = sums.sum(0)
+            np.add.at(binned, self.headline.bin, sums[:, 0])
+            num_images, [squared] = sums[:, 1].sum(0), self.headline_patients.totals(weight)
             with np.errstate(invalid="ignore"):  # NaN in a replicate without images
-                self.headlines[:, later] = squared / num, np.abs(binned).sum(0) / num
+                self.headlines[:, later] = squared / num_images, np.abs(binned).sum(0) / num_images
 
     def found(self, num: int) -> list[dict[str, Array]]:
         """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
@@ -142,26 +159,26 @@ class Errors:
 
 
 @compiled
-def _errors_of_runs(sums: Array, place: NDArray[np.int32], bins: int, out: Array) -> None:
-    """Fill the errors [P, len(ERRORS), L] from the sums of each run [S, 3 P + 2, L], whose bins are place [S, P, 2]."""
-    num_runs, num_values, lanes = sums.shape
-    num_probs = place.shape[1]
-    total, of_prob = np.zeros((num_values, lanes)), np.empty((3, lanes))
-    for s in range(num_runs):
-        for v in range(num_values):
-            for j in range(lanes):
-                total[v, j] += sums[s, v, j]
+def _errors_of_runs(sums: Array, bin_of_run: NDArray[np.int32], total: Array, bins: int, out: Array) -> None:
+    """Fill the errors [P, len(ERRORS), L].
+
+    sums [S, P + 1, L]: excess of each probability and number of images of each run, whose bins are bin_of_run [S, P, 2].
+    total [2 P + 1, L]: squared distances, log losses, and number of positives.
+    """
+    num_runs, _, lanes = sums.shape
+    num_probs = bin_of_run.shape[1]
+    of_prob = np.empty((3, lanes))
     for c in range(num_probs):
         wide, mass = np.zeros((bins, 2, lanes)), np.zeros((bins, 2, lanes))  # images and excess of each bin
         for s in range(num_runs):
-            w, m = place[s, c, 0], place[s, c, 1]
+            w, m = bin_of_run[s, c, 0], bin_of_run[s, c, 1]
             for j in range(lanes):
-                images, excess = sums[s, 3 * num_probs, j], sums[s, c, j]
+                images, excess = sums[s, num_probs, j], sums[s, c, j]
                 wide[w, 0, j] += images
                 wide[w, 1, j] += excess
                 mass[m, 0, j] += images
                 mass[m, 1, j] += excess
         for j in range(lanes):
-            of_prob[0, j] = total[3 * num_probs + 1, j]
-            of_prob[1, j], of_prob[2, j] = total[num_probs + c, j], total[2 * num_probs + c, j]
+            of_prob[0, j] = total[2 * num_probs, j]
+            of_prob[1, j], of_prob[2, j] = total[c, j], total[num_probs + c, j]
         fill_errors(wide, mass, of_prob, out[c])
