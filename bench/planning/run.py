@@ -15,6 +15,9 @@ from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 
+TRAINING_VERSION = 2  # part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One model to train: `id` is the first 12 hex digits of the SHA-256 of `document`."""
@@ -51,6 +54,7 @@ def resolve(config: RunConfig, registry: Registry, internal_id: str, weights_dir
             "entries": {key: entry.identity for key, entry in entries.items()},
             "home": internal_id,
             "weights": weights_id,
+            "training": TRAINING_VERSION,
         }
     )
     return Run(short_hash(document), config, entries, document, weights_file)
