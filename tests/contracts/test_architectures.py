@@ -5,11 +5,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench.config.registry import Entry
 from bench.models.network import build
+from tests.networks import with_random_head
 
 
 def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry) -> None:
     size = architecture.facts["min_px"]
-    network = build(architecture.use, architecture.options, num_outputs=9)
+    network = with_random_head(build(architecture.use, architecture.options, num_outputs=9))
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     logit = network(images)
     assert logit.shape == (2, 9)
@@ -58,6 +59,16 @@ def test_the_last_layer_learns_first_and_then_all_layers(architecture: Entry) ->
         assert first.grad is not None
         assert bool((first.grad != 0).any()) == (step == 1)
         optimizer.step()
+
+
+def test_momentum_and_dropout_are_equal_unless_the_entry_sets_them(architecture: Entry) -> None:
+    with torch.device("meta"):
+        network = build(architecture.use, architecture.options, 2)
+    modules = list(network.modules())
+    assert all(m.momentum == 0.1 for m in modules if isinstance(m, torch.nn.BatchNorm2d))
+    dropout = [m.p for m in modules if isinstance(m, torch.nn.Dropout)]
+    assert architecture.use.endswith(":se_resnet") or not any(dropout)
+    assert not any(getattr(m, "drop_prob", 0) for m in modules)
 
 
 def test_a_network_takes_one_channel(architecture: Entry) -> None:

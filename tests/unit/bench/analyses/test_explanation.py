@@ -25,6 +25,7 @@ from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
 from harmonize.images.regions import Place
+from tests.networks import with_random_head
 
 ROOT = Path(__file__).parents[4]
 NAMED = ("Pleural Effusion", "Cardiomegaly")
@@ -39,7 +40,9 @@ def made(folder: Path, **choice: Any) -> tuple[Store, Run]:
     place = store.begin(run.id, run.document)
     num = len(config.findings)
     entry = run.entries["architecture"]
-    network = build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
+    network = with_random_head(
+        build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
+    )
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, place / "model.safetensors")
     (place / "trained.json").write_text("{}")
     (place / "DONE").touch()
@@ -80,7 +83,7 @@ def test_the_numbers_are_those_of_the_stored_network_on_the_image_as_it_is_shown
     store, run = made(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
     explanation = load_explainer(store, run.id[:5]).explain(radiograph, NAMED, "hirescam", None)
     entry = run.entries["architecture"]
-    network = build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3)
+    network = with_random_head(build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3))
     image = cv2.imread(str(radiograph), cv2.IMREAD_GRAYSCALE)
     normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, 1)
     x_NCHW = normalizer(torch.from_numpy(to_geometry(image, Geometry(72, "smallest_crop"))[None]))

@@ -19,6 +19,7 @@ from bench.analyses.heatmaps.sanity import (
 )
 from bench.analyses.heatmaps.stages import parts
 from bench.models.network import Network, build
+from tests.networks import with_random_head
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [8, 8, 16, 16], "dropout": 0.1}
 SCALE = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -46,7 +47,7 @@ class Corner(nn.Module):
 
 
 def test_every_weight_of_the_network_is_in_one_part_and_the_parts_go_from_head_to_stem() -> None:
-    network = build("bench.models.se_resnet:se_resnet", TINY, 2)
+    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2))
     found = parts(network, 64, 64)
     assert list(found) == ["head", "after 4 x 4", "after 8 x 8", "after 16 x 16", "after 32 x 32", "stem"]
     assert found["head"] == [network.backbone.fc]
@@ -55,7 +56,7 @@ def test_every_weight_of_the_network_is_in_one_part_and_the_parts_go_from_head_t
 
 
 def test_shuffling_the_weights_takes_the_map_apart_and_leaves_the_network_given_alone() -> None:
-    network = build("bench.models.se_resnet:se_resnet", TINY, 2).eval()
+    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     found = cascade(network, images(4, 64), 1, seed=0)
     assert found.columns.tolist() == ["step", "stage", "image", "spearman", "ssim", "empty"]
@@ -141,7 +142,7 @@ def test_maps_are_alike_to_themselves_and_what_has_become_empty_shares_no_order(
 
 
 def test_a_little_noise_changes_a_map_a_little() -> None:
-    network = build("bench.models.se_resnet:se_resnet", TINY, 2).eval()
+    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval()
     found = noise_stability(network, images(4, 64), 0, seed=3)
     assert found.equals(noise_stability(network, images(4, 64), 0, seed=3))
     assert 0.5 < found["spearman"].mean() < 1
@@ -155,7 +156,7 @@ def test_the_centre_prior_peaks_in_the_middle_and_is_the_same_mirrored() -> None
 
 
 def test_upsampled_maps_of_a_network_are_what_deletion_takes() -> None:
-    network, x_NCHW = build("bench.models.se_resnet:se_resnet", TINY, 2).eval(), images(2, 64)
+    network, x_NCHW = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval(), images(2, 64)
     heat = upsampled(heat_maps(network, x_NCHW).heat_NKhw, 64)[:, 1]
     found = deletion_insertion(network, x_NCHW, heat, 1, seed=0)
     assert found["order"].value_counts().to_dict() == {"heat": 2, "random": 2, "centre": 2}
