@@ -290,7 +290,7 @@ def measure(
 
     stages = ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         given = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = custom_metrics.measure(entry, label, given, resamples)

@@ -202,7 +202,7 @@ def _findings(
             value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     return [
         _Table(
             name, "" if name == "auroc" else settings.threshold, (*names, MACRO), value[name], drawn[name], sizes.copy()

@@ -26,7 +26,7 @@ Scores = NDArray[np.floating]
 CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
-def each(work: Callable[[int], None], num: int, num_threads: int) -> None:
+def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
     """Do the work of each column or tile, on threads if more than one is given."""
     if num_threads <= 1 or num <= 1:
         for place in range(num):
@@ -132,7 +132,7 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
     def work(k: int) -> None:
         auroc[k], auprc[k], _ = walk(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
 
-    each(work, shape[0], num_threads)
+    run_in_threads(work, shape[0], num_threads)
     return auroc, auprc
 
 
@@ -202,5 +202,5 @@ def calls(
             for name, found in call_metrics(at, every).items():
                 out[name][rule, k] = found
 
-    each(work, num_columns, num_threads)
+    run_in_threads(work, num_columns, num_threads)
     return out

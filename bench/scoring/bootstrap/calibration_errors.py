@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.bootstrap import Labels, Scores, each
+from bench.scoring.bootstrap.bootstrap import Labels, Scores, run_in_threads
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
@@ -48,7 +48,7 @@ def calibration_metrics(
         for name in ERRORS:
             out[name][column] = found[name][1:]
 
-    each(work, num_columns, num_threads)
+    run_in_threads(work, num_columns, num_threads)
     return out
 
 

@@ -122,7 +122,7 @@ def of_hospital(
             components["remainder"] = remainder(components)
 
     for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     return {name: {k: done[k][name] for k in both} for name in METRICS}
 
 
@@ -227,7 +227,7 @@ def _remap(side: Measured, mapping: str, settings: Settings, num_threads: int) -
         drawn = bootstrap.walk(side.resamples, column).auroc
         found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
 
-    bootstrap.each(work, len(columns), num_threads)
+    bootstrap.run_in_threads(work, len(columns), num_threads)
     return found
 
 
