@@ -198,7 +198,7 @@ def _findings(
         sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
         called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
         for name, right, of in (("fnr", called[1], every[1]), ("fpr", every[0] - called[0], every[0])):
-            rate = 1 - bootstrap.over(right, of)
+            rate = 1 - bootstrap.divide(right, of)
             value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
@@ -234,7 +234,7 @@ def _rates(
         if np.isfinite(threshold[at]):
             fine = np.flatnonzero(patients >= settings.min_count)
             value[fine, 0] = num_failed[fine] / num[fine]
-            drawn[fine, 0] = bootstrap.over(failed[fine], total[fine])
+            drawn[fine, 0] = bootstrap.divide(failed[fine], total[fine])
         sizes = np.stack([num, num_failed, num - num_failed, patients, np.ones_like(num)])
         tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
     return tables

@@ -153,12 +153,12 @@ def grouped_sums(
     return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
 
 
-def over(part: Array, whole: Array) -> Array:
-    """Return part / whole, NaN where whole is 0."""
-    some = whole > 0
-    if some.all():  # nearly always: without a question per number
-        return np.asarray(part / whole)
-    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=some)
+def divide(numerator: Array, denominator: Array) -> Array:
+    """Return numerator / denominator, NaN where the denominator is 0."""
+    nonzero = denominator > 0
+    if nonzero.all():  # the usual case: faster without a mask
+        return np.asarray(numerator / denominator)
+    ratio: Array = np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=nonzero)
     return ratio
 
 
@@ -166,13 +166,13 @@ def call_metrics(reached: Array, every: Array) -> dict[str, Array]:
     """Return the CALL_METRICS [...] from negatives and positives called, reached [2, ...], and of all images, every [2, ...]."""
     (false, hit), (negative, positive) = reached, every
     cleared = negative - false
-    f1 = over(2 * hit, hit + false + positive)
+    f1 = divide(2 * hit, hit + false + positive)
     return {
         "f1": np.where(positive > 0, f1, np.nan),
-        "precision": over(hit, hit + false),
-        "sensitivity": over(hit, positive),
-        "specificity": over(cleared, negative),
-        "npv": over(cleared, cleared + positive - hit),
+        "precision": divide(hit, hit + false),
+        "sensitivity": divide(hit, positive),
+        "specificity": divide(cleared, negative),
+        "npv": divide(cleared, cleared + positive - hit),
     }
 
 
