@@ -177,7 +177,7 @@ class _Wanted:
             num_tiles = len(resamples.weight) if AS_GIVEN in fitted else num_detailed
             images = (column.patient, column.positive, list(fitted.values()))
             errors = judging.Errors.of(*images, bins, num_tiles, num_detailed)
-        walk = bootstrap.Walk.over(resamples, column, cut)
+        walk = bootstrap.Walk.empty(resamples, column, cut)
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),

@@ -171,7 +171,7 @@ def _findings(
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
         start = scored.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
-        walks[c] = bootstrap.GroupWalk.over(resamples, column.parted(code, start, cut))
+        walks[c] = bootstrap.GroupWalk.empty(resamples, column.parted(code, start, cut))
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""

@@ -55,8 +55,8 @@ class Walk:
     reached: Array  # [T, Q, 2, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
-        """Return a pass that has not begun."""
+    def empty(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
         places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
         assert (np.diff(places) >= 0).all(), "cuts rise: one that does not would stay 0"
         auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
@@ -75,7 +75,7 @@ class Walk:
 
 def walk(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Walked:
     """Return what one pass over all tiles tells."""
-    found = Walk.over(resamples, column, cut)
+    found = Walk.empty(resamples, column, cut)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
     return found.walked(resamples.num)
@@ -90,8 +90,8 @@ class GroupWalk:
     counted: Array  # [G, T, 2, 2, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, parted: Parted) -> Self:
-        """Return a pass that has not begun."""
+    def empty(cls, resamples: Resamples, parted: Parted) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
         shape = (len(parted.first), len(resamples.weight))
         return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
@@ -115,7 +115,7 @@ class GroupWalk:
 
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
     """Return the metrics of each group, over all tiles, as `GroupWalk.walked`."""
-    found = GroupWalk.over(resamples, parted)
+    found = GroupWalk.empty(resamples, parted)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
     return found.walked(resamples.num)

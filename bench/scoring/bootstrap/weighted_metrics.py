@@ -84,8 +84,8 @@ class WeightedWalk:
     drawn: Array  # [T, 5, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return a pass that has not begun."""
+    def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "as many tiles"
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))

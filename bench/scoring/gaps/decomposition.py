@@ -134,7 +134,7 @@ def _mixed(
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, settings.bins)
-    return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn)
+    return mix, WeightedWalk.empty(other.resamples, ranked, mix.drawn)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:

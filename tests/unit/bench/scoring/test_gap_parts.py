@@ -58,7 +58,7 @@ def reweighted(
     if resamples is None:
         return ranked.of_sample(of_label, of_group)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
-    walk = WeightedWalk.over(resamples, ranked, Factors.tiled(*drawn))
+    walk = WeightedWalk.empty(resamples, ranked, Factors.tiled(*drawn))
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
     return walk.walked()
