@@ -210,7 +210,7 @@ class _Pass:
     def numbers(self) -> dict[Key, Array]:
         """Return the value and the replicates [1 + B] of each metric that could be computed."""
         out: dict[Key, Array] = {}
-        walked = self.walk.walked(self.num)
+        walked = self.walk.results(self.num)
         areas = zip(self.wanted.ranked, self.walk.column.areas(), walked[:2], strict=False)
         out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
         if self.wanted.called:

@@ -189,7 +189,7 @@ def _findings(
         patients, fewest = scored.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
         found = parted.tallied()
         sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
-        auroc, counted = walks[c].walked(resamples.num)
+        auroc, counted = walks[c].results(resamples.num)
         fine = np.flatnonzero(fewest >= settings.min_count)
         value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
         if np.isnan(at):

@@ -67,7 +67,7 @@ class Walk:
         images = (self.column.patient, self.column.kind, self.cut)
         walk_ranks(*images, weight, self.auroc[tile], self.auprc[tile], self.reached[tile])
 
-    def walked(self, num: int) -> Walked:
+    def results(self, num: int) -> Walked:
         """Return the metrics of the first `num` replicates."""
         counts = self.reached.transpose(1, 2, 0, 3).reshape(len(self.cut), 2, self.auroc.size)[..., :num]
         return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
@@ -78,7 +78,7 @@ def walk(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.i
     found = Walk.empty(resamples, column, cut)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
-    return found.walked(resamples.num)
+    return found.results(resamples.num)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +105,7 @@ class GroupWalk:
             results = (self.auroc[g, tile], auprc, self.counted[g, tile])
             walk_ranks(patient[images], kind[images], cut, weight, *results)
 
-    def walked(self, num: int) -> tuple[Array, Array]:
+    def results(self, num: int) -> tuple[Array, Array]:
         """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
         num_groups, num_tiles, lanes = self.auroc.shape
         areas = self.auroc.reshape(num_groups, num_tiles * lanes)
@@ -114,11 +114,11 @@ class GroupWalk:
 
 
 def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
-    """Return the metrics of each group, over all tiles, as `GroupWalk.walked`."""
+    """Return the metrics of each group, over all tiles, as `GroupWalk.results`."""
     found = GroupWalk.empty(resamples, parted)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
-    return found.walked(resamples.num)
+    return found.results(resamples.num)
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:

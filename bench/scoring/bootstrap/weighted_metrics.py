@@ -94,6 +94,6 @@ class WeightedWalk:
         """Go over the images with the weights of one tile."""
         self.drawn[tile] = self.ranked.reweighted(weight, self.factors.of_label[tile], self.factors.of_group[tile])
 
-    def walked(self) -> Reweighted:
+    def results(self) -> Reweighted:
         """Return the metrics of each replicate."""
         return Reweighted(*self.drawn.transpose(1, 0, 2).reshape(len(Reweighted._fields), -1)[:, : self.num])

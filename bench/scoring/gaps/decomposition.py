@@ -139,7 +139,7 @@ def _mixed(
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
     """Compute the components prevalence and case mix of one finding, by metric."""
-    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.walked()
+    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.results()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
     matched = {
         "auroc": as_is["auroc"],  # does not depend on prevalence
