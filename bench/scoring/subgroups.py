@@ -244,7 +244,7 @@ def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -
     """Divide some images by group; also count the images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
     parted = column.parted(code, column.starts(code, num_groups), 0)
-    return parted, bootstrap.walk_each(resamples, parted)[1][
+    return parted, bootstrap.group_metrics(resamples, parted)[1][
         :, 1, 0
     ].copy()  # a copy, so that the larger array is freed
 

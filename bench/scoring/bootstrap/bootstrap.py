@@ -73,7 +73,7 @@ class Walk:
         return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
 
 
-def walk(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Walked:
+def column_metrics(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Walked:
     """Return what one pass over all tiles tells."""
     found = Walk.empty(resamples, column, cut)
     for tile in range(len(resamples.weight)):
@@ -113,7 +113,7 @@ class GroupWalk:
         return areas[:, :num], counts[..., :num]
 
 
-def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
+def group_metrics(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
     """Return the metrics of each group, over all tiles, as `GroupWalk.results`."""
     found = GroupWalk.empty(resamples, parted)
     for tile in range(len(resamples.weight)):
@@ -130,7 +130,7 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
     auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
 
     def work(k: int) -> None:
-        auroc[k], auprc[k], _ = walk(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
+        auroc[k], auprc[k], _ = column_metrics(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
 
     run_in_threads(work, shape[0], num_threads)
     return auroc, auprc
@@ -197,7 +197,7 @@ def calls(
     def work(k: int) -> None:
         column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
         rules, cut = cuts_of(column, threshold_RC[:, k])
-        *reached, every = walk(resamples, column, cut).reached
+        *reached, every = column_metrics(resamples, column, cut).reached
         for rule, at in zip(rules, reached, strict=True):
             for name, found in call_metrics(at, every).items():
                 out[name][rule, k] = found

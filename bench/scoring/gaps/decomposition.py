@@ -224,7 +224,7 @@ def _remap(side: Measured, mapping: str, settings: Settings, num_threads: int) -
     def work(i: int) -> None:
         k = columns[i]
         column = Column.of(side.resamples.patient, label[:, k], side.scored.logit[:, k])
-        drawn = bootstrap.walk(side.resamples, column).auroc
+        drawn = bootstrap.column_metrics(side.resamples, column).auroc
         found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
 
     bootstrap.run_in_threads(work, len(columns), num_threads)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.scoring.bootstrap.bootstrap import walk_each
+from bench.scoring.bootstrap.bootstrap import group_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import falling
 from bench.scoring.bootstrap.sorted_images import Column
@@ -49,7 +49,7 @@ def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values:
     resamples = Resamples.draw(np.append(patient, np.arange(9)).astype(str), 70)  # all nine, whoever is there
     column = Column.of(patient, label, score)
     parted = column.parted(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
-    found, (drawn, counted) = parted.tallied(), walk_each(resamples, parted)
+    found, (drawn, counted) = parted.tallied(), group_metrics(resamples, parted)
     num_patients, fewest = parted.patients(9)
     for group in range(5):
         chosen = (label >= 0) & (code == group).any(0)
