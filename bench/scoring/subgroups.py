@@ -17,7 +17,7 @@ from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wils
 from bench.scoring.bootstrap.max_intervals import spreads
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
-from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import Key, Measured
 from bench.scoring.score_rows import Row
@@ -171,7 +171,7 @@ def _findings(
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
         start = scored.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
-        walks[c] = bootstrap.GroupWalk.empty(resamples, column.parted(code, start, cut))
+        walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
@@ -185,9 +185,9 @@ def _findings(
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # of all images they are in `measured`
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
-        parted = walks[c].parted
-        patients, fewest = scored.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
-        found = parted.tallied()
+        grouped = walks[c].images
+        patients, fewest = scored.once(("patients of groups", k), lambda: grouped.patients(resamples.num_patients))
+        found = grouped.tallied()
         sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
         auroc, counted = walks[c].results(resamples.num)
         fine = np.flatnonzero(fewest >= settings.min_count)
@@ -240,11 +240,11 @@ def _rates(
     return tables
 
 
-def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[Parted, Array]:
+def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[GroupedImages, Array]:
     """Divide some images by group; also count the images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
-    parted = column.parted(code, column.starts(code, num_groups), 0)
-    return parted, bootstrap.group_metrics(resamples, parted)[1][
+    grouped = column.by_group(code, column.starts(code, num_groups), 0)
+    return grouped, bootstrap.group_metrics(resamples, grouped)[1][
         :, 1, 0
     ].copy()  # a copy, so that the larger array is freed
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.kernels import sum_segments, walk_ranks
 from bench.scoring.bootstrap.resamples import LANES, Resamples
-from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -85,19 +85,19 @@ def column_metrics(resamples: Resamples, column: Column, cut: Sequence[int] | ND
 class GroupWalk:
     """A pass over each group of a column, filled tile by tile in any order."""
 
-    parted: Parted
+    images: GroupedImages
     auroc: Array  # [G, T, LANES]
     counted: Array  # [G, T, 2, 2, LANES]
 
     @classmethod
-    def empty(cls, resamples: Resamples, parted: Parted) -> Self:
+    def empty(cls, resamples: Resamples, images: GroupedImages) -> Self:
         """Return a walk without results; `fill` computes them tile by tile."""
-        shape = (len(parted.first), len(resamples.weight))
-        return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+        shape = (len(images.first), len(resamples.weight))
+        return cls(images, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Go over the images of each group with the weights of one tile."""
-        start, patient, kind, first = self.parted
+        start, patient, kind, first = self.images
         cuts, auprc = np.stack([first, np.diff(start)], 1), np.empty(LANES)
         begins = start.tolist()
         for g, cut in enumerate(cuts):
@@ -113,9 +113,9 @@ class GroupWalk:
         return areas[:, :num], counts[..., :num]
 
 
-def group_metrics(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
+def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, Array]:
     """Return the metrics of each group, over all tiles, as `GroupWalk.results`."""
-    found = GroupWalk.empty(resamples, parted)
+    found = GroupWalk.empty(resamples, images)
     for tile in range(len(resamples.weight)):
         found.fill(tile, resamples.tile(tile))
     return found.results(resamples.num)

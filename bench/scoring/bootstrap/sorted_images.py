@@ -232,13 +232,13 @@ class Column:
         found: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
         return found
 
-    def parted(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "Parted":
+    def by_group(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "GroupedImages":
         """Return the images by group, as `starts` says; `cut` of them, the highest, are told apart.
 
         code_AN are the groups of each image, -1 for none; an image comes once for each group that it is in.
         """
         code_NA = np.ascontiguousarray(code_AN.T)  # as it is: see `Background.codes`
-        return Parted(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
+        return GroupedImages(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -272,7 +272,7 @@ class Column:
         return np.stack([cut_Q - positives, positives], 1)
 
 
-class Parted(NamedTuple):
+class GroupedImages(NamedTuple):
     """The images of one finding, group after group, each by falling score: start [G + 1], patient and kind, first [G]."""
 
     start: NDArray[np.int64]

@@ -48,9 +48,9 @@ def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values:
     code = np.stack([draw.integers(-1, 2, len(score)), draw.integers(2, 5, len(score))]).astype(np.int32)
     resamples = Resamples.draw(np.append(patient, np.arange(9)).astype(str), 70)  # all nine, whoever is there
     column = Column.of(patient, label, score)
-    parted = column.parted(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
-    found, (drawn, counted) = parted.tallied(), group_metrics(resamples, parted)
-    num_patients, fewest = parted.patients(9)
+    grouped = column.by_group(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
+    found, (drawn, counted) = grouped.tallied(), group_metrics(resamples, grouped)
+    num_patients, fewest = grouped.patients(9)
     for group in range(5):
         chosen = (label >= 0) & (code == group).any(0)
         ours, rank = label[chosen], score[chosen]
