@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.intervals import mean_of, area_interval, percentile, wilson
 from bench.scoring.bootstrap.max_intervals import spreads
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
@@ -119,7 +119,7 @@ def _rows(
 
 def _interval(table: _Table) -> tuple[Array, Array]:
     """Compute the interval of each cell [G, C]; Wilson's where a rate is 0 or 1 in every replicate."""
-    interval = of_area if table.metric == "auroc" else percentile
+    interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)

@@ -151,7 +151,7 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
     return low, high
 
 
-def of_area(value: Array, replicates: Array) -> tuple[Array, Array]:
+def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Return the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
 
     Near 1 an area's estimates lie skewed, and percentiles miss the truth above too often: in `benchmarks/coverage.py` they
