@@ -16,7 +16,7 @@ from bench.scoring.bootstrap.bootstrap import Labels, Scores, run_in_threads
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
-from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.calibration_metrics import ERRORS, HEADLINES, Judged, equal_mass_bin_of, fill_errors, log_of_told
 from bench.scoring.metrics import require_finite
 
@@ -38,7 +38,7 @@ def calibration_metrics(
     out = {name: np.full((num_columns, resamples.num), np.nan) for name in ERRORS}
 
     def work(column: int) -> None:
-        rows = taking_part(label_NC[:, column])
+        rows = labeled_rows(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, num_tiles, num_tiles)

@@ -9,7 +9,7 @@ from bench.scoring.metrics import require_finite
 Rows = NDArray[np.intp]
 
 
-def taking_part(label: NDArray[np.integer]) -> Rows:
+def labeled_rows(label: NDArray[np.integer]) -> Rows:
     """Return the rows [n] whose label is 0 or 1."""
     return np.flatnonzero((label == 0) | (label == 1))
 
@@ -19,7 +19,7 @@ def known_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Rows:
 
     Raises ValueError for a score of these that is not finite.
     """
-    every = taking_part(label)
+    every = labeled_rows(label)
     require_finite(score[every], "scores")
     return every[np.argsort(-score[every], kind="stable")]
 
