@@ -222,10 +222,10 @@ class _Pass:
                 for r, rule in enumerate(self.rules)
             }
         if self.errors:
-            for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
+            for calibrator, of in zip(self.calibrators, self.errors.results(self.num_detailed), strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
             if self.errors.headlines.size:  # they go on
-                more = self.errors.beyond(self.num - self.num_detailed)
+                more = self.errors.later_headlines(self.num - self.num_detailed)
                 out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
         return out
 

@@ -111,7 +111,7 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
         errors = judging.Errors.of(*own, 15, len(resamples.weight), 1)
         for tile in range(len(resamples.weight)):
             errors.fill(tile, resamples.tile(tile))
-        for name, drawn in errors.beyond(150 - LANES).items():
+        for name, drawn in errors.later_headlines(150 - LANES).items():
             np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
 
 

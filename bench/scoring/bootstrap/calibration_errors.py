@@ -44,7 +44,7 @@ def calibration_metrics(
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, num_tiles, num_tiles)
         for tile in range(num_tiles):
             errors.fill(tile, resamples.tile(tile))
-        [found] = errors.found(resamples.num)
+        [found] = errors.results(resamples.num)
         for name in ERRORS:
             out[name][column] = found[name][1:]
 
@@ -149,11 +149,11 @@ class Errors:
             with np.errstate(invalid="ignore"):  # NaN in a replicate without images
                 self.headlines[:, later] = squared / num_images, np.abs(binned).sum(0) / num_images
 
-    def found(self, num: int) -> list[dict[str, Array]]:
+    def results(self, num: int) -> list[dict[str, Array]]:
         """Return of each probability the errors by name, of the sample and of the first `num` replicates: [1 + num] each."""
         return [dict(zip(ERRORS, of, strict=True)) for of in self.out[..., : 1 + num]]
 
-    def beyond(self, num: int) -> dict[str, Array]:
+    def later_headlines(self, num: int) -> dict[str, Array]:
         """Return the HEADLINES in the first `num` replicates after those in detail."""
         return {name: of.ravel()[:num] for name, of in zip(HEADLINES, self.headlines, strict=True)}
 
