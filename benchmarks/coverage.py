@@ -27,7 +27,7 @@ from scipy.stats import norm
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import mean_of, area_interval, percentile, wilson
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose

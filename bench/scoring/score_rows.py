@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import mean_of, area_interval, percentile, reflected
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, reflected
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
 from bench.scoring.metrics_of_split import RANKED, Key, Measured

@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import mean_of, area_interval, percentile, wilson
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.agreement import taus
-from bench.scoring.bootstrap.intervals import mean_of, area_interval
+from bench.scoring.bootstrap.intervals import area_interval, mean_of
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, Measured, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
