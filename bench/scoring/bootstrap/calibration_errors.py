@@ -70,7 +70,7 @@ class Runs(NamedTuple):
     @classmethod
     def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
         """Add up the values of each patient's images, for sums that need no bins: there are fewer patients than images."""
-        totals = [np.bincount(patient, value, num_patients) for value in values]
+        totals = [np.asarray(np.bincount(patient, value, num_patients), np.float64) for value in values]
         return cls.of(np.zeros(num_patients, np.int32), np.arange(num_patients, dtype=np.int32), totals)
 
     def sums(self, weight: NDArray[np.uint8]) -> Array:
