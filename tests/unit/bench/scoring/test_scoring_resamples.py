@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bench.scoring.bootstrap import bootstrap, intervals
-from bench.scoring.bootstrap.resamples import LANES, Resamples, place
+from bench.scoring.bootstrap.resamples import LANES, Resamples, draw_index
 from bench.scoring.metrics import auroc
 from harmonize.seeds import stream
 
@@ -36,12 +36,12 @@ def test_more_replicates_begin_with_the_same_ones() -> None:
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 2**16 + 1, 2**31 + 1, 3 * 2**30, 2**32 - 1])
-def test_a_place_is_drawn_as_numpy_draws_it(bound: int) -> None:
+def test_an_index_is_drawn_as_numpy_draws_it(bound: int) -> None:
     halves = np.random.default_rng(bound).bit_generator.random_raw(1000).view(np.uint32)
-    drawn = np.array([at for half in halves if (at := place(half, bound)) >= 0])
+    drawn = np.array([index for half in halves if (index := draw_index(half, bound)) >= 0])
     expected = np.random.default_rng(bound).integers(0, bound, len(drawn), np.uint32)
     np.testing.assert_array_equal(drawn, expected)
-    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # others are thrown away
+    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # the others are rejected
 
 
 @pytest.mark.parametrize("num_patients", [1, 2, 37, 4096, 5001])
