@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 # one row of the output: distance from the left and from the upper neighbor, share of the pixel inside the image,
 # index of the upper left neighbor, the four packed neighbors, gray value
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # rows are padded to a multiple: the most iterations that the compiler puts into one vector step
+STRIDE = 64  # rows are padded to a multiple of it: the compiler vectorizes up to 64 iterations together
 
 
 @compiled

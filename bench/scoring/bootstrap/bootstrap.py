@@ -48,7 +48,8 @@ class ColumnMetrics(NamedTuple):
 class Walk:
     """The metrics of one column in each replicate. `fill` computes one tile; tiles come in any order.
 
-    `cut` [Q]: numbers of images, counted from the highest score. The cuts increase, and no cut splits a tie.
+    `cut` [Q]: numbers of images from the highest score down, in which negatives and positives are counted. Cuts increase
+    and split no tie.
     """
 
     column: Column
@@ -111,7 +112,7 @@ class GroupWalk:
     def results(self, num: int) -> tuple[Array, Array]:
         """Return AUROC [G, B] and counts [G, 2, 2, B] of the first `num` replicates.
 
-        The counts are negatives and positives: first among the images above the cut, then among all images.
+        The counts are negatives and positives: first among the images before the cut, then among all images.
         """
         num_groups, num_tiles, lanes = self.auroc.shape
         areas = self.auroc.reshape(num_groups, num_tiles * lanes)

@@ -15,8 +15,8 @@ from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE
 
 Array = NDArray[np.float64]
 Weight = NDArray[np.uint8]
-UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative outside any tie, as most images are
-TINY = 1e-12  # smaller than any sum of weights except 0
+UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative without a tie; most images are of this kind
+TINY = 1e-12  # against division by 0: smaller than any other sum of weights
 
 
 @compiled

@@ -1,7 +1,7 @@
 """Compute intervals of the maximum of several numbers, and of their spread (largest minus smallest).
 
 The percentile interval of a maximum is wrong if the numbers are close. Each replicate picks the number that is highest by
-chance, so nearly all replicates of the maximum are above the truth: with five equal hospitals it covers 32 % instead of 95 %.
+chance, so nearly all replicates are above the truth. With five equal hospitals the interval covers 32 % instead of 95 %.
 Here the lower bound is the largest simultaneous lower bound, and the upper bound the largest upper bound of any number.
 With five equal numbers this interval covers 97 %, with one number far above the others 98 %: it is slightly too wide.
 Shapes: H numbers, C columns, B replicates.

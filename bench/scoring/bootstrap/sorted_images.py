@@ -123,21 +123,21 @@ def _group_images(
 def _count_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
 ) -> NDArray[np.int64]:
-    """Return [2, G]: all patients; the smaller number of the patients with a negative and those with a positive image.
+    """Count the patients of each group; also the smaller number of patients with a negative and with a positive image: [2, G].
 
-    `seen` holds, for each patient, the number of its last group (from 1), then one bit per label seen in this group.
+    `entry` of a patient: the number of its latest group (from 1), then two bits, one for each label in this group.
     """
     out = np.zeros((2, start.shape[0] - 1), np.int64)
-    seen, by_label = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
+    entries, by_label = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
     for g in range(out.shape[1]):
         by_label[0], by_label[1] = 0, 0
         for i in range(start[g], start[g + 1]):
             positive = kind[i] & POSITIVE
-            bit, entry = np.int64(1) << positive, seen[patient[i]]
+            bit, entry = np.int64(1) << positive, entries[patient[i]]
             labels = entry & 3 if entry >> 2 == g + 1 else 0
             out[0, g] += labels == 0
             by_label[positive] += labels & bit == 0
-            seen[patient[i]] = np.int64(g + 1) << 2 | labels | bit
+            entries[patient[i]] = np.int64(g + 1) << 2 | labels | bit
         out[1, g] = min(by_label[0], by_label[1])
     return out
 
@@ -153,7 +153,7 @@ def _count_positives(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return [5, G]: images; positives; negatives before the cut; positives before the cut; twice the discordant pairs."""
+    """Count images, positives, negatives and positives before the cut, and twice the discordant pairs: [5, G]."""
     out = np.zeros((5, first.shape[0]), np.int64)
     for g in range(first.shape[0]):
         kinds = kind[start[g] : start[g + 1]]
@@ -182,7 +182,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Return [n]: the negatives below a positive image, the positives above a negative image; a tie counts half."""
+    """Compute a count for each image [n]: negatives below a positive one, positives above a negative one; a tie counts half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -265,13 +265,15 @@ class Column:
         )
 
     def placements(self) -> Array:
-        """Return [n]: the negatives below a positive image, the positives above a negative image; a tie counts half."""
+        """Compute a count for each image [n]: negatives below a positive one, positives above a negative one; a tie counts half."""
         placements: Array = _placements(self.kind)
         return placements
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Count the images whose score is at least each threshold [Q]: these are the first images."""
-        threshold_Q = np.ascontiguousarray(threshold_Q)  # one memory layout, so compiled only once
+        threshold_Q = np.ascontiguousarray(
+            threshold_Q
+        )  # contiguous: numba compiles the function for each memory layout
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return num_reaching
 
