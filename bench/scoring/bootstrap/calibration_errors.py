@@ -1,7 +1,8 @@
 """Compute the calibration errors of each replicate, for several sets of predicted probabilities in one pass.
 
 The sets belong to the same images: uncalibrated, and by each calibrator. Images are sorted by score, so neighbors mostly
-share their bins in all sets. Neighbors that do form a segment: they are added up first, then put into their bins.
+share their bins in all sets. Neighbors with equal bins form a segment. Its images are added up first, and only the sums
+are put into bins.
 Shapes: n labeled images, P sets of probabilities, C columns, B replicates, S segments, V values, T tiles, D tiles with all
 errors, L replicates at once.
 """

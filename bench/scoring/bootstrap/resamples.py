@@ -45,7 +45,7 @@ class Resamples:
 
     @classmethod
     def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
-        """Draw `num` replicates: each draws as many patients as the cohort has, and all images of a drawn patient.
+        """Draw `num` replicates. Each has as many patients as the cohort, drawn with replacement, with all their images.
 
         The draws depend only on the number of patients, `name` (of the cohort) and `seed`, not on models or labels. The
         first replicates are the same for any `num`. Memory: num bytes per patient.

@@ -66,7 +66,7 @@ def _sort_images(
 
 @compiled
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-    """Return the index of the first image of each group [G + 1] if images are stored group by group; at the end, their number."""
+    """Return the index of the first image of each group, as in `Column.starts` [G + 1]."""
     start = np.zeros(num_groups + 1, np.int64)
     for a in range(code.shape[0]):
         for i in range(rows.shape[0]):
@@ -123,7 +123,7 @@ def _group_images(
 def _count_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
 ) -> NDArray[np.int64]:
-    """Count the patients of each group; also the smaller number of patients with a negative and with a positive image: [2, G].
+    """Count the patients of each group [2, G]: all; the smaller of the two counts with a positive and with a negative image.
 
     `entry` of a patient: the number of its latest group (from 1), then two bits, one for each label in this group.
     """
@@ -182,7 +182,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Compute a count for each image [n]: negatives below a positive one, positives above a negative one; a tie counts half."""
+    """Count, for each positive image, the negatives below it; for each negative image, the positives above it [n]. Ties count half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -241,9 +241,10 @@ class Column:
         return start
 
     def by_group(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "GroupedImages":
-        """Return the images group by group; `start` as from `starts`, `cut`: number of images with the highest scores.
+        """Return the images group by group; `start` comes from `starts`.
 
-        code_AN: the group of each image by each attribute, -1 for none. An image occurs once in each of its groups.
+        `cut`: how many images, from the highest score down, are before the cut. code_AN: the group of each image by each
+        attribute, -1 for none. An image occurs once in each of its groups.
         """
         code_NA = np.ascontiguousarray(code_AN.T)  # copies nothing: see the memory order of `PatientGroups.codes`
         return GroupedImages(start, *_group_images(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
@@ -265,7 +266,7 @@ class Column:
         )
 
     def placements(self) -> Array:
-        """Compute a count for each image [n]: negatives below a positive one, positives above a negative one; a tie counts half."""
+        """Count, for each positive image, the negatives below it; for each negative image, the positives above it [n]. Ties count half."""
         placements: Array = _placements(self.kind)
         return placements
 
@@ -293,7 +294,7 @@ class GroupedImages(NamedTuple):
     first: NDArray[np.int64]  # [G], number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count the patients of each group [G]; also the smaller number of patients with, and without, the finding."""
+        """Count the patients of each group [G]: all; the smaller of the two counts with a positive and with a negative image."""
         total, smaller = _count_patients(self.start, self.patient, self.kind, num_patients)
         return total, smaller
 
