@@ -72,7 +72,7 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove the machine code of older files, some megabytes each. Keep a week, because a process may still use them."""
+    """Remove the machine code of older files, some megabytes each, after a week without use."""
     for other in parent.glob("kernels-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > UNUSED_SECONDS:

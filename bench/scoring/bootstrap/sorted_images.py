@@ -123,7 +123,7 @@ def _group_images(
 def _count_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
 ) -> NDArray[np.int64]:
-    """Count the patients of each group [2, G]: all; the smaller of the two counts with a positive and with a negative image.
+    """Count the patients of each group, and those with an image of its rarer class (positive or negative): [2, G].
 
     `entry` of a patient: the number of its latest group (from 1), then two bits, one for each label in this group.
     """
@@ -182,7 +182,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Count, for each positive image, the negatives below it; for each negative image, the positives above it [n]. Ties count half."""
+    """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -266,7 +266,7 @@ class Column:
         )
 
     def placements(self) -> Array:
-        """Count, for each positive image, the negatives below it; for each negative image, the positives above it [n]. Ties count half."""
+        """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
         placements: Array = _placements(self.kind)
         return placements
 
@@ -294,9 +294,9 @@ class GroupedImages(NamedTuple):
     first: NDArray[np.int64]  # [G], number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count the patients of each group [G]: all; the smaller of the two counts with a positive and with a negative image."""
-        total, smaller = _count_patients(self.start, self.patient, self.kind, num_patients)
-        return total, smaller
+        """Count the patients of each group [G], and those with an image of its rarer class (positive or negative)."""
+        total, of_rarer_class = _count_patients(self.start, self.patient, self.kind, num_patients)
+        return total, of_rarer_class
 
     def tallied(self) -> "Tallied":
         """Count the images of each group and compute its AUROC."""
