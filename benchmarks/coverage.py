@@ -11,7 +11,7 @@ Scores are means + effect of the patient + noise, all normal. So every AUROC is 
 variance)) over the pairs of strata, every AUPRC an integral over mixtures of normals: truth needs no simulation.
 
 150 patients are about 37 positive ones per finding. Percentiles of the same replicates are too narrow there: their line is
-the reason why `scoring.intervals.of_area` works on the logit scale.
+the reason why `scoring.intervals.area_interval` works on the logit scale.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from scipy.stats import norm
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
@@ -79,11 +79,11 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
                 note(seen, f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
     internal = truth(DISTANCE["internal"])
-    note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, of_area))
+    note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, area_interval))
     note(seen, "AUROC: percentiles instead", *holds(value["internal", 0], drawn["internal", 0], internal))
     means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
     centre, replicates = means["internal"]
-    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], internal, of_area))
+    note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], internal, area_interval))
     gap, gaps = centre - means["external"][0], replicates - means["external"][1]
     note(
         seen,

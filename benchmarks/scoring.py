@@ -21,7 +21,7 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from bench.scoring.across_runs.paired_tests import all_pairs, paired
-from bench.scoring.bootstrap.bootstrap import rank_metrics, walk
+from bench.scoring.bootstrap.bootstrap import column_metrics, rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sorted_images import Column
@@ -111,7 +111,7 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
     found: dict[str, NDArray[np.float64]] = {}
 
     def ranked() -> None:
-        found["auroc"] = walk(
+        found["auroc"] = column_metrics(
             resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1]), (), False
         ).auroc
 

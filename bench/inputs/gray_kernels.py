@@ -11,13 +11,15 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+# one row of the output: distance from the left and from the upper neighbor, share of the pixel inside the image,
+# index of the upper left neighbor, the four packed neighbors, gray value
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # maximum number of loop iterations that the compiler vectorizes together
+STRIDE = 64  # rows are padded to a multiple of it: the compiler vectorizes up to 64 iterations together
 
 
 @compiled
 def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
-    """Fill the gray-value histogram of each image."""
+    """Compute the gray-value histogram of each image, into count_NV."""
     low, one = np.uint64(255), np.uint32(1)
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
@@ -41,7 +43,7 @@ def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
 
 @compiled
 def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
-    """Fill each channel of each image with the table entries of its gray values."""
+    """Replace each gray value by its entry in a lookup table per image and channel, into out_NCP."""
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
         for c in range(table_NCV.shape[1]):
@@ -63,93 +65,94 @@ def _gain_and_offset(image_HW: Bytes, contrast: np.float32, brightness: np.float
 
 
 @compiled
-def _pack_neighbors(image_HW: Bytes, framed: Bytes, four: NDArray[np.uint32]) -> None:
-    """Pack each pixel and its right, lower and lower right neighbors into one number, within a frame of black pixels.
+def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) -> None:
+    """Pack each pixel and its right, lower and lower right neighbors into one number. Pixels outside the image are black.
 
-    framed  zeros [H + 2, W + 2], whose middle is filled; four [H + 1, W + 1]
+    padded  zeros [H + 2, W + 2]; the image is written into the middle
+    packed  output [H + 1, W + 1]: 8 bits each for upper left (lowest bits), upper right, lower left, lower right
     """
     height, width = image_HW.shape
     for y in range(height):
         for x in range(width):
-            framed[y + 1, x + 1] = image_HW[y, x]
+            padded[y + 1, x + 1] = image_HW[y, x]
     for y in range(height + 1):
         for x in range(width + 1):
-            left = np.uint32(framed[y, x]) | (np.uint32(framed[y + 1, x]) << np.uint32(16))
-            right = np.uint32(framed[y, x + 1]) | (np.uint32(framed[y + 1, x + 1]) << np.uint32(16))
-            four[y, x] = left | (right << np.uint32(8))
+            left = np.uint32(padded[y, x]) | (np.uint32(padded[y + 1, x]) << np.uint32(16))
+            right = np.uint32(padded[y, x + 1]) | (np.uint32(padded[y + 1, x + 1]) << np.uint32(16))
+            packed[y, x] = left | (right << np.uint32(8))
 
 
 @compiled
 def _source_coordinates(
-    start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], sides: tuple[int, int], row: Row
+    start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], size: tuple[int, int], row: Row
 ) -> None:
-    """Fill, for each pixel of a row, the index of its upper left neighbor, the distances from it, and its share inside."""
-    across, down, inside, place, _, _ = row
+    """Fill the first four entries of a row: where each of its pixels lies in the source image, in padded coordinates."""
+    across, down, inside, index, _, _ = row
     (x0, y0), (dx, dy) = start, step
-    height, width = np.float32(sides[0]), np.float32(sides[1])
+    height, width = np.float32(size[0]), np.float32(size[1])
     zero, one = np.float32(0), np.float32(1)
-    last_y, last_x, stride = np.int32(sides[0]), np.int32(sides[1]), np.int32(sides[1] + 1)
-    for i in range(place.shape[0]):
-        along = np.float32(np.int32(i))
-        x, y = x0 + dx * along + one, y0 + dy * along + one  # in the frame
+    last_y, last_x, stride = np.int32(size[0]), np.int32(size[1]), np.int32(size[1] + 1)
+    for i in range(index.shape[0]):
+        column = np.float32(np.int32(i))
+        x, y = x0 + dx * column + one, y0 + dy * column + one  # in the padded image
         x, y = max(zero, x), max(zero, y)
         right, lower = max(zero, width + one - x), max(zero, height + one - y)
         inside[i] = min(one, right, x) * min(one, lower, y)
         x, y = min(width + one, x), min(height + one, y)
         left, top = np.int32(x), np.int32(y)
-        left, top = min(last_x, left), min(last_y, top)  # those that have neighbours
+        left, top = min(last_x, left), min(last_y, top)  # the last pixels that have neighbors
         across[i], down[i] = x - np.float32(left), y - np.float32(top)
-        place[i] = top * stride + left
+        index[i] = top * stride + left
 
 
 @compiled
-def _gather_neighbors(four: NDArray[np.uint32], row: Row) -> None:
+def _gather_neighbors(packed: NDArray[np.uint32], row: Row) -> None:
     """Fill the four packed neighbors of each pixel of a row."""
-    _, _, _, place, taken, _ = row
-    for i in range(place.shape[0]):
-        taken[i] = four[place[i]]
+    _, _, _, index, neighbors, _ = row
+    for i in range(index.shape[0]):
+        neighbors[i] = packed[index[i]]
 
 
 @compiled
-def _blend(row: Row, gain: np.float32, base: np.float32) -> None:
-    """Fill the bilinear interpolation of the four neighbors of each pixel of a row."""
-    across, down, inside, _, taken, value = row
+def _blend(row: Row, gain: np.float32, offset: np.float32) -> None:
+    """Fill the gray value of each pixel of a row: bilinear interpolation of its four neighbors, gain and offset."""
+    across, down, inside, _, neighbors, value = row
     zero, one = np.float32(0), np.float32(1)
-    for i in range(taken.shape[0]):
-        here = taken[i]
-        upper_left, upper_right = np.float32(np.int32(here & 255)), np.float32(np.int32((here >> 8) & 255))
-        lower_left, lower_right = np.float32(np.int32((here >> 16) & 255)), np.float32(np.int32((here >> 24) & 255))
+    for i in range(neighbors.shape[0]):
+        pixels = neighbors[i]
+        upper_left, upper_right = np.float32(np.int32(pixels & 255)), np.float32(np.int32((pixels >> 8) & 255))
+        lower_left, lower_right = np.float32(np.int32((pixels >> 16) & 255)), np.float32(np.int32((pixels >> 24) & 255))
         upper = upper_left + across[i] * (upper_right - upper_left)
         lower = lower_left + across[i] * (lower_right - lower_left)
-        lit = (upper + down[i] * (lower - upper)) * gain + base * inside[i]
-        value[i] = min(one, max(zero, lit))
+        gray = (upper + down[i] * (lower - upper)) * gain + offset * inside[i]
+        value[i] = min(one, max(zero, gray))
 
 
 @compiled
 def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats, out_NHW: Floats) -> None:
-    """Fill float32 images in [0, 1] by bilinear resampling of bytes; pixels outside the image are black.
+    """Resample images bilinearly into out_NHW, in [0, 1]; pixels outside the source image are black.
 
     from_N23   affine map to source coordinates: (x, y) = from @ (x, y, 1), in pixels, integers at pixel centers
-    factor_N2  factors of contrast (about the image's mean) and of brightness, applied in this order
-    Contrast and brightness are applied before the interpolation, clipping to [0, 1] after it.
+    factor_N2  factor of contrast (around the mean of the image), then of brightness; 1 changes nothing
+    Contrast, then brightness, are applied before the interpolation. Values are clipped to [0, 1] after it.
     """
     height, width = image_NHW.shape[1], image_NHW.shape[2]
-    framed, four = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)
-    flat = four.reshape(-1)
-    room = (width + STRIDE - 1) // STRIDE * STRIDE
-    across, down, inside = np.empty(room, np.float32), np.empty(room, np.float32), np.empty(room, np.float32)
-    place, taken, value = np.empty(room, np.uint32), np.empty(room, np.uint32), np.empty(room, np.float32)
-    row = (across, down, inside, place, taken, value)
+    padded, packed = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)
+    flat = packed.reshape(-1)
+    length = (width + STRIDE - 1) // STRIDE * STRIDE
+    across, down, inside = np.empty(length, np.float32), np.empty(length, np.float32), np.empty(length, np.float32)
+    index, neighbors, value = np.empty(length, np.uint32), np.empty(length, np.uint32), np.empty(length, np.float32)
+    row = (across, down, inside, index, neighbors, value)
     for n in range(image_NHW.shape[0]):
         image_HW = image_NHW[n]
-        gain, base = _gain_and_offset(image_HW, factor_N2[n, 0], factor_N2[n, 1])
-        _pack_neighbors(image_HW, framed, four)
+        gain, offset = _gain_and_offset(image_HW, factor_N2[n, 0], factor_N2[n, 1])
+        _pack_neighbors(image_HW, padded, packed)
         step = np.float32(from_N23[n, 0, 0]), np.float32(from_N23[n, 1, 0])
         for y in range(height):
             x0 = np.float32(from_N23[n, 0, 1] * y + from_N23[n, 0, 2])
             y0 = np.float32(from_N23[n, 1, 1] * y + from_N23[n, 1, 2])
             _source_coordinates((x0, y0), step, (height, width), row)
             _gather_neighbors(flat, row)
-            _blend(row, gain, base)
+            _blend(row, gain, offset)
             for x in range(width):
                 out_NHW[n, y, x] = value[x]

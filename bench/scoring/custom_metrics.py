@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.config.registry import Entry
 from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.bootstrap.sort_scores import labeled_rows
 from harmonize.errors import RegistryError
 
 Array = NDArray[np.float64]
@@ -41,7 +41,7 @@ def measure(
     replicates = np.full((len(value), resamples.num), np.nan)
     times = [resamples.counts(replicate) for replicate in range(resamples.num)]
     for k in range(len(value)):
-        rows = taking_part(label_NK[:, k])
+        rows = labeled_rows(label_NK[:, k])
         label, score = label_NK[rows, k], score_NK[rows, k]
         value[k] = of(label, score)
         for replicate, drawn in enumerate(times) if len(rows) else ():

@@ -27,7 +27,7 @@ class Areas:
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Compute the 95 % interval of each area, normal on the logit scale as in `intervals.of_area`.
+        """Compute the 95 % interval of each area, normal on the logit scale as in `intervals.area_interval`.
 
         The delta method transforms the standard error. An area of 0 or 1 has no logit: NaN.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.

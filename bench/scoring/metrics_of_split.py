@@ -177,7 +177,7 @@ class _Wanted:
             num_tiles = len(resamples.weight) if AS_GIVEN in fitted else num_detailed
             images = (column.patient, column.positive, list(fitted.values()))
             errors = judging.Errors.of(*images, bins, num_tiles, num_detailed)
-        walk = bootstrap.Walk.over(resamples, column, cut)
+        walk = bootstrap.Walk.empty(resamples, column, cut)
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
@@ -210,7 +210,7 @@ class _Pass:
     def numbers(self) -> dict[Key, Array]:
         """Return the value and the replicates [1 + B] of each metric that could be computed."""
         out: dict[Key, Array] = {}
-        walked = self.walk.walked(self.num)
+        walked = self.walk.results(self.num)
         areas = zip(self.wanted.ranked, self.walk.column.areas(), walked[:2], strict=False)
         out |= {key: np.append(plain, resampled) for key, plain, resampled in areas}
         if self.wanted.called:
@@ -222,10 +222,10 @@ class _Pass:
                 for r, rule in enumerate(self.rules)
             }
         if self.errors:
-            for calibrator, of in zip(self.calibrators, self.errors.found(self.num_detailed), strict=True):
+            for calibrator, of in zip(self.calibrators, self.errors.results(self.num_detailed), strict=True):
                 out |= {Key(name, calibrator): each for name, each in of.items()}
             if self.errors.headlines.size:  # they go on
-                more = self.errors.beyond(self.num - self.num_detailed)
+                more = self.errors.later_headlines(self.num - self.num_detailed)
                 out |= {key: np.append(out[key], more[key.metric]) for key in HEADLINES}
         return out
 
@@ -290,7 +290,7 @@ def measure(
 
     stages = ((begin, num_findings), (go, len(resamples.weight)), (end, num_findings))
     for work, num in stages:
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     for entry in (e for e in settings.custom_metrics if only in {None, Key(e.name)}):
         given = scored.logit if entry.facts["given"] == "logit" else sigmoid(scored.logit)
         value[Key(entry.name)], replicates[Key(entry.name)] = custom_metrics.measure(entry, label, given, resamples)

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, reflected
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, reflected
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
 from bench.scoring.metrics_of_split import RANKED, Key, Measured
@@ -190,7 +190,7 @@ def _kind(key: Key) -> str:
     return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
 
 
-INTERVALS = {"area": of_area, "distance": reflected, "other": percentile}
+INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
 
 
 def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.max_intervals import spreads
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
-from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import Key, Measured
 from bench.scoring.score_rows import Row
@@ -119,7 +119,7 @@ def _rows(
 
 def _interval(table: _Table) -> tuple[Array, Array]:
     """Compute the interval of each cell [G, C]; Wilson's where a rate is 0 or 1 in every replicate."""
-    interval = of_area if table.metric == "auroc" else percentile
+    interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
@@ -171,7 +171,7 @@ def _findings(
         column = measured.columns[k]
         cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
         start = scored.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
-        walks[c] = bootstrap.GroupWalk.over(resamples, column.parted(code, start, cut))
+        walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
     def go(tile: int) -> None:
         """Take a tile for all findings, while it lies in the processor's cache."""
@@ -185,11 +185,11 @@ def _findings(
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # of all images they are in `measured`
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
-        parted = walks[c].parted
-        patients, fewest = scored.once(("patients of groups", k), lambda: parted.patients(resamples.num_patients))
-        found = parted.tallied()
+        grouped = walks[c].images
+        patients, fewest = scored.once(("patients of groups", k), lambda: grouped.patients(resamples.num_patients))
+        found = grouped.tallied()
         sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
-        auroc, counted = walks[c].walked(resamples.num)
+        auroc, counted = walks[c].results(resamples.num)
         fine = np.flatnonzero(fewest >= settings.min_count)
         value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
         if np.isnan(at):
@@ -198,11 +198,11 @@ def _findings(
         sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
         called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
         for name, right, of in (("fnr", called[1], every[1]), ("fpr", every[0] - called[0], every[0])):
-            rate = 1 - bootstrap.over(right, of)
+            rate = 1 - bootstrap.divide(right, of)
             value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     return [
         _Table(
             name, "" if name == "auroc" else settings.threshold, (*names, MACRO), value[name], drawn[name], sizes.copy()
@@ -234,17 +234,17 @@ def _rates(
         if np.isfinite(threshold[at]):
             fine = np.flatnonzero(patients >= settings.min_count)
             value[fine, 0] = num_failed[fine] / num[fine]
-            drawn[fine, 0] = bootstrap.over(failed[fine], total[fine])
+            drawn[fine, 0] = bootstrap.divide(failed[fine], total[fine])
         sizes = np.stack([num, num_failed, num - num_failed, patients, np.ones_like(num)])
         tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
     return tables
 
 
-def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[Parted, Array]:
+def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[GroupedImages, Array]:
     """Divide some images by group; also count the images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
-    parted = column.parted(code, column.starts(code, num_groups), 0)
-    return parted, bootstrap.walk_each(resamples, parted)[1][
+    grouped = column.by_group(code, column.starts(code, num_groups), 0)
+    return grouped, bootstrap.group_metrics(resamples, grouped)[1][
         :, 1, 0
     ].copy()  # a copy, so that the larger array is freed
 

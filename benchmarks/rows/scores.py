@@ -96,7 +96,7 @@ def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[floa
 
 def on_threads(num: int, resamples: int) -> None:
     """Print whether two threads give the bits of one, least wall-clock ms of a replicate with one and with two, memory in kB."""
-    from bench.scoring.bootstrap.bootstrap import each, walk
+    from bench.scoring.bootstrap.bootstrap import column_metrics, run_in_threads
     from bench.scoring.bootstrap.resamples import Resamples
     from bench.scoring.bootstrap.sorted_images import Column
     from benchmarks.scoring import part
@@ -110,10 +110,10 @@ def on_threads(num: int, resamples: int) -> None:
 
         def work(k: int, into: np.ndarray = found[turn % 2]) -> None:
             column = Column.of(drawn.patient, label[:, k], cohort.logit[:, k])
-            into[k] = walk(drawn, column).auroc
+            into[k] = column_metrics(drawn, column).auroc
 
         start = time.perf_counter()
-        each(work, label.shape[1], 1 + turn % 2)
+        run_in_threads(work, label.shape[1], 1 + turn % 2)
         spent[turn % 2].append(1e3 * (time.perf_counter() - start) / found[0].size)
     same = int(np.array_equal(*found))
     print(same, *map(min, spent), largest_memory())

@@ -1,4 +1,4 @@
-"""The bootstrap engine against scikit-learn and plain loops on rows that are really copied."""
+"""The bootstrap equals scikit-learn and plain loops on copied rows."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from bench.scoring import calibration_metrics as calibration
 from bench.scoring import metrics, reliability
-from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap import calibration_errors as judging
+from bench.scoring.bootstrap import bootstrap, calibration_errors
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
-from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.calibration_metrics import ERRORS, Judged
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
@@ -28,11 +27,11 @@ def cohort(seed: int, num: int = 300, distinct: int = 0) -> tuple[np.ndarray, np
     score = (generator.normal(size=(num, 3)) + label).astype(np.float32)
     if distinct:
         score = np.round(score * distinct) / distinct
-    label[generator.random((num, 3)) < [0.0, 0.3, 0.1]] = -1  # another part of the images for each finding
+    label[generator.random((num, 3)) < [0.0, 0.3, 0.1]] = -1  # different images are dropped for each finding
     return patient, label, score
 
 
-def slowly(
+def plain_loop(
     metric: Callable[[np.ndarray, np.ndarray], float], resamples: Resamples, label: np.ndarray, score: np.ndarray
 ) -> np.ndarray:
     out = np.full((label.shape[1], resamples.num), np.nan)
@@ -51,8 +50,8 @@ def test_rank_metrics_equal_scikit_learn_on_the_resampled_rows(distinct: int, nu
     patient, label, score = cohort(1, distinct=distinct)
     resamples = Resamples.draw(patient, num, "twin")
     auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
-    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auroc, plain_loop(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, plain_loop(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -68,55 +67,55 @@ def test_rank_metrics_equal_scikit_learn_on_any_small_cohort(rows: list[tuple[in
     label, score = np.array([[row[1]] for row in rows], np.int8), np.array([[row[2]] for row in rows])
     resamples = Resamples.draw(patient, 5, "small")
     auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
-    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auroc, plain_loop(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, plain_loop(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("num_patients", "most"), [(40, 255), (3000, 9), (3000, 255)]
-)  # the last: pairs beyond 32 bits
-def test_patients_that_come_often_are_counted_exactly(num_patients: int, most: int) -> None:
+    ("num_patients", "max_count"), [(40, 255), (3000, 9), (3000, 255)]
+)  # the last case has more pairs than 32 bits can count
+def test_patients_drawn_many_times_are_counted_exactly(num_patients: int, max_count: int) -> None:
     draw = np.random.default_rng(7)
     patient = np.repeat(np.arange(num_patients), 5).astype(np.int32)
     label = (draw.random((len(patient), 1)) < 0.6).astype(np.int8)
     score = (draw.normal(size=label.shape) + label).astype(np.float32)
     weight = np.zeros((1, num_patients, LANES), np.uint8)
-    weight[0, :, :3] = draw.integers(0, most + 1, (num_patients, 3))
-    weight[0, 0] = most
+    weight[0, :, :3] = draw.integers(0, max_count + 1, (num_patients, 3))
+    weight[0, 0] = max_count
     resamples = Resamples(patient, weight, 3, 0)
     auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
-    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
-    np.testing.assert_allclose(auprc, slowly(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auroc, plain_loop(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auprc, plain_loop(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
 
 
 def test_calibration_metrics_equal_the_loop() -> None:
     patient, label, score = cohort(2)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = judging.calibration_metrics(resamples, label, prob)
+    found = calibration_errors.calibration_metrics(resamples, label, prob)
     assert set(found) == set(ERRORS)
     for name in ("ece", "mce", "nll", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty"):
         metric = getattr(metrics if name == "brier" else calibration, name)
-        np.testing.assert_allclose(found[name], slowly(metric, resamples, label, prob), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found[name], plain_loop(metric, resamples, label, prob), rtol=0, atol=1e-12)
 
 
-def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> None:
+def test_headline_errors_of_later_replicates_equal_those_of_the_full_table() -> None:
     patient, label, score = cohort(4)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 150, "twin")
-    every = judging.calibration_metrics(resamples, label, prob)
+    all_errors = calibration_errors.calibration_metrics(resamples, label, prob)
     for k in range(label.shape[1]):
-        rows = taking_part(label[:, k])
-        own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
-        errors = judging.Errors.of(*own, 15, len(resamples.weight), 1)
+        rows = labeled_rows(label[:, k])
+        images = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
+        errors = calibration_errors.Errors.of(*images, 15, len(resamples.weight), 1)
         for tile in range(len(resamples.weight)):
             errors.fill(tile, resamples.tile(tile))
-        for name, drawn in errors.beyond(150 - LANES).items():
-            np.testing.assert_allclose(drawn, every[name][k, LANES:], rtol=0, atol=1e-12)
+        for name, replicates in errors.later_headlines(150 - LANES).items():
+            np.testing.assert_allclose(replicates, all_errors[name][k, LANES:], rtol=0, atol=1e-12)
 
 
-def test_a_finding_without_a_fit_has_no_errors_by_it() -> None:
-    """A finding without a positive image where fits come from has no fit."""
+def test_a_finding_without_a_fitted_calibrator_has_no_calibrated_errors() -> None:
+    """A finding without a positive image on validation has no calibrator."""
     patient, label, score = cohort(3)
     image, none = np.array([f"i{i}" for i in range(len(patient))], object), label.copy()
     none[:, 0] = 0
@@ -132,43 +131,43 @@ def test_a_finding_without_a_fit_has_no_errors_by_it() -> None:
     assert np.isfinite(found.value[Key("ece", "platt")][1:]).all()
 
 
-def test_later_replicates_judge_the_outputs_as_given_beside_fitted_ones() -> None:
+def test_later_replicates_have_the_errors_of_uncalibrated_outputs() -> None:
     draw = np.random.default_rng(9)
     num = 700
     label = (draw.random((num, 2)) < 0.4).astype(np.int8)
     logit = (3 * draw.normal(size=label.shape) + 2 * label).astype(
         np.float32
-    )  # far from calibrated: a fit changes much
+    )  # far from calibrated, so a calibrator changes much
     patient = np.array([f"p{i}" for i in draw.integers(0, 400, num)], object)
     image = np.array([f"i{i}" for i in range(num)], object)
-    part = ScoredSplit("external", "test", "report", image, patient, logit, label)
+    split = ScoredSplit("external", "test", "report", image, patient, logit, label)
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
-    found = measure(part, OperatingPoints.choose(part, 2), settings)
-    expected = judging.calibration_metrics(found.resamples, found.label, sigmoid(logit))
+    found = measure(split, OperatingPoints.choose(split, 2), settings)
+    expected = calibration_errors.calibration_metrics(found.resamples, found.label, sigmoid(logit))
     for name in calibration.HEADLINES:
         np.testing.assert_allclose(found.replicates[Key(name)], expected[name], rtol=0, atol=1e-12)
     assert not np.allclose(found.replicates[Key("ece", "isotonic")], expected["ece"][:, :FOR_DETAIL], atol=0.01)
 
 
-def test_errors_of_more_findings_than_nine_are_those_of_each_alone() -> None:
+def test_errors_of_eleven_findings_equal_those_of_each_finding_alone() -> None:
     draw = np.random.default_rng(8)
     num, num_findings = 400, 11
     patient = np.array([f"p{i}" for i in draw.integers(0, 150, num)], object)
     state = (draw.random((num, num_findings)) < 0.4).astype(np.int8)
     logit = (draw.normal(size=state.shape) + state).astype(np.float32)
     state[:, 3] = -1
-    part = ScoredSplit(
+    split = ScoredSplit(
         "external", "test", "report", np.array([f"i{i}" for i in range(num)], object), patient, logit, state
     )
     settings = Settings(num_resamples=FOR_DETAIL + 70, min_count=1)
-    found = [measure(part, None, settings, threads) for threads in (0, 1, 40)]
+    found = [measure(split, None, settings, threads) for threads in (0, 1, 40)]
     resamples = found[0].resamples
-    expected = judging.calibration_metrics(resamples, found[0].label, sigmoid(logit))
+    expected = calibration_errors.calibration_metrics(resamples, found[0].label, sigmoid(logit))
     points = reliability.rows("r", [f"finding {k}" for k in range(num_findings)], found[0], 15)
     rows = [np.flatnonzero(state[:, k] >= 0) for k in range(num_findings)]
     images = (
-        np.concatenate([each[rows[k], k] if each.ndim > 1 else each[rows[k]] for k in range(num_findings)])
-        for each in (state, sigmoid(logit), resamples.patient)
+        np.concatenate([array[rows[k], k] if array.ndim > 1 else array[rows[k]] for k in range(num_findings)])
+        for array in (state, sigmoid(logit), resamples.patient)
     )
     pooled = np.array([row[4:] for row in points if row[3] == "pooled"], np.float64)
     np.testing.assert_allclose(pooled, np.array(reliability.curve(*images, 15), np.float64), rtol=1e-12)
@@ -184,7 +183,7 @@ def test_the_equal_mass_error_keeps_the_bins_of_the_sample_in_every_replicate() 
     patient, label, score = cohort(5, distinct=10)
     prob = 1 / (1 + np.exp(-score.astype(np.float64)))
     resamples = Resamples.draw(patient, 70, "twin")
-    found = judging.calibration_metrics(resamples, label, prob)["ace"]
+    found = calibration_errors.calibration_metrics(resamples, label, prob)["ace"]
     for column in range(3):
         rows = np.flatnonzero(label[:, column] >= 0)
         where = calibration.equal_mass_bin_of(prob[rows, column])
@@ -211,7 +210,7 @@ def test_calls_equal_the_loop_for_thresholds_in_any_order() -> None:
         for rule in range(3):
             metric = getattr(metrics, name)
             called = score.astype(np.float64) >= threshold[rule]
-            expected = slowly(metric, resamples, label, called)
+            expected = plain_loop(metric, resamples, label, called)
             expected[np.isnan(threshold[rule])] = np.nan
             np.testing.assert_allclose(found[name][rule], expected, rtol=0, atol=1e-12)
 
@@ -228,11 +227,11 @@ def test_threads_change_nothing() -> None:
 
 
 def test_counts_beyond_32_bits_stay_exact() -> None:
-    # 60,000 x 60,000 pairs: twice that times a multiplicity overflows int32
+    # 60,000 x 60,000 pairs: twice this number, times the count of a patient, overflows int32
     num = 120_000
     patient = np.arange(num) % 3
     label = (np.arange(num) % 2).astype(np.int8)[:, None]
     score = np.random.default_rng(0).integers(0, 50, (num, 1)).astype(np.float32)
     resamples = Resamples.draw(patient, 3, "large")
     auroc, _ = bootstrap.rank_metrics(resamples, label, score)
-    np.testing.assert_allclose(auroc, slowly(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(auroc, plain_loop(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)

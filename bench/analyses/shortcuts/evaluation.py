@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import of_area, percentile
+from bench.scoring.bootstrap.intervals import area_interval, percentile
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.metrics import auroc
 
@@ -40,7 +40,7 @@ class Judged:
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         out = []
         for metric, value in self.value.items():
-            interval = of_area if metric == "auroc" else percentile
+            interval = area_interval if metric == "auroc" else percentile
             low, high = interval(np.array([value]), self.replicates[metric][None])
             out.append((metric, value, float(low[0]), float(high[0]), chance[metric], self.num_sources, self.n))
         return pd.DataFrame(out, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])

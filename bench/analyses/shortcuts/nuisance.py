@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bench.planning.auxiliary_targets import DEVICES
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import mean_of, of_area, percentile, wilson
+from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics import auroc
@@ -178,7 +178,7 @@ def stratified(
 
 def _three(name: str, finding: str, value: Array, replicates_2B: Array, n: int) -> list[Row]:
     value_3 = np.array([*value, value[0] - value[1]])
-    low, high = of_area(value, replicates_2B)
+    low, high = area_interval(value, replicates_2B)
     gap_low, gap_high = percentile(value_3[2:], replicates_2B[:1] - replicates_2B[1:])
     bounds = zip((*low, *gap_low), (*high, *gap_high), strict=True)
     metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
@@ -262,7 +262,7 @@ def _judged(name: str, finding: str, label: NDArray[np.int8], score: Array, resa
     known = label >= 0
     area, _ = bootstrap.rank_metrics(resamples, np.where(known, label, -1).astype(np.int8)[:, None], score[:, None])
     value = np.array([auroc(label[known] == 1, score[known])])
-    low, high = of_area(value, area)
+    low, high = area_interval(value, area)
     return [
         (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(known.sum()))
     ]

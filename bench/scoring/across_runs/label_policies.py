@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import of_area
+from bench.scoring.bootstrap.intervals import area_interval
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -57,7 +57,7 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
             if not len(runs):
                 continue
             mean, drawn = evaluation.value[runs].mean(keepdims=True), evaluation.replicates[runs].mean(0, keepdims=True)
-            (low,), (high,) = of_area(mean, drawn)
+            (low,), (high,) = area_interval(mean, drawn)
             prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
             rows.append((*prefix, float(mean[0]), float(low), float(high), len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))

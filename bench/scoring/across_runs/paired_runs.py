@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.paired_tests import benjamini_hochberg, holm, paired
 from bench.scoring.bootstrap.intervals import mean_of
-from bench.scoring.bootstrap.sort_scores import taking_part
+from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
@@ -182,7 +182,7 @@ def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes:
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     """Compute p of the paired test over images (DeLong) and over patients (Obuchowski)."""
-    rows = taking_part(pair.first.label[:, k])
+    rows = labeled_rows(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
     label, score = (

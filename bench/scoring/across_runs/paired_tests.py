@@ -143,7 +143,7 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
 def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute simultaneous 95 % intervals of R areas under a curve: `simultaneous` on the logit scale.
 
-    Near 1 the estimates are skewed, and a symmetric interval would miss the truth too often (see `intervals.of_area`). If an
+    Near 1 the estimates are skewed, and a symmetric interval would miss the truth too often (see `intervals.area_interval`). If an
     area or a replicate is 0 or 1, it has no logit; then all intervals are on the plain scale, clipped to 0 and 1.
     """
     fine = enough(replicates) & np.isfinite(value)

@@ -1,10 +1,10 @@
-"""Metrics of many columns on the same resampled patients, without copying a single image.
+"""Metrics of many columns on the same resampled patients, computed without copying images.
 
-A column is one finding of one model. It is sorted once; each replicate is the same walk with other weights, and 64
-replicates are walked side by side. Counts are whole numbers, held exactly (in float64 up to 2^53), so ties and order
-cost no accuracy.
-Shapes: N images, C columns, B replicates. label_NC int8: 1 and 0, anything else takes no part in that column.
-Results do not depend on the number of threads.
+A column is one finding of one model. Its images are sorted once. Then one walk over the sorted images computes 64
+replicates at once, each with its own weights. Counts are integers, exact in float64 up to 2^53: ties and the order of
+the images cost no accuracy. Results do not depend on the number of threads.
+Shapes: N images, C columns, B replicates, T tiles of LANES replicates, Q cuts, G groups, R thresholds.
+label_NC int8: 1 and 0; an image with any other value is ignored in that column.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.kernels import sum_segments, walk_ranks
 from bench.scoring.bootstrap.resamples import LANES, Resamples
-from bench.scoring.bootstrap.sorted_images import Column, Parted
+from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -26,18 +26,18 @@ Scores = NDArray[np.floating]
 CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
-def each(work: Callable[[int], None], num: int, num_threads: int) -> None:
-    """Do the work of each column or tile, on threads if more than one is given."""
+def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
+    """Call `work` with 0, 1, ..., num - 1: in order on one thread, in any order on several."""
     if num_threads <= 1 or num <= 1:
-        for place in range(num):
-            work(place)
+        for index in range(num):
+            work(index)
     else:
         with ThreadPoolExecutor(num_threads) as pool:
             list(pool.map(work, range(num)))
 
 
-class Walked(NamedTuple):
-    """AUROC and AUPRC of each replicate [B], and negatives and positives among the first images [Q, 2, B]."""
+class ColumnMetrics(NamedTuple):
+    """AUROC and AUPRC of each replicate [B]; negatives and positives before each cut [Q, 2, B]."""
 
     auroc: Array
     auprc: Array
@@ -46,7 +46,11 @@ class Walked(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """One pass over a column, filled tile by tile in any order; `cut` [Q] rises, in images from the highest score, and splits no tie."""
+    """The metrics of one column in each replicate. `fill` computes one tile; tiles come in any order.
+
+    `cut` [Q]: numbers of images from the highest score down, in which negatives and positives are counted. Cuts increase
+    and split no tie.
+    """
 
     column: Column
     cut: NDArray[np.int64]
@@ -55,74 +59,77 @@ class Walk:
     reached: Array  # [T, Q, 2, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
-        """Return a pass that has not begun."""
-        places, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
-        assert (np.diff(places) >= 0).all(), "cuts rise: one that does not would stay 0"
+    def empty(cls, resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
+        cuts, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
+        assert (np.diff(cuts) >= 0).all(), "Cuts must increase: the count of a cut out of order would stay 0."
         auroc, auprc = np.full((2, num_tiles, LANES), np.nan)
-        return cls(column, places, auroc, auprc, np.zeros((num_tiles, len(places), 2, LANES)))
+        return cls(column, cuts, auroc, auprc, np.zeros((num_tiles, len(cuts), 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Go over the images with the weights of one tile."""
+        """Compute the metrics of one tile from its weights."""
         images = (self.column.patient, self.column.kind, self.cut)
         walk_ranks(*images, weight, self.auroc[tile], self.auprc[tile], self.reached[tile])
 
-    def walked(self, num: int) -> Walked:
+    def results(self, num: int) -> ColumnMetrics:
         """Return the metrics of the first `num` replicates."""
         counts = self.reached.transpose(1, 2, 0, 3).reshape(len(self.cut), 2, self.auroc.size)[..., :num]
-        return Walked(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
+        return ColumnMetrics(self.auroc.ravel()[:num], self.auprc.ravel()[:num], counts)
 
 
-def walk(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> Walked:
-    """Return what one pass over all tiles tells."""
-    found = Walk.over(resamples, column, cut)
+def column_metrics(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> ColumnMetrics:
+    """Compute the metrics of one column in all replicates; `cut` as in `Walk`."""
+    walk = Walk.empty(resamples, column, cut)
     for tile in range(len(resamples.weight)):
-        found.fill(tile, resamples.tile(tile))
-    return found.walked(resamples.num)
+        walk.fill(tile, resamples.tile(tile))
+    return walk.results(resamples.num)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupWalk:
-    """A pass over each group of a column, filled tile by tile in any order."""
+    """The metrics of each patient group in each replicate. `fill` computes one tile; tiles come in any order."""
 
-    parted: Parted
+    images: GroupedImages
     auroc: Array  # [G, T, LANES]
     counted: Array  # [G, T, 2, 2, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, parted: Parted) -> Self:
-        """Return a pass that has not begun."""
-        shape = (len(parted.first), len(resamples.weight))
-        return cls(parted, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
+    def empty(cls, resamples: Resamples, images: GroupedImages) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
+        shape = (len(images.first), len(resamples.weight))
+        return cls(images, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Go over the images of each group with the weights of one tile."""
-        start, patient, kind, first = self.parted
+        """Compute the metrics of each group in one tile from its weights."""
+        start, patient, kind, first = self.images
         cuts, auprc = np.stack([first, np.diff(start)], 1), np.empty(LANES)
-        begins = start.tolist()
+        starts = start.tolist()
         for g, cut in enumerate(cuts):
-            images = slice(begins[g], begins[g + 1])
-            results = (self.auroc[g, tile], auprc, self.counted[g, tile])
-            walk_ranks(patient[images], kind[images], cut, weight, *results)
+            rows = slice(starts[g], starts[g + 1])
+            outputs = (self.auroc[g, tile], auprc, self.counted[g, tile])
+            walk_ranks(patient[rows], kind[rows], cut, weight, *outputs)
 
-    def walked(self, num: int) -> tuple[Array, Array]:
-        """Return the AUROC of each group and replicate [G, B], and [G, 2, 2, B] negatives and positives among the first, among all."""
+    def results(self, num: int) -> tuple[Array, Array]:
+        """Return AUROC [G, B] and counts [G, 2, 2, B] of the first `num` replicates.
+
+        The counts are negatives and positives: first among the images before the cut, then among all images.
+        """
         num_groups, num_tiles, lanes = self.auroc.shape
         areas = self.auroc.reshape(num_groups, num_tiles * lanes)
         counts = self.counted.transpose(0, 2, 3, 1, 4).reshape(num_groups, 2, 2, num_tiles * lanes)
         return areas[:, :num], counts[..., :num]
 
 
-def walk_each(resamples: Resamples, parted: Parted) -> tuple[Array, Array]:
-    """Return the metrics of each group, over all tiles, as `GroupWalk.walked`."""
-    found = GroupWalk.over(resamples, parted)
+def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, Array]:
+    """Compute the metrics of each group in all replicates, as in `GroupWalk.results`."""
+    walk = GroupWalk.empty(resamples, images)
     for tile in range(len(resamples.weight)):
-        found.fill(tile, resamples.tile(tile))
-    return found.walked(resamples.num)
+        walk.fill(tile, resamples.tile(tile))
+    return walk.results(resamples.num)
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
-    """Return AUROC and AUPRC of each replicate, [C, B] each; NaN where a replicate lacks a class.
+    """Compute AUROC and AUPRC of each column and replicate, [C, B] each; NaN in a replicate without both classes.
 
     Equal to scikit-learn on the resampled rows within 1e-12, ties included.
     """
@@ -130,66 +137,72 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
     auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
 
     def work(k: int) -> None:
-        auroc[k], auprc[k], _ = walk(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
+        auroc[k], auprc[k], _ = column_metrics(resamples, Column.of(resamples.patient, label_NC[:, k], score_NC[:, k]))
 
-    each(work, shape[0], num_threads)
+    run_in_threads(work, shape[0], num_threads)
     return auroc, auprc
 
 
 def grouped_sums(
     resamples: Resamples, rows: NDArray[np.intp], group: NDArray[np.integer], value: Array, num_groups: int
 ) -> Array:
-    """Return the sums of V values over the images of each group, per replicate: [num_groups, V, B].
+    """Compute the sums of V values over the images of each group, per replicate: [num_groups, V, B].
 
-    rows, group [n] and value [n, V] describe the images that take part.
+    Only the images `rows` [n] are used; `group` [n] and `value` [n, V] are in the same order.
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
     order = np.argsort(group, kind="stable")
     start = np.searchsorted(group[order], np.arange(num_groups + 1))
-    who, sorted_ = resamples.patient[rows[order]], np.ascontiguousarray(value[order], np.float64)
+    patient, sorted_value = resamples.patient[rows[order]], np.ascontiguousarray(value[order], np.float64)
     for tile in range(num_tiles):
-        sum_segments(who, start, sorted_, resamples.tile(tile), out[tile])
+        sum_segments(patient, start, sorted_value, resamples.tile(tile), out[tile])
     return out.transpose(1, 2, 0, 3).reshape(num_groups, num_values, num_tiles * LANES)[..., : resamples.num]
 
 
-def over(part: Array, whole: Array) -> Array:
-    """Return part / whole, NaN where whole is 0."""
-    some = whole > 0
-    if some.all():  # nearly always: without a question per number
-        return np.asarray(part / whole)
-    ratio: Array = np.divide(part, whole, out=np.full(part.shape, np.nan), where=some)
+def divide(numerator: Array, denominator: Array) -> Array:
+    """Return numerator / denominator, NaN where the denominator is 0; it must not be negative."""
+    nonzero = denominator > 0
+    if nonzero.all():  # the usual case: faster without a mask
+        return np.asarray(numerator / denominator)
+    ratio: Array = np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=nonzero)
     return ratio
 
 
-def call_metrics(reached: Array, every: Array) -> dict[str, Array]:
-    """Return the CALL_METRICS [...] from negatives and positives called, reached [2, ...], and of all images, every [2, ...]."""
-    (false, hit), (negative, positive) = reached, every
-    cleared = negative - false
-    f1 = over(2 * hit, hit + false + positive)
+def call_metrics(called: Array, total: Array) -> dict[str, Array]:
+    """Compute the CALL_METRICS [...] from counts of negatives and positives.
+
+    called [2, ...]: the images that are called positive. total [2, ...]: all images.
+    """
+    (false_positive, true_positive), (negative, positive) = called, total
+    true_negative = negative - false_positive
+    f1 = divide(2 * true_positive, true_positive + false_positive + positive)
     return {
         "f1": np.where(positive > 0, f1, np.nan),
-        "precision": over(hit, hit + false),
-        "sensitivity": over(hit, positive),
-        "specificity": over(cleared, negative),
-        "npv": over(cleared, cleared + positive - hit),
+        "precision": divide(true_positive, true_positive + false_positive),
+        "sensitivity": divide(true_positive, positive),
+        "specificity": divide(true_negative, negative),
+        "npv": divide(true_negative, true_negative + positive - true_positive),
     }
 
 
 def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
-    """Return the rules [Q] whose threshold is a number, highest threshold first, and how many images reach each."""
-    known = np.flatnonzero(~np.isnan(threshold_R))
-    rules = known[np.argsort(-threshold_R[known], kind="stable")].tolist()
+    """Return the indices of the thresholds that are not NaN, from the highest threshold, and the cuts for `Walk`.
+
+    A cut is the number of images that reach the threshold. One more cut at the end counts all images.
+    """
+    not_nan = np.flatnonzero(~np.isnan(threshold_R))
+    rules = not_nan[np.argsort(-threshold_R[not_nan], kind="stable")].tolist()
     return rules, np.append(column.reaching(threshold_R[rules]), len(column.rows))
 
 
 def calls(
     resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Return the CALL_METRICS, [R, C, B] each, of R thresholds per column.
+    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds per column.
 
-    An image is called when score >= threshold. A NaN threshold gives NaN; so does a replicate without the class, or for
-    precision without a call, or for npv with calls alone.
+    An image is called positive if score >= threshold. NaN for a NaN threshold, and in a replicate without the class.
+    Precision is NaN without positive calls, npv without negative calls.
     """
     num_rules, num_columns = threshold_RC.shape
     out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}
@@ -197,10 +210,10 @@ def calls(
     def work(k: int) -> None:
         column = Column.of(resamples.patient, label_NC[:, k], score_NC[:, k])
         rules, cut = cuts_of(column, threshold_RC[:, k])
-        *reached, every = walk(resamples, column, cut).reached
-        for rule, at in zip(rules, reached, strict=True):
-            for name, found in call_metrics(at, every).items():
-                out[name][rule, k] = found
+        *called, total = column_metrics(resamples, column, cut).reached
+        for rule, called_by_rule in zip(rules, called, strict=True):
+            for name, replicates in call_metrics(called_by_rule, total).items():
+                out[name][rule, k] = replicates
 
-    each(work, num_columns, num_threads)
+    run_in_threads(work, num_columns, num_threads)
     return out

@@ -1,8 +1,8 @@
-"""Compile a function with numba, and keep its machine code on disk until a kernel changes.
+"""Compile a function with numba, and keep its machine code on disk until a compiled function changes.
 
-numba keeps machine code until the file of the compiled function changes. It does not look at functions that it inlined
-from other files, nor at content when an update keeps time stamps. So the folder of the machine code here is named after
-the content of all files with compiled functions: other content, other folder.
+numba alone recompiles a function only when the size or time stamp of its own file changes. It misses changes of inlined
+functions in other files, and updates that keep size and time stamp. So the folder of the machine code is named after a
+hash of all files with compiled functions. When one of them changes, numba starts with an empty folder.
 """
 
 import hashlib
@@ -24,19 +24,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parents[2]
 HERE = Path(__file__).parent.relative_to(PACKAGE)
-MARK = b"import compiled"  # stands in each file with compiled functions
+MARK = b"import compiled"  # every file with compiled functions contains it
 UNUSED_SECONDS = 7 * 24 * 3600.0
 _lock = Lock()
 
 
 def kernel_files(package: Path = PACKAGE) -> dict[str, bytes]:
-    """Return the content of all files with compiled functions, and of all files beside this one, by their path in the package."""
-    every = {path.relative_to(package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
-    return {path.as_posix(): text for path, text in every.items() if MARK in text or path.parent == HERE}
+    """Return the content, by path in the package, of all files with compiled functions and all files in this folder."""
+    contents = {path.relative_to(package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
+    return {path.as_posix(): text for path, text in contents.items() if MARK in text or path.parent == HERE}
 
 
 def kernel_hash(package: Path = PACKAGE) -> str:
-    """Return a hash of the names and the content of all files with compiled functions."""
+    """Return a hash of the names and contents of `kernel_files`."""
     digest = hashlib.sha256()
     for name, content in kernel_files(package).items():
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -45,21 +45,21 @@ def kernel_hash(package: Path = PACKAGE) -> str:
 
 @cache
 def kernel_folder() -> Path | None:
-    """Return the folder for the machine code of this content, None where no folder can be written.
+    """Return the folder for the machine code of the current files; None if no folder is writable.
 
-    It is made in NUMBA_CACHE_DIR if the user sets it, else beside this file or, in a read-only installation, in the user's
-    cache folder. numba itself tells apart its own version, Python's version, and the processor.
+    The folder is in NUMBA_CACHE_DIR if the user sets it, otherwise next to this file. A read-only installation uses the
+    user's cache folder. Inside it, numba separates its own versions, Python versions and processors.
     """
     chosen = cast("Any", config).CACHE_DIR
-    beside, of_user = (
+    next_to_this_file, of_user = (
         Path(__file__).parent / "__pycache__",
         Path(cast("Any", appdirs).user_cache_dir("unseen-cxr", False)),
     )
-    return writable_folder([Path(chosen)] if chosen else [beside, of_user], f"kernels-{kernel_hash()}")
+    return writable_folder([Path(chosen)] if chosen else [next_to_this_file, of_user], f"kernels-{kernel_hash()}")
 
 
 def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
-    """Return the first folder of this name that can be written, made if it is missing."""
+    """Return `name` in the first parent where it is writable, created if it is missing; None if there is no such parent."""
     for parent in parents:
         folder = parent / name
         with suppress(OSError):
@@ -72,7 +72,7 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove folders of other content, unless a process may still be using them: each holds some megabytes."""
+    """Remove the machine code of older files, some megabytes each, after a week without use."""
     for other in parent.glob("kernels-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > UNUSED_SECONDS:
@@ -80,14 +80,14 @@ def _remove_unused(parent: Path, folder: Path) -> None:
 
 
 def compiled(function: Function) -> Function:
-    """Return the compiled function. It releases the interpreter lock, so that threads run it in parallel.
+    """Return the compiled function. It releases the interpreter lock, so threads run it in parallel.
 
-    Without a writable folder each process compiles it anew (a quarter of a minute for all functions).
+    Without a writable folder each process compiles all functions again, which takes about 15 seconds.
     """
     folder, settings = kernel_folder(), cast("Any", config)
     with _lock:
         before = settings.CACHE_DIR
-        settings.CACHE_DIR = str(folder or before)  # numba looks at it here, and never again for this function
+        settings.CACHE_DIR = str(folder or before)  # numba reads it once per function, in njit
         try:
             make = numba.njit(cache=folder is not None, nogil=True, error_model="numpy")
             return cast("Function", make(function))

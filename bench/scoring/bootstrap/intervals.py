@@ -1,7 +1,7 @@
-"""From replicates to 95 % intervals.
+"""Compute 95 % intervals from bootstrap replicates.
 
-Shapes: value [...], replicates [..., B] with NaN where a replicate could not be computed. A cell has an interval only
-if at least 95 % of its replicates could be.
+Shapes: value [...], replicates [..., B]. A replicate is NaN if it could not be computed. A cell is one value with its
+replicates. Its interval is NaN if more than 5 % of its replicates are NaN.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
-GUESS = 64  # replicates that tell about where the tail of all begins
+GUESS = 64  # replicates from which the beginning of the tail is estimated
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
-    """Return where at least 95 % of the replicates are numbers."""
+    """Return for which cells at least 95 % of the replicates are finite."""
     *shape, num = replicates.shape
     if num == 0:
         return np.zeros(shape, bool)
@@ -28,7 +28,7 @@ def enough(replicates: Array) -> NDArray[np.bool_]:
 
 @compiled
 def _num_finite(rows: Array) -> NDArray[np.int64]:
-    """Return how many numbers of each row are finite."""
+    """Count the finite numbers of each row."""
     out = np.zeros(rows.shape[0], np.int64)
     for r in range(rows.shape[0]):
         num = 0
@@ -39,9 +39,9 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 
 
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the 2.5th and 97.5th percentile of the valid replicates; NaN without a value or enough of them.
+    """Compute the 2.5th and 97.5th percentile of the valid replicates; NaN if the value is NaN or too few are valid.
 
-    The same numbers as np.nanquantile, hundreds of times sooner.
+    The same numbers as np.nanquantile, hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -49,34 +49,35 @@ def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
     return low.reshape(shape), high.reshape(shape)
 
 
-def quantile(drawn: Array, share: float) -> float:
-    """Return a quantile of numbers [B], the same as np.quantile's, of which none is NaN; best near an end."""
-    row = np.ascontiguousarray(drawn, np.float64)
+def quantile(replicates: Array, share: float) -> float:
+    """Compute a quantile of numbers [B] without NaN, equal to np.quantile; fastest for `share` near 0 or 1."""
+    row = np.ascontiguousarray(replicates, np.float64)
     return float((upper_quantile if share >= 0.5 else lower_quantile)(row, len(row), share))
 
 
 @compiled
-def _between(first: float, second: float, part: float) -> float:
-    """Return the number at a part of the way, rounded as numpy rounds it."""
+def _interpolate(first: float, second: float, share: float) -> float:
+    """Return the number at a share of the way from first to second, with numpy's rounding."""
     step = second - first
-    return second - step * (1 - part) if part >= 0.5 else first + step * part
+    return second - step * (1 - share) if share >= 0.5 else first + step * share
 
 
 @compiled
-def _nearest(drawn: Array, sign: float, num: int) -> tuple[float, float]:
-    """Return the last two of the `num` least of sign x the numbers [B] that are no NaN; of one, it twice.
+def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
+    """Return the (num - 1)-th and the num-th smallest number of sign x replicates [B], ignoring NaN.
 
-    Each number between the bounds so far is tried, and how many are no more is counted, many at a time: in order of chance
-    few are tried, and the least need not be put in order.
+    If `num` is 1, both are the smallest number. Every number between the current bounds becomes a new bound: the lower
+    one if fewer than `num` numbers are not above it. In random order few numbers are between the bounds, so this is
+    faster than sorting.
     """
     below, above = -np.inf, np.inf
-    num_below = _no_more(drawn, sign, below)
+    num_below = _num_up_to(replicates, sign, below)
     if num_below >= num:
         return below, below
-    for i in range(drawn.shape[0]):
-        x = sign * drawn[i]
+    for i in range(replicates.shape[0]):
+        x = sign * replicates[i]
         if below < x < above:
-            count = _no_more(drawn, sign, x)
+            count = _num_up_to(replicates, sign, x)
             if count >= num:
                 above = x
             else:
@@ -85,103 +86,104 @@ def _nearest(drawn: Array, sign: float, num: int) -> tuple[float, float]:
 
 
 @compiled
-def _no_more(drawn: Array, sign: float, bound: float) -> int:
-    """Return how many of sign x the numbers are no more than a bound."""
+def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
+    """Count the numbers of sign x replicates that are not above a bound."""
     count = 0
-    for i in range(drawn.shape[0]):
-        count += 1 if sign * drawn[i] <= bound else 0
+    for i in range(replicates.shape[0]):
+        count += 1 if sign * replicates[i] <= bound else 0
     return count
 
 
 @compiled
-def _likely(drawn: Array, sign: float, num: int) -> Array:
-    """Return some of the numbers [B], among them the `num` least of sign x these: all where the guess fails."""
-    if drawn.shape[0] < 2 * GUESS:
-        return drawn
-    mean = GUESS * num / drawn.shape[0]  # of the first ones so many are expected among the least
-    bound = _nearest(drawn[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
-    some, found = np.empty(drawn.shape[0]), 0
-    for i in range(drawn.shape[0]):  # without a branch: one that is not kept is written over
-        some[found] = drawn[i]
-        found += sign * drawn[i] <= bound
-    return some[:found] if found >= num else drawn
+def _candidates(replicates: Array, sign: float, num: int) -> Array:
+    """Select a few replicates that include the `num` smallest of sign x replicates; return all if the guess fails."""
+    if replicates.shape[0] < 2 * GUESS:
+        return replicates
+    mean = GUESS * num / replicates.shape[0]  # expected number of the smallest among the first GUESS replicates
+    bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
+    selected, count = np.empty(replicates.shape[0]), 0
+    for i in range(replicates.shape[0]):  # without a branch: the next number overwrites one that is not selected
+        selected[count] = replicates[i]
+        count += sign * replicates[i] <= bound
+    return selected[:count] if count >= num else replicates
 
 
 @compiled
-def lower_quantile(drawn: Array, num: int, share: float) -> float:
-    """Return a quantile of the `num` numbers of a row [B] that are no NaN, as np.quantile; the less the share the sooner."""
-    place = (num - 1) * share
-    below = int(place)
+def lower_quantile(replicates: Array, num: int, share: float) -> float:
+    """Compute a quantile of the `num` replicates that are not NaN, equal to np.nanquantile; fastest for a small share."""
+    position = (num - 1) * share
+    below = int(position)
     size = min(below + 2, num)
-    first, second = _nearest(_likely(drawn, 1.0, size), 1.0, size)
-    return _between(first if size > below + 1 else second, second, place - below)
+    first, second = _last_two(_candidates(replicates, 1.0, size), 1.0, size)
+    return _interpolate(first if size > below + 1 else second, second, position - below)
 
 
 @compiled
-def upper_quantile(drawn: Array, num: int, share: float) -> float:
-    """Return the same; the more the share the sooner."""
-    place = (num - 1) * share
-    below = int(place)
-    second, first = _nearest(_likely(drawn, -1.0, num - below), -1.0, num - below)
-    return _between(-first, -second, place - below)
+def upper_quantile(replicates: Array, num: int, share: float) -> float:
+    """Compute the same quantile as `lower_quantile`; fastest for a large share."""
+    position = (num - 1) * share
+    below = int(position)
+    second, first = _last_two(_candidates(replicates, -1.0, num - below), -1.0, num - below)
+    return _interpolate(-first, -second, position - below)
 
 
 @compiled
-def bounds_of(value: float, drawn: Array, share: float) -> tuple[float, float]:
-    """Return the quantiles of `share` and of 1 - share of the valid replicates [B]; NaN without a value or enough of them."""
+def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
+    """Compute the quantiles `share` and 1 - share of replicates [B]; NaN if the value is NaN or too few are valid."""
     if not np.isfinite(value):
         return np.nan, np.nan
-    finite, num = 0, 0 * drawn.shape[0]  # with a plain 0 the calls below are compiled twice
-    for i in range(drawn.shape[0]):
-        if abs(drawn[i]) < np.inf:
+    finite, num = 0, 0 * replicates.shape[0]  # with a literal 0, numba compiles the calls below twice
+    for i in range(replicates.shape[0]):
+        if abs(replicates[i]) < np.inf:
             finite += 1
-        if drawn[i] == drawn[i]:
+        if replicates[i] == replicates[i]:
             num += 1
-    if num == 0 or finite / len(drawn) < VALID_SHARE:
+    if num == 0 or finite / len(replicates) < VALID_SHARE:
         return np.nan, np.nan
-    return lower_quantile(drawn, num, share), upper_quantile(drawn, num, 1 - share)
+    return lower_quantile(replicates, num, share), upper_quantile(replicates, num, 1 - share)
 
 
 @compiled
 def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array]:
-    """Return both of each row."""
+    """Compute `bounds_of` for each row."""
     low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
     for r in range(value.shape[0]):
         low[r], high[r] = bounds_of(value[r], replicates[r], share)
     return low, high
 
 
-def of_area(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
+def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
 
-    Near 1 an area's estimates lie skewed, and percentiles miss the truth above too often: in `benchmarks/coverage.py` they
-    hold it in 92 % of cases at AUROC .95. Where a replicate is 0 or 1 the logit has no value and percentiles are given.
+    Near 1 the distribution of an estimated area is skewed. There percentile intervals are too often below the true area:
+    they cover it in 92 % of cases at AUROC .95 (`benchmarks/coverage.py`). If a replicate is 0 or 1, its logit is
+    infinite, and the percentile interval is returned.
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4; Boyd et al. 2013,
     doi:10.1007/978-3-642-40994-3_29, for precision and recall.
     """
-    fine = enough(replicates) & np.isfinite(value)
-    inside = fine & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
+    valid = enough(replicates) & np.isfinite(value)
+    inside = valid & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
     low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
-        drawn = logit(replicates[inside])
-        deviation = np.nanstd if np.isnan(drawn).any() else np.std  # the same, in half the time
-        half = float(ndtri((1 + LEVEL) / 2)) * deviation(drawn, axis=-1, ddof=1)
-        centre = logit(value[inside])
-        low[inside], high[inside] = expit(centre - half), expit(centre + half)
+        logits = logit(replicates[inside])
+        deviation = np.nanstd if np.isnan(logits).any() else np.std  # np.std gives the same without NaN, twice as fast
+        half = float(ndtri((1 + LEVEL) / 2)) * deviation(logits, axis=-1, ddof=1)
+        center = logit(value[inside])
+        low[inside], high[inside] = expit(center - half), expit(center + half)
     return low, high
 
 
 def reflected(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the mirrored interval of what is never below 0."""
+    """Compute the mirrored interval of a metric that is never negative: its lower bound is at least 0."""
     low, high = mirrored(value, replicates)
     return np.maximum(low, 0.0), high
 
 
 def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return the percentile interval mirrored at the value and stretched to hold it.
+    """Compute the percentile interval, mirrored at the value and extended to include it (the "basic" bootstrap).
 
-    For the calibration error: a distance grows when noise is added, so its replicates lie above the estimate just as
-    the estimate lies above the truth. Mirroring takes that bias out instead of doubling it (the "basic" bootstrap).
+    For calibration errors. Noise increases a distance: the estimate is above the truth, and the replicates are above the
+    estimate by about as much. Mirroring removes this bias; plain percentiles would double it.
     Source: Davison and Hinkley 1997, equation 5.6.
     """
     low, high = percentile(value, replicates)
@@ -189,48 +191,49 @@ def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Return the mean over the cells that have a value, and its replicates [B], from value [K] and replicates [K, B].
+    """Compute the mean over the cells with a value, and its replicates [B], from value [K] and replicates [K, B].
 
-    A replicate that lacks a cell takes the mean deviation of the others: leaving the cell out would mix the
-    differences between cells into the noise. All NaN when a cell has too few replicates for an interval of its own.
+    If a cell is NaN in a replicate, the mean deviation of the other cells replaces its deviation. Without this, the
+    differences between cells would count as noise. The replicates are all NaN if a cell has too few valid ones.
     """
-    known = np.isfinite(value)
-    num = np.count_nonzero(known)
+    not_nan = np.isfinite(value)
+    num = np.count_nonzero(not_nan)
     if not num:
         return float("nan"), np.full(replicates.shape[-1], np.nan)
-    centre = float(value[known].sum()) / num
-    return centre, _mean(np.ascontiguousarray(value, np.float64), np.ascontiguousarray(replicates), known, centre)
+    center = float(value[not_nan].sum()) / num
+    return center, _mean(np.ascontiguousarray(value, np.float64), np.ascontiguousarray(replicates), not_nan, center)
 
 
 @compiled
-def _mean(value: Array, replicates: Array, known: NDArray[np.bool_], centre: float) -> Array:
-    """Return the replicates [B] of the mean of the known cells."""
+def _mean(value: Array, replicates: Array, not_nan: NDArray[np.bool_], center: float) -> Array:
+    """Compute the replicates [B] of the mean over the cells that are not NaN."""
     size = replicates.shape[1]
     total, count = np.zeros(size), np.zeros(size)
     for k in range(value.shape[0]):
-        if not known[k]:
+        if not not_nan[k]:
             continue
-        finite = 0
+        num_valid = 0
         for b in range(size):
             deviation = replicates[k, b] - value[k]
-            fine = np.isfinite(deviation)
-            finite += 1 if fine else 0
-            total[b] += deviation if fine else 0.0
-            count[b] += 1.0 if fine else 0.0
-        if size == 0 or finite / size < VALID_SHARE:
+            valid = np.isfinite(deviation)
+            num_valid += 1 if valid else 0
+            total[b] += deviation if valid else 0.0
+            count[b] += 1.0 if valid else 0.0
+        if size == 0 or num_valid / size < VALID_SHARE:
             return np.full(size, np.nan)
     for b in range(size):
-        total[b] = centre + total[b] / count[b] if count[b] > 0 else np.nan
+        total[b] = center + total[b] / count[b] if count[b] > 0 else np.nan
     return total
 
 
 def wilson(share: Array, num: Array) -> tuple[Array, Array]:
-    """Return Wilson's interval of a share seen in `num` independent draws (num may be fractional: an effective number).
+    """Compute Wilson's interval of an observed share of `num` independent draws (an effective number may be fractional).
 
-    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953. Unlike the bootstrap it has a width at 0 and at 1.
+    Unlike a bootstrap interval it has a width above 0 at shares of 0 and 1.
+    Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     z = float(ndtri((1 + LEVEL) / 2))
     scale = 1 + z * z / num
-    centre = (share + z * z / (2 * num)) / scale
+    center = (share + z * z / (2 * num)) / scale
     half = z / scale * np.sqrt(share * (1 - share) / num + z * z / (4 * num * num))
-    return np.clip(centre - half, 0.0, share), np.clip(centre + half, share, 1.0)
+    return np.clip(center - half, 0.0, share), np.clip(center + half, share, 1.0)

@@ -1,4 +1,7 @@
-"""Patients drawn with replacement: the replicates that every run of a cohort shares."""
+"""Draw patients with replacement. All runs of a cohort share the same draws, so their scores can be compared in pairs.
+
+Shapes: N images, T tiles of LANES replicates.
+"""
 
 import hashlib
 from collections import OrderedDict
@@ -13,21 +16,21 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from harmonize.seeds import stream
 
-LANES = 64  # replicates side by side: one byte each, one cache line per patient
-# replicates behind subgroups, parts of a gap and calibration in detail: a third of the time, bounds a little rougher
+LANES = 64  # replicates of one tile: one byte each, so one cache line per patient
+# replicates of subgroups, gap components and detailed calibration: a third of the time, slightly less precise bounds
 FOR_DETAIL = 5 * LANES
-WORDS_AT_ONCE = 2**14  # words of 64 bits that are drawn before they are counted: the processor's cache holds them
+WORDS_AT_ONCE = 2**14  # 64-bit words that are drawn before they are counted: few enough for the processor's cache
 Ids = NDArray[np.object_] | NDArray[np.str_]
-Numbered = tuple[NDArray[np.int32], int, int]
+PatientCodes = tuple[NDArray[np.int32], int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """How often each patient was drawn in each replicate, and which image belongs to which patient.
+    """How often each patient was drawn in each replicate, and the patient of each image.
 
     patient [N] int32: 0 .. num_patients - 1 in the sorted order of the ids, so the order of the images does not matter.
-    weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; lanes beyond `num` are 0.
-    digest: equal digests mean equal draws of equal patients, hence replicates that can be paired.
+    weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; replicates after `num` are 0.
+    digest: equal digests mean equal draws of the same patients, so the replicates can be compared in pairs.
     """
 
     patient: NDArray[np.int32]
@@ -37,117 +40,120 @@ class Resamples:
 
     @property
     def num_patients(self) -> int:
-        """Return how many distinct patients there are."""
+        """Return the number of distinct patients."""
         return int(self.weight.shape[1])
 
     @classmethod
     def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
-        """Draw as many patients as there are, `num` times; a patient comes with all of its images.
+        """Draw `num` replicates. Each has as many patients as the cohort, drawn with replacement, with all their images.
 
-        The draws depend on the number of patients, `name` (of the cohort) and `seed` only: never on a model or a label.
-        More replicates begin with the same ones. Memory: num bytes per patient.
+        The draws depend only on the number of patients, `name` (of the cohort) and `seed`, not on models or labels. The
+        first replicates are the same for any `num`. Memory: num bytes per patient.
         """
-        codes, num_patients, digest = _patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
-        return cls(codes, _drawn(num_patients, num, name, seed), num, digest)
+        codes, num_patients, digest = _encode_patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
+        return cls(codes, _draw_weights(num_patients, num, name, seed), num, digest)
 
-    def tile(self, at: int) -> NDArray[np.uint8]:
-        """Return the weights of LANES replicates [num_patients, LANES]."""
-        weight: NDArray[np.uint8] = self.weight[at]
+    def tile(self, index: int) -> NDArray[np.uint8]:
+        """Return the weights of one tile of replicates [num_patients, LANES]."""
+        weight: NDArray[np.uint8] = self.weight[index]
         return weight
 
     def first(self, num: int) -> Self:
-        """Return the first replicates alone, or all where there are no more."""
-        kept = min(num, self.num)
-        return replace(self, weight=self.weight[: -(-kept // LANES)], num=kept)
+        """Keep only the first `num` replicates, or all if there are fewer."""
+        smaller = min(num, self.num)
+        return replace(self, weight=self.weight[: -(-smaller // LANES)], num=smaller)
 
     def counts(self, replicate: int) -> NDArray[np.uint8]:
-        """Return how often each image [N] occurs in one replicate."""
+        """Return how often each image occurs in one replicate [N]."""
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 
-_kept: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()
+_weights: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()  # cache of `_draw_weights`
 _lock = Lock()
-KEPT_BYTES = 400_000_000
-_numbered: OrderedDict[tuple[int, str], tuple[Ids, Numbered]] = OrderedDict()
-KEPT_COHORTS = 32
+MAX_BYTES = 400_000_000  # of the cached weights
+_patient_codes: OrderedDict[tuple[int, str], tuple[Ids, PatientCodes]] = OrderedDict()  # cache of `_encode_patients`
+MAX_COHORTS = 32  # with cached patient codes
 
 
-def _patients(patient_ids: Ids, text: str) -> Numbered:
-    """Return the code of each image's patient, how many there are, and a digest of their ids and a text.
+def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
+    """Return the patient code of each image, the number of patients, and a digest of their ids and `text`.
 
-    Remembered for an array that cannot be written to, as the runs of a cohort share: sorting its names once is enough.
+    The result for a read-only array is cached: all runs of a cohort share this array, and sorting its ids takes time.
     """
     key = (id(patient_ids), text)
     with _lock:
-        if key in _numbered and _numbered[key][0] is patient_ids:
-            return _numbered[key][1]
+        if key in _patient_codes and _patient_codes[key][0] is patient_ids:
+            return _patient_codes[key][1]
     codes, ids = pd.factorize(np.asarray(patient_ids, dtype=object), sort=True)
     digest = int.from_bytes(hashlib.sha256("\x1f".join([text, *map(str, ids)]).encode()).digest()[:4], "big")
-    found = codes.astype(np.int32), len(ids), digest
+    result = codes.astype(np.int32), len(ids), digest
     if not patient_ids.flags.writeable:
         with _lock:
-            _numbered[key] = patient_ids, found  # the array, too: another could take its place in memory
-            while len(_numbered) > KEPT_COHORTS:
-                _numbered.popitem(last=False)
-    return found
+            _patient_codes[key] = patient_ids, result  # keeps the array alive, so that no other array gets its id()
+            while len(_patient_codes) > MAX_COHORTS:
+                _patient_codes.popitem(last=False)
+    return result
 
 
 @compiled
-def place(half: np.uint32, num: int) -> np.int64:
-    """Return which of `num` places 32 bits draw, -1 where they are to be thrown away: as numpy draws with `integers`.
+def draw_index(half: np.uint32, num: int) -> np.int64:
+    """Map 32 random bits to an index from 0 to num - 1, or to -1 if they must be rejected.
 
-    Source: Lemire 2019, doi:10.1145/3230636.
+    The same indices as numpy's `Generator.integers`. Source: Lemire 2019, doi:10.1145/3230636.
     """
     bound = np.uint64(num)
     product = np.uint64(half) * bound
-    fair = product & np.uint64(0xFFFFFFFF) >= (np.uint64(2**32) - bound) % bound
-    return np.int64(product >> np.uint64(32)) if fair else np.int64(-1)
+    accepted = product & np.uint64(0xFFFFFFFF) >= (np.uint64(2**32) - bound) % bound
+    return np.int64(product >> np.uint64(32)) if accepted else np.int64(-1)
 
 
 @compiled
-def _count(half: NDArray[np.uint32], times: NDArray[np.uint8], missing: int) -> tuple[int, int]:
-    """Add how often each patient is drawn until none is missing; return how many halves that took, and how many are missing."""
-    taken = 0
-    while missing and taken < half.shape[0]:
-        patient = place(half[taken], times.shape[0])
-        taken += 1
+def _count_draws(halves: NDArray[np.uint32], count: NDArray[np.uint8], missing: int) -> tuple[int, int]:
+    """Draw `missing` patients and count them; stop early if the random numbers run out.
+
+    Returns the number of used random numbers and the number of draws that are still missing.
+    """
+    used = 0
+    while missing and used < halves.shape[0]:
+        patient = draw_index(halves[used], count.shape[0])
+        used += 1
         if patient >= 0:
-            times[patient] += 1
+            count[patient] += 1
             missing -= 1
-    return taken, missing
+    return used, missing
 
 
 def one_replicate(num_patients: int) -> NDArray[np.uint8]:
-    """Return the weights [num_patients, 1] of the sample itself: each patient once."""
+    """Return the weights of the original sample [num_patients, 1]: each patient once."""
     weight = np.ones((num_patients, 1), np.uint8)
-    weight.flags.writeable = False  # the same type as weights that are drawn: compiled once for both
+    weight.flags.writeable = False  # like drawn weights, so that numba compiles each function only once
     return weight
 
 
-def _drawn(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
-    """Return the draws [T, num_patients, LANES], remembered between calls: the hundredth run of a cohort does not draw again."""
+def _draw_weights(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
+    """Return the weights [T, num_patients, LANES], cached for the other runs of the cohort."""
     key = (num_patients, num, name, seed)
     with _lock:
-        if key in _kept:
-            _kept.move_to_end(key)
-            return _kept[key]
+        if key in _weights:
+            _weights.move_to_end(key)
+            return _weights[key]
     num_tiles = -(-num // LANES)
     weight = np.empty((num_tiles, num_patients, LANES), np.uint8)
-    words, half = stream(seed, "resamples", name).bit_generator, np.empty(0, np.uint32)
+    words, halves = stream(seed, "resamples", name).bit_generator, np.empty(0, np.uint32)
     for tile in range(len(weight) if num_patients else 0):
-        times = np.zeros((LANES, num_patients), np.uint8)
-        # 255 holds: a count of 256 needs 256 patients, and is then rarer than 1e-500
+        # uint8 is enough: a count of 256 has a probability below 1e-500
+        counts = np.zeros((LANES, num_patients), np.uint8)
         for lane in range(min(LANES, num - tile * LANES)):
             missing = num_patients
             while missing:
-                if not len(half):
-                    half = words.random_raw(WORDS_AT_ONCE).view(np.uint32)  # the low half of each word comes first
-                taken, missing = _count(half, times[lane], missing)
-                half = half[taken:]
-        weight[tile] = times.T
+                if not len(halves):
+                    halves = words.random_raw(WORDS_AT_ONCE).view(np.uint32)  # the low half of each word comes first
+                used, missing = _count_draws(halves, counts[lane], missing)
+                halves = halves[used:]
+        weight[tile] = counts.T
     weight.flags.writeable = False
     with _lock:
-        _kept[key] = weight
-        while len(_kept) > 1 and sum(each.nbytes for each in _kept.values()) > KEPT_BYTES:
-            _kept.popitem(last=False)
+        _weights[key] = weight
+        while len(_weights) > 1 and sum(cached.nbytes for cached in _weights.values()) > MAX_BYTES:
+            _weights.popitem(last=False)
     return weight

@@ -1,6 +1,7 @@
-"""Images of one finding in order of falling score, sorted once and read by everything that ranks, cuts or calls.
+"""Images of one finding in the order of decreasing score, sorted once for all metrics.
 
-Shapes: n images that take part, Q cuts.
+The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has another score).
+Shapes: N images, n labeled images, Q cuts, G groups, A attributes.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.sort_scores import Rows, known_falling
+from bench.scoring.bootstrap.sort_scores import Rows, labeled_falling
 
 Array = NDArray[np.float64]
 
@@ -18,11 +19,11 @@ POSITIVE, LAST_OF_TIE = 1, 2  # bits
 
 
 @compiled
-def _discordant(kind: NDArray[np.uint8]) -> int:
-    """Return twice the pairs that stand the wrong way round, a tie being half of one."""
+def _twice_discordant(kind: NDArray[np.uint8]) -> int:
+    """Return twice the number of pairs in the wrong order; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        positive = kind[i] & POSITIVE  # added without a branch: labels are a toss
+        positive = kind[i] & POSITIVE  # added without a branch: the processor cannot predict labels
         tied_positives += positive
         tied_negatives += 1 - positive
         if kind[i] & LAST_OF_TIE:
@@ -33,39 +34,39 @@ def _discordant(kind: NDArray[np.uint8]) -> int:
 
 
 @compiled
-def _gained(kind: NDArray[np.uint8]) -> Array:
-    """Return of each score that some image has its positives, times the precision from there on up."""
+def _precision_sums(kind: NDArray[np.uint8]) -> Array:
+    """Return, for each distinct score, its positives times the precision of all images with at least this score."""
     out, num = np.empty(kind.shape[0]), 0
-    found, before = 0, 0
+    positives, before = 0, 0
     for i in range(kind.shape[0]):
-        found += kind[i] & POSITIVE
+        positives += kind[i] & POSITIVE
         if kind[i] & LAST_OF_TIE:
-            out[num] = (found - before) * (found / (i + 1))
-            before = found
+            out[num] = (positives - before) * (positives / (i + 1))
+            before = positives
             num += 1
     return out[:num]
 
 
 @compiled
-def _along(
+def _sort_images(
     rows: Rows, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]
 ) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return patient, score and kind of rows by falling score, [n] each."""
+    """Return patient, score and kind, [n] each, of rows that are sorted by decreasing score."""
     num = rows.shape[0]
-    who, ranked, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
+    patients, scores, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
     for i in range(num):
         row = rows[i]
-        who[i], ranked[i], kind[i] = patient[row], score[row], label[row] == 1
-        if i > 0 and ranked[i] != ranked[i - 1]:
+        patients[i], scores[i], kind[i] = patient[row], score[row], label[row] == 1
+        if i > 0 and scores[i] != scores[i - 1]:
             kind[i - 1] |= np.uint8(LAST_OF_TIE)
     if num:
         kind[num - 1] |= np.uint8(LAST_OF_TIE)
-    return who, ranked, kind
+    return patients, scores, kind
 
 
 @compiled
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-    """Return where each group begins [G + 1] when its images lie together."""
+    """Return the index of the first image of each group, as in `Column.starts` [G + 1]."""
     start = np.zeros(num_groups + 1, np.int64)
     for a in range(code.shape[0]):
         for i in range(rows.shape[0]):
@@ -77,7 +78,7 @@ def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.
 
 
 @compiled
-def _parted(
+def _group_images(
     start: NDArray[np.int64],
     rows: Rows,
     patient: NDArray[np.int32],
@@ -86,61 +87,64 @@ def _parted(
     code: NDArray[np.int32],
     cut: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return patient and kind of the images of each group in their order, and how many of the first `cut` it has [G].
+    """Return patient and kind of the images, group by group, and how many of the first `cut` images each group has [G].
 
-    code [N, A]: the groups of an image lie together, so that they are found at once.
+    code [N, A], -1 for no group. The groups of one image are adjacent in memory, which makes reading them fast.
     """
     num, num_groups = rows.shape[0], start.shape[0] - 1
-    free, first = np.empty(num_groups, np.int64), np.zeros(num_groups, np.int64)
+    next_free, first = np.empty(num_groups, np.int64), np.zeros(num_groups, np.int64)
     for g in range(num_groups):
-        free[g] = start[g]
-    who, what = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
-    before = np.empty(num_groups, score.dtype)
+        next_free[g] = start[g]
+    patients, kinds = np.empty(start[num_groups], np.int32), np.empty(start[num_groups], np.uint8)
+    last_score = np.empty(num_groups, score.dtype)
     for i in range(num):
         if i == cut:
             for g in range(num_groups):
-                first[g] = free[g] - start[g]
-        of, whose, x = code[rows[i]], patient[i], score[i]
+                first[g] = next_free[g] - start[g]
+        groups, patient_of_image, x = code[rows[i]], patient[i], score[i]
         bits, tied = kind[i] & np.uint8(POSITIVE) | np.uint8(LAST_OF_TIE), i > 0 and kind[i - 1] & LAST_OF_TIE == 0
-        for a in range(of.shape[0]):
-            g = of[a]
+        for a in range(groups.shape[0]):
+            g = groups[a]
             if g < 0:
                 continue
-            at = free[g]
-            who[at], what[at] = whose, bits
-            if tied and at > start[g] and x == before[g]:
-                what[at - 1] &= np.uint8(POSITIVE)
-            before[g] = x
-            free[g] = at + 1
+            index = next_free[g]
+            patients[index], kinds[index] = patient_of_image, bits
+            if tied and index > start[g] and x == last_score[g]:
+                kinds[index - 1] &= np.uint8(POSITIVE)
+            last_score[g] = x
+            next_free[g] = index + 1
     if cut >= num:
         for g in range(num_groups):
-            first[g] = free[g] - start[g]
-    return who, what, first
+            first[g] = next_free[g] - start[g]
+    return patients, kinds, first
 
 
 @compiled
-def _patients(
+def _count_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
 ) -> NDArray[np.int64]:
-    """Return [2, G]: patients, and the fewer of those with a negative and of those with a positive."""
+    """Count the patients of each group, and those with an image of its rarer class (positive or negative): [2, G].
+
+    `entry` of a patient: the number of its latest group (from 1), then two bits, one for each label in this group.
+    """
     out = np.zeros((2, start.shape[0] - 1), np.int64)
-    seen, of_sign = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
+    entries, by_label = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
     for g in range(out.shape[1]):
-        of_sign[0], of_sign[1] = 0, 0
+        by_label[0], by_label[1] = 0, 0
         for i in range(start[g], start[g + 1]):
             positive = kind[i] & POSITIVE
-            bit, mark = np.int64(1) << positive, seen[patient[i]]
-            has = mark & 3 if mark >> 2 == g + 1 else 0
-            out[0, g] += has == 0
-            of_sign[positive] += has & bit == 0
-            seen[patient[i]] = np.int64(g + 1) << 2 | has | bit
-        out[1, g] = min(of_sign[0], of_sign[1])
+            bit, entry = np.int64(1) << positive, entries[patient[i]]
+            labels = entry & 3 if entry >> 2 == g + 1 else 0
+            out[0, g] += labels == 0
+            by_label[positive] += labels & bit == 0
+            entries[patient[i]] = np.int64(g + 1) << 2 | labels | bit
+        out[1, g] = min(by_label[0], by_label[1])
     return out
 
 
 @compiled
-def _positives(kind: NDArray[np.uint8]) -> int:
-    """Return how many have the finding."""
+def _count_positives(kind: NDArray[np.uint8]) -> int:
+    """Count the images with the finding."""
     num = 0
     for i in range(kind.shape[0]):
         num += kind[i] & POSITIVE
@@ -148,21 +152,21 @@ def _positives(kind: NDArray[np.uint8]) -> int:
 
 
 @compiled
-def _tallied(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return [5, G]: images; positives; negatives and positives among the `first`; twice the wrong pairs."""
+def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count images, positives, negatives and positives before the cut, and twice the discordant pairs: [5, G]."""
     out = np.zeros((5, first.shape[0]), np.int64)
     for g in range(first.shape[0]):
-        some = kind[start[g] : start[g + 1]]
-        reached = _positives(some[: first[g]])
-        out[0, g], out[1, g] = len(some), _positives(some)
+        kinds = kind[start[g] : start[g + 1]]
+        reached = _count_positives(kinds[: first[g]])
+        out[0, g], out[1, g] = len(kinds), _count_positives(kinds)
         out[2, g], out[3, g] = first[g] - reached, reached
-        out[4, g] = _discordant(some)
+        out[4, g] = _twice_discordant(kinds)
     return out
 
 
 @compiled
 def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64]:
-    """Return how many of falling scores are at least each threshold."""
+    """Count the scores that are at least each threshold [Q], by binary search in decreasing scores."""
     out = np.empty(threshold.shape[0], np.int64)
     for q in range(threshold.shape[0]):
         first, stop = 0, score.shape[0]
@@ -178,7 +182,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Return [n]: of a positive the negatives below it, of a negative the positives above it; a tie is half a one."""
+    """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -203,12 +207,12 @@ def _placements(kind: NDArray[np.uint8]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """What takes part of one finding, by falling score: row, patient, score and kind (bits), [n] each."""
+    """The labeled images of one finding by decreasing score, [n] each."""
 
-    rows: Rows
+    rows: Rows  # index of the image in the cohort
     patient: NDArray[np.int32]
     score: NDArray[np.floating]
-    kind: NDArray[np.uint8]
+    kind: NDArray[np.uint8]  # bits, see the module
 
     @classmethod
     def of(
@@ -217,86 +221,97 @@ class Column:
         label: NDArray[np.int8],
         score: NDArray[np.floating],
     ) -> Self:
-        """Sort the images whose label is 0 or 1; raises ValueError for a score of these that is not finite."""
-        rows = known_falling(label, score)
-        return cls(rows, *_along(rows, patient, label, score))
+        """Sort the images whose label is 0 or 1. Raises ValueError if the score of a labeled image is not finite."""
+        rows = labeled_falling(label, score)
+        return cls(rows, *_sort_images(rows, patient, label, score))
 
     @classmethod
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
-        """Return images [n] in the order given, none tied with another."""
+        """Return a column of images [n] in the given order, without ties."""
         kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
-        return cls(rows, patient, -np.arange(len(rows), dtype=np.float32), kind)  # float32 as logits: compiled for them
+        score = -np.arange(len(rows), dtype=np.float32)  # float32 like logits, so that nothing is compiled again
+        return cls(rows, patient, score, kind)
 
     def starts(self, code_AN: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-        """Return where each group begins [G + 1] among the images by group: the same for all scores of the same labels."""
-        found: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
-        return found
+        """Return the index of the first image of each group [G + 1] for `by_group`; at the end, the number of images.
 
-    def parted(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "Parted":
-        """Return the images by group, as `starts` says; `cut` of them, the highest, are told apart.
-
-        code_AN are the groups of each image, -1 for none; an image comes once for each group that it is in.
+        It depends on the labels, not on the scores, so all runs of a cohort can share it.
         """
-        code_NA = np.ascontiguousarray(code_AN.T)  # as it is: see `Background.codes`
-        return Parted(start, *_parted(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
+        start: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
+        return start
+
+    def by_group(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "GroupedImages":
+        """Return the images group by group; `start` comes from `starts`.
+
+        `cut`: how many images, from the highest score down, are before the cut. code_AN: the group of each image by each
+        attribute, -1 for none. An image occurs once in each of its groups.
+        """
+        code_NA = np.ascontiguousarray(code_AN.T)  # copies nothing: see the memory order of `PatientGroups.codes`
+        return GroupedImages(start, *_group_images(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
-        """Return which have the finding, [n]."""
+        """Return which images have the finding [n]."""
         return (self.kind & np.uint8(POSITIVE)).view(np.bool_)
 
     def areas(self) -> tuple[float, float]:
-        """Return AUROC and AUPRC; NaN without both classes."""
+        """Compute AUROC and AUPRC; NaN without both classes."""
         positive = self.positive
         num_positive = int(np.count_nonzero(positive))
         twice_pairs = 2 * num_positive * (len(positive) - num_positive)
         if not twice_pairs:
             return float("nan"), float("nan")
-        return (twice_pairs - _discordant(self.kind)) / twice_pairs, float(_gained(self.kind).sum() / num_positive)
+        return (twice_pairs - _twice_discordant(self.kind)) / twice_pairs, float(
+            _precision_sums(self.kind).sum() / num_positive
+        )
 
     def placements(self) -> Array:
-        """Return [n]: of a positive how many negatives lie below it, of a negative the positives above it (ties count half)."""
-        found: Array = _placements(self.kind)
-        return found
+        """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
+        placements: Array = _placements(self.kind)
+        return placements
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
-        """Return how many images reach each threshold [Q]: they are the first ones."""
-        threshold_Q = np.ascontiguousarray(threshold_Q)  # compiled for these alone
-        found: NDArray[np.int64] = _reaching(self.score, threshold_Q)
-        return found
+        """Count the images whose score is at least each threshold [Q]: these are the first images."""
+        threshold_Q = np.ascontiguousarray(
+            threshold_Q
+        )  # contiguous: numba compiles the function for each memory layout
+        num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
+        return num_reaching
 
     def counted(self, cut_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return negatives and positives among the first images, [Q, 2]."""
+        """Count negatives and positives among the first cut_Q images [Q, 2]."""
         positive = self.positive
         positives = np.array([np.count_nonzero(positive[:cut]) for cut in cut_Q], np.int64)
         return np.stack([cut_Q - positives, positives], 1)
 
 
-class Parted(NamedTuple):
-    """The images of one finding, group after group, each by falling score: start [G + 1], patient and kind, first [G]."""
+class GroupedImages(NamedTuple):
+    """The labeled images of one finding, group by group, each group by decreasing score."""
 
-    start: NDArray[np.int64]
-    patient: NDArray[np.int32]
-    kind: NDArray[np.uint8]  # ties are those within the group
-    first: NDArray[np.int64]  # how many images of the group are among the highest of all
+    start: NDArray[np.int64]  # [G + 1], index of the first image of each group; at the end, the number of images
+    patient: NDArray[np.int32]  # of each image
+    kind: NDArray[np.uint8]  # of each image; ties are ties within the group
+    first: NDArray[np.int64]  # [G], number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the patients of each group [G], and the fewer of those with and without the finding."""
-        every, fewest = _patients(self.start, self.patient, self.kind, num_patients)
-        return every, fewest
+        """Count the patients of each group [G], and those with an image of its rarer class (positive or negative)."""
+        total, of_rarer_class = _count_patients(self.start, self.patient, self.kind, num_patients)
+        return total, of_rarer_class
 
     def tallied(self) -> "Tallied":
-        """Count the images of each group."""
-        num, positive, *reached, twice_wrong = _tallied(self.start, self.kind, self.first)
+        """Count the images of each group and compute its AUROC."""
+        num, positive, *reached, twice_discordant = _count_groups(self.start, self.kind, self.first)
         twice_pairs = 2 * positive * (num - positive)
-        auroc = np.divide(twice_pairs - twice_wrong, twice_pairs, out=np.full(len(num), np.nan), where=twice_pairs > 0)
+        auroc = np.divide(
+            twice_pairs - twice_discordant, twice_pairs, out=np.full(len(num), np.nan), where=twice_pairs > 0
+        )
         return Tallied(num, positive, np.stack(reached), auroc)
 
 
 class Tallied(NamedTuple):
-    """Of each group [G]: images, positive ones, and the AUROC. reached [2, G]: negatives and positives among the highest."""
+    """Counts and AUROC of each group [G]."""
 
-    num: NDArray[np.int64]
+    num: NDArray[np.int64]  # images
     num_positive: NDArray[np.int64]
-    reached: NDArray[np.int64]
-    auroc: Array
+    reached: NDArray[np.int64]  # [2, G]: negatives and positives before the cut
+    auroc: Array  # NaN without both classes

@@ -1,6 +1,6 @@
-"""AUROC, AUPRC and calibration error of images that count differently: a factor per group of images, new in each replicate.
+"""Compute AUROC, AUPRC and calibration error of weighted images: one factor per group of images and replicate.
 
-Shapes: n images that take part, G groups, B replicates, T tiles of LANES replicates.
+Shapes: n labeled images, G groups, B replicates, T tiles of LANES replicates.
 """
 
 from dataclasses import dataclass
@@ -17,17 +17,14 @@ Array = NDArray[np.float64]
 
 
 class Factors(NamedTuple):
-    """How much the images of a group count in each replicate, tile by tile; 0 beyond the last replicate.
+    """How much the images of a group count in each replicate, by tile; 0 after the last replicate."""
 
-    of_label [T, 2, LANES]: negatives and positives; of_group [T, G, LANES].
-    """
-
-    of_label: Array
-    of_group: Array
+    of_label: Array  # [T, 2, LANES]: of negatives, of positives
+    of_group: Array  # [T, G, LANES]
 
     @classmethod
     def tiled(cls, label_2B: Array, group_GB: Array) -> "Factors":
-        """Lay factors out by tile."""
+        """Arrange the factors of all replicates by tile."""
         return cls(_tiled(label_2B), _tiled(group_GB))
 
 
@@ -39,61 +36,61 @@ def _tiled(factor_GB: Array) -> Array:
 
 
 class Reweighted(NamedTuple):
-    """AUROC, AUPRC and calibration error of each replicate [B] when groups weigh of_group, and the latter two by of_label.
+    """Weighted metrics of each replicate [B]. AUROC and AUPRC are NaN without both classes.
 
-    NaN where a class is absent; the errors are sums: the weights must sum to 1.
+    Calibration errors are sums over bins, so the weights of all images must sum to 1.
     """
 
-    auroc: Array
+    auroc: Array  # weighted by of_group
     auprc: Array
     ece: Array
-    auprc_by_label: Array
+    auprc_by_label: Array  # weighted by of_label; reweighting labels does not change AUROC
     ece_by_label: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The images of one finding by falling score, each with its group [n], bin [n] and label - probability [n]."""
+    """The images of one finding by decreasing score, with everything that weighted metrics need."""
 
     column: Column
-    group: NDArray[np.int32]
-    place: NDArray[np.int32]
-    excess: Array
+    group: NDArray[np.int32]  # [n]
+    bin_of_image: NDArray[np.int32]  # [n]
+    excess: Array  # [n], label - probability
     bins: int
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
-        """Return the metrics of `Reweighted` [5, L] of some replicates: weight [num_patients, L], factors [2, L] and [G, L]."""
+        """Compute the metrics of `Reweighted` [5, L]; weight [num_patients, L], of_label [2, L], of_group [G, L]."""
         out = np.empty((len(Reweighted._fields), weight.shape[1]))
-        images = (self.column.patient, self.column.kind, self.group, self.place, self.excess)
+        images = (self.column.patient, self.column.kind, self.group, self.bin_of_image, self.excess)
         walk_weighted(*images, weight, of_label, of_group, self.bins, out)
         return out
 
     def of_sample(self, of_label: Array, of_group: Array) -> Reweighted:
-        """Return the metrics of the sample itself, [1] each, whose factors are of_label [2] and of_group [G]."""
+        """Compute the metrics of the original sample, [1] each, with factors of_label [2] and of_group [G]."""
         once = one_replicate(int(self.column.patient.max(initial=-1)) + 1)
         return Reweighted(*self.reweighted(once, of_label[:, None].copy(), of_group[:, None].copy()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedWalk:
-    """A pass over weighted images, filled tile by tile in any order, of `num` replicates in all."""
+    """The weighted metrics of one column in each replicate. `fill` computes one tile; tiles come in any order."""
 
     ranked: Ranked
     factors: Factors
-    num: int
-    drawn: Array  # [T, 5, LANES]
+    num: int  # replicates
+    metrics: Array  # [T, 5, LANES]
 
     @classmethod
-    def over(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return a pass that has not begun."""
+    def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
+        """Return a walk without results; `fill` computes them tile by tile."""
         num_tiles = len(resamples.weight)
-        assert len(factors.of_group) == num_tiles, "as many tiles"
+        assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Go over the images with the weights of one tile."""
-        self.drawn[tile] = self.ranked.reweighted(weight, self.factors.of_label[tile], self.factors.of_group[tile])
+        """Compute the metrics of one tile from its weights."""
+        self.metrics[tile] = self.ranked.reweighted(weight, self.factors.of_label[tile], self.factors.of_group[tile])
 
-    def walked(self) -> Reweighted:
+    def results(self) -> Reweighted:
         """Return the metrics of each replicate."""
-        return Reweighted(*self.drawn.transpose(1, 0, 2).reshape(len(Reweighted._fields), -1)[:, : self.num])
+        return Reweighted(*self.metrics.transpose(1, 0, 2).reshape(len(Reweighted._fields), -1)[:, : self.num])

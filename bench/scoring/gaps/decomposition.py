@@ -122,7 +122,7 @@ def of_hospital(
             components["remainder"] = remainder(components)
 
     for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
-        bootstrap.each(work, num, num_threads)
+        bootstrap.run_in_threads(work, num, num_threads)
     return {name: {k: done[k][name] for k in both} for name in METRICS}
 
 
@@ -134,12 +134,12 @@ def _mixed(
     column = other.columns[k]
     prob, place, _ = other.judged[k][AS_GIVEN]
     ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, settings.bins)
-    return mix, WeightedWalk.over(other.resamples, ranked, mix.drawn)
+    return mix, WeightedWalk.empty(other.resamples, ranked, mix.drawn)
 
 
 def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
     """Compute the components prevalence and case mix of one finding, by metric."""
-    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.walked()
+    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.results()
     as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
     matched = {
         "auroc": as_is["auroc"],  # does not depend on prevalence
@@ -224,10 +224,10 @@ def _remap(side: Measured, mapping: str, settings: Settings, num_threads: int) -
     def work(i: int) -> None:
         k = columns[i]
         column = Column.of(side.resamples.patient, label[:, k], side.scored.logit[:, k])
-        drawn = bootstrap.walk(side.resamples, column).auroc
+        drawn = bootstrap.column_metrics(side.resamples, column).auroc
         found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
 
-    bootstrap.each(work, len(columns), num_threads)
+    bootstrap.run_in_threads(work, len(columns), num_threads)
     return found
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.agreement import taus
-from bench.scoring.bootstrap.intervals import mean_of, of_area
+from bench.scoring.bootstrap.intervals import area_interval, mean_of
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, Measured, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -73,12 +73,12 @@ def sensitivity(
     everywhere = np.all([np.isfinite(result.value) for result in results.values()], axis=0)
     rows: list[tuple[object, ...]] = []
     for name, (value, drawn, n, positive) in results.items():
-        low, high = of_area(value, drawn)
+        low, high = area_interval(value, drawn)
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
             rows.append((run_id, scored.dataset, name, findings[k], *numbers))
         centre, mean_drawn = mean_of(np.where(everywhere, value, np.nan), drawn)
-        (bottom,), (top,) = of_area(np.array([centre]), mean_drawn[None])
+        (bottom,), (top,) = area_interval(np.array([centre]), mean_drawn[None])
         least = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
         rows.append((run_id, scored.dataset, name, MACRO, centre, float(bottom), float(top), *least))
     return rows

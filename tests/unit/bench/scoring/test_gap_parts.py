@@ -58,10 +58,10 @@ def reweighted(
     if resamples is None:
         return ranked.of_sample(of_label, of_group)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
-    walk = WeightedWalk.over(resamples, ranked, Factors.tiled(*drawn))
+    walk = WeightedWalk.empty(resamples, ranked, Factors.tiled(*drawn))
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
-    return walk.walked()
+    return walk.results()
 
 
 def scored(
@@ -325,4 +325,4 @@ def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() ->
             of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
             times = external.resamples.counts(replicate) * of_label[positive.astype(int)]
             sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
-            assert walk.walked().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)
+            assert walk.results().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)

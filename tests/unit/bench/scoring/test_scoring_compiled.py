@@ -32,7 +32,7 @@ def step(x: float) -> float:
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of what compiles functions, with a function that calls another file's."""
+    """A copy of the package with only `compiled.py` and a function that calls a function of another file."""
     for name in (
         "__init__.py",
         "scoring/__init__.py",
@@ -49,14 +49,14 @@ def package(tmp_path: Path) -> Path:
 
 
 def write_callee(package: Path, sign: str) -> None:
-    """Write the called function; size and time stamps are the same for each sign, as in a reproducible wheel."""
+    """Write the called function. File size and time stamp are equal for each sign, as in a reproducible wheel."""
     path = package / "bench" / "scoring" / "bootstrap" / "callee.py"
     path.write_text(CALLEE.format(sign=sign))
     os.utime(path, (1e9, 1e9))
 
 
 def call(package: Path, **environment: str) -> tuple[float, str, int]:
-    """Return what the function gives in a new process, the folder of its machine code, and how many functions were read from it."""
+    """Call the function in a new process; return its result, the folder of its machine code, and how many functions came from it."""
     code = [sys.executable, "-B", "-m", "bench.scoring.bootstrap.kernel"]
     own = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     settings = {"PYTHONPATH": str(package), "PYTHONPYCACHEPREFIX": str(package / "bytecode")}
@@ -67,19 +67,19 @@ def call(package: Path, **environment: str) -> tuple[float, str, int]:
     return float(value), folder, int(hits)
 
 
-def test_an_edit_of_a_called_function_in_another_file_is_seen_at_the_same_size_and_time_stamp(package: Path) -> None:
+def test_an_edit_of_a_called_function_is_noticed_at_the_same_file_size_and_time_stamp(package: Path) -> None:
     first, folder, _ = call(package)
     again, same, hits = call(package)
-    assert (first, again, same, hits) == (6.0, 6.0, folder, 1), "machine code is kept"
+    assert (first, again, same, hits) == (6.0, 6.0, folder, 1), "the machine code was not reused"
     write_callee(package, "+")
     edited, other, _ = call(package)
     assert edited == 5.0
     assert other != folder
     write_callee(package, "*")
-    assert call(package) == (6.0, folder, 1), "both are kept: a checkout that switches back compiles once"
+    assert call(package) == (6.0, folder, 1), "machine code of the first version was compiled again"
 
 
-def test_machine_code_of_other_content_is_removed_when_nothing_used_it_for_a_week(tmp_path: Path) -> None:
+def test_machine_code_of_other_versions_is_removed_after_a_week_without_use(tmp_path: Path) -> None:
     old, recent = tmp_path / "kernels-old", tmp_path / "kernels-recent"
     old.mkdir()
     recent.mkdir()
@@ -87,19 +87,21 @@ def test_machine_code_of_other_content_is_removed_when_nothing_used_it_for_a_wee
     os.utime(old, (1e9, 1e9))
     os.utime(tmp_path / "other", (1e9, 1e9))
     new = writable_folder([tmp_path], "kernels-new")
-    assert {path.name for path in tmp_path.iterdir()} == {"kernels-recent", "kernels-new", "other"}, "it may be in use"
+    assert {path.name for path in tmp_path.iterdir()} == {"kernels-recent", "kernels-new", "other"}, (
+        "a recent folder may be in use"
+    )
     assert new == tmp_path / "kernels-new"
 
 
-def test_machine_code_goes_to_the_next_folder_in_a_read_only_installation_and_nowhere_without_one(
+def test_a_read_only_installation_uses_the_next_writable_folder_or_none(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "file").write_text("")  # no folder can be made in it, even by root
+    (tmp_path / "file").write_text("")  # a file: not even root can create a folder in it
     assert writable_folder([tmp_path / "file", tmp_path / "user"], "kernels-1") == tmp_path / "user" / "kernels-1"
     assert writable_folder([tmp_path / "file"], "kernels-1") is None
 
 
-def test_without_a_folder_a_function_is_compiled_in_each_process_and_the_users_folder_goes_first(
+def test_without_a_folder_each_process_compiles_and_the_folder_set_by_the_user_comes_first(
     package: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -124,7 +126,7 @@ def test_compiled_functions_use_names_of_hashed_files_only() -> None:
         for function in ast.walk(tree):
             if isinstance(function, ast.FunctionDef) and "compiled" in map(ast.unparse, function.decorator_list):
                 used = {node.id for line in function.body for node in ast.walk(line) if isinstance(node, ast.Name)}
-                foreign = {origin[each] for each in used & origin.keys()}
+                foreign = {origin[name_used] for name_used in used & origin.keys()}
                 assert {path.removeprefix("bench/") for path in foreign} <= hashed.keys(), (name, function.name)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.scoring.bootstrap.bootstrap import walk_each
+from bench.scoring.bootstrap.bootstrap import group_metrics
 from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import falling
 from bench.scoring.bootstrap.sorted_images import Column
@@ -14,7 +14,7 @@ SCORES = st.lists(st.sampled_from([-3.0, -0.5, -0.0, 0.0, 1e-30, 0.25, 0.5, 7.0]
 
 @settings(deadline=None)  # the first example compiles
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=60) | SCORES)
-def test_falling_order_is_that_of_a_stable_sort(values: list[float]) -> None:
+def test_falling_sorts_stably(values: list[float]) -> None:
     score = np.array(values, np.float32)
     np.testing.assert_array_equal(falling(score), np.argsort(-score, kind="stable"))
     np.testing.assert_array_equal(falling(score.astype(np.float64)), np.argsort(-score, kind="stable"))
@@ -22,7 +22,7 @@ def test_falling_order_is_that_of_a_stable_sort(values: list[float]) -> None:
 
 @settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
-def test_a_sorted_column_tells_what_the_plain_metrics_tell(values: list[float]) -> None:
+def test_a_sorted_column_has_the_plain_metrics(values: list[float]) -> None:
     score = np.array(values, np.float32)
     draw = np.random.default_rng(len(values))
     label, patient = draw.integers(-1, 2, len(score)).astype(np.int8), draw.integers(0, 9, len(score)).astype(np.int32)
@@ -31,41 +31,44 @@ def test_a_sorted_column_tells_what_the_plain_metrics_tell(values: list[float]) 
     np.testing.assert_array_equal(column.areas(), (auroc(*known) if chosen.any() else np.nan, auprc(*known)))
     called = column.counted(column.reaching(np.array([0.25])))[0]
     assert called.tolist() == [int((known[0][known[1] >= 0.25] == sign).sum()) for sign in (0, 1)]
-    for found, who in zip(
+    for areas_found, clusters in zip(
         of_column(column.kind, column.patient, column.placements()), (None, patient[chosen]), strict=True
     ):
-        expected = areas(known[0], known[1][:, None], who)
-        np.testing.assert_allclose(found.value, expected.value, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(found.covariance, expected.covariance, rtol=0, atol=1e-12)
+        expected = areas(known[0], known[1][:, None], clusters)
+        np.testing.assert_allclose(areas_found.value, expected.value, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(areas_found.covariance, expected.covariance, rtol=0, atol=1e-12)
 
 
 @settings(deadline=None)  # the first example compiles
 @given(SCORES.filter(bool))
-def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values: list[float]) -> None:
+def test_numbers_of_groups_of_two_attributes_equal_those_of_their_images_alone(values: list[float]) -> None:
     score = np.array(values, np.float32)
     draw = np.random.default_rng(len(values))
     label, patient = draw.integers(-1, 2, len(score)).astype(np.int8), draw.integers(0, 9, len(score)).astype(np.int32)
     code = np.stack([draw.integers(-1, 2, len(score)), draw.integers(2, 5, len(score))]).astype(np.int32)
-    resamples = Resamples.draw(np.append(patient, np.arange(9)).astype(str), 70)  # all nine, whoever is there
+    all_patients = np.append(patient, np.arange(9))  # nine more images, so that all nine patients occur
+    resamples = Resamples.draw(all_patients.astype(str), 70)
     column = Column.of(patient, label, score)
-    parted = column.parted(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
-    found, (drawn, counted) = parted.tallied(), walk_each(resamples, parted)
-    num_patients, fewest = parted.patients(9)
+    grouped = column.by_group(code, column.starts(code, 5), int(column.reaching(np.array([0.25]))[0]))
+    counts, (replicates, counted) = grouped.tallied(), group_metrics(resamples, grouped)
+    num_patients, fewest = grouped.patients(9)
     for group in range(5):
         chosen = (label >= 0) & (code == group).any(0)
-        ours, rank = label[chosen], score[chosen]
+        own_label, own_score = label[chosen], score[chosen]
         patients = [set(patient[chosen & (label == sign)]) for sign in (0, 1)]
-        assert found.num[group] == len(ours)
-        assert found.num_positive[group] == (ours == 1).sum()
+        assert counts.num[group] == len(own_label)
+        assert counts.num_positive[group] == (own_label == 1).sum()
         assert num_patients[group] == len(patients[0] | patients[1])
         assert fewest[group] == min(map(len, patients))
-        assert found.reached[:, group].tolist() == [int((ours[rank >= 0.25] == sign).sum()) for sign in (0, 1)]
-        np.testing.assert_array_equal(found.auroc[group], auroc(ours, rank) if len(ours) else np.nan)
+        assert counts.reached[:, group].tolist() == [
+            int((own_label[own_score >= 0.25] == sign).sum()) for sign in (0, 1)
+        ]
+        np.testing.assert_array_equal(counts.auroc[group], auroc(own_label, own_score) if len(own_label) else np.nan)
         for replicate in (0, 69):
             times = resamples.counts(replicate)[: len(score)][chosen]
-            again = np.repeat(ours, times), np.repeat(rank, times)
+            again = np.repeat(own_label, times), np.repeat(own_score, times)
             expected = auroc(*again) if len(again[0]) else np.nan
-            np.testing.assert_allclose(drawn[group, replicate], expected, rtol=0, atol=1e-12)
+            np.testing.assert_allclose(replicates[group, replicate], expected, rtol=0, atol=1e-12)
             called = [int((again[0][again[1] >= 0.25] == sign).sum()) for sign in (0, 1)]
             assert counted[group, :, :, replicate].tolist() == [called, [int((again[0] == s).sum()) for s in (0, 1)]]
 
@@ -74,10 +77,8 @@ def test_groups_of_two_attributes_have_the_numbers_of_their_images_alone(values:
     st.lists(st.sampled_from([-2.5, -0.1, 0.0, 0.1, 3.0]), max_size=12),
     st.lists(st.sampled_from([-np.inf, -2.5, -0.1, float(np.float32(0.1)), 0.1, 0.2, 9.0, np.inf]), max_size=6),
 )
-def test_scores_that_reach_a_threshold_are_counted_as_they_are_not_rounded(
-    scores: list[float], at: list[float]
-) -> None:
+def test_scores_are_compared_with_thresholds_without_rounding(scores: list[float], thresholds: list[float]) -> None:
     score = np.array(scores, np.float32)
     column = Column.of(np.zeros(len(score), np.int32), np.ones(len(score), np.int8), score)
-    expected = [int((score.astype(np.float64) >= each).sum()) for each in at]
-    assert column.reaching(np.array(at, np.float64)).tolist() == expected
+    expected = [int((score.astype(np.float64) >= threshold).sum()) for threshold in thresholds]
+    assert column.reaching(np.array(thresholds, np.float64)).tolist() == expected

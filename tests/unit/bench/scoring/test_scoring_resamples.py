@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from bench.scoring.bootstrap import bootstrap, intervals
-from bench.scoring.bootstrap.resamples import LANES, Resamples, place
+from bench.scoring.bootstrap.resamples import LANES, Resamples, draw_index
 from bench.scoring.metrics import auroc
 from harmonize.seeds import stream
 
 
-def test_as_many_patients_are_drawn_as_there_are_and_they_bring_all_their_images() -> None:
+def test_each_replicate_has_as_many_patients_as_the_cohort_with_all_their_images() -> None:
     patient = np.repeat(np.array(["a", "b", "c", "d"], object), [1, 2, 3, 4])
     resamples = Resamples.draw(patient, 130, "x")
     for replicate in range(130):
@@ -29,24 +29,24 @@ def test_draws_depend_on_name_and_seed_and_not_on_the_order_of_images() -> None:
     assert not np.array_equal(first.weight, reseeded.weight)
 
 
-def test_more_replicates_begin_with_the_same_ones() -> None:
+def test_the_first_replicates_do_not_depend_on_the_number_of_replicates() -> None:
     patient = np.arange(40).astype(object)
     few, many = Resamples.draw(patient, 10, "x"), Resamples.draw(patient, 200, "x")
     assert all(np.array_equal(few.counts(b), many.counts(b)) for b in range(10))
 
 
 @pytest.mark.parametrize("bound", [1, 2, 3, 2**16 + 1, 2**31 + 1, 3 * 2**30, 2**32 - 1])
-def test_a_place_is_drawn_as_numpy_draws_it(bound: int) -> None:
+def test_an_index_is_drawn_as_numpy_draws_it(bound: int) -> None:
     halves = np.random.default_rng(bound).bit_generator.random_raw(1000).view(np.uint32)
-    drawn = np.array([at for half in halves if (at := place(half, bound)) >= 0])
+    drawn = np.array([index for half in halves if (index := draw_index(half, bound)) >= 0])
     expected = np.random.default_rng(bound).integers(0, bound, len(drawn), np.uint32)
     np.testing.assert_array_equal(drawn, expected)
-    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # others are thrown away
+    assert len(drawn) == pytest.approx(2000 * (1 - 2**32 % bound / 2**32), abs=100)  # the others are rejected
 
 
 @pytest.mark.parametrize("num_patients", [1, 2, 37, 4096, 5001])
-def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
-    """Also beyond what is drawn at a time, with halves left over."""
+def test_patients_are_drawn_as_numpy_draws_them(num_patients: int) -> None:
+    """Also if several blocks of random numbers are needed, the last only partly."""
     generator = stream(3, "resamples", "x")
     resamples = Resamples.draw(np.arange(num_patients).astype(object), 70, "x", seed=3)
     for replicate in range(70):
@@ -57,7 +57,7 @@ def test_patients_are_those_that_numpy_draws(num_patients: int) -> None:
 
 
 def test_intervals_over_patients_are_twice_as_wide_as_over_images_when_patients_differ() -> None:
-    # 150 patients x 6 images with a patient effect; slow loops of 500 and 4,000 replicates gave ratios of 2.19 and 2.34
+    # 150 patients x 6 images with a patient effect; plain loops of 500 and 4,000 replicates gave ratios of 2.19 and 2.34
     generator = np.random.default_rng(3)
     patient = np.repeat(np.arange(150), 6)
     effect = generator.normal(0, 1, 150)[patient]
@@ -84,7 +84,7 @@ def test_an_interval_needs_ninety_five_percent_of_the_replicates() -> None:
     assert np.isnan([low[1], high[1]]).all()
 
 
-def test_a_mean_is_not_moved_by_replicates_that_lack_a_cell() -> None:
+def test_a_nan_replicate_of_one_cell_does_not_move_the_mean() -> None:
     value = np.array([0.9, 0.5])
     replicates = np.repeat(value[:, None], 100, axis=1)
     replicates[0, :4] = np.nan
@@ -105,7 +105,7 @@ def test_a_cell_without_value_is_left_out_of_the_mean() -> None:
     assert np.isnan(all_nan).all()
 
 
-def test_a_reflected_interval_holds_its_estimate_and_stays_above_zero() -> None:
+def test_a_reflected_interval_includes_the_estimate_and_is_never_negative() -> None:
     low, high = intervals.reflected(
         np.array([0.01, 0.2]), np.stack([np.linspace(0.02, 0.06, 100), np.linspace(0.1, 0.3, 100)])
     )
