@@ -14,7 +14,6 @@ from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.datasets import chexpert, mimic, padchest, vindr
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import label_sources, labels_yaml
-from harmonize.labels.hybrid import best_sources, label_source
 
 
 def relabelled(root: Path, name: str, edema: str, bare: bool = False) -> None:
@@ -134,16 +133,6 @@ def test_a_hybrid_takes_each_finding_from_the_source_that_was_chosen_for_it(tmp_
     assert table["Edema"].tolist() == [1, 1, 1, 1, 0]
     assert plain["Edema"].tolist() == [-1, -1, -1, 1, 0]
     assert table.drop(columns="Edema").equals(plain.drop(columns="Edema"))
-
-
-def test_the_best_source_of_a_finding_is_that_of_the_highest_auroc_and_ties_go_to_the_first() -> None:
-    nan = float("nan")
-    scores = {"a": {"Edema": 0.9, "Pneumonia": nan}, "b": {"Edema": 0.9, "Pneumonia": 0.1, "Fracture": nan}}
-    chosen = best_sources(scores, ["Edema", "Pneumonia", "Fracture"], usual="b")
-    assert chosen == {"Edema": "a", "Pneumonia": "b", "Fracture": "b"}
-    assert label_source(chosen, "b") == {"default": "b", "Edema": "a"}
-    with pytest.raises(ValueError, match="not in"):
-        best_sources({"a": {"Edema": 90.0}}, ["Edema"])
 
 
 def test_the_adapters_know_every_label_source_that_is_listed() -> None:

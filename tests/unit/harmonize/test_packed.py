@@ -50,7 +50,7 @@ def test_packed_images_are_indexed_as_an_array_is() -> None:
     for wrong in (6, -7, np.array([0, 9])):
         with pytest.raises(IndexError):
             packed[wrong]
-    with pytest.raises(ValueError, match="unpacking"):
+    with pytest.raises(ValueError, match="without a copy"):
         np.array(packed, copy=False)
 
 
