@@ -1,6 +1,6 @@
 """Apply a cohort choice to a native table; each filter counts the images that it removes.
 
-Order: images that the adapter drops, view, age, gold subset, missing files, one image per study, patient limit.
+Order: adapter's `drop`, view, age, gold subset, missing files, one image per study, patient limit.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
 def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
-    """Return the rows that pass the filters of view, age and gold subset; `flow` counts the removed rows.
+    """Filter rows by view, age and gold subset; `flow` gets the counts of removed rows.
 
     Raises ConfigError if the layout has no gold subset, DatasetError if files for it are missing.
     """
@@ -35,9 +35,9 @@ def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, f
 
 
 def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
-    """Keep one image per study and at most `limit` patients, if the choice says so; `flow` counts the removed rows.
+    """Keep one image per study and at most `limit` patients, if the choice asks for them; `flow` gets the counts.
 
-    A hash of the id selects patients: row order does not matter, and a larger limit keeps all patients of a smaller one.
+    A hash of the id selects patients. So row order does not matter, and a larger limit keeps the patients of a smaller one.
     """
     if choice.per_study == "one":
         order = pd.DataFrame(
@@ -56,9 +56,10 @@ def sampled(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
     return patients.isin(chosen)
 
 
-def _keep(table: pd.DataFrame, kept: "pd.Series[bool]", reason: str, flow: Flow) -> pd.DataFrame:
-    flow[reason] = int((~kept).sum())
-    return table[kept]
+def _keep(table: pd.DataFrame, is_kept: "pd.Series[bool]", reason: str, flow: Flow) -> pd.DataFrame:
+    """Return the kept rows; `flow[reason]` gets the number of removed rows."""
+    flow[reason] = int((~is_kept).sum())
+    return table[is_kept]
 
 
 def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
@@ -66,6 +67,6 @@ def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
     gold = getattr(adapter(layout), "gold", None)
     if gold is None:
         layouts = ", ".join(name for name in LAYOUTS if hasattr(adapter(name), "gold"))
-        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; the layouts with one are {layouts}")
+        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; only {layouts} have one")
     mask: pd.Series[bool] = gold(table, root)
     return mask

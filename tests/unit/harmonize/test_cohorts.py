@@ -47,7 +47,7 @@ def test_an_image_listed_but_absent_goes_to_the_quarantine(tmp_path: Path) -> No
     other.parent.mkdir(parents=True)
     other.touch()
     (tmp_path / path).unlink()
-    with pytest.raises(DatasetError, match="no image is left"):
+    with pytest.raises(DatasetError, match="the cohort has no images"):
         harmonize.load(spec)
     spec = on_disk("nih", tmp_path / "nih")
     (tmp_path / "nih/images_012/images/00000013_005.png").unlink()

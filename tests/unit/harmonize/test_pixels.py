@@ -246,5 +246,5 @@ def test_clahe_is_that_of_opencv_on_the_resized_image() -> None:
 
 @pytest.mark.parametrize("bad", [{"size": 4}, {"size": 64, "fit": "stretch"}, {"size": 64, "clahe": (0.0, 8)}])
 def test_an_impossible_geometry_is_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="is"):
+    with pytest.raises(ValueError, match="must be"):
         Geometry(**bad)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ def test_a_key_names_the_region_and_stays_as_it_was_without_one() -> None:
 
 @pytest.mark.parametrize("bad", [("lungs", 0.9), ("roi", 0.0), ("roi", 1.1), ("adaptive_roi", -0.1)])
 def test_an_impossible_region_is_refused(bad: tuple[str, float]) -> None:
-    with pytest.raises(ValueError, match="region is"):
+    with pytest.raises(ValueError, match="region must be"):
         Geometry(64, region=bad)
 
 
