@@ -103,7 +103,11 @@ def test_a_file_gives_outlined_findings_under_our_names_and_image_ids(tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not a readable JSON"), ("[]", "not a file of segmentations"), ('{"a": {"Edma": 1}}', "'Edma' is no")],
+    [
+        ("{", "not a readable JSON"),
+        ("[]", "not a segmentation file"),
+        ('{"a": {"Edma": 1}}', "'Edma' is not a finding"),
+    ],
 )
 def test_a_file_of_another_form_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
