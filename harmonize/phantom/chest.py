@@ -116,5 +116,7 @@ def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, wide: float) -
     """Return the vessels in cm; they are the same in all studies of a patient."""
     layer = blank(size)
     for side, lung in lungs.items():
-        tree(layer, rng_of("vessels", patient, side), lung.hilum, side, width_factor=wide, length=0.088 * patient.length)
+        tree(
+            layer, rng_of("vessels", patient, side), lung.hilum, side, width_factor=wide, length=0.088 * patient.length
+        )
     return soft(layer, 0.0012) * VESSEL_CM

@@ -57,7 +57,9 @@ def workspace(root: Path) -> Path:
     partial = root / PARTIAL
     existing = [name for name in CHILDREN if (root / name).exists()]
     if existing and not partial.is_dir() and not (root / MARK).is_file():
-        raise ConfigError(f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms")
+        raise ConfigError(
+            f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
+        )
     partial.mkdir(exist_ok=True)  # kept until the end: marks the other files in root as phantom files
     for child in partial.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()

@@ -49,7 +49,10 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
             PatientGroup(site, "expert_test", 2 * MILLION, min(100, max(1, images // 4)), one_study=True),
         ],
         "vindr": [PatientGroup(site, "train", 1 * MILLION, min(60, max(1, images // 5)), one_study=True)],
-        "padchest": [PatientGroup(site, "", 1 * MILLION, few, "pediatric"), PatientGroup(site, "", 2 * MILLION, few, "no labels")],
+        "padchest": [
+            PatientGroup(site, "", 1 * MILLION, few, "pediatric"),
+            PatientGroup(site, "", 2 * MILLION, few, "no labels"),
+        ],
         "brax": [
             PatientGroup(site, "", 1 * MILLION, max(1, images // 10), "no view"),
             PatientGroup(site, "", 2 * MILLION, few, "strip"),

@@ -74,7 +74,11 @@ class PhantomSettings:
                     f"unknown key {key!r}", f"{where}.{key}", f"valid keys: {', '.join(types)}{_hint(key, types)}"
                 )
             if isinstance(value, bool) or not isinstance(value, types[key]):
-                raise ConfigError(f"{key} is {value!r}", f"{where}.{key}", f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}")
+                raise ConfigError(
+                    f"{key} is {value!r}",
+                    f"{where}.{key}",
+                    f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}",
+                )
         try:
             return cls(**raw)
         except (ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from harmonize.errors import ConfigError
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-def test_read_data_finds_the_layouts_in_a_folder(tmp_path: Path) -> None:
+def test_a_data_folder_gives_the_cohorts_of_its_layouts(tmp_path: Path) -> None:
     for name in ("nih", "brax", "unknown"):
         (tmp_path / name).mkdir()
     specs = harmonize.read_data(tmp_path)
