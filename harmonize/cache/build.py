@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
-from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
 CHUNK_BYTES = 4 * 2**20  # bytes of pixels per journal line, and per transfer between processes
 POOL_WORTH_S = 10.0  # starting processes takes seconds; shorter work is faster in this process
@@ -116,7 +116,7 @@ def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]
     if not path:
         raise UnreadableImage("listed but absent")
     crop, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
-    return fitted(crop, geometry), fell_back
+    return fit_to_square(crop, geometry), fell_back
 
 
 def _start_worker() -> None:

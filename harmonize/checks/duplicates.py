@@ -23,23 +23,23 @@ _BLOCK = 1 << 16  # pairs per block, to limit the memory for thumbnails
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ScannedCohort:
     """A cohort and the scan of its images."""
 
     cohort: Cohort
     scan: Scan
 
 
-def check_images(looked: Looked) -> list[Check]:
+def check_images(scanned: ScannedCohort) -> list[Check]:
     """Return the checks of single images of a cohort: unreadable images (fault) and blank images (warning)."""
-    name, scan, ids = looked.cohort.name, looked.scan, looked.cohort.table["image_id"].to_numpy(object)
+    name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
     checks = []
     if unreadable.any():
         examples = ", ".join(f"{ids[row]} ({scan.reason[row]})" for row in np.flatnonzero(unreadable)[:_EXAMPLES])
         number = int(unreadable.sum())
-        level, fix = broken(looked.cohort, number, "download these images again; a run excludes them and counts them")
+        level, fix = broken(scanned.cohort, number, "download these images again; a run excludes them and counts them")
         checks.append(Check(name, "unreadable images", level, total, f"{number:,} cannot be read: {examples}", fix))
     else:
         checks.append(Check(name, "images", "ok", "", total))
@@ -60,15 +60,15 @@ def check_images(looked: Looked) -> list[Check]:
     return checks
 
 
-def check_duplicates(all_looked: Sequence[Looked]) -> list[Check]:
+def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     """Return the checks of duplicate images within and across cohorts; a check of level ok if all are harmless."""
-    tables = [_comparable_rows(number, looked) for number, looked in enumerate(all_looked)]
+    tables = [_comparable_rows(number, scanned) for number, scanned in enumerate(cohorts)]
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if rows.empty:
         return []
-    contents = np.concatenate([looked.scan.content[_comparable(looked)] for looked in all_looked])
-    hashes = np.concatenate([looked.scan.hash[_comparable(looked)] for looked in all_looked])
-    thumbnails = np.concatenate([looked.scan.small[_comparable(looked)] for looked in all_looked])
+    contents = np.concatenate([scanned.scan.content[_comparable(scanned)] for scanned in cohorts])
+    hashes = np.concatenate([scanned.scan.hash[_comparable(scanned)] for scanned in cohorts])
+    thumbnails = np.concatenate([scanned.scan.small[_comparable(scanned)] for scanned in cohorts])
     _, content_code = np.unique(contents, return_inverse=True)
     pairs, crowded = _pairs(content_code.astype(np.int64), hashes, thumbnails)
     first, second = rows.iloc[pairs["first"]].reset_index(drop=True), rows.iloc[pairs["second"]].reset_index(drop=True)
@@ -82,7 +82,7 @@ def check_duplicates(all_looked: Sequence[Looked]) -> list[Check]:
     same_folder = (
         across & (first["root"] == second["root"]) & ~same_file
     )  # cohorts of one folder: their duplicates are reported within each cohort
-    names = [looked.cohort.name for looked in all_looked]
+    names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)
     for _, group in pairs[~same_file & ~same_folder].groupby(["kind", "exact", "one", "other"]):
         checks.append(_check(group, names))
@@ -98,15 +98,15 @@ def check_duplicates(all_looked: Sequence[Looked]) -> list[Check]:
     return sorted(checks, key=lambda check: LEVELS.index(check.level))
 
 
-def _comparable(looked: Looked) -> NDArray[np.bool_]:
+def _comparable(scanned: ScannedCohort) -> NDArray[np.bool_]:
     """Return the mask of images that can be compared: readable and not blank."""
-    return np.asarray((looked.scan.reason == "") & ~looked.scan.flat, bool)
+    return np.asarray((scanned.scan.reason == "") & ~scanned.scan.flat, bool)
 
 
-def _comparable_rows(number: int, looked: Looked) -> pd.DataFrame:
+def _comparable_rows(number: int, scanned: ScannedCohort) -> pd.DataFrame:
     """Return cohort (a number), image_id, patient_id, split, root and file of the images that can be compared."""
-    table = looked.cohort.table.loc[_comparable(looked), ["image_id", "patient_id", "split", "path"]].astype(object)
-    root = str(looked.cohort.root.resolve())
+    table = scanned.cohort.table.loc[_comparable(scanned), ["image_id", "patient_id", "split", "path"]].astype(object)
+    root = str(scanned.cohort.root.resolve())
     return table.assign(cohort=number, root=root, file=root + "/" + table["path"])
 
 

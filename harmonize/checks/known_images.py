@@ -17,28 +17,28 @@ from harmonize.images.pixels import PIXELS_VERSION
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class EarlierScans:
     """Two masks in the order of a table: which images were scanned, and which of these are unreadable."""
 
-    looked: NDArray[np.bool_]
+    scanned: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
 
 
-def seen(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> Seen:
+def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> EarlierScans:
     """Return the results of earlier scans for table[image_id, path] below root.
 
     `checked` is the folder with the records of `scan`; `decoded` is the folder with the image caches of the root.
     """
-    looked, unreadable = np.zeros(len(table), bool), np.zeros(len(table), bool)
+    scanned, unreadable = np.zeros(len(table), bool), np.zeros(len(table), bool)
     records = records_of(checked, root)
     indexes = sorted(decoded.glob(f"*-v{PIXELS_VERSION}/index.parquet"))
     if not records and not indexes:
-        return Seen(looked, unreadable)
+        return EarlierScans(scanned, unreadable)
     states = file_states(root, table)
     for rows, is_unreadable in [*_checked(records, states), *_decoded(indexes, states)]:
-        looked[rows] = True
+        scanned[rows] = True
         unreadable[rows] |= is_unreadable
-    return Seen(looked, unreadable)
+    return EarlierScans(scanned, unreadable)
 
 
 def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:

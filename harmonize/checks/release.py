@@ -38,7 +38,7 @@ class Check:
 
 
 @cache
-def published() -> dict[str, Any]:
+def release_facts() -> dict[str, Any]:
     """Return the facts of `harmonize/checks/published.yaml`."""
     text = (files("harmonize.checks") / "published.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = parse_yaml(text, "harmonize/checks/published.yaml")
@@ -53,7 +53,7 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
     checks: list[Check] = []
     if is_phantom:
         checks.append(Check(name, "phantom", "note", "", "synthetic images: counts are not compared with the release"))
-    release_files = published()["datasets"].get(spec.layout, ())
+    release_files = release_facts()["datasets"].get(spec.layout, ())
     if spec.layout == TABLE:
         checks.append(Check(name, "own table", "note", "", "no published facts exist for a comparison"))
     elif not release_files:
@@ -188,7 +188,7 @@ def _count_checks(
     unit, published_rows = ("rows", facts["rows"]) if "rows" in facts else ("images", facts.get("images"))
     if published_rows is None:
         return "", []
-    if rows < published()["tolerance"]["subset"] * published_rows:
+    if rows < release_facts()["tolerance"]["subset"] * published_rows:
         return f"a subset: {rows:,} of {published_rows:,} {unit}; counts and prevalences are not checked", []
     pairs: list[tuple[str, int, int]] = []
     if raw is not None and "rows" in facts:
@@ -203,7 +203,7 @@ def _count_checks(
                 ]
     if split_rows is not None:
         pairs += _published_and_actual(split_rows, facts)
-    tolerance = published()["tolerance"]
+    tolerance = release_facts()["tolerance"]
     fix = "compare with the published file: this may be another release or a damaged file"
     checks = [
         Check("", name, "warning", f"{number:,} within {tolerance['relative']:.0%}", f"{actual:,}", fix)
@@ -301,7 +301,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
 
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
     """Return level and fix for a number of unusable images: a warning if the release has as many damaged images."""
-    tables = [] if cohort.phantom else published()["datasets"].get(cohort.layout, [])
+    tables = [] if cohort.phantom else release_facts()["datasets"].get(cohort.layout, [])
     published_broken = max((facts.get("broken", 0) for facts in tables), default=0)
     if number <= published_broken:
         return "warning", f"no fix needed: {published_broken} files of the release itself are damaged or missing"

@@ -7,7 +7,7 @@ be wrong too.
 import pandas as pd
 
 from harmonize.datasets import BASE, FAULT
-from harmonize.datasets.csvfile import first_of
+from harmonize.datasets.csvfile import first_fault
 from harmonize.errors import DatasetError
 
 FEW = 5  # allowed bad rows; 1 % of the table if that is more, but never more than half of the table
@@ -15,7 +15,7 @@ _SHARE = 0.01
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 
 
-def usable(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the usable rows, and image_id, path and reason of the bad rows.
 
     A row that equals an earlier row in every cell is skipped. Bad rows are: rows with a FAULT from the adapter, rows
@@ -63,7 +63,7 @@ def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
     outside = native["path"].str.contains(_OUTSIDE, regex=True)
     reasons.append(_reason_for(outside, "a path that leaves the root", native))
     reasons.append(_reason_for(native["image_id"].duplicated(keep=False), "an image id with rows that differ", native))
-    return first_of(*reasons)
+    return first_fault(*reasons)
 
 
 def _reason_for(rows: "pd.Series[bool]", reason: str, native: pd.DataFrame) -> "pd.Series[str]":

@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmonize.cohorts import label_mapping as labelmap
-from harmonize.cohorts.bad_rows import usable
-from harmonize.cohorts.cohort_filters import by_group, by_row
+from harmonize.cohorts.bad_rows import separate_bad_rows
+from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, adapter
@@ -67,7 +67,7 @@ def load(
     """Load one cohort: read the native table, check it, select the images on disk, and map the findings.
 
     With `images=False` the disk is not searched: every listed image counts as present.
-    Bad rows (see `bad_rows.usable`) go to the quarantine.
+    Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no image
     remains. Raises ConfigError for a label source or gold subset that the layout does not have.
@@ -79,13 +79,13 @@ def load(
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
         native = native[native["drop"] == ""].drop(columns="drop")
-    native, bad_rows = usable(native, where, flow)
+    native, bad_rows = separate_bad_rows(native, where, flow)
     shared_patients(native, native["split"], where)
-    native = by_row(native, spec.choice, spec.layout, spec.root, flow)
+    native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
     flow["absent"] = len(absent)
-    native = by_group(native[on_disk], spec.choice, flow).reset_index(drop=True)
+    native = filter_groups(native[on_disk], spec.choice, flow).reset_index(drop=True)
     flow["kept"] = len(native)
     if native.empty:
         counts = ", ".join(f"{number:,} {name}" for name, number in flow.items())

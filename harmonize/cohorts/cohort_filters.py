@@ -16,7 +16,7 @@ Flow = dict[str, int]
 _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
-def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
+def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
     """Filter rows by view, age and gold subset; `flow` gets the counts of removed rows.
 
     Raises ConfigError if the layout has no gold subset, DatasetError if files for it are missing.
@@ -34,7 +34,7 @@ def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, f
     return table
 
 
-def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
+def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
     """Keep one image per study and at most `limit` patients, if the choice asks for them; `flow` gets the counts.
 
     A hash of the id selects patients. So row order does not matter, and a larger limit keeps the patients of a smaller one.
@@ -46,11 +46,11 @@ def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFr
         first = order.sort_values(["view", "image"], kind="stable").drop_duplicates("study").index
         table = _keep(table, table.index.to_series().isin(first), "same_study", flow)
     if choice.limit:
-        table = _keep(table, sampled(table["patient_id"], choice.limit), "beyond_limit", flow)
+        table = _keep(table, patients_within_limit(table["patient_id"], choice.limit), "beyond_limit", flow)
     return table
 
 
-def sampled(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
+def patients_within_limit(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
     """Return the mask of rows of the first `limit` patients by hash."""
     chosen = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
     return patients.isin(chosen)

@@ -74,10 +74,10 @@ def grade(layout: str, finding: str) -> str:
     return str(entry["grade"]) if entry else "unmapped"
 
 
-def words(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
+def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
     """Return the native labels that mean a finding, () if the finding is unmapped.
 
-    >>> words("nih", "Lung Lesion")
+    >>> native_labels("nih", "Lung Lesion")
     ('Mass', 'Nodule')
     """
     if mapping not in MAPPINGS:
@@ -95,9 +95,9 @@ Infiltration has no target in the shared nine'}]
     """
     changes = []
     for finding in findings:
-        default_labels = words(layout, finding)
+        default_labels = native_labels(layout, finding)
         for mapping in MAPPINGS[1:]:
-            changed_labels = words(layout, finding, mapping)
+            changed_labels = native_labels(layout, finding, mapping)
             if changed_labels != default_labels:
                 added = [label for label in changed_labels if label not in default_labels]
                 removed = [label for label in default_labels if label not in changed_labels]
@@ -151,8 +151,8 @@ def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) 
     """Return the states of one finding in a column family."""
     rule: Mapping[str, Any] = entries(layout).get(finding, {})
     if "opposite" not in rule:
-        return _strongest(table, words(layout, finding, mapping))
-    healthy_labels = words(layout, rule["opposite"])
+        return _strongest(table, native_labels(layout, finding, mapping))
+    healthy_labels = native_labels(layout, rule["opposite"])
     ignored = {native(label) for label in (*healthy_labels, *rule.get("besides", ()))}
     other_labels = [str(name).removeprefix("native:") for name in table if str(name).startswith("native:")]
     strongest_other = _strongest(table, [label for label in other_labels if native(label) not in ignored])
@@ -186,7 +186,7 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         if "opposite" in rule:
             healthy = state_of(rule["opposite"])
             return np.select([healthy == PRESENT, healthy == ABSENT], [ABSENT, PRESENT], _NULL).astype(np.int8)
-        wanted = frozenset(words(layout, finding, mapping))
+        wanted = frozenset(native_labels(layout, finding, mapping))
         if not wanted:
             return np.full(len(cells), _NULL, np.int8)
         is_exclusive = finding in exclusive

@@ -78,7 +78,7 @@ def rule(shares: Mapping[str, float]) -> str:
     )
 
 
-def published(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
     """Return the table split, images, patients: counts to publish together with the rule."""
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

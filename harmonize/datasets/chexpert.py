@@ -22,10 +22,10 @@ from harmonize.datasets import FAULT, chexlocalize, native
 from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import (
     cells,
-    extracted,
+    extract_groups,
     faults,
     find,
-    first_of,
+    first_fault,
     header,
     numbers,
     read_text,
@@ -165,9 +165,9 @@ def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
 def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
     image_path = raw["Path"].str.replace(_PREFIXES, "", regex=True)
-    names = extracted(image_path, _STUDY)
+    names = extract_groups(image_path, _STUDY)
     fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
-    fault = first_of(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
+    fault = first_fault(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
     age = numbers(raw["Age"])
     columns = {

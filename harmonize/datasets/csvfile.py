@@ -131,7 +131,7 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
     null = invalid[codes]
     for row in np.flatnonzero(null):
         text = str(cells.cat.categories[codes[row]])
-        fault[row] = fault[row] or odd_cell(text, str(cells.name), "a label state", path, int(row))
+        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(row))
     return pd.Series(states_array(state_codes[codes], null), index=cells.index)
 
 
@@ -141,11 +141,11 @@ def faults(
     """Return a fault text for each invalid cell of a column, "" for other cells. Rows must be all rows of the file."""
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):
-        texts[row] = odd_cell(str(text.iloc[row]), column, kind, path, int(row))
+        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(row))
     return pd.Series(texts, index=text.index)
 
 
-def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
+def first_fault(*faults: "pd.Series[str]") -> "pd.Series[str]":
     """Return the first non-empty fault text of each row, or ""."""
     combined, *others = faults
     for other in others:
@@ -153,7 +153,7 @@ def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
     return combined
 
 
-def odd_cell(text: str, column: str, kind: str, path: Path, row: int) -> str:
+def fault_text(text: str, column: str, kind: str, path: Path, row: int) -> str:
     """Return the fault text of a cell, with its line in the file; row 0 is the first row below the header."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
@@ -169,7 +169,7 @@ def cells(states: pd.Series) -> pd.Series:
     return states.map(_FLOAT_CELLS).astype(object)
 
 
-def extracted(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
+def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
     """Return the first match of a pattern in each cell, one column per named group; null without a match.
 
     The pattern is for RE2 (only ASCII digits and letters), which is several times as fast as Python's `re`.

@@ -22,7 +22,7 @@ from harmonize.datasets.csvfile import (
     cells,
     faults,
     find,
-    first_of,
+    first_fault,
     numbers,
     read_text,
     recode,
@@ -89,12 +89,12 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     fault = unknown_split
     if expert is not None:
         expert_columns, row_fault = _states_of(expert, _read_expert(expert), study, "expert")
-        fault = first_of(fault, row_fault)
+        fault = first_fault(fault, row_fault)
     if source == "expert":
         columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
     else:
         states, row_fault = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
-        columns, fault = columns | states, first_of(fault, row_fault)
+        columns, fault = columns | states, first_fault(fault, row_fault)
     return pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
 
 
@@ -112,7 +112,7 @@ def _states_of(
     if rows["study_id"].duplicated().any():
         rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # drop repeated rows
         differing = rows["study_id"].duplicated(keep=False)
-        fault = first_of(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
+        fault = first_fault(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
         rows = rows[~rows["study_id"].duplicated()]
         fault = fault[rows.index]
     row_of_image = pd.Index(rows["study_id"]).get_indexer(pd.Index(study))

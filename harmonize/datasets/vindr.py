@@ -22,7 +22,17 @@ from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, native
 from harmonize.datasets.columns import base_columns, state_columns
-from harmonize.datasets.csvfile import faults, find, first_of, header, numbers, read_text, recode, require, states_array
+from harmonize.datasets.csvfile import (
+    faults,
+    find,
+    first_fault,
+    header,
+    numbers,
+    read_text,
+    recode,
+    require,
+    states_array,
+)
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -125,12 +135,12 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     states = raw[list(LABELS)].to_numpy(np.int8, na_value=NOT_MENTIONED)
     is_invalid = pd.Series(((states != PRESENT) & (states != ABSENT)).any(axis=1), index=raw.index)
     invalid = faults(is_invalid, raw["image_id"], "image_id", "0 or 1 in every label", path)
-    fault = first_of(raw[FAULT], invalid) if FAULT in raw else invalid
+    fault = first_fault(raw[FAULT], invalid) if FAULT in raw else invalid
     if split == "test" or "rad_id" in raw:  # else a reader who agrees looks like a repeated row
         fault = fault[~raw.duplicated()]
         raw = raw.drop_duplicates()
         is_repeated = raw.duplicated(["image_id", *(["rad_id"] if "rad_id" in raw else [])])
-        fault = first_of(fault, faults(is_repeated, raw["image_id"], "image_id", "in one row for each reader", path))
+        fault = first_fault(fault, faults(is_repeated, raw["image_id"], "image_id", "in one row for each reader", path))
     codes, images = pd.factorize(raw["image_id"])
     num_marks = np.zeros((len(images), len(LABELS)), np.int32)
     np.add.at(num_marks, codes, raw[list(LABELS)].eq(PRESENT).to_numpy(bool, na_value=False))

@@ -20,10 +20,10 @@ from harmonize.datasets.outlines import Outlines
 from harmonize.images.image_header import jpeg_size
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
-from harmonize.images.pixels import Geometry, Gray, fitted, read_gray
-from harmonize.images.regions import Mask, Place, border, boxed, padding, pleura
+from harmonize.images.pixels import Geometry, Gray, fit_to_square, read_gray
+from harmonize.images.regions import InputTransform, Mask, border, box_mask, padding, pleura
 from harmonize.phantom import PhantomSettings
-from harmonize.phantom.folder import MARK
+from harmonize.phantom.folder import SETTINGS_FILE
 from harmonize.phantom.radiograph import twin
 
 LUNGS, HEART, DEVICES, TAG = "lungs", "heart", "devices", "token"
@@ -38,7 +38,7 @@ class Truth:
     """Locations of findings and anatomy in the images of a cohort, and a function that returns their masks."""
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
-    known: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
+    located: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
     # (image id, (height, width) of the file) -> masks
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
@@ -81,7 +81,7 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     Raises DatasetError if a file of boxes or outlines cannot be read.
     """
     ids = frozenset(table["image_id"].astype(str))
-    settings_files = [folder / MARK for folder in (root, root.parent) if (folder / MARK).is_file()]
+    settings_files = [folder / SETTINGS_FILE for folder in (root, root.parent) if (folder / SETTINGS_FILE).is_file()]
     if settings_files:
         return _phantom(settings_files[0].parent, root.name, ids)
     lungs = _lung_masks(root, table)
@@ -102,23 +102,27 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     return Truth("", lung_masks=lungs)
 
 
-def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Truth) -> Scene:
+def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Truth) -> Scene:
     """Return one image of a cohort as the input of a network, with its masks. Raises UnreadableImage.
 
-    `centre` is the side of the center crop that the network gets, 0 for no crop.
+    `center` is the side of the center crop that the network gets, 0 for no crop.
     """
     picture = read_gray(path, geometry.decode_at)
-    place = Place.of(picture, geometry, centre)
-    image = place.image(fitted(np.ascontiguousarray(picture[place.box]), geometry))
+    transform = InputTransform.of(picture, geometry, center)
+    image = transform.center_crop(fit_to_square(np.ascontiguousarray(picture[transform.box]), geometry))
     native = truth.masks(image_id, _frame(path, picture))
     if image_id in truth.lung_masks:
         native[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
-    masks = {name: mask for name, full in native.items() if (mask := place.moved(full)).any()}
+    masks = {name: mask for name, full in native.items() if (mask := transform.apply_to_mask(full)).any()}
     outlined = masks.get(LUNGS)
     lungs = outlined
     if lungs is None and (detected := lung_field(picture)) is not None:
-        lungs = place.moved(detected)
-    regions = {"border": border(len(image)), "padding": padding(image), MARKERS: place.moved(markers(picture))}
+        lungs = transform.apply_to_mask(detected)
+    regions = {
+        "border": border(len(image)),
+        "padding": padding(image),
+        MARKERS: transform.apply_to_mask(markers(picture)),
+    }
     regions |= {name: masks[name] for name in (HEART, DEVICES, TAG) if name in masks}
     if truth.source == "outlines" and "Cardiomegaly" in masks:
         regions[HEART] = masks["Cardiomegaly"]  # radiologists outlined the heart as Cardiomegaly
@@ -140,7 +144,9 @@ def _frame(path: Path, picture: Gray) -> tuple[int, int]:
 
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
     """Return the locations in a phantom cohort: boxes from its truth tables, masks drawn again on request."""
-    settings = PhantomSettings.from_dict(json.loads((root / MARK).read_text())["settings"], str(root / MARK))
+    settings = PhantomSettings.from_dict(
+        json.loads((root / SETTINGS_FILE).read_text())["settings"], str(root / SETTINGS_FILE)
+    )
     truth = pd.read_parquet(root / "truth" / f"{site}.parquet", columns=["image_id", "patient", "study"])
     numbers = {str(i): (int(p), int(s)) for i, p, s in truth.itertuples(index=False, name=None) if str(i) in ids}
     boxes = pd.read_parquet(root / "truth" / f"{site}-boxes.parquet")
@@ -155,7 +161,7 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
     """Return the tags of a phantom cohort as image id -> corners [n, 4] in pixels; None for any other cohort."""
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
-    if not (root.parent / MARK).is_file() or not boxes.is_file():
+    if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
         return None
     table = pd.read_parquet(boxes)
     tags = table[table["finding"] == TAG].groupby("image_id")[["x_min", "y_min", "x_max", "y_max"]]
@@ -180,7 +186,7 @@ def _from_boxes(
     if rows is None:
         return {}
     corners = ["x_min", "y_min", "x_max", "y_max"]
-    return {str(f): boxed(_finite(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
+    return {str(f): box_mask(_finite(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
 
 
 def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -143,7 +143,7 @@ class Geometry:
         return f"{self.size}-{fit}{clahe}{region}"
 
 
-def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
+def crop_box(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
     """Return the box of an image that a geometry keeps, and whether lung detection failed."""
     if geometry.region is None:
         return (slice(0, image.shape[0]), slice(0, image.shape[1])), False
@@ -154,16 +154,16 @@ def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
 
 def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
     """Return the crop of an image that a geometry keeps, and whether lung detection failed."""
-    box, fell_back = kept(image, geometry)
+    box, fell_back = crop_box(image, geometry)
     return image[box], fell_back
 
 
 def to_geometry(image: Gray, geometry: Geometry) -> Gray:
     """Crop an image to its region and fit it to uint8 [S, S]."""
-    return fitted(region(image, geometry)[0], geometry)
+    return fit_to_square(region(image, geometry)[0], geometry)
 
 
-def fitted(image: Gray, geometry: Geometry) -> Gray:
+def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
     """Fit an image to uint8 [S, S]: INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow."""
     height, width = image.shape
     size = geometry.size
@@ -207,8 +207,8 @@ __all__ = [
     "REGIONS",
     "Geometry",
     "UnreadableImage",
-    "fitted",
-    "kept",
+    "crop_box",
+    "fit_to_square",
     "read_gray",
     "region",
     "to_geometry",

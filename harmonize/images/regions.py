@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.images import roi
-from harmonize.images.pixels import Geometry, Gray, fitted, kept
+from harmonize.images.pixels import Geometry, Gray, crop_box, fit_to_square
 
 Mask = NDArray[np.bool_]
 
@@ -20,27 +20,27 @@ HALF = 128  # of 255: a resized pixel is in the mask if at least half of its are
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class InputTransform:
     """The transformation from a decoded image file to the input image of a network."""
 
     shape: tuple[int, int]  # of the decoded image
     box: roi.Box  # the crop
     geometry: Geometry
-    centre: int  # side of the center crop of the square, 0 for no crop
+    center: int  # side of the center crop of the square, 0 for no crop
 
     @classmethod
-    def of(cls, picture: Gray, geometry: Geometry, centre: int = 0) -> "Place":
+    def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
         """Return the transformation of a decoded image; the crop is computed as for the cache."""
         height, width = picture.shape
-        return cls((height, width), kept(picture, geometry)[0], replace(geometry, clahe=None), centre)
+        return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
-    def image(self, square: Gray) -> Gray:
+    def center_crop(self, square: Gray) -> Gray:
         """Return the input image [S, S] from a cached image: its center crop."""
-        side = self.centre or square.shape[0]
+        side = self.center or square.shape[0]
         first = (square.shape[0] - side) // 2
         return square[first : first + side, first : first + side]
 
-    def moved(self, mask: Mask) -> Mask:
+    def apply_to_mask(self, mask: Mask) -> Mask:
         """Transform a mask of the image file to the input image [S, S].
 
         A region thinner than a pixel keeps the pixels that it covers most. A region outside the crop becomes empty.
@@ -51,7 +51,7 @@ class Place:
             shrinks = height * width < pixels.size
             interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
             pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
-        square = self.image(fitted(np.ascontiguousarray(pixels[self.box]), self.geometry))
+        square = self.center_crop(fit_to_square(np.ascontiguousarray(pixels[self.box]), self.geometry))
         maximum = int(square.max(initial=0))
         if maximum <= 1:  # a letterbox stores the black pixels of an image as 1
             return np.zeros(square.shape, bool)
@@ -80,7 +80,7 @@ def pleura(lungs: Mask) -> Mask:
     return np.asarray(cv2.morphologyEx(lungs.astype(np.uint8), cv2.MORPH_GRADIENT, kernel)) > 0
 
 
-def boxed(boxes: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
+def box_mask(boxes: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
     """Return the mask [H, W] of boxes (x_min, y_min, x_max, y_max) in pixels, half-open, each at least one pixel."""
     mask = np.zeros(shape, bool)
     height, width = shape

@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError
 from harmonize.phantom.settings import VERSION, PhantomSettings
 from harmonize.phantom.sites import SITES
 
-MARK = "phantom.json"
+SETTINGS_FILE = "phantom.json"
 PARTIAL = ".phantom-partial"
 CHILDREN = (*SITES, "truth", "masks")
 
@@ -38,17 +38,17 @@ def is_complete(root: Path, settings: PhantomSettings, masks: bool) -> bool:
 
     Raises ConfigError if root contains phantoms of other settings.
     """
-    if not (root / MARK).is_file():
+    if not (root / SETTINGS_FILE).is_file():
         return False
     fix = "choose another folder, or delete this one"
     try:
-        stored = json.loads((root / MARK).read_text(encoding="utf-8"))
+        stored = json.loads((root / SETTINGS_FILE).read_text(encoding="utf-8"))
         same = stored["version"] == VERSION and stored["settings"] == settings.as_dict()
         has_masks = bool(stored["masks"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError("the file is damaged", str(root / MARK), fix) from error
+        raise ConfigError("the file is damaged", str(root / SETTINGS_FILE), fix) from error
     if not same:
-        raise ConfigError("the folder contains phantoms of other settings", str(root / MARK), fix)
+        raise ConfigError("the folder contains phantoms of other settings", str(root / SETTINGS_FILE), fix)
     return has_masks or not masks
 
 
@@ -56,7 +56,7 @@ def workspace(root: Path) -> Path:
     """Return an empty working folder inside root; raise ConfigError if root contains other data."""
     partial = root / PARTIAL
     existing = [name for name in CHILDREN if (root / name).exists()]
-    if existing and not partial.is_dir() and not (root / MARK).is_file():
+    if existing and not partial.is_dir() and not (root / SETTINGS_FILE).is_file():
         raise ConfigError(
             f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
         )
@@ -69,13 +69,13 @@ def workspace(root: Path) -> Path:
 def publish(root: Path, settings: PhantomSettings, masks: bool) -> None:
     """Move the finished files into root, and write the settings file last."""
     partial = root / PARTIAL
-    (root / MARK).unlink(missing_ok=True)
+    (root / SETTINGS_FILE).unlink(missing_ok=True)
     for name in CHILDREN:
         if (root / name).exists():
             shutil.rmtree(root / name)
         if (partial / name).exists():
             (partial / name).replace(root / name)
     content = {"version": VERSION, "settings": settings.as_dict(), "masks": masks}
-    (partial / MARK).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (partial / MARK).replace(root / MARK)
+    (partial / SETTINGS_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (partial / SETTINGS_FILE).replace(root / SETTINGS_FILE)
     partial.rmdir()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.checks.known_images import Seen
+from harmonize.checks.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
@@ -56,19 +56,19 @@ def describe(
     findings: Sequence[str] = FINDINGS,
     shares: Mapping[str, float] = SHARES,
     *,
-    looked: bool = True,
-    seen: Seen | None = None,
+    disk_searched: bool = True,
+    scans: EarlierScans | None = None,
 ) -> Stats:
     """Return the tables of one cohort. Images without a state for any finding are excluded as `unlabelled`.
 
-    looked  False if the disk was not searched for images; then the flow has no step `absent`
-    seen    results of earlier scans: unreadable images are excluded, images without a scan are counted
+    disk_searched  False if the disk was not searched for images; then the flow has no step `absent`
+    scans          results of earlier scans: unreadable images are excluded, images without a scan are counted
     """
     mapped_findings = [finding for finding in findings if finding in cohort.table]
     state_NK = _states(cohort.table, mapped_findings)
     is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    is_used = is_labeled if seen is None else is_labeled & ~seen.unreadable
-    flow = _flow(cohort, is_labeled, is_used, looked, seen)
+    is_used = is_labeled if scans is None else is_labeled & ~scans.unreadable
+    flow = _flow(cohort, is_labeled, is_used, disk_searched, scans)
     table = cohort.table if is_used.all() else cohort.table[is_used].reset_index(drop=True)
     state_NK = state_NK if is_used.all() else state_NK[is_used]
     patients = _codes(table, ["patient_id"])
@@ -129,25 +129,29 @@ def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
 
 
 def _flow(
-    cohort: Cohort, is_labeled: NDArray[np.bool_], is_used: NDArray[np.bool_], looked: bool, seen: Seen | None
+    cohort: Cohort,
+    is_labeled: NDArray[np.bool_],
+    is_used: NDArray[np.bool_],
+    disk_searched: bool,
+    scans: EarlierScans | None,
 ) -> pd.DataFrame:
     """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks."""
     rows: list[tuple[str, str, int]] = []
     remarks: list[tuple[str, str, int]] = []
     after_kept = False
     for step, images in cohort.flow.items():
-        if step == "unlabelled" or (step == "absent" and not looked):
+        if step == "unlabelled" or (step == "absent" and not disk_searched):
             continue
         kind = "stock" if step in _STOCKS else "note" if after_kept else "loss"
         after_kept |= step == "kept"
         (remarks if kind == "note" else rows).append((step, kind, int(images)))
     num_used = int(is_used.sum())
-    if seen is not None and seen.looked.any():
-        rows.append(("unreadable", "loss", int(seen.unreadable.sum())))
-        is_labeled = is_labeled[~seen.unreadable]
+    if scans is not None and scans.scanned.any():
+        rows.append(("unreadable", "loss", int(scans.unreadable.sum())))
+        is_labeled = is_labeled[~scans.unreadable]
     rows += [("unlabelled", "loss", int((~is_labeled).sum())), ("used", "stock", num_used)]
-    if seen is not None and not seen.looked.all():
-        remarks.insert(0, (NOT_READ, "note", int((is_used & ~seen.looked).sum())))
+    if scans is not None and not scans.scanned.all():
+        remarks.insert(0, (NOT_READ, "note", int((is_used & ~scans.scanned).sum())))
     return pd.DataFrame([*rows, *remarks], columns=["step", "kind", "images"])
 
 

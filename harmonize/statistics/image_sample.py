@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class SampledImage:
     """One image of a page: its row in the cohort's table, a gray thumbnail, and the image in each geometry."""
 
     row: int
@@ -45,7 +45,7 @@ class Sample:
     sizes: pd.DataFrame
     histogram: NDArray[np.float64]
     medians: NDArray[np.float64]
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[SampledImage, ...] = ()
     no_lungs: int = 0
 
     @property
@@ -83,7 +83,7 @@ def draw(
     rows = order[rng.permutation(len(order))[:number]]
     sizes: list[tuple[int, int]] = []
     shares: list[NDArray[np.float64]] = []
-    shown: list[Shown] = []
+    shown: list[SampledImage] = []
     unreadable: list[str] = []
     no_lungs = 0
     for done, row in enumerate(rows):
@@ -133,7 +133,7 @@ def small(image: Gray, side: int = THUMB) -> Gray:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> Shown:
+def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> SampledImage:
     """Return the thumbnail of an image, and the image in each geometry."""
     images_by_key = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
-    return Shown(row, small(image), images_by_key)
+    return SampledImage(row, small(image), images_by_key)

@@ -14,11 +14,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
-from harmonize.checks.duplicates import Looked, check_images
-from harmonize.checks.known_images import seen
+from harmonize.checks.duplicates import ScannedCohort, check_images
+from harmonize.checks.known_images import earlier_scans
 from harmonize.checks.release import inspect
 from harmonize.checks.scan import scan
-from harmonize.cohorts.bad_rows import FEW, usable
+from harmonize.cohorts.bad_rows import FEW, separate_bad_rows
 from harmonize.datasets import FAULT, nih, padchest
 from harmonize.datasets import mimic as mimic_layout
 from harmonize.statistics.cohort_statistics import describe
@@ -162,15 +162,15 @@ def test_a_table_with_too_many_bad_rows_raises_an_error(rows: int, bad: int, ref
         with pytest.raises(
             DatasetError, match=rf"{bad} of {rows:,} rows cannot be used, e\.g\. '\?' in column 'Edema'"
         ):
-            usable(table, "here", flow)
+            separate_bad_rows(table, "here", flow)
     else:
-        kept, left_out = usable(table, "here", flow)
+        kept, left_out = separate_bad_rows(table, "here", flow)
         assert (len(kept), len(left_out), flow) == (rows - bad, bad, {"bad_row": bad})
 
 
 def test_a_table_without_bad_rows_does_not_change() -> None:
     flow: dict[str, int] = {}
-    kept, left_out = usable(native(4), "here", flow)
+    kept, left_out = separate_bad_rows(native(4), "here", flow)
     assert kept.equals(native(4))
     assert left_out.empty
     assert flow == {}
@@ -189,11 +189,11 @@ def test_a_dicom_without_pixels_and_a_huge_png_are_reported_and_other_images_are
     size = b"IHDR" + (40_000).to_bytes(4, "big") * 2 + valid_png[24:29]
     huge.write_bytes(valid_png[:12] + size + zlib.crc32(size).to_bytes(4, "big") + valid_png[33:])
     cohort = harmonize.load(CohortSpec("vindr", "vindr", tmp_path / "vindr"))
-    scanned = Looked(cohort, scan("vindr", cohort.root, cohort.table["path"].tolist(), tmp_path / "store"))
+    scanned = ScannedCohort(cohort, scan("vindr", cohort.root, cohort.table["path"].tolist(), tmp_path / "store"))
     (check,) = [check for check in check_images(scanned) if check.level == "fault"]
     assert "2 cannot" in check.found
     assert f"{empty.stem} (damaged DICOM: no pixel data)" in check.found
     assert f"{huge.stem} (40000 x 40000 pixels, more than 100,000,000)" in check.found
-    scans = seen(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
-    flow = describe(cohort, seen=scans).flow.set_index("step")["images"]
+    scans = earlier_scans(cohort.root, cohort.table, tmp_path / "store", tmp_path / "no-cache")
+    flow = describe(cohort, scans=scans).flow.set_index("step")["images"]
     assert (flow["kept"], flow["unreadable"], flow["used"]) == (5, 2, 3)

@@ -12,7 +12,7 @@ import harmonize
 from harmonize import LAYOUTS, CohortSpec, DatasetError
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.cohort_choice import REMARKS, CohortChoice
-from harmonize.cohorts.cohort_filters import sampled
+from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.datasets import brax, chexpert, nih, padchest
 from harmonize.errors import ConfigError
 
@@ -106,13 +106,13 @@ def test_gold_raises_an_error_for_mimic_without_the_relabeled_studies(tmp_path: 
 
 def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_limit_adds_patients() -> None:
     patients = pd.Series([f"p{k // 3}" for k in range(300)])
-    few, more = (set(patients[sampled(patients, n)]) for n in (10, 40))
+    few, more = (set(patients[patients_within_limit(patients, n)]) for n in (10, 40))
     assert len(few) == 10
     assert len(more) == 40
     assert few < more
     shuffled = patients.sample(frac=1, random_state=0)
-    assert set(shuffled[sampled(shuffled, 10)]) == few
-    assert sampled(patients, 10).sum() == 30
+    assert set(shuffled[patients_within_limit(shuffled, 10)]) == few
+    assert patients_within_limit(patients, 10).sum() == 30
 
 
 def test_a_choice_without_images_raises_an_error_with_the_counts(tmp_path: Path) -> None:

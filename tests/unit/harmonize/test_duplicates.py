@@ -13,7 +13,7 @@ from native_tables import written
 
 from harmonize import CohortSpec, load
 from harmonize.checks import scan
-from harmonize.checks.duplicates import Looked, check_duplicates, check_images
+from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
 from harmonize.checks.release import Check
 from harmonize.checks.scan import scan as scan_images
 
@@ -31,9 +31,9 @@ def write_dataset(root: Path, layout: str, seed: int) -> CohortSpec:
     return CohortSpec(layout, layout, root)
 
 
-def load_and_scan(spec: CohortSpec, store: Path) -> Looked:
+def load_and_scan(spec: CohortSpec, store: Path) -> ScannedCohort:
     read = load(spec)
-    return Looked(read, scan_images(spec.name, read.root, read.table["path"].tolist(), store))
+    return ScannedCohort(read, scan_images(spec.name, read.root, read.table["path"].tolist(), store))
 
 
 def severe(checks: list[Check]) -> list[tuple[str, str]]:

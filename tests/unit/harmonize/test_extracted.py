@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harmonize.datasets.chexpert import _STUDY
-from harmonize.datasets.csvfile import extracted
+from harmonize.datasets.csvfile import extract_groups
 
 WORDS = st.sampled_from(
     ["train/", "patient00001", "/", "study2", "view1.jpg", "", "patient", "é", " ", "x/patient7/study1/"]
@@ -16,7 +16,7 @@ WORDS = st.sampled_from(
 @given(st.lists(st.lists(WORDS, max_size=6).map("".join), min_size=1, max_size=8), st.sampled_from(["str", "object"]))
 def test_groups_equal_those_of_pandas(cells: list[str], dtype: str) -> None:
     text = pd.Series(cells, index=range(5, 5 + len(cells)), dtype=dtype)
-    arrow, from_pandas = extracted(text, _STUDY), text.str.extract(_STUDY)
+    arrow, from_pandas = extract_groups(text, _STUDY), text.str.extract(_STUDY)
     assert list(arrow) == list(from_pandas) == ["folder", "patient", "study"]
     assert arrow.index.equals(from_pandas.index)
     ascii_only = [
@@ -29,10 +29,10 @@ def test_groups_equal_those_of_pandas(cells: list[str], dtype: str) -> None:
 
 
 def test_no_text_gives_no_groups() -> None:
-    assert extracted(pd.Series([], dtype="str"), _STUDY).shape == (0, 3)
+    assert extract_groups(pd.Series([], dtype="str"), _STUDY).shape == (0, 3)
 
 
 @pytest.mark.parametrize("dtype", ["str", "object"])
 def test_text_without_a_match_is_null(dtype: str) -> None:
-    groups = extracted(pd.Series(["nothing here"], dtype=dtype), _STUDY)
+    groups = extract_groups(pd.Series(["nothing here"], dtype=dtype), _STUDY)
     assert groups.isna().all(axis=None)

@@ -10,7 +10,7 @@ import pytest
 from native_tables import on_disk
 
 import harmonize.checks.release
-from harmonize.checks.release import LEVELS, Check, check_table, inspect, published
+from harmonize.checks.release import LEVELS, Check, check_table, inspect, release_facts
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import LAYOUTS
 from harmonize.datasets.csvfile import header
@@ -121,7 +121,7 @@ def test_each_count_that_differs_from_a_complete_release_is_a_warning(
     facts["columns"] = ["Image Index", "View Position"]
     table = harmonize.checks.release.adapter("nih").read(tmp_path)
     tolerance = {"subset": 0.9, "relative": 0.01, "rows": 0}
-    monkeypatch.setattr(harmonize.checks.release, "published", lambda: {"tolerance": tolerance})
+    monkeypatch.setattr(harmonize.checks.release, "release_facts", lambda: {"tolerance": tolerance})
     found, is_subset = check_table(spec, facts, table, False, False)
     assert not is_subset
     assert [c.level for c in found] == ["ok"]
@@ -135,9 +135,9 @@ def test_each_count_that_differs_from_a_complete_release_is_a_warning(
 
 
 def test_every_published_fact_has_a_mark_and_a_source() -> None:
-    assert set(published()["datasets"]) <= set(LAYOUTS)
-    assert set(published()["datasets"]) >= {"chexpert", "mimic", "nih", "padchest", "vindr", "brax"}
-    for tables in published()["datasets"].values():
+    assert set(release_facts()["datasets"]) <= set(LAYOUTS)
+    assert set(release_facts()["datasets"]) >= {"chexpert", "mimic", "nih", "padchest", "vindr", "brax"}
+    for tables in release_facts()["datasets"].values():
         for facts in tables:
             assert facts["mark"] in {"F", "C"}
             assert facts["source"]
@@ -161,9 +161,9 @@ def test_the_published_facts_agree_with_the_real_tables(
     path = tmp_path / (ours or theirs)
     path.symlink_to(real)
     name = path.name.removesuffix(".gz")
-    facts = next(f for f in published()["datasets"][layout] if name in f["files"])
-    exact = published() | {"tolerance": {"subset": 0.9, "relative": 0.0, "rows": 0}}
-    monkeypatch.setattr(harmonize.checks.release, "published", lambda: exact)
+    facts = next(f for f in release_facts()["datasets"][layout] if name in f["files"])
+    exact = release_facts() | {"tolerance": {"subset": 0.9, "relative": 0.0, "rows": 0}}
+    monkeypatch.setattr(harmonize.checks.release, "release_facts", lambda: exact)
     table = None if name.startswith("BBox") else harmonize.checks.release.adapter(layout).read(tmp_path)
     found, is_subset = check_table(CohortSpec(layout, layout, tmp_path), facts, table, False, False)
     assert not is_subset

@@ -40,7 +40,7 @@ def test_every_native_label_of_the_mapping_exists_in_its_dataset(layout: str, ma
     family = labels_yaml()["datasets"][layout]["family"]
     labels = module.LABELS if family == "columns" else labelmap.vocabulary(layout) or module.TOKENS
     for finding in labels_yaml()["datasets"][layout]["findings"]:
-        assert set(labelmap.words(layout, finding, mapping)) <= set(labels)
+        assert set(labelmap.native_labels(layout, finding, mapping)) <= set(labels)
 
 
 @pytest.mark.parametrize("name", labels_yaml()["spaces"])
@@ -57,7 +57,7 @@ def test_the_labels_of_expert_splits_are_from_radiologists() -> None:
 
 def test_an_unknown_mapping_or_layout_raises_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no mapping 'loose'"):
-        labelmap.words("nih", "Edema", "loose")
+        labelmap.native_labels("nih", "Edema", "loose")
     with pytest.raises(ConfigError, match="no layout 'chexprt'"):
         labelmap.block("chexprt")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harmonize import CohortSpec, load
-from harmonize.checks.duplicates import Looked, check_duplicates
+from harmonize.checks.duplicates import ScannedCohort, check_duplicates
 from harmonize.checks.scan import scan
 from harmonize.phantom import PhantomSettings, twin
 
@@ -38,7 +38,7 @@ def darken(image: np.ndarray, rng: np.random.Generator) -> bytes:
     return cv2.imencode(".png", (image * rng.uniform(0.7, 0.95)).astype(np.uint8))[1].tobytes()
 
 
-def write_and_scan(root: Path, files: dict[str, bytes]) -> Looked:
+def write_and_scan(root: Path, files: dict[str, bytes]) -> ScannedCohort:
     """Write and scan a cohort in which every file belongs to a different patient."""
     root.mkdir()
     rows = ["file,patient,finding"]
@@ -48,7 +48,7 @@ def write_and_scan(root: Path, files: dict[str, bytes]) -> Looked:
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     (root / "mapping.yaml").write_text(MAPPING)
     cohort = load(CohortSpec("own", "table", root, "table.csv", str(root / "mapping.yaml")))
-    return Looked(cohort, scan("own", root, cohort.table["path"].tolist(), root / "store"))
+    return ScannedCohort(cohort, scan("own", root, cohort.table["path"].tolist(), root / "store"))
 
 
 @pytest.mark.parametrize("site", ["nih", "chexpert"])

@@ -16,7 +16,7 @@ from harmonize.errors import ConfigError
 from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
-from harmonize.phantom.folder import MARK, PARTIAL
+from harmonize.phantom.folder import PARTIAL, SETTINGS_FILE
 from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.phantom.writers import write_dicom
 
@@ -198,7 +198,7 @@ def test_the_strength_of_the_shortcut_does_not_change_labels(tmp_path: Path) -> 
 
 def test_a_complete_folder_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cohorts(tmp_path, TINY)
-    assert json.loads((tmp_path / MARK).read_text())["settings"] == TINY.as_dict()
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text())["settings"] == TINY.as_dict()
     monkeypatch.setattr(cohorts, "write_visit", None)  # any work would fail
     write_cohorts(tmp_path, TINY)
 
@@ -213,7 +213,7 @@ def test_an_interrupted_write_leaves_no_settings_file_and_is_repeated(tmp_path: 
 
     with pytest.raises(StopError):
         write_cohorts(tmp_path / "a", TINY, progress=stop)
-    assert not (tmp_path / "a" / MARK).exists()
+    assert not (tmp_path / "a" / SETTINGS_FILE).exists()
     assert not (tmp_path / "a" / "chexpert").exists()
     write_cohorts(tmp_path / "a", TINY)
     write_cohorts(tmp_path / "b", TINY)
@@ -226,8 +226,8 @@ def test_masks_are_added_on_request(tmp_path: Path) -> None:
     before = _digest(tmp_path)
     write_cohorts(tmp_path, TINY, masks=True)
     after = _digest(tmp_path)
-    assert {path: after[path] for path in before if path != MARK} == {
-        path: before[path] for path in before if path != MARK
+    assert {path: after[path] for path in before if path != SETTINGS_FILE} == {
+        path: before[path] for path in before if path != SETTINGS_FILE
     }
     assert any(path.startswith("masks/vindr/test/") and path.endswith("/lungs.png") for path in after)
 

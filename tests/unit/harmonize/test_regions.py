@@ -13,7 +13,7 @@ from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, scene, truth_of
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, to_geometry
-from harmonize.images.regions import Place, border, boxed, padding, pleura
+from harmonize.images.regions import InputTransform, border, box_mask, padding, pleura
 from harmonize.phantom import PhantomSettings, write_cohorts
 from harmonize.phantom.radiograph import twin
 
@@ -37,35 +37,38 @@ def test_a_mask_stays_aligned_with_the_image(geometry: Geometry) -> None:
     picture = np.ascontiguousarray(picture[:, 20:230])
     mask = np.zeros(picture.shape, bool)
     mask[96:148, 80:122] = True
-    place = Place.of(picture, geometry)
+    transform = InputTransform.of(picture, geometry)
     dark, bright = picture.copy(), picture.copy()
     dark[mask], bright[mask] = 0, 255
-    inputs = [to_geometry(image[place.box], Geometry(geometry.size, geometry.fit)) for image in (dark, bright)]
+    inputs = [to_geometry(image[transform.box], Geometry(geometry.size, geometry.fit)) for image in (dark, bright)]
     transformed = inputs[1].astype(int) - inputs[0] > 127
-    assert iou(place.moved(mask), transformed) > 0.94  # half-covered pixels may be rounded up or down
+    assert iou(transform.apply_to_mask(mask), transformed) > 0.94  # half-covered pixels may be rounded up or down
 
 
 def test_the_resolution_of_a_mask_and_a_center_crop_do_not_move_it() -> None:
     picture = np.full((200, 100), 90, np.uint8)
-    mask = boxed(np.array([[30.0, 60.0, 70.0, 140.0]]), (200, 100))
+    mask = box_mask(np.array([[30.0, 60.0, 70.0, 140.0]]), (200, 100))
     large = np.repeat(np.repeat(mask, 3, 0), 3, 1)
-    place = Place.of(picture, Geometry(64, "letterbox"), 32)
-    assert place.moved(mask).shape == (32, 32)
-    assert iou(place.moved(mask), place.moved(large)) > 0.9
-    assert place.moved(mask).sum() == Place.of(picture, Geometry(64, "letterbox")).moved(mask)[16:48, 16:48].sum()
+    transform = InputTransform.of(picture, Geometry(64, "letterbox"), 32)
+    assert transform.apply_to_mask(mask).shape == (32, 32)
+    assert iou(transform.apply_to_mask(mask), transform.apply_to_mask(large)) > 0.9
+    assert (
+        transform.apply_to_mask(mask).sum()
+        == InputTransform.of(picture, Geometry(64, "letterbox")).apply_to_mask(mask)[16:48, 16:48].sum()
+    )
 
 
 def test_a_thin_mask_keeps_a_pixel_and_a_mask_outside_the_crop_is_empty() -> None:
     picture = np.full((100, 200), 90, np.uint8)
-    place = Place.of(picture, Geometry(16, "smallest_crop"))
-    thin = boxed(np.array([[100.0, 50.0, 101.0, 51.0]]), (100, 200))
-    outside = boxed(np.array([[0.0, 0.0, 20.0, 100.0]]), (100, 200))
-    assert place.moved(thin).any()
-    assert not place.moved(outside).any()
+    transform = InputTransform.of(picture, Geometry(16, "smallest_crop"))
+    thin = box_mask(np.array([[100.0, 50.0, 101.0, 51.0]]), (100, 200))
+    outside = box_mask(np.array([[0.0, 0.0, 20.0, 100.0]]), (100, 200))
+    assert transform.apply_to_mask(thin).any()
+    assert not transform.apply_to_mask(outside).any()
 
 
 def test_boxes_are_clipped_to_the_image_and_have_at_least_one_pixel() -> None:
-    mask = boxed(np.array([[-5.0, -5.0, 2.0, 2.0], [7.2, 7.2, 7.3, 7.3], [50.0, 50.0, 60.0, 60.0]]), (8, 8))
+    mask = box_mask(np.array([[-5.0, -5.0, 2.0, 2.0], [7.2, 7.2, 7.3, 7.3], [50.0, 50.0, 60.0, 60.0]]), (8, 8))
     assert mask[:2, :2].all()
     assert mask[7, 7]
     assert mask.sum() == 5
@@ -77,7 +80,7 @@ def test_border_padding_and_pleura_have_the_documented_areas() -> None:
     assert padding(square).mean() == pytest.approx(0.5)
     assert not padding(np.full((9, 9), 120, np.uint8)).any()
     assert not padding(np.zeros((9, 9), np.uint8)).any()  # an entirely black image has no padding
-    lungs = boxed(np.array([[10.0, 10.0, 40.0, 80.0]]), (100, 100))
+    lungs = box_mask(np.array([[10.0, 10.0, 40.0, 80.0]]), (100, 100))
     band = pleura(lungs)
     assert band[45, 40]
     assert not band[45, 25]
@@ -122,14 +125,14 @@ def test_the_masks_of_a_phantom_equal_its_files(phantoms: Path, site: str) -> No
             written = cv2.imread(str(folder / f"{name}.png"), cv2.IMREAD_GRAYSCALE) > 127
             assert (
                 iou(
-                    Place.of(np.zeros(written.shape, np.uint8), Geometry(96)).moved(written),
+                    InputTransform.of(np.zeros(written.shape, np.uint8), Geometry(96)).apply_to_mask(written),
                     (phantom_scene.findings | phantom_scene.regions)[name],
                 )
                 > 0.94
             )
         assert phantom_scene.lungs_known
         assert (phantom_scene.regions[OUTSIDE] == ~phantom_scene.lungs).all()
-        assert {(image_id, f) for f in phantom_scene.findings} >= {k for k in truth.known if k[0] == image_id}
+        assert {(image_id, f) for f in phantom_scene.findings} >= {k for k in truth.located if k[0] == image_id}
 
 
 def test_boxes_of_nih_and_vindr_cover_the_findings_of_the_phantom(phantoms: Path, tmp_path: Path) -> None:
@@ -165,7 +168,7 @@ def test_outlines_of_chexlocalize_give_findings_and_the_heart(phantoms: Path, tm
     (root / "gt_segmentations_val.json").write_text(json.dumps({"a": rules, "b": rules}))
     truth = truth_of("chexpert", root, pd.DataFrame({"image_id": ["a"]}))
     assert truth.source == "outlines"
-    assert truth.known == {("a", "Cardiomegaly")}
+    assert truth.located == {("a", "Cardiomegaly")}
     image_scene = scene(root / "a.png", "a", Geometry(20), 0, truth)
     assert image_scene.findings["Cardiomegaly"][:, 10:15].all()
     assert image_scene.findings["Cardiomegaly"].sum() == 100

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pictures import save
 
 from harmonize.cache.cache import open_cache
-from harmonize.images.pixels import Geometry, fitted, read_gray, region, to_geometry
+from harmonize.images.pixels import Geometry, fit_to_square, read_gray, region, to_geometry
 from harmonize.images.roi import adaptive, bounds, fixed
 from harmonize.phantom import PhantomSettings, write_cohorts
 
@@ -90,7 +90,7 @@ def test_the_region_is_cropped_before_resizing() -> None:
     image = chest()
     rows, columns = adaptive(image) or (slice(0), slice(0))
     geometry = Geometry(64, "letterbox", (2.0, 8), ("adaptive_roi", 0.1))
-    expected = fitted(image[rows, columns], Geometry(64, "letterbox", (2.0, 8)))
+    expected = fit_to_square(image[rows, columns], Geometry(64, "letterbox", (2.0, 8)))
     np.testing.assert_array_equal(to_geometry(image, geometry), expected)
 
 

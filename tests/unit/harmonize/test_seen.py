@@ -10,7 +10,7 @@ import pytest
 from hand import cohort as by_hand
 
 from harmonize.cache.cache import open_cache
-from harmonize.checks.known_images import Seen, seen
+from harmonize.checks.known_images import EarlierScans, earlier_scans
 from harmonize.checks.scan import scan
 from harmonize.images.pixels import Geometry
 from harmonize.statistics.cohort_statistics import describe
@@ -34,8 +34,8 @@ def table() -> pd.DataFrame:
 
 
 def earlier_results(root: Path, tmp_path: Path) -> tuple[list[bool], list[bool]]:
-    scans = seen(root, table(), tmp_path / "check", tmp_path / "cache")
-    return scans.looked.tolist(), scans.unreadable.tolist()
+    scans = earlier_scans(root, table(), tmp_path / "check", tmp_path / "cache")
+    return scans.scanned.tolist(), scans.unreadable.tolist()
 
 
 def test_without_earlier_scans_no_image_is_scanned(root: Path, tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_a_changed_file_counts_as_not_scanned(by: str, root: Path, tmp_path: Pat
 def test_the_flow_excludes_unreadable_images_and_counts_unscanned_images() -> None:
     cohort = by_hand()  # six images, the last without a label
     unreadable = np.array([True, False, False, False, False, False])
-    flow = describe(cohort, seen=Seen(np.array([True] * 4 + [False] * 2), unreadable)).flow
+    flow = describe(cohort, scans=EarlierScans(np.array([True] * 4 + [False] * 2), unreadable)).flow
     steps = dict(zip(flow["step"], flow["images"], strict=True))
     assert (steps["kept"], steps["unreadable"], steps["unlabelled"], steps["used"]) == (6, 1, 1, 4)
     assert steps["not_yet_read"] == 1  # of the two unscanned images, one is used
-    all_scanned = describe(cohort, seen=Seen(np.ones(6, bool), unreadable)).flow
+    all_scanned = describe(cohort, scans=EarlierScans(np.ones(6, bool), unreadable)).flow
     assert "not_yet_read" not in set(all_scanned["step"])
-    none_scanned = describe(cohort, seen=Seen(np.zeros(6, bool), np.zeros(6, bool))).flow
+    none_scanned = describe(cohort, scans=EarlierScans(np.zeros(6, bool), np.zeros(6, bool))).flow
     assert dict(zip(none_scanned["step"], none_scanned["images"], strict=True))["not_yet_read"] == 5
     assert "unreadable" not in set(none_scanned["step"])

@@ -48,8 +48,8 @@ def test_strict_has_fewer_labels_and_broad_has_more(layout: str, mapping: str) -
     module = adapter(layout)
     labels = labelmap.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
     for finding in ALL_FINDINGS:
-        words = set(labelmap.words(layout, finding, mapping))
-        default_words = set(labelmap.words(layout, finding))
+        words = set(labelmap.native_labels(layout, finding, mapping))
+        default_words = set(labelmap.native_labels(layout, finding))
         assert words <= labels, finding
         assert words <= default_words if mapping == "strict" else words >= default_words, finding
 
@@ -100,10 +100,10 @@ def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: s
         for finding in ALL_FINDINGS:
             rule = labelmap.entries(layout)[finding]
             if "opposite" in rule:
-                healthy = row[native(labelmap.words(layout, rule["opposite"])[0])]
+                healthy = row[native(labelmap.native_labels(layout, rule["opposite"])[0])]
                 assert pd.isna(states[finding]) or states[finding] != ABSENT or healthy == PRESENT
                 continue
-            cells = [row[native(word)] for word in labelmap.words(layout, finding, mapping)]
+            cells = [row[native(word)] for word in labelmap.native_labels(layout, finding, mapping)]
             if not pd.isna(states[finding]) and states[finding] == ABSENT:
                 assert ABSENT in cells, finding
                 assert 1 not in cells, finding
@@ -124,7 +124,7 @@ def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: 
             if labelmap.grade(layout, finding) == "unmapped":
                 assert pd.isna(states[finding]), finding
             elif finding not in ("No Finding", "Abnormal"):
-                stated = bool(set(row) & set(labelmap.words(layout, finding, mapping)))
+                stated = bool(set(row) & set(labelmap.native_labels(layout, finding, mapping)))
                 assert states[finding] == (PRESENT if stated else ABSENT), finding
         pair = states[["No Finding", "Abnormal"]]
         assert pair.isna().all() or pair.sum() == 1

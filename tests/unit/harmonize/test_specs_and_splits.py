@@ -8,7 +8,7 @@ from native_tables import on_disk, written
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
-from harmonize.cohorts.splits import assign, position, published, rule, shared_patients
+from harmonize.cohorts.splits import assign, position, rule, shared_patients, split_counts
 from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
@@ -113,7 +113,7 @@ def test_patients_in_two_splits_raise_an_error_with_their_number() -> None:
 def test_a_split_is_published_as_a_rule_and_counts_without_patient_ids() -> None:
     table = patients(50)
     split = assign(table, SHARES)
-    counts = published(table, split)
+    counts = split_counts(table, split)
     assert counts["images"].sum() == len(table)
     assert counts["patients"].sum() == table["patient_id"].nunique()
     assert list(counts) == ["split", "images", "patients"]

@@ -34,7 +34,7 @@ def test_used_images_are_found_images_minus_losses():
 
 
 def test_the_flow_has_no_absent_images_if_the_disk_was_not_searched():
-    assert "absent" not in steps(describe(cohort(absent=0), looked=False))
+    assert "absent" not in steps(describe(cohort(absent=0), disk_searched=False))
     assert "absent" in steps(describe(cohort(absent=0)))
 
 
