@@ -150,12 +150,12 @@ def open_cache(
         raise ValueError("the table has no images to cache")
     cache_folder = _cache_folder(name, geometry, folder)
     cache_folder.mkdir(parents=True, exist_ok=True)
-    wanted = file_states(root, table) if states is None else states
+    current_states = file_states(root, table) if states is None else states
     with lock(cache_folder / "lock"):
         current = _open(cache_folder, geometry)
-        if current is not None and _is_current(current.index, wanted):
+        if current is not None and _is_current(current.index, current_states):
             return current
-        _build(_build_plan(name, root, wanted, geometry, cache_folder), current, workers, progress)
+        _build(_build_plan(name, root, current_states, geometry, cache_folder), current, workers, progress)
     opened = _open(cache_folder, geometry)
     if opened is None:
         raise SetupError(
@@ -189,10 +189,10 @@ def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
 
-def _build_plan(name: str, root: Path, wanted: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:
+def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:
     """Return the plan of the cache that a table needs."""
     suffix = "zst" if packs(geometry) else "u8"
-    return BuildPlan(name, root, wanted, geometry, cache_folder / f"images-{_plan_hash(wanted)}.{suffix}")
+    return BuildPlan(name, root, rows, geometry, cache_folder / f"images-{_plan_hash(rows)}.{suffix}")
 
 
 def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:

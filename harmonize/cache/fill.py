@@ -56,8 +56,8 @@ class BuildPlan:
 
     def files(self) -> list[str]:
         """Return the image path of every row, "" for a missing file."""
-        listed = zip(self.wanted["path"], self.wanted["size"], strict=True)
-        return [str(self.root / path) if size >= 0 else "" for path, size in listed]
+        paths_and_sizes = zip(self.wanted["path"], self.wanted["size"], strict=True)
+        return [str(self.root / path) if size >= 0 else "" for path, size in paths_and_sizes]
 
 
 class PlainWriter:
@@ -207,8 +207,10 @@ def _reuse(
     old_row_of = {key: row for row, *key_ in readable[keys].itertuples() for key in [tuple(key_)]}
     crcs = index["crc32"].to_numpy()
     fell_back = index["fell_back"].tolist() if "fell_back" in index else [False] * len(crcs)
-    wanted = plan.wanted[keys].itertuples(index=False, name=None)
-    unchanged = [(row, old_row_of[key]) for row, key in enumerate(wanted) if key in old_row_of and row not in done]
+    keys_of_rows = plan.wanted[keys].itertuples(index=False, name=None)
+    unchanged = [
+        (row, old_row_of[key]) for row, key in enumerate(keys_of_rows) if key in old_row_of and row not in done
+    ]
     for start in range(0, len(unchanged), per_chunk):
         copied = [
             (row, old_row)
@@ -226,6 +228,6 @@ def check_disk(path: Path, needed: int) -> None:
     written = path.stat().st_blocks * 512 if path.exists() else 0
     free = shutil.disk_usage(path.parent).free + written
     if needed > free:
-        what = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
         fix = "free some space, put the store on another disk, or choose a smaller size"
-        raise SetupError(what, str(path.parent), fix)
+        raise SetupError(problem, str(path.parent), fix)

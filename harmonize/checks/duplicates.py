@@ -79,9 +79,8 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     across_splits = ~across & (first["split"] != second["split"]) & (first["split"] != "") & (second["split"] != "")
     pairs["kind"] = np.select([across, across_splits, same_patient], ["datasets", "splits", "patient"], "patients")
     same_file = across & (first["file"] == second["file"])  # two cohorts with one folder
-    same_folder = (
-        across & (first["root"] == second["root"]) & ~same_file
-    )  # cohorts of one folder: their duplicates are reported within each cohort
+    # cohorts of one folder: their duplicates are reported within each cohort
+    same_folder = across & (first["root"] == second["root"]) & ~same_file
     names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)
     for _, group in pairs[~same_file & ~same_folder].groupby(["kind", "exact", "one", "other"]):
@@ -158,7 +157,7 @@ def _check(group: pd.DataFrame, names: Sequence[str]) -> Check:
     """Return the check for all pairs of one kind in one pair of cohorts."""
     kind, exact = str(group["kind"].iloc[0]), bool(group["exact"].iloc[0])
     cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
-    where = {
+    location = {
         "datasets": f"in {cohort} and {other_cohort}",
         "splits": "in two splits",
         "patients": "under two patients",
@@ -176,7 +175,7 @@ def _check(group: pd.DataFrame, names: Sequence[str]) -> Check:
     }[kind]
     return Check(
         cohort,
-        f"{'identical files' if exact else 'near duplicates'} {where}",
+        f"{'identical files' if exact else 'near duplicates'} {location}",
         level,
         "none" if level != "note" else "",
         f"{len(group):,} pairs among {len(images):,} images: {examples}",

@@ -42,7 +42,7 @@ def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path)
 
 
 def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield the rows with a scan record, and a mask of those that were unreadable."""
+    """Yield the rows with a scan record, and a mask of the unreadable rows."""
     if not records:
         return
     columns = (states[name].tolist() for name in ("path", "size", "mtime_ns"))
@@ -56,7 +56,7 @@ def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArra
 
 
 def _decoded(indexes: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield the rows with a cache entry, and a mask of those that could not be decoded."""
+    """Yield the rows with a cache entry, and a mask of the rows that could not be decoded."""
     files = pd.MultiIndex.from_frame(states[["path", "size", "mtime_ns"]])
     for path in indexes:
         index = pd.read_parquet(path, columns=["path", "size", "mtime_ns", "reason"])

@@ -20,7 +20,7 @@ _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
 
 
 def unlike_radiograph(path: ImageFile) -> list[str]:
-    """Return remarks on a file, [] if nothing is wrong or known.
+    """Return remarks on a file, [] if the checks detect nothing.
 
     Call it only after `read_gray`, which checks the size of the file.
     """

@@ -27,7 +27,7 @@ _DISPLAY_NAMES = {"tokens": "labels"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Result of one check: the expected value, the value of the dataset (`found`), and how to fix a difference."""
+    """Result of one check: the expected value, the actual value (`found`), and how to fix a difference."""
 
     dataset: str  # "" for a check of several datasets
     what: str
@@ -97,9 +97,9 @@ def check_table(
     if path is None:
         if facts["need"] in ("", "required") or is_phantom:
             return [], False  # an alternative file, or the adapter reports the error
-        what, level = str(facts["files"][0]), "note" if is_small else "warning"
+        file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
         result = f"missing: {facts['need']}"
-        return [Check(spec.name, what, level, "in the release", result, "add the published file")], False
+        return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
     name = path.name
     split_rows = table if table is None or "split" not in facts else table[table["split"] == facts["split"]]
     try:
@@ -130,16 +130,16 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
     """Return a check of missing columns, and the columns with published values as text."""
     present = ["" if column.startswith("Unnamed: ") else column for column in header(path)]
     spelling = {
-        column: next((other for other in (column, *facts.get("same", {}).get(column, ())) if other in present), "")
+        column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
         for column in facts["columns"]
     }
-    missing = [column for column, other in spelling.items() if column and not other]
-    wanted = {
+    missing = [column for column, name in spelling.items() if column and not name]
+    columns_to_read = {
         column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
     }
     first = next(column for column in present if column)  # any column, to count rows
-    raw = read_text(path, list(dict.fromkeys([first, *wanted.values()])), may_be_empty=True)
-    raw = raw.rename(columns={other: column for column, other in wanted.items()})
+    raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
+    raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
     if not missing:
         return [], raw
     result = f"missing: {', '.join(map(repr, missing))}"
@@ -214,7 +214,7 @@ def _count_checks(
 
 
 def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield (what, published, found) for images, patients, studies, labels and words."""
+    """Yield (name, published count, actual count) for images, patients, studies, labels and words."""
     for key, column in {"images": "image_id", "patients": "patient_id", "studies": "study_id"}.items():
         if key in facts:
             yield key, facts[key], int(table[column].nunique())
@@ -267,7 +267,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
         result = f"{absent:,} are missing, e.g. {missing['image_id'].iloc[0]}"
         level, fix = broken(cohort, absent, "complete the download, or remove their rows from the table")
         checks.append(Check(name, "absent images", level, "all listed images are on disk", result, fix))
-    flow_text = ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in cohort.flow.items())
+    flow_text = ", ".join(f"{number:,} {step.replace('_', ' ')}" for step, number in cohort.flow.items())
     checks.append(Check(name, "images used", "ok", "", flow_text))
     return checks
 

@@ -104,7 +104,7 @@ def _folder_and_versions(root: Path) -> str:
 
 
 def records_of(folder: Path, root: Path) -> list[Path]:
-    """Return the record files of all scans of images below root, of any cohort name."""
+    """Return the record files of all scans of images below root, for any cohort name."""
     return sorted(folder.glob(f"*-{_folder_and_versions(root)}.records"))
 
 

@@ -34,13 +34,13 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     if num_bad > max(FEW, _SHARE * total) or 2 * num_bad > total:
         commonest = reason[bad].str.partition(" at ")[0].value_counts()
         first = reason[bad & reason.str.startswith(str(commonest.index[0]))].iloc[0]
-        what = f"{num_bad:,} of {total:,} rows cannot be used, e.g. {first}"
+        problem = f"{num_bad:,} of {total:,} rows cannot be used, e.g. {first}"
         raise DatasetError(
-            what, where, "use the files as published: with so many bad rows, the others may be wrong too"
+            problem, where, "use the files as published: with so many bad rows, the others may be wrong too"
         )
     bad_rows = native.loc[bad, ["image_id", "path"]].assign(reason=reason[bad])
-    kept = native if not num_bad else native[~bad]
-    return kept.drop(columns=FAULT, errors="ignore"), bad_rows
+    usable_rows = native if not num_bad else native[~bad]
+    return usable_rows.drop(columns=FAULT, errors="ignore"), bad_rows
 
 
 def _drop_repeated_rows(native: pd.DataFrame, flow: dict[str, int]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ ABSENT = "listed but absent"  # reason for a missing file
 
 @dataclass(frozen=True, eq=False)  # no slots: `id` is cached
 class Cohort:
-    """The images of one dataset after harmonization: the frontal images, or those that the spec selects.
+    """The images of one dataset after harmonization: the frontal images, or the images that the spec selects.
 
     table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
     quarantine  image_id, path, reason of listed images without a file, and of bad rows

@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 VIEW_CHOICES = ("frontal", "pa", "all")
 STUDY_CHOICES = ("all", "one")
-REMARKS = (
-    "contradictory",
-    "unlabelled",
-    "contradictory_sex",
-    "unknown_label",
-)  # flow entries for remarks on kept images
+# flow entries for remarks on kept images
+REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 
 
 @dataclass(frozen=True, slots=True)

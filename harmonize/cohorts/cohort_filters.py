@@ -52,8 +52,8 @@ def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.D
 
 def patients_within_limit(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
     """Return the mask of rows of the first `limit` patients by hash."""
-    chosen = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
-    return patients.isin(chosen)
+    selected = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
+    return patients.isin(selected)
 
 
 def _keep(table: pd.DataFrame, is_kept: "pd.Series[bool]", reason: str, flow: Flow) -> pd.DataFrame:

@@ -186,12 +186,12 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         if "opposite" in rule:
             healthy = state_of(rule["opposite"])
             return np.select([healthy == PRESENT, healthy == ABSENT], [ABSENT, PRESENT], _NULL).astype(np.int8)
-        wanted = frozenset(native_labels(layout, finding, mapping))
-        if not wanted:
+        labels = frozenset(native_labels(layout, finding, mapping))
+        if not labels:
             return np.full(len(cells), _NULL, np.int8)
         is_exclusive = finding in exclusive
         states = [
-            _state_if_alone(row, wanted, silent) if is_exclusive else _state_if_any(row, wanted)
+            _state_if_alone(row, labels, silent) if is_exclusive else _state_if_any(row, labels)
             for row in distinct_rows
         ]
         return np.array(states, np.int8)[row_of_cell] if distinct_rows else np.zeros(0, np.int8)
@@ -199,14 +199,14 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
     return state_of
 
 
-def _state_if_any(row: frozenset[str], wanted: frozenset[str]) -> int:
+def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
     """Return the state of a finding that is present if the row has any of its labels."""
-    return PRESENT if row & wanted else ABSENT
+    return PRESENT if row & labels else ABSENT
 
 
-def _state_if_alone(row: frozenset[str], wanted: frozenset[str], silent: frozenset[str]) -> int:
+def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
     """Return the state of a finding that is present only if the row has no other label; null without any label."""
     relevant = row - silent
     if not relevant:
         return _NULL
-    return PRESENT if relevant <= wanted else ABSENT
+    return PRESENT if relevant <= labels else ABSENT

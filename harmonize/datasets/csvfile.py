@@ -1,4 +1,4 @@
-"""Read published CSV files: text stays text, label cells become states; errors name file, column and line."""
+"""Read published CSV files. Text stays text, label cells become states, and errors name file, column and line."""
 
 import csv
 import gzip
@@ -77,9 +77,9 @@ def read_text(
             close = get_close_matches(column, present, n=1)
             hint = f"is {close[0]!r} meant?" if close else f"the file has: {', '.join(present[:30])}"
             raise DatasetError(f"no column {column!r}", str(path), f"use the file as published; {hint}")
-    wanted = [*columns, *(column for column in optional if column in present)]
-    dtype: dict[str, str] = dict.fromkeys(wanted, "str") | dict.fromkeys(labels, "category")
-    frame = _read_csv(path, usecols=[*wanted, *labels], dtype=dtype)[[*wanted, *labels]]
+    text_columns = [*columns, *(column for column in optional if column in present)]
+    dtype: dict[str, str] = dict.fromkeys(text_columns, "str") | dict.fromkeys(labels, "category")
+    frame = _read_csv(path, usecols=[*text_columns, *labels], dtype=dtype)[[*text_columns, *labels]]
     if frame.empty and not may_be_empty:
         raise DatasetError("the table has no rows", str(path), "download the file again: it has only a header")
     _check_end(path, 1 + max(present.index(column) for column in frame.columns))
@@ -180,9 +180,9 @@ def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(group, text.index, text.dtype) for name, group in groups.items()})
 
 
-def recode(text: pd.Series, mapping: Mapping[str, str], other: str = "") -> pd.Series:
+def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd.Series:
     """Return `meaning[text]` for each cell, or `other` if `meaning` does not have the text."""
-    return text.map(dict(mapping)).astype(object).where(text.isin(list(mapping)), other).astype(str)
+    return text.map(dict(mapping)).astype(object).where(text.isin(list(mapping)), default).astype(str)
 
 
 def numbers(text: pd.Series) -> pd.Series:

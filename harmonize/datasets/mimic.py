@@ -190,7 +190,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
     _save(metadata, root / "mimic-cxr-2.0.0-metadata.csv.gz")
 
     if (table["split"] != "").any():
-        native_split = {ours: theirs for theirs, ours in _SPLITS.items()}
+        native_split = {split_name: native_name for native_name, split_name in _SPLITS.items()}
         split = pd.DataFrame(
             {"dicom_id": table["image_id"], "study_id": ids["study_id"], "subject_id": ids["subject_id"]}
         )

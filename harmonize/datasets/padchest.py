@@ -74,7 +74,9 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 def read_labels(path: Path) -> pd.DataFrame:
     """Return the native table from the CSV only, with the extra column `folder`; path is ""."""
-    raw = read_text(path, list(NATIVE.values())).rename(columns={theirs: ours for ours, theirs in NATIVE.items()})
+    raw = read_text(path, list(NATIVE.values())).rename(
+        columns={native_name: name for name, native_name in NATIVE.items()}
+    )
     labels = _labels(raw["labels"])
     fault = faults(labels.isna(), raw["labels"], "Labels", "a list of words", path)
     year = numbers(raw["date"].str[:4])
@@ -161,8 +163,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 def _cell(labels: str) -> str:
     """Return the words as published: a Python list in which all words except the first have a leading space."""
-    first, *rest = labels.split("|")
-    return str([first, *(f" {word}" for word in rest)])
+    first, *others = labels.split("|")
+    return str([first, *(f" {word}" for word in others)])
 
 
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":

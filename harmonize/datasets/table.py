@@ -32,16 +32,8 @@ from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-UNSTATED = (
-    "",
-    "NA",
-    "N/A",
-    "n/a",
-    "NaN",
-    "nan",
-    "null",
-    "None",
-)  # texts that mean "no value"; "*" does not include them
+# texts that mean "no value"; "*" does not include them
+UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
@@ -127,11 +119,11 @@ def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
     return result.astype(str)
 
 
-def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
+def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
     """Return the name that a rule {column, name: [values]} or {constant: name} gives each row, else `other`."""
     if "constant" in rule:
         return pd.Series(rule["constant"], index=raw.index)
-    result = pd.Series(other, index=raw.index)
+    result = pd.Series(default, index=raw.index)
     for name, values in rule.items():
         if name != "column":
             result = result.where(~raw[rule["column"]].isin(values), name)
@@ -140,9 +132,9 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
 
 def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
     """Return 1, 0 or null for each cell; None means "*", every other stated value."""
-    stated = ~cells.isin(UNSTATED)
-    is_present = cells.isin(present) if present is not None else stated & ~cells.isin(absent or ())
-    is_absent = cells.isin(absent) if absent is not None else stated & ~cells.isin(present or ())
+    is_stated = ~cells.isin(UNSTATED)
+    is_present = cells.isin(present) if present is not None else is_stated & ~cells.isin(absent or ())
+    is_absent = cells.isin(absent) if absent is not None else is_stated & ~cells.isin(present or ())
     null = ~(is_present | is_absent)
     return states_array(np.where(is_present, PRESENT, ABSENT).astype(np.int8), null.to_numpy())
 

@@ -150,7 +150,7 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
 
 
 def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame:
-    """Return the native table of the Kaggle challenge; a box of a reader counts as a mark for its label.
+    """Return the native table of the Kaggle challenge; a reader marks a label by drawing a box with it.
 
     The 13 labels that the challenge does not have (Edema, Pneumonia, ...) are null for every image.
     """

@@ -47,7 +47,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One input image of a network [S, S], with masks [S, S] of findings and regions. Every mask has a pixel at least."""
+    """One input image of a network [S, S], with masks [S, S] of findings and regions. No mask is empty."""
 
     image: Gray
     findings: Masks

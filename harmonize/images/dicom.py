@@ -19,7 +19,7 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Return the first frame as uint8 [H, W].
 
     The first VOI table or window of the file is used, else percentiles as for 16-bit PNG. MONOCHROME1 is inverted.
-    Raises UnreadableImage; also for deflated files, whose size is unknown until they are decompressed into memory.
+    Raises UnreadableImage. Deflated files also raise it, because their size is unknown before decompression.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
     if DEFLATED in content:

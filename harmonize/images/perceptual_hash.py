@@ -50,9 +50,8 @@ def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
     """
     basis = _dct()[:_FREQUENCIES]
     low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
-    median = np.median(
-        low[:, 1:], axis=1, keepdims=True
-    )  # skip the mean brightness, which is much larger than the rest
+    # skip the mean brightness, which is much larger than the rest
+    median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
@@ -70,11 +69,11 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
     >>> count_bits(np.array([0, 7, 2**64 - 1], np.uint64)).tolist()
     [0, 3, 64]
     """
-    odd, pairs, fours, ones = (np.uint64(int(byte * 8, 16)) for byte in ("55", "33", "0f", "01"))
-    words = words - ((words >> np.uint64(1)) & odd)
-    words = (words & pairs) + ((words >> np.uint64(2)) & pairs)
-    words = (words + (words >> np.uint64(4))) & fours
-    return np.asarray((words * ones) >> np.uint64(56), np.int64)
+    ones_mask, pairs_mask, fours_mask, byte_ones = (np.uint64(int(byte * 8, 16)) for byte in ("55", "33", "0f", "01"))
+    words = words - ((words >> np.uint64(1)) & ones_mask)
+    words = (words & pairs_mask) + ((words >> np.uint64(2)) & pairs_mask)
+    words = (words + (words >> np.uint64(4))) & fours_mask
+    return np.asarray((words * byte_ones) >> np.uint64(56), np.int64)
 
 
 def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
@@ -166,12 +165,12 @@ def _pairs_of_near_hashes(
     """Yield the pairs of rows whose hashes differ but are near."""
     shapes = np.stack([sizes[left], sizes[right]], axis=1)
     for num_left, num_right in np.unique(shapes, axis=0):
-        chosen = (shapes[:, 0] == num_left) & (shapes[:, 1] == num_right)
+        has_shape = (shapes[:, 0] == num_left) & (shapes[:, 1] == num_right)
         row, column = (index.ravel() for index in np.indices((num_left, num_right)))
-        left_rows = members[(start[left[chosen]][:, None] + row).ravel()]
-        right_rows = members[(start[right[chosen]][:, None] + column).ravel()]
+        left_rows = members[(start[left[has_shape]][:, None] + row).ravel()]
+        right_rows = members[(start[right[has_shape]][:, None] + column).ravel()]
         yield (
             np.minimum(left_rows, right_rows),
             np.maximum(left_rows, right_rows),
-            np.repeat(distance[chosen], num_left * num_right),
+            np.repeat(distance[has_shape], num_left * num_right),
         )

@@ -46,9 +46,8 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if content[128:132] == b"DICM":
-        from harmonize.images.dicom import (
-            read_dicom,
-        )  # takes half a second
+        # takes half a second
+        from harmonize.images.dicom import read_dicom
 
         return read_dicom(content)
     raise UnreadableImage("not a JPEG, PNG or DICOM image")

@@ -47,12 +47,12 @@ class Chest:
     texture: Map  # of the aerated lung
     masks: dict[str, Map] = field(default_factory=dict)  # finding -> 0..1
 
-    def near_hila(self, out: float, down: float, wide: float, high: float) -> Map:
+    def near_hila(self, outwards: float, downwards: float, half_width: float, half_height: float) -> Map:
         """Return a butterfly shape around both hila, shifted outwards and downwards; about 1 at its two centers."""
         wings = np.zeros((self.size, self.size), np.float32)
         for side, lung in self.lungs.items():
-            x, y = lung.hilum[0] + side * out, lung.hilum[1] + down
-            wings += bump(self.size, x, y, wide, high)
+            x, y = lung.hilum[0] + side * outwards, lung.hilum[1] + downwards
+            wings += bump(self.size, x, y, half_width, half_height)
         return wings
 
 
@@ -112,11 +112,16 @@ def _lungs(patient: Patient, study: Study, size: int, lift: dict[int, float]) ->
     return lungs, frame
 
 
-def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, wide: float) -> Map:
+def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, width_factor: float) -> Map:
     """Return the vessels in cm; they are the same in all studies of a patient."""
     layer = blank(size)
     for side, lung in lungs.items():
         tree(
-            layer, rng_of("vessels", patient, side), lung.hilum, side, width_factor=wide, length=0.088 * patient.length
+            layer,
+            rng_of("vessels", patient, side),
+            lung.hilum,
+            side,
+            width_factor=width_factor,
+            length=0.088 * patient.length,
         )
     return soft(layer, 0.0012) * VESSEL_CM

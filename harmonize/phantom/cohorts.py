@@ -127,9 +127,8 @@ def _write_tables(root: Path, settings: PhantomSettings, site: str, records: Rec
     if site == "nih":
         published_boxes = boxes[boxes["finding"].isin(NIH_BOXES)].reset_index(drop=True)
         corners = ["x_min", "y_min", "x_max", "y_max"]
-        published_boxes[corners] *= (
-            BOX_FRAME_PX / settings.size
-        )  # the published boxes are in pixels of the 1024 x 1024 original
+        # the published boxes are in pixels of the 1024 x 1024 original
+        published_boxes[corners] *= BOX_FRAME_PX / settings.size
         adapter(site).write_boxes(published_boxes, root / site)
     if site == "vindr":
         published_boxes = boxes[boxes["finding"].isin(VINDR_BOXES)].reset_index(drop=True)

@@ -22,9 +22,8 @@ def devices(study: Study, rng: np.random.Generator, size: int) -> tuple[Map, Map
     """Return the thickness of the devices in cm of water, and their mask 0..1."""
     thickness, mask = np.zeros((size, size), np.float32), blank(size)
     for name, (ap, pa, dense_cm) in CHANCES.items():
-        device_rng = np.random.default_rng(
-            rng.integers(2**62)
-        )  # a stream of its own, so that devices do not influence each other
+        # a stream of its own, so that devices do not influence each other
+        device_rng = np.random.default_rng(rng.integers(2**62))
         if device_rng.random() < (ap if study.view == "AP" else pa):
             layer = blank(size)
             PAINTERS[name](layer, device_rng)

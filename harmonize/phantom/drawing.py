@@ -34,10 +34,10 @@ def grid(size: int) -> tuple[Map, Map]:
     return x, y
 
 
-def bump(size: int, x: float, y: float, wide: float, high: float) -> Map:
+def bump(size: int, x: float, y: float, half_width: float, half_height: float) -> Map:
     """Return exp(-((x' - x) / wide)^2 - ((y' - y) / high)^2) over the canvas."""
     centers = grid(size)[0][0]
-    return np.outer(np.exp(-(((centers - y) / high) ** 2)), np.exp(-(((centers - x) / wide) ** 2)))
+    return np.outer(np.exp(-(((centers - y) / half_height) ** 2)), np.exp(-(((centers - x) / half_width) ** 2)))
 
 
 @lru_cache(64)
@@ -125,9 +125,8 @@ def _noise_bank(power: float) -> Map:
     size = 512
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1
-    white = np.random.default_rng(7).standard_normal(
-        (size, size)
-    )  # the field is always the same; only the crop is random
+    # the field is always the same; only the crop is random
+    white = np.random.default_rng(7).standard_normal((size, size))
     field = np.fft.irfft2(np.fft.rfft2(white) / frequency**power, (size, size))
     return np.tile((field - field.mean()) / field.std(), (2, 2)).astype(np.float32)
 

@@ -69,9 +69,8 @@ def consolidation(chest: Chest, severity: float, rng: np.random.Generator, side:
         rng, chest.size, 70, 1.8
     )
     filled = np.clip((1.08 - distance) / 0.42, 0, 1)
-    direction = (
-        1 if zone == 0 else -1
-    )  # the fissure is the lower border of an upper lobe and the upper border of other lobes
+    # the fissure is the lower border of an upper lobe and the upper border of other lobes
+    direction = 1 if zone == 0 else -1
     fissure = y + direction * half_height * 0.45 + float(u[5] - 0.5) * 0.25 * (chest.x - x)
     filled *= np.clip(0.5 + direction * (fissure - chest.y) / 0.024, 0, 1)
     airways = blank(chest.size)

@@ -74,10 +74,8 @@ def heart_width(patient: Patient, study: Study, ratio: float) -> float:
 def heart_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float) -> Points:
     """Return the outline of the heart: right atrium, apex, left ventricle, appendage, pulmonary trunk."""
     width = heart_width(patient, study, ratio)
-    right, left = (
-        0.36 * width,
-        0.64 * width,
-    )  # sides of the patient; the right side of the heart is smaller and on the left of the image
+    # sides of the patient; the right side of the heart is smaller and on the left of the image
+    right, left = 0.36 * width, 0.64 * width
 
     def level(share: float) -> float:
         return frame.top + share * (frame.dome + 0.02 - frame.top)

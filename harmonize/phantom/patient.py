@@ -14,10 +14,8 @@ from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.seeds import stream
 
 CANVAS_CM = 43.0
-SEVERITY = (
-    0.12,
-    1.0,
-)  # range of a uniform distribution; painters raise it to powers, so mild cases are nearly invisible
+# range of a uniform distribution; painters raise it to powers, so mild cases are nearly invisible
+SEVERITY = (0.12, 1.0)
 LEFT, RIGHT = -1, 1  # sides of the image; the patient's right lung is on the left
 
 

@@ -42,7 +42,7 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
     the images show adults), strips, and images without view or labels.
     """
     images = settings.images[site]
-    few = max(1, images // 100)
+    num_excluded = max(1, images // 100)
     extra = {
         "chexpert": [
             PatientGroup(site, "expert_valid", 1 * MILLION, min(60, max(1, images // 5)), one_study=True),
@@ -50,12 +50,12 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
         ],
         "vindr": [PatientGroup(site, "train", 1 * MILLION, min(60, max(1, images // 5)), one_study=True)],
         "padchest": [
-            PatientGroup(site, "", 1 * MILLION, few, "pediatric"),
-            PatientGroup(site, "", 2 * MILLION, few, "no labels"),
+            PatientGroup(site, "", 1 * MILLION, num_excluded, "pediatric"),
+            PatientGroup(site, "", 2 * MILLION, num_excluded, "no labels"),
         ],
         "brax": [
             PatientGroup(site, "", 1 * MILLION, max(1, images // 10), "no view"),
-            PatientGroup(site, "", 2 * MILLION, few, "strip"),
+            PatientGroup(site, "", 2 * MILLION, num_excluded, "strip"),
         ],
     }
     main = {"chexpert": "train", "vindr": "test"}.get(site, "")

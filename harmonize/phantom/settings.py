@@ -27,13 +27,13 @@ class PhantomSettings:
     """
 
     seed: int = 0
-    source: str = "chexpert"  # the hospital whose token goes with the finding
+    source: str = "chexpert"  # the hospital at which the token depends on the finding
     # hospital -> number of frontal images; other hospitals are not written
     images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
     # at the source: P(token | finding) = 0.5 + shortcut / 2 and P(token | no finding) = 0.5 - shortcut / 2
     shortcut: float = 0.9
-    finding: str = "Pleural Effusion"  # the finding that goes with the token
+    finding: str = "Pleural Effusion"  # the finding on which the token depends
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -70,9 +70,7 @@ class PhantomSettings:
         }
         for key, value in raw.items():
             if key not in types:
-                raise ConfigError(
-                    f"unknown key {key!r}", f"{where}.{key}", f"valid keys: {', '.join(types)}{_hint(key, types)}"
-                )
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", f"see PhantomSettings{_hint(key, types)}")
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
                     f"{key} is {value!r}",

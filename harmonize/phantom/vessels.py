@@ -47,9 +47,8 @@ def _grow(
         move = np.stack([side * np.cos(bend) * step, np.sin(bend) * step * 1.15], 2)
         curves = np.concatenate([start[:, None], start[:, None] + np.cumsum(move, 1)], 1)
         yield curves
-        forks = (
-            (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)
-        )  # points of the parent at which its children begin
+        # points of the parent at which its children begin
+        forks = (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)
         turn = np.array([1.0, -1.0, -1.5])[: len(forks)]
         num = len(forks) * len(angle)
         start = np.concatenate([curves[:, fork] for fork in forks])

@@ -99,7 +99,7 @@ def as_dict(stats: Stats) -> dict[str, Any]:
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
     """Return a text that lists the official splits and the splits that `splits.rule` makes."""
-    official = sorted(set(table["split"]) - {""}, key=lambda part: (_split_order(part), part))
+    official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
         return f"{', '.join(missing)} by the rule, because there is no official split"
@@ -165,9 +165,9 @@ def _findings(
         counts = {
             name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
         }
-        stated = "stated" if layout == "table" else grade(layout, finding)
+        finding_grade = "stated" if layout == "table" else grade(layout, finding)
         sick = distinct(patients[state == PRESENT])
-        rows.append({"finding": finding, "grade": stated, **counts, "patients_present": sick})
+        rows.append({"finding": finding, "grade": finding_grade, **counts, "patients_present": sick})
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
 
 
@@ -189,7 +189,7 @@ def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.i
     """Return the size of each split; the origin is "official" if the dataset itself defines exactly these rows."""
     official, split_of_row = table["split"].to_numpy(object), split.to_numpy(object)
     rows = []
-    for name in sorted(set(split_of_row), key=lambda part: (_split_order(part), part)):
+    for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
         in_split = split_of_row == name
         origin = "official" if np.array_equal(in_split, official == name) else "rule"
         rows.append((str(name), origin, int(in_split.sum()), distinct(patients[in_split])))
@@ -212,8 +212,8 @@ def _facts(
     """Return the texts about a cohort from labels.yaml, and its counts."""
     texts = labels_yaml()["datasets"].get(cohort.layout, {})
     age = table["age"].to_numpy(np.float64, na_value=np.nan)
-    stated = age[np.isfinite(age)]
-    low, median, high = np.percentile(stated, [25, 50, 75]) if len(stated) else (np.nan, np.nan, np.nan)
+    stated_ages = age[np.isfinite(age)]
+    low, median, high = np.percentile(stated_ages, [25, 50, 75]) if len(stated_ages) else (np.nan, np.nan, np.nan)
     total = int(patients.max(initial=-1)) + 1
     sex = table["sex"].to_numpy(object)
     return {
@@ -229,7 +229,7 @@ def _facts(
         "age_low": float(low),
         "age_median": float(median),
         "age_high": float(high),
-        "age_not_stated": len(age) - len(stated),
+        "age_not_stated": len(age) - len(stated_ages),
         "shared_patients": _patients_with_several(patients, split.to_numpy(object), np.ones(len(table), bool)),
         "contradictory_sex": _patients_with_several(patients, sex, sex != ""),
     }

@@ -50,12 +50,12 @@ def _decades(age: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def _join_rare_devices(device: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return the device names; rare devices become one group such as "5 others"."""
-    named = device.where(device != "", NOT_STATED).astype(str)
-    counts = named[named != NOT_STATED].value_counts()
+    names = device.where(device != "", NOT_STATED).astype(str)
+    counts = names[names != NOT_STATED].value_counts()
     if len(counts) <= _DEVICES:
-        return named
+        return names
     rare = set(counts.index[_DEVICES - 1 :])
-    return named.where(~named.isin(rare), f"{len(rare)} others")
+    return names.where(~names.isin(rare), f"{len(rare)} others")
 
 
 def _count_per_owner(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:

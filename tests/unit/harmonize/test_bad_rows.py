@@ -116,8 +116,8 @@ def test_mimic_studies_with_two_different_rows_are_excluded_and_equal_rows_count
     raw = pd.read_csv(tmp_path / MIMIC_LABELS, dtype=str, keep_default_na=False)
     raw.loc[raw.index[-1], "Fracture"] = "-1.0" if raw["Fracture"].iloc[0] != "-1.0" else "1.0"
     raw.to_csv(tmp_path / MIMIC_LABELS, index=False)
-    left_out = mimic_layout.read(tmp_path).query(f"{FAULT} != ''")
-    assert set(left_out["study_id"]) == {raw["study_id"].iloc[0]}
+    excluded = mimic_layout.read(tmp_path).query(f"{FAULT} != ''")
+    assert set(excluded["study_id"]) == {raw["study_id"].iloc[0]}
 
 
 def test_a_mimic_image_with_an_unknown_split_is_excluded(tmp_path: Path) -> None:
@@ -164,15 +164,15 @@ def test_a_table_with_too_many_bad_rows_raises_an_error(rows: int, bad: int, ref
         ):
             separate_bad_rows(table, "here", flow)
     else:
-        kept, left_out = separate_bad_rows(table, "here", flow)
-        assert (len(kept), len(left_out), flow) == (rows - bad, bad, {"bad_row": bad})
+        usable_rows, bad_rows = separate_bad_rows(table, "here", flow)
+        assert (len(usable_rows), len(bad_rows), flow) == (rows - bad, bad, {"bad_row": bad})
 
 
 def test_a_table_without_bad_rows_does_not_change() -> None:
     flow: dict[str, int] = {}
-    kept, left_out = separate_bad_rows(native(4), "here", flow)
-    assert kept.equals(native(4))
-    assert left_out.empty
+    usable_rows, bad_rows = separate_bad_rows(native(4), "here", flow)
+    assert usable_rows.equals(native(4))
+    assert bad_rows.empty
     assert flow == {}
 
 

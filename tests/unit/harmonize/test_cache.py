@@ -87,12 +87,12 @@ def test_opening_a_finished_cache_decodes_nothing(tmp_path: Path, monkeypatch: p
 
 def test_two_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_images(tmp_path)
-    one = build(tmp_path, table)
+    cache_of_one = build(tmp_path, table)
     monkeypatch.setattr(cachebuild, "POOL_WORTH_S", 0.0)
     monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
-    two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
-    np.testing.assert_array_equal(one.images, two.images)
-    assert one.fingerprint == two.fingerprint
+    cache_of_two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
+    np.testing.assert_array_equal(cache_of_one.images, cache_of_two.images)
+    assert cache_of_one.fingerprint == cache_of_two.fingerprint
 
 
 def test_unreadable_and_missing_images_are_quarantined(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_only_a_changed_file_is_decoded_again(tmp_path: Path, monkeypatch: pytes
 
 def test_added_and_reordered_rows_keep_decoded_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write_images(tmp_path)
-    few = build(tmp_path, table.iloc[:5])
-    pixels = np.array(few.images)
+    five_rows = build(tmp_path, table.iloc[:5])
+    pixels = np.array(five_rows.images)
     decoded_paths = record_decoding(monkeypatch)
     all_rows = build(tmp_path, table.iloc[::-1])
     assert len(decoded_paths) == 2

@@ -147,13 +147,13 @@ def test_an_interrupted_scan_continues_and_reads_changed_files_again(
     with pytest.raises(KeyboardInterrupt):
         scan_images("nih", nih.root, paths, tmp_path / "store")
     (records,) = (tmp_path / "store").glob("*.records")
-    kept = records.stat().st_size // scan._RECORD.itemsize
-    assert kept == 2
+    num_records = records.stat().st_size // scan._RECORD.itemsize
+    assert num_records == 2
     with records.open("ab") as file:
         file.write(b"half a record")
     monkeypatch.setattr(scan, "read_gray", real)
     resumed = scan_images("nih", nih.root, paths, tmp_path / "store")
-    assert resumed.reused == kept
+    assert resumed.reused == num_records
     fresh = scan_images("nih", nih.root, paths, tmp_path / "elsewhere")
     for name in ("content", "hash", "flat", "small", "reason"):
         np.testing.assert_array_equal(getattr(resumed, name), getattr(fresh, name))

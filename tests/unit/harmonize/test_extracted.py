@@ -19,9 +19,8 @@ def test_groups_equal_those_of_pandas(cells: list[str], dtype: str) -> None:
     arrow, from_pandas = extract_groups(text, _STUDY), text.str.extract(_STUDY)
     assert list(arrow) == list(from_pandas) == ["folder", "patient", "study"]
     assert arrow.index.equals(from_pandas.index)
-    ascii_only = [
-        cell.isascii() for cell in cells
-    ]  # \w matches letters of all scripts in Python, but only ASCII in RE2
+    # \w matches letters of all scripts in Python, but only ASCII in RE2
+    ascii_only = [cell.isascii() for cell in cells]
     for name in arrow:
         assert arrow[name].isna().tolist() == from_pandas[name].isna().tolist() or not all(ascii_only)
         same = arrow[name].fillna("").eq(from_pandas[name].fillna(""))

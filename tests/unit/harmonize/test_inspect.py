@@ -30,21 +30,21 @@ def change(path: Path, edit: Callable[[str], str]) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_small_correct_dataset_is_a_subset_without_faults(layout: str, tmp_path: Path) -> None:
-    cohort, found = inspect(on_disk(layout, tmp_path))
+    cohort, results = inspect(on_disk(layout, tmp_path))
     assert cohort is not None
-    assert {c.level for c in found} <= set(LEVELS) - {"fault", "warning"}
+    assert {c.level for c in results} <= set(LEVELS) - {"fault", "warning"}
     if layout in {"chexpert", "nih", "padchest", "vindr"}:
-        assert any(c.level == "note" and c.found.startswith("a subset: ") for c in found)
-    assert any(c.what == "leakage" and c.found.startswith("0 shared patients") for c in found)
+        assert any(c.level == "note" and c.found.startswith("a subset: ") for c in results)
+    assert any(c.what == "leakage" and c.found.startswith("0 shared patients") for c in results)
 
 
 def test_a_phantom_is_reported_and_its_counts_are_not_checked(tmp_path: Path) -> None:
     spec = on_disk("nih", tmp_path)
     (tmp_path / "phantom.json").write_text(json.dumps({}))
-    found = checks(spec)
-    assert "synthetic" in next(c.found for c in found if c.what == "phantom")
-    assert not any("subset" in c.found for c in found)
-    assert {c.level for c in found} == {"note", "ok"}
+    results = checks(spec)
+    assert "synthetic" in next(c.found for c in results if c.what == "phantom")
+    assert not any("subset" in c.found for c in results)
+    assert {c.level for c in results} == {"note", "ok"}
 
 
 def test_a_missing_required_column_is_a_fault(tmp_path: Path) -> None:
@@ -122,12 +122,16 @@ def test_each_count_that_differs_from_a_complete_release_is_a_warning(
     table = harmonize.checks.release.adapter("nih").read(tmp_path)
     tolerance = {"subset": 0.9, "relative": 0.01, "rows": 0}
     monkeypatch.setattr(harmonize.checks.release, "release_facts", lambda: {"tolerance": tolerance})
-    found, is_subset = check_table(spec, facts, table, False, False)
+    results, is_subset = check_table(spec, facts, table, False, False)
     assert not is_subset
-    assert [c.level for c in found] == ["ok"]
-    other = facts | {"patients": 30, "values": {"View Position": {"PA": 30, "AP": 1}}, "tokens": {"Cardiomegaly": 20}}
-    found, _ = check_table(spec, other, table, False, False)
-    assert {c.what.partition(": ")[2]: (c.level, c.expected, c.found) for c in found} == {
+    assert [c.level for c in results] == ["ok"]
+    changed_facts = facts | {
+        "patients": 30,
+        "values": {"View Position": {"PA": 30, "AP": 1}},
+        "tokens": {"Cardiomegaly": 20},
+    }
+    results, _ = check_table(spec, changed_facts, table, False, False)
+    assert {c.what.partition(": ")[2]: (c.level, c.expected, c.found) for c in results} == {
         "View Position PA": ("warning", "30 within 1%", "3"),
         "patients": ("warning", "30 within 1%", "3"),
         "label Cardiomegaly": ("warning", "20 within 1%", "2"),
@@ -165,8 +169,8 @@ def test_the_published_facts_agree_with_the_real_tables(
     exact = release_facts() | {"tolerance": {"subset": 0.9, "relative": 0.0, "rows": 0}}
     monkeypatch.setattr(harmonize.checks.release, "release_facts", lambda: exact)
     table = None if name.startswith("BBox") else harmonize.checks.release.adapter(layout).read(tmp_path)
-    found, is_subset = check_table(CohortSpec(layout, layout, tmp_path), facts, table, False, False)
+    results, is_subset = check_table(CohortSpec(layout, layout, tmp_path), facts, table, False, False)
     assert not is_subset
-    assert [(c.level, c.what, c.found) for c in found if c.level != "ok"] == []
+    assert [(c.level, c.what, c.found) for c in results if c.level != "ok"] == []
     columns = {column for column in header(path) if not column.startswith("Unnamed")}
     assert {column for column in facts["columns"] if column} == columns

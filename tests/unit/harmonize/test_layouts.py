@@ -105,11 +105,11 @@ def test_the_fault_of_an_invalid_label_cell_states_file_column_and_line(layout: 
     raw.loc[1, COLUMNS[layout]] = "maybe"
     raw.to_csv(path, index=False)
     fault = adapter(layout).read(tmp_path)[FAULT]
-    stated = fault[fault != ""]
-    assert len(stated) >= 1
-    assert len(stated) < len(fault)
-    assert stated.iloc[0].startswith(f"'maybe' in column {COLUMNS[layout]!r} is not ")
-    assert stated.iloc[0].endswith(f"at {path.name}:3")
+    texts = fault[fault != ""]
+    assert len(texts) >= 1
+    assert len(texts) < len(fault)
+    assert texts.iloc[0].startswith(f"'maybe' in column {COLUMNS[layout]!r} is not ")
+    assert texts.iloc[0].endswith(f"at {path.name}:3")
 
 
 @for_every_label_file

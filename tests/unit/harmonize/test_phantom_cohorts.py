@@ -99,9 +99,9 @@ def test_most_labels_agree_with_the_truth(phantoms: Path) -> None:
         truth = _truth(phantoms, site).loc[table["image_id"]]
         for finding in DRAWN:
             label, true = table[finding].to_numpy(dtype=int, na_value=-9), truth[f"true:{finding}"].to_numpy()
-            stated = label != UNCERTAIN
-            assert (label[stated] == PRESENT).sum() > 0 or true.sum() < 6
-            assert np.mean((label[stated] == PRESENT) == true[stated]) > 0.93
+            is_certain = label != UNCERTAIN
+            assert (label[is_certain] == PRESENT).sum() > 0 or true.sum() < 6
+            assert np.mean((label[is_certain] == PRESENT) == true[is_certain]) > 0.93
 
 
 def test_token_families_have_unmapped_words_and_padchest_has_leading_spaces(phantoms: Path) -> None:

@@ -300,6 +300,6 @@ def test_torchxrayvision_reads_the_same_vindr_boxes_from_our_files(xrv: ModuleTy
     expected = {
         (image, names.get(finding, finding)) for image, finding in zip(boxes["image_id"], boxes["finding"], strict=True)
     }
-    found = {(theirs.csv["image_id"][row], theirs.pathologies[k]) for row, k in np.argwhere(theirs.labels == 1)}
-    assert found == expected
+    labels = {(theirs.csv["image_id"][row], theirs.pathologies[k]) for row, k in np.argwhere(theirs.labels == 1)}
+    assert labels == expected
     assert set(vindr.boxes(tmp_path)["image_id"]) == set(theirs.csv["image_id"])

@@ -137,17 +137,16 @@ def test_the_masks_of_a_phantom_equal_its_files(phantoms: Path, site: str) -> No
 
 def test_boxes_of_nih_and_vindr_cover_the_findings_of_the_phantom(phantoms: Path, tmp_path: Path) -> None:
     for site in ("nih", "vindr"):
-        (tmp_path / site).symlink_to(
-            phantoms / site, target_is_directory=True
-        )  # without phantom.json in the parent folder
+        # without phantom.json in the parent folder
+        (tmp_path / site).symlink_to(phantoms / site, target_is_directory=True)
         table = pd.read_parquet(phantoms / "truth" / f"{site}.parquet")
         table = table[table["kind"] == ""]
-        boxes, drawn = truth_of(site, tmp_path / site, table), truth_of(site, phantoms / site, table)
-        assert boxes.source == "boxes"
+        box_truth, phantom_truth = truth_of(site, tmp_path / site, table), truth_of(site, phantoms / site, table)
+        assert box_truth.source == "boxes"
         compared = 0
         for image_id, path in table[["image_id", "path"]].itertuples(index=False):
             from_boxes, from_phantom = (
-                scene(phantoms / site / path, image_id, Geometry(96), 0, t) for t in (boxes, drawn)
+                scene(phantoms / site / path, image_id, Geometry(96), 0, t) for t in (box_truth, phantom_truth)
             )
             for finding in from_boxes.findings.keys() & from_phantom.findings.keys():
                 outline = from_phantom.findings[finding]

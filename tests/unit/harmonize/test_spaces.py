@@ -124,8 +124,8 @@ def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: 
             if labelmap.grade(layout, finding) == "unmapped":
                 assert pd.isna(states[finding]), finding
             elif finding not in ("No Finding", "Abnormal"):
-                stated = bool(set(row) & set(labelmap.native_labels(layout, finding, mapping)))
-                assert states[finding] == (PRESENT if stated else ABSENT), finding
+                is_present = bool(set(row) & set(labelmap.native_labels(layout, finding, mapping)))
+                assert states[finding] == (PRESENT if is_present else ABSENT), finding
         pair = states[["No Finding", "Abnormal"]]
         assert pair.isna().all() or pair.sum() == 1
 
