@@ -31,7 +31,7 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
 
 Progress = Callable[[str, int, int], None]
-_MAX_TIMED_FILES = 8  # files that are timed to estimate the time of all
+_MAX_TIMED_FILES = 8  # maximum number of files that a forecast decodes and times
 
 
 @dataclass(frozen=True, slots=True)

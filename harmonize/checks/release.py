@@ -98,7 +98,7 @@ def check_table(
         if facts["need"] in ("", "required") or is_phantom:
             return [], False  # an alternative file, or the adapter reports the error
         file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
-        result = f"missing: {facts['need']}"
+        result = f"missing, so the dataset has {facts['need']}"
         return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
     name = path.name
     split_rows = table if table is None or "split" not in facts else table[table["split"] == facts["split"]]

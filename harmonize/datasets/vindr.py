@@ -126,7 +126,7 @@ def require_folder(root: Path) -> None:
 
 
 def read_votes(path: Path, split: str, root: Path, source: str = "default") -> pd.DataFrame:
-    """Return the native table of one image_labels file, with the labels on which its readers agree."""
+    """Return the native table of one image_labels file; `source` sets how labels of several readers are combined."""
     present = header(path)
     names = [_ALIASES[label] if label not in present and label in _ALIASES else label for label in LABELS]
     raw = read_text(path, ["image_id"], names, optional=["rad_id"]).rename(

@@ -63,7 +63,7 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
 
 
 def visits(settings: PhantomSettings, group: PatientGroup) -> list[Visit]:
-    """Return the patients of a group, with studies so that the number of frontal images is exact."""
+    """Return the patients of a group; their numbers of studies add up to `group.images`."""
     planned: list[Visit] = []
     images = 0
     while images < group.images:

@@ -73,7 +73,7 @@ class PhantomSettings:
                 raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", f"see PhantomSettings{_hint(key, types)}")
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
-                    f"{key} is {value!r}",
+                    f"{key} is {value!r}, which has the wrong type",
                     f"{where}.{key}",
                     f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}",
                 )
