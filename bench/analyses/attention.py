@@ -93,7 +93,7 @@ class Look:
         seen, rows = self.seen(ref, table, cache)
         truth = truth_of(ref.layout, ref.root, table)
         scenes = self.scenes(ref, truth, cache, table)
-        sample = positives(seen, truth.known, self.options.images)
+        sample = positives(seen, truth.located, self.options.images)
         gallery = cases(seen, self.points, self.options.gallery)
         measured: dict[int, list[str]] = {}
         pictured: dict[int, list[int]] = {}

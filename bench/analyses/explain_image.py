@@ -25,7 +25,7 @@ from bench.store.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
-from harmonize.images.regions import Place
+from harmonize.images.regions import InputTransform
 
 Gray = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
@@ -72,7 +72,7 @@ class Explainer:
         mask = None
         if reference is not None:
             marked = _mask(reference, image) if isinstance(reference, Path) else _boxed(reference, image, path)
-            mask = self._centre(Place.of(image, shown).moved(marked > 0).astype(np.uint8))
+            mask = self._centre(InputTransform.of(image, shown).apply_to_mask(marked > 0).astype(np.uint8))
         heat_KDD = upsampled(found.heat_NKhw, gray.shape[0])[0].numpy()
         finding_maps = tuple(
             FindingMap(finding, float(logit), threshold.get(finding, float("nan")), heat, bool(empty))

@@ -190,7 +190,7 @@ def _describe(
     """Return the statistics of each cohort. With a store, use what its earlier checks and runs know about the images."""
     from bench.config.grid import split_of
     from bench.store.store import short_hash
-    from harmonize.checks.known_images import seen
+    from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space
     from harmonize.statistics.cohort_statistics import describe
 
@@ -201,8 +201,8 @@ def _describe(
         images = None
         if store is not None:
             decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
-            images = seen(cohort.root, cohort.table, store / "check", decoded)
-        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=images)
+            images = earlier_scans(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, disk_searched=store is not None, scans=images)
     display.progress("count", len(cohorts), len(cohorts))
     return described
 

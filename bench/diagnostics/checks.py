@@ -119,7 +119,7 @@ def _registry(path: Path | None) -> list[Check]:
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
     """Return the checks of every cohort: its tables, and its images where there is a store to remember them in."""
-    from harmonize.checks.duplicates import Looked, check_duplicates, check_images
+    from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
     from harmonize.cohorts.specs import read_data
@@ -136,7 +136,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
             continue
         folder = Store.open(store, older=True).root / "check"
         seen = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
-        looked.append(Looked(cohort, seen))
+        looked.append(ScannedCohort(cohort, seen))
         checks += check_images(looked[-1])
     if looked:
         checks += check_duplicates(looked)

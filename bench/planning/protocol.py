@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.config.grid import split_of as shares_of
 from bench.config.run_config import RunConfig
-from harmonize.cohorts.cohort_filters import sampled
+from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.cohorts.splits import assign
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
@@ -64,7 +64,9 @@ def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     split = assign(table, shares_of(config))
     if config.cohort.limit:
         train = split == "train"
-        kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
+        kept = patients_within_limit(table.loc[train, "patient_id"], config.cohort.limit).reindex(
+            table.index, fill_value=False
+        )
         split = split.where(kept | ~train, "unused")
     return split
 

@@ -38,7 +38,7 @@ from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
@@ -175,7 +175,7 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     if whole.min() == whole.max():
         raise UnreadableImage("no contrast: all its pixels are equal")
     part, fell_back = region(whole, stored.geometry)
-    image, warnings = fitted(part, stored.geometry), unlike_radiograph(path)
+    image, warnings = fit_to_square(part, stored.geometry), unlike_radiograph(path)
     if max(whole.shape) > _LONG * min(whole.shape):
         warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
     if min(part.shape) < stored.geometry.size:

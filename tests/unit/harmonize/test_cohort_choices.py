@@ -12,7 +12,7 @@ import harmonize
 from harmonize import LAYOUTS, CohortSpec, DatasetError
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.cohort_choice import REMARKS, CohortChoice
-from harmonize.cohorts.cohort_filters import sampled
+from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.datasets import brax, chexpert, nih, padchest
 from harmonize.errors import ConfigError
 
@@ -88,42 +88,42 @@ def test_the_gold_subset_of_padchest_is_pa_and_physicians_alone(tmp_path: Path) 
     assert cohort.flow["not_gold"] == 3
 
 
-def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_parts(tmp_path: Path) -> None:
+def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_splits(tmp_path: Path) -> None:
     assert set(chosen(on_disk("chexpert", tmp_path / "c"), gold=True).table["split"]) == {"expert_valid", "expert_test"}
     assert set(chosen(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
 
 
 @pytest.mark.parametrize("layout", ["nih", "brax", "table"])
-def test_a_layout_without_a_gold_subset_says_so(layout: str, tmp_path: Path) -> None:
+def test_gold_raises_an_error_for_a_layout_without_a_gold_subset(layout: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no gold subset"):
         chosen(on_disk(layout, tmp_path), gold=True)
 
 
-def test_mimic_without_relabels_has_no_gold_subset_yet(tmp_path: Path) -> None:
+def test_gold_raises_an_error_for_mimic_without_the_relabeled_studies(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no study was labeled by radiologists"):
         chosen(on_disk("mimic", tmp_path), gold=True)
 
 
-def test_a_limit_keeps_whole_patients_the_same_whatever_the_order_and_a_larger_one_adds_to_them() -> None:
+def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_limit_adds_patients() -> None:
     patients = pd.Series([f"p{k // 3}" for k in range(300)])
-    few, more = (set(patients[sampled(patients, n)]) for n in (10, 40))
+    few, more = (set(patients[patients_within_limit(patients, n)]) for n in (10, 40))
     assert len(few) == 10
     assert len(more) == 40
     assert few < more
     shuffled = patients.sample(frac=1, random_state=0)
-    assert set(shuffled[sampled(shuffled, 10)]) == few
-    assert sampled(patients, 10).sum() == 30
+    assert set(shuffled[patients_within_limit(shuffled, 10)]) == few
+    assert patients_within_limit(patients, 10).sum() == 30
 
 
-def test_a_choice_that_leaves_nothing_is_refused_with_the_counts(tmp_path: Path) -> None:
+def test_a_choice_without_images_raises_an_error_with_the_counts(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="4 outside_ages"):
         chosen(on_disk("nih", tmp_path), min_age=119.0)
 
 
-def test_a_cohort_can_be_read_from_its_tables_alone(tmp_path: Path) -> None:
+def test_a_cohort_can_be_loaded_without_images(tmp_path: Path) -> None:
     chexpert.write(TABLES["chexpert"](), tmp_path)
     spec = CohortSpec("chexpert", "chexpert", tmp_path)
-    with pytest.raises(DatasetError, match="no image is left"):
+    with pytest.raises(DatasetError, match="the cohort has no images"):
         harmonize.load(spec)
     assert harmonize.load(spec, images=False).flow["kept"] == 5
 
@@ -143,18 +143,18 @@ def test_a_data_file_may_name_one_root_twice_with_other_choices(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("views: lateral", "views is one of frontal, pa, all", "data-file.md"),
+        ("views: lateral", "views must be one of frontal, pa, all", "data-file.md"),
         ("min_age: young", "min_age is 'young', not of type float", ""),
         ("gold: 1", "gold is 1, not of type bool", ""),
-        ("min_age: 60, max_age: 20", "min_age and max_age are years", ""),
-        ("limit: -1", "limit is a number of patients", ""),
+        ("min_age: 60, max_age: 20", "min_age and max_age must be years", ""),
+        ("limit: -1", "limit must be a number of patients", ""),
         ("label_source: negbio", "no label source 'negbio'", "chexbert"),
         ("label_source: {Edma: chexbert}", "no finding 'Edma'", "did you mean 'Edema'?"),
-        ("label_source: [chexbert]", "is no label source", "{default: chexbert"),
+        ("label_source: [chexbert]", "is not a label source", "{default: chexbert"),
         ("view: all", "unknown key 'view'", "did you mean 'views'?"),
     ],
 )
-def test_a_faulty_choice_is_named_with_its_mend(text: str, message: str, hint: str, tmp_path: Path) -> None:
+def test_an_invalid_choice_raises_an_error_with_the_fix(text: str, message: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"internal: {{layout: chexpert, root: ., {text}}}\n")
     with pytest.raises(ConfigError) as caught:
         harmonize.read_data(tmp_path / "data.yaml")
@@ -163,7 +163,7 @@ def test_a_faulty_choice_is_named_with_its_mend(text: str, message: str, hint: s
     assert "internal" in caught.value.where
 
 
-def test_contradictory_sex_is_counted_and_named_but_not_fatal(tmp_path: Path) -> None:
+def test_contradictory_sex_is_counted_and_listed_but_no_error(tmp_path: Path) -> None:
     table = TABLES["nih"]()
     table["sex"] = ["M", "F", "", "F"]  # images 0 and 1 are of one patient
     nih.write(table, tmp_path)
@@ -176,7 +176,7 @@ def test_contradictory_sex_is_counted_and_named_but_not_fatal(tmp_path: Path) ->
     assert "contradictory_sex" not in harmonize.load(on_disk("brax", tmp_path / "b")).flow
 
 
-def test_a_word_that_padchest_never_published_is_counted_and_named(tmp_path: Path) -> None:
+def test_an_unpublished_padchest_label_is_counted_and_listed(tmp_path: Path) -> None:
     table = TABLES["padchest"]()
     table.loc[0, "native:labels"] = "normal|pnuemonia"
     padchest.write(table, tmp_path)

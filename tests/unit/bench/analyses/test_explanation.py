@@ -24,7 +24,7 @@ from bench.planning.run import Run, read_run, resolve
 from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
-from harmonize.images.regions import Place
+from harmonize.images.regions import InputTransform
 from tests.networks import with_random_head
 
 ROOT = Path(__file__).parents[4]
@@ -140,7 +140,7 @@ def test_a_mask_lies_where_the_image_shows_what_it_marks(fit: str, region: tuple
     image = np.full((150, 110), 40, np.uint8)
     image[60:90, 40:80] = 250
     geometry = Geometry(64, fit, (2.0, 4), region)
-    moved = Place.of(image, geometry).moved(image > 200)
+    moved = InputTransform.of(image, geometry).apply_to_mask(image > 200)
     seen = to_geometry(image, Geometry(64, fit, None, region)) > 145
     assert moved.any()
     assert (moved != seen).mean() < 0.01

@@ -81,5 +81,5 @@ def test_a_warning_alone_is_no_failure(phantom: Path, tmp_path: Path, here: Comm
     brax = phantom / "brax" / "master_spreadsheet_update.csv"
     brax.write_text(brax.read_text().replace("StudyDate", "Date"))
     said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
-    assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, without 'StudyDate'" in said
+    assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, missing: 'StudyDate'" in said
     assert said.splitlines()[-1] == "0 faults, 1 warning"

@@ -61,7 +61,7 @@ def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_pat
     page = (tmp_path / "a" / "page.html").read_text()
     assert "tables only" in page
     assert "<img" not in page
-    assert "no image is left" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
+    assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
 
 def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
