@@ -67,11 +67,17 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         front_matter(manifest, run, scores),
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
         "**For research only, not for clinical use.** No medical device; not validated for any patient."
-        + (" Trained and tested on synthetic images: its numbers say nothing about patients." if manifest.content["phantom"] else ""),
+        + (
+            " Trained and tested on synthetic images: its numbers say nothing about patients."
+            if manifest.content["phantom"]
+            else ""
+        ),
         "## What it does",
         f"From one frontal chest radiograph it gives a probability for each of: {', '.join(map(_text, config.findings))}.",
         f"Calibrated probabilities and the thresholds below were fitted on {_text(internal['name'])}'s validation patients.",
-        f"Training showed one class only of {', '.join(map(_text, unlearnt))}: these outputs mean nothing." if unlearnt else "",
+        f"Training showed one class only of {', '.join(map(_text, unlearnt))}: these outputs mean nothing."
+        if unlearnt
+        else "",
         f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
         "## How it was made",
         _table(("", ""), _made(manifest, run, facts)),
@@ -87,7 +93,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
         "## Limits",
         "\n".join(f"- {line}" for line in _LIMITS),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -102,16 +108,21 @@ def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) 
     said = {
         "architecture": run["titles"]["architecture"],
         "starting weights": start,
-        **{key: run["titles"].get(key, "") for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")},
+        **{
+            key: run["titles"].get(key, "")
+            for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")
+        },
         "settings": ", ".join(f"{k} {v}" for k, v in flat(differing(config)).items() if k not in run["titles"]),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
         "training": remark(trained),
-        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px" if cost else "",
+        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
+        if cost
+        else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit, versions": f"{env.get('commit') or 'unknown'}; {versions}",
         "trained on": env.get("device", ""),
         "made again by": f"`{manifest.content['command']}`",
-    }  # fmt: skip
+    }
     return [(key, _text(value) if key != "made again by" else str(value)) for key, value in said.items() if value]
 
 

@@ -33,9 +33,19 @@ from harmonize.errors import StoreError
 DETAIL = ("decomposition", "references", "subgroups", "curves")
 SCORING_VERSION = 12  # raise it when the same predictions may give other numbers
 FRAMES = (
-    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
-    "histograms", "mappings", *DETAIL,
-)  # fmt: skip
+    "scores",
+    "gaps",
+    "reliability",
+    "confusion",
+    "delong",
+    "operating_points",
+    "sources",
+    "source_confusion",
+    "diagnostics",
+    "histograms",
+    "mappings",
+    *DETAIL,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,7 +81,10 @@ def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
     for cohort in manifest.cohorts:
         own = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
         if "path" in own:
-            found |= {(str(cohort["name"]), image): path for image, path in zip(own["image_id"].astype(str), own["path"].astype(str), strict=True)}  # fmt: skip
+            found |= {
+                (str(cohort["name"]), image): path
+                for image, path in zip(own["image_id"].astype(str), own["path"].astype(str), strict=True)
+            }
     return [
         found.get(place, "") for place in zip(table["dataset"].astype(str), table["image_id"].astype(str), strict=True)
     ]

@@ -206,7 +206,7 @@ def test_a_run_that_is_held_or_that_others_are_made_of_is_not_removed(store_copy
     store = Store.open(store_copy / "runs")
     one, two = store.run_ids()
     (store.run_dir(one) / "LOCK").write_bytes(canonical_json(claim()))
-    assert "at work on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
+    assert "working on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
     assert store.state(one) == "done"
     document = canonical_json(
         {"schema": 1, "kind": "ensemble", "views": [], "mean": "probability", "sources": sorted([one, two])}

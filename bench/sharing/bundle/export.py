@@ -153,9 +153,14 @@ def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ord
 
 
 def _write_run(
-    manifest: Manifest, run: Mapping[str, Any], folder: Path, cohorts: Sequence[Mapping[str, Any]],
-    splits: Mapping[str, Mapping[str, str]], numbers: Mapping[str, Ordinals], keep_order: bool,
-) -> None:  # fmt: skip
+    manifest: Manifest,
+    run: Mapping[str, Any],
+    folder: Path,
+    cohorts: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, Mapping[str, str]],
+    numbers: Mapping[str, Ordinals],
+    keep_order: bool,
+) -> None:
     """Write the records and predictions of a run: of the environment what says how it was made, and no text of a diff."""
     here, config = manifest.store.run_dir(run["id"]), manifest.config(run)
     write_bytes(folder / "run.json", (here / "run.json").read_bytes())

@@ -140,9 +140,14 @@ def _take_run(
 
 def _same_logits(one: pd.DataFrame, two: pd.DataFrame) -> bool:
     a, b = (frame.sort_values("image_id", ignore_index=True) for frame in (one, two))
-    return list(a.columns) == list(b.columns) and len(a) == len(b) and bool(
-        (a["image_id"] == b["image_id"]).all() and np.array_equal(a.drop(columns="image_id"), b.drop(columns="image_id"))
-    )  # fmt: skip
+    return (
+        list(a.columns) == list(b.columns)
+        and len(a) == len(b)
+        and bool(
+            (a["image_id"] == b["image_id"]).all()
+            and np.array_equal(a.drop(columns="image_id"), b.drop(columns="image_id"))
+        )
+    )
 
 
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:

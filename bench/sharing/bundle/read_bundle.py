@@ -30,29 +30,89 @@ from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
 
 KEPT = (
-    "schema", "name", "title", "phantom", "source", "min_count", "bins", "mapping", "threshold", "counted", "metrics", "doubles",
-    "command", "cohorts", "runs", "derived", "references", "analyses", "phantom_settings", "label_sources", "bundles",
-)  # fmt: skip
+    "schema",
+    "name",
+    "title",
+    "phantom",
+    "source",
+    "min_count",
+    "bins",
+    "mapping",
+    "threshold",
+    "counted",
+    "metrics",
+    "doubles",
+    "command",
+    "cohorts",
+    "runs",
+    "derived",
+    "references",
+    "analyses",
+    "phantom_settings",
+    "label_sources",
+    "bundles",
+)
 OPTIONAL = ("threshold", "counted", "label_sources")
 COHORT = (
-    "name", "id", "origin", "tag", "role", "layout", "headline_split", "flow", "absent", "unreadable", "fingerprints", "no_lungs", "facts",
-)  # fmt: skip
+    "name",
+    "id",
+    "origin",
+    "tag",
+    "role",
+    "layout",
+    "headline_split",
+    "flow",
+    "absent",
+    "unreadable",
+    "fingerprints",
+    "no_lungs",
+    "facts",
+)
 RUN = ("id", "config", "titles", "family", "licence", "corpus")
 DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "trained": {**dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
-                "unlearnt": _TEXTS, "stopped": _TEXT, "compiled": _TEXT, "elsewhere": _TEXT},
-    "cost": {**dict.fromkeys(("deployed_params", "flops", "image_size", "images_per_second", "macs", "params", "peak_memory_bytes",
-                              "trainable_params"), _NUMBER), "not_counted": _TEXTS, "throughput_device": _TEXT},
+    "trained": {
+        **dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
+        "unlearnt": _TEXTS,
+        "stopped": _TEXT,
+        "compiled": _TEXT,
+        "elsewhere": _TEXT,
+    },
+    "cost": {
+        **dict.fromkeys(
+            (
+                "deployed_params",
+                "flops",
+                "image_size",
+                "images_per_second",
+                "macs",
+                "params",
+                "peak_memory_bytes",
+                "trainable_params",
+            ),
+            _NUMBER,
+        ),
+        "not_counted": _TEXTS,
+        "throughput_device": _TEXT,
+    },
     "seal": dict.fromkeys(("weights_after", "weights_before"), _TEXT),
-    "env": {**dict.fromkeys(("commit", "device", "diff_sha256", "machine"), _TEXT), "seconds": _NUMBER, "versions": _TEXTS,
-            "hardware": _TEXTS},
-}  # fmt: skip
+    "env": {
+        **dict.fromkeys(("commit", "device", "diff_sha256", "machine"), _TEXT),
+        "seconds": _NUMBER,
+        "versions": _TEXTS,
+        "hardware": _TEXTS,
+    },
+}
 HISTORY = {
-    "epoch": "count", "train_loss": "number", "seconds": "number", "val_auroc": "number", "val_loss": "number", "lr": "number",
+    "epoch": "count",
+    "train_loss": "number",
+    "seconds": "number",
+    "val_auroc": "number",
+    "val_loss": "number",
+    "lr": "number",
     "gradient_evaluations": "count",
-}  # fmt: skip
+}
 COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _HEX = re.compile(r"[0-9a-f]{6,64}")
 
@@ -232,8 +292,16 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
 
 
 def _predictions(
-    there: Path, here: Path, store: Store, cohort: Mapping[str, Any], run_id: str, config: RunConfig, weights: str, derived: bool, where: str
-) -> None:  # fmt: skip
+    there: Path,
+    here: Path,
+    store: Store,
+    cohort: Mapping[str, Any],
+    run_id: str,
+    config: RunConfig,
+    weights: str,
+    derived: bool,
+    where: str,
+) -> None:
     path = there / "predictions" / f"{cohort['name']}.parquet"
     name = f"the predictions of {run_id} on {cohort['name']}"
     _must(path.is_file(), f"{name} are absent", where)

@@ -16,9 +16,15 @@ MOST_CELLS = 200_000_000
 MOST_COLUMNS = 500
 MOST_TEXT = 400  # characters of a text; the points of a curve are the longest
 KINDS = {
-    "text": pa.string(), "ordinal": pa.int32(), "state": pa.int8(), "logit": pa.float32(), "number": pa.float64(),
-    "count": pa.int64(), "yes": pa.bool_(), "numbers": pa.list_(pa.float64()),
-}  # fmt: skip
+    "text": pa.string(),
+    "ordinal": pa.int32(),
+    "state": pa.int8(),
+    "logit": pa.float32(),
+    "number": pa.float64(),
+    "count": pa.int64(),
+    "yes": pa.bool_(),
+    "numbers": pa.list_(pa.float64()),
+}
 _NOT_NULL = ("text", "ordinal", "logit", "count", "yes", "numbers")
 
 

@@ -209,7 +209,11 @@ def test_schedule_free_gets_a_level_schedule_and_says_so_when_it_is_given_anothe
     tmp_path: Path, registry: Registry
 ) -> None:
     """The default is cosine: a grid that sweeps all optimizers trains this one as it must be, under one name."""
-    grid = read(tmp_path, "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n", registry)  # fmt: skip
+    grid = read(
+        tmp_path,
+        "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n",
+        registry,
+    )
     assert [c.schedule.kind for c in grid.configs] == ["cosine", "constant"]
     for wrong, said in (("kind: cosine", "kind"), ("kind: plateau", "kind"), ("ema: 0.9", "ema")):
         with pytest.raises(ConfigError, match=said):

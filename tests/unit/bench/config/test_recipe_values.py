@@ -19,10 +19,28 @@ SECTIONS = {
     "augmentation": "augmentation",
 }
 CHEXPERT_5 = ["Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion"]
-XAND_9 = ["Pneumothorax", "Pleural Effusion", "Pneumonia", "Lung Opacity", "Cardiomegaly", "Edema", "Consolidation",
-          "Enlarged Cardiomediastinum", "Atelectasis"]  # fmt: skip
-SHARED_9 = ["No Finding", "Cardiomegaly", "Atelectasis", "Consolidation", "Pleural Effusion", "Pneumothorax", "Pneumonia",
-            "Edema", "Lung Lesion"]  # fmt: skip
+XAND_9 = [
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pneumonia",
+    "Lung Opacity",
+    "Cardiomegaly",
+    "Edema",
+    "Consolidation",
+    "Enlarged Cardiomediastinum",
+    "Atelectasis",
+]
+SHARED_9 = [
+    "No Finding",
+    "Cardiomegaly",
+    "Atelectasis",
+    "Consolidation",
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Pneumonia",
+    "Edema",
+    "Lung Lesion",
+]
 
 
 def grid(name: str) -> Grid:
@@ -57,7 +75,10 @@ STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
     "X28": ("xand-ray", {"preprocessing:size": 512, "preprocessing:fit": "smallest_crop", "preprocessing:input": None}),
     "X29": ("xand-ray", {"augmentation:steps": ["warp"], "augmentation:warp": 10.0}),
     "X30": ("xand-ray", {"preprocessing:ops": ["clahe", "imagenet"]}),
-    "X31": ("xand-ray", {"heads": "auxiliary", "head_weights.device": 0.3, "head_weights.projection": 0.005, "head_weights.sex": 0.01}),
+    "X31": (
+        "xand-ray",
+        {"heads": "auxiliary", "head_weights.device": 0.3, "head_weights.projection": 0.005, "head_weights.sex": 0.01},
+    ),
     "X32": ("xand-ray", {"schedule.patience": 3, "schedule.stop_on": "val", "schedule.select_on": "expert_valid"}),
     "V1": ("chexvision", {"train_on": "nih"}),
     "V2": ("chexvision", {"heads": "dual", "space": "nih-14-abnormal"}),
@@ -65,17 +86,37 @@ STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
     "V6": ("chexvision", {"schedule.freeze_epochs": [0, 5]}),
     "V7": ("chexvision", {"head_weights.findings": 1.0, "head_weights.abnormal": 0.5}),
     "V9": ("chexvision", {"schedule.clip": 1.0, "schedule.micro_batch": 24, "schedule.batch_size": 4 * 24}),
-    "V10": ("chexvision", {"optimizer": "adamw", "schedule.kind": "cosine", "schedule.patience": 15, "schedule.warmup": [0.0, 0.05]}),
+    "V10": (
+        "chexvision",
+        {"optimizer": "adamw", "schedule.kind": "cosine", "schedule.patience": 15, "schedule.warmup": [0.0, 0.05]},
+    ),
     "V11": ("chexvision", {"precision": "fp16"}),
-    "V12": ("chexvision", {"preprocessing:ops": ["clahe", "imagenet"], "augmentation:steps": ["hflip", "warp", "jitter", "erase"],
-                           "augmentation:warp": 15.0}),
+    "V12": (
+        "chexvision",
+        {
+            "preprocessing:ops": ["clahe", "imagenet"],
+            "augmentation:steps": ["hflip", "warp", "jitter", "erase"],
+            "augmentation:warp": 15.0,
+        },
+    ),
     "V13": ("chexvision", {"loss": "bce_weighted_smooth", "loss:ls_pos": 0.9, "loss:ls_neg": 0.05}),
     "V14": ("chexvision", {"preprocessing:size": 320, "channels": 3}),
     "P1": ("chexpert-poc", {"space": "chexpert-5"}),
     "P2": ("chexpert-poc", {"cohort.views": "frontal"}),
     "P3": ("chexpert-poc", {"uncertainty": ["u_ignore", "u_ones", "u_zeros"]}),
-    "P8": ("chexpert-poc", {"architecture": "densenet121", "weights": "imagenet", "preprocessing:size": 320, "schedule.batch_size": 32,
-                            "schedule.epochs": 10, "optimizer": "adam", "schedule.lr": 1e-4, "loss": "bce_weighted"}),
+    "P8": (
+        "chexpert-poc",
+        {
+            "architecture": "densenet121",
+            "weights": "imagenet",
+            "preprocessing:size": 320,
+            "schedule.batch_size": 32,
+            "schedule.epochs": 10,
+            "optimizer": "adam",
+            "schedule.lr": 1e-4,
+            "loss": "bce_weighted",
+        },
+    ),
     "M1": ("main-study", {"train_on": "chexpert"}),
     "M6": ("main-study", {"architecture": {"densenet121", "densenet161", "resnet18", "resnet50", "resnet101"}}),
     "M7": ("main-study", {"architecture": {"convnext_s", "convnextv2_t", "efficientnetv2_s"}}),
@@ -87,18 +128,43 @@ STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
     "M13": ("main-study-preprocessing", {"preprocessing": {"imagenet_224", "minmax_224", "zscore_224", "histstd_224"}}),
     "M14": ("main-study-preprocessing", {"preprocessing": {"roi_224", "adaptive_roi_hist_224"}}),
     "M15": ("main-study-preprocessing", {"preprocessing": {"clahe_224", "imagenet_224"}}),
-    "M20": ("main-study-optimizers", {"architecture": ["densenet121", "convnext_s"],
-                                      "optimizer": {"adamw", "muon", "schedulefree", "lion", "soap", "adan", "mars", "sam", "asam", "rmsprop"}}),
+    "M20": (
+        "main-study-optimizers",
+        {
+            "architecture": ["densenet121", "convnext_s"],
+            "optimizer": {"adamw", "muon", "schedulefree", "lion", "soap", "adan", "mars", "sam", "asam", "rmsprop"},
+        },
+    ),
     "M21": ("main-study-losses", {"loss": {"bce", "focal", "auc_hinge", "auc_logistic"}}),
-    "M22": ("main-study-uncertainty", {"uncertainty": {"u_ones", "u_zeros", "u_ignore", "u_ones_smooth", "u_zeros_smooth"}}),
+    "M22": (
+        "main-study-uncertainty",
+        {"uncertainty": {"u_ones", "u_zeros", "u_ignore", "u_ones_smooth", "u_zeros_smooth"}},
+    ),
     "M27": ("main-study", {"task": "multilabel", "heads": "multilabel"}),
     "T2": ("chexnet", {"architecture": "densenet121", "weights": "imagenet", "loss": "bce", "space": "nih-14"}),
-    "T4": ("chexnet", {"preprocessing:size": 256, "preprocessing:input": 224, "preprocessing:fit": "smallest_crop",
-                       "preprocessing:ops": ["imagenet"]}),
-    "T8": ("chexnet", {"optimizer": "adam", "schedule.lr": 1e-4, "schedule.plateau_factor": 0.1, "schedule.plateau_patience": 2,
-                       "schedule.epochs": 10, "schedule.batch_size": 16, "schedule.kind": ["plateau", "cosine"]}),
+    "T4": (
+        "chexnet",
+        {
+            "preprocessing:size": 256,
+            "preprocessing:input": 224,
+            "preprocessing:fit": "smallest_crop",
+            "preprocessing:ops": ["imagenet"],
+        },
+    ),
+    "T8": (
+        "chexnet",
+        {
+            "optimizer": "adam",
+            "schedule.lr": 1e-4,
+            "schedule.plateau_factor": 0.1,
+            "schedule.plateau_patience": 2,
+            "schedule.epochs": 10,
+            "schedule.batch_size": 16,
+            "schedule.kind": ["plateau", "cosine"],
+        },
+    ),
     "T19": ("chexnet", {"augmentation": ["chexnet", "full"], "precision": ["fp32", "mixed"]}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line", STATED)
@@ -188,10 +254,18 @@ def test_each_disease_has_its_label_source() -> None:
 
 PUBLISHED: dict[str, tuple[str, str, dict[str, float]]] = {  # line -> recipe, row, dataset/split:finding -> value
     **{
-        line: ("xand-ray", "XAND-Ray", {
-            place + finding: number
-            for place, number in zip(("chexpert/val:", "chexpert/expert_valid:", "chexpert/expert_test:", "padchest/:"), numbers, strict=False)
-        })
+        line: (
+            "xand-ray",
+            "XAND-Ray",
+            {
+                place + finding: number
+                for place, number in zip(
+                    ("chexpert/val:", "chexpert/expert_valid:", "chexpert/expert_test:", "padchest/:"),
+                    numbers,
+                    strict=False,
+                )
+            },
+        )
         for line, finding, numbers in (
             ("X11", "Pneumothorax", (0.8791, 0.9553, 0.9814, 0.8688)),
             ("X12", "Pleural Effusion", (0.9423, 0.9424, 0.9468, 0.9587)),
@@ -204,17 +278,29 @@ PUBLISHED: dict[str, tuple[str, str, dict[str, float]]] = {  # line -> recipe, r
             ("X19", "Atelectasis", (0.9009, 0.8995, 0.8691, 0.7213)),
         )
     },
-    "X20": ("xand-ray", "XAND-Ray, peak test", {
-        f"chexpert/expert_test:{finding}": number
-        for finding, number in (("Pneumothorax", 0.9814), ("Pleural Effusion", 0.9504), ("Pneumonia", 0.9498), ("Lung Opacity", 0.9390),
-                                ("Cardiomegaly", 0.9227), ("Edema", 0.9221), ("Consolidation", 0.8958),
-                                ("Enlarged Cardiomediastinum", 0.8853), ("Atelectasis", 0.8715))
-    }),
+    "X20": (
+        "xand-ray",
+        "XAND-Ray, peak test",
+        {
+            f"chexpert/expert_test:{finding}": number
+            for finding, number in (
+                ("Pneumothorax", 0.9814),
+                ("Pleural Effusion", 0.9504),
+                ("Pneumonia", 0.9498),
+                ("Lung Opacity", 0.9390),
+                ("Cardiomegaly", 0.9227),
+                ("Edema", 0.9221),
+                ("Consolidation", 0.8958),
+                ("Enlarged Cardiomediastinum", 0.8853),
+                ("Atelectasis", 0.8715),
+            )
+        },
+    ),
     "P4": ("chexpert-poc", "CheXpert PoC, U-Ignore", {"chexpert/val:macro": 0.8817, "chexpert/test:macro": 0.8927}),
     "P5": ("chexpert-poc", "CheXpert PoC, U-Ones", {"chexpert/val:macro": 0.8778, "chexpert/test:macro": 0.8715}),
     "P6": ("chexpert-poc", "CheXpert PoC, U-Zeros", {"chexpert/val:macro": 0.8837, "chexpert/test:macro": 0.8903}),
     "T13": ("chexnet", "CheXNet", {"nih/test:macro": 0.8414, "nih/test:Hernia": 0.9164, "nih/test:Pneumonia": 0.7680}),
-}  # fmt: skip
+}
 PRECISIONS = {"P4": (0.7387, 0.6494), "P5": (0.7216, 0.6116), "P6": (0.7302, 0.6597)}
 
 
