@@ -180,7 +180,7 @@ def list_(
     """List names that a grid can use, or the runs of the store."""
     from bench.cli import list_tables
     from bench.cli.text_tables import table_lines
-    from bench.config.grid_file import shipped_grids
+    from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
     if compare:
