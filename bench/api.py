@@ -176,7 +176,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     >>> [scored.name for scored in logits.scored_splits], logits.scored_splits[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
-    from bench.results.read_predictions import parts_of, run_facts, unfinished
+    from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from harmonize.errors import StoreError
 
@@ -189,7 +189,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
     config = grid.config(planned)
     unlearnt = run_facts(grid.store, run_id)["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, grid.content["source"], parts_of(grid, planned, config, {}), unlearnt)
+    return ScoredRun(config.findings, grid.content["source"], load_scored_splits(grid, planned, config, {}), unlearnt)
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":

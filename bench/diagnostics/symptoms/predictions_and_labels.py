@@ -16,7 +16,7 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import parts_of
+from bench.results.read_predictions import load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
@@ -52,7 +52,7 @@ class FindingAurocs:
 def internal_splits(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[ScoredSplit]:
     """Return the predictions and labels of a run at the internal hospital, an entry per split."""
     internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
-    return parts_of(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
+    return load_scored_splits(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
 
 
 def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> FindingAurocs | None:

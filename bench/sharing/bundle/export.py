@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import SCORING_VERSION, Labels, parts_of, run_facts, unfinished
+from bench.results.read_predictions import SCORING_VERSION, Labels, load_scored_splits, run_facts, unfinished
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
@@ -102,7 +102,7 @@ def _write_members(
     labels_cache: dict[tuple[str, str, str], Labels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:
-        for scored_split in parts_of(manifest, run, manifest.config(run), labels_cache):
+        for scored_split in load_scored_splits(manifest, run, manifest.config(run), labels_cache):
             _add_split(splits[scored_split.dataset], scored_split)
     labels_cache.clear()
     findings = list(dict.fromkeys(f for run in chosen for f in manifest.config(run).findings))
