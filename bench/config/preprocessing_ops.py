@@ -174,7 +174,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
     return name, dict(options or {})
 
 
-def learnt_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
+def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
     """Return the op that needs a reference learned on training images, or None. A list of ops has at most one."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 

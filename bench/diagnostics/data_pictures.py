@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.preprocessing_ops import geometry, input_size, learnt_op, padded, parse
+from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded, parse
 from bench.config.registry import Registry
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry
@@ -101,7 +101,7 @@ def _normalized(
     from bench.inputs.histograms import learn
     from bench.inputs.normalize import Normalizer
 
-    op = learnt_op(variant.facts.get("ops", ()))
+    op = learned_op(variant.facts.get("ops", ()))
     training_images = [image for (name, _), image in formed.items() if name == internal] or list(formed.values())
     reference = (
         {op: learn(op, [torch.from_numpy(np.stack(training_images))], padded=padded(variant.facts))} if op else {}

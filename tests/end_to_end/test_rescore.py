@@ -73,7 +73,7 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
         ("tiny", Change("strict"), "is the name of a grid"),
         ("demo", Change("strict"), "is the name of a grid"),
         ("x", Change(), "the same scores again"),
-        ("a/b", Change("strict"), "cannot name a folder"),
+        ("a/b", Change("strict"), "is not a valid folder name"),
         ("x", Change("stric"), "no mapping 'stric'"),
         ("x", Change(findings=("Edma",)), "no finding of this grid 'Edma'"),
         ("x", Change(min_count=0), "--min-count is 0"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import learnt_op
+from bench.config.preprocessing_ops import learned_op
 from bench.config.registry import Registry
 from bench.inputs.augmentation import affine, chain
 from bench.inputs.histograms import histograms, learn
@@ -39,7 +39,7 @@ def boxed(seed: int = 0) -> Tensor:
 
 
 def normalizer(ops: list[Any], fit: str = "letterbox", size: int = 40, **more: int) -> Normalizer:
-    op = learnt_op(ops)
+    op = learned_op(ops)
     learnt = {op: learn(op, [boxed(seed=5)[:, 5:35]])} if op else {}
     return Normalizer.of({"size": size, "fit": fit, "ops": ops, **more}, MEAN, STD, 3, learnt)
 
