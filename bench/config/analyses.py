@@ -14,9 +14,9 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Options of `probes`."""
+    """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
 
-    per_source: int = 250  # images per cohort for the untrained networks
+    per_source: int = 250  # images per cohort whose features the untrained networks compute
 
     def __post_init__(self) -> None:
         if self.per_source < 20:
@@ -25,7 +25,7 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """Options of `acquisition`."""
+    """Options of the analysis `acquisition`: source classifiers on descriptors and pixels of the images."""
 
     per_source: int = 150  # images per cohort
     epochs: int = 6  # of the networks that predict the source

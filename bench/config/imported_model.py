@@ -70,7 +70,7 @@ class Declared:
     kind: str  # one of SOURCES
     target: str  # timm's name, "module:function", or "" if the files are enough
     options: Mapping[str, Any]
-    files: Mapping[str, Path]  # "weights" or "file"; for predictions one per cohort
+    files: Mapping[str, Path]  # {"weights": path} or {"file": path}; predictions: {cohort: path}
     input: Input | None  # None for predictions
     outputs: Outputs
     exposure: DataExposure

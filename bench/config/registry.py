@@ -123,8 +123,8 @@ class Registry:
                     contested |= dict.fromkeys(clashes, plugin.name)
                     raise _clash(clashes, where)
             except CxrError as error:
-                place = error.where if error.where.startswith(where) else f"{where}: {error.where}"
-                refused[plugin.name] = RegistryError(error.what, place, error.fix)
+                location = error.where if error.where.startswith(where) else f"{where}: {error.where}"
+                refused[plugin.name] = RegistryError(error.what, location, error.fix)
                 continue
             for section, entries in added.items():
                 sections[section] |= entries

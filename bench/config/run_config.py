@@ -92,7 +92,7 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the internal splits that are predicted after each epoch. `test` is only recorded (`audit`)."""
+        """Return the internal splits that are predicted after each epoch. With `audit`, `test` is one of them; it is only recorded."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
 

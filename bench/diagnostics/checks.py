@@ -52,18 +52,18 @@ def examine_runs(
 
     checks: list[Check] = []
     for run_id in [find_run(store, prefix) for prefix in run_prefixes]:
-        found = symptoms(store, run_id)
+        run_checks = symptoms(store, run_id)
         state = store.state(run_id)
         if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
             from bench.diagnostics.symptoms.repredict import repredict_symptoms
 
-            found += repredict_symptoms(store, run_id, progress=progress)
-        if not any(check.level in ("fault", "warning") for check in found):
+            run_checks += repredict_symptoms(store, run_id, progress=progress)
+        if not any(check.level in ("fault", "warning") for check in run_checks):
             level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
             checks.append(Check("", f"run {run_id}: symptoms", level, "", result))
-        checks += found
+        checks += run_checks
         if state == "done":
-            checks += notes(store, run_id, not any(check.level == "fault" for check in found))
+            checks += notes(store, run_id, not any(check.level == "fault" for check in run_checks))
     return checks
 
 
@@ -116,9 +116,9 @@ def _registry(path: Path | None) -> list[Check]:
             Grid.read(name, registry)
     except (CxrError, ModuleNotFoundError) as error:
         return [_check("registry", False, str(error).replace("\n", "; "))]
-    found = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
+    summary = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
     refused = [Check("", f"plug-in {n}", "fault", "", e.what, e.fix) for n, e in registry.refused.items()]
-    return [_check("registry", True, found), *refused]
+    return [_check("registry", True, summary), *refused]
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
@@ -134,8 +134,8 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
     checks, scanned_cohorts = [], []
     for name, spec in specs.items():
-        cohort, found = inspect(spec)
-        checks += found
+        cohort, table_checks = inspect(spec)
+        checks += table_checks
         if cohort is None or store is None:
             continue
         folder = Store.open(store, older=True).root / "check"
@@ -160,21 +160,21 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
     states = [opened.state(i) for i in opened.run_ids()]
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
-    found = examine_store(opened, files, progress)
+    checks = examine_store(opened, files, progress)
     if files:
-        found += _symptoms(opened, progress)
-    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *found]
+        checks += _symptoms(opened, progress)
+    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *checks]
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
     """Return the symptoms of all runs, or one check that there are none."""
     from bench.diagnostics.symptoms.run_symptoms import symptoms
 
-    ids, found = store.run_ids(), []
+    ids, checks = store.run_ids(), []
     for index, run_id in enumerate(ids):
         if progress:
             progress("check symptoms", index, len(ids))
-        found += symptoms(store, run_id)
+        checks += symptoms(store, run_id)
     if progress:
         progress("check symptoms", len(ids), max(1, len(ids)))
-    return found or [_check("symptoms", True, f"none seen in {len(ids)} runs")]
+    return checks or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

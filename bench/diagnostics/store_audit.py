@@ -45,18 +45,18 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
     contradictory files of finished runs, and unreadable grids. Warnings: failed runs, left-over and orphaned files.
     """
     referenced = _Referenced()
-    found = [*_schema(store), *_left_overs(store.root), *_grids(store, referenced)]
+    checks = [*_schema(store), *_left_overs(store.root), *_grids(store, referenced)]
     ids = store.run_ids()
     for index, run_id in enumerate(ids):
         if progress:
             progress("check runs", index, len(ids))
-        found += examine_run(store, run_id, run_id in referenced.from_bundles, files)
+        checks += examine_run(store, run_id, run_id in referenced.from_bundles, files)
         if referenced.complete and run_id not in referenced.runs:
             fix = f"`bench remove {run_id}` if nobody needs it, or run a grid that plans it"
-            found.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
+            checks.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
-    return [*found, *_orphans(store, set(ids), files), *_analyses(store.root), *_cohorts(store, referenced, files)]
+    return [*checks, *_orphans(store, set(ids), files), *_analyses(store.root), *_cohorts(store, referenced, files)]
 
 
 def _check(level: str, what: str, found: str, fix: str) -> Check:
@@ -64,13 +64,13 @@ def _check(level: str, what: str, found: str, fix: str) -> Check:
 
 
 def _schema(store: Store) -> Iterator[Check]:
-    """Yield a warning for an older schema, and for the LOCK of a migration that died."""
+    """Yield a warning for an older schema, and for the LOCK of an interrupted migration."""
     yield from _lock(store.root, "store", "migrating", "`bench migrate`")
     if store.schema < SCHEMA:
-        found = f"schema {store.schema} is older than {SCHEMA}"
+        observation = f"schema {store.schema} is older than {SCHEMA}"
         if store.schema < CHECKSUMS_SINCE:
-            found += ", without checksums: a changed value inside a stored table is not detected"
-        yield _check("warning", "schema of the store", found, f"`bench migrate --store {store.root}`")
+            observation += ", without checksums: a changed value inside a stored table is not detected"
+        yield _check("warning", "schema of the store", observation, f"`bench migrate --store {store.root}`")
 
 
 def runs_from_bundles(store: Store) -> set[str]:
@@ -139,10 +139,10 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
         fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
         if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
-        found = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]
-        yield from found
+        checks = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]
+        yield from checks
         if checksums is not None:
-            reported = {check.found.partition(" ")[0] for check in found}
+            reported = {check.found.partition(" ")[0] for check in checks}
             yield from _changed(folder, name, checksums, reported, fix, files)
 
 

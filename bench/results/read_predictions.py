@@ -50,7 +50,10 @@ FRAMES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """A scored split as all runs with the same images share it: without logits. `rows` [n]: its rows in the predictions."""
+    """The scored split that runs with the same predicted images have in common: labels and patients, without logits.
+
+    `rows` [n]: indices of its images in the prediction file.
+    """
 
     rows: NDArray[np.intp]
     scored_split: ScoredSplit
@@ -121,7 +124,7 @@ def mapped_states(
 ) -> dict[str, NDArray[np.int8]]:
     """Return {mapping: label states} for each other mapping that changes a state. Only published layouts have native labels.
 
-    If the grid's mapping does not reproduce the stored states of a finding, its labels come from another source: they stay.
+    A finding keeps its stored states if the grid's mapping does not reproduce them, because its labels come from another source.
     """
     if layout == "table":
         return {}

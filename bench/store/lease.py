@@ -165,9 +165,9 @@ def _alive_here(holder: Mapping[str, Any]) -> bool | None:
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
     """Whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
-    here = _alive_here(holder)
-    if here is not None:
-        return here
+    process_alive = _alive_here(holder)
+    if process_alive is not None:
+        return process_alive
     pause = threading.Event()
     for _ in range(12):
         pause.wait(beat_s)

@@ -48,13 +48,13 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
     try:
         stored = load(store, run_id, device)
     except StoreError as error:
-        found = list(failure_symptoms(where, error.what))
-        return found or [Check("", title, "note", "", f"not done: {error.what}", error.fix)]
+        checks = list(failure_symptoms(where, error.what))
+        return checks or [Check("", title, "note", "", f"not done: {error.what}", error.fix)]
     sample = _sample(store, run_id, stored)
     if sample is None:
         problem = "not done: the decoded images of the internal hospital are missing"
         return [Check("", title, "note", "", problem, "`bench run` of its grid decodes them again")]
-    found = [*_weights(store, sample)]
+    checks = [*_weights(store, sample)]
     scales = _scales(stored)
     logits: dict[str, NDArray[np.float32]] = {}
     for done, (name, normalizer) in enumerate(scales.items()):
@@ -66,8 +66,8 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
         progress("other scales", len(scales), len(scales))
     own = next(iter(scales))
     return [
-        *found,
-        *_not_reproduced(where, sample, logits, own, bool(found)),
+        *checks,
+        *_not_reproduced(where, sample, logits, own, bool(checks)),
         *_better_scale(where, sample, logits, own),
     ]
 

@@ -35,30 +35,30 @@ def symptoms(store: Store, run_id: str) -> list[Check]:
         config = manifest.config(run)
         of_loss = list(loss_symptoms(where, store.run_dir(run_id) / "history.parquet"))
         of_logits = list(logit_symptoms(where, manifest, run, config))
-        found = [*of_loss, *of_logits]
+        checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
             findings, splits = learned_splits(manifest, run, config)
             if "val" in splits and not manifest.content.get("scored_from"):
-                found += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
-            found += prediction_symptoms(where, run, findings, splits, loss_stuck)
-        found += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
+                checks += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
+            checks += prediction_symptoms(where, run, findings, splits, loss_stuck)
+        checks += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
     except (CxrError, KeyError) as error:
         return [] if isinstance(error, StoreError) else [Check("", where, "note", "", f"not checked: {error}")]
-    return found
+    return checks
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
     """Return notes on a finished run that are no mistakes: findings without AUROC and, if `sound`, thresholds that do not fit."""
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)
-    found = list(_too_few(where, manifest, manifest.config(run)))
+    checks = list(_too_few(where, manifest, manifest.config(run)))
     if sound:
         findings, splits = learned_splits(manifest, run, manifest.config(run))
         if "test" in splits:
-            found += half_threshold_notes(where, splits["test"], findings)
-        found += external_threshold_notes(where, manifest, run_id)
-    return found
+            checks += half_threshold_notes(where, splits["test"], findings)
+        checks += external_threshold_notes(where, manifest, run_id)
+    return checks
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:

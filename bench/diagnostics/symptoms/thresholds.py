@@ -22,7 +22,7 @@ Counts = tuple[str, int, int]  # finding, number of positive calls, number of im
 
 
 def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note if calls at a probability of .5 are at least twice, or at most half, the internal images with a finding."""
+    """Yield a note if .5 does not fit a finding: twice as many (or half as many) positive calls as internal images with the finding."""
     label, called = scored_split.labels(), scored_split.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))
@@ -39,7 +39,7 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
 
 
 def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a note if the stored thresholds call at least twice, or at most half, the external images with a finding."""
+    """Yield a note if the stored thresholds do not fit a finding at external hospitals, by the same rule."""
     path = manifest.scores / run_id / "confusion.parquet"
     if not path.is_file():
         return

@@ -100,7 +100,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
     if len(infos) > MOST_MEMBERS:
         raise refused(f"it has more than {MOST_MEMBERS:,} members", where)
     if sum(info.file_size for info in infos) > MOST_BYTES:
-        raise refused(f"its members claim more than {MOST_BYTES:,} bytes", where)
+        raise refused(f"its members are larger than {MOST_BYTES:,} bytes", where)
     names: set[str] = set()
     for info in infos:
         name = info.filename

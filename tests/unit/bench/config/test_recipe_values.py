@@ -1,4 +1,4 @@
-"""Each value that an earlier system states, by its line in docs/predecessors.md: the recipe has it exactly, its published numbers too."""
+"""Values that earlier systems state, by their line in docs/predecessors.md: recipes and published numbers must have exactly these."""
 
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,14 @@ def grid(name: str) -> Grid:
 
 
 def value(config: RunConfig, key: str) -> Any:
-    """Return a field ("schedule.lr"), an option of the entry that it names ("loss:gamma"), or its ops and steps by name."""
-    place, _, option = key.partition(":")
+    """Return a field ("schedule.lr"), an option of its registry entry ("loss:gamma"), or the names of its ops or steps."""
+    field, _, option = key.partition(":")
     if not option:
-        found: Any = config
-        for word in place.split("."):
-            found = getattr(found, word)
-        return found
-    entry = REGISTRY.find(SECTIONS[place], getattr(config, place), "test")
+        current: Any = config
+        for attribute in field.split("."):
+            current = getattr(current, attribute)
+        return current
+    entry = REGISTRY.find(SECTIONS[field], getattr(config, field), "test")
     if option == "ops":
         return [name for name, _ in parse(entry.facts["ops"])]
     if option == "steps":
@@ -66,7 +66,7 @@ def value(config: RunConfig, key: str) -> Any:
     return entry.facts.get(option, entry.options.get(option))
 
 
-STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
+STATED: dict[str, tuple[str, dict[str, Any]]] = {  # line -> recipe, values of all its runs
     "X1": ("xand-ray", {"task": "binary", "finding": XAND_9}),
     "X5": ("xand-ray", {"architecture": "densenet121", "weights": "imagenet"}),
     "X23": ("xand-ray", {"uncertainty": "explicit_only", "blank": "ignore"}),
@@ -169,7 +169,7 @@ STATED: dict[str, tuple[str, dict[str, Any]]] = {  # of every run of the recipe
 
 @pytest.mark.parametrize("line", STATED)
 def test_a_recipe_has_every_stated_value(line: str) -> None:
-    """A list: the values of its runs, in their order; a set: values that are among theirs."""
+    """A list has the values of all runs in order; a set must be a subset of the runs' values."""
     name, stated = STATED[line]
     for key, expected in stated.items():
         found = [value(config, key) for config in grid(name).configs]
@@ -195,12 +195,12 @@ def test_a_recipe_learns_the_stated_findings(line: str, name: str, findings: lis
     [("X6", "xand-ray", ("padchest",)), ("M2", "main-study", ("mimic", "nih", "padchest", "vindr", "brax"))],
     ids=["X6", "M2"],
 )
-def test_a_recipe_is_tested_in_the_stated_hospitals(line: str, name: str, external: tuple[str, ...]) -> None:
+def test_a_recipe_is_tested_at_the_stated_hospitals(line: str, name: str, external: tuple[str, ...]) -> None:
     assert grid(name).evaluate_on == external, line
 
 
 def test_the_study_has_fifteen_architectures_and_more_under_one_protocol() -> None:
-    """M5: they differ in the network and the seed alone."""
+    """M5: the runs differ only in network and seed."""
     configs = grid("main-study").configs
     assert len({config.architecture for config in configs} - {"timm:resnet50.tv_in1k"}) == 18
     same = (
@@ -217,8 +217,8 @@ def test_the_study_has_fifteen_architectures_and_more_under_one_protocol() -> No
     assert all(len({getattr(config, name) for config in configs}) == 1 for name in same)
 
 
-def test_an_ablation_turns_one_thing_and_each_optimizer_gets_the_same_rates() -> None:
-    """M20: learning rates times 1/3, 1 and 3 for all; SAM and ASAM also with half the epochs, at equal gradient evaluations."""
+def test_an_ablation_changes_one_factor_and_each_optimizer_gets_the_same_rates() -> None:
+    """M20: learning rates times 1/3, 1 and 3; SAM and ASAM also with half the epochs, for equal gradient evaluations."""
     base = grid("main-study").configs[0]
     for config in grid("main-study-optimizers").configs:
         assert (config.loss, config.uncertainty, config.preprocessing) == (
@@ -237,14 +237,14 @@ def test_an_ablation_turns_one_thing_and_each_optimizer_gets_the_same_rates() ->
     assert {e for _, o, e in budgets if o in halved} == {base.schedule.epochs, base.schedule.epochs // 2}
 
 
-def test_rows_of_views_and_of_both_networks_are_named() -> None:
+def test_tta_and_ensemble_rows_are_named() -> None:
     """V19, V20."""
     recipe = grid("chexvision")
     assert recipe.tta == ("four_views",)
     assert [each.tta for each in recipe.ensembles] == ["four_views"]
 
 
-def test_each_disease_has_its_label_source() -> None:
+def test_each_finding_has_its_label_source() -> None:
     """X21, X22: VisualCheXbert for five, CheXbert for the others."""
     recipe = grid("xand-ray")
     assert {config.label_source for config in recipe.configs} == {"chexbert"}
@@ -305,7 +305,7 @@ PRECISIONS = {"P4": (0.7387, 0.6494), "P5": (0.7216, 0.6116), "P6": (0.7302, 0.6
 
 
 @pytest.mark.parametrize("line", PUBLISHED)
-def test_the_published_numbers_stand_beside_ours(line: str) -> None:
+def test_the_published_numbers_are_in_the_recipe(line: str) -> None:
     name, title, numbers = PUBLISHED[line]
     rows = {row.metric: row for row in grid(name).references if row.name == title}
     stands = {f"{dataset}/{split}:{finding}": number for dataset, split, finding, number in rows["auroc"].numbers}
