@@ -180,7 +180,7 @@ def list_(
     """List names that a grid can use, or the runs of the store."""
     from bench.cli import list_tables
     from bench.cli.text_tables import table_lines
-    from bench.config.grid_file import described, shipped_grids
+    from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
     if compare:
@@ -196,7 +196,7 @@ def list_(
         rows = _stored(store, glob, failed)
         names = [row[0] for row in rows]
     elif section == "grids":
-        rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
+        rows = [list(row) for row in describe_grids() if fnmatchcase(row[0], glob)]
         names = [row[0] for row in rows]
     elif section in SECTIONS or not section:
         entries = Registry.read(registry)

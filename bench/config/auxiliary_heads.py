@@ -1,9 +1,8 @@
 """Auxiliary heads: further targets of a network besides its findings (abnormality, device, projection, sex).
 
-An auxiliary head is one more output of the last linear layer, with its own cross-entropy; the backbone is shared. Its logits
-are stored beside those of the findings (column `head:NAME`) and are not scored. In a label space with the finding "Abnormal",
-the head `abnormal` is that finding: it has no output of its own, its loss replaces the finding's loss, and it is scored like
-any other finding.
+An auxiliary head is an additional output of the last linear layer with its own cross-entropy; the backbone is shared. Its
+logits are stored (column `head:NAME`) but not scored. In a label space with the finding "Abnormal", the head `abnormal` is
+that finding. It then has no output of its own, its loss replaces the finding's loss, and it is scored like any finding.
 """
 
 from dataclasses import dataclass
@@ -32,11 +31,11 @@ class Head:
 
 def heads(config: RunConfig) -> tuple[Head, ...]:
     """Return the auxiliary heads of a run in the order of their outputs, without those of weight 0."""
-    named = []
+    configured = []
     for name in HEADS[config.heads]:
         shared = config.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in config.findings else None
-        named.append(Head(name, float(getattr(config.head_weights, name)), shared))
-    return tuple(head for head in named if head.weight > 0)
+        configured.append(Head(name, float(getattr(config.head_weights, name)), shared))
+    return tuple(head for head in configured if head.weight > 0)
 
 
 def own_outputs(config: RunConfig) -> tuple[Head, ...]:
@@ -45,7 +44,7 @@ def own_outputs(config: RunConfig) -> tuple[Head, ...]:
 
 
 def check_heads(config: RunConfig, where: str) -> None:
-    """Raise ConfigError for a task or heads that do not fit the label space."""
+    """Raise ConfigError if the task or the heads do not fit the label space."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
         close = get_close_matches(config.finding, findings, n=1)

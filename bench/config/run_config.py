@@ -1,7 +1,7 @@
 """The configuration of a run: names and numbers only, checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. A field at its default is left out of the id,
-so that a new field does not change the ids of old runs. A default therefore never changes.
+Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left out of
+the id: a new field then does not change the ids of old runs. Therefore, a default must never change.
 """
 
 import functools
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError if a value is not one of the allowed ones."""
+    """Raise ValueError if a value is not allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))} (got {value!r})")
 
@@ -71,6 +71,7 @@ class Schedule:
         self._check_policies()
 
     def _check_policies(self) -> None:
+        """Check stopping, selection, sampling and the phases of training."""
         one_of("stop_on", self.stop_on, ("val", "expert_valid"))
         one_of("select_on", self.select_on, ("val", "expert_valid"))
         one_of("sampling", self.sampling, ("shuffled", "balanced"))
@@ -91,7 +92,7 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the internal splits that are predicted after each epoch: val always, test only to record it."""
+        """Return the internal splits that are predicted after each epoch. With `audit`, `test` is one of them; it is only recorded."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
 
@@ -111,10 +112,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The maximum resources of a run.
+    """The maximum training time of a run.
 
-    The limit is part of the run id, although its effect depends on the machine: a run that was stopped early must never be
-    taken for a fully trained run, or for a run with another limit.
+    The limit is part of the run id, although its effect depends on the machine. A run that was stopped early must never be mistaken
+    for a fully trained run, or for a run with another limit.
     """
 
     hours: float = 0.0  # wall-clock time of training and validation; 0: no limit
@@ -129,7 +130,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """Weights of the heads' losses; 0 removes an auxiliary head. They apply to the heads that the run has, see `heads`."""
+    """Loss weights of the heads that the run has (see `heads`). 0 removes an auxiliary head."""
 
     findings: float = 1.0
     abnormal: float = 0.5
@@ -152,7 +153,7 @@ HEADS = {  # value of `heads` -> auxiliary heads besides the findings
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """The complete configuration of one trained model: registry names and numbers, nothing else."""
+    """The complete configuration of one run: registry names and numbers, nothing else."""
 
     architecture: str
     optimizer: str
@@ -228,10 +229,11 @@ _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool
 
 
 def _fits(value: object, kind: Any) -> bool:
+    """Whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 
-_hints = functools.cache(typing.get_type_hints)  # type hints of a class: a page of 100 runs needs them 600 times
+_hints = functools.cache(typing.get_type_hints)  # cached: a page of 100 runs needs the type hints of a class 600 times
 
 
 def from_dict(kind: type[T], raw: object, where: str) -> T:
@@ -272,19 +274,19 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
 
 
 def differing(config: Any) -> dict[str, Any]:
-    """Return the fields of a config that differ from their defaults, including nested fields.
+    """Return the fields of a config that differ from their defaults, with nested fields.
 
     >>> differing(Schedule(epochs=3))
     {'epochs': 3}
     """
-    out: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for f in fields(config):
         value = getattr(config, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         if value == default:
             continue
-        out[f.name] = differing(value) if is_dataclass(value) else value
-    return out
+        changed[f.name] = differing(value) if is_dataclass(value) else value
+    return changed
 
 
 def full(config: Any) -> dict[str, Any]:
@@ -298,10 +300,10 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
     {'loss': 'bce', 'schedule.lr': 0.1}
     """
-    out: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            out |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+            flattened |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
         else:
-            out[key] = value
-    return out
+            flattened[key] = value
+    return flattened

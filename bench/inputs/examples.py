@@ -1,4 +1,4 @@
-"""The readable images of a cohort as arrays, and which of them are predicted, reported, or keep their features.
+"""The readable images of a cohort as arrays, and the rows that are predicted, reported, or keep their features.
 
 Legend: N images, K findings, T auxiliary heads.
 """
@@ -25,8 +25,8 @@ class Examples:
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N] indices into the cache
     state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
-    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None = not read
-    headline_N: NDArray[np.bool_] | None = None  # whether an image is behind the leaderboard; None = not read
+    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
+    headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -35,7 +35,7 @@ class Examples:
 def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Examples:
     """Return the rows of a cohort table whose images are readable, in the table's order.
 
-    with_targets: with targets of the auxiliary heads.
+    `with_targets`: also return the targets of the auxiliary heads.
     """
     rows = cache.rows(table["image_id"])
     table = table[rows >= 0]
@@ -45,17 +45,17 @@ def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
-    """Return the indices of a fixed sample: the first image of each patient, of at most `most` patients by hash of their id."""
+    """Return the indices of a fixed sample: the first image of each of at most `most` patients, selected by a hash of their ids."""
     _, first = np.unique(patient_id.astype(str), return_index=True)
-    digest = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
-    order = sorted(range(len(first)), key=digest.__getitem__)[:most]
+    hashes = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
+    order = sorted(range(len(first)), key=hashes.__getitem__)[:most]
     return np.sort(first[order]).astype(np.int64)
 
 
 def training_examples(
     internal: CohortRef, config: RunConfig, cache: ImageCache
 ) -> tuple[Examples, dict[str, Examples]]:
-    """Return the training images of the internal cohort, and by name those of each split that training watches."""
+    """Return the training images of the internal cohort, and {split: images} of the splits that are predicted after each epoch."""
     table = pd.read_parquet(internal.table)
     split_N = split_of(internal, table, config)
     by_split = {
@@ -66,7 +66,7 @@ def training_examples(
 
 
 def predicted_examples(ref: CohortRef, config: RunConfig, cache: ImageCache) -> Examples:
-    """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
+    """Return the images of a cohort that are predicted: all external images, or the scored splits of the internal cohort."""
     table = pd.read_parquet(ref.table)
     split_N = split_of(ref, table, config)
     predicted = examples(table[predicted_rows(ref, split_N)], cache, config)

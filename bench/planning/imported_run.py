@@ -56,7 +56,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 
     Raises ConfigError for a cohort that is neither here nor a dataset that is known.
     """
-    seen = declared.seen
+    seen = declared.exposure
     known = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
     for name in seen.cohorts:
         if name not in known:

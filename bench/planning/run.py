@@ -14,7 +14,9 @@ from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
-TRAINING_VERSION = 2  # part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
+TRAINING_VERSION = (
+    2  # part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
+)
 
 
 @dataclass(frozen=True, slots=True)

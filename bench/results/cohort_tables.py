@@ -19,20 +19,20 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 def findings_of(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
     configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
-    learnt = {finding for config in configs for finding in config.findings}
-    named = [finding for finding in space(configs[0].space) if finding in learnt]
-    return [finding for finding in named if finding not in manifest.uncounted(named)]
+    learned = {finding for config in configs for finding in config.findings}
+    findings = [finding for finding in space(configs[0].space) if finding in learned]
+    return [finding for finding in findings if finding not in manifest.uncounted(findings)]
 
 
 def title_of(cohort: Mapping[str, Any]) -> str:
-    """Return a cohort's display name: the dataset's own title, or the name the user gave."""
+    """Return a cohort's display name: the title of its dataset, or the name that the user gave."""
     return (
         str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
     )
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return the tables about the data, by name, and how many patients two splits of the internal hospital share."""
+    """Return the tables about the data by name, and the number of patients in more than one internal split."""
     config = manifest.shared
     rows, splits, prevalence, pairs, shared = [], [], [], [], 0
     for cohort in manifest.cohorts:
@@ -67,12 +67,12 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 "licence": str(cohort["facts"].get("licence", "")),
             }
         )
-        named = (
+        split_masks = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
             else [(cohort["headline_split"], pd.Series(headline_rows(role, split), index=split.index))]
         )
-        for name, mask in named:
+        for name, mask in split_masks:
             splits.append(
                 {
                     "dataset": cohort["name"],
@@ -82,8 +82,8 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 }
             )
             if name == rows[-1]["headline_split"]:
-                found = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
-                pairs += [(cohort["name"], name, *pair) for pair in found]
+                counts_of_pairs = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
+                pairs += [(cohort["name"], name, *pair) for pair in counts_of_pairs]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}

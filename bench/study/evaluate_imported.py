@@ -72,7 +72,7 @@ def evaluate(
         torch.set_num_threads(max(1, workers))
     files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
     declared = files.declared if files else declared
-    lacking = [finding for finding in config.findings if finding not in declared.learnt(config.findings)]
+    lacking = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files else open_model(declared, config.findings, on, trust)
     weights = sha256_of(declared, network)
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -191,7 +191,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
             frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
             frame.insert(0, "image_id", chosen.image_id.astype(str))
             write_table(path, frame, facts)
-        logit = pd.read_parquet(path, columns=source.declared.learnt(run.config.findings)).to_numpy()
+        logit = pd.read_parquet(path, columns=source.declared.predicted(run.config.findings)).to_numpy()
         least, most = min(least, float(logit.min())), max(most, float(logit.max()))
     if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
         return ["all outputs lie between 0 and 1: are they probabilities? Then say `kind: probability`"]

@@ -18,7 +18,7 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from bench.config.preprocessing_ops import input_size, learnt_op
+from bench.config.preprocessing_ops import input_size, learned_op
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import LANDMARKS
@@ -153,7 +153,7 @@ def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
     """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = learned_op(run.preprocessing.get("ops", ()))
     known = {op: made_up[op]} if op else {}
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
 

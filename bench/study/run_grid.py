@@ -21,7 +21,7 @@ from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.read_predictions import load_scores
-from bench.results.run_table import ranked_ids, titled
+from bench.results.run_table import ranked_ids, run_title
 from bench.results.score_runs import score_all
 from bench.runs.shared_passes import passes
 from bench.store.store import Store, replacing
@@ -245,6 +245,6 @@ def summary(store: Store, grid: str) -> list[str]:
         rows = rows.dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
-            name = titled(manifest, ranked[str(top["run_id"])])
+            name = run_title(manifest, ranked[str(top["run_id"])])
             lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
     return lines

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import geometry, input_size, learnt_op
+from bench.config.preprocessing_ops import geometry, input_size, learned_op
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.inputs.batches import BatchReader
@@ -61,7 +61,7 @@ def small(preprocessing: Entry) -> dict[str, Any]:
 
 def normalizer(facts: dict[str, Any], channels: int) -> Normalizer:
     """Return the tone of an entry; what it must learn is learnt from drawn images."""
-    op = learnt_op(facts["ops"])
+    op = learned_op(facts["ops"])
     draw = torch.Generator().manual_seed(3)
     learnt = {op: learn(op, [torch.randint(256, (4, 64, 64), dtype=torch.uint8, generator=draw)])} if op else {}
     return Normalizer.of(facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels, learnt)

@@ -56,4 +56,4 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
     assert runs.loc[panel["id"], "what"] == "2 networks, one finding each · seed 0"
-    assert all("read in the row of all" in runs.loc[run["id"], "reason"] for run in manifest.runs)
+    assert all("part of a panel" in runs.loc[run["id"], "reason"] for run in manifest.runs)
