@@ -15,7 +15,7 @@ from bench.config.grid_file import find, load, merge
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, Split, from_dict
+from bench.config.run_config import NAMED, RunConfig, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
@@ -300,9 +300,3 @@ def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry,
         ):
             return False
     return True
-
-
-def split_of(config: RunConfig) -> dict[str, float]:
-    """Return the split shares of a run as a plain mapping."""
-    split: Split = config.split
-    return {"train": split.train, "val": split.val, "test": split.test}

@@ -8,7 +8,7 @@ import functools
 import math
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -142,12 +142,27 @@ class HeadWeights:
             raise ValueError("head_weights.findings must be above 0, and the others must not be negative")
 
 
+ABNORMAL = "Abnormal"
 HEADS = {  # value of `heads` -> auxiliary heads besides the findings
     "multilabel": (),
     "dual": ("abnormal",),
     "auxiliary": ("device", "projection", "sex"),
     "dual_auxiliary": ("abnormal", "device", "projection", "sex"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One auxiliary head of a run."""
+
+    name: str
+    weight: float  # of its loss term
+    finding: int | None  # index of the finding whose output it shares; None: it has its own output
+
+    @property
+    def column(self) -> str:
+        """Return the name of its column in prediction files. No finding has such a name."""
+        return f"head:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +225,20 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def auxiliary_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads in the order of their outputs, without those of weight 0."""
+        heads = []
+        for name in HEADS[self.heads]:
+            shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None
+            heads.append(Head(name, float(getattr(self.head_weights, name)), shared))
+        return tuple(head for head in heads if head.weight > 0)
+
+    @property
+    def own_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads that add an output to the network."""
+        return tuple(head for head in self.auxiliary_heads if head.finding is None)
 
 
 # fields of RunConfig that name a registry entry -> its section
@@ -285,11 +314,6 @@ def differing(config: Any) -> dict[str, Any]:
             continue
         out[f.name] = differing(value) if is_dataclass(value) else value
     return out
-
-
-def full(config: Any) -> dict[str, Any]:
-    """Return all fields of a config as plain values."""
-    return asdict(config)
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

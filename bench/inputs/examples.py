@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
 from bench.planning.plan import CohortRef, states
-from bench.planning.protocol import FEATURE_PATIENTS, headline_rows, predicted_rows, split_of
+from bench.planning.protocol import FEATURE_PATIENTS
 from harmonize.cache.cache import ImageCache
 
 
@@ -57,7 +57,7 @@ def training_examples(
 ) -> tuple[Examples, dict[str, Examples]]:
     """Return the training images of the internal cohort, and by name those of each split that training watches."""
     table = pd.read_parquet(internal.table)
-    split_N = split_of(internal, table, config)
+    split_N = internal.split_of(table, config)
     by_split = {
         split: examples(table[split_N == split], cache, config, with_targets=True)
         for split in ("train", *config.schedule.watched)
@@ -68,9 +68,9 @@ def training_examples(
 def predicted_examples(ref: CohortRef, config: RunConfig, cache: ImageCache) -> Examples:
     """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
     table = pd.read_parquet(ref.table)
-    split_N = split_of(ref, table, config)
-    predicted = examples(table[predicted_rows(ref, split_N)], cache, config)
-    headline = table["image_id"][headline_rows(ref, split_N)].to_numpy(str)
+    split_N = ref.split_of(table, config)
+    predicted = examples(table[ref.predicted_rows(split_N)], cache, config)
+    headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)
     return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
 
 

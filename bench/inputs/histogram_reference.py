@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.preprocessing_ops import learnt_op, padded
+from bench.config.preprocessing_ops import padded
 from bench.inputs.histograms import Reference, learn
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -31,14 +30,14 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     The numbers are the same each time, because the run determines the split.
     Raises DatasetError when no training image has any contrast.
     """
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     path = folder / FILE
     if path.is_file():
         return stored_reference(run, folder)
-    table, cache = pd.read_parquet(internal.table), open_images(store, internal, geometry_of(run))
-    rows = cache.rows(table.loc[internal_split(table, run.config) == "train", "image_id"])
+    table, cache = pd.read_parquet(internal.table), open_images(store, internal, run.geometry)
+    rows = cache.rows(table.loc[internal.split_of(table, run.config) == "train", "image_id"])
     try:
         learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
     except ValueError as error:
@@ -55,7 +54,7 @@ def stored_reference(run: Run, folder: Path) -> Reference:
 
     Raises StoreError when the reference is missing or damaged.
     """
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     try:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.config.preprocessing_ops import geometry
 from bench.planning.jobs import TRAINED
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import damaged_files
@@ -21,11 +19,6 @@ from harmonize.images.pixels import Geometry
 
 # what a finished run has beside its predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
-
-
-def geometry_of(run: Run) -> Geometry:
-    """Return the cached half of a run's preprocessing: size, fit, region and CLAHE."""
-    return geometry(run.preprocessing)
 
 
 def open_images(
@@ -70,7 +63,7 @@ def decoding_by_cohort(
     return {
         (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
         for ref in plan.refs
-        for form in dict.fromkeys(geometry_of(run) for run in runs)
+        for form in dict.fromkeys(run.geometry for run in runs)
     }
 
 
@@ -99,7 +92,7 @@ def prepare(
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
-    for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
+    for form in dict.fromkeys(run.geometry for run in plan.runs):
         for ref in plan.refs:
             caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress, states[ref.name])
     for (name, _), cache in caches.items():
@@ -147,7 +140,7 @@ def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) ->
 
 def lacks_predictions(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
     """Return whether a run has no predictions on a cohort, or predictions on older images."""
-    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
+    folder, key = plan.store.run_dir(run.id), run.geometry.key
     for ref in plan.refs:
         facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
         if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
@@ -171,8 +164,8 @@ def count_duplicate_images(plan: Plan, caches: Mapping[tuple[str, str], ImageCac
             example = same["image_id"].iloc[0]
             what = f"{len(same)} images of {internal.name} are also in {ref.name}, e.g. {example}"
             raise DatasetError(what, str(ref.root), "take them out of one of the two: an external test must be unseen")
-    table = plan.cohorts[internal.name].table[["image_id", "patient_id"]]
-    table = table.assign(split=internal_split(plan.cohorts[internal.name].table, plan.runs[0].config))
+    table = plan.cohorts[internal.name].table
+    table = table[["image_id", "patient_id"]].assign(split=internal.split_of(table, plan.runs[0].config))
     known = at_internal.merge(table, on="image_id")
     spread = known.groupby("print")[["patient_id", "split"]].nunique()
     doubled = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.config.analyses import Analysis
-from bench.config.preprocessing_ops import geometry
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
@@ -116,7 +115,7 @@ class AnalysisJob:
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
-        key = short_hash(canonical_json([about, geometry(self.run.preprocessing).key]))
+        key = short_hash(canonical_json([about, self.run.geometry.key]))
         return self.store.root / "analyses" / f"{self.analysis.name}-{key}"
 
     @property

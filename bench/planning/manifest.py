@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.config.preprocessing_ops import geometry
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, from_dict, full
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import KIND, dropped, kept
 from bench.planning.jobs import analysis_jobs
 from bench.planning.plan import Plan
@@ -248,7 +247,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
     runs = [
         {
             "id": run.id,
-            "config": full(run.config),
+            "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
             "licence": run.entries["architecture"].licence,  # of its pretrained weights
@@ -263,7 +262,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "name": each.name,
             "sources": list(each.sources),
             "of": [run.id for run in each.runs],
-            "config": full(each.config),
+            "config": asdict(each.config),
             "titles": {"architecture": each.runs[0].entries["architecture"].title},
         }
         for each in plan.derived
@@ -287,7 +286,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "references": [asdict(row) for row in grid.references],
         "analyses": _analyses(plan),
         "label_sources": [list(pair) for pair in grid.label_sources],
-        "phantom_settings": full(grid.phantom) if plan.phantom else {},
+        "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
     }
 
 
@@ -295,7 +294,7 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
     """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
     rates = {}
     for run in plan.runs:
-        cache = caches.get(geometry(run.preprocessing).key) if caches else None
+        cache = caches.get(run.geometry.key) if caches else None
         if cache and (rate := cache.fallback_rate) is not None:
             rates[run.entries["preprocessing"].title] = rate
     return rates

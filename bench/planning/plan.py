@@ -17,7 +17,7 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig, differing
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs, missing_source
-from bench.planning.protocol import internal_split
+from bench.planning.protocol import CohortRole, internal_split
 from bench.planning.run import Run, resolve
 from bench.store.store import Progress, Store, table_facts, write_table
 from harmonize.cohorts.cohort import Cohort, load
@@ -30,17 +30,15 @@ if TYPE_CHECKING:
     from harmonize.phantom import PhantomSettings
 
 
-@dataclass(frozen=True, slots=True)
-class CohortRef:
-    """Where a worker finds one cohort: its table in the store and its images."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortRef(CohortRole):
+    """A cohort for a worker: its role, its table in the store, and the root of its images."""
 
     name: str
     id: str
-    role: str  # internal or external
     layout: str
     root: Path
     table: Path
-    headline_split: str  # externally: all or test
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +204,15 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortR
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"
-    return CohortRef(cohort.name, cohort.id, role, cohort.layout, cohort.root, path, headline)
+    return CohortRef(
+        name=cohort.name,
+        id=cohort.id,
+        role=role,
+        layout=cohort.layout,
+        root=cohort.root,
+        table=path,
+        headline_split=headline,
+    )
 
 
 def describe(runs: Sequence[Run], store: Store) -> list[str]:

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from bench.config.preprocessing_ops import geometry, learnt_op
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.stable_names import current_name
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
+
+if TYPE_CHECKING:
+    from harmonize.images.pixels import Geometry  # it imports OpenCV
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,16 @@ class Run:
     def preprocessing(self) -> Mapping[str, Any]:
         """Return size, fit and ops of the preprocessing entry."""
         return self.entries["preprocessing"].facts
+
+    @property
+    def geometry(self) -> "Geometry":
+        """Return the cached half of the preprocessing: size, fit, region and CLAHE."""
+        return geometry(self.preprocessing)
+
+    @property
+    def histogram_op(self) -> str | None:
+        """Return the op of the preprocessing that learns a histogram of the internal training images, None without one."""
+        return learnt_op(self.preprocessing.get("ops", ()))
 
     @property
     def states(self) -> int:

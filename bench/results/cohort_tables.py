@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name, headline_rows
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import labels_of, reference
 from bench.scoring.cooccurrence import cooccurrence
 from harmonize.cohorts.splits import shared_patients
@@ -62,7 +62,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 "age_median": float(table["age"].median()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
-                "headline_split": headline_name(role),
+                "headline_split": role.headline_name,
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
                 "licence": str(cohort["facts"].get("licence", "")),
             }
@@ -70,7 +70,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
         named = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
-            else [(cohort["headline_split"], pd.Series(headline_rows(role, split), index=split.index))]
+            else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
         )
         for name, mask in named:
             splits.append(

@@ -22,7 +22,7 @@ from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import missing_source
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
-from bench.planning.protocol import CohortRole, scored_splits, split_of
+from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
@@ -76,7 +76,7 @@ class Labels:
                 "run the grid again with `bench run --grid`",
             )
         found = []
-        for name, mask in scored_splits(CohortRole.of(cohort), self.split[at]):
+        for name, mask in CohortRole.of(cohort).scored_splits(self.split[at]):
             if mask.any():
                 by = reference(manifest, cohort, name)
                 chosen = at[mask]
@@ -99,7 +99,7 @@ def labels_of(
     K counts `findings`, by default those that the run learns.
     """
     table = manifest.table(cohort)
-    split = split_of(CohortRole.of(cohort), table, config)
+    split = CohortRole.of(cohort).split_of(table, config)
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 

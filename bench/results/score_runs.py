@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from bench.planning.imported_run import KIND
 from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, parts_of, run_facts, unfinished
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import read_verified
@@ -213,7 +213,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSpl
     What an earlier scoring found stays where images, weights and labels are the same.
     """
     findings = manifest.config(run).findings
-    wanted = {c["name"]: headline_name(CohortRole.of(c)) for c in manifest.cohorts}
+    wanted = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
     chosen = [part for part in parts if part.split == wanted[part.dataset]]
     key = _probe_key(manifest, run, chosen)
     before = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}

@@ -22,7 +22,7 @@ from bench.inputs.examples import predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.derived_runs import Derived, logit_of_mean, missing_source, prediction_facts
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
@@ -125,7 +125,7 @@ def _views(
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of the mean over views."""
     (run,) = job.run.runs
-    cache = open_images(job.store, ref, geometry_of(run))
+    cache = open_images(job.store, ref, run.geometry)
     normalization = normalization_of(run, job.store, job.refs[0], network)
     chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
     logits = []

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from bench.planning.image_caches import geometry_of, lacks_predictions
+from bench.planning.image_caches import lacks_predictions
 from bench.planning.jobs import TRAINED, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
@@ -32,7 +32,7 @@ def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], Ima
 
 
 def _shared(run: Run) -> tuple[str, int]:
-    return geometry_of(run).key, run.config.threads
+    return run.geometry.key, run.config.threads
 
 
 def trained(plan: Plan, run: Run) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.run_config import flat, full
+from bench.config.run_config import flat
 from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of, run_facts
@@ -103,8 +103,8 @@ def _configured(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, obje
             **shared,
             **{f"passport.{key}": value for key, value in run["passport"].items()},
         }
-    of = [flat(full(manifest.config(each))) for each in manifest.runs if each["id"] in run.get("of", ())]
-    own = flat(full(manifest.config(run)))
+    of = [flat(asdict(manifest.config(each))) for each in manifest.runs if each["id"] in run.get("of", ())]
+    own = flat(asdict(manifest.config(run)))
     return {key: value for key, value in own.items() if all(each[key] == value for each in of)}
 
 

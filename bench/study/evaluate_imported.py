@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,12 +13,11 @@ import torch
 from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.registry import Registry
-from bench.config.run_config import full
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import feature_indices, predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
-from bench.planning.image_caches import count_duplicate_images, geometry_of, open_images, prepare
+from bench.planning.image_caches import count_duplicate_images, open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
@@ -111,7 +110,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
         return None
     manifest = read_manifest(store, plan.grid.name)
     same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
-    if not same or not comparable(full(manifest.shared), full(plan.runs[0].config)) or manifest.of_bundles:
+    if not same or not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
         fix = "run the grid again with `bench run` first, or evaluate into another --store"
         raise StoreError(f"grid {plan.grid.name} of the store is of other cohorts or findings", str(path), fix)
     return dict(manifest.content)
@@ -174,7 +173,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
     normalizer, least, most = declared_normalization(given), np.inf, -np.inf
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
-        cache = open_images(plan.store, ref, geometry_of(run))
+        cache = open_images(plan.store, ref, run.geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": source.weights, "cohort": ref.id}
         stored = table_facts(path)
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(

@@ -18,7 +18,7 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from bench.config.preprocessing_ops import input_size, learnt_op
+from bench.config.preprocessing_ops import input_size
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import LANDMARKS
@@ -29,7 +29,6 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.image_caches import decoding_by_cohort
 from bench.planning.plan import Plan, states
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
@@ -153,7 +152,7 @@ def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
     """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     known = {op: made_up[op]} if op else {}
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
 
@@ -169,7 +168,7 @@ def steps(
 ) -> tuple[Step, float]:
     """Return a run's training after some steps, and the seconds of one."""
     table = plan.cohorts[plan.refs[0].name].table
-    table = table[internal_split(table, run.config) == "train"]
+    table = table[plan.refs[0].split_of(table, run.config) == "train"]
     size = effective_batch_size(run.config.schedule, len(table))
     table = table.iloc[: max(size, LABELLED)]
     ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.config.auxiliary_heads import heads
 from bench.config.registry import Entry
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
@@ -66,7 +65,7 @@ class TrainingLoss(nn.Module):
     def __init__(self, run: Run, targets: TrainingTargets) -> None:
         super().__init__()
         self.targets, self.states = targets, run.states
-        self.heads = heads(run.config)
+        self.heads = run.config.auxiliary_heads
         self.findings_weight = run.config.head_weights.findings
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:

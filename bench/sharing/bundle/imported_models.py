@@ -1,9 +1,10 @@
 """Models from elsewhere in a bundle: what a row of theirs must be."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from bench.config.run_config import RunConfig, from_dict, full
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
 
 PASSPORT = {
@@ -27,5 +28,5 @@ def fits_passport(said: Any) -> bool:
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
     """Whether a row is of the model and of the internal cohort that its run.json names, and made of no other run."""
-    config = full(from_dict(RunConfig, document["config"], f"run {run['id']}"))
+    config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
     return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])

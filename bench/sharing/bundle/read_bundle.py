@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, from_dict, full
+from bench.config.run_config import NAMED, RunConfig, from_dict
 from bench.planning.derived_runs import panel_config
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
@@ -209,7 +209,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
         short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} is not what its id is the hash of", where
     )
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = full(config)  # keys that came after the bundle stand at their defaults
+    run["config"] = asdict(config)  # keys that came after the bundle stand at their defaults
     here = store.begin(run_id, canonical_json(document))
     for name, keys in RECORDS.items():
         record = read_json(there / f"{name}.json", where)
@@ -276,7 +276,9 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
     for run in content["runs"]:
         stored = read_run(store, run["id"])
         _must(
-            full(stored.config) == run["config"], f"the configuration of {run['id']} is not that of its run.json", where
+            asdict(stored.config) == run["config"],
+            f"the configuration of {run['id']} is not that of its run.json",
+            where,
         )
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         _must(
@@ -299,4 +301,4 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
             where,
         )
         config = panel_config(configs[run["of"][0]]) if run["kind"] == "panel" else configs[run["of"][0]]
-        _must(full(config) == run["config"], f"the configuration of {run['id']} is not that of its runs", where)
+        _must(asdict(config) == run["config"], f"the configuration of {run['id']} is not that of its runs", where)

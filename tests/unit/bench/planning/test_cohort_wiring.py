@@ -1,13 +1,13 @@
 """What a grid says about labels and images reaches the cohorts that it trains and tests on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.config.run_config import CohortChoice, RunConfig, differing, full
+from bench.config.run_config import CohortChoice, RunConfig, differing
 from bench.planning.plan import cohort_spec, make_plan, phantom_settings
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
@@ -86,7 +86,7 @@ def test_a_choice_at_its_defaults_stays_out_of_the_identity_and_comes_back_from_
     assert "cohort" not in differing(config)
     chosen = replace(config, cohort=CohortChoice(views="pa", gold=True), label_source="physician")
     assert differing(chosen) == {**NAMES, "label_source": "physician", "cohort": {"views": "pa", "gold": True}}
-    assert full(chosen)["cohort"]["views"] == "pa"
+    assert asdict(chosen)["cohort"]["views"] == "pa"
 
 
 @pytest.mark.parametrize("bad", [{"label_source": "chexbrt"}, {"label_source": ""}])

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.config.auxiliary_heads import heads, own_outputs
 from bench.config.run_config import HeadWeights, RunConfig
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
@@ -39,7 +38,7 @@ def table(rows: list[dict[str, object]], name: str = "shared-9") -> pd.DataFrame
 def column(rows: list[dict[str, object]], head: str, **changes: object) -> list[float | None]:
     name = str(changes.get("space", "shared-9"))
     chosen = config(heads="dual_auxiliary", **changes)
-    place = [h.name for h in heads(chosen)].index(head)
+    place = [h.name for h in chosen.auxiliary_heads].index(head)
     return [None if math.isnan(v) else v for v in targets(table(rows, name), chosen)[:, place].tolist()]
 
 
@@ -64,14 +63,14 @@ def test_auxiliary_targets_are_read_from_devices_view_and_sex() -> None:
 
 def test_heads_come_in_one_order_and_weight_zero_leaves_one_out() -> None:
     chosen = config(heads="dual_auxiliary", head_weights=HeadWeights(device=0.0, sex=0.2))
-    assert [(h.name, h.weight, h.finding) for h in heads(chosen)] == [("abnormal", 0.5, None), ("projection", 0.005, None), ("sex", 0.2, None)]  # fmt: skip
-    assert heads(config()) == ()
+    assert [(h.name, h.weight, h.finding) for h in chosen.auxiliary_heads] == [("abnormal", 0.5, None), ("projection", 0.005, None), ("sex", 0.2, None)]  # fmt: skip
+    assert config().auxiliary_heads == ()
 
 
 def test_where_abnormal_is_a_finding_the_dual_head_is_that_finding() -> None:
     chosen = config(heads="dual", space="nih-14-abnormal")
-    (head,) = heads(chosen)
-    assert (head.finding, own_outputs(chosen)) == (14, ())
+    (head,) = chosen.auxiliary_heads
+    assert (head.finding, chosen.own_heads) == (14, ())
     assert column([{"Abnormal": s} for s in (1, 0, -1, None)], "abnormal", space="nih-14-abnormal") == [
         1,
         0,

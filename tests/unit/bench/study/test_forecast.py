@@ -13,7 +13,7 @@ from bench.cli.estimate import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
-from bench.planning.image_caches import decoding_by_cohort, geometry_of, prepare
+from bench.planning.image_caches import decoding_by_cohort, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
@@ -75,7 +75,7 @@ def size(folder: Path, pattern: str) -> int:
 
 
 def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Plan, rates: Rates) -> None:
-    form = geometry_of(plan.runs[0])
+    form = plan.runs[0].geometry
     assert set(rates.decoding) == {(ref.name, form.key) for ref in plan.refs}
     whole = forecast(plan, plan.runs, plan.derived, rates)
     caches = prepare(plan, 1, lambda *_: None)
