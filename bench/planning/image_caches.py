@@ -13,25 +13,25 @@ from bench.store.checksums import damaged_files
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Progress, Store, short_hash, table_facts, write_bytes
-from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
-from harmonize.errors import DatasetError
+from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
+from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
 
 # what a finished run has beside its predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
-def open_images(
-    store: Store,
-    ref: CohortRef,
-    geometry: Geometry,
-    workers: int = 1,
-    progress: Progress | None = None,
-    states: pd.DataFrame | None = None,
-) -> ImageCache:
-    """Open the decoded images of a cohort, decoding what is not there yet; `states` of its files, where they are known."""
-    table = _listed(ref)
-    return open_cache(ref.name, ref.root, table, geometry, _folder(store, ref), workers, progress, states)
+def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
+    """Open the decoded images of a cohort, which `prepare` has made. A worker decodes nothing.
+
+    Raises StoreError when they are missing, or are of other images.
+    """
+    cache = read_cache(ref.name, _listed(ref), geometry, _folder(store, ref))
+    if cache is None:
+        what = f"the decoded images of {ref.name} are missing or belong to another table"
+        fix = "run the grid again with `bench run`: it decodes the images first"
+        raise StoreError(what, str(_folder(store, ref)), fix)
+    return cache
 
 
 def _listed(ref: CohortRef) -> pd.DataFrame:
@@ -94,7 +94,10 @@ def prepare(
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in dict.fromkeys(run.geometry for run in plan.runs):
         for ref in plan.refs:
-            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress, states[ref.name])
+            folder = _folder(plan.store, ref)
+            caches[ref.name, form.key] = open_cache(
+                ref.name, ref.root, _listed(ref), form, folder, workers, progress, states[ref.name]
+            )
     for (name, _), cache in caches.items():
         if not (cache.index["reason"] == "").any():
             reason = cache.index["reason"].iloc[0]

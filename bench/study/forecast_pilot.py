@@ -23,7 +23,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import probe_rows
 from bench.models.network import Network
 from bench.models.predict import predict
-from bench.planning.image_caches import open_images
+from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import CohortRef, Plan
@@ -131,9 +131,7 @@ class Pilot:
     def _finish(self, progress: Progress) -> None:
         """Make the stand-in run one that is done: untrained weights, its own predictions."""
         store, run, refs = self.plan.store, self.run, self.plan.refs
-        form = run.geometry
-        caches = {(ref.name, form.key): open_images(store, ref, form, 1, progress) for ref in refs}
-        write_manifest(self.plan, caches, 0)
+        write_manifest(self.plan, prepare(self.plan, 1, progress), 0)
         job = Job(run, store, refs, str(self.device))
         folder = store.begin(run.id, run.document)
         network = initial_network(run, None)
