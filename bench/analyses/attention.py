@@ -21,7 +21,6 @@ from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.sanity_table import sanity_table
 from bench.analyses.heatmaps.summary import MEASURES, summarise
-from bench.config.preprocessing_ops import input_size
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import predicted_examples
 from bench.inputs.normalize import Normalizer
@@ -75,7 +74,7 @@ class Look:
         self.job, self.network, self.normalizer, self.points = job, network, normalizer, points
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
-        self.size = input_size(job.run.preprocessing)
+        self.size = job.run.input_size
 
     @classmethod
     def of(cls, job: AnalysisJob, device: torch.device) -> "Look":

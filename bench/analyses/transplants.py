@@ -22,9 +22,8 @@ from bench.analyses.shortcuts import effects as measured
 from bench.analyses.shortcuts import transplant
 from bench.analyses.shortcuts.effects import Answers, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
-from bench.config.preprocessing_ops import padded
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import feature_indices, predicted_examples
+from bench.inputs.examples import predicted_examples
 from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.image_caches import open_images
@@ -231,7 +230,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
     cache = open_images(job.store, ref, job.run.geometry)
     chosen = predicted_examples(ref, job.run.config, cache)
-    one_each = feature_indices(chosen)
+    one_each = chosen.feature_indices
     generator = stream(0, "transplants", ref.name)
     places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]
     image = np.ascontiguousarray(cache.images[chosen.rows[places]])
@@ -248,7 +247,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
         tuple(m.marker for m in found),
         tuple(m.lungs for m in found),
         logit,
-        padded(job.run.preprocessing),
+        job.run.padded,
     )
 
 

@@ -7,7 +7,7 @@ so that a new field does not change the ids of old runs. A default therefore nev
 import functools
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -93,6 +93,42 @@ class Schedule:
     def watched(self) -> tuple[str, ...]:
         """Return the internal splits that are predicted after each epoch: val always, test only to record it."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
+
+    def effective_batch_size(self, num_images: int) -> int:
+        """Return the number of images per optimizer step: `batch_size`, or fewer for a small training set.
+
+        The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from it.
+
+        >>> Schedule(batch_size=64, micro_batch=8).effective_batch_size(17)
+        16
+        """
+        size = min(self.batch_size, num_images)
+        return size - (size % (self.micro_batch or size) == 1)
+
+    def phase(self, epoch: int) -> range:
+        """Return the epochs of the training phase that contains `epoch`, counted from 1.
+
+        A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
+
+        >>> schedule = Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3)
+        >>> [schedule.phase(epoch) for epoch in (1, 2, 4)]
+        [range(1, 2), range(2, 4), range(4, 6)]
+        """
+        ends = sorted({self.freeze_epochs, self.pretrain_epochs, self.epochs} - {0})
+        last = next(end for end in ends if epoch <= end)
+        return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
+
+    def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
+
+        Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count
+        nor have the best AUROC.
+        """
+        if not self.patience or len(history) <= self.pretrain_epochs:
+            return False
+        auroc = [row[f"{self.stop_on}_auroc"] for row in history[self.pretrain_epochs :]]
+        best = self.pretrain_epochs + 1 + auroc.index(max(auroc))
+        return len(history) - max(best, self.freeze_epochs) >= self.patience
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.preprocessing_ops import padded
 from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
@@ -39,7 +38,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     table, cache = pd.read_parquet(internal.table), open_images(store, internal, run.geometry)
     rows = cache.rows(table.loc[internal.split_of(table, run.config) == "train", "image_id"])
     try:
-        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
+        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=run.padded)}
     except ValueError as error:
         fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
         raise DatasetError(

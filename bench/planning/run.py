@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.preprocessing_ops import geometry, learnt_op
+from bench.config.preprocessing_ops import geometry, input_size, learnt_op, padded
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.stable_names import current_name
@@ -38,6 +38,16 @@ class Run:
     def geometry(self) -> "Geometry":
         """Return the cached half of the preprocessing: size, fit, region and CLAHE."""
         return geometry(self.preprocessing)
+
+    @property
+    def input_size(self) -> int:
+        """Return the side in pixels of the network's input."""
+        return input_size(self.preprocessing)
+
+    @property
+    def padded(self) -> bool:
+        """Return whether gray value 0 of the cached images is padding, as in a letterbox."""
+        return padded(self.preprocessing)
 
     @property
     def histogram_op(self) -> str | None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import Examples, feature_indices, predicted_examples
+from bench.inputs.examples import Examples, predicted_examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
@@ -108,7 +108,7 @@ def predict_all(
         if not incomplete:
             continue
         examples = predicted_examples(ref, run.config, cache)
-        rows = feature_indices(examples)
+        rows = examples.feature_indices
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         requests = [

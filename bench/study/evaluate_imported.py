@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.registry import Registry
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import feature_indices, predicted_examples
+from bench.inputs.examples import predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
 from bench.planning.image_caches import count_duplicate_images, open_images, prepare
@@ -180,7 +180,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
             folder, source, ref
         ):
             chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
-            sample = feature_indices(chosen)
+            sample = chosen.feature_indices
             what = f"predict {ref.name}"
             logit_NK, features = predict(
                 network, normalizer, reader, chosen.rows, device, "fp32", sample, display.progress, what

@@ -15,7 +15,6 @@ from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan, states
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
-from bench.training.batch_sampling import effective_batch_size
 from harmonize.cache.cache import Forecast as Decoding
 
 
@@ -47,7 +46,7 @@ def work(plan: Plan, run: Run) -> Work:
         predicted[ref.name] = int(ref.predicted_rows(of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
-    steps = schedule.epochs * (num_train // effective_batch_size(schedule, num_train))
+    steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
 
 

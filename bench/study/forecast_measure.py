@@ -18,7 +18,6 @@ import psutil
 import torch
 from safetensors.torch import save_file
 
-from bench.config.preprocessing_ops import input_size
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import LANDMARKS
@@ -35,10 +34,9 @@ from bench.store.store import Progress
 from bench.study.forecast import NetworkRate, Rates, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.system.peak_memory import peak_memory, reset_peak_memory
-from bench.training.batch_sampling import effective_batch_size
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
-from bench.training.training_loss import TrainingLoss, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # of steps, or of predictions, of one network
@@ -127,7 +125,7 @@ def _network_rate(
     began = clock()
     weights_sha256(network)
     hashing = (clock() - began) * (len(plan.refs) + 3)
-    began, plain, size = clock(), cost.deployed(network), input_size(run.preprocessing)
+    began, plain, size = clock(), cost.deployed(network), run.input_size
     for each in dict.fromkeys((plain, network)):
         cost.cost(each, size)
     cost.throughput(plain, size, device)
@@ -169,12 +167,12 @@ def steps(
     """Return a run's training after some steps, and the seconds of one."""
     table = plan.cohorts[plan.refs[0].name].table
     table = table[plan.refs[0].split_of(table, run.config) == "train"]
-    size = effective_batch_size(run.config.schedule, len(table))
+    size = run.config.schedule.effective_batch_size(len(table))
     table = table.iloc[: max(size, LABELLED)]
     ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
     rows = np.arange(len(table), dtype=np.int64) % DISTINCT
     internal = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
-    training_loss = TrainingLoss(run, training_targets(run, internal, device))
+    training_loss = TrainingLoss(run, TrainingTargets.of(run, internal, device))
     step = Step(run, network, normalizer, reader, internal.rows, training_loss, device)
     step.begin_epoch(run.config.schedule.epochs)  # all weights learn
     step.set_lr(1e-3)

@@ -34,7 +34,7 @@ def training(name: str) -> Callable[[bool], Measured]:
         from bench.models.network import build
         from bench.planning.run import resolve
         from bench.training.step import Step
-        from bench.training.training_loss import TrainingLoss, training_targets
+        from bench.training.training_loss import TrainingLoss, TrainingTargets
 
         gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
         network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
@@ -54,7 +54,7 @@ def training(name: str) -> Callable[[bool], Measured]:
             Normalizer(["imagenet"], MEAN, STD),
             reader,
             internal.rows,
-            TrainingLoss(run_, training_targets(run_, internal, gpu)),
+            TrainingLoss(run_, TrainingTargets.of(run_, internal, gpu)),
             gpu,
         )
         step.begin_epoch(1)
