@@ -152,7 +152,7 @@ def _specs(
 
     if data is not None:
         return read_data(data)
-    from bench.planning.plan import phantom_root, phantom_specs
+    from bench.planning.read_cohorts import make_phantom, phantom_root
     from bench.store.store import Store
     from bench.system.devices import default_workers
 
@@ -161,7 +161,7 @@ def _specs(
         f"no --data: synthetic cohorts of the grid {grid.name}, in {phantom_root(grid, opened)}",
         err=True,
     )
-    return phantom_specs(grid, opened, workers or default_workers(), display.progress)
+    return read_data(make_phantom(grid, opened, workers or default_workers(), display.progress))
 
 
 def _read(

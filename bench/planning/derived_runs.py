@@ -45,6 +45,27 @@ class Derived:
         """Return the configuration that scores it: that of its first network, with all findings for a panel."""
         return panel_config(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
 
+    def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
+        """Return the facts of a prediction file: the images and weights of the source files."""
+        stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
+        joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
+        facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
+        return {**facts, "cohort": cohort_id}
+
+    def lacks(self, store: Store, cohorts: Mapping[str, str]) -> bool:
+        """Return whether the run is unfinished, or older than its sources; cohorts: name -> id."""
+        folder = store.run_dir(self.id)
+        if (
+            store.state(self.id) != "done"
+            or damaged_files(folder)
+            or not all(is_intact(folder / name) for name in COMPLETE)
+        ):
+            return True
+        return any(
+            table_facts(folder / "predictions" / f"{name}.parquet") != self.prediction_facts(store, name, cohort_id)
+            for name, cohort_id in cohorts.items()
+        )
+
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
     """Return a grid's derived runs: every TTA of every run, then panels and ensembles, which may be of TTA rows.
@@ -85,38 +106,6 @@ def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[st
     }
     document = canonical_json(content)
     return Derived(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
-
-
-def missing_source(store: Store, sources: Sequence[str]) -> str:
-    """Return which source run is not done, and why; "" when all are done."""
-    for source in sources:
-        if (state := store.state(source)) != "done":
-            reasons = {"absent": "has not begun", "started": "is not finished"}
-            return f"needs run {source}, which {reasons.get(state) or f'failed: {store.reason(source)}'}"
-    return ""
-
-
-def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str) -> dict[str, str]:
-    """Return the facts of a derived prediction file: the images and weights of its source files."""
-    stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in derived.sources]
-    joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
-    facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
-    return {**facts, "cohort": cohort_id}
-
-
-def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
-    """Return whether a derived run is unfinished, or older than its sources; cohorts: name -> id."""
-    folder = store.run_dir(derived.id)
-    if (
-        store.state(derived.id) != "done"
-        or damaged_files(folder)
-        or not all(is_intact(folder / name) for name in COMPLETE)
-    ):
-        return True
-    return any(
-        table_facts(folder / "predictions" / f"{name}.parquet") != prediction_facts(store, derived, name, cohort_id)
-        for name, cohort_id in cohorts.items()
-    )
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -17,7 +18,6 @@ from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
-from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -203,21 +203,24 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
     raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
 
 
-def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> list[str]:
-    """Write grids/<name>.json; return the names of models from elsewhere that are no longer in it.
+def write_manifest(
+    plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int
+) -> tuple[Manifest, list[str]]:
+    """Write grids/<name>.json; return it, and the names of imported models that are no longer in it.
 
-    They stay while they compare with what is planned now.
+    An imported model stays while it can be compared with the planned runs.
     """
     lost: list[str] = []
     content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
-    with contextlib.suppress(StoreError):  # there is none, or it is cut off: then nothing says which they were
+    with contextlib.suppress(StoreError):  # without a readable manifest, no imported model is known
         before = plan.store.read_json("grids", path.name)
         if before.get("schema") == SCHEMA:
             stays = kept(plan.store, before, content)
             content["derived"] += stays
             lost = dropped(plan.store, before, stays)
-    write_bytes(path, canonical_json(content))
-    return lost
+    text = canonical_json(content)
+    write_bytes(path, text)
+    return Manifest(plan.store, json.loads(text)), lost
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
@@ -241,7 +244,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "no_lungs": _no_lungs(plan, own),
-                "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
+                "facts": cohort.facts,
             }
         )
     runs = [

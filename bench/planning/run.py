@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.preprocessing_ops import geometry, input_size, learnt_op, padded
 from bench.config.registry import Entry, Registry
@@ -28,6 +28,26 @@ class Run:
     entries: Mapping[str, Entry]  # by field of the configuration: architecture, optimizer, ...
     document: bytes  # canonical JSON, stored as run.json
     weights_file: Path | None  # where the starting weights lie; None = random or the hub
+
+    @classmethod
+    def of(cls, config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Self:
+        """Return the run of a configuration: full entries, starting weights, id.
+
+        internal_id is the id of the training cohort: phantom and real data never share a run.
+        Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
+        """
+        entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
+        weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
+        document = canonical_json(
+            {
+                "schema": 1,
+                "config": differing(config),
+                "entries": {key: entry.identity for key, entry in entries.items()},
+                "home": internal_id,
+                "weights": weights_id,
+            }
+        )
+        return cls(short_hash(document), config, entries, document, weights_file)
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
@@ -58,26 +78,6 @@ class Run:
     def states(self) -> int:
         """Return how many outputs the network has per finding: 3 where "uncertain" is a class of its own, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))
-
-
-def resolve(config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Run:
-    """Return the run of a configuration: full entries, starting weights, id.
-
-    internal_id is the id of the training cohort: phantom and real data never share a run.
-    Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
-    """
-    entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
-    weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
-    document = canonical_json(
-        {
-            "schema": 1,
-            "config": differing(config),
-            "entries": {key: entry.identity for key, entry in entries.items()},
-            "home": internal_id,
-            "weights": weights_id,
-        }
-    )
-    return Run(short_hash(document), config, entries, document, weights_file)
 
 
 def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:

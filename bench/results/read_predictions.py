@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
-from bench.planning.derived_runs import missing_source
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
 from bench.planning.protocol import CohortRole
@@ -144,7 +143,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return why a run cannot be scored, "" when it can: it is done, whole, and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
-    if "kind" in run and (reason := missing_source(manifest.store, run["sources"])):
+    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -112,6 +112,14 @@ class Store:
     def reason(self, run_id: str) -> str:
         """Return the last line of a failed run's record, or ""."""
         return last_line(self.run_dir(run_id) / "FAILED")
+
+    def first_unfinished(self, run_ids: Sequence[str]) -> str:
+        """Return which of these runs is not done, and why; "" when all are done."""
+        for run_id in run_ids:
+            if (state := self.state(run_id)) != "done":
+                reasons = {"absent": "has not begun", "started": "is not finished"}
+                return f"needs run {run_id}, which {reasons.get(state) or f'failed: {self.reason(run_id)}'}"
+        return ""
 
     def remark(self, run_id: str) -> str:
         """Return how the training of a run went other than asked for; "" when it did not, or there is no record of it."""

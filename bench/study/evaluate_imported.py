@@ -17,7 +17,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import predicted_examples
 from bench.models import cost
 from bench.models.predict import predict
-from bench.planning.image_caches import count_duplicate_images, open_images, prepare
+from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
@@ -76,8 +76,10 @@ def evaluate(
     weights = sha256_of(declared, network)
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    caches = prepare(plan, workers, display.progress, display.say) if network else {}
-    doubles = count_duplicate_images(plan, caches) if caches else 0
+    images = prepare(plan, workers, display.progress, display.say) if network else None
+    if images:
+        images.write_lists()
+    caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
     own = row(run, declared, content["cohorts"])
     remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []

@@ -131,7 +131,7 @@ class Pilot:
     def _finish(self, progress: Progress) -> None:
         """Make the stand-in run one that is done: untrained weights, its own predictions."""
         store, run, refs = self.plan.store, self.run, self.plan.refs
-        write_manifest(self.plan, prepare(self.plan, 1, progress), 0)
+        write_manifest(self.plan, prepare(self.plan, 1, progress).caches, 0)
         job = Job(run, store, refs, str(self.device))
         folder = store.begin(run.id, run.document)
         network = initial_network(run, None)

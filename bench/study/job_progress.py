@@ -38,7 +38,7 @@ class Tally:
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
         """Train the untrained runs, and return the runs that have weights."""
-        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
+        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan.store, run)]
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]
 

@@ -114,7 +114,7 @@ def test_the_report_shows_what_is_whole_and_says_what_failed(store_copy: Path) -
     grid.write_text(f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: true\n")
     store = Store(store_copy / "runs")
     plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-    write_manifest(plan, prepare(plan, 1, silent), 0)
+    write_manifest(plan, prepare(plan, 1, silent).caches, 0)
     for job in analysis_jobs(plan, plan.runs):
         job.begin()
         if job.analysis.name == "toy":

@@ -91,7 +91,7 @@ def looked_at(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     grid.write_text(f"include: {os.path.relpath(TINY, folder)}\nname: tiny\nanalyses: {block}\n")
     store, registry = Store(folder / "runs"), Registry.read()
     plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-    write_manifest(plan, prepare(plan, 1, silent), 0)
+    write_manifest(plan, prepare(plan, 1, silent).caches, 0)
     jobs = [job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "attention"]
     for job in jobs:
         job.begin()

@@ -13,6 +13,7 @@ from bench.analyses.transplants import prepared, printed, transplants
 from bench.config.analyses import Transplants, read_analyses
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
@@ -35,6 +36,7 @@ def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
     )
     registry = Registry.read()
     plan = make_plan(Grid.read(str(grid), registry), registry, Store(folder / "runs"), None, None, 1, "", silent)
+    prepare(plan, 1, silent)
     return plan, next(job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
 
 

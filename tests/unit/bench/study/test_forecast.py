@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cli.estimate import fitting, sentences, table
+from bench.cli.dry_run import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
@@ -78,7 +78,7 @@ def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Pla
     form = plan.runs[0].geometry
     assert set(rates.decoding) == {(ref.name, form.key) for ref in plan.refs}
     whole = forecast(plan, plan.runs, plan.derived, rates)
-    caches = prepare(plan, 1, lambda *_: None)
+    caches = prepare(plan, 1, lambda *_: None).caches
     assert whole.cache_bytes == sum(cache.num_bytes for cache in caches.values())
     assert not any(left.images for left in decoding_by_cohort(plan, plan.runs, 1).values())
     run = plan.runs[0]
