@@ -101,14 +101,14 @@ def run(
 
     Finished steps are skipped: after an interruption, run the same command again.
     """
-    from bench.cli.dry_run import derived_lines, estimated, run_lines
+    from bench.cli.dry_run import derived_lines, estimate_lines, planned_rows, run_lines
     from bench.cli.progress_bars import choose_display
     from bench.executors.choose_executor import choose_executor
     from bench.planning.plan import make_plan
     from bench.planning.read_cohorts import phantom_root
     from bench.store.store import Store
     from bench.study.run_grid import Request, execute
-    from bench.system.devices import check_device, default_workers
+    from bench.system.devices import check_device, choose_devices, default_workers, memory_of
 
     with choose_display(quiet) as display:
         check_device(device)
@@ -134,20 +134,25 @@ def run(
             words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
             counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
-        if dry_run and as_json:
-            trained = [(r.id, {"architecture": r.config.architecture, "seed": r.config.seed}) for r in chosen]
-            combined = [(d.id, {"kind": d.kind, "name": d.name}) for d in derived]
-            typer.echo(json.dumps([{"id": i, "state": opened.state(i), **facts} for i, facts in trained + combined]))
-            return
-        if dry_run:
+        if not dry_run:
+            result = execute(
+                plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
+            )
+        elif as_json:
+            typer.echo(json.dumps(planned_rows(plan.store, chosen, derived)))
+        else:
             lines = [*run_lines(chosen, opened), *derived_lines(derived, opened)]
-            if estimate:
-                lines += estimated(plan, chosen, derived, (device, number, per_device), display.progress)
+            todo = [run for run in chosen if opened.state(run.id) != "done"]
+            if estimate and todo:
+                from bench.study.forecast_measure import rehearsed_forecast  # imports torch
+
+                devices = choose_devices(device, number, max(run.config.threads for run in todo), per_device)
+                memory = memory_of(devices[0])
+                taken = rehearsed_forecast(plan, todo, derived, devices[0], display.progress)
+                lines += estimate_lines(taken, number, len(devices), memory)
             typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
-            return
-        result = execute(
-            plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
-        )
+    if dry_run:
+        return
     if as_json:
         facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary")}
         typer.echo(json.dumps(facts, default=str))
@@ -274,12 +279,12 @@ def report(
     """Write the leaderboard of a grid as an HTML page."""
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
+    from bench.results.write_report import score_and_report
     from bench.store.store import Store
-    from bench.study.run_grid import finish
 
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
-        page = finish(manifest, output, display, with_images, site)
+        page = score_and_report(manifest, output, display.progress, with_images, site)
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 

@@ -8,9 +8,9 @@ import functools
 import math
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.errors import ConfigError
@@ -261,6 +261,16 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def of_panel(self) -> Self:
+        """Return the configuration of the panel that a binary run belongs to: all findings, otherwise the same."""
+        return replace(self, task="multilabel", finding="")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, without nesting: dotted keys."""
+        return flat(differing(self))
 
     @property
     def auxiliary_heads(self) -> tuple[Head, ...]:

@@ -6,7 +6,7 @@ mean. This module describes derived runs; `bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class Derived:
     @property
     def config(self) -> RunConfig:
         """Return the configuration that scores it: that of its first network, with all findings for a panel."""
-        return panel_config(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
+        return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
         """Return the facts of a prediction file: the images and weights of the source files."""
@@ -81,16 +81,11 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
     return tuple(derived)
 
 
-def panel_config(config: RunConfig) -> RunConfig:
-    """Return the configuration of the panel that a binary run belongs to."""
-    return replace(config, task="multilabel", finding="")
-
-
 def _panels(runs: Sequence[Run]) -> list[Derived]:
     groups: dict[RunConfig, list[Run]] = {}
     for run in runs:
         if run.config.task == "binary":
-            groups.setdefault(panel_config(run.config), []).append(run)
+            groups.setdefault(run.config.of_panel, []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
     return [_derived("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import pandas as pd
 
-from bench.planning.jobs import TRAINED
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.run import Run
+from bench.planning.run import TRAINED, Run
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import damaged_files
 from bench.store.file_integrity import is_intact
@@ -112,32 +112,32 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
     return pd.read_parquet(ref.table, columns=["image_id", "path"])
 
 
-def _states(plan: Plan) -> dict[str, pd.DataFrame]:
-    """Return the states of all files, by cohort."""
-    return {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
-
-
 def _folder(store: Store, ref: CohortRef) -> Path:
     """Return the folder of a cohort's caches; it depends on the root, because two datasets may share a name."""
     return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
 
 
-def decoding(plan: Plan, workers: int, states: Mapping[str, pd.DataFrame]) -> Forecast:
-    """Return the work of decoding a plan's images: images left, bytes of all pixels on disk, seconds."""
-    found = decoding_by_cohort(plan, plan.runs, workers, states).values()
-    return Forecast(*(sum(getattr(each, name) for each in found) for name in ("images", "num_bytes", "seconds")))
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFiles:
+    """The image files of a plan, with size and time of each."""
 
+    plan: Plan
+    states: Mapping[str, pd.DataFrame]  # by cohort, see `file_states`
 
-def decoding_by_cohort(
-    plan: Plan, runs: Sequence[Run], workers: int, states: Mapping[str, pd.DataFrame] | None = None
-) -> dict[tuple[str, str], Forecast]:
-    """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
-    states = _states(plan) if states is None else states
-    return {
-        (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
-        for ref in plan.refs
-        for form in dict.fromkeys(run.geometry for run in runs)
-    }
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """Ask the disk for every file of the plan."""
+        return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
+
+    def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
+        """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
+        return {
+            (ref.name, form.key): forecast(
+                ref.name, ref.root, self.states[ref.name], form, _folder(self.plan.store, ref), workers
+            )
+            for ref in self.plan.refs
+            for form in dict.fromkeys(run.geometry for run in runs)
+        }
 
 
 def _decoding_sentence(work: Forecast, workers: int) -> str:
@@ -158,9 +158,10 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     `say` gets a line with size and time before decoding begins, if any image is left. Raises DatasetError when no image of a
     cohort can be read.
     """
-    states = _states(plan)
+    files = ImageFiles.of(plan)
     if say is not None:
-        work = decoding(plan, workers, states)
+        left = files.decoding(plan.runs, workers).values()
+        work = Forecast(*(sum(getattr(one, name) for one in left) for name in ("images", "num_bytes", "seconds")))
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
@@ -168,7 +169,7 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
         for ref in plan.refs:
             folder = _folder(plan.store, ref)
             caches[ref.name, form.key] = open_cache(
-                ref.name, ref.root, _listed(ref), form, folder, workers, progress, states[ref.name]
+                ref.name, ref.root, _listed(ref), form, folder, workers, progress, files.states[ref.name]
             )
     for (name, _), cache in caches.items():
         if not (cache.index["reason"] == "").any():

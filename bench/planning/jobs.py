@@ -10,11 +10,10 @@ from bench.planning.derived_runs import Derived
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
 from bench.store.checksums import analysis_damage
-from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
+from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the words that the keys of stored analyses were hashed with
-TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what training leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +137,6 @@ class AnalysisJob:
     def fail(self, text: str) -> None:
         """Record the reason of a failure."""
         write_bytes(self.folder / "FAILED", text.encode())
-
-
-def key_in(folder: Path) -> str:
-    """Return the key of an analysis' folder, "" while the analysis is incomplete."""
-    path = folder / "KEY"
-    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:

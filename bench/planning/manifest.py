@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, from_dict
+from bench.config.run_config import RunConfig, flat, from_dict
 from bench.planning.imported_run import KIND, dropped, kept
-from bench.planning.jobs import analysis_jobs
+from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
+from bench.store.checksums import analysis_state
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
 from harmonize.errors import StoreError
@@ -111,6 +112,28 @@ class Manifest:
     def places(self) -> list[tuple[str, str, str, str]]:
         """Return name, role, id and headline split of each cohort."""
         return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
+
+    def predicted(self, run_id: str) -> list[list[Any]]:
+        """Return the facts of a run's predictions, one row for each cohort, see `bench.planning.jobs.predicted`."""
+        return predicted(self.store, run_id, self.places)
+
+    def analysis_states(self) -> list[dict[str, Any]]:
+        """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
+        facts: dict[str, list[list[Any]]] = {}  # by run id, read once for all analyses of a run
+        rows = []
+        for analysis in self.analyses:
+            run_id = str(analysis["run"])
+            if run_id not in facts:
+                facts[run_id] = self.predicted(run_id)
+            key = analysis_key(analysis["identity"], facts[run_id], bool(analysis["per_run"]))
+            row = {"name": analysis["name"], "run_id": run_id if analysis["per_run"] else ""}
+            state, reason = analysis_state(self.store.root / analysis["folder"], key)
+            rows.append({**row, "options": dict(analysis["identity"][2]), "state": state, "reason": reason})
+        return rows
+
+    def flat_config(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of a planned run without nesting: dotted keys."""
+        return flat(run["config"])
 
     def config(self, run: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a planned run."""

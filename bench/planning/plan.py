@@ -18,7 +18,7 @@ from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs
 from bench.planning.protocol import CohortRole
-from bench.planning.read_cohorts import make_phantom, read_cohorts
+from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
 from bench.store.store import Progress, Store, table_facts, write_table
 from harmonize.cohorts.cohort import Cohort
@@ -99,7 +99,7 @@ def make_plan(
 
     Raises ConfigError, DatasetError or SetupError for everything that would make the study wrong.
     """
-    cohorts = read_cohorts(grid, data or make_phantom(grid, store, workers, progress), progress)
+    cohorts = read_cohorts(grid, store, data, workers, progress)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     for config in grid.configs:
         _check_internal(refs[0], cohorts[grid.train_on], config)

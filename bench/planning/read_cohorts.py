@@ -11,11 +11,13 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
 
 
-def read_cohorts(grid: Grid, folder: Path, progress: Progress) -> dict[str, Cohort]:
+def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress) -> dict[str, Cohort]:
     """Return the cohorts of a grid by name, the internal hospital first, with the images and labels that the grid chooses.
 
-    `folder` holds one folder for each dataset, or is a data file. Raises ConfigError when a cohort is missing.
+    `data` holds one folder for each dataset, or is a data file. Without it, the synthetic cohorts of the grid are made in
+    the store. Raises ConfigError when a cohort is missing.
     """
+    folder = data or make_phantom(grid, store, workers, progress)
     names = (grid.train_on, *grid.evaluate_on)
     specs = with_gold(read_data(folder), names)
     for name in names:

@@ -33,4 +33,4 @@ def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
     Raises ConfigError when the data lack one.
     """
     grid = grid_of(manifest, manifest.runs or manifest.imported)
-    return list(read_cohorts(grid, data, lambda *_: None).values())
+    return list(read_cohorts(grid, manifest.store, data, 1, lambda *_: None).values())

@@ -11,12 +11,15 @@ from bench.config.preprocessing_ops import geometry, input_size, learnt_op, padd
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.stable_names import current_name
-from bench.store.file_integrity import file_sha256
+from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry  # it imports OpenCV
+
+
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # the files that training leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,15 @@ class Run:
     def histogram_op(self) -> str | None:
         """Return the op of the preprocessing that learns a histogram of the internal training images, None without one."""
         return learnt_op(self.preprocessing.get("ops", ()))
+
+    def is_trained(self, store: Store) -> bool:
+        """Return whether the weights of the run are stored."""
+        folder = store.run_dir(self.id)
+        try:
+            same = (folder / "run.json").read_bytes() == self.document
+        except OSError:
+            return False
+        return same and all(is_intact(folder / name) for name in TRAINED)
 
     @property
     def states(self) -> int:

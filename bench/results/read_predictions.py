@@ -25,7 +25,7 @@ from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
-from bench.store.store import Store, damaged
+from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
@@ -186,7 +186,7 @@ def parts_of(
         try:
             content = content_of(path)
         except OSError as error:
-            raise damaged(path, error) from error
+            raise StoreError.unreadable(path, error) from error
         table = _stored(path, ["image_id", *findings], content)
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = known[place].parts(manifest, cohort, path, table["image_id"])
@@ -216,7 +216,7 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile
         with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
             yield file
     except (OSError, KeyError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise StoreError.unreadable(path, error) from error
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:

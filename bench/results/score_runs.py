@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.planning.imported_run import KIND
-from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, parts_of, run_facts, unfinished
@@ -28,6 +27,7 @@ from bench.store.file_integrity import is_intact
 from bench.store.store import (
     Progress,
     canonical_json,
+    key_in,
     read_table,
     replacing,
     short_hash,
@@ -137,11 +137,11 @@ def _found(
     )
 
     config = manifest.config(run)
+    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
     parts = parts_of(manifest, run, config, labels, partial(_as_stored, manifest, run))
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
     parts = [without(part, manifest.uncounted(findings), findings) for part in parts]
-    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
     result = score_run(run["id"], findings, internal, parts, settings, threads, unlearnt)
     given = [without(part, unlearnt, findings) for part in parts] if run.get("kind") == KIND else parts
     found, counts = symptoms(given, findings, internal, result.scores)
@@ -182,7 +182,7 @@ def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return what the scores of a run depend on, as a hash."""
-    facts = predicted(manifest.store, run["id"], manifest.places)
+    facts = manifest.predicted(run["id"])
     counted = manifest.content.get("counted", "all")
     return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings), counted]), 32)
 
@@ -258,6 +258,6 @@ def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
     """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
-    images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
+    images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
     labels = [part.once("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

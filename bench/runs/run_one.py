@@ -15,9 +15,9 @@ import torch.distributed as dist
 
 from bench.models import cost
 from bench.models.network import Network
-from bench.planning.jobs import TRAINED, Job, PassJob
+from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import TRAINED, Run
 from bench.runs.networks import trained_network
 from bench.runs.predict_cohorts import FrozenRun, predict_all
 from bench.runs.provenance import device_name, environment

@@ -5,11 +5,9 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from bench.planning.image_caches import DecodedImages
-from bench.planning.jobs import TRAINED, PassJob
+from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan
-from bench.planning.run import Run
-from bench.store.file_integrity import is_intact
-from bench.store.store import Store
+from bench.planning.run import TRAINED, Run
 
 MOST_BYTES = 4 << 30  # of weights in memory, over all places
 LEAST_BYTES = 1 << 30  # of weights that a place may hold in any case
@@ -23,7 +21,7 @@ def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[Pass
     there are places for all of them, nothing is shared and there is no job: each run predicts by itself.
     """
     plan = images.plan
-    ready = [run for run in runs if trained(plan.store, run) and images.lacks_predictions(run)]
+    ready = [run for run in runs if run.is_trained(plan.store) and images.lacks_predictions(run)]
     jobs = []
     for _, group in groupby(sorted(ready, key=_shared), _shared):
         parts = _parts(plan, list(group), places)
@@ -34,15 +32,6 @@ def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[Pass
 
 def _shared(run: Run) -> tuple[str, int]:
     return run.geometry.key, run.config.threads
-
-
-def trained(store: Store, run: Run) -> bool:
-    """Return whether the weights of a run are stored."""
-    folder = store.run_dir(run.id)
-    try:
-        return (folder / "run.json").read_bytes() == run.document and all(is_intact(folder / name) for name in TRAINED)
-    except OSError:
-        return False
 
 
 def _parts(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:

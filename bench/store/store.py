@@ -163,6 +163,12 @@ def last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def key_in(folder: Path) -> str:
+    """Return the key of a folder of scores or of an analysis, "" while it is incomplete."""
+    path = folder / "KEY"
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
 def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file that appears whole or not at all."""
     with replacing(path, mode) as temporary:
@@ -218,13 +224,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     try:
         return read_frame(path)
     except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: columns can be read, but not what they say
-        raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> StoreError:
-    """Return the error for a stored file that cannot be read."""
-    fix = "run the grid again: what is missing is made again"
-    return StoreError(f"cannot read {path.name}: {error}", str(path), fix)
+        raise StoreError.unreadable(path, error) from error
 
 
 def table_facts(path: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from bench.planning.imported_run import comparable, config_of, external_run, pla
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
+from bench.results.write_report import score_and_report
 from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.predict_cohorts import write_features
@@ -32,7 +33,6 @@ from bench.store.lease import lease
 from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
-from bench.study.run_grid import finish
 from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def evaluate(
     content = {**content, "derived": planned_row(content, own)}
     write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
     manifest = read_manifest(store, grid.name)
-    return Evaluated(run.id, own, tuple(remarks), manifest, finish(manifest, None, display))
+    return Evaluated(run.id, own, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

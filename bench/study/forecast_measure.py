@@ -28,12 +28,13 @@ from bench.models import cost
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
-from bench.planning.image_caches import decoding_by_cohort
+from bench.planning.derived_runs import Derived
+from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, states
 from bench.planning.run import Run
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
-from bench.study.forecast import NetworkRate, Rates, step_key
+from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.system.peak_memory import peak_memory, reset_peak_memory
 from bench.training.checkpoint import TrainingState
@@ -47,6 +48,14 @@ LABELED = 5000  # training images whose labels a step is measured with
 Clock = Callable[[], float]
 
 
+def rehearsed_forecast(
+    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device_name: str, progress: Progress
+) -> Forecast:
+    """Return what these runs, and the unfinished ones among the derived runs, will take by a rehearsal on one device."""
+    unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
+    return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress))
+
+
 def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
     """Measure what these runs of a plan are made of, on one device; nothing of it is kept."""
     began = time.process_time()  # what this process took until here, the run itself will take again
@@ -55,7 +64,7 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     start_s, empty_bytes = worker()
     different = {step_key(run.config): run for run in runs}
     progress("rehearse: decode", 0, 1)
-    decoding = decoding_by_cohort(plan, runs, 1)
+    decoding = ImageFiles.of(plan).decoding(runs, 1)
     networks = {}
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         for i, (key, run) in enumerate(different.items()):

@@ -1,7 +1,6 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -14,14 +13,14 @@ from bench.executors.execute_job import Executor
 from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
-from bench.planning.manifest import Manifest, write_manifest
+from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
+from bench.results.write_report import write_report
 from bench.runs.shared_passes import passes
-from bench.store.store import replacing
 from bench.study.job_progress import Display, Tally
 from harmonize.errors import SetupError
 
@@ -115,13 +114,12 @@ def execute(
     score_all(manifest, display.progress)
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    page = write_report(manifest, None, display, with_images)
+    lines = summary(manifest)
+    page = write_report(manifest, None, display.progress, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(
-        done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped, summary(manifest)
-    )
+    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped, lines)
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
@@ -139,42 +137,6 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
     tally.work(todo, {job.id: job.run.config.architecture for job in todo})
-
-
-def finish(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
-) -> Path:
-    """Score what is not scored, write the tables and the page, or a site; return the page's path."""
-    score_all(manifest, display.progress)
-    return write_report(manifest, output, display, with_images, site)
-
-
-def write_report(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
-) -> Path:
-    """Write tables and page from the stored scores; with `site` a folder of pages instead.
-
-    `with_images`: pictures of real radiographs may be among them.
-    """
-    from bench.results.report_tables import tables
-    from reports.page import render
-
-    display.progress("write the leaderboard", 0, 1)
-    collected = tables(manifest, with_images)
-    if site is not None:
-        from reports.site import write_site
-
-        return write_site(collected, site)
-    folder = manifest.store.root / "report" / str(manifest.content["name"])
-    page = output or folder / "leaderboard.html"
-    with ThreadPoolExecutor(1) as beside:  # to compress tables takes no turn of the interpreter
-        saved = beside.submit(collected.save, folder / "tables") if output is None else None
-        with replacing(page) as temporary:
-            temporary.write_text(render(collected), encoding="utf-8")
-            if saved:
-                saved.result()  # a page stands beside its own tables, or none is written
-    display.progress("write the leaderboard", 1, 1)
-    return page
 
 
 def check_foreign(grid: Grid, registry: Registry) -> None:

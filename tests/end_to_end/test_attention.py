@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.analyses.heatmaps.gallery import ASK, first, with_pictures
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import picture_name
@@ -23,7 +24,6 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import make_plan
-from bench.results.gallery import ASK, first, with_pictures
 from bench.results.report_tables import tables
 from bench.store.store import Store
 from harmonize.errors import ConfigError

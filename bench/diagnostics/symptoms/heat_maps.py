@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import analysis_states, stored_analyses
+from bench.results.analysis_tables import stored_analyses
 from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
@@ -22,7 +22,7 @@ def of_heat(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a symptom when maps of a finding prefer marks, border or padding; nothing where no map was measured."""
     mine = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
     own = replace(manifest, content={**manifest.content, "analyses": mine})
-    table = stored_analyses(own, [run_id], analysis_states(own)).get("attention")
+    table = stored_analyses(own, [run_id], own.analysis_states()).get("attention")
     if table is None or table.empty:
         return
     hit = (table["metric"] == "enrichment") & (table["by"] == NETWORK) & table["region"].isin(_BARE)

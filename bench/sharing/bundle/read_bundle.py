@@ -13,7 +13,6 @@ import pandas as pd
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, from_dict
-from bench.planning.derived_runs import panel_config
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
@@ -300,5 +299,5 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
             f"derived run {run['id']} is of other runs than its run.json says",
             where,
         )
-        config = panel_config(configs[run["of"][0]]) if run["kind"] == "panel" else configs[run["of"][0]]
+        config = configs[run["of"][0]].of_panel if run["kind"] == "panel" else configs[run["of"][0]]
         _must(asdict(config) == run["config"], f"the configuration of {run['id']} is not that of its runs", where)
