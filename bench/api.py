@@ -220,10 +220,10 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     True
     """
     from bench.cli.progress_bars import choose_display
-    from bench.study.run_grid import finish
+    from bench.results.write_report import score_and_report
 
     with choose_display(quiet=True) as display:
-        return finish(grid, None if page is None else Path(page), display)
+        return score_and_report(grid, None if page is None else Path(page), display.progress)
 
 
 def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":

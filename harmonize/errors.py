@@ -10,6 +10,9 @@
 Code that reads user input raises these errors. Any other exception is a bug.
 """
 
+from pathlib import Path
+from typing import Self
+
 
 class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
@@ -36,6 +39,12 @@ class DatasetError(CxrError):
 
 class StoreError(CxrError):
     """The run store is damaged, locked or written by another version."""
+
+    @classmethod
+    def unreadable(cls, path: Path, error: Exception) -> Self:
+        """Return the error for a stored file that cannot be read."""
+        fix = "run the grid again: missing files are made again"
+        return cls(f"cannot read {path.name}: {error}", str(path), fix)
 
 
 class SetupError(CxrError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
@@ -15,10 +15,14 @@ from bench.config.grid_file import find, load, merge
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, Split, from_dict
+from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import labels_yaml
+from harmonize.labels.findings import check_source, labels_yaml
+
+if TYPE_CHECKING:
+    from harmonize.cohorts.specs import CohortSpec
+    from harmonize.phantom import PhantomSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,41 @@ class Grid:
     def train_on(self) -> str:
         """Return the internal cohort. A grid has exactly one."""
         return self.configs[0].train_on
+
+    @property
+    def phantom_settings(self) -> "PhantomSettings":
+        """Return the settings of the synthetic cohorts that the grid uses without data."""
+        from harmonize.cohorts.specs import GOLD
+        from harmonize.phantom import PhantomSettings
+
+        choice = self.phantom
+        external = (name.removesuffix(GOLD) for name in self.evaluate_on)
+        try:
+            return PhantomSettings(
+                seed=choice.seed,
+                source=self.train_on,
+                images={self.train_on: choice.source, **dict.fromkeys(external, choice.external)},
+                size=choice.size,
+                shortcut=choice.shortcut,
+                finding=choice.finding,
+            )
+        except ValueError as error:
+            fix = "see `bench data phantom --help` for the ranges"
+            raise ConfigError(str(error), f"{self.path}: phantom", fix) from error
+
+    def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
+        """Return how a cohort is read: as its data file says, and at the internal hospital with the choices of the grid."""
+        if spec.name != self.train_on:
+            return spec
+        config = self.configs[0]
+        chosen = differing(
+            replace(config.cohort, limit=0)
+        )  # the protocol applies the limit: it is about training patients
+        source = spec.label_source if config.label_source == "default" else config.label_source
+        hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
+        for _, other in self.label_sources:
+            check_source(spec.layout, other, f"{self.path}: label_sources")
+        return replace(spec, choice=replace(spec.choice, **chosen), label_source=source, hybrid=hybrid)
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
@@ -305,9 +344,3 @@ def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry,
         ):
             return False
     return True
-
-
-def split_of(config: RunConfig) -> dict[str, float]:
-    """Return the split shares of a run as a plain mapping."""
-    split: Split = config.split
-    return {"train": split.train, "val": split.val, "test": split.test}

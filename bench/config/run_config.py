@@ -7,10 +7,10 @@ the id: a new field then does not change the ids of old runs. Therefore, a defau
 import functools
 import math
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.errors import ConfigError
@@ -95,6 +95,42 @@ class Schedule:
         """Return the internal splits that are predicted after each epoch. With `audit`, `test` is one of them; it is only recorded."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
+    def effective_batch_size(self, num_images: int) -> int:
+        """Return the number of images per optimizer step: `batch_size`, or fewer for a small training set.
+
+        The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from it.
+
+        >>> Schedule(batch_size=64, micro_batch=8).effective_batch_size(17)
+        16
+        """
+        size = min(self.batch_size, num_images)
+        return size - (size % (self.micro_batch or size) == 1)
+
+    def phase(self, epoch: int) -> range:
+        """Return the epochs of the training phase that contains `epoch`, counted from 1.
+
+        A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
+
+        >>> schedule = Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3)
+        >>> [schedule.phase(epoch) for epoch in (1, 2, 4)]
+        [range(1, 2), range(2, 4), range(4, 6)]
+        """
+        ends = sorted({self.freeze_epochs, self.pretrain_epochs, self.epochs} - {0})
+        last = next(end for end in ends if epoch <= end)
+        return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
+
+    def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
+
+        Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count
+        nor have the best AUROC.
+        """
+        if not self.patience or len(history) <= self.pretrain_epochs:
+            return False
+        auroc = [row[f"{self.stop_on}_auroc"] for row in history[self.pretrain_epochs :]]
+        best = self.pretrain_epochs + 1 + auroc.index(max(auroc))
+        return len(history) - max(best, self.freeze_epochs) >= self.patience
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -143,12 +179,27 @@ class HeadWeights:
             raise ValueError("head_weights.findings must be above 0, and the others must not be negative")
 
 
+ABNORMAL = "Abnormal"
 HEADS = {  # value of `heads` -> auxiliary heads besides the findings
     "multilabel": (),
     "dual": ("abnormal",),
     "auxiliary": ("device", "projection", "sex"),
     "dual_auxiliary": ("abnormal", "device", "projection", "sex"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One auxiliary head of a run."""
+
+    name: str
+    weight: float  # of its loss term
+    finding: int | None  # index of the finding whose output it shares; None: it has its own output
+
+    @property
+    def column(self) -> str:
+        """Return the name of its column in prediction files. No finding has such a name."""
+        return f"head:{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +262,30 @@ class RunConfig:
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
+
+    @property
+    def of_panel(self) -> Self:
+        """Return the configuration of the panel that a binary run belongs to: all findings, otherwise the same."""
+        return replace(self, task="multilabel", finding="")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, without nesting: dotted keys."""
+        return flat(differing(self))
+
+    @property
+    def auxiliary_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads in the order of their outputs, without those of weight 0."""
+        heads = []
+        for name in HEADS[self.heads]:
+            shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None
+            heads.append(Head(name, float(getattr(self.head_weights, name)), shared))
+        return tuple(head for head in heads if head.weight > 0)
+
+    @property
+    def own_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads that add an output to the network."""
+        return tuple(head for head in self.auxiliary_heads if head.finding is None)
 
 
 # fields of RunConfig that name a registry entry -> its section
@@ -287,11 +362,6 @@ def differing(config: Any) -> dict[str, Any]:
             continue
         changed[f.name] = differing(value) if is_dataclass(value) else value
     return changed
-
-
-def full(config: Any) -> dict[str, Any]:
-    """Return all fields of a config as plain values."""
-    return asdict(config)
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:

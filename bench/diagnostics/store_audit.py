@@ -11,14 +11,13 @@ from typing import Any
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
-from bench.planning.jobs import key_in
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import RECORDS, analysis_damage, read_checksums, stored_files
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
-from bench.store.store import Progress, Store, last_line, short_hash, table_facts
+from bench.store.store import Progress, Store, key_in, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"

@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.preprocessing_ops import learned_op, padded
 from bench.inputs.histograms import Reference, learn
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -30,16 +28,16 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     An existing reference is read from the run's folder. Otherwise it is learned on the training split and written there. Learning it
     again gives the same numbers. Raises DatasetError if no training image has any contrast.
     """
-    op = learned_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     path = folder / FILE
     if path.is_file():
         return stored_reference(run, folder)
-    table, cache = pd.read_parquet(internal.table), open_images(store, internal, geometry_of(run))
-    rows = cache.rows(table.loc[internal_split(table, run.config) == "train", "image_id"])
+    table, cache = pd.read_parquet(internal.table), open_images(store, internal, run.geometry)
+    rows = cache.rows(table.loc[internal.split_of(table, run.config) == "train", "image_id"])
     try:
-        learned = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
+        learned = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=run.padded)}
     except ValueError as error:
         fix = "check the images with `bench data stats --html`, or choose another preprocessing"
         raise DatasetError(
@@ -54,7 +52,7 @@ def stored_reference(run: Run, folder: Path) -> Reference:
 
     Raises StoreError if the reference is missing or damaged.
     """
-    op = learned_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     try:

@@ -7,7 +7,7 @@ import pandas as pd
 import yaml
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name
+from bench.planning.protocol import CohortRole
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
@@ -35,7 +35,7 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
     ]
     results = []
     for cohort in manifest.cohorts:
-        split = headline_name(CohortRole.of(cohort))
+        split = CohortRole.of(cohort).headline_name
         rows = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
         if len(rows) and pd.notna(rows["value"].iloc[0]):
             value = round(float(rows["value"].iloc[0]), 4)

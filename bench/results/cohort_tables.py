@@ -1,17 +1,18 @@
 """Report tables that do not depend on scores: cohorts, splits and training history."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name, headline_rows
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import labels_of, reference
-from bench.scoring.cooccurrence import cooccurrence
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
-from reports.schemas.tables import SCHEMAS
 
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
@@ -31,10 +32,19 @@ def title_of(cohort: Mapping[str, Any]) -> str:
     )
 
 
-def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return the tables about the data by name, and the number of patients in more than one internal split."""
+@dataclass(frozen=True, slots=True)
+class CohortTables:
+    """The tables about the data, and the label states behind the leaderboard."""
+
+    frames: dict[str, pd.DataFrame]
+    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # [N, K] by cohort and split
+    shared_patients: int  # patients in more than one split of the internal hospital
+
+
+def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
+    """Build the tables about the data."""
     config = manifest.shared
-    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
+    rows, splits, prevalence, headline, shared = [], [], [], {}, 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
         table, flow, role = labels.table, cohort["flow"], CohortRole.of(cohort)
@@ -62,7 +72,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 "age_median": float(table["age"].median()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
-                "headline_split": headline_name(role),
+                "headline_split": role.headline_name,
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
                 "licence": str(cohort["facts"].get("licence", "")),
             }
@@ -70,7 +80,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
         split_masks = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
-            else [(cohort["headline_split"], pd.Series(headline_rows(role, split), index=split.index))]
+            else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
         )
         for name, mask in split_masks:
             splits.append(
@@ -82,15 +92,14 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 }
             )
             if name == rows[-1]["headline_split"]:
-                counts_of_pairs = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
-                pairs += [(cohort["name"], name, *pair) for pair in counts_of_pairs]
+                headline[str(cohort["name"]), str(name)] = labels.state_NK[mask.to_numpy()]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
                 prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
-    return {
+    frames = {
         "cohorts": pd.DataFrame(rows),
         "splits": pd.DataFrame(splits),
         "prevalence": pd.DataFrame(prevalence),
-        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
-    }, shared
+    }
+    return CohortTables(frames, headline, shared)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bench.config.run_config import flat
 from bench.planning.manifest import Manifest
 from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
@@ -25,7 +24,7 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     scores = frames["scores"]  # half a million rows for a hundred runs, so only the rows that all tables need are kept
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]
-    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in runs}
+    configs = {run["id"]: manifest.flat_config(run) | dict(run["titles"]) for run in runs}
     metric_values = metrics(plain, frames["gaps"], replicates)
     effects, importance, single = ablation(configs, metric_values)
     out = {

@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.run_config import differing, flat
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
-from bench.store.store import Store, read_table, remark, write_bytes
+from bench.store.store import Store, read_table, write_bytes
 from harmonize.errors import StoreError
 
 FILE = "MODEL_CARD.md"
@@ -112,9 +111,9 @@ def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) 
             key: run["titles"].get(key, "")
             for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")
         },
-        "settings": ", ".join(f"{k} {v}" for k, v in flat(differing(config)).items() if k not in run["titles"]),
+        "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run["titles"]),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
-        "training": remark(trained),
+        "training": manifest.store.remark(run["id"]),
         "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
         if cost
         else "",

@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
-from bench.planning.derived_runs import missing_source
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
-from bench.planning.protocol import CohortRole, scored_splits, split_of
+from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
-from bench.store.store import Store, damaged
+from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
@@ -89,7 +88,7 @@ class Labels:
                 "run the grid again with `bench run --grid`",
             )
         shared = []
-        for name, mask in scored_splits(CohortRole.of(cohort), self.split[index]):
+        for name, mask in CohortRole.of(cohort).scored_splits(self.split[index]):
             if mask.any():
                 labeler = reference(manifest, cohort, name)
                 rows = index[mask]
@@ -115,7 +114,7 @@ def labels_of(
     that the run learns.
     """
     table = manifest.table(cohort)
-    split = split_of(CohortRole.of(cohort), table, config)
+    split = CohortRole.of(cohort).split_of(table, config)
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
@@ -160,7 +159,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
-    if "kind" in run and (reason := missing_source(manifest.store, run["sources"])):
+    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
@@ -203,7 +202,7 @@ def load_scored_splits(
         try:
             content = content_of(path)
         except OSError as error:
-            raise damaged(path, error) from error
+            raise StoreError.unreadable(path, error) from error
         table = _stored(path, ["image_id", *findings], content)
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
@@ -233,7 +232,7 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile
         with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
             yield file
     except (OSError, KeyError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise StoreError.unreadable(path, error) from error
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:

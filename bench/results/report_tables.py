@@ -7,18 +7,19 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import analysis_states, stored_analyses
-from bench.results.cohort_tables import cohort_tables, findings_of, title_of
+from bench.results.analysis_tables import stored_analyses
+from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of, title_of
 from bench.results.cross_run_tables import across
-from bench.results.gallery import with_pictures
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.across_runs.ablation_tables import metrics
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
+from bench.scoring.cooccurrence import cooccurrence
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -35,38 +36,43 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
     all_ids = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]  # ranked runs first
     findings = findings_of(manifest)
+    unlearnt, learned = unlearnt_by(manifest, all_ids), learns(manifest, findings, all_ids, scored)
     pool = ThreadPoolExecutor(2)  # reading releases the interpreter lock, so other tables are built meanwhile
     try:
         stored = {name: pool.submit(load_scores, manifest, all_ids, name) for name in FRAMES if all_ids}
         history = histories(manifest)
-        of_cohorts, shared_patients = cohort_tables(manifest, findings)
-        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **of_cohorts}
+        data = cohort_tables(manifest, findings)
+        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **data.frames}
         if all_ids:
             frames["costs"] = _costs(manifest, all_ids, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
         frames |= {name: future.result() for name, future in stored.items()}
     finally:
         pool.shutdown(cancel_futures=True)
+    analyses = manifest.analysis_states()
+    of_analyses = stored_analyses(manifest, all_ids, analyses)
+    # everything is read: from here on, tables are computed
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # for grids without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
-        frames["epochs"] = _audits(manifest, history)
-        frames["anytime"] = _anytime(manifest, history, frames["runs"])
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
-    analyses = analysis_states(manifest)
-    for name, table in stored_analyses(manifest, all_ids, analyses).items():
+        frames["epochs"] = _audits(manifest, history)
+        frames["anytime"] = _anytime(manifest, history, frames["runs"])
+    frames["cooccurrence"] = _cooccurrence(data, findings)
+    for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
         numbers = metrics(compared["scores"], compared["gaps"], replicates)
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
         heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
         frames["goals"] = goals(numbers, macs, maps_on_finding(heat_maps, str(manifest.content["source"])))
-        frames["associations"] = associations(_families(manifest, scored), frames)
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
+    if scored:
+        frames["associations"] = associations(_families(manifest, scored), frames)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -81,13 +87,13 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
             for entry in manifest.settings.custom_metrics
         ],
         "split": asdict(manifest.shared.split),
-        "shared_patients": shared_patients,
+        "shared_patients": data.shared_patients,
         "command": manifest.content["command"],
         "created_from": all_ids,
         "findings": findings,
         "notes": _notes(manifest),
-        "unlearnt": unlearnt_by(manifest, all_ids),
-        "learns": learns(manifest, findings, all_ids, scored),
+        "unlearnt": unlearnt,
+        "learns": learned,
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "analyses": analyses,
         "no_pictures": no_pictures,
@@ -103,6 +109,14 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
+    """Build one row per cohort and pair of findings, with counts of images."""
+    pairs = [
+        (*place, *pair) for place, states in data.headline_states.items() for pair in cooccurrence(states, findings)
+    ]
+    return pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"]))
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:

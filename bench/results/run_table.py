@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.config.run_config import NAMED, flat
+from bench.config.run_config import NAMED
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
 from bench.store.checksums import damaged_files
-from bench.store.store import read_table, remark
+from bench.store.store import read_table
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
@@ -51,10 +51,9 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 def _differences(manifest: Manifest) -> dict[str, str]:
     """Return {run id: differences from the other runs}, without the architecture: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.runs}
-    if not configs:
+    plain = {run["id"]: manifest.flat_config(run) for run in manifest.runs}
+    if not plain:
         return {}
-    plain = {run_id: flat(c) for run_id, c in configs.items()}
     keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
     varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
     varied.sort(key=lambda k: "." in k)  # keys in blocks come last
@@ -103,7 +102,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
                 "what": differences[run["id"]],
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or panel_note,
-                "remark": remark(facts["trained"]),
+                "remark": manifest.store.remark(run["id"]),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),

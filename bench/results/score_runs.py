@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.planning.imported_run import KIND
-from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, load_scored_splits, run_facts, unfinished
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import read_verified
@@ -28,6 +27,7 @@ from bench.store.file_integrity import is_intact
 from bench.store.store import (
     Progress,
     canonical_json,
+    key_in,
     read_table,
     replacing,
     short_hash,
@@ -182,7 +182,7 @@ def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return a hash of everything that the scores of a run depend on."""
-    facts = predicted(manifest.store, run["id"], manifest.places)
+    facts = manifest.predicted(run["id"])
     counted = manifest.content.get("counted", "all")
     return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings), counted]), 32)
 
@@ -213,7 +213,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
     Existing tables are reused if images, weights and labels are the same.
     """
     findings = manifest.config(run).findings
-    headline_split = {c["name"]: headline_name(CohortRole.of(c)) for c in manifest.cohorts}
+    headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
     headline = [scored_split for scored_split in splits if scored_split.split == headline_split[scored_split.dataset]]
     key = _probe_key(manifest, run, headline)
     paths = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}
@@ -260,6 +260,6 @@ def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> str:
     """Return a hash of what the source probes of a run depend on: images, weights and labels, but no scoring settings."""
-    images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
+    images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
     labels = [s.once("hash of labels", lambda: short_hash(s.labels().tobytes())) for s in splits]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -29,7 +29,6 @@ from bench.inputs.histogram_reference import stored_reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass, predict
-from bench.planning.image_caches import geometry_of
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.networks import trained_network
 from bench.scoring.calibrators import Platt
@@ -102,7 +101,7 @@ def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
     path = store.root / "scores" / run_id / "operating_points.parquet"
     empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
     points = pd.read_parquet(path) if path.is_file() else empty
-    form, unlearnt = geometry_of(run), tuple(trained.get("unlearnt", ()))
+    form, unlearnt = run.geometry, tuple(trained.get("unlearnt", ()))
     return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form))
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.run_config import flat, full
+from bench.config.run_config import flat
 from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of, run_facts
@@ -106,8 +106,8 @@ def _configuration(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, o
             **shared,
             **{f"passport.{key}": value for key, value in run["passport"].items()},
         }
-    sources = [flat(full(manifest.config(source))) for source in manifest.runs if source["id"] in run.get("of", ())]
-    own = flat(full(manifest.config(run)))
+    sources = [flat(asdict(manifest.config(source))) for source in manifest.runs if source["id"] in run.get("of", ())]
+    own = flat(asdict(manifest.config(run)))
     return {key: value for key, value in own.items() if all(source[key] == value for source in sources)}
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bench.store.file_integrity import file_damage, file_sha256, json_object
-from bench.store.store import canonical_json, write_bytes
+from bench.store.store import canonical_json, key_in, last_line, write_bytes
 
 FILE = "checksums.json"
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
@@ -107,6 +107,15 @@ def analysis_damage(folder: Path) -> str:
     """Return the first damaged table of a finished analysis with its problem, or ""."""
     names = {*(read_checksums(folder) or ()), *(path.name for path in folder.glob("*.parquet"))}
     return next((f"{name} {problem}" for name, problem in damaged_files(folder, sorted(names)).items()), "")
+
+
+def analysis_state(folder: Path, key: str) -> tuple[str, str]:
+    """Return the state of an analysis (done, failed, absent) and the reason: it is done if its tables are intact and have this key."""
+    if key_in(folder) == key:
+        damage = analysis_damage(folder)
+        return ("absent" if damage else "done"), damage
+    failed = folder / "FAILED"
+    return ("failed" if failed.is_file() else "absent"), last_line(failed)
 
 
 def discard_changed_files(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -118,6 +118,14 @@ class Store:
         """Return the last line of the record of a failed run, or ""."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
+    def first_unfinished(self, run_ids: Sequence[str]) -> str:
+        """Return which of these runs is not done, and why; "" when all are done."""
+        for run_id in run_ids:
+            if (state := self.state(run_id)) != "done":
+                reasons = {"absent": "has not begun", "started": "is not finished"}
+                return f"needs run {run_id}, which {reasons.get(state) or f'failed: {self.reason(run_id)}'}"
+        return ""
+
     def remark(self, run_id: str) -> str:
         """Return how the training deviated from its configuration, "" without deviation or without a record."""
         try:
@@ -158,6 +166,12 @@ def last_line(path: Path) -> str:
     """Return the last line of a file that is not blank, "" for an empty or missing file."""
     lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def key_in(folder: Path) -> str:
+    """Return the key of a folder of scores or of an analysis, "" while it is incomplete."""
+    path = folder / "KEY"
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -218,13 +232,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     try:
         return read_frame(path)
     except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: damaged column metadata
-        raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> StoreError:
-    """Return the error for an unreadable file of the store."""
-    fix = "run the grid again with `bench run`: it makes missing files again"
-    return StoreError(f"cannot read {path.name}: {error}", str(path), fix)
+        raise StoreError.unreadable(path, error) from error
 
 
 def table_facts(path: Path) -> dict[str, str]:

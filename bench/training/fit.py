@@ -27,13 +27,13 @@ from bench.models.predict import predict
 from bench.planning.run import Run
 from bench.scoring.metrics import auroc
 from bench.store.store import Progress
-from bench.training.batch_sampling import balanced, class_membership, effective_batch_size, shuffled
+from bench.training.batch_sampling import balanced, class_membership, shuffled
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.lr_schedule import lr_multiplier, should_stop
+from bench.training.lr_schedule import lr_multiplier
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
-from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingTargets, training_targets
+from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingTargets
 
 
 class TrainingError(RuntimeError):
@@ -84,11 +84,11 @@ def fit(
     network.to(device=device).to(memory_format=torch.channels_last)
     check_labels(train, watched)
     try:
-        targets = training_targets(run, train, device)
+        targets = TrainingTargets.of(run, train, device)
     except NoTargetsError as error:
         raise TrainingError(str(error)) from error
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
-    size = effective_batch_size(schedule, len(train))
+    size = schedule.effective_batch_size(len(train))
     num_steps = len(train) // size  # the images of the incomplete last batch differ from epoch to epoch
     check_group_size(schedule, size, processes)
     state = TrainingState()
@@ -97,7 +97,7 @@ def fit(
     compiled = compile_if_faster(step, passes_left) if config.compile else ""
     deadline = clock() + 3600 * config.limit.hours - state.seconds if config.limit.hours else math.inf
     for epoch in range(len(state.history) + 1, schedule.epochs + 1):
-        if should_stop(schedule, state.history):
+        if schedule.should_stop(state.history):
             break
         start = clock()
         order = epoch_order(config, epoch, targets, size)
@@ -125,7 +125,7 @@ def fit(
         if processes.is_main:
             state.save(checkpoint, run.id, step)
     num_epochs, stopped = len(state.history), ""
-    if num_epochs < schedule.epochs and not should_stop(schedule, state.history):
+    if num_epochs < schedule.epochs and not schedule.should_stop(state.history):
         stopped = f"stopped by its limit of {config.limit} after {num_epochs} of {schedule.epochs} epochs"
     if stopped and not state.best:
         raise TrainingError(f"{stopped}: no epoch can be selected; raise limit.hours")

@@ -24,7 +24,6 @@ from bench.models.predict import autocast_dtype
 from bench.planning.run import Run
 from bench.training.batch_sampling import micro_batches
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
-from bench.training.lr_schedule import phase
 from bench.training.optimizers.build import build as build_optimizer
 from bench.training.optimizers.build import load_optimizer_state
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
@@ -109,7 +108,7 @@ class Step:
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch: switch to its phase and to training mode."""
-        first = phase(self.schedule, epoch)[0]
+        first = self.schedule.phase(epoch)[0]
         if first != self.phase:
             self._begin_phase(first)
         train_mode(self.network)

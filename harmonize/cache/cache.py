@@ -164,6 +164,18 @@ def open_cache(
     return opened
 
 
+def read_cache(name: str, table: pd.DataFrame, geometry: Geometry, folder: Path) -> ImageCache | None:
+    """Return the cache that `open_cache` has filled for table[image_id, path], None if there is none or it is of other images.
+
+    Nothing is decoded, and no image file is read.
+    """
+    cache = _open(_cache_folder(name, geometry, folder), geometry)
+    if cache is None or len(cache.index) != len(table):
+        return None
+    same = all((cache.index[c].array == table[c].astype(str).to_numpy(object)).all() for c in ("image_id", "path"))
+    return cache if same else None
+
+
 def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return image_id, path, size and mtime_ns of every row; the size of a missing file is -1."""
     sizes, times = [], []

@@ -50,6 +50,11 @@ class Cohort:
     spec: CohortSpec
     doubts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(QUARANTINE)))
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """Return the texts about the cohort for pages."""
+        return labelmap.facts(self.layout, self.spec.label_source, self.table["split"])
+
     @cached_property
     def id(self) -> str:
         """Return 12 hex digits that change when the label mapping or the table changes."""

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import analysis_states, stored_analyses
+from bench.results.analysis_tables import stored_analyses
 from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
@@ -22,7 +22,7 @@ def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
     """Yield a symptom if maps of a finding concentrate on markers, border or padding. Without measured maps, yield nothing."""
     of_run = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
     run_manifest = replace(manifest, content={**manifest.content, "analyses": of_run})
-    table = stored_analyses(run_manifest, [run_id], analysis_states(run_manifest)).get("attention")
+    table = stored_analyses(run_manifest, [run_id], run_manifest.analysis_states()).get("attention")
     if table is None or table.empty:
         return
     in_region = (table["metric"] == "enrichment") & (table["by"] == NETWORK) & table["region"].isin(_REGIONS)

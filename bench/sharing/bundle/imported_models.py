@@ -1,9 +1,10 @@
 """Imported models in a bundle: checks of their entries."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from bench.config.run_config import RunConfig, from_dict, full
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
 
 PASSPORT = {
@@ -27,5 +28,5 @@ def is_passport(value: Any) -> bool:
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
     """Whether a model's entry matches its run.json: configuration, internal cohort, and no source runs."""
-    config = full(from_dict(RunConfig, document["config"], f"run {run['id']}"))
+    config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
     return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])

@@ -12,8 +12,7 @@ import pandas as pd
 
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, from_dict, full
-from bench.planning.derived_runs import panel_config
+from bench.config.run_config import NAMED, RunConfig, from_dict
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
@@ -283,7 +282,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = full(config)  # keys that are newer than the bundle get their defaults
+    run["config"] = asdict(config)  # keys that are newer than the bundle get their defaults
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -359,7 +358,7 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
     for run in content["runs"]:
         stored = read_run(store, run["id"])
         _require(
-            full(stored.config) == run["config"], f"the configuration of {run['id']} differs from its run.json", where
+            asdict(stored.config) == run["config"], f"the configuration of {run['id']} differs from its run.json", where
         )
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         _require(
@@ -383,5 +382,7 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
             f"derived run {run['id']} has other source runs than its run.json states",
             where,
         )
-        config = panel_config(configs[run["of"][0]]) if run["kind"] == "panel" else configs[run["of"][0]]
-        _require(full(config) == run["config"], f"the configuration of {run['id']} differs from its source runs", where)
+        config = configs[run["of"][0]].of_panel if run["kind"] == "panel" else configs[run["of"][0]]
+        _require(
+            asdict(config) == run["config"], f"the configuration of {run['id']} differs from its source runs", where
+        )

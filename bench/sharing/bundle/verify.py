@@ -13,7 +13,7 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, scored_rows, split_of
+from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
@@ -175,8 +175,8 @@ def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort,
     config, name = manifest.shared, cohort["name"]
     table = theirs.table
     role = CohortRole.of(cohort)
-    split = split_of(role, table, config)
-    scored = scored_rows(role, split)
+    split = role.split_of(table, config)
+    scored = role.scored_rows(split)
     ids = table["image_id"].astype(str)
     names = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
     scored_split = dict(zip(ids[scored], names[scored], strict=True))

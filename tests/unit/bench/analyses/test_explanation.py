@@ -20,7 +20,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.planning.run import Run, read_run, resolve
+from bench.planning.run import Run, read_run
 from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
@@ -35,7 +35,7 @@ def made(folder: Path, **choice: Any) -> tuple[Store, Run]:
     """Return a store with one finished, untrained run; NAMED has thresholds."""
     given = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
     config = RunConfig(**(given | {"uncertainty": "u_ignore", "channels": 1} | choice))
-    run = resolve(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
+    run = Run.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
     store = Store.open(folder / "runs")
     place = store.begin(run.id, run.document)
     num = len(config.findings)

@@ -17,7 +17,7 @@ from bench.inputs.batches import BatchReader, Rows, resident
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.training.step import Step
-from bench.training.training_loss import TrainingLoss, TrainingTargets, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.cache.packed import PackedImages, pack
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run
 
@@ -157,7 +157,7 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
     run = a_run(**CASES[name])
     reader, internal, _ = a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
-    targets = training_targets(run, internal, CPU)
+    targets = TrainingTargets.of(run, internal, CPU)
     training_loss = TrainingLoss(run, targets)
     has_weight_N = training_loss.has_weight()  # computed once, before training
     training_loss.has_weight = lambda: has_weight_N  # type: ignore[method-assign]

@@ -163,14 +163,17 @@ def extra(schedule: dict[str, object]) -> str:
 def test_the_reference_depends_only_on_internal_training_images(preprocessing: str, tmp_path: Path) -> None:
     made = planned(tmp_path, preprocessing)
     run, internal = made.runs[0], made.refs[0]
+    prepare(made, 1, silent)
     first = reference(run, made.store, internal, tmp_path / "first")
     assert json.loads((tmp_path / "first" / "reference.json").read_text()) == first
     split = internal_split(pd.read_parquet(internal.table), run.config)
     names = pd.read_parquet(internal.table)["path"]
     for path in [*(tmp_path / "far").glob("*.png"), *(tmp_path / "internal" / str(n) for n in names[split != "train"])]:
         cv2.imwrite(str(path), np.random.default_rng(len(path.name)).integers(0, 99, (50, 60)).astype(np.uint8))
+    prepare(made, 1, silent)
     assert reference(run, made.store, internal, tmp_path / "second") == first
     cv2.imwrite(str(tmp_path / "internal" / str(names[split == "train"].iloc[0])), np.eye(70, 80, dtype=np.uint8) * 200)
+    prepare(made, 1, silent)
     assert reference(run, made.store, internal, tmp_path / "third") != first
     assert reference(run, made.store, internal, tmp_path / "first") == first  # a stored reference is not learned again
 
@@ -179,6 +182,7 @@ def test_an_internal_cohort_without_contrast_gives_an_error_with_its_folder(tmp_
     made = planned(tmp_path)
     for path in (tmp_path / "internal").glob("*.png"):
         cv2.imwrite(str(path), np.full((70, 80), 90, np.uint8))
+    prepare(made, 1, silent)
     with pytest.raises(DatasetError, match="histstd cannot learn from the internal cohort"):
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")
 

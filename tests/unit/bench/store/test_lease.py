@@ -16,7 +16,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.executors.execute_job import attempt
 from bench.planning.jobs import Job
-from bench.planning.run import resolve
+from bench.planning.run import Run
 from bench.store.lease import claim, holder_of, lease
 from bench.store.store import Store, canonical_json, write_bytes
 
@@ -143,7 +143,7 @@ def test_a_run_held_by_another_process_keeps_its_state(tmp_path: Path) -> None:
         uncertainty="u_ignore",
         augmentation="light",
     )
-    job = Job(resolve(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
+    job = Job(Run.of(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
     job.begin()
     (job.folder / "DONE").touch()
     with lease(job.folder):
