@@ -1,6 +1,6 @@
 """MIMIC-CXR-JPG: 377,110 radiographs of 65,379 patients of Beth Israel Deaconess, 14 labels mined from reports.
 
-Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the folder of files/ (plain or gzipped, any release number)
+Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If the file
 exists, the extra columns "expert:<label>" contain its states, null for all other studies. With the label source

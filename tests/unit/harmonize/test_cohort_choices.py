@@ -1,4 +1,4 @@
-"""Which images take part: views, one per study, ages, gold subset, limit; and every loss is counted."""
+"""Tests of the selection of images by view, study, age, gold subset and limit, and of the counts of removed images."""
 
 import contextlib
 from dataclasses import replace
@@ -17,11 +17,11 @@ from harmonize.datasets import brax, chexpert, nih, padchest
 from harmonize.errors import ConfigError
 
 
-def chosen(spec: CohortSpec, **choice: object) -> Cohort:
+def load_with(spec: CohortSpec, **choice: object) -> Cohort:
     return harmonize.load(replace(spec, choice=CohortChoice(**choice)))  # type: ignore[arg-type]
 
 
-def lost(cohort: Cohort) -> int:
+def num_removed(cohort: Cohort) -> int:
     return sum(n for name, n in cohort.flow.items() if name not in {"found", "kept", *REMARKS})
 
 
@@ -38,70 +38,73 @@ CHOICES = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_every_image_that_a_choice_takes_out_is_counted(layout: str, choice: dict[str, object], tmp_path: Path) -> None:
+def test_all_removed_images_are_counted(layout: str, choice: dict[str, object], tmp_path: Path) -> None:
     spec = on_disk(layout, tmp_path)
-    with contextlib.suppress(DatasetError):  # a small table may have nothing left
-        cohort = chosen(spec, **choice)
-        assert cohort.flow["found"] - lost(cohort) == cohort.flow["kept"] == len(cohort.table)
+    with contextlib.suppress(DatasetError):  # a small table may have no images after the filters
+        cohort = load_with(spec, **choice)
+        assert cohort.flow["found"] - num_removed(cohort) == cohort.flow["kept"] == len(cohort.table)
 
 
-def test_views_are_frontal_unless_all_or_pa_are_asked_for(tmp_path: Path) -> None:
+def test_views_selects_frontal_all_or_pa_images(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
-    views = {views: sorted(set(chosen(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}
+    views = {views: sorted(set(load_with(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}
     assert views == {"frontal": ["AP", "FRONTAL", "PA"], "all": ["AP", "FRONTAL", "LATERAL", "PA"], "pa": ["PA"]}
-    assert chosen(spec, views="pa").flow["not_pa"] == 4
-    assert chosen(spec, views="all").flow.get("not_frontal", 0) == 0
+    assert load_with(spec, views="pa").flow["not_pa"] == 4
+    assert load_with(spec, views="all").flow.get("not_frontal", 0) == 0
 
 
-def test_one_image_per_study_is_the_pa_one_where_there_is_one(tmp_path: Path) -> None:
+def test_one_image_per_study_prefers_pa(tmp_path: Path) -> None:
     table = TABLES["brax"]()
     table["study_id"], table["view"], table["drop"] = ["1", "1", "1", "2"], ["LATERAL", "AP", "PA", "AP"], ""
     table["patient_id"] = "id_a"
     brax.write(table, tmp_path)
     touch(table, tmp_path)
     spec = CohortSpec("brax", "brax", tmp_path)
-    cohort = chosen(spec, views="all", per_study="one")
+    cohort = load_with(spec, views="all", per_study="one")
     assert cohort.table["image_id"].tolist() == table["image_id"].iloc[[2, 3]].tolist()
     assert cohort.flow["same_study"] == 2
-    (tmp_path / table["path"][2]).unlink()  # the next best that is there
-    assert chosen(spec, views="all", per_study="one").table["view"].tolist() == ["AP", "AP"]
+    (tmp_path / table["path"][2]).unlink()  # without this file, the AP image is used
+    assert load_with(spec, views="all", per_study="one").table["view"].tolist() == ["AP", "AP"]
 
 
-def test_an_age_range_takes_out_the_unknown_ages_too_and_says_so(tmp_path: Path) -> None:
-    cohort = chosen(on_disk("nih", tmp_path), min_age=18.0, max_age=80.0)
+def test_an_age_range_also_removes_and_counts_unknown_ages(tmp_path: Path) -> None:
+    cohort = load_with(on_disk("nih", tmp_path), min_age=18.0, max_age=80.0)
     assert cohort.table["age"].tolist() == [57.0, 58.0]
     assert (cohort.flow["age_unknown"], cohort.flow["outside_ages"]) == (0, 2)
     table = TABLES["brax"]().assign(age=[float("nan"), 40.0, 35.0, 20.0])
     brax.write(table, tmp_path / "b")
     touch(table, tmp_path / "b")
-    flow = chosen(CohortSpec("brax", "brax", tmp_path / "b"), views="all", max_age=36.0).flow
+    flow = load_with(CohortSpec("brax", "brax", tmp_path / "b"), views="all", max_age=36.0).flow
     assert (flow["age_unknown"], flow["outside_ages"], flow["kept"]) == (1, 1, 1)
 
 
-def test_the_gold_subset_of_padchest_is_pa_and_physicians_alone(tmp_path: Path) -> None:
+def test_the_gold_subset_of_padchest_has_only_pa_images_of_physicians(tmp_path: Path) -> None:
     table = TABLES["padchest"]().assign(drop="", view="PA").iloc[:4].reset_index(drop=True)
     table.loc[2, "view"] = "AP"
     padchest.write(table, tmp_path)
     touch(table, tmp_path)
-    cohort = chosen(CohortSpec("padchest", "padchest", tmp_path), gold=True)
+    cohort = load_with(CohortSpec("padchest", "padchest", tmp_path), gold=True)
     assert cohort.table["image_id"].tolist() == table["image_id"].iloc[[0]].tolist()
     assert cohort.flow["not_gold"] == 3
 
 
 def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_splits(tmp_path: Path) -> None:
-    assert set(chosen(on_disk("chexpert", tmp_path / "c"), gold=True).table["split"]) == {"expert_valid", "expert_test"}
-    assert set(chosen(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
+    assert set(load_with(on_disk("chexpert", tmp_path / "c"), gold=True).table["split"]) == {
+        "expert_valid",
+        "expert_test",
+    }
+    assert set(load_with(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
 
 
 @pytest.mark.parametrize("layout", ["nih", "brax", "table"])
 def test_gold_raises_an_error_for_a_layout_without_a_gold_subset(layout: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no gold subset"):
-        chosen(on_disk(layout, tmp_path), gold=True)
+        load_with(on_disk(layout, tmp_path), gold=True)
 
 
 def test_gold_raises_an_error_for_mimic_without_the_relabeled_studies(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no study was labeled by radiologists"):
-        chosen(on_disk("mimic", tmp_path), gold=True)
+        load_with(on_disk("mimic", tmp_path), gold=True)
 
 
 def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_limit_adds_patients() -> None:
@@ -117,7 +120,7 @@ def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_
 
 def test_a_choice_without_images_raises_an_error_with_the_counts(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="4 outside_ages"):
-        chosen(on_disk("nih", tmp_path), min_age=119.0)
+        load_with(on_disk("nih", tmp_path), min_age=119.0)
 
 
 def test_a_cohort_can_be_loaded_without_images(tmp_path: Path) -> None:
