@@ -151,7 +151,7 @@ def test_a_threshold_of_half_without_any_positive_call(store: Store, run_id: str
     plant(store, run_id, fitting - 20)  # the same order, so the same AUROC
     check = notes_of(store, run_id)["a threshold of .5 does not fit"]
     assert "Pleural Effusion called in 0, present in " in check.found
-    assert "the run's own thresholds" in check.fix.split("\n")[0]
+    assert "the run's thresholds" in check.fix.split("\n")[0]
     assert not names(symptoms(store, run_id))[
         1:
     ]  # the planted logits are better than the network, so they may differ from the selected epoch
