@@ -22,7 +22,7 @@ from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.sanity_table import sanity_table
 from bench.analyses.heatmaps.summary import MEASURES, summarise
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
@@ -138,7 +138,7 @@ class Look:
 
     def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
         """Return the predictions on the held-out images, and their rows in the cache."""
-        chosen = predicted_examples(ref, self.run.config, cache)
+        chosen = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
         at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))

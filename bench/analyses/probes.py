@@ -20,7 +20,7 @@ from bench.analyses.shortcuts.linear import out_of_fold, projections
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 from bench.analyses.shortcuts.source import feature_probe, labelled
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import Examples, predicted_examples, probe_rows
+from bench.inputs.examples import Examples, probe_rows
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
 from bench.planning.image_caches import open_images
@@ -97,7 +97,7 @@ def _place(job: AnalysisJob, ref: CohortRef) -> Place:
     """Return the scored images of a cohort with labels and logits, and the stored features of its feature sample."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, job.run.geometry)
-    everything = predicted_examples(ref, job.run.config, cache)
+    everything = Examples.predicted(ref, job.run.config, cache)
     at = everything.headline_indices
     chosen = Examples(everything.image_id[at], everything.patient_id[at], everything.rows[at], everything.state_NK[at])
     with np.load(folder / "features" / f"{ref.name}.npz", allow_pickle=False) as stored:

@@ -23,7 +23,7 @@ from bench.analyses.shortcuts import transplant
 from bench.analyses.shortcuts.effects import Answers, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.predict import predict
 from bench.planning.image_caches import open_images
@@ -229,7 +229,7 @@ def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dic
 def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
     cache = open_images(job.store, ref, job.run.geometry)
-    chosen = predicted_examples(ref, job.run.config, cache)
+    chosen = Examples.predicted(ref, job.run.config, cache)
     one_each = chosen.feature_indices
     generator = stream(0, "transplants", ref.name)
     places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]

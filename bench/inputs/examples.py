@@ -41,6 +41,26 @@ class Examples:
         ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
         return cls(ids, patients, rows[rows >= 0], states(table, config.findings), auxiliary)
 
+    @classmethod
+    def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
+        """Return the training images of the internal cohort, and by name those of each split that training watches."""
+        table = pd.read_parquet(internal.table)
+        split_N = internal.split_of(table, config)
+        by_split = {
+            split: cls.of(table[split_N == split], cache, config, with_targets=True)
+            for split in ("train", *config.schedule.watched)
+        }
+        return by_split.pop("train"), by_split
+
+    @classmethod
+    def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:
+        """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
+        table = pd.read_parquet(ref.table)
+        split_N = ref.split_of(table, config)
+        predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
+        headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)
+        return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -62,25 +82,3 @@ def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) ->
     hashes = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
     order = sorted(range(len(first)), key=hashes.__getitem__)[:most]
     return np.sort(first[order]).astype(np.int64)
-
-
-def training_examples(
-    internal: CohortRef, config: RunConfig, cache: ImageCache
-) -> tuple[Examples, dict[str, Examples]]:
-    """Return the training images of the internal cohort, and {split: images} of the splits that are predicted after each epoch."""
-    table = pd.read_parquet(internal.table)
-    split_N = internal.split_of(table, config)
-    by_split = {
-        split: Examples.of(table[split_N == split], cache, config, with_targets=True)
-        for split in ("train", *config.schedule.watched)
-    }
-    return by_split.pop("train"), by_split
-
-
-def predicted_examples(ref: CohortRef, config: RunConfig, cache: ImageCache) -> Examples:
-    """Return the images of a cohort that are predicted: all external images, or the scored splits of the internal cohort."""
-    table = pd.read_parquet(ref.table)
-    split_N = ref.split_of(table, config)
-    predicted = Examples.of(table[ref.predicted_rows(split_N)], cache, config)
-    headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)
-    return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))

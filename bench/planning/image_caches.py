@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import pandas as pd
@@ -13,7 +12,7 @@ from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import damaged_files
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
-from bench.store.store import Progress, Store, short_hash, table_facts, write_bytes
+from bench.store.store import Progress, Store, table_facts, write_bytes
 from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
@@ -99,22 +98,17 @@ def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
 
     Raises StoreError when they are missing, or are of other images.
     """
-    cache = read_cache(ref.name, _listed(ref), geometry, _folder(store, ref))
+    cache = read_cache(ref.name, _listed(ref), geometry, store.cache_folder(ref.root))
     if cache is None:
         what = f"the decoded images of {ref.name} are missing or belong to another table"
         fix = "run the grid again with `bench run`: it decodes the images first"
-        raise StoreError(what, str(_folder(store, ref)), fix)
+        raise StoreError(what, str(store.cache_folder(ref.root)), fix)
     return cache
 
 
 def _listed(ref: CohortRef) -> pd.DataFrame:
     """Return image_id and path of every image of a cohort."""
     return pd.read_parquet(ref.table, columns=["image_id", "path"])
-
-
-def _folder(store: Store, ref: CohortRef) -> Path:
-    """Return the folder of a cohort's caches; it depends on the root, because two datasets may share a name."""
-    return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +127,7 @@ class ImageFiles:
         """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
         return {
             (ref.name, form.key): forecast(
-                ref.name, ref.root, self.states[ref.name], form, _folder(self.plan.store, ref), workers
+                ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
             )
             for ref in self.plan.refs
             for form in dict.fromkeys(run.geometry for run in runs)
@@ -167,7 +161,7 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     caches: dict[tuple[str, str], ImageCache] = {}
     for form in dict.fromkeys(run.geometry for run in plan.runs):
         for ref in plan.refs:
-            folder = _folder(plan.store, ref)
+            folder = plan.store.cache_folder(ref.root)
             caches[ref.name, form.key] = open_cache(
                 ref.name, ref.root, _listed(ref), form, folder, workers, progress, files.states[ref.name]
             )

@@ -18,7 +18,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.derived_runs import Derived, logit_of_mean
@@ -127,7 +127,7 @@ def _views(
     (run,) = job.run.runs
     cache = open_images(job.store, ref, run.geometry)
     normalization = normalization_of(run, job.store, job.refs[0], network)
-    chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
+    chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):
         what = f"view {i} of {ref.name}"

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import Examples, predicted_examples
+from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
@@ -107,7 +107,7 @@ def predict_all(
         incomplete = [network for network in frozen if network.run.id not in failed and network.lacks(ref, cache)]
         if not incomplete:
             continue
-        examples = predicted_examples(ref, run.config, cache)
+        examples = Examples.predicted(ref, run.config, cache)
         rows = examples.feature_indices
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start

@@ -3,7 +3,7 @@
 import torch
 
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import training_examples
+from bench.inputs.examples import Examples
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
@@ -22,7 +22,7 @@ def train(
 
     config, folder = run.config, store.run_dir(run.id)
     cache = open_images(store, internal, run.geometry)
-    training, watched = training_examples(internal, config, cache)
+    training, watched = Examples.training(internal, config, cache)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     reset_peak_memory(device)
     normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)

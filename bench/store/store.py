@@ -83,6 +83,10 @@ class Store:
         """Return the folder of a run."""
         return self.root / run_id[:2] / run_id
 
+    def cache_folder(self, root: Path) -> Path:
+        """Return the folder of the decoded images of a dataset; two datasets with one name have different roots."""
+        return self.root / "cache" / short_hash(str(root.resolve()).encode())
+
     def state(self, run_id: str) -> State:
         """Return the state of a run, as its files show it."""
         folder = self.run_dir(run_id)

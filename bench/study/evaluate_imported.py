@@ -14,7 +14,7 @@ from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.registry import Registry
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
 from bench.planning.image_caches import open_images, prepare
@@ -181,7 +181,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
             folder, source, ref
         ):
-            chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
+            chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
             sample = chosen.feature_indices
             what = f"predict {ref.name}"
             logit_NK, features = predict(

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.config.registry import Entry
+from bench.config.run_config import RunConfig
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import Run
+from bench.training.batch_sampling import balanced, class_membership, shuffled
 from bench.training.losses import bce, three_states
 from bench.training.uncertainty import Labels, blank
 
@@ -48,6 +50,18 @@ class TrainingTargets:
         if len(targets.unlearnt()) == target_NK.shape[1]:
             raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
         return targets
+
+    def epoch_order(self, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
+        """Return the indices of the training images in the order of an epoch, for batches of `size`.
+
+        Raises ValueError when micro-batches cannot be balanced.
+        """
+        order = shuffled(config.seed, epoch, len(self.target_NK))
+        if config.schedule.sampling == "shuffled":
+            return order
+        in_class_NC = class_membership(self.target_NK.cpu().numpy(), self.weight_NK.cpu().numpy())
+        micro = config.schedule.micro_batch or config.schedule.batch_size
+        return balanced(order, size, micro, in_class_NC, config.seed, epoch)
 
     def unlearnt(self) -> tuple[int, ...]:
         """Return the indices of the findings without both classes; their outputs mean nothing."""

@@ -95,7 +95,6 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     from bench.inputs.normalize import Normalizer
     from bench.models.network import Network
     from bench.planning.run import Run
-    from bench.training.fit import train_epoch
     from bench.training.step import Step
     from bench.training.training_loss import TrainingLoss, TrainingTargets
 
@@ -113,7 +112,7 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
     step.begin_epoch(1)
 
     def epoch(number: int) -> object:
-        return float(train_epoch(step, number, task.orders(number), [], lambda *_: None, lambda: False))
+        return float(step.train_epoch(number, task.orders(number), [], lambda *_: None, lambda: False))
 
     return step, epoch
 

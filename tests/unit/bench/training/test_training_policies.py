@@ -19,7 +19,7 @@ from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.fit import TrainingError, epoch_order, fit
+from bench.training.fit import TrainingError, fit
 from bench.training.step import Step
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
 from bench.training.training_loss import TrainingLoss, TrainingTargets
@@ -239,11 +239,11 @@ def test_balanced_epochs_show_every_finding_and_shuffled_ones_every_image() -> N
     _, internal, _ = a_cohort()
     run = a_run(schedule=Schedule(epochs=1, batch_size=20, sampling="balanced"))
     targets = TrainingTargets.of(run, internal, CPU)
-    order = epoch_order(run.config, 1, targets, 20)
+    order = targets.epoch_order(run.config, 1, 20)
     target, weight = targets.target_NK[order[:20]], targets.weight_NK[order[:20]]
     assert ((weight > 0) & (target == 1)).any(0).all()
     assert ((weight > 0) & (target == 0)).any(0).all()
-    plain = epoch_order(a_run().config, 1, targets, 8)
+    plain = targets.epoch_order(a_run().config, 1, 8)
     assert sorted(plain) == list(range(28))
 
 
