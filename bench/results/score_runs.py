@@ -136,11 +136,11 @@ def _compute(
     )
 
     config = manifest.config(run)
+    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
     splits = load_scored_splits(manifest, run, config, labels, partial(_as_stored, manifest, run))
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
     splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
-    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
     result = score_run(run["id"], findings, internal, splits, settings, threads, unlearnt)
     predicted_splits = splits
     if run.get("kind") == KIND:
