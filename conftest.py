@@ -29,7 +29,15 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     grid = api.run(CONFIG, ["nih"], data=data, store=store, name="documented", min_count=2)
     (run_id,) = api.finished(grid)
     nih, stored = api.load_cohort("nih", data), api.load_run(store, run_id)
-    variables = {"work": work, "data": data, "config": CONFIG, "store": store, "grid": grid, "run_id": run_id, "nih": nih}
+    variables = {
+        "work": work,
+        "data": data,
+        "config": CONFIG,
+        "store": store,
+        "grid": grid,
+        "run_id": run_id,
+        "nih": nih,
+    }
     explanation = api.explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
     return variables | {"stored": stored, "logits": api.load_logits(grid, run_id), "explanation": explanation}
 
