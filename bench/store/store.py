@@ -161,7 +161,7 @@ def remark(trained: Mapping[str, Any]) -> str:
     remarks = [f"{title}: {trained[key]}" for key, title in titles.items() if key in trained]
     if "micro_batch" in trained:
         remarks.append(
-            f"memory ran out: the last forward passes, and so batch norm, used {trained['micro_batch']} images each"
+            f"memory ran out: the last forward passes, and so batch norm, used {trained['micro_batch']} images at a time"
         )
     return "; ".join(remarks)
 
