@@ -1,4 +1,4 @@
-"""What the examples in the docstrings of bench.api stand on: small phantom cohorts and one trained run, made once."""
+"""Fixtures for the examples in the docstrings of bench.api: small phantom cohorts and one trained run, made once."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ CONFIG = {
 
 @pytest.fixture(scope="session")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Names that the examples use. Each example adds to them what the ones above it found."""
+    """Return the variables of the examples."""
     from bench import api
 
     work: Path = tmp_path_factory.mktemp("documented")
@@ -29,13 +29,21 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     grid = api.run(CONFIG, ["nih"], data=data, store=store, name="documented", min_count=2)
     (run_id,) = api.finished(grid)
     nih, stored = api.load_cohort("nih", data), api.load_run(store, run_id)
-    names = {"work": work, "data": data, "config": CONFIG, "store": store, "grid": grid, "run_id": run_id, "nih": nih}
+    variables = {
+        "work": work,
+        "data": data,
+        "config": CONFIG,
+        "store": store,
+        "grid": grid,
+        "run_id": run_id,
+        "nih": nih,
+    }
     explanation = api.explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
-    return names | {"stored": stored, "logits": api.load_logits(grid, run_id), "explanation": explanation}
+    return variables | {"stored": stored, "logits": api.load_logits(grid, run_id), "explanation": explanation}
 
 
 @pytest.fixture(autouse=True)
 def _examples(request: pytest.FixtureRequest, doctest_namespace: dict[str, Any]) -> None:
-    """Give the examples of bench.api their names; no other test waits for them."""
+    """Give the examples of bench.api their variables. For other tests nothing is trained."""
     if isinstance(request.node, pytest.DoctestItem) and request.node.name.startswith("bench.api"):
         doctest_namespace.update(request.getfixturevalue("documented"))

@@ -1,18 +1,18 @@
-"""The library: what the commands do, as a few typed functions.
+"""The Python library: the commands as a few typed functions.
 
     from bench import api
 
     data = api.make_phantom("cohorts", {"chexpert": 160, "nih": 40})
     grid = api.run({"train_on": "chexpert", "architecture": "seresnet_tiny", ...}, ["nih"], data=data, store="runs")
     (run_id,) = api.finished(grid)
-    logits = api.load_logits(grid, run_id)      # by cohort and split, beside the labels
-    api.score(logits).scores                    # every number with its interval
+    logits = api.load_logits(grid, run_id)      # by cohort and split, with the labels
+    api.score(logits).scores                    # all scores with their intervals
     api.render(grid, "leaderboard.html")
     run = api.load_run("runs", run_id)
     api.predict(run, ["chest.png"]).table       # for research, not for clinical use
 
-docs/library.md walks through it, docs/library.ipynb does, too. Errors are those of the commands, children of `CxrError`. This module imports
-pandas, torch and the rest in the functions that need them.
+docs/library.md and docs/library.ipynb are tutorials. Errors are those of the commands, subclasses of `CxrError`. Each function
+imports pandas, torch and other heavy libraries itself, so that the import of this module is fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,17 +34,18 @@ if TYPE_CHECKING:
     from harmonize.cohorts.cohort import Cohort
     from harmonize.images.image_header import InMemory
 
-Where = str | PathLike[str]
+AnyPath = str | PathLike[str]
 
 
 def make_phantom(
-    folder: Where, images: Mapping[str, int], *, size: int = 64, shortcut: float = 0.9, seed: int = 0
+    folder: AnyPath, images: Mapping[str, int], *, size: int = 64, shortcut: float = 0.9, seed: int = 0
 ) -> Path:
-    """Write synthetic cohorts in the layouts of the real datasets, so many frontal images each; return the folder.
+    """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
-    What is there already is kept. Raises ConfigError for a hospital that cannot be drawn and for a folder that holds
-    something else. `size` is the long side in pixels, `shortcut` how surely (0 to 1) the first hospital prints a tag on
-    images with Pleural Effusion.
+    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how often the first hospital
+    prints a tag on images with Pleural Effusion. Existing cohorts of the same settings are kept. Raises ConfigError for an unknown
+    hospital, and for a folder that contains something else.
+
 
     >>> data = make_phantom(work / "made", {"nih": 12})
     >>> sorted(path.name for path in data.iterdir())
@@ -64,11 +65,13 @@ def make_phantom(
     return root
 
 
-def load_cohort(name: str, data: Where, *, mapping: str = "default", space: str = "shared-9") -> "Cohort":
-    """Return one cohort of `--data` (a folder of datasets, or data.yaml), harmonized: a row per image, a state per finding.
+def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: str = "shared-9") -> "Cohort":
+    """Load and harmonize one cohort: one row per image, one column of label states per finding.
 
-    A state is 1 present, 0 absent, -1 uncertain, -2 not mentioned, null unmapped. Raises DatasetError for data that are
-    not what their layout promises, ConfigError for a cohort, mapping or label space that is not there.
+    `data` is the path that `--data` takes: a folder of datasets, or data.yaml. Label states: 1 present, 0 absent, -1 uncertain,
+    -2 not mentioned, null if the dataset cannot express the finding. Raises DatasetError if files do not have the layout of their
+    dataset. Raises ConfigError for an unknown cohort, mapping or label space.
+
 
     >>> nih = load_cohort("nih", data)
     >>> len(nih.table), nih.flow["found"], nih.phantom
@@ -85,29 +88,41 @@ def load_cohort(name: str, data: Where, *, mapping: str = "default", space: str 
     from harmonize.labels import findings
 
     if mapping not in MAPPINGS:
-        raise ConfigError(f"no mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
+        raise ConfigError(f"unknown mapping {mapping!r}", "load_cohort", f"choose from: {', '.join(MAPPINGS)}")
     specs = with_gold(read_data(Path(data)), [name])
     if name not in specs:
-        raise ConfigError(f"no cohort {name!r} in the data", str(data), f"found: {', '.join(specs)}")
+        raise ConfigError(f"the data have no cohort {name!r}", str(data), f"choose from: {', '.join(specs)}")
     return load(specs[name], mapping, findings.space(space))
 
 
 def run(
-    config: "Mapping[str, Any] | RunConfig", evaluate_on: Sequence[str], *,
-    data: Where | None = None, store: Where = "runs", name: str = "library", sweep: Mapping[str, Sequence[Any]] | None = None,
-    min_count: int = 10, registry: Where | None = None, weights: Where | None = None, device: str = "auto",
-    workers: int = 1, quiet: bool = True,
-) -> "Manifest":  # fmt: skip
-    """Train one configuration, freeze it, test it at the internal and the external hospitals, and score it; return its grid.
+    config: "Mapping[str, Any] | RunConfig",
+    evaluate_on: Sequence[str],
+    *,
+    data: AnyPath | None = None,
+    store: AnyPath = "runs",
+    name: str = "library",
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    min_count: int = 10,
+    registry: AnyPath | None = None,
+    weights: AnyPath | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    quiet: bool = True,
+) -> "Manifest":
+    """Train, test and score the runs of one configuration; return their grid.
 
-    `config` is `base` of a grid file (docs/grids.md), `sweep` one of its sweeps: {"seed": [0, 1]} are two runs, one after
-    the other in this process. What the store has already is not done again. The grid file, `grids/<name>.yaml` of the
-    store, is what `bench run --grid` would be given; the next call of the same name replaces it, and the runs stay.
-    Without `data`, phantom cohorts are made in the store. More than one of `workers` decodes images in processes of
-    their own: a script then needs `if __name__ == "__main__":`.
+    Each run is tested at the internal and the external hospitals. Runs are trained one after the other in this process. Runs that
+    the store already has are not trained again.
 
-    Raises ConfigError, RegistryError, DatasetError and SetupError before anything trains; StoreError when a run failed
-    or another process holds it.
+    config: the `base` of a grid file (docs/grids.md). sweep: one sweep of a grid file; {"seed": [0, 1]} gives two runs.
+    data: as for `load_cohort`; None makes phantom cohorts in the store. name: the grid is stored as `grids/<name>.yaml`; the next
+    call with this name replaces the file and keeps the runs. workers: with more than 1, child processes decode images, and a script
+    needs `if __name__ == "__main__":`.
+
+    Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run failed, or
+    if another process works on it.
+
 
     >>> grid = run(config, ["nih"], data=data, store=store, name="documented", min_count=2)
     >>> grid.settings.min_count, [cohort["name"] for cohort in grid.cohorts]
@@ -117,19 +132,19 @@ def run(
     from bench.study.run_single import Wanted, run_alone
 
     wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count)
-    at = [None if each is None else Path(each) for each in (registry, data, weights)]
+    paths = [None if path is None else Path(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
-        run_alone(wanted, Path(store), (at[0], at[1], at[2]), device, workers, display)
+        run_alone(wanted, Path(store), (paths[0], paths[1], paths[2]), device, workers, display)
     return open_grid(store, name)
 
 
-def open_grid(store: Where = "runs", name: str | None = None) -> "Manifest":
-    """Return what was planned under a name, as the store remembers it; without a name, the store's only grid.
+def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
+    """Open a grid that the store has planned. Without a name, open the only grid of the store.
 
-    Its `runs`, `derived` and `cohorts` say what it is made of. Raises StoreError when there is no such grid or store.
+    `runs`, `derived` and `cohorts` list its contents. Raises StoreError if the store or the grid does not exist.
 
     >>> grid = open_grid(store, "documented")
-    >>> grid.content["source"], [each["config"]["architecture"] for each in grid.runs]
+    >>> grid.content["source"], [run["config"]["architecture"] for run in grid.runs]
     ('chexpert', ['seresnet_tiny'])
     """
     from bench.planning.manifest import read_manifest
@@ -139,7 +154,7 @@ def open_grid(store: Where = "runs", name: str | None = None) -> "Manifest":
 
 
 def finished(grid: "Manifest") -> list[str]:
-    """Return the ids of the grid's finished and scored runs, in its order: trained ones, then those made of them.
+    """Return the ids of the finished and scored runs of a grid: trained runs first, then derived runs.
 
     >>> run_id in finished(grid)
     True
@@ -150,37 +165,40 @@ def finished(grid: "Manifest") -> list[str]:
 
 
 def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
-    """Return the logits of a finished run beside the labels: one part per scored split at the internal hospital and per external cohort.
+    """Load the logits and labels of a finished run, one entry per scored split.
 
-    Shapes: part.logit [N, K] float32, part.state [N, K] int8 (label states, null as -3), part.image_id [N], findings [K].
-    Raises StoreError for a run that the grid does not plan, is not finished, or whose files are damaged.
+    Scored splits are those of the internal hospital, and `all` of each external cohort. With N images and K findings, each has
+    `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N]. Raises StoreError if the grid does
+    not contain the run, the run is not finished, or its files are damaged.
+
 
     >>> logits = load_logits(grid, run_id)
     >>> [scored.name for scored in logits.scored_splits], logits.scored_splits[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
-    from bench.results.read_predictions import parts_of, run_facts, unfinished
+    from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from harmonize.errors import StoreError
 
     where = str(grid.store.run_dir(run_id))
-    planned = next((each for each in (*grid.runs, *grid.derived) if each["id"] == run_id), None)
+    planned = next((entry for entry in (*grid.runs, *grid.derived) if entry["id"] == run_id), None)
     if planned is None:
-        ids = ", ".join(each["id"] for each in (*grid.runs, *grid.derived))
-        raise StoreError(f"no run {run_id!r} in the grid {grid.content['name']}", where, f"it has {ids}")
+        ids = ", ".join(entry["id"] for entry in (*grid.runs, *grid.derived))
+        raise StoreError(f"no run {run_id!r} in the grid {grid.content['name']}", where, f"choose from: {ids}")
     if reason := unfinished(grid, planned):
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
     config = grid.config(planned)
     unlearnt = run_facts(grid.store, run_id)["trained"].get("unlearnt", [])
-    return ScoredRun(config.findings, grid.content["source"], parts_of(grid, planned, config, {}), unlearnt)
+    return ScoredRun(config.findings, grid.content["source"], load_scored_splits(grid, planned, config, {}), unlearnt)
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
-    """Return every number that is made of logits and labels, with intervals over patients: a pure function of both.
+    """Compute all scores of logits and labels, with intervals over patients. A pure function.
 
-    `logits` may be anybody's: a `ScoredRun` of `ScoredSplit`s that you filled. `settings` says, among others, how many patients a
-    finding needs and how often they are resampled; those of a grid are `grid.settings`. Raises ValueError for parts that
-    do not fit each other.
+    `logits` may come from elsewhere: fill a `ScoredRun` with `ScoredSplit`s. `settings` contains, for example, the minimum number
+    of patients of a finding and the number of resamples; `grid.settings` are those of a grid. Raises ValueError for splits that do
+    not match each other.
+
 
     >>> result = score(logits, grid.settings, run_id=run_id)
     >>> result.scores.query("metric == 'auroc' and finding == 'macro' and calibrator == 'none'")["dataset"].unique().tolist()
@@ -191,25 +209,28 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     return score_run(run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearnt=logits.unlearnt)
 
 
-def render(grid: "Manifest", page: Where | None = None) -> Path:
-    """Write the page of a grid from its store, scoring what is not scored; return where it is.
+def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
+    """Write the leaderboard page of a grid; return its path. Runs without scores are scored first.
 
-    Without `page` it is `report/<grid>/leaderboard.html` of the store, with its tables beside it. The page is one file.
+    The default path is `report/<grid>/leaderboard.html` in the store. The tables are written next to the page. The page is one
+    file.
+
 
     >>> render(grid, work / "leaderboard.html").stat().st_size > 100_000
     True
     """
     from bench.cli.progress_bars import choose_display
-    from bench.study.run_grid import finish
+    from bench.results.write_report import score_and_report
 
     with choose_display(quiet=True) as display:
-        return finish(grid, None if page is None else Path(page), display)
+        return score_and_report(grid, None if page is None else Path(page), display.progress)
 
 
-def load_run(store: Where, run_id: str, device: str = "cpu") -> "StoredRun":
-    """Return the finished run whose id begins so, ready to predict; nothing but its folder is needed.
+def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
+    """Load the finished run whose id begins with `run_id`, ready to predict. Only the folder of the run is read.
 
-    Raises StoreError where none, several or no network is meant, and for a run that is not finished or is damaged.
+    Raises StoreError if no run or several runs match, if the run has no network, is not finished, or is damaged.
+
 
     >>> stored = load_run(store, run_id[:6])
     >>> stored.run.id == run_id, stored.geometry.size
@@ -223,34 +244,36 @@ def load_run(store: Where, run_id: str, device: str = "cpu") -> "StoredRun":
     return load(Store.open(Path(store), create=False), run_id, choose_devices(device, 1, 1)[0])
 
 
-def predict(run: "StoredRun", images: "Sequence[Where | InMemory]") -> "Inference":
-    """Return what a run finds in image files, folders of them, or those that a CSV lists. Not for clinical use.
+def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
+    """Predict the findings of images. Not for clinical use.
 
-    An image need not be a file: `harmonize.images.image_header.InMemory(name, content)`.
+    `images`: image files, folders of them, CSV files that list them, or images in memory
+    (`harmonize.images.image_header.InMemory(name, content)`).
 
-    `table` has a row per image and finding: logit, probability, calibrated probability, a call at each stored threshold
-    (1, 0, NaN without one) and what is unusual about the image. A file that cannot be used is a row of `skipped`, with its reason.
+    `table` has a row per image and finding: logit, probability, calibrated probability, warnings about the image, and the call at
+    each stored threshold (1 or 0; NaN without a threshold). `skipped` lists unusable files with their reasons.
 
-    >>> found = predict(stored, [data / "nih" / path for path in nih.table["path"][:2]])
-    >>> found.num_images, len(found.skipped), found.table["finding"].nunique()
+    >>> inference = predict(stored, [data / "nih" / path for path in nih.table["path"][:2]])
+    >>> inference.num_images, len(inference.skipped), inference.table["finding"].nunique()
     (2, 0, 9)
     """
     from bench.runs.new_images import images_of, infer
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []
-    for each in images:
-        files += [each] if isinstance(each, InMemory) else images_of([Path(each)])
+    for image in images:
+        files += [image] if isinstance(image, InMemory) else images_of([Path(image)])
     return infer(run, files)
 
 
 def explain(
-    run: "StoredRun", image: "Where | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
+    run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
 ) -> "Explanation":
-    """Return where in an image the evidence for some findings lies, by default for all that the run learnt.
+    """Compute heat maps of an image, for the given findings or for all findings that the run has learned.
 
-    Each of `finding_maps` has `heat` [D, D] float32, 0 or more, not scaled, in pixels of `gray` [D, D]: the image as the
-    network sees it. Raises DatasetError for an unusable image file, ConfigError for a finding that the run has not learned.
+    Each of `finding_maps` has `heat` [D, D] float32: unscaled, 0 or above, in pixels of `gray` [D, D]. `gray` is the network's input
+    image. Raises DatasetError for an unusable image file, ConfigError for a finding that the run has not learned.
+
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
     >>> explanation.finding_maps[0].finding, explanation.finding_maps[0].heat.shape == explanation.gray.shape
@@ -259,14 +282,15 @@ def explain(
     from bench.analyses.explain_image import Explainer, chosen_findings
     from harmonize.images.image_header import InMemory
 
-    file = image if isinstance(image, InMemory) else Path(image)
-    return Explainer(run).explain(file, chosen_findings(run.run, findings), method, None)
+    image_file = image if isinstance(image, InMemory) else Path(image)
+    return Explainer(run).explain(image_file, chosen_findings(run.run, findings), method, None)
 
 
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
-    """Return the image with the heat map of one finding on it: uint8 [D, D, 3], red, green, blue.
+    """Draw the heat map of one finding over the image; return uint8 [D, D, 3] in the order red, green, blue.
 
     The map is scaled to its own maximum; larger values are more opaque. Raises ConfigError for a finding without a map.
+
 
     >>> overlay(explanation, "Edema").shape
     (384, 384, 3)
@@ -278,10 +302,20 @@ def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
         if finding_map.finding == finding:
             return overlaid(explanation, finding_map)[..., ::-1]
     names = ", ".join(finding_map.finding for finding_map in explanation.finding_maps)
-    raise ConfigError(f"the explanation has no map of {finding!r}", "overlay", f"it has maps of {names}")
+    raise ConfigError(f"the explanation has no map of {finding!r}", "overlay", f"choose from: {names}")
 
 
 __all__ = [
-    "explain", "finished", "load_cohort", "load_logits", "load_run", "make_phantom", "open_grid", "overlay", "predict",
-    "render", "run", "score",
-]  # fmt: skip
+    "explain",
+    "finished",
+    "load_cohort",
+    "load_logits",
+    "load_run",
+    "make_phantom",
+    "open_grid",
+    "overlay",
+    "predict",
+    "render",
+    "run",
+    "score",
+]

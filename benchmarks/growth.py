@@ -127,14 +127,16 @@ def hashed(folder: Path) -> str:
 def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
     from bench.results.score_runs import score_all
-    from bench.study.run_grid import write_report  # it brings OpenCV: not for the processes that score for this one
+    from bench.results.write_report import (
+        write_report,  # it brings OpenCV: not for the processes that score for this one
+    )
 
     manifest = read_manifest(Store.open(root), "large")
     began, used = time.perf_counter(), cpu()
     score_all(manifest, lambda *_: None, threads)
     scored, own, memory = time.perf_counter(), time.process_time(), largest_memory()
     with choose_display(True) as display:
-        page = write_report(manifest, None, display)
+        page = write_report(manifest, None, display.progress)
     written, reporting = time.perf_counter(), time.process_time() - own
     for process in multiprocessing.active_children():  # what scored counts when it has ended, beside the page
         process.join()

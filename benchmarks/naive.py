@@ -100,7 +100,9 @@ def main() -> None:
                 mean, std = (torch.tensor(scale[key]).view(3, 1, 1) for key in ("mean", "std"))
                 loss = fine_tune(network, images[trains], label[trains], mean, std, given.epochs)
                 auroc = macro_auroc(network, images[~trains], label[~trains], mean, std)
-                print(f"{architecture:<24}{head:>6} seed {seed} first loss {loss:.3f} macro AUROC {auroc:.3f}", flush=True)
+                print(
+                    f"{architecture:<24}{head:>6} seed {seed} first loss {loss:.3f} macro AUROC {auroc:.3f}", flush=True
+                )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         grid.write_text(text)
         store = Store(Path(name) / "runs")
         plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-        write_manifest(plan, prepare(plan, 1, silent), 0)
+        write_manifest(plan, prepare(plan, 1, silent).caches, 0)
         (run,) = plan.runs
         run_one(Job(run, store, plan.refs, "cpu"), silent)
         manifest = read_manifest(store, "power")

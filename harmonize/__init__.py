@@ -4,7 +4,7 @@
     cohort = harmonize.load(specs["nih"])
     cohort.table        # one row per frontal image; one Int8 label state per finding
 
-The names below are imported when they are first used: `bench --help` needs no pandas.
+The names below are imported at first use, so that `bench --help` does not import pandas.
 """
 
 from importlib import import_module
@@ -34,7 +34,7 @@ __all__ = [
     "read_data",
 ]
 
-_HOME = {
+_MODULES = {
     "cohorts.cohort": ("Cohort", "load"),
     "datasets": ("LAYOUTS",),
     "errors": ("ConfigError", "CxrError", "DatasetError", "RegistryError", "SetupError", "StoreError"),
@@ -45,7 +45,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _HOME.items():
+    for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"harmonize.{module}"), name)
     raise AttributeError(f"module 'harmonize' has no attribute {name!r}")

@@ -1,21 +1,24 @@
 """Errors that the user can fix.
 
     CxrError            what is wrong, where, and how to fix it; shown without traceback
-    |- ConfigError      a grid, option or mapping file asks for something impossible
-    |- RegistryError    registry.yaml names something that cannot be found or loaded
+    |- ConfigError      a grid, an option or a mapping file has an invalid value
+    |- RegistryError    registry.yaml names code that cannot be found or loaded
     |- DatasetError     a dataset on disk does not have its published layout
-    |- StoreError       the run store is damaged, locked or of another version
-    `- SetupError       the machine does not have a package, a device or a file of weights
+    |- StoreError       the run store is damaged, locked or written by another version
+    `- SetupError       a package, a device or a weights file is missing on this machine
 
-Code that reads user input raises them. Any other exception means a bug.
+Code that reads user input raises these errors. Any other exception is a bug.
 """
+
+from pathlib import Path
+from typing import Self
 
 
 class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        super().__init__(what, where, fix)  # worker processes pickle `args`, so all three are passed
+        super().__init__(what, where, fix)  # pickling in worker processes needs all three in `args`
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
@@ -23,11 +26,11 @@ class CxrError(Exception):
 
 
 class ConfigError(CxrError):
-    """A grid, an option or a mapping file asks for something impossible."""
+    """A grid, an option or a mapping file has an invalid value."""
 
 
 class RegistryError(CxrError):
-    """registry.yaml names something that cannot be found or loaded."""
+    """registry.yaml names code that cannot be found or loaded."""
 
 
 class DatasetError(CxrError):
@@ -37,6 +40,12 @@ class DatasetError(CxrError):
 class StoreError(CxrError):
     """The run store is damaged, locked or written by another version."""
 
+    @classmethod
+    def unreadable(cls, path: Path, error: Exception) -> Self:
+        """Return the error for a stored file that cannot be read."""
+        fix = "run the grid again: missing files are made again"
+        return cls(f"cannot read {path.name}: {error}", str(path), fix)
+
 
 class SetupError(CxrError):
-    """The machine does not have a package, a device or a file of weights."""
+    """A package, a device or a weights file is missing on this machine."""

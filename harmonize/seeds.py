@@ -1,4 +1,4 @@
-"""Independent named random streams: a new draw never shifts the others."""
+"""Independent random streams, one per name: a new stream does not change the numbers of the others."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def seed_for(seed: int, *names: object) -> int:
-    """Return a 63-bit seed that depends on `seed` and the names only, on every machine.
+    """Return a 63-bit seed that depends only on `seed` and the names, and is the same on every machine.
 
     >>> seed_for(0, "order", 3) == seed_for(0, "order", 3) != seed_for(0, "order", 4)
     True
@@ -16,5 +16,5 @@ def seed_for(seed: int, *names: object) -> int:
 
 
 def stream(seed: int, *names: object) -> np.random.Generator:
-    """Return the random generator of that name."""
+    """Return the random generator for this seed and these names."""
     return np.random.default_rng(seed_for(seed, *names))

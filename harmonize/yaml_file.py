@@ -1,7 +1,7 @@
-"""One loader for every YAML file of the project: safe, without repeated keys, and 3e-4 is a number.
+"""Load every YAML file of the project: safely, with an error for repeated keys, and with 3e-4 as a number.
 
-PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does neither, but
-reads registry.yaml two to ten times slower (with and without its C library) and accepts keys that are lists.
+PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does not have
+these problems. It is two to ten times slower on registry.yaml, and it accepts lists as keys.
 """
 
 import re
@@ -14,6 +14,7 @@ from harmonize.errors import ConfigError
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """Construct a dict; raise an error for a repeated key and for a key that is not text, a number or a bool."""
     loader.flatten_mapping(node)
     content: dict[Any, Any] = {}
     for key_node, value_node in node.value:
@@ -39,7 +40,7 @@ def _strict(base: Any) -> Any:
 
 
 _PLAIN = _strict(yaml.SafeLoader)
-_FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml is eight times as fast, if it is available
+_FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml, if available, is eight times as fast
 
 
 def read_yaml(path: Path) -> Any:
@@ -52,13 +53,13 @@ def read_yaml(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
         raise ConfigError(
-            f"cannot read the file: {reason}", str(path), "check the file's name; it must be UTF-8 text"
+            f"cannot read the file: {reason}", str(path), "check the file's name; the file must be UTF-8 text"
         ) from error
     return parse_yaml(text, str(path))
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return the content of YAML text; error messages name `where`.
+    """Return the content of YAML text; `where` is the location that error messages name.
 
     >>> parse_yaml("lr: 3e-4", "here")
     {'lr': 0.0003}
@@ -66,7 +67,7 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
     except yaml.YAMLError:
-        pass  # parse again: the pure Python parser has the better error messages
+        pass  # parse again: the Python parser has better error messages
     try:
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
     except yaml.YAMLError as error:

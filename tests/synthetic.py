@@ -1,4 +1,4 @@
-"""Seeded, invented tables in the shape that the report reads: any number of runs, hospitals and odd states."""
+"""Seeded synthetic tables in the form that reports read, for any number of runs and hospitals, and for rare states."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,10 +12,17 @@ from reports.tables import Tables
 from tests import invented_more
 
 FINDINGS = (
-    "No Finding", "Cardiomegaly", "Atelectasis", "Consolidation", "Pleural Effusion",
-    "Pneumothorax", "Pneumonia", "Edema", "Lung Lesion",
-)  # fmt: skip
-PLACES = {
+    "No Finding",
+    "Cardiomegaly",
+    "Atelectasis",
+    "Consolidation",
+    "Pleural Effusion",
+    "Pneumothorax",
+    "Pneumonia",
+    "Edema",
+    "Lung Lesion",
+)
+HOSPITALS = {
     "chexpert": ("CheXpert", "Stanford, US", 0.0, 300),
     "mimic": ("MIMIC-CXR", "Boston, US", 0.02, 320),
     "padchest": ("PadChest", "Alicante, ES", 0.045, 310),
@@ -30,84 +37,109 @@ NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "Efficien
 
 @dataclass(frozen=True, slots=True)
 class Invented:
-    """What the invented study looks like."""
+    """Settings of a synthetic study."""
 
     runs: int = 24
     failed: int = 0
     seed: int = 7
-    hospitals: tuple[str, ...] = tuple(PLACES)  # the first is the internal hospital
+    hospitals: tuple[str, ...] = tuple(HOSPITALS)  # the first is the internal hospital
     phantom: bool = False
-    shortcut: str = ""  # a finding with an excellent internal AUROC that breaks externally
-    sign: float = 1.0  # -1: better externally than at the internal hospital
-    noise: float = 1.0  # how wide the intervals are
-    below_half: bool = False  # the last run reads inverted
-    name: str = ""  # overrides every run's name, to test hostile text
+    shortcut: str = ""  # a finding with a very high internal and a low external AUROC
+    sign: float = 1.0  # -1: external scores are better than internal scores
+    noise: float = 1.0  # factor for the width of intervals
+    below_half: bool = False  # the last run has AUROCs below 0.5
+    name: str = ""  # replaces the name of every run, to test hostile text
     resources: dict[str, Any] = field(default_factory=dict)
-    patients: float = 1.0  # of the usual number; small numbers leave findings under min_count
+    patients: float = 1.0  # factor for the number of patients; with few patients, findings are below min_count
     epochs: int = 5
     internal_labels: tuple[str, ...] = FINDINGS
     external_labels: tuple[str, ...] = FINDINGS
 
 
-def tables(asked: Invented | None = None) -> Tables:
-    """Invent the tables."""
-    want = asked or Invented()
-    rng = np.random.default_rng(want.seed)
-    internal, others = want.hospitals[0], want.hospitals[1:]
-    prevalence = _prevalence(want, rng)
+def tables(settings: Invented | None = None) -> Tables:
+    """Return the tables of a synthetic study."""
+    study = settings or Invented()
+    rng = np.random.default_rng(study.seed)
+    internal, others = study.hospitals[0], study.hospitals[1:]
+    prevalence = _prevalence(study, rng)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in SCHEMAS}
     frames = {}
     macro: dict[str, dict[str, float]] = {}
-    for i in range(want.runs + want.failed):
+    for i in range(study.runs + study.failed):
         run_id = f"{rng.integers(16**12):012x}"
-        failed = i >= want.runs
-        rows["runs"].append(_run(want, i, run_id, failed))
+        failed = i >= study.runs
+        rows["runs"].append(_run(study, i, run_id, failed))
         if not failed:
-            macro[run_id] = _score(want, rng, rows, i, run_id, prevalence)
-    order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
-    for k, run_id in enumerate(order):
-        group = 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1
-        rows["ranks"].append({
-            "run_id": run_id, "mean_rank": k + 1.3, "rank_low": max(1, k - 2), "rank_high": min(len(order), k + 4),
-            "p_best": 0.49 / (1 + k), "group": group, "p_anchor": 0.4, "all_low": macro[run_id]["external"] - 0.03 * want.noise,
-            "all_high": macro[run_id]["external"] + 0.03 * want.noise,
-        })  # fmt: skip
+            macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
+    ranked_ids = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
+    for k, run_id in enumerate(ranked_ids):
+        group = 1 + k * 5 // max(len(ranked_ids), 1) if len(ranked_ids) > 4 else 1
+        rows["ranks"].append(
+            {
+                "run_id": run_id,
+                "mean_rank": k + 1.3,
+                "rank_low": max(1, k - 2),
+                "rank_high": min(len(ranked_ids), k + 4),
+                "p_best": 0.49 / (1 + k),
+                "group": group,
+                "p_anchor": 0.4,
+                "all_low": macro[run_id]["external"] - 0.03 * study.noise,
+                "all_high": macro[run_id]["external"] + 0.03 * study.noise,
+            }
+        )
     for key in (*others, "external") if others else ():
-        losses = [macro[r]["internal"] - macro[r][key] for r in order]
-        if losses:
-            mean = float(np.mean(losses))
-            half = 0.012 * want.noise
-            worse = sum(v - 0.02 * want.noise > 0 for v in losses)
-            better = sum(v + 0.02 * want.noise < 0 for v in losses)
-            rows["mean_gaps"].append({
-                "dataset": key, "value": mean, "low": mean - half, "high": mean + half, "num_runs": len(losses),
-                "num_worse": worse, "num_better": better, "all_low": mean - 1.4 * half, "all_high": mean + 1.4 * half,
-            })  # fmt: skip
-    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], order)
+        gaps = [macro[r]["internal"] - macro[r][key] for r in ranked_ids]
+        if gaps:
+            mean = float(np.mean(gaps))
+            half_width = 0.012 * study.noise
+            worse = sum(v - 0.02 * study.noise > 0 for v in gaps)
+            better = sum(v + 0.02 * study.noise < 0 for v in gaps)
+            rows["mean_gaps"].append(
+                {
+                    "dataset": key,
+                    "value": mean,
+                    "low": mean - half_width,
+                    "high": mean + half_width,
+                    "num_runs": len(gaps),
+                    "num_worse": worse,
+                    "num_better": better,
+                    "all_low": mean - 1.4 * half_width,
+                    "all_high": mean + 1.4 * half_width,
+                }
+            )
+    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], ranked_ids)
     rows["curves"] = invented_more.curves(rows["scores"])
     rows["confusion"] = invented_more.confusion(rows["scores"])
     rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
-    _cohorts(want, rows, prevalence)
-    _budgets(rows, order, macro)
+    _cohorts(study, rows, prevalence)
+    _budgets(rows, ranked_ids, macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
-    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["external"] for run in order})
+    rows["goals"] = invented_more.goals(ranked_ids, rows, {run: macro[run]["external"] for run in ranked_ids})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
-        "title": "Invented study", "grid": "invented", "source": internal, "phantom": want.phantom, "min_count": 10,
-        "num_resamples": 2000, "split": {"train": 0.7, "val": 0.1, "test": 0.2}, "shared_patients": 0,
-        "command": "bench run --grid invented", "created_from": order, "findings": list(FINDINGS),
-        "notes": _notes(want),
-        "datasets": {k: {"title": PLACES[k][0], "place": PLACES[k][1]} for k in want.hospitals},
-    }  # fmt: skip
+        "title": "Invented study",
+        "grid": "invented",
+        "source": internal,
+        "phantom": study.phantom,
+        "min_count": 10,
+        "num_resamples": 2000,
+        "split": {"train": 0.7, "val": 0.1, "test": 0.2},
+        "shared_patients": 0,
+        "command": "bench run --grid invented",
+        "created_from": ranked_ids,
+        "findings": list(FINDINGS),
+        "notes": _notes(study),
+        "datasets": {k: {"title": HOSPITALS[k][0], "place": HOSPITALS[k][1]} for k in study.hospitals},
+    }
     return Tables(meta, frames)
 
 
-def _budgets(rows: dict[str, list[dict[str, Any]]], order: list[str], macro: dict[str, dict[str, float]]) -> None:
-    """Invent who is beaten by nobody cheaper, in order of the external AUROC, and how far training had come by when."""
+def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro: dict[str, dict[str, float]]) -> None:
+    """Make the Pareto front of external AUROC and cost, and the best validation AUROC after each epoch."""
     macs = {row["run_id"]: row["macs"] for row in rows["costs"]}
-    for k, run_id in enumerate(order):
-        on_front = all(macs[run_id] < macs[better] for better in order[:k])
+    for k, run_id in enumerate(ranked_ids):
+        on_front = all(macs[run_id] < macs[better] for better in ranked_ids[:k])
         numbers = {
             "amount": macs[run_id],
             "on_front": on_front,
@@ -117,54 +149,88 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], order: list[str], macro: dic
             "gain_high": 0.03,
         }
         rows["frontier"].append({"run_id": run_id, "cost": "macs", **numbers})
-    for run_id in order:
-        own = [row for row in rows["history"] if row["run_id"] == run_id]
+    for run_id in ranked_ids:
+        epochs = [row for row in rows["history"] if row["run_id"] == run_id]
         best = 0.0
-        for epoch, row in enumerate(own, start=1):
+        for epoch, row in enumerate(epochs, start=1):
             best = max(best, row["val_auroc"])
-            rows["anytime"].append({
-                "run_id": run_id, "device": "cpu (2 threads)", "epoch": epoch, "hours": 0.01 * epoch, "auroc": row["val_auroc"],
-                "reached": best, "on_front": run_id == order[0],
-            })  # fmt: skip
+            rows["anytime"].append(
+                {
+                    "run_id": run_id,
+                    "device": "cpu (2 threads)",
+                    "epoch": epoch,
+                    "hours": 0.01 * epoch,
+                    "auroc": row["val_auroc"],
+                    "reached": best,
+                    "on_front": run_id == ranked_ids[0],
+                }
+            )
 
 
-def _notes(want: Invented) -> list[str]:
-    """Say what a reader must know before the numbers."""
-    planted = f"The synthetic training hospital prints a tag on images with {want.shortcut}; elsewhere it says nothing."
-    absent = [f"{PLACES[k][0]} is absent: no folder {k}/ in the data." for k in PLACES if k not in want.hospitals]
-    return [planted] * bool(want.shortcut) + absent
+def _notes(study: Invented) -> list[str]:
+    """Return the notes at the top of the page."""
+    planted = (
+        f"The synthetic training hospital prints a tag on images with {study.shortcut}; elsewhere the tag is random."
+    )
+    absent = [
+        f"{HOSPITALS[k][0]} is absent: no folder {k}/ in the data." for k in HOSPITALS if k not in study.hospitals
+    ]
+    return [planted] * bool(study.shortcut) + absent
 
 
-def _prevalence(want: Invented, rng: np.random.Generator) -> dict[tuple[str, str], tuple[int, int]]:
-    """Invent (present, n) for each hospital and finding it labels."""
-    found = {}
-    for key in want.hospitals:
-        n = round(PLACES[key][3] * want.patients)
+def _prevalence(study: Invented, rng: np.random.Generator) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return (present, n) for each hospital and each finding that it labels."""
+    counts = {}
+    for key in study.hospitals:
+        n = round(HOSPITALS[key][3] * study.patients)
         for k, finding in enumerate(FINDINGS):
             share = float(np.clip(rng.normal(0.3 if k == 0 else 0.16, 0.07), 0.02, 0.6))
-            labels = want.internal_labels if key == want.hospitals[0] else want.external_labels
+            labels = study.internal_labels if key == study.hospitals[0] else study.external_labels
             if (key, finding) not in UNMAPPED and finding in labels:
-                found[key, finding] = (round(share * n), n)
-    return found
+                counts[key, finding] = (round(share * n), n)
+    return counts
 
 
-def _run(want: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
-    name = want.name or NAMES[i % len(NAMES)]
-    recipe = ("", "sam", "lion", "focal", "u_ones", "clahe_224")[(i // len(NAMES)) % 6]
-    what = " · ".join(part for part in (recipe, f"seed {i // (len(NAMES) * 6)}" if want.runs > 42 else "") if part)
-    if want.runs <= 4:
-        name, what = want.name or NAMES[i // 2], f"seed {i % 2}" if want.runs > 1 else ""
+def _run(study: Invented, i: int, run_id: str, failed: bool) -> dict[str, Any]:
+    name = study.name or NAMES[i % len(NAMES)]
+    variant = ("", "sam", "lion", "focal", "u_ones", "clahe_224")[(i // len(NAMES)) % 6]
+    difference = " · ".join(
+        text for text in (variant, f"seed {i // (len(NAMES) * 6)}" if study.runs > 42 else "") if text
+    )
+    if study.runs <= 4:
+        name, difference = study.name or NAMES[i // 2], f"seed {i % 2}" if study.runs > 1 else ""
     return {
-        "run_id": run_id, "kind": "run", "of": "", "name": name, "architecture": name.lower(), "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
-        "optimizer": recipe if recipe in ("sam", "lion") else "adamw", "loss": "focal" if recipe == "focal" else "bce",
-        "uncertainty": "u_ignore", "preprocessing": "imagenet_224", "augmentation": "light", "weights": "imagenet",
-        "corpus": "in1k", "weights_licence": "apache-2.0" if i else "cc-by-nc-4.0", "train_on": want.hospitals[0], "seed": i % 2, "what": what, "state": "failed" if failed else "done",
-        "reason": "the loss was not finite at step 40 of epoch 1" if failed else "", "remark": "", "epochs": want.epochs,
-        "best_epoch": 3 + i % 3, "gradient_evaluations": 600.0, "seconds": 61.0 + i, "command": f"bench run --grid invented --only {run_id}",
+        "run_id": run_id,
+        "kind": "run",
+        "of": "",
+        "name": name,
+        "architecture": name.lower(),
+        "family": FAMILIES[NAMES.index(name) if name in NAMES else 0],
+        "optimizer": variant if variant in ("sam", "lion") else "adamw",
+        "loss": "focal" if variant == "focal" else "bce",
+        "uncertainty": "u_ignore",
+        "preprocessing": "imagenet_224",
+        "augmentation": "light",
+        "weights": "imagenet",
+        "corpus": "in1k",
+        "weights_licence": "apache-2.0" if i else "cc-by-nc-4.0",
+        "train_on": study.hospitals[0],
+        "seed": i % 2,
+        "what": difference,
+        "state": "failed" if failed else "done",
+        "reason": "the loss was not finite at step 40 of epoch 1" if failed else "",
+        "remark": "",
+        "epochs": study.epochs,
+        "best_epoch": 3 + i % 3,
+        "gradient_evaluations": 600.0,
+        "seconds": 61.0 + i,
+        "command": f"bench run --grid invented --only {run_id}",
         "config": json.dumps({"architecture": name, "optimizer": {"name": "adamw", "lr": 0.001}, "seed": i % 2}),
-        "commit": "0123abc", "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6", "device": "cpu (2 threads)",
+        "commit": "0123abc",
+        "versions": "torch 2.15.0, timm 1.0.31, numpy 2.4.6",
+        "device": "cpu (2 threads)",
         "weights_sha256": run_id * 5 + "0000",
-    }  # fmt: skip
+    }
 
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -172,118 +238,164 @@ Counts = dict[tuple[str, str], tuple[int, int]]  # (hospital, finding) -> (prese
 
 
 def _score(
-    want: Invented, rng: np.random.Generator, rows: Rows, i: int, run_id: str, counts: Counts
+    study: Invented, rng: np.random.Generator, rows: Rows, i: int, run_id: str, counts: Counts
 ) -> dict[str, float]:
-    """Invent everything that one run was measured to be; return its macro AUROC by hospital."""
-    internal, others = want.hospitals[0], want.hospitals[1:]
+    """Make the scores, costs, probes and history of one run; return its macro AUROC by hospital."""
+    internal, others = study.hospitals[0], study.hospitals[1:]
     skill, reliance = rng.normal(0, 0.016), rng.uniform(0.5, 1.5)
-    auroc = _auroc(want, rng, i, skill, reliance, counts)
-    macro = {key: _hospital(want, rows, run_id, key, auroc, reliance, counts) for key in want.hospitals}
+    auroc = _auroc(study, rng, i, skill, reliance, counts)
+    macro = {key: _hospital(study, rows, run_id, key, auroc, reliance, counts) for key in study.hospitals}
     common = {
         k: [f for f in FINDINGS if all(_enough(counts.get((c, f), (0, 0))) for c in (internal, k))] for k in others
     }
-    known = [k for k in others if common[k]]
-    means = [float(np.mean([auroc[k, f] for f in common[k]])) for k in known]
-    macro["external"] = float(np.mean(means)) if known else float("nan")
+    with_scores = [k for k in others if common[k]]
+    means = [float(np.mean([auroc[k, f] for f in common[k]])) for k in with_scores]
+    macro["external"] = float(np.mean(means)) if with_scores else float("nan")
     macro["internal"] = macro[internal]
-    if known:
-        auroc_half = 0.008 * want.noise
+    if with_scores:
+        auroc_half = 0.008 * study.noise
         rows["scores"] += [
-            _number(run_id, "external", internal, want, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
-            _number(run_id, "external", internal, want, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
+            _number(run_id, "external", internal, study, "macro", "auroc", macro["external"], auroc_half, 0, 0, 9),
+            _number(run_id, "external", internal, study, "macro", "ece", 0.06 * reliance, 0.006, 0, 0, 9, "platt"),
         ]
-    _gaps(want, rows, run_id, auroc, common)
+    _gaps(study, rows, run_id, auroc, common)
     size = 1 + i % 9
-    rows["costs"].append({
-        "run_id": run_id, "params": 2.6e6 * size, "trainable_params": 2.6e6 * size, "macs": 0.22e9 * size**1.7, "flops": 0.44e9 * size**1.7,
-        "images_per_second": 2400 / size, "throughput_device": "cpu (2 threads)", "peak_memory_bytes": 4e8, "seconds_per_epoch": 11.0,
-        "image_size": 224,
-    })  # fmt: skip
+    rows["costs"].append(
+        {
+            "run_id": run_id,
+            "params": 2.6e6 * size,
+            "trainable_params": 2.6e6 * size,
+            "macs": 0.22e9 * size**1.7,
+            "flops": 0.44e9 * size**1.7,
+            "images_per_second": 2400 / size,
+            "throughput_device": "cpu (2 threads)",
+            "peak_memory_bytes": 4e8,
+            "seconds_per_epoch": 11.0,
+            "image_size": 224,
+        }
+    )
     for control, value in (("none", 0.86 + 0.05 * reliance), ("shuffled", 0.17)):
-        rows["sources"].append({
-            "run_id": run_id, "probe": "features", "control": control, "shots": 0, "metric": "balanced_accuracy", "value": value, "low": value - 0.03,
-            "high": min(1.0, value + 0.03), "chance": 1 / len(want.hospitals), "num_sources": len(want.hospitals), "n": 600,
-        })  # fmt: skip
-    for e in range(1, want.epochs + 1):
-        rows["history"].append({
-            "run_id": run_id, "epoch": e, "train_loss": 0.5 / e + 0.1, "val_loss": 0.45 / e + 0.16 + 0.01 * e,
-            "val_auroc": 0.86 + skill - 0.3 / (e + 1) ** 1.5, "lr": 1e-3 / e, "seconds": 12.0,
-        })  # fmt: skip
+        rows["sources"].append(
+            {
+                "run_id": run_id,
+                "probe": "features",
+                "control": control,
+                "shots": 0,
+                "metric": "balanced_accuracy",
+                "value": value,
+                "low": value - 0.03,
+                "high": min(1.0, value + 0.03),
+                "chance": 1 / len(study.hospitals),
+                "num_sources": len(study.hospitals),
+                "n": 600,
+            }
+        )
+    for e in range(1, study.epochs + 1):
+        rows["history"].append(
+            {
+                "run_id": run_id,
+                "epoch": e,
+                "train_loss": 0.5 / e + 0.1,
+                "val_loss": 0.45 / e + 0.16 + 0.01 * e,
+                "val_auroc": 0.86 + skill - 0.3 / (e + 1) ** 1.5,
+                "lr": 1e-3 / e,
+                "seconds": 12.0,
+            }
+        )
     return macro
 
 
 def _auroc(
-    want: Invented, rng: np.random.Generator, i: int, skill: float, reliance: float, counts: Counts
+    study: Invented, rng: np.random.Generator, i: int, skill: float, reliance: float, counts: Counts
 ) -> dict[tuple[str, str], float]:
-    """Invent the AUROC of each hospital and finding."""
+    """Return the AUROC of each hospital and finding."""
     auroc = {}
     for key, f in counts:
-        shift = want.sign * PLACES[key][2] * reliance
+        shift = study.sign * HOSPITALS[key][2] * reliance
         value = 0.84 + 0.05 * np.sin(2.1 * FINDINGS.index(f)) + skill - shift + rng.normal(0, 0.008)
-        if f == want.shortcut:
-            at_internal = key == want.hospitals[0]
+        if f == study.shortcut:
+            at_internal = key == study.hospitals[0]
             value = 0.985 + rng.normal(0, 0.003) if at_internal else 0.66 - shift + rng.normal(0, 0.02)
-        if want.below_half and i == want.runs - 1:
+        if study.below_half and i == study.runs - 1:
             value = 1 - value
         auroc[key, f] = float(np.clip(value, 0.02, 0.995))
     return auroc
 
 
 def _hospital(
-    want: Invented, rows: Rows, run_id: str, key: str, auroc: dict[tuple[str, str], float], reliance: float, counts: Counts
-) -> float:  # fmt: skip
-    """Invent the scores and the reliability of one run in one hospital; return the macro AUROC."""
-    internal = want.hospitals[0]
-    lost = 0.0 if key == internal else PLACES[key][2]
-    labelled = [f for f in FINDINGS if (key, f) in auroc]
-    for f in labelled:
+    study: Invented,
+    rows: Rows,
+    run_id: str,
+    key: str,
+    auroc: dict[tuple[str, str], float],
+    reliance: float,
+    counts: Counts,
+) -> float:
+    """Make the scores and the reliability of one run at one hospital; return the macro AUROC."""
+    internal = study.hospitals[0]
+    gap = 0.0 if key == internal else HOSPITALS[key][2]
+    findings_of_hospital = [f for f in FINDINGS if (key, f) in auroc]
+    for f in findings_of_hospital:
         present, n = counts[key, f]
-        half = want.noise * 0.175 / np.sqrt(max(present, 4)) if _enough((present, n)) else np.nan
+        half_width = study.noise * 0.175 / np.sqrt(max(present, 4)) if _enough((present, n)) else np.nan
         value = auroc[key, f] if _enough((present, n)) else np.nan
-        rows["scores"].append(_number(run_id, key, internal, want, f, "auroc", value, half, n, present))
-    values = [auroc[key, f] for f in labelled if _enough(counts[key, f])]
+        rows["scores"].append(_number(run_id, key, internal, study, f, "auroc", value, half_width, n, present))
+    values = [auroc[key, f] for f in findings_of_hospital if _enough(counts[key, f])]
     macro = float(np.mean(values)) if values else float("nan")
-    n = min((counts[key, f][1] for f in labelled), default=0)
-    for metric, calibrator, value, half in (
-        ("auroc", "none", macro, 0.012 * want.noise), ("ece", "platt", 0.015 + lost * reliance, 0.005), ("ece", "none", 0.04 + lost, 0.005),
-        ("auprc", "none", macro - 0.4, 0.005), ("brier", "platt", 0.1, 0.005),
-    ):  # fmt: skip
+    n = min((counts[key, f][1] for f in findings_of_hospital), default=0)
+    for metric, calibrator, value, half_width in (
+        ("auroc", "none", macro, 0.012 * study.noise),
+        ("ece", "platt", 0.015 + gap * reliance, 0.005),
+        ("ece", "none", 0.04 + gap, 0.005),
+        ("auprc", "none", macro - 0.4, 0.005),
+        ("brier", "platt", 0.1, 0.005),
+    ):
         rows["scores"].append(
-            _number(run_id, key, internal, want, "macro", metric, value, half, n, 0, len(values), calibrator)
+            _number(run_id, key, internal, study, "macro", metric, value, half_width, n, 0, len(values), calibrator)
         )
     if key != internal and values:
-        drift = lost * reliance
+        drift = gap * reliance
         rows["scores"].append(
-            _number(run_id, key, internal, want, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
+            _number(run_id, key, internal, study, "macro", "ece_drift", drift, 0.006, n, 0, len(values), "platt")
         )
     for calibrator, strength in (("none", 4.8), ("platt", 3.0)):
-        for b in range(10):
-            p = (b + 0.5) / 10
-            o = float(np.clip(p - lost * strength * np.sin(np.pi * p), 0, 1))
-            rows["reliability"].append({
-                "run_id": run_id, "dataset": key, "calibrator": calibrator, "finding": "pooled", "bin": b, "confidence": p,
-                "observed": o, "low": max(0, o - 0.05), "high": min(1, o + 0.05), "count": int(900 * np.exp(-3 * p)) + 12,
-            })  # fmt: skip
+        for bin_number in range(10):
+            confidence = (bin_number + 0.5) / 10
+            observed = float(np.clip(confidence - gap * strength * np.sin(np.pi * confidence), 0, 1))
+            rows["reliability"].append(
+                {
+                    "run_id": run_id,
+                    "dataset": key,
+                    "calibrator": calibrator,
+                    "finding": "pooled",
+                    "bin": bin_number,
+                    "confidence": confidence,
+                    "observed": observed,
+                    "low": max(0, observed - 0.05),
+                    "high": min(1, observed + 0.05),
+                    "count": int(900 * np.exp(-3 * confidence)) + 12,
+                }
+            )
     return macro
 
 
 def _gaps(
-    want: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], common: dict[str, list[str]]
+    study: Invented, rows: Rows, run_id: str, auroc: dict[tuple[str, str], float], common: dict[str, list[str]]
 ) -> None:
-    """Invent the gap of each finding and hospital, over the findings both sides have."""
-    internal = want.hospitals[0]
+    """Make the gaps of each finding and hospital, over the findings that both hospitals have."""
+    internal = study.hospitals[0]
     for f in (*FINDINGS, "macro"):
-        per, sizes = [], []
+        pairs, sizes = [], []
         for key, findings in common.items():
-            both = [g for g in findings if f in (g, "macro")]
-            here = tuple(float(np.mean([auroc[k, g] for g in both])) if both else np.nan for k in (internal, key))
-            per += [here] * bool(both)
-            sizes += [len(both)] * bool(both)
-            rows["gaps"].append(_gap(run_id, key, f, *here, 0.03 * want.noise, len(both)))
+            shared = [g for g in findings if f in (g, "macro")]
+            pair = tuple(float(np.mean([auroc[k, g] for g in shared])) if shared else np.nan for k in (internal, key))
+            pairs += [pair] * bool(shared)
+            sizes += [len(shared)] * bool(shared)
+            rows["gaps"].append(_gap(run_id, key, f, *pair, 0.03 * study.noise, len(shared)))
         if common:
-            at_internal, there = (float(np.mean([p[s] for p in per])) if per else np.nan for s in (0, 1))
+            at_internal, at_external = (float(np.mean([p[s] for p in pairs])) if pairs else np.nan for s in (0, 1))
             rows["gaps"].append(
-                _gap(run_id, "external", f, at_internal, there, 0.018 * want.noise, min(sizes, default=0))
+                _gap(run_id, "external", f, at_internal, at_external, 0.018 * study.noise, min(sizes, default=0))
             )
 
 
@@ -296,50 +408,108 @@ def _gap(
 ) -> dict[str, Any]:
     value = internal - external
     return {
-        "run_id": run_id, "dataset": dataset, "finding": finding, "value": value, "low": value - half, "high": value + half,
-        "internal": internal, "external": external, "num_findings": count, "n": 300, "num_positive": 40, "num_patients": 280,
-    }  # fmt: skip
+        "run_id": run_id,
+        "dataset": dataset,
+        "finding": finding,
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "internal": internal,
+        "external": external,
+        "num_findings": count,
+        "n": 300,
+        "num_positive": 40,
+        "num_patients": 280,
+    }
 
 
 def _number(
-    run_id: str, dataset: str, internal: str, want: Invented, finding: str, metric: str, value: float, half: float, n: int,
-    present: int, count: int = 1, calibrator: str = "none",
-) -> dict[str, Any]:  # fmt: skip
+    run_id: str,
+    dataset: str,
+    internal: str,
+    study: Invented,
+    finding: str,
+    metric: str,
+    value: float,
+    half: float,
+    n: int,
+    present: int,
+    count: int = 1,
+    calibrator: str = "none",
+) -> dict[str, Any]:
     return {
-        "run_id": run_id, "dataset": dataset, "split": "test" if dataset == internal else "all",
-        "reference": "phantom" if want.phantom else "report", "mapping": "default", "subgroup": "all", "selection": "best_val",
-        "calibrator": calibrator, "operating_point": "", "finding": finding, "metric": metric, "value": value,
-        "low": value - half, "high": value + half, "n": n, "num_positive": present, "num_negative": n - present,
-        "num_patients": n, "num_findings": count,
-    }  # fmt: skip
+        "run_id": run_id,
+        "dataset": dataset,
+        "split": "test" if dataset == internal else "all",
+        "reference": "phantom" if study.phantom else "report",
+        "mapping": "default",
+        "subgroup": "all",
+        "selection": "best_val",
+        "calibrator": calibrator,
+        "operating_point": "",
+        "finding": finding,
+        "metric": metric,
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "n": n,
+        "num_positive": present,
+        "num_negative": n - present,
+        "num_patients": n,
+        "num_findings": count,
+    }
 
 
-def _cohorts(want: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
-    internal = want.hospitals[0]
-    for key in want.hospitals:
-        title, place, _, n = PLACES[key]
-        n = round(n * want.patients)
+def _cohorts(study: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
+    internal = study.hospitals[0]
+    for key in study.hospitals:
+        title, place, _, n = HOSPITALS[key]
+        n = round(n * study.patients)
         used = n * 7 if key == internal else n
-        rows["cohorts"].append({
-            "dataset": key, "role": "internal" if key == internal else "external", "layout": key, "title": title, "place": place,
-            "label_source": "radiologists" if key == "vindr" else "report labeller", "found": round(used * 1.3), "absent": 3,
-            "not_frontal": round(used * 0.3) - 5, "unreadable": 2, "used": used, "patients": used - 20, "female": used // 2,
-            "male": used - used // 2, "age_median": 57.0 if key != "vindr" else float("nan"), "ap": used // 3,
-            "pa": used - used // 3, "headline_split": "test" if key == internal else "all", "fingerprint": f"{hash_of(key):016x}",
-            "licence": "research only",
-        })  # fmt: skip
-        parts = {"train": 0.7, "val": 0.1, "test": 0.2} if key == internal else {"test": 1.0}
-        for split, share in parts.items():
+        rows["cohorts"].append(
+            {
+                "dataset": key,
+                "role": "internal" if key == internal else "external",
+                "layout": key,
+                "title": title,
+                "place": place,
+                "label_source": "radiologists" if key == "vindr" else "report labeler",
+                "found": round(used * 1.3),
+                "absent": 3,
+                "not_frontal": round(used * 0.3) - 5,
+                "unreadable": 2,
+                "used": used,
+                "patients": used - 20,
+                "female": used // 2,
+                "male": used - used // 2,
+                "age_median": 57.0 if key != "vindr" else float("nan"),
+                "ap": used // 3,
+                "pa": used - used // 3,
+                "headline_split": "test" if key == internal else "all",
+                "fingerprint": f"{hash_of(key):016x}",
+                "licence": "research only",
+            }
+        )
+        shares = {"train": 0.7, "val": 0.1, "test": 0.2} if key == internal else {"test": 1.0}
+        for split, share in shares.items():
             sizes = {"images": round(used * share), "patients": round((used - 20) * share)}
             rows["splits"].append({"dataset": key, "split": split, **sizes})
         for finding in FINDINGS:
             present, total = prevalence.get((key, finding), (0, 0))
-            rows["prevalence"].append({
-                "dataset": key, "split": "test" if key == internal else "all", "finding": finding, "present": present,
-                "absent": total - present, "uncertain": 0, "not_mentioned": 0, "unmapped": 0 if total else n,
-            })  # fmt: skip
+            rows["prevalence"].append(
+                {
+                    "dataset": key,
+                    "split": "test" if key == internal else "all",
+                    "finding": finding,
+                    "present": present,
+                    "absent": total - present,
+                    "uncertain": 0,
+                    "not_mentioned": 0,
+                    "unmapped": 0 if total else n,
+                }
+            )
 
 
 def hash_of(key: str) -> int:
-    """Return a number that depends on the key alone."""
+    """Return a number that depends on the key only."""
     return int.from_bytes(key.encode().ljust(8, b"."), "big") % 16**16

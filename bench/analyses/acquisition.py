@@ -16,10 +16,9 @@ from bench.analyses.shortcuts.evaluation import confusion, judge
 from bench.analyses.shortcuts.sample import Sample, draw_sample, shuffled
 from bench.analyses.shortcuts.source import labelled
 from bench.config.analyses import Acquisition
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef, states
-from bench.planning.protocol import headline_name, headline_rows, split_of
 from bench.store.store import Progress, write_table
 from harmonize.images.pixels import UnreadableImage, read_gray
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -36,7 +35,7 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         torch.set_num_threads(job.run.config.threads)
     tables, pixels = {}, {}
     for ref in job.refs:
-        table, cache = _headline_images(job, ref), open_images(job.store, ref, geometry_of(job.run))
+        table, cache = _headline_images(job, ref), open_images(job.store, ref, job.run.geometry)
         rows = cache.rows(table["image_id"])
         tables[ref.name], pixels[ref.name] = table[rows >= 0].reset_index(drop=True), (cache.images, rows[rows >= 0])
     sample = draw_sample({name: t["patient_id"].to_numpy(str) for name, t in tables.items()}, most=options.per_source)
@@ -55,7 +54,7 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 def _headline_images(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
     """Return the headline rows of a cohort table."""
     table = pd.read_parquet(ref.table)
-    return table[headline_rows(ref, split_of(ref, table, job.run.config))]
+    return table[ref.headline_rows(ref.split_of(table, job.run.config))]
 
 
 def _networks(
@@ -114,9 +113,9 @@ def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
     for i, ref in enumerate(job.refs):
         progress("associations", i, len(job.refs))
         table = pd.read_parquet(ref.table)
-        of_row = split_of(ref, table, job.run.config)
-        split = "train" if ref.role == "internal" else headline_name(ref)
-        table = table[of_row == "train"] if ref.role == "internal" else table[headline_rows(ref, of_row)]
+        of_row = ref.split_of(table, job.run.config)
+        split = "train" if ref.role == "internal" else ref.headline_name
+        table = table[of_row == "train"] if ref.role == "internal" else table[ref.headline_rows(of_row)]
         table = table[nuisance.drawn(table["patient_id"].to_numpy(str))]
         state = states(table, findings)
         label_NF = np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], -1).astype(np.int8)

@@ -21,16 +21,14 @@ from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.sanity_table import sanity_table
 from bench.analyses.heatmaps.summary import MEASURES, summarise
-from bench.config.preprocessing_ops import input_size
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import held_out_rows, split_of
 from bench.runs.networks import normalization_of, trained_network
 from bench.store.store import Progress, canonical_json, read_table, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
@@ -76,7 +74,7 @@ class Look:
         self.job, self.network, self.normalizer, self.points = job, network, normalizer, points
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
-        self.size = input_size(job.run.preprocessing)
+        self.size = job.run.input_size
 
     @classmethod
     def of(cls, job: AnalysisJob, device: torch.device) -> "Look":
@@ -88,12 +86,12 @@ class Look:
 
     def cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the rows of `attention` and of `gallery` of one cohort, and write its pictures into the folder."""
-        cache = open_images(self.job.store, ref, geometry_of(self.run))
+        cache = open_images(self.job.store, ref, self.run.geometry)
         table = pd.read_parquet(ref.table)
         seen, rows = self.seen(ref, table, cache)
         truth = truth_of(ref.layout, ref.root, table)
         scenes = self.scenes(ref, truth, cache, table)
-        sample = positives(seen, truth.known, self.options.images)
+        sample = positives(seen, truth.located, self.options.images)
         gallery = cases(seen, self.points, self.options.gallery)
         measured: dict[int, list[str]] = {}
         pictured: dict[int, list[int]] = {}
@@ -123,7 +121,7 @@ class Look:
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
         """Return the rows of `cascade`: of images at the internal hospital with the finding that is commonest there, "No Finding" aside."""
-        cache = open_images(self.job.store, internal, geometry_of(self.run))
+        cache = open_images(self.job.store, internal, self.run.geometry)
         seen, rows = self.seen(internal, pd.read_parquet(internal.table), cache)
         sample = {f: chosen for f, chosen in positives(seen, frozenset(), len(rows)).items() if f != NO_FINDING}
         finding = max(sample, key=lambda name: len(sample[name]), default="")
@@ -140,11 +138,11 @@ class Look:
 
     def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
         """Return the predictions on the held-out images, and their rows in the cache."""
-        chosen = predicted_examples(ref, self.run.config, cache)
+        chosen = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
         at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))
-        held_out = table["image_id"][held_out_rows(ref, split_of(ref, table, self.run.config))]
+        held_out = table["image_id"][ref.held_out_rows(ref.split_of(table, self.run.config))]
         keep = np.isin(chosen.image_id.astype(str), held_out.to_numpy(str)) & (at >= 0)
         logit_NK = stored[list(findings)].to_numpy(np.float32)[at[keep]]
         ids, patients = (values[keep].astype(str) for values in (chosen.image_id, chosen.patient_id))
@@ -170,11 +168,11 @@ class Look:
     def scenes(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "Scenes":
         """Return the cached regions of a cohort's images, shared by runs with the same geometry."""
         centre = self.size if self.normalizer.input else 0
-        about = [ref.id, cache.fingerprint, geometry_of(self.run).key, centre, truth.source, truth.stamp, SCENE_VERSION]
+        about = [ref.id, cache.fingerprint, self.run.geometry.key, centre, truth.source, truth.stamp, SCENE_VERSION]
         about += sorted((i, p.stat().st_mtime_ns) for i, p in truth.lung_masks.items())
         folder = self.job.store.root / "cache" / "scenes" / f"{ref.name}-{short_hash(canonical_json(about))}"
         paths = dict(zip(table["image_id"].astype(str), table["path"].astype(str), strict=True))
-        return Scenes(ref.root, paths, geometry_of(self.run), centre, truth, folder)
+        return Scenes(ref.root, paths, self.run.geometry, centre, truth, folder)
 
     def _listed(self, ref: CohortRef, gallery: pd.DataFrame, cards: Mapping[int, "Card"]) -> pd.DataFrame:
         """Return the gallery's rows; a report fills in `picture` later, and only where the data license allows it."""

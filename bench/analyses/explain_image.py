@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.panel import SHOWN, Explanation, FindingMap, all_findings_panel, panel
-from bench.config.preprocessing_ops import input_size
 from bench.planning.run import Run
 from bench.runs.new_images import StoredRun, load
 from bench.store.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
-from harmonize.images.regions import Place
+from harmonize.images.regions import InputTransform
 
 Gray = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
@@ -66,13 +65,13 @@ class Explainer:
             x_NCHW = self.stored.normalizer(torch.from_numpy(to_geometry(image, geometry)[None].copy()))
         every = self.run.config.findings
         found = heat_maps(self.stored.network, x_NCHW, method, stage, [every.index(finding) for finding in findings])
-        factor = -(-SHOWN // input_size(self.run.preprocessing))  # the picture is larger than the network input
+        factor = -(-SHOWN // self.run.input_size)  # the picture is larger than the network input
         shown = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
         gray = self._centre(to_geometry(image, shown))
         mask = None
         if reference is not None:
             marked = _mask(reference, image) if isinstance(reference, Path) else _boxed(reference, image, path)
-            mask = self._centre(Place.of(image, shown).moved(marked > 0).astype(np.uint8))
+            mask = self._centre(InputTransform.of(image, shown).apply_to_mask(marked > 0).astype(np.uint8))
         heat_KDD = upsampled(found.heat_NKhw, gray.shape[0])[0].numpy()
         finding_maps = tuple(
             FindingMap(finding, float(logit), threshold.get(finding, float("nan")), heat, bool(empty))
@@ -86,7 +85,7 @@ class Explainer:
 
     def _centre(self, image: Gray) -> Gray:
         """Return the central crop of a cached image that the network sees, if the preprocessing has an `input` size."""
-        side = round(image.shape[0] * input_size(self.run.preprocessing) / self.stored.geometry.size)
+        side = round(image.shape[0] * self.run.input_size / self.stored.geometry.size)
         start = (image.shape[0] - side) // 2
         return image[start : start + side, start : start + side]
 

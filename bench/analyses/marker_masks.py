@@ -11,7 +11,7 @@ from harmonize.ground_truth.ground_truth import tag_boxes
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
 from harmonize.images.pixels import Geometry, read_gray
-from harmonize.images.regions import Mask, Place, boxed
+from harmonize.images.regions import InputTransform, Mask, box_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +34,10 @@ def marks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[
     for image_id in image_ids:
         path = ref.root / str(table[image_id])
         picture = read_gray(path, geometry.decode_at)
-        place = Place.of(picture, geometry)
+        transform = InputTransform.of(picture, geometry)
         written = (
-            markers(picture) if tags is None else boxed(tags.get(image_id, np.empty((0, 4))), read_gray(path).shape)
+            markers(picture) if tags is None else box_mask(tags.get(image_id, np.empty((0, 4))), read_gray(path).shape)
         )
         field = lung_field(picture)
-        found.append(Marks(place.moved(written), None if field is None else place.moved(field)))
+        found.append(Marks(transform.apply_to_mask(written), None if field is None else transform.apply_to_mask(field)))
     return found

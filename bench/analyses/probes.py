@@ -20,13 +20,12 @@ from bench.analyses.shortcuts.linear import out_of_fold, projections
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 from bench.analyses.shortcuts.source import feature_probe, labelled
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import Examples, headline_indices, predicted_examples, probe_rows
+from bench.inputs.examples import Examples, probe_rows
 from bench.models.network import Network
 from bench.models.predict import images_per_pass
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import headline_name
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, read_table, write_table
 from bench.training.train_modes import recalibrate_batch_norm
@@ -81,7 +80,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     rows: list[tuple[Any, ...]] = []
     for i, (name, place) in enumerate(places.items()):
         progress("nuisances", i, len(places))
-        split = headline_name(place.ref)
+        split = place.ref.headline_name
         known = nuisance.levels(place.table, nuisance.phantom_marker(place.ref.root, place.table["image_id"]))
         label_NF, patient = place.labels, place.examples.patient_id
         found = nuisance.stratified(job.run.config.findings, label_NF, place.logit_NF, patient, known)
@@ -97,9 +96,9 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 def _place(job: AnalysisJob, ref: CohortRef) -> Place:
     """Return the scored images of a cohort with labels and logits, and the stored features of its feature sample."""
     folder = job.store.run_dir(job.run.id)
-    cache = open_images(job.store, ref, geometry_of(job.run))
-    everything = predicted_examples(ref, job.run.config, cache)
-    at = headline_indices(everything)
+    cache = open_images(job.store, ref, job.run.geometry)
+    everything = Examples.predicted(ref, job.run.config, cache)
+    at = everything.headline_indices
     chosen = Examples(everything.image_id[at], everything.patient_id[at], everything.rows[at], everything.state_NK[at])
     with np.load(folder / "features" / f"{ref.name}.npz", allow_pickle=False) as stored:
         feature_ND = stored["feature"].astype(np.float32)

@@ -22,12 +22,11 @@ from bench.analyses.shortcuts import effects as measured
 from bench.analyses.shortcuts import transplant
 from bench.analyses.shortcuts.effects import Answers, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
-from bench.config.preprocessing_ops import padded
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import feature_indices, predicted_examples
+from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.predict import predict
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
@@ -229,14 +228,14 @@ def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dic
 
 def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
     """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
-    cache = open_images(job.store, ref, geometry_of(job.run))
-    chosen = predicted_examples(ref, job.run.config, cache)
-    one_each = feature_indices(chosen)
+    cache = open_images(job.store, ref, job.run.geometry)
+    chosen = Examples.predicted(ref, job.run.config, cache)
+    one_each = chosen.feature_indices
     generator = stream(0, "transplants", ref.name)
     places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]
     image = np.ascontiguousarray(cache.images[chosen.rows[places]])
     ids = [str(i) for i in chosen.image_id[places]]
-    found = marks(ref, ids, geometry_of(job.run))
+    found = marks(ref, ids, job.run.geometry)
     logit = asked.look(image) if len(image) else np.empty((0, len(asked.findings)), np.float32)
     state = chosen.state_NK[places]
     state[state == NOT_MENTIONED] = ABSENT  # as in scoring
@@ -248,7 +247,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
         tuple(m.marker for m in found),
         tuple(m.lungs for m in found),
         logit,
-        padded(job.run.preprocessing),
+        job.run.padded,
     )
 
 

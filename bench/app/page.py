@@ -1,4 +1,4 @@
-"""What streamlit runs anew after each change of the page."""
+"""The script that streamlit runs again after each change of the page."""
 
 from bench.app.view import show
 

@@ -1,6 +1,6 @@
-"""The answer for one image as HTML: a row per finding, with a bar on which the threshold is a line. No script, nothing loaded.
+"""The result for one image as HTML: a row per finding, with a bar for the probability and a line for the threshold.
 
-Colours follow the theme: text is what streamlit makes it, bars and lines are drawn in the colour of the text.
+The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
 """
 
 from collections.abc import Callable
@@ -33,59 +33,63 @@ STYLE = """<style>
 
 
 def call_of(row: Any, rule: str) -> str:
-    """Return what a row says at a threshold: called, not called, or that there is none."""
+    """Return "called", "not called" or "no threshold" for the row of one finding."""
     return {1.0: "called", 0.0: "not called"}.get(row[f"call_{rule}"], "no threshold")
 
 
-def surest_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one image's rows in the order of their probabilities, calibrated where they can be."""
+def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one image sorted by probability, highest first. Calibrated probabilities are used if available."""
     chance = table["calibrated"].fillna(table["probability"])
     return table.assign(chance=chance).sort_values("chance", ascending=False, kind="stable")
 
 
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
-    """Return by finding where on the scale of the probability that is shown a threshold lies; not where that is reversed."""
-    found = {}
+    """Return the threshold of each finding as a probability (calibrated if possible). Reversed findings are left out."""
+    probabilities = {}
     for row in points[points["rule"] == rule].to_dict("records"):
         slope, shift, logit = (float(row[key]) for key in ("platt_a", "platt_b", "threshold"))
         if np.isfinite(slope):
             logit = slope * logit + shift
         if np.isfinite(logit) and not slope <= 0:
-            found[str(row["finding"])] = float(1 / (1 + np.exp(-np.clip(logit, -700, 700))))
-    return found
+            probabilities[str(row["finding"])] = float(1 / (1 + np.exp(-np.clip(logit, -700, 700))))
+    return probabilities
 
 
 def reversed_at_internal(points: pd.DataFrame) -> set[str]:
-    """Return the findings whose output fell where the chance rose, on validation patients: calibration turns them round."""
+    """Return the findings for which higher logits meant lower risk on the internal validation patients.
+
+    Calibration reverses their order.
+    """
     return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
 
 
 def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
-    """Return the table of one image; `auroc_of` says how well the run tells a finding where the image comes from."""
-    lines, at, turned = [], thresholds(points, rule), reversed_at_internal(points)
-    for row in surest_first(table).to_dict("records"):
+    """Return the result table of one image. `auroc_of(finding)`: the AUROC text where the image may come from, "" if unknown."""
+    lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
+    for row in most_probable_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
-        mark = f'<b style="left:calc({100 * at[row["finding"]]:.2f}% - 1px)"></b>' if row["finding"] in at else ""
+        threshold = threshold_of.get(row["finding"])
+        mark = "" if threshold is None else f'<b style="left:calc({100 * threshold:.2f}% - 1px)"></b>'
         note = "" if row["calibrated"] == row["calibrated"] else " <small>plain</small>"
-        note = " <small>reversed</small>" if row["finding"] in turned else note
-        known = escape(auroc_of(row["finding"])) or "not known"
+        note = " <small>reversed</small>" if row["finding"] in reversed_findings else note
+        auroc = escape(auroc_of(row["finding"])) or "not known"
         lines.append(
             f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
             f'<td class="wide"><span class="bar" aria-hidden="true"><i style="width:{100 * row["chance"]:.2f}%"></i>{mark}</span></td>'
-            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{known}</td></tr>'
+            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{auroc}</td></tr>'
         )
     head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
-    caption = f"Calibrated probabilities (plain: not calibrated); calls at the threshold of {RULES[rule]} on validation patients at the internal hospital."
-    if turned & set(table["finding"]):
-        caption += " Reversed: there, a higher output meant a lower chance, so the call says nothing."
+    caption = f"Calibrated probabilities (plain: not calibrated). Calls use the threshold of {RULES[rule]} on validation patients of the internal hospital."
+    if reversed_findings & set(table["finding"]):
+        caption += " Reversed: on these patients, a higher output meant a lower probability. Ignore the call."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def performance_html(rows: list[tuple[str, str, str]]) -> str:
-    """Return how well a run does by place: (place, AUROC with its interval, how many findings or images)."""
+    """Return the table of a run's performance. `rows`: cohort, AUROC with its interval, role of the cohort."""
     body = "".join(
-        f'<tr><th scope="row">{escape(place)}</th><td>{escape(value)}</td><td>{escape(note)}</td></tr>'
-        for place, value, note in rows
+        f'<tr><th scope="row">{escape(cohort)}</th><td>{escape(value)}</td><td>{escape(role)}</td></tr>'
+        for cohort, value, role in rows
     )
     head = "<th scope=col>Cohort<th scope=col>Macro AUROC [95 %]<th scope=col>Role"
     return f"{STYLE}<table class=cxr><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,4 +1,4 @@
-"""What the page knows before it is given an image: the runs of a store that can predict, and how well they do where."""
+"""The runs of a store that can predict, their AUROC, and synthetic sample images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
-ANYWHERE = "unseen"  # an image of a hospital that no cohort is from
-SAMPLE_PX = 256  # long side of a sample, where the run's own phantoms have no size
+ANYWHERE = "unseen"  # origin of an image: a hospital without a cohort
+SAMPLE_PX = 256  # default long side of a sample; a run trained on phantoms uses their size
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One run that can predict, as a grid of the store plans it."""
+    """One run that can predict, and the grid that planned it."""
 
     manifest: Manifest
     run_id: str
@@ -30,31 +30,31 @@ class Choice:
 
     @property
     def store(self) -> Store:
-        """Return the store it is in."""
+        """Return the store of the run."""
         return self.manifest.store
 
     @property
     def internal(self) -> str:
-        """Return the cohort it was trained on."""
+        """Return the cohort that the run was trained on."""
         return str(self.manifest.content["source"])
 
     @property
     def synthetic(self) -> bool:
-        """Whether it knows synthetic images only."""
+        """Whether the run was trained on synthetic images only."""
         return bool(self.manifest.content["phantom"])
 
     @property
     def origins(self) -> dict[str, str]:
-        """Return where an image may come from -> how that is said."""
-        places = {ANYWHERE: "a hospital that is none of these"}
+        """Return the possible origins of an image with their descriptions: ANYWHERE and the cohorts of the grid."""
+        descriptions = {ANYWHERE: "another hospital"}
         for cohort in self.manifest.cohorts:
-            seen = "where it was trained" if cohort["role"] == "internal" else "not seen in training"
-            places[str(cohort["name"])] = f"{cohort['name']} ({seen})"
-        return places
+            role = "training hospital" if cohort["role"] == "internal" else "not seen in training"
+            descriptions[str(cohort["name"])] = f"{cohort['name']} ({role})"
+        return descriptions
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
-        """Return the AUROC with its interval by place and finding: the internal test split and each external cohort."""
+        """Return the AUROC with its interval by dataset and finding, for the internal test split and each external cohort."""
         path = self.manifest.scores / self.run_id / "scores.parquet"
         if not path.is_file():
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
@@ -65,42 +65,44 @@ class Choice:
 
 
 def grids(store: Store) -> tuple[list[Manifest], list[str]]:
-    """Return the grids of the store, and the names of those that cannot be read."""
-    whole, torn = [], []
+    """Return the readable grids of the store, and the names of the unreadable grids."""
+    readable, unreadable = [], []
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
-            whole.append(read_manifest(store, path.stem))
+            readable.append(read_manifest(store, path.stem))
         except CxrError:
-            torn.append(path.stem)
-    return whole, torn
+            unreadable.append(path.stem)
+    return readable, unreadable
 
 
-def choices(store: Store) -> list[Choice]:
-    """Return the runs with weights of all readable grids, the best abroad first; each once."""
-    found: dict[str, tuple[float, Choice]] = {}
+def runs_with_weights(store: Store) -> list[Choice]:
+    """Return each run with weights of all readable grids, sorted by external AUROC, best first."""
+    choice_of: dict[str, tuple[float, Choice]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
-            continue  # its runs are another grid's
+            continue  # its runs belong to another grid
         for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
-            ready = row["kind"] == "run" and row["state"] == "done" and run_id not in found
+            ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
             if ready and (store.run_dir(run_id) / "model.safetensors").is_file():
-                what = f" · {row['what']}" if row["what"] else ""
-                choice = Choice(manifest, run_id, f"{row['name']}{what} · {run_id[:6]} ({manifest.content['name']})")
-                found[run_id] = (abroad(choice.auroc), choice)
-    return [choice for _, choice in sorted(found.values(), key=lambda each: (-each[0], each[1].title))]
+                description = f" · {row['what']}" if row["what"] else ""
+                choice = Choice(
+                    manifest, run_id, f"{row['name']}{description} · {run_id[:6]} ({manifest.content['name']})"
+                )
+                choice_of[run_id] = (external_auroc(choice.auroc), choice)
+    return [choice for _, choice in sorted(choice_of.values(), key=lambda each: (-each[0], each[1].title))]
 
 
-def abroad(auroc: pd.DataFrame) -> float:
-    """Return the mean external AUROC, -1 without one."""
+def external_auroc(auroc: pd.DataFrame) -> float:
+    """Return the mean external AUROC, or -1 if there is none."""
     rows = auroc[(auroc["dataset"] == "external") & (auroc["finding"] == "macro")]["value"]
     return float(rows.iloc[0]) if len(rows) else -1.0
 
 
-def said_of(choice: Choice, origin: str, finding: str) -> str:
-    """Return how well a run tells a finding where an image may come from, "" where nobody knows.
+def auroc_text(choice: Choice, origin: str, finding: str) -> str:
+    """Return the AUROC of a finding, with its interval, where an image may come from; "" if unknown.
 
-    Of a hospital that is none of the cohorts: from the worst to the best of those it was not trained in, and their number.
+    For ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:
@@ -113,7 +115,7 @@ def said_of(choice: Choice, origin: str, finding: str) -> str:
 
 
 def sample_sites(choice: Choice) -> list[str]:
-    """Return the hospitals that can be drawn and that the run was not trained in, those of its grid first."""
+    """Return the hospitals of which phantoms can be drawn, without the training hospital. Those of the grid come first."""
     planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
     return [
         site
@@ -123,7 +125,10 @@ def sample_sites(choice: Choice) -> list[str]:
 
 
 def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
-    """Return a synthetic radiograph, made as the run's own ones were, and what was drawn into it."""
+    """Return a synthetic radiograph, and the findings drawn into it, most severe first.
+
+    It has the settings of the phantoms that the run was trained on, if there are any.
+    """
     facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
     settings = PhantomSettings(
         seed=int(str(facts.get("seed", 0))),
@@ -133,9 +138,9 @@ def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str
         shortcut=float(str(facts.get("shortcut", 0.0))),
     )
     drawn = twin(settings, site, patient)
-    done, content = cv2.imencode(".png", (drawn.image * 255 + 0.5).astype(np.uint8))
-    if not done:
-        raise RuntimeError("cannot encode a picture")
+    encoded, content = cv2.imencode(".png", (drawn.image * 255 + 0.5).astype(np.uint8))
+    if not encoded:
+        raise RuntimeError("OpenCV cannot encode the sample as PNG")
     severity = drawn.study.severity
-    there = tuple(sorted(drawn.study.present, key=lambda finding: -severity[finding]))
-    return InMemory(f"synthetic {site} {patient}.png", content.tobytes()), there
+    findings = tuple(sorted(drawn.study.present, key=lambda finding: -severity[finding]))
+    return InMemory(f"synthetic {site} {patient}.png", content.tobytes()), findings

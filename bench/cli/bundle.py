@@ -188,11 +188,12 @@ def merge(
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
+    from bench.planning.manifest import Manifest
     from bench.results.score_runs import score_all
+    from bench.results.summary import summary
     from bench.sharing.bundle import merge as merging
     from bench.sharing.bundle import verify as verifying
     from bench.store.store import Store
-    from bench.study.run_grid import summary
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
@@ -227,7 +228,7 @@ def merge(
     num_runs, cohorts = len(manifest.runs) + len(manifest.derived), ", ".join(c["name"] for c in manifest.cohorts)
     source = f"{len(bundles)} bundle{'s' * (len(bundles) != 1)}"
     typer.echo(f"{store}: {len(scored)} of {num_runs} runs tested on {cohorts}, from {source}")
-    typer.echo("\n".join(summary(Store.open(store), str(manifest.content["name"]))))
+    typer.echo("\n".join(summary(Manifest(Store.open(store), manifest.content))))
     typer.echo(f"page: bench report --store {store}")
 
 

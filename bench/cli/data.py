@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -151,7 +152,7 @@ def _specs(
 
     if data is not None:
         return read_data(data)
-    from bench.planning.plan import phantom_root, phantom_specs
+    from bench.planning.read_cohorts import make_phantom, phantom_root
     from bench.store.store import Store
     from bench.system.devices import default_workers
 
@@ -160,7 +161,7 @@ def _specs(
         f"no --data: synthetic cohorts of the grid {grid.name}, in {phantom_root(grid, opened)}",
         err=True,
     )
-    return phantom_specs(grid, opened, workers or default_workers(), display.progress)
+    return read_data(make_phantom(grid, opened, workers or default_workers(), display.progress))
 
 
 def _read(
@@ -188,21 +189,20 @@ def _describe(
     cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
 ) -> "dict[str, Stats]":
     """Return the statistics of each cohort. With a store, use what its earlier checks and runs know about the images."""
-    from bench.config.grid import split_of
     from bench.store.store import short_hash
-    from harmonize.checks.known_images import seen
+    from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space
     from harmonize.statistics.cohort_statistics import describe
 
-    shares, findings = split_of(grid.configs[0]), space(grid.configs[0].space)
+    shares, findings = asdict(grid.configs[0].split), space(grid.configs[0].space)
     described = {}
     for done, (name, cohort) in enumerate(cohorts.items()):
         display.progress("count", done, len(cohorts))
         images = None
         if store is not None:
             decoded = store / "cache" / short_hash(str(cohort.root.resolve()).encode())
-            images = seen(cohort.root, cohort.table, store / "check", decoded)
-        described[name] = describe(cohort, findings, shares, looked=store is not None, seen=images)
+            images = earlier_scans(cohort.root, cohort.table, store / "check", decoded)
+        described[name] = describe(cohort, findings, shares, disk_searched=store is not None, scans=images)
     display.progress("count", len(cohorts), len(cohorts))
     return described
 

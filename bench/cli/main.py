@@ -52,6 +52,8 @@ from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
+RUN_EXAMPLES = examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/")
+
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
@@ -75,7 +77,7 @@ add_store_commands(app)
 add_share_commands(app)
 
 
-@app.command(epilog=examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/"))
+@app.command(epilog=RUN_EXAMPLES)
 def run(
     grid: GridOption,
     data: DataOption = None,
@@ -99,60 +101,64 @@ def run(
 
     Finished steps are skipped: after an interruption, run the same command again.
     """
-    from bench.cli.estimate import estimated
+    from bench.cli.dry_run import derived_lines, estimate_lines, planned_rows, run_lines
     from bench.cli.progress_bars import choose_display
     from bench.executors.choose_executor import choose_executor
-    from bench.planning.plan import describe, describe_derived, make_plan, phantom_root
+    from bench.planning.plan import make_plan
+    from bench.planning.read_cohorts import phantom_root
     from bench.store.store import Store
-    from bench.study import run_grid as study
-    from bench.system.devices import check_device, default_workers
+    from bench.study.run_grid import Request, execute
+    from bench.system.devices import check_device, choose_devices, default_workers, memory_of
 
-    check_device(device)
-    number = workers or default_workers()
-    chosen_executor = choose_executor(executor, device, number, per_device, together)
-    opened = Store.open(store)
-    request = study.Request.read(grid, registry, data, weights)
-    if data is None and not as_json:
-        root = phantom_root(request.grid, opened)
-        later = "not made yet" if dry_run and not estimate else "made now"
-        made = "already made" if (root / "phantom.json").is_file() else later
-        typer.echo(f"no --data: synthetic cohorts, {made}, in {root}")
-        if made == "not made yet":
-            runs = f"{len(request.grid.configs)} runs; run ids need the cohorts"
-            typer.echo(f"grid {request.grid.name}: {runs}. nothing was run (--dry-run)")
-            return
     with choose_display(quiet) as display:
+        check_device(device)
+        number = workers or default_workers()
+        chosen_executor = choose_executor(executor, device, number, per_device, together)
+        opened = Store.open(store)
+        request = Request.read(grid, registry, data, weights)
+        if data is None and not as_json:
+            root = phantom_root(request.grid, opened)
+            later = "not made yet" if dry_run and not estimate else "made now"
+            made = "already made" if (root / "phantom.json").is_file() else later
+            typer.echo(f"no --data: synthetic cohorts, {made}, in {root}")
+            if made == "not made yet":
+                runs = f"{len(request.grid.configs)} runs; run ids need the cohorts"
+                typer.echo(f"grid {request.grid.name}: {runs}. nothing was run (--dry-run)")
+                return
         plan = make_plan(
             request.grid, request.registry, opened, data, weights, number, request.command, display.progress
         )
-        chosen, derived = study.select_runs(plan, only)
+        chosen, derived = plan.select(only)
         states = [opened.state(r.id) for r in chosen]
         if not as_json:
             words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
             counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
             typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
-            if dry_run:
-                lines = [*describe(chosen, opened), *describe_derived(derived, opened)]
-                if estimate:
-                    lines += estimated(plan, chosen, derived, (device, number, per_device), display.progress)
-                typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
-        if dry_run:
-            if as_json:
-                trained = [(r.id, {"architecture": r.config.architecture, "seed": r.config.seed}) for r in chosen]
-                combined = [(d.id, {"kind": d.kind, "name": d.name}) for d in derived]
-                rows = [{"id": i, "state": opened.state(i), **facts} for i, facts in trained + combined]
-                typer.echo(json.dumps(rows))
-            return
-        result = study.execute(
-            plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
-        )
+        if not dry_run:
+            result = execute(
+                plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
+            )
+        elif as_json:
+            typer.echo(json.dumps(planned_rows(plan.store, chosen, derived)))
+        else:
+            lines = [*run_lines(chosen, opened), *derived_lines(derived, opened)]
+            todo = [run for run in chosen if opened.state(run.id) != "done"]
+            if estimate and todo:
+                from bench.study.forecast_measure import rehearsed_forecast  # imports torch
+
+                devices = choose_devices(device, number, max(run.config.threads for run in todo), per_device)
+                memory = memory_of(devices[0])
+                taken = rehearsed_forecast(plan, todo, derived, devices[0], display.progress)
+                lines += estimate_lines(taken, number, len(devices), memory)
+            typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
+    if dry_run:
+        return
     if as_json:
-        facts = {key: value for key, value in asdict(result).items() if key != "logs"}
+        facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary")}
         typer.echo(json.dumps(facts, default=str))
     else:
-        typer.echo("\n".join(study.outcome(result, plan.grid.name, len(chosen), len(derived))))
-        typer.echo("\n".join(study.summary(opened, plan.grid.name)))
-        typer.echo(f"leaderboard: {result.page}")
+        lines = [*result.lines(plan.grid.name, len(chosen), len(derived)), *result.summary]
+        typer.echo("\n".join([*lines, f"leaderboard: {result.page}"]))
     if result.failed or result.held:
         raise typer.Exit(1)
 
@@ -180,7 +186,7 @@ def list_(
     """List names that a grid can use, or the runs of the store."""
     from bench.cli import list_tables
     from bench.cli.text_tables import table_lines
-    from bench.config.grid_file import described, shipped_grids
+    from bench.config.grid_file import describe_grids, shipped_grids
     from bench.config.registry import SECTIONS, Registry
 
     if compare:
@@ -196,7 +202,7 @@ def list_(
         rows = _stored(store, glob, failed)
         names = [row[0] for row in rows]
     elif section == "grids":
-        rows = [list(row) for row in described() if fnmatchcase(row[0], glob)]
+        rows = [list(row) for row in describe_grids() if fnmatchcase(row[0], glob)]
         names = [row[0] for row in rows]
     elif section in SECTIONS or not section:
         entries = Registry.read(registry)
@@ -273,12 +279,12 @@ def report(
     """Write the leaderboard of a grid as an HTML page."""
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
+    from bench.results.write_report import score_and_report
     from bench.store.store import Store
-    from bench.study.run_grid import finish
 
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
-        page = finish(manifest, output, display, with_images, site)
+        page = score_and_report(manifest, output, display.progress, with_images, site)
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 

@@ -44,8 +44,8 @@ def score(
     from bench.planning.manifest import read_manifest
     from bench.results.rescore import Change, rescored
     from bench.results.score_runs import score_all
+    from bench.results.summary import summary
     from bench.store.store import Store
-    from bench.study.run_grid import summary
 
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
@@ -68,6 +68,6 @@ def score(
         return
     resamples = f"{manifest.settings.num_resamples:,} bootstrap samples of patients"
     typer.echo(f"scored {len(scored)} runs x {len(manifest.cohorts)} cohorts ({resamples})")
-    typer.echo("\n".join(summary(opened, str(manifest.content["name"]))))
+    typer.echo("\n".join(summary(manifest)))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")

@@ -1,1 +1,1 @@
-"""What a user may write: run configurations, the registry, grids."""
+"""The files that a user writes: run configurations, the registry, grids."""

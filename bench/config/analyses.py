@@ -1,6 +1,6 @@
 """The analyses of finished runs that a grid requests, and their options.
 
-An analysis reads images again. A worker does it once and stores its tables. Everything that needs no images is in `scores`.
+An analysis needs the images again: a worker reads them once and stores tables. Statistics without images are in `bench.scoring`.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Options of `probes`."""
+    """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
 
-    per_source: int = 250  # images per cohort for the untrained networks
+    per_source: int = 250  # images per cohort whose features the untrained networks compute
 
     def __post_init__(self) -> None:
         if self.per_source < 20:
@@ -25,12 +25,12 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """Options of `acquisition`."""
+    """Options of the analysis `acquisition`: source classifiers on descriptors and pixels of the images."""
 
     per_source: int = 150  # images per cohort
     epochs: int = 6  # of the networks that predict the source
     folds: int = 2  # of five, on which these networks are tested
-    explained: int = 60  # images per fold for which the trees are explained
+    explained: int = 60  # images per fold whose tree predictions are explained (SHAP)
 
     def __post_init__(self) -> None:
         for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
@@ -79,7 +79,7 @@ class Kind:
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only the worker imports it
     options: type[Any]  # a frozen dataclass, every field with a default
     per_run: bool = True  # False: about the cohorts only, done once per geometry of images
-    version: int = 1  # raise it if the same run may give other numbers
+    version: int = 1  # increase it if a change of the code may change numbers
 
 
 KINDS: dict[str, Kind] = {
@@ -99,12 +99,12 @@ class Analysis:
 
     @property
     def kind(self) -> Kind:
-        """Return its kind."""
+        """Return the kind of the analysis."""
         return KINDS[self.name]
 
     @property
     def identity(self) -> list[Any]:
-        """Return what its numbers depend on besides run and images, without options at their default."""
+        """Return what its numbers depend on besides run and images: name, version, and options that differ from their defaults."""
         return [self.name, self.kind.version, differing(self.options)]
 
 

@@ -1,51 +1,19 @@
-"""Auxiliary heads: further targets of a network besides its findings (abnormality, device, projection, sex).
+"""Check the auxiliary heads of a run: further targets of a network besides its findings (abnormality, device, projection, sex).
 
-An auxiliary head is one more output of the last linear layer, with its own cross-entropy; the backbone is shared. Its logits
-are stored beside those of the findings (column `head:NAME`) and are not scored. In a label space with the finding "Abnormal",
-the head `abnormal` is that finding: it has no output of its own, its loss replaces the finding's loss, and it is scored like
-any other finding.
+An auxiliary head is an additional output of the last linear layer with its own cross-entropy; the backbone is shared. Its
+logits are stored (column `head:NAME`) but not scored. In a label space with the finding "Abnormal", the head `abnormal` is
+that finding. It then has no output of its own, its loss replaces the finding's loss, and it is scored like any finding.
 """
 
-from dataclasses import dataclass
 from difflib import get_close_matches
 
-from bench.config.run_config import HEADS, RunConfig
+from bench.config.run_config import ABNORMAL, HEADS, RunConfig
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import NO_FINDING, space
 
-ABNORMAL = "Abnormal"
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One auxiliary head of a run."""
-
-    name: str
-    weight: float  # of its loss term
-    finding: int | None  # index of the finding whose output it shares; None: it has its own output
-
-    @property
-    def column(self) -> str:
-        """Return the name of its column in prediction files. No finding has such a name."""
-        return f"head:{self.name}"
-
-
-def heads(config: RunConfig) -> tuple[Head, ...]:
-    """Return the auxiliary heads of a run in the order of their outputs, without those of weight 0."""
-    named = []
-    for name in HEADS[config.heads]:
-        shared = config.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in config.findings else None
-        named.append(Head(name, float(getattr(config.head_weights, name)), shared))
-    return tuple(head for head in named if head.weight > 0)
-
-
-def own_outputs(config: RunConfig) -> tuple[Head, ...]:
-    """Return the heads that add an output to the network."""
-    return tuple(head for head in heads(config) if head.finding is None)
-
 
 def check_heads(config: RunConfig, where: str) -> None:
-    """Raise ConfigError for a task or heads that do not fit the label space."""
+    """Raise ConfigError if the task or the heads do not fit the label space."""
     findings = space(config.space)
     if config.task == "binary" and config.finding not in findings:
         close = get_close_matches(config.finding, findings, n=1)

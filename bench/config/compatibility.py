@@ -7,16 +7,16 @@ from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
 
 
-def with_its_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
-    """Return the configuration with the kind of schedule that its optimizer requires, if it requires one.
+def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
+    """Return the configuration with the kind of schedule that its optimizer requires, if there is one.
 
-    Used if a grid names no kind: the default would be refused, or the same training would have two names.
+    Used if the grid gives no kind. The default kind would be refused, or one training would have two run ids.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))
 
 
-def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, place: str) -> None:
+def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str) -> None:
     """Raise ConfigError for an optimizer, loss, schedule and precision that cannot be combined."""
     schedule, only_kind, sam = (
         config.schedule,
@@ -25,22 +25,22 @@ def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, place: str
     )
     if sam and str(optimizer.options.get("base", "")).startswith("schedulefree:"):
         fix = "use another base optimizer, e.g. torch.optim:AdamW"
-        raise ConfigError(f"{config.optimizer}: SAM cannot wrap a schedule-free optimizer", f"{place}.optimizer", fix)
+        raise ConfigError(f"{config.optimizer}: SAM cannot wrap a schedule-free optimizer", f"{where}.optimizer", fix)
     if schedule.pretrain_epochs and (loss.use, dict(loss.options)) == ("bench.training.losses:bce", {}):
         fix = "remove `pretrain_epochs`, or choose the loss for the epochs after pretraining"
         what = f"pretrain_epochs trains with cross-entropy, and {config.loss} is cross-entropy already"
-        raise ConfigError(what, f"{place}.schedule.pretrain_epochs", fix)
+        raise ConfigError(what, f"{where}.schedule.pretrain_epochs", fix)
     if (sam or optimizer.facts.get("closure")) and config.precision == "fp16":
         fix = "use mixed, bf16 or fp32: this optimizer recomputes gradients, and fp16 scales them"
-        raise ConfigError(f"{config.optimizer} cannot train with fp16", f"{place}.precision", fix)
+        raise ConfigError(f"{config.optimizer} cannot train with fp16", f"{where}.precision", fix)
     if only_kind and schedule.kind != only_kind:
         fix = f"remove `kind`: the optimizer is then trained with {only_kind}, after the same warm-up"
-        raise ConfigError(f"{config.optimizer} needs schedule kind {only_kind}", f"{place}.schedule.kind", fix)
+        raise ConfigError(f"{config.optimizer} needs schedule kind {only_kind}", f"{where}.schedule.kind", fix)
     if only_kind and schedule.ema:
         fix = "remove `ema`: this optimizer averages its weights already"
-        raise ConfigError(f"{config.optimizer} cannot be combined with ema", f"{place}.schedule.ema", fix)
-    images, needed = schedule.micro_batch or schedule.batch_size, 2 * len(config.findings)
-    if schedule.sampling == "balanced" and images < needed:
+        raise ConfigError(f"{config.optimizer} cannot be combined with ema", f"{where}.schedule.ema", fix)
+    images_per_pass, needed = schedule.micro_batch or schedule.batch_size, 2 * len(config.findings)
+    if schedule.sampling == "balanced" and images_per_pass < needed:
         fix = f"set micro_batch (or batch_size) to at least {needed}"
-        what = f"balanced sampling needs a positive and a negative image of each of {needed // 2} findings in {images} images"
-        raise ConfigError(what, f"{place}.schedule.sampling", fix)
+        what = f"balanced sampling needs a positive and a negative image of each of {needed // 2} findings in {images_per_pass} images"
+        raise ConfigError(what, f"{where}.schedule.sampling", fix)

@@ -1,4 +1,4 @@
-"""A grid file and its expansion into run configurations: the union of the products of its sweeps."""
+"""A grid file and its expansion into run configurations: the union of the combinations of its sweeps."""
 
 import itertools
 from collections.abc import Mapping
@@ -6,19 +6,23 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
-from bench.config.compatibility import check_trainable, with_its_kind
+from bench.config.compatibility import check_trainable, with_required_kind
 from bench.config.grid_file import find, load, merge
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, Split, from_dict
+from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import labels_yaml
+from harmonize.labels.findings import check_source, labels_yaml
+
+if TYPE_CHECKING:
+    from harmonize.cohorts.specs import CohortSpec
+    from harmonize.phantom import PhantomSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ _KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What to train, where to test, and how to score."""
+    """The content of a grid file: what to train, where to test, and how to score."""
 
     name: str
     path: str
@@ -77,7 +81,7 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source) where it is not `label_source`; internal
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): internal exceptions from `label_source`
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -85,8 +89,43 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """The internal cohort. A grid has one."""
+        """Return the internal cohort. A grid has exactly one."""
         return self.configs[0].train_on
+
+    @property
+    def phantom_settings(self) -> "PhantomSettings":
+        """Return the settings of the synthetic cohorts that the grid uses without data."""
+        from harmonize.cohorts.specs import GOLD
+        from harmonize.phantom import PhantomSettings
+
+        choice = self.phantom
+        external = (name.removesuffix(GOLD) for name in self.evaluate_on)
+        try:
+            return PhantomSettings(
+                seed=choice.seed,
+                source=self.train_on,
+                images={self.train_on: choice.source, **dict.fromkeys(external, choice.external)},
+                size=choice.size,
+                shortcut=choice.shortcut,
+                finding=choice.finding,
+            )
+        except ValueError as error:
+            fix = "see `bench data phantom --help` for the ranges"
+            raise ConfigError(str(error), f"{self.path}: phantom", fix) from error
+
+    def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
+        """Return how a cohort is read: as its data file says, and at the internal hospital with the choices of the grid."""
+        if spec.name != self.train_on:
+            return spec
+        config = self.configs[0]
+        chosen = differing(
+            replace(config.cohort, limit=0)
+        )  # the protocol applies the limit: it is about training patients
+        source = spec.label_source if config.label_source == "default" else config.label_source
+        hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
+        for _, other in self.label_sources:
+            check_source(spec.layout, other, f"{self.path}: label_sources")
+        return replace(spec, choice=replace(spec.choice, **chosen), label_source=source, hybrid=hybrid)
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
@@ -98,7 +137,7 @@ class Grid:
     def of(cls, raw: Mapping[str, Any], path: Path, registry: Registry) -> Self:
         """Return the grid of a parsed grid file. `path` names the file in errors.
 
-        Raises ConfigError with file and key for anything unknown, misspelt, repeated or impossible.
+        Raises ConfigError with file and key for anything unknown, misspelled, repeated or impossible.
         """
         for key in raw:
             if key not in _KEYS:
@@ -134,8 +173,8 @@ class Grid:
         phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
         tta = read_tta(raw.get("tta", []), configs, registry, f"{path}: tta")
 
-        def meets(config: RunConfig, conditions: Mapping[str, Any], place: str) -> bool:
-            return _meets(config, conditions, registry, place)
+        def meets(config: RunConfig, conditions: Mapping[str, Any], location: str) -> bool:
+            return _meets(config, conditions, registry, location)
 
         ensembles = read_ensembles(raw.get("ensembles", []), configs, tta, meets, f"{path}: ensembles")
         references = raw.get("references", [])
@@ -187,6 +226,7 @@ def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
 
 
 def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
+    """Return the configurations of all sweeps, each once, without those that a `skip` removes."""
     base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
     sweeps = raw.get("sweeps") or [{}]
     skips = raw.get("skip") or []
@@ -198,21 +238,21 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
                 "write `- {architecture: [a, b], seed: [0, 1]}`",
             )
     unique: dict[RunConfig, None] = {}
-    idle = set(range(len(skips)))
+    unused_skips = set(range(len(skips)))
     for i, sweep in enumerate(sweeps):
-        place = f"{where}: sweeps[{i}]"
-        axes = [[(key, v) for v in _values(key, value, registry, place)] for key, value in sweep.items()]
+        location = f"{where}: sweeps[{i}]"
+        axes = [[(key, v) for v in _values(key, value, registry, location)] for key, value in sweep.items()]
         for combination in itertools.product(*axes):
             block = dict(base)
             for key, value in combination:
-                block = merge(block, _nested(key, value, place))
-            config = _config(block, registry, place if sweep else f"{where}: base")
+                block = merge(block, _nested(key, value, location))
+            config = _config(block, registry, location if sweep else f"{where}: base")
             skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
-            idle -= set(skipped)
+            unused_skips -= set(skipped)
             if not skipped:
-                _possible(config, registry, place if sweep else f"{where}: base")
+                _check_combination(config, registry, location if sweep else f"{where}: base")
                 unique[config] = None
-    for j in sorted(idle):
+    for j in sorted(unused_skips):
         raise ConfigError(
             "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
         )
@@ -221,88 +261,86 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
     return tuple(unique)
 
 
-def _values(key: str, value: Any, registry: Registry, place: str) -> list[Any]:
+def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
+    """Return the values of one key as a list. Globs of registry names are expanded."""
     values = value if isinstance(value, list) else [value]
     if not values:
-        raise ConfigError(f"{key} is an empty list", f"{place}.{key}", "add at least one value")
+        raise ConfigError(f"{key} is an empty list", f"{where}.{key}", "add at least one value")
     if key not in NAMED:
         return values
-    matches = [_named(key, v, registry, f"{place}.{key}") for v in values]
+    matches = [_named(key, v, registry, f"{where}.{key}") for v in values]
     return [name for names in matches for name in names]
 
 
-def _named(key: str, value: Any, registry: Registry, place: str) -> list[str]:
+def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
+    """Return the registry names that a value matches."""
     if not isinstance(value, str):
-        raise ConfigError(f"{key} must be a name (got {value!r})", place, f"`bench list {NAMED[key]}` shows the names")
-    return registry.match(NAMED[key], value, place)
+        raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {NAMED[key]}` shows the names")
+    return registry.match(NAMED[key], value, where)
 
 
-def _nested(key: str, value: Any, place: str) -> dict[str, Any]:
-    """Turn `schedule.lr: 1` into {schedule: {lr: 1}}."""
+def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
+    """Turn `schedule.lr: 1` into {schedule: {lr: 1}}. Raises ConfigError for an unknown key."""
     head, _, rest = str(key).partition(".")
     keys = [f.name for f in fields(RunConfig)]
     if head not in keys:
         close = get_close_matches(head, keys, n=1)
         raise ConfigError(
             f"unknown key {head!r}",
-            f"{place}.{key}",
+            f"{where}.{key}",
             f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(keys)}",
         )
     return {head: {rest: value}} if rest else {head: value}
 
 
-def _config(block: Mapping[str, Any], registry: Registry, place: str) -> RunConfig:
-    config = from_dict(RunConfig, block, place)
+def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConfig:
+    """Return the configuration of a block. Checks its names and values, but not their combination."""
+    config = from_dict(RunConfig, block, where)
     for key, section in NAMED.items():
-        registry.find(section, getattr(config, key), f"{place}.{key}")
-    geometry(registry.find("preprocessing", config.preprocessing, place).facts)
-    check_augmentation(registry.find("augmentation", config.augmentation, place))
+        registry.find(section, getattr(config, key), f"{where}.{key}")
+    geometry(registry.find("preprocessing", config.preprocessing, where).facts)
+    check_augmentation(registry.find("augmentation", config.augmentation, where))
     if "kind" not in block.get("schedule", {}):
-        config = with_its_kind(config, registry.find("optimizers", config.optimizer, place))
+        config = with_required_kind(config, registry.find("optimizers", config.optimizer, where))
     return config
 
 
-def _possible(config: RunConfig, registry: Registry, place: str) -> None:
-    """Raise ConfigError for valid choices that cannot be combined. A `skip` may have removed them before."""
-    optimizer = registry.find("optimizers", config.optimizer, place)
-    loss = registry.find("losses", config.loss, place)
-    check_trainable(config, optimizer, loss, place)
-    architecture = registry.find("architectures", config.architecture, place)
-    size = input_size(registry.find("preprocessing", config.preprocessing, place).facts)
+def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
+    """Raise ConfigError for valid values that cannot be combined. Runs that a `skip` removes are not checked."""
+    optimizer = registry.find("optimizers", config.optimizer, where)
+    loss = registry.find("losses", config.loss, where)
+    check_trainable(config, optimizer, loss, where)
+    architecture = registry.find("architectures", config.architecture, where)
+    size = input_size(registry.find("preprocessing", config.preprocessing, where).facts)
     if size < (smallest := architecture.facts.get("min_px", 1)):
         fix = f"choose a preprocessing of {smallest} pixels or more"
-        raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{place}.preprocessing", fix)
+        raise ConfigError(f"{config.architecture} cannot take images of {size} pixels", f"{where}.preprocessing", fix)
     if config.weights == "imagenet" and not architecture.use.endswith(":timm_model"):
-        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{place}.weights", "set `weights: none`")
-    check_heads(config, place)
-    policy = registry.find("uncertainty", config.uncertainty, place)
+        raise ConfigError(f"{config.architecture} has no ImageNet weights", f"{where}.weights", "set `weights: none`")
+    check_heads(config, where)
+    policy = registry.find("uncertainty", config.uncertainty, where)
     needed = policy.facts.get("blank", config.blank)
     if needed != config.blank:
         what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
-        raise ConfigError(what, f"{place}.blank", f"set `blank: {needed}`")
+        raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
     if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
         fix = "use `loss: bce` without options; it becomes a cross-entropy over three states"
-        raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{place}.loss", fix)
+        raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)
 
 
-def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, place: str) -> bool:
+def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, where: str) -> bool:
     """Whether a run meets all conditions of one `skip`, or of the `of` of one ensemble."""
     for key, value in conditions.items():
-        _nested(key, value, place)
+        _nested(key, value, where)
         actual: Any = config
         for name in str(key).split("."):
             if name not in getattr(actual, "__dataclass_fields__", {}):
-                raise ConfigError(f"unknown key {key!r}", f"{place}.{key}", "docs/grids.md lists all keys")
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", "docs/grids.md lists all keys")
             actual = getattr(actual, name)
-        wanted = _values(key, value, registry, place)
+        allowed_values = _values(key, value, registry, where)
         if not any(
-            fnmatchcase(actual, w) if isinstance(w, str) and isinstance(actual, str) else actual == w for w in wanted
+            fnmatchcase(actual, allowed) if isinstance(allowed, str) and isinstance(actual, str) else actual == allowed
+            for allowed in allowed_values
         ):
             return False
     return True
-
-
-def split_of(config: RunConfig) -> dict[str, float]:
-    """Return the split shares of a run as a plain mapping."""
-    split: Split = config.split
-    return {"train": split.train, "val": split.val, "test": split.test}

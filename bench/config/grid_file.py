@@ -13,7 +13,7 @@ from harmonize.yaml_file import read_yaml
 def find(name_or_path: str) -> Path:
     """Return the path of a grid file, given its path or the name of a shipped grid.
 
-    Raises ConfigError if there is neither.
+    Raises ConfigError for an unknown path or name.
     """
     path = Path(name_or_path)
     if path.is_file():
@@ -36,7 +36,7 @@ def shipped_grids() -> list[str]:
     return sorted(p.stem for p in shipped("grids/demo.yaml").parent.glob("*.yaml"))
 
 
-def described() -> list[tuple[str, str, str]]:
+def describe_grids() -> list[tuple[str, str, str]]:
     """Return name, title and `about` of each shipped grid."""
     rows = []
     for name in shipped_grids():
@@ -46,10 +46,10 @@ def described() -> list[tuple[str, str, str]]:
 
 
 def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the keys of a grid file, merged over those of the files it includes.
+    """Return the keys of a grid file, merged with the files it includes.
 
-    `base` is merged key by key. Every other key replaces the inherited one, also lists (`sweeps`, `evaluate_on`, `tta`) and the
-    blocks `split`, `phantom` and `expect`. Paths under `references` are relative to the file that names them.
+    `base` is merged key by key. Every other key replaces the included one, also lists (`sweeps`, `evaluate_on`, `tta`) and the
+    blocks `split`, `phantom` and `expect`. Paths under `references` are relative to the file that contains them.
     """
     raw = read_yaml(path)
     if not isinstance(raw, dict):

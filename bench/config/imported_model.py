@@ -1,7 +1,7 @@
-"""model.yaml: the description of an imported model (a model that no run here trained).
+"""model.yaml: the description of an imported model (a model that was trained elsewhere).
 
-It states the model's files, its input, the meaning of its outputs, and its training data. A network file does not contain
-that, so its owner declares it. `bench.runs.imported_network` checks what can be checked.
+It states the model's files, input, outputs, and training data. A network file does not contain all of that, so the owner
+declares it. `bench.runs.imported_network` checks what can be checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from harmonize.labels.findings import labels_yaml
 from harmonize.yaml_file import read_yaml
 
 SOURCES = ("timm", "onnx", "export", "function", "predictions")  # keys of `model:`; exactly one is required
-_BLOCKS = ("name", "model", "preprocessing", "outputs", "trained_on")
+_KEYS = ("name", "model", "preprocessing", "outputs", "trained_on")
 _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 
 
@@ -37,44 +37,44 @@ class Input:
     @property
     def facts(self) -> dict[str, Any]:
         """Return the input as the facts of a preprocessing entry."""
-        own: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
-        return own | ({"input": self.input} if self.input else {})
+        entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
+        return entry | ({"input": self.input} if self.input else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The meaning of the outputs, in the order of the network. Columns of predictions may have any order."""
+    """The meaning of the network's outputs, in their order. Columns of prediction files may have any order."""
 
     kind: str  # logit or probability
-    names: tuple[str, ...] = ()  # findings of this project; "" for a dropped output
+    names: tuple[str, ...] = ()  # finding of each output; "" for a dropped output
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DataExposure:
     """The data exposure of the model, as its owner declares it. It cannot be checked."""
 
-    cohorts: tuple[str, ...]  # names of cohorts or datasets of this project
+    cohorts: tuple[str, ...]  # cohorts or datasets that this project knows by name
     others: tuple[str, ...] = ()  # other training data, as text
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
 
 
-@dataclass(frozen=True)  # no slots: `places` is cached
+@dataclass(frozen=True)  # no slots: `output_index` is cached
 class Declared:
-    """An imported model, as declared in its model.yaml. `options`: those of the function or of timm."""
+    """An imported model, as its model.yaml declares it. `options`: keyword arguments of the function or of timm."""
 
     name: str
     kind: str  # one of SOURCES
     target: str  # timm's name, "module:function", or "" if the files are enough
     options: Mapping[str, Any]
-    files: Mapping[str, Path]  # "weights" or "file"; for predictions one per cohort
+    files: Mapping[str, Path]  # {"weights": path} or {"file": path}; predictions: {cohort: path}
     input: Input | None  # None for predictions
     outputs: Outputs
-    seen: Seen
-    where: str
+    exposure: DataExposure
+    where: str  # path of model.yaml, for errors
 
     @classmethod
     def read(cls, path: Path) -> "Declared":
@@ -83,7 +83,7 @@ class Declared:
         Raises ConfigError with file and key for anything missing, unknown or invalid.
         """
         raw, where = _block(read_yaml(path), str(path)), str(path)
-        _check_keys(raw, _BLOCKS, where)
+        _check_keys(raw, _KEYS, where)
         name = str(raw.get("name", "")).strip()
         if not name or len(name) > 60 or not name.isprintable():
             what = "name must be a text of 1 to 60 characters"
@@ -95,44 +95,51 @@ class Declared:
         if model_input is None and "preprocessing" in raw:
             raise ConfigError("predictions cannot have preprocessing", f"{where}: preprocessing", "remove the block")
         outputs = _outputs(raw.get("outputs"), kind != "predictions", f"{where}: outputs")
-        return cls(name, kind, target, options, files, model_input, outputs, _seen(raw.get("trained_on"), where), where)
+        return cls(
+            name, kind, target, options, files, model_input, outputs, _exposure(raw.get("trained_on"), where), where
+        )
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Return the index of the output of each finding."""
+    def output_index(self) -> dict[str, int]:
+        """Return {finding: index of its output}."""
         return {finding: k for k, finding in enumerate(self.outputs.names) if finding}
 
-    def learnt(self, findings: Sequence[str]) -> list[str]:
+    def predicted(self, findings: Sequence[str]) -> list[str]:
         """Return the findings of a grid that the model predicts.
 
         Raises ConfigError if it predicts none of them.
         """
-        predicted = [finding for finding in findings if finding in self.places]
-        if not predicted:
+        outputs = [finding for finding in findings if finding in self.output_index]
+        if not outputs:
             fix = f"map its outputs with outputs.rename to the findings {', '.join(findings)}"
             raise ConfigError("the model predicts no finding of the grid", f"{self.where}: outputs.names", fix)
-        return predicted
+        return outputs
 
     def with_names(self, columns: Sequence[str]) -> "Declared":
-        """Return the declaration completed with the columns of a prediction file (without image_id)."""
+        """Return the declaration with output names from the columns of a prediction file (without image_id)."""
         outputs = self.outputs
-        own = _findings(list(columns), outputs.rename, outputs.drop, f"{self.where}: outputs")
-        return replace(self, outputs=replace(outputs, names=own))
+        names = _findings(list(columns), outputs.rename, outputs.drop, f"{self.where}: outputs")
+        return replace(self, outputs=replace(outputs, names=names))
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return the fields that affect results; hashed into the run id. Paths and data exposure are not among them."""
-        own = self.input
+        """Return the fields that affect results; hashed into the run id. Paths and data exposure are not included."""
+        model_input = self.input
+        preprocessing: dict[str, Any] = {}
+        if model_input:
+            scale = {"channels": model_input.channels, "mean": model_input.mean, "std": model_input.std}
+            preprocessing = model_input.facts | scale
         return {
             "source": self.kind,
             "target": self.target,
             "options": dict(self.options),
-            "preprocessing": own.facts | {"channels": own.channels, "mean": own.mean, "std": own.std} if own else {},
+            "preprocessing": preprocessing,
             "outputs": {"names": list(self.outputs.names), "kind": self.outputs.kind},
         }
 
 
 def _block(raw: Any, where: str) -> Mapping[str, Any]:
+    """Return a block of keys. Raises ConfigError if it is missing or not a block."""
     if not isinstance(raw, Mapping):
         what = "the block is missing" if raw is None else f"expected a block of keys (got {raw!r})"
         raise ConfigError(what, where, _SEE)
@@ -147,7 +154,7 @@ def _check_keys(raw: Mapping[str, Any], keys: Sequence[str], where: str) -> None
             raise ConfigError(f"unknown key {key!r}", f"{where}: {key}", fix)
 
 
-def _model(raw: Mapping[str, Any], beside: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
+def _model(raw: Mapping[str, Any], folder: Path, where: str) -> tuple[str, str, Mapping[str, Any], Mapping[str, Path]]:
     """Return kind, target, options and files of the block `model:`. Paths are relative to model.yaml."""
     _check_keys(raw, (*SOURCES, "weights", "with"), where)
     kinds = [key for key in SOURCES if key in raw]
@@ -156,11 +163,11 @@ def _model(raw: Mapping[str, Any], beside: Path, where: str) -> tuple[str, str, 
         raise ConfigError(what, where, f"name exactly one of {', '.join(SOURCES)}; {_SEE}")
     (kind,) = kinds
     if kind == "predictions":
-        files = _predictions(raw[kind], beside, f"{where}.predictions")
+        files = _predictions(raw[kind], folder, f"{where}.predictions")
     elif kind in ("onnx", "export"):
-        files = {"file": _file(raw[kind], beside, f"{where}.{kind}")}
+        files = {"file": _file(raw[kind], folder, f"{where}.{kind}")}
     else:
-        files = {"weights": _file(raw["weights"], beside, f"{where}.weights")} if "weights" in raw else {}
+        files = {"weights": _file(raw["weights"], folder, f"{where}.weights")} if "weights" in raw else {}
     if kind == "timm" and not files:
         raise ConfigError("a timm model needs weights", where, "add `weights: FILE.safetensors`")
     if files and kind not in ("timm", "function") and {"weights", "with"} & raw.keys():
@@ -171,11 +178,11 @@ def _model(raw: Mapping[str, Any], beside: Path, where: str) -> tuple[str, str, 
     return kind, target, _block(raw.get("with") or {}, f"{where}.with"), files
 
 
-def _predictions(raw: Any, beside: Path, where: str) -> dict[str, Path]:
-    """Return the file of each cohort: listed by cohort, or named after the cohort in a folder."""
+def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
+    """Return {cohort: prediction file}. The block lists them, or names a folder with files COHORT.csv or COHORT.parquet."""
     if isinstance(raw, Mapping):
-        return {str(name): _file(file, beside, f"{where}.{name}") for name, file in raw.items()}
-    folder = beside / str(raw)
+        return {str(name): _file(file, base, f"{where}.{name}") for name, file in raw.items()}
+    folder = base / str(raw)
     files = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix in (".csv", ".parquet")} if folder.is_dir() else {}
     if not files:
         raise ConfigError(
@@ -186,8 +193,8 @@ def _predictions(raw: Any, beside: Path, where: str) -> dict[str, Path]:
     return files
 
 
-def _file(raw: Any, beside: Path, where: str) -> Path:
-    path = beside / str(raw)
+def _file(raw: Any, folder: Path, where: str) -> Path:
+    path = folder / str(raw)
     if not path.is_file():
         raise ConfigError(f"the file {path} does not exist", where, "give its path relative to model.yaml")
     return path
@@ -234,8 +241,8 @@ def _triple(raw: Any, where: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _outputs(raw: Any, named: bool, where: str) -> Outputs:
-    """Return the meaning of the outputs. With `named`, their names are required, in the order of the network."""
+def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
+    """Return the meaning of the outputs. With `names_required`, the block must list them in the order of the network."""
     block = _block(raw, where)
     _check_keys(block, ("kind", "names", "rename", "drop"), where)
     if block.get("kind") not in ("logit", "probability"):
@@ -244,24 +251,24 @@ def _outputs(raw: Any, named: bool, where: str) -> Outputs:
     rename = {str(k): str(v) for k, v in _block(block.get("rename") or {}, f"{where}.rename").items()}
     drop = tuple(map(str, block.get("drop") or ()))
     names = block.get("names")
-    if named and not isinstance(names, list):
+    if names_required and not isinstance(names, list):
         raise ConfigError(
             "the names of the outputs are missing", f"{where}.names", "list them in the order of the network"
         )
-    if not named and names is not None:
+    if not names_required and names is not None:
         raise ConfigError("predictions take their names from the columns", f"{where}.names", "remove `names`")
-    own = ["" if name is None else str(name) for name in names or ()]
-    return Outputs(block["kind"], _findings(own, rename, drop, where) if named else (), rename, drop)
+    output_names = ["" if name is None else str(name) for name in names or ()]
+    return Outputs(block["kind"], _findings(output_names, rename, drop, where) if names_required else (), rename, drop)
 
 
-def _findings(own: list[str], rename: Mapping[str, str], drop: Sequence[str], where: str) -> tuple[str, ...]:
+def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence[str], where: str) -> tuple[str, ...]:
     """Return the findings of the outputs, "" for an output that is dropped or has no name."""
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
-    if absent := [name for name in (*rename, *drop) if name not in own]:
+    if absent := [name for name in (*rename, *drop) if name not in output_names]:
         raise ConfigError(
-            f"the model has no output {absent[0]!r}", where, f"choose from: {', '.join(filter(None, own))}"
+            f"the model has no output {absent[0]!r}", where, f"choose from: {', '.join(filter(None, output_names))}"
         )
-    renamed = ["" if name in drop else rename.get(name, name) for name in own]
+    renamed = ["" if name in drop else rename.get(name, name) for name in output_names]
     if unknown := [name for name in renamed if name and name not in findings]:
         close = get_close_matches(unknown[0], findings, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
@@ -272,22 +279,22 @@ def _findings(own: list[str], rename: Mapping[str, str], drop: Sequence[str], wh
     return tuple(renamed)
 
 
-def _seen(raw: Any, where: str) -> Seen:
-    """Return the data exposure. Unknown training data belong under `others`, so that a typing error cannot hide overlap."""
-    place = f"{where}: trained_on"
-    block = dict(_block(raw, place))
-    _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), place)
+def _exposure(raw: Any, where: str) -> DataExposure:
+    """Return the data exposure. Data that this project does not know belong under `others`: a typing error is refused."""
+    location = f"{where}: trained_on"
+    block = dict(_block(raw, location))
+    _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), location)
     if not isinstance(block.get("cohorts"), list):
         fix = "list its datasets, e.g. `cohorts: [nih, padchest]`; write `cohorts: []` if it was trained on none of this project's"
-        raise ConfigError("the training data of the model are missing", f"{place}.cohorts", fix)
+        raise ConfigError("the training data of the model are missing", f"{location}.cohorts", fix)
     if not isinstance(block.get("others") or [], list):
         raise ConfigError(
-            f"others must be a list (got {block['others']!r})", f"{place}.others", "write a list of texts"
+            f"others must be a list (got {block['others']!r})", f"{location}.others", "write a list of texts"
         )
     cohorts, others = (tuple(map(str, block.pop(key, None) or ())) for key in ("cohorts", "others"))
     texts = {key: str(value) for key, value in block.items()}
     for text in (*cohorts, *others, *texts.values()):
         if len(text) > 500 or not text.isprintable():
             what = "a text has more than 500 characters or control characters"
-            raise ConfigError(what, place, "shorten it to one line")
-    return Seen(cohorts, others, **texts)
+            raise ConfigError(what, location, "shorten it to one line")
+    return DataExposure(cohorts, others, **texts)

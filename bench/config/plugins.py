@@ -1,4 +1,4 @@
-"""Registry entries of installed packages (plug-ins), which are found through their entry points.
+"""Registry entries of installed packages (plug-ins), discovered through their entry points.
 
 A package names its entries in pyproject.toml, in one of two forms:
 
@@ -29,7 +29,7 @@ class Plugin:
     def entries(self) -> Any:
         """Return the plug-in's entries as written: section -> name -> block.
 
-        Raises CxrError for any problem, because importing foreign code may raise any exception.
+        Raises CxrError for any problem.
         """
         where = f"plug-in {self.name} ({self.point.value})"
         try:

@@ -1,4 +1,4 @@
-"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. Imports no torch."""
+"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. Does not import torch."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -10,9 +10,12 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: done once, in the image cache
-CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: done once, on uint8, before everything else
-TABLE_OPS = ("histstd", "histmatch")  # a 256-entry table per image, before augmentation; learned on internal images
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # op -> option and its default; crop a region
+CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: applied once, to uint8 images, in the image cache
+TABLE_OPS = (
+    "histstd",
+    "histmatch",
+)  # a table of 256 gray values per image, before augmentation; learned on internal images
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
@@ -59,8 +62,10 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
     try:
         for name, given in parse(options.get("ops", ())):
             if unknown := set(given) - _OPTIONS[name]:
-                options_of = " and ".join(sorted(_OPTIONS[name])) or "no option"
-                raise ConfigError(f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {options_of}")
+                valid_options = " and ".join(sorted(_OPTIONS[name])) or "no option"
+                raise ConfigError(
+                    f"{name} has no option {min(unknown)!r}", "preprocessing.ops", f"it has {valid_options}"
+                )
             if given.get("pixels", "all") not in ("foreground", "all"):
                 raise ConfigError(
                     f"unknown value {given['pixels']!r} of pixels", "preprocessing.ops", "choose foreground or all"
@@ -78,14 +83,14 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Return whether gray value 0 of the cached images is padding, as in a letterbox."""
+    """Return whether gray value 0 of the cached images is padding, as with `fit: letterbox`."""
     return options.get("fit") == "letterbox"
 
 
 def input_size(options: Mapping[str, Any]) -> int:
-    """Return the side in pixels of the network's input: `input` (a center crop of the cached image), or else `size`.
+    """Return the side in pixels of the network's input: `input` (a center crop of the cached image) if given, else `size`.
 
-    Raises ConfigError for a missing size, or an input larger than it.
+    Raises ConfigError for a missing size, or an input larger than the size.
     """
     if "size" not in options:
         raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square image in pixels")
@@ -121,20 +126,20 @@ def augment_steps(steps: Sequence[str | Mapping[str, Any]]) -> list[tuple[str, d
         raise ConfigError(
             f"steps must be a list (got {steps!r})", "augmentation.steps", "write `steps: [hflip, {blur: {p: 0.5}}]`"
         )
-    named = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
-    for name, options in named:
+    parsed = [_named(step, "step", AUGMENT_STEPS, "augmentation.steps") for step in steps]
+    for name, options in parsed:
         if unknown := options.keys() - AUGMENT_STEPS[name].keys():
-            options_of = ", ".join(sorted(AUGMENT_STEPS[name]))
-            raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {options_of}")
+            valid_options = ", ".join(sorted(AUGMENT_STEPS[name]))
+            raise ConfigError(f"{name} has no option {min(unknown)!r}", "augmentation.steps", f"it has {valid_options}")
         for option, value in options.items():
             _check_number(f"{name}.{option}", value, AUGMENT_STEPS[name][option], pair=option in _PAIRS)
         if options.get("low", 0.7) > options.get("high", 1.4):
             raise ConfigError(f"{name}.low is above {name}.high", "augmentation.steps", "set low below high")
-    return named
+    return parsed
 
 
 def check_augmentation(entry: "Entry") -> None:
-    """Raise ConfigError for invalid options of one of the project's own augmentations."""
+    """Raise ConfigError for invalid options of an augmentation of this project. Augmentations of plug-ins are not checked."""
     if entry.use == "bench.inputs.augmentation:chain":
         augment_steps(entry.options.get("steps", ()))
     for option, value in entry.options.items() if entry.use == "bench.inputs.augmentation:affine" else ():
@@ -146,13 +151,16 @@ def check_augmentation(entry: "Entry") -> None:
             )
 
 
-def _check_number(name: str, value: object, kind: tuple[str, float, float], *, pair: bool = False) -> None:
-    """Raise ConfigError unless a value is a number in the range of its kind, or a rising pair of such numbers."""
-    words, low, high = kind
+def _check_number(name: str, value: object, allowed: tuple[str, float, float], *, pair: bool = False) -> None:
+    """Raise ConfigError unless the value is an allowed number or, with `pair`, a rising pair of allowed numbers.
+
+    `allowed`: (description, minimum, maximum).
+    """
+    description, low, high = allowed
     numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]
     valid = all(type(number) in (int, float) and low <= number <= high for number in numbers)
     if not valid or (pair and (len(numbers) != 2 or numbers[0] > numbers[1])):
-        needed = f"[minimum, maximum], each {words}" if pair else words
+        needed = f"[minimum, maximum], each {description}" if pair else description
         raise ConfigError(f"{name} must be {needed} (got {value!r})", "augmentation", f"write {needed}")
 
 
@@ -166,13 +174,13 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
     return name, dict(options or {})
 
 
-def learnt_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a reference learned on training images; a list of ops has at most one."""
+def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
+    """Return the op that needs a reference learned on training images, or None. A list of ops has at most one."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 
 def _check_order(before: str, name: str) -> None:
-    """Raise ConfigError if an op cannot follow another. The order is: region, CLAHE, table, normalization."""
+    """Raise ConfigError if the op `name` cannot follow the op `before`. The order: region, CLAHE, table, normalization."""
     if before == "imagenet":
         raise ConfigError(
             "imagenet must be the last op", "preprocessing.ops", "move imagenet to the end: it adds the channels"

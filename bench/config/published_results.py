@@ -1,4 +1,4 @@
-"""Published results of other work. Reports show them beside the runs, unranked and without intervals."""
+"""Published results of other work. Reports show them next to the runs, without rank and interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _KEYS = ("name", "source", "setting", "metric", "numbers")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published row. `numbers`: (dataset, split, finding or "macro", value)."""
+    """One published row. `numbers`: (dataset, split, finding or "macro", value) tuples."""
 
     name: str
     source: str
@@ -64,7 +64,7 @@ def _row(raw: Any, where: str) -> Published:
 
 
 def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str, str, float]]:
-    """Return the numbers of one dataset, written `dataset` or `dataset/split`."""
+    """Return the numbers of one key of `numbers`, which is `dataset` or `dataset/split`."""
     dataset, _, split = dataset_split.partition("/")
     where = f"{where}.numbers.{dataset_split}"
     if split not in SPLITS:
@@ -74,7 +74,7 @@ def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str
             f"numbers must be a block of findings (got {values!r})", where, "write `{Edema: 0.92, macro: 0.88}`"
         )
     names = {"macro", *(finding for space in labels_yaml()["spaces"].values() for finding in space)}
-    out = []
+    rows = []
     for finding, value in values.items():
         if finding not in names:
             close = get_close_matches(str(finding), names, n=1)
@@ -82,5 +82,5 @@ def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
         if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= 1:
             raise ConfigError(f"{finding} must be a number from 0 to 1 (got {value!r})", where, "correct the number")
-        out.append((dataset, split, str(finding), float(value)))
-    return out
+        rows.append((dataset, split, str(finding), float(value)))
+    return rows

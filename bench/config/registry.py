@@ -1,4 +1,7 @@
-"""registry.yaml: every named choice of a user. An entry refers to its code as "module:attribute", imported only on use."""
+"""registry.yaml: everything that a grid can name. An entry refers to its code as "module:attribute".
+
+The code is imported only when the entry is used.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -47,7 +50,7 @@ _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that nee
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One named choice. `use` is "module:attribute", imported only on use."""
+    """One named choice. `use` is "module:attribute", imported only when the entry is used."""
 
     section: str
     name: str
@@ -56,9 +59,9 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     paper: str = ""
-    version: int = 1  # part of the run id: raise it if the entry's numbers may change
-    about: str = ""  # more than the title
-    licence: str = ""  # of pretrained weights, of data, of code from elsewhere
+    version: int = 1  # part of the run id: increase it if results may change
+    about: str = ""  # details
+    licence: str = ""  # of pretrained weights, data, or external code
     plugin: str = ""  # the installed package it comes from; "" for the registry file
 
     def load(self) -> Any:
@@ -103,7 +106,7 @@ class Registry:
     def read(cls, path: Path | None = None) -> Self:
         """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy) and the plug-ins.
 
-        A plug-in that cannot be read is skipped completely and recorded in `refused`, so that it stops only what needs it.
+        An invalid plug-in is skipped completely and recorded in `refused`. Only grids that need it fail.
         Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
@@ -120,8 +123,8 @@ class Registry:
                     contested |= dict.fromkeys(clashes, plugin.name)
                     raise _clash(clashes, where)
             except CxrError as error:
-                place = error.where if error.where.startswith(where) else f"{where}: {error.where}"
-                refused[plugin.name] = RegistryError(error.what, place, error.fix)
+                location = error.where if error.where.startswith(where) else f"{where}: {error.where}"
+                refused[plugin.name] = RegistryError(error.what, location, error.fix)
                 continue
             for section, entries in added.items():
                 sections[section] |= entries
@@ -130,8 +133,8 @@ class Registry:
     def find(self, section: str, name: str, where: str) -> Entry:
         """Return the entry of a name.
 
-        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that a refused plug-in also
-        uses, because its meaning would be ambiguous.
+        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that a refused plug-in also uses,
+        because its meaning is ambiguous.
         """
         entries = self.sections[section]
         if (section, name) in self.contested:
@@ -142,13 +145,15 @@ class Registry:
             return _entry(section, name, {"timm": name.removeprefix("timm:"), "family": "other"}, where)
         close = get_close_matches(name, entries, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        lost = "".join(f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items())
-        fix = f"{hint}`bench list {section}` shows all {len(entries)}{lost}"
+        unread_plugins = "".join(
+            f"; plug-in {plugin} was not read: {error.what}" for plugin, error in self.refused.items()
+        )
+        fix = f"{hint}`bench list {section}` shows all {len(entries)}{unread_plugins}"
         raise ConfigError(f"unknown name {name!r} in {section}", where, fix)
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
-        """Return the metrics that say what they are `given`: they have no kernel and are scored by their own function."""
+        """Return the metrics with the key `given`: their own function computes them, not a kernel of this project."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
@@ -169,18 +174,20 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
     raw = read_yaml(path)
     if not isinstance(raw, Mapping) or raw.get("schema") != 1:
         raise RegistryError("the file is not a registry of schema 1", str(path), "start the file with `schema: 1`")
-    own = _sections({k: v for k, v in raw.items() if k != "include"}, str(path))
+    entries_of = _sections({k: v for k, v in raw.items() if k != "include"}, str(path))
     if "include" not in raw:
-        return own
+        return entries_of
     base = installed("registry.yaml")
     if raw["include"] != "shipped" or base.resolve() == path.resolve():
         fix = "write `include: shipped` in a registry file of your own"
         raise RegistryError(f"cannot include {raw['include']!r}", f"{path}: include", fix)
     sections = _read(base)
-    clashes = [(section, name) for section, entries in own.items() for name in entries if name in sections[section]]
+    clashes = [
+        (section, name) for section, entries in entries_of.items() for name in entries if name in sections[section]
+    ]
     if clashes:
         raise _clash(clashes, str(path))
-    return {section: entries | own[section] for section, entries in sections.items()}
+    return {section: entries | entries_of[section] for section, entries in sections.items()}
 
 
 def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
@@ -211,17 +218,20 @@ def _check_plugin(added: Mapping[str, Mapping[str, Entry]], where: str) -> None:
 
 
 def _clash(clashes: list[tuple[str, str]], where: str) -> RegistryError:
+    """Return the error for (section, name) pairs that are already in use."""
     names = ", ".join(f"{section}.{name}" for section, name in clashes)
     fix = "choose other names: a name must have one meaning in every report"
     return RegistryError(f"names already in use: {names}", where, fix)
 
 
 def _hint(name: object, choices: Any) -> str:
+    """Return a suggestion for a misspelled name: the closest choice, or else all choices."""
     close = get_close_matches(str(name), list(choices), n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(sorted(choices))}"
 
 
 def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin: str = "") -> Entry:
+    """Return the checked entry of one block."""
     if not isinstance(block, Mapping):
         raise RegistryError(
             f"an entry must be a block of keys (got {block!r})", where, "write `{use: ..., with: {...}}`"
@@ -256,7 +266,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
 
 
 def _check_facts(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError for a fact that is not a number where one is required, or not one of its allowed values."""
+    """Raise RegistryError for a fact with the wrong type or a value that is not allowed."""
     for key in ("min_px", "params", "gmacs", "size", "input"):
         integer = key in {"size", "input"}
         if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):
@@ -269,17 +279,17 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
 
 
 def shipped(name: str) -> Path:
-    """Return the path of a data file: the one in the working directory, or else the shipped one.
+    """Return the path of a data file: in the working directory if it exists there, else the shipped file.
 
-    Raises ConfigError if there is neither.
+    Raises ConfigError if neither exists.
     """
     return Path(name) if Path(name).is_file() else installed(name)
 
 
 def installed(name: str) -> Path:
-    """Return the path of a shipped data file: in the installed package, or else beside the sources.
+    """Return the path of a shipped data file: in the installed package, or next to the sources.
 
-    Raises ConfigError if there is neither.
+    Raises ConfigError if neither exists.
     """
     packed = Path(__file__).parents[1] / "data" / name
     for path in (packed, Path(__file__).parents[2] / name):

@@ -1,16 +1,16 @@
 """The configuration of a run: names and numbers only, checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. A field at its default is left out of the id,
-so that a new field does not change the ids of old runs. A default therefore never changes.
+Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left out of
+the id: a new field then does not change the ids of old runs. Therefore, a default must never change.
 """
 
 import functools
 import math
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.errors import ConfigError
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def one_of(name: str, value: object, allowed: tuple[Any, ...]) -> None:
-    """Raise ValueError if a value is not one of the allowed ones."""
+    """Raise ValueError if a value is not allowed."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))} (got {value!r})")
 
@@ -71,6 +71,7 @@ class Schedule:
         self._check_policies()
 
     def _check_policies(self) -> None:
+        """Check stopping, selection, sampling and the phases of training."""
         one_of("stop_on", self.stop_on, ("val", "expert_valid"))
         one_of("select_on", self.select_on, ("val", "expert_valid"))
         one_of("sampling", self.sampling, ("shuffled", "balanced"))
@@ -91,8 +92,44 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the internal splits that are predicted after each epoch: val always, test only to record it."""
+        """Return the internal splits that are predicted after each epoch. With `audit`, `test` is one of them; it is only recorded."""
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
+
+    def effective_batch_size(self, num_images: int) -> int:
+        """Return the number of images per optimizer step: `batch_size`, or fewer for a small training set.
+
+        The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from it.
+
+        >>> Schedule(batch_size=64, micro_batch=8).effective_batch_size(17)
+        16
+        """
+        size = min(self.batch_size, num_images)
+        return size - (size % (self.micro_batch or size) == 1)
+
+    def phase(self, epoch: int) -> range:
+        """Return the epochs of the training phase that contains `epoch`, counted from 1.
+
+        A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
+
+        >>> schedule = Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3)
+        >>> [schedule.phase(epoch) for epoch in (1, 2, 4)]
+        [range(1, 2), range(2, 4), range(4, 6)]
+        """
+        ends = sorted({self.freeze_epochs, self.pretrain_epochs, self.epochs} - {0})
+        last = next(end for end in ends if epoch <= end)
+        return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
+
+    def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
+        """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
+
+        Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count
+        nor have the best AUROC.
+        """
+        if not self.patience or len(history) <= self.pretrain_epochs:
+            return False
+        auroc = [row[f"{self.stop_on}_auroc"] for row in history[self.pretrain_epochs :]]
+        best = self.pretrain_epochs + 1 + auroc.index(max(auroc))
+        return len(history) - max(best, self.freeze_epochs) >= self.patience
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +148,10 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The maximum resources of a run.
+    """The maximum training time of a run.
 
-    The limit is part of the run id, although its effect depends on the machine: a run that was stopped early must never be
-    taken for a fully trained run, or for a run with another limit.
+    The limit is part of the run id, although its effect depends on the machine. A run that was stopped early must never be mistaken
+    for a fully trained run, or for a run with another limit.
     """
 
     hours: float = 0.0  # wall-clock time of training and validation; 0: no limit
@@ -129,7 +166,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """Weights of the heads' losses; 0 removes an auxiliary head. They apply to the heads that the run has, see `heads`."""
+    """Loss weights of the heads that the run has (see `heads`). 0 removes an auxiliary head."""
 
     findings: float = 1.0
     abnormal: float = 0.5
@@ -142,6 +179,7 @@ class HeadWeights:
             raise ValueError("head_weights.findings must be above 0, and the others must not be negative")
 
 
+ABNORMAL = "Abnormal"
 HEADS = {  # value of `heads` -> auxiliary heads besides the findings
     "multilabel": (),
     "dual": ("abnormal",),
@@ -151,8 +189,22 @@ HEADS = {  # value of `heads` -> auxiliary heads besides the findings
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """One auxiliary head of a run."""
+
+    name: str
+    weight: float  # of its loss term
+    finding: int | None  # index of the finding whose output it shares; None: it has its own output
+
+    @property
+    def column(self) -> str:
+        """Return the name of its column in prediction files. No finding has such a name."""
+        return f"head:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunConfig:
-    """The complete configuration of one trained model: registry names and numbers, nothing else."""
+    """The complete configuration of one run: registry names and numbers, nothing else."""
 
     architecture: str
     optimizer: str
@@ -211,6 +263,30 @@ class RunConfig:
 
         return (self.finding,) if self.task == "binary" else space(self.space)
 
+    @property
+    def of_panel(self) -> Self:
+        """Return the configuration of the panel that a binary run belongs to: all findings, otherwise the same."""
+        return replace(self, task="multilabel", finding="")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the fields that differ from their defaults, without nesting: dotted keys."""
+        return flat(differing(self))
+
+    @property
+    def auxiliary_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads in the order of their outputs, without those of weight 0."""
+        heads = []
+        for name in HEADS[self.heads]:
+            shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None
+            heads.append(Head(name, float(getattr(self.head_weights, name)), shared))
+        return tuple(head for head in heads if head.weight > 0)
+
+    @property
+    def own_heads(self) -> tuple[Head, ...]:
+        """Return the auxiliary heads that add an output to the network."""
+        return tuple(head for head in self.auxiliary_heads if head.finding is None)
+
 
 # fields of RunConfig that name a registry entry -> its section
 NAMED = {
@@ -228,10 +304,11 @@ _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool
 
 
 def _fits(value: object, kind: Any) -> bool:
+    """Whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 
-_hints = functools.cache(typing.get_type_hints)  # type hints of a class: a page of 100 runs needs them 600 times
+_hints = functools.cache(typing.get_type_hints)  # cached: a page of 100 runs needs the type hints of a class 600 times
 
 
 def from_dict(kind: type[T], raw: object, where: str) -> T:
@@ -272,24 +349,19 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
 
 
 def differing(config: Any) -> dict[str, Any]:
-    """Return the fields of a config that differ from their defaults, including nested fields.
+    """Return the fields of a config that differ from their defaults, with nested fields.
 
     >>> differing(Schedule(epochs=3))
     {'epochs': 3}
     """
-    out: dict[str, Any] = {}
+    changed: dict[str, Any] = {}
     for f in fields(config):
         value = getattr(config, f.name)
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         if value == default:
             continue
-        out[f.name] = differing(value) if is_dataclass(value) else value
-    return out
-
-
-def full(config: Any) -> dict[str, Any]:
-    """Return all fields of a config as plain values."""
-    return asdict(config)
+        changed[f.name] = differing(value) if is_dataclass(value) else value
+    return changed
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -298,10 +370,10 @@ def flat(config: Mapping[str, Any]) -> dict[str, Any]:
     >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
     {'loss': 'bce', 'schedule.lr': 0.1}
     """
-    out: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            out |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+            flattened |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
         else:
-            out[key] = value
-    return out
+            flattened[key] = value
+    return flattened

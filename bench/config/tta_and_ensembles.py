@@ -25,7 +25,7 @@ class Ensemble:
 
     name: str
     configs: tuple[RunConfig, ...]
-    tta: str = ""  # "": average the runs, else their rows with this TTA
+    tta: str = ""  # average the rows with this TTA; "": average the runs without TTA
 
 
 def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, where: str) -> tuple[str, ...]:
@@ -53,6 +53,7 @@ def _mirrors(augmentation: Entry) -> bool:
 
 
 def _names(step: object) -> tuple[str, ...]:
+    """Return the keys of a step that is a block, () for a plain name."""
     return tuple(map(str, step)) if isinstance(step, Mapping) else ()
 
 
@@ -63,7 +64,7 @@ def read_ensembles(
     meets: Callable[[RunConfig, Mapping[str, Any], str], bool],
     where: str,
 ) -> tuple[Ensemble, ...]:
-    """Return the ensembles of a grid. `meets(config, conditions, place)`: whether a run meets all conditions.
+    """Return the ensembles of a grid. `meets(config, conditions, where)`: whether a run meets all conditions.
 
     Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, two ensembles of the same runs, runs
     with different findings, and a TTA that the grid does not make.
@@ -72,38 +73,40 @@ def read_ensembles(
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")
     ensembles: list[Ensemble] = []
     for i, block in enumerate(raw):
-        place = f"{where}[{i}]"
-        name, conditions, views = _checked(block, tta, place)
-        chosen = tuple(config for config in configs if meets(config, conditions, f"{place}.of"))
-        if not chosen:
-            raise ConfigError("no run of the grid meets these conditions", f"{place}.of", "correct the names or values")
-        if len({(c.space, c.task, getattr(c, "finding", "")) for c in chosen}) > 1:
+        location = f"{where}[{i}]"
+        name, conditions, views = _checked(block, tta, location)
+        members = tuple(config for config in configs if meets(config, conditions, f"{location}.of"))
+        if not members:
+            raise ConfigError(
+                "no run of the grid meets these conditions", f"{location}.of", "correct the names or values"
+            )
+        if len({(c.space, c.task, getattr(c, "finding", "")) for c in members}) > 1:
             fix = "choose runs that learn the same findings"
-            raise ConfigError("the runs of an ensemble must have the same findings", f"{place}.of", fix)
+            raise ConfigError("the runs of an ensemble must have the same findings", f"{location}.of", fix)
         for other in ensembles:
             if other.name == name:
-                raise ConfigError(f"two ensembles have the name {name!r}", f"{place}.name", "rename one of them")
-            if (set(other.configs), other.tta) == (set(chosen), views):
-                raise ConfigError(f"{name!r} and {other.name!r} have the same runs", place, "remove one of them")
-        ensembles.append(Ensemble(name, chosen, views))
+                raise ConfigError(f"two ensembles have the name {name!r}", f"{location}.name", "rename one of them")
+            if (set(other.configs), other.tta) == (set(members), views):
+                raise ConfigError(f"{name!r} and {other.name!r} have the same runs", location, "remove one of them")
+        ensembles.append(Ensemble(name, members, views))
     return tuple(ensembles)
 
 
-def _checked(block: Mapping[str, Any], tta: Sequence[str], place: str) -> tuple[str, Mapping[str, Any], str]:
+def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[str, Mapping[str, Any], str]:
     """Return the name, the conditions and the TTA of one ensemble."""
     for key in block:
         if key not in _KEYS:
             close = get_close_matches(str(key), _KEYS, n=1)
             fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(_KEYS)}"
-            raise ConfigError(f"unknown key {key!r}", place, fix)
+            raise ConfigError(f"unknown key {key!r}", where, fix)
     name, conditions, views = block.get("name"), block.get("of", {}), block.get("tta", "")
     if not isinstance(name, str) or not name.strip():
-        raise ConfigError(f"invalid ensemble name {name!r}", f"{place}.name", "write a short text")
+        raise ConfigError(f"invalid ensemble name {name!r}", f"{where}.name", "write a short text")
     if not isinstance(conditions, Mapping):
         what = f"of must be a block of conditions (got {conditions!r})"
-        raise ConfigError(what, f"{place}.of", "write {architecture: [a, b]}")
+        raise ConfigError(what, f"{where}.of", "write {architecture: [a, b]}")
     if block.get("mean", "probability") != "probability":
-        raise ConfigError("only probabilities can be averaged", f"{place}.mean", "write `mean: probability`")
+        raise ConfigError("only probabilities can be averaged", f"{where}.mean", "write `mean: probability`")
     if views and views not in tta:
-        raise ConfigError(f"the grid makes no {views!r} rows", f"{place}.tta", f"add `tta: [{views}]` to the grid")
+        raise ConfigError(f"the grid makes no {views!r} rows", f"{where}.tta", f"add `tta: [{views}]` to the grid")
     return name, conditions, str(views)

@@ -1,1 +1,1 @@
-"""Checks of data, stores and runs."""
+"""Checks of the environment, of data, stores and runs."""

@@ -1,4 +1,4 @@
-"""The checks behind `bench check`."""
+"""The checks of `bench check`."""
 
 import importlib.metadata
 import importlib.util
@@ -28,10 +28,10 @@ def examine(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Check]:
-    """Return what was looked at, in the order a user meets it.
+    """Check environment, data and store; return the checks in the order of a user's workflow.
 
-    With `images` every image of the cohorts is opened; what was seen of it is kept in the store, so that an
-    interrupted check goes on and a second one is quick. Every table and every weights file of the store is then read, too.
+    `images`: also open every image of the cohorts, and read every table and weights file of the store. The results per image are
+    kept in the store, so that an interrupted check resumes and a second check is fast.
     """
     checks = [_python(), *_packages(), *_registry(registry_file)]
     if data:
@@ -41,47 +41,49 @@ def examine(
     return checks
 
 
-def examine_runs(store: Store, asked: Sequence[str], quick: bool, progress: Progress | None = None) -> list[Check]:
-    """Return the symptoms of the runs whose ids begin so, and a line for each that shows none.
+def examine_runs(
+    store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
+) -> list[Check]:
+    """Return the symptoms of the runs whose ids begin with `run_prefixes`, and a line for each run without symptoms.
 
-    Unless `quick`, each network is shown images of the internal hospital again. Raises StoreError for a run that is not there.
+    Unless `quick`, each network predicts internal images again. Raises StoreError for an unknown run.
     """
     from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 
     checks: list[Check] = []
-    for run_id in [find_run(store, name) for name in asked]:
-        found = symptoms(store, run_id)
+    for run_id in [find_run(store, prefix) for prefix in run_prefixes]:
+        run_checks = symptoms(store, run_id)
         state = store.state(run_id)
         if state == "done" and not quick and "kind" not in store.read_json(run_id[:2], run_id, "run.json"):
-            from bench.diagnostics.symptoms.repredict import relook
+            from bench.diagnostics.symptoms.repredict import repredict_symptoms
 
-            found += relook(store, run_id, progress=progress)
-        if not any(check.level in ("fault", "warning") for check in found):
-            level, seen = ("ok", "none seen") if state == "done" else ("note", f"not looked for: it is {state}")
-            checks.append(Check("", f"run {run_id}: symptoms", level, "", seen))
-        checks += found
+            run_checks += repredict_symptoms(store, run_id, progress=progress)
+        if not any(check.level in ("fault", "warning") for check in run_checks):
+            level, result = ("ok", "none seen") if state == "done" else ("note", f"not checked: the run is {state}")
+            checks.append(Check("", f"run {run_id}: symptoms", level, "", result))
+        checks += run_checks
         if state == "done":
-            checks += notes(store, run_id, not any(check.level == "fault" for check in found))
+            checks += notes(store, run_id, not any(check.level == "fault" for check in run_checks))
     return checks
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return one line per check, below it the likely causes where there are several, then the sum of them."""
-    said = []
+    """Return one line per check, with the likely causes below it if there are several, and a last line with the totals."""
+    output = []
     for check in checks:
         what = f"{check.dataset}: {check.what}" if check.dataset else check.what
         expected = f"expected {check.expected}, " if check.expected else ""
         causes = check.fix.split("\n")
-        listed = "".join(f"\n       {at}. {cause}" for at, cause in enumerate(causes, 1))
-        fix = listed if len(causes) > 1 else f" -> {check.fix}" if check.fix else ""
-        said.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
+        numbered = "".join(f"\n       {number}. {cause}" for number, cause in enumerate(causes, 1))
+        fix = numbered if len(causes) > 1 else f" -> {check.fix}" if check.fix else ""
+        output.append(f"{_MARKS[check.level]} {what}: {expected}{check.found}{fix}")
     faults, warnings = (sum(check.level == level for check in checks) for level in ("fault", "warning"))
-    said.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
-    return said
+    output.append(f"{faults} fault{'s' * (faults != 1)}, {warnings} warning{'s' * (warnings != 1)}")
+    return output
 
 
 def _check(what: str, ok: bool, found: str) -> Check:
-    """Return a check of the environment, which is well or not."""
+    """Return a check of the environment with the level "ok" or "fault"."""
     return Check("", what, "ok" if ok else "fault", "", found)
 
 
@@ -93,15 +95,17 @@ def _python() -> Check:
 def _packages() -> list[Check]:
     checks = []
     for name in ("torch", "torchvision", "timm", "fvcore", "netcal", "plotly", "shap", "numba"):
-        found = importlib.util.find_spec(name) is not None
+        installed = importlib.util.find_spec(name) is not None
         checks.append(
-            _check(name, found, importlib.metadata.version(name) if found else "missing: pip install unseen-cxr")
+            _check(
+                name, installed, importlib.metadata.version(name) if installed else "missing: pip install unseen-cxr"
+            )
         )
     return checks
 
 
 def _registry(path: Path | None) -> list[Check]:
-    """Return the check of the registry, and a fault for each plug-in that was refused."""
+    """Return the check of the registry, and a fault for each refused plug-in."""
     try:
         registry = Registry.read(path)
         for entry in registry:
@@ -112,14 +116,14 @@ def _registry(path: Path | None) -> list[Check]:
             Grid.read(name, registry)
     except (CxrError, ModuleNotFoundError) as error:
         return [_check("registry", False, str(error).replace("\n", "; "))]
-    found = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
+    summary = f"{registry.path}, {sum(1 for _ in registry)} entries; every shipped grid expands"
     refused = [Check("", f"plug-in {n}", "fault", "", e.what, e.fix) for n, e in registry.refused.items()]
-    return [_check("registry", True, found), *refused]
+    return [_check("registry", True, summary), *refused]
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
-    """Return the checks of every cohort: its tables, and its images where there is a store to remember them in."""
-    from harmonize.checks.duplicates import Looked, check_duplicates, check_images
+    """Return the checks of every cohort: its tables and, if there is a store for the results, its images."""
+    from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
     from harmonize.cohorts.specs import read_data
@@ -128,27 +132,27 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         specs = read_data(data)
     except CxrError as error:
         return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
-    checks, looked = [], []
+    checks, scanned_cohorts = [], []
     for name, spec in specs.items():
-        cohort, found = inspect(spec)
-        checks += found
+        cohort, table_checks = inspect(spec)
+        checks += table_checks
         if cohort is None or store is None:
             continue
         folder = Store.open(store, older=True).root / "check"
-        seen = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
-        looked.append(Looked(cohort, seen))
-        checks += check_images(looked[-1])
-    if looked:
-        checks += check_duplicates(looked)
+        results = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
+        scanned_cohorts.append(ScannedCohort(cohort, results))
+        checks += check_images(scanned_cohorts[-1])
+    if scanned_cohorts:
+        checks += check_duplicates(scanned_cohorts)
     elif store is None:
         checks.append(
-            Check("", "images", "note", "", "not opened (--quick): unreadable and duplicate ones are not found")
+            Check("", "images", "note", "", "not opened (--quick): unreadable and duplicate images are not detected")
         )
     return checks
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Return how many runs there are in which state, what is wrong with the store, and what its runs are symptoms of."""
+    """Return the number of runs per state, the faults of the store, and the symptoms of its runs."""
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
@@ -156,21 +160,21 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
     states = [opened.state(i) for i in opened.run_ids()]
     free = shutil.disk_usage(store).free / 2**30
     counts = ", ".join(f"{states.count(s)} {s}" for s in ("done", "started", "failed") if s in states) or "no runs"
-    found = examine_store(opened, files, progress)
+    checks = examine_store(opened, files, progress)
     if files:
-        found += _symptoms(opened, progress)
-    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *found]
+        checks += _symptoms(opened, progress)
+    return [_check("store", "failed" not in states, f"{store}: {counts}; {free:.0f} GiB free"), *checks]
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or that none shows any."""
+    """Return the symptoms of all runs, or one check that there are none."""
     from bench.diagnostics.symptoms.run_symptoms import symptoms
 
-    ids, found = store.run_ids(), []
-    for at, run_id in enumerate(ids):
+    ids, checks = store.run_ids(), []
+    for index, run_id in enumerate(ids):
         if progress:
-            progress("look for symptoms", at, len(ids))
-        found += symptoms(store, run_id)
+            progress("check symptoms", index, len(ids))
+        checks += symptoms(store, run_id)
     if progress:
-        progress("look for symptoms", len(ids), max(1, len(ids)))
-    return found or [_check("symptoms", True, f"none seen in {len(ids)} runs")]
+        progress("check symptoms", len(ids), max(1, len(ids)))
+    return checks or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

@@ -1,4 +1,4 @@
-"""Pictures for the page of `bench data stats`: sampled images with their labels, and what each preprocessing makes of them."""
+"""Pictures for the page of `bench data stats`: sampled images with their labels, and the result of each preprocessing."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.preprocessing_ops import geometry, input_size, learnt_op, padded, parse
+from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded, parse
 from bench.config.registry import Registry
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry
@@ -18,28 +18,28 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import Look, Picture
 
-SHOWN, TRANSFORMED = 12, 3  # pictures per cohort: with labels, and in every variant
+SHOWN, TRANSFORMED = 12, 3  # images per cohort: shown with labels; shown in every preprocessing variant
 _QUALITY = 82  # of JPEG
-_TAIL = 0.5  # per cent of values beyond each end of a column's gray scale
+_TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """Registry entries that give the same picture at this size: their names, and one of them."""
+    """Preprocessing entries that look the same at the size of a thumbnail: their names, and the settings of the first entry."""
 
     names: tuple[str, ...]
     form: Geometry
-    facts: Mapping[str, Any]  # of that entry
+    facts: Mapping[str, Any]
 
 
 def variants(registry: Registry) -> tuple[Variant, ...]:
-    """Return the preprocessing entries, those joined that differ only in a size beyond that of a picture here."""
+    """Return the preprocessing entries as variants. Entries that differ only in a size above the thumbnail's are one variant."""
     groups: dict[str, list[str]] = {}
     entries = registry.sections["preprocessing"]
     for name, entry in entries.items():
         form = geometry(entry.facts)
-        seen = input_size(entry.facts) / form.size
-        key = f"{min(form.size, THUMB // 2 + 32)} {seen} {form.fit} {parse(entry.facts.get('ops', ()))}"
+        crop = input_size(entry.facts) / form.size
+        key = f"{min(form.size, THUMB // 2 + 32)} {crop} {form.fit} {parse(entry.facts.get('ops', ()))}"
         groups.setdefault(key, []).append(name)
     return tuple(
         Variant(tuple(names), geometry(entries[names[0]].facts), entries[names[0]].facts) for names in groups.values()
@@ -47,9 +47,9 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
 
 
 def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]) -> dict[str, Look]:
-    """Return the pictures by cohort. One gray scale per variant, over all cohorts: what differs there differs here.
+    """Return the pictures by cohort. All cohorts share one gray scale per variant, so that differences stay visible.
 
-    What histstd and histmatch learn from training images is learnt here from the pictures of the first cohort.
+    The references of histstd and histmatch are learned from the pictures of the first cohort, instead of training images.
     """
     internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
@@ -64,9 +64,9 @@ def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: 
         }
         if not formed:
             continue
-        made = _toned(formed, internal, variant)
-        low, high = np.percentile(np.concatenate([x.ravel() for x in made.values()]), [_TAIL, 100 - _TAIL])
-        for (name, k), x in made.items():
+        normalized = _normalized(formed, internal, variant)
+        low, high = np.percentile(np.concatenate([x.ravel() for x in normalized.values()]), [_TAIL, 100 - _TAIL])
+        for (name, k), x in normalized.items():
             gray = np.clip((x - low) / max(high - low, 1e-9) * 255 + 0.5, 0, 255).astype(np.uint8)
             picture = small(gray, THUMB)
             after[name][k].append(Picture(_uri(picture), variant.names[0], picture.shape[1], picture.shape[0]))
@@ -83,33 +83,35 @@ def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: 
 
 
 def caption(cohort: Cohort, row: int) -> str:
-    """Return the findings of an image: those present, and those uncertain with a question mark."""
-    words = []
+    """Return the findings of an image: present findings, and uncertain findings with a question mark."""
+    names = []
     for finding in FINDINGS:
         state = cohort.table[finding].iloc[row] if finding in cohort.table else pd.NA
         if not pd.isna(state) and int(state) in (PRESENT, UNCERTAIN):
-            words.append(finding if int(state) == PRESENT else f"{finding}?")
-    return ", ".join(words) or "none of the findings"
+            names.append(finding if int(state) == PRESENT else f"{finding}?")
+    return ", ".join(names) or "none of the findings"
 
 
-def _toned(
+def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Return one channel of what a network gets of each picture; of ImageNet's three, their mean."""
+    """Return one channel of each preprocessed image. With three normalized channels it is their mean."""
     import torch
 
     from bench.inputs.histograms import learn
     from bench.inputs.normalize import Normalizer
 
-    op = learnt_op(variant.facts.get("ops", ()))
+    op = learned_op(variant.facts.get("ops", ()))
     training_images = [image for (name, _), image in formed.items() if name == internal] or list(formed.values())
-    learnt = {op: learn(op, [torch.from_numpy(np.stack(training_images))], padded=padded(variant.facts))} if op else {}
-    normalizer = Normalizer.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, learnt)
-    return {place: normalizer(torch.from_numpy(image[None].copy()))[0, 0].numpy() for place, image in formed.items()}
+    reference = (
+        {op: learn(op, [torch.from_numpy(np.stack(training_images))], padded=padded(variant.facts))} if op else {}
+    )
+    normalizer = Normalizer.of(variant.facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 1, reference)
+    return {key: normalizer(torch.from_numpy(image[None].copy()))[0, 0].numpy() for key, image in formed.items()}
 
 
 def _uri(image: NDArray[np.uint8]) -> str:
-    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    if not done:
-        raise RuntimeError("cannot encode a picture")
+    encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not encoded:
+        raise RuntimeError("OpenCV cannot encode the picture as JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()

@@ -17,16 +17,15 @@ from harmonize.cache.packed import Images
 
 Rows = NDArray[np.int64]
 COPY_BYTES = 1 << 26  # images copied to the device at a time: 655 images of 320 px
-PREFETCH_DEPTH = 2  # batches: one is being copied while the previous one waits
+PREFETCH_DEPTH = 2  # batches: one is copied while the previous one waits to be used
 
 
 class BatchReader:
     """Returns batches of cached images as uint8 tensors [N, H, W] on the device.
 
-    The whole cache is kept on the GPU if it needs at most half of the free GPU memory. Otherwise a thread prefetches the
-    batches announced by `prefetch`, and copies them from pinned memory on a separate CUDA stream. On a CPU, batches are
-    prefetched only if reading is slow: when images are packed, or need more than half of the free memory.
-    The images are the same bits in all cases.
+    If the cache needs at most half of the free GPU memory, all images are kept on the GPU. Otherwise a thread prefetches the batches
+    that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On a CPU, batches are prefetched only if
+    reading is slow: for packed images, or a cache above half of the free memory. The images are identical in all cases.
     """
 
     def __init__(self, images: Images, device: torch.device) -> None:
@@ -53,7 +52,7 @@ class BatchReader:
 
     @contextmanager
     def prefetch(self, batches: Iterable[Rows]) -> Iterator[None]:
-        """Prefetch these batches in their order while the block runs; do nothing if reading is fast."""
+        """Prefetch these batches in order during the block. Does nothing if reading is fast."""
         if not self.slow:
             yield
             return
@@ -91,7 +90,7 @@ class _Prefetcher:
             self.pending.append((rows, self.thread.submit(self.read, rows)))
 
     def take(self, rows: Rows) -> tuple[Tensor, Any] | None:
-        """Return the next batch and submit another one; return None if the next batch is not that of `rows`."""
+        """Return the next batch and submit a further one. Return None if the next batch has other rows."""
         if not self.pending or not np.array_equal(self.pending[0][0], rows):
             return None
         _, future = self.pending.popleft()
@@ -102,7 +101,7 @@ class _Prefetcher:
 def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) -> Tensor:
     """Return all images as one tensor [N, H, W] on the device.
 
-    The host reads at most `max_bytes` of images at a time, but at least one image.
+    At most `max_bytes` are in host memory at a time, but at least one image.
     """
     num, height, width = images.shape
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)
@@ -114,6 +113,6 @@ def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) 
 
 
 def free_memory(device: torch.device) -> float:
-    """Return the bytes of GPU memory that this process may still allocate, also if processes share the GPU."""
+    """Return the bytes of GPU memory that this process can still allocate, also if processes share the GPU."""
     free, total = torch.cuda.mem_get_info(device)
     return min(free, total * torch.cuda.get_per_process_memory_fraction(device))

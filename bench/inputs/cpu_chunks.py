@@ -1,7 +1,7 @@
-"""Chunks of a batch on the CPU, small enough that the result of one operation is still in the CPU cache for the next.
+"""Chunks of a batch on the CPU, so small that the result of an operation is still in the CPU cache for the next operation.
 
-A batch of 64 images of 320 pixels as float32 has 26 MB, and each operation on the whole batch would allocate that much
-memory. N images, H and W pixels.
+A batch of 64 images of 320 pixels has 26 MB as float32. Each operation on the entire batch would allocate that much memory.
+N images, H and W pixels.
 """
 
 from torch import Tensor
@@ -10,10 +10,10 @@ CHUNK_PIXELS = 2**18  # 1 MB of float32
 
 
 def chunks(image_NHW: Tensor) -> list[slice]:
-    """Return consecutive slices that cover a batch [N, ..., H, W]; on a GPU one slice.
+    """Return consecutive slices that cover a batch [N, ..., H, W]. On a GPU it is one slice.
 
-    A chunk is never a single image of a larger batch: torch sums a single image in another order than an image of a
-    batch, and results must not depend on the chunks.
+    A chunk of a larger batch has at least two images. torch sums a single image in another order than an image of a batch, and
+    results must not depend on the chunks.
     """
     num, (height, width) = len(image_NHW), image_NHW.shape[-2:]
     if image_NHW.device.type != "cpu" or num * height * width <= CHUNK_PIXELS:

@@ -1,10 +1,11 @@
-"""The readable images of a cohort as arrays, and which of them are predicted, reported, or keep their features.
+"""The readable images of a cohort as arrays, and the rows that are predicted, reported, or keep their features.
 
 Legend: N images, K findings, T auxiliary heads.
 """
 
 import hashlib
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
 from bench.planning.plan import CohortRef, states
-from bench.planning.protocol import FEATURE_PATIENTS, headline_rows, predicted_rows, split_of
+from bench.planning.protocol import FEATURE_PATIENTS
 from harmonize.cache.cache import ImageCache
 
 
@@ -25,62 +26,59 @@ class Examples:
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N] indices into the cache
     state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
-    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None = not read
-    headline_N: NDArray[np.bool_] | None = None  # whether an image is behind the leaderboard; None = not read
+    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
+    headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Self:
+        """Return the rows of a cohort table whose images are readable, in the table's order.
+
+        with_targets: with targets of the auxiliary heads.
+        """
+        rows = cache.rows(table["image_id"])
+        table = table[rows >= 0]
+        auxiliary = targets(table, config) if with_targets else None
+        ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
+        return cls(ids, patients, rows[rows >= 0], states(table, config.findings), auxiliary)
+
+    @classmethod
+    def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
+        """Return the training images of the internal cohort, and by name those of each split that training watches."""
+        table = pd.read_parquet(internal.table)
+        split_N = internal.split_of(table, config)
+        by_split = {
+            split: cls.of(table[split_N == split], cache, config, with_targets=True)
+            for split in ("train", *config.schedule.watched)
+        }
+        return by_split.pop("train"), by_split
+
+    @classmethod
+    def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:
+        """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
+        table = pd.read_parquet(ref.table)
+        split_N = ref.split_of(table, config)
+        predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
+        headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)
+        return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def headline_indices(self) -> NDArray[np.int64]:
+        """Return the indices of the headline images; only for images that are predicted."""
+        assert self.headline_N is not None
+        return np.flatnonzero(self.headline_N)
 
-def examples(table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Examples:
-    """Return the rows of a cohort table whose images are readable, in the table's order.
-
-    with_targets: with targets of the auxiliary heads.
-    """
-    rows = cache.rows(table["image_id"])
-    table = table[rows >= 0]
-    auxiliary = targets(table, config) if with_targets else None
-    ids, patients = (table[c].to_numpy(object) for c in ("image_id", "patient_id"))
-    return Examples(ids, patients, rows[rows >= 0], states(table, config.findings), auxiliary)
+    @property
+    def feature_indices(self) -> NDArray[np.int64]:
+        """Return the indices of the images whose features are stored: one headline image per patient."""
+        return self.headline_indices[probe_rows(self.patient_id[self.headline_indices])]
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
-    """Return the indices of a fixed sample: the first image of each patient, of at most `most` patients by hash of their id."""
+    """Return the indices of a fixed sample: the first image of each of at most `most` patients, selected by a hash of their ids."""
     _, first = np.unique(patient_id.astype(str), return_index=True)
-    digest = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
-    order = sorted(range(len(first)), key=digest.__getitem__)[:most]
+    hashes = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
+    order = sorted(range(len(first)), key=hashes.__getitem__)[:most]
     return np.sort(first[order]).astype(np.int64)
-
-
-def training_examples(
-    internal: CohortRef, config: RunConfig, cache: ImageCache
-) -> tuple[Examples, dict[str, Examples]]:
-    """Return the training images of the internal cohort, and by name those of each split that training watches."""
-    table = pd.read_parquet(internal.table)
-    split_N = split_of(internal, table, config)
-    by_split = {
-        split: examples(table[split_N == split], cache, config, with_targets=True)
-        for split in ("train", *config.schedule.watched)
-    }
-    return by_split.pop("train"), by_split
-
-
-def predicted_examples(ref: CohortRef, config: RunConfig, cache: ImageCache) -> Examples:
-    """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
-    table = pd.read_parquet(ref.table)
-    split_N = split_of(ref, table, config)
-    predicted = examples(table[predicted_rows(ref, split_N)], cache, config)
-    headline = table["image_id"][headline_rows(ref, split_N)].to_numpy(str)
-    return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
-
-
-def headline_indices(predicted: Examples) -> NDArray[np.int64]:
-    """Return the indices of the headline images among the predicted images of a cohort."""
-    assert predicted.headline_N is not None
-    return np.flatnonzero(predicted.headline_N)
-
-
-def feature_indices(predicted: Examples) -> NDArray[np.int64]:
-    """Return the indices of the images whose features are stored: one headline image per patient."""
-    headline = headline_indices(predicted)
-    return headline[probe_rows(predicted.patient_id[headline])]

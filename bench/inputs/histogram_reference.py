@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.config.preprocessing_ops import learnt_op, padded
 from bench.inputs.histograms import Reference, learn
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
@@ -25,43 +23,42 @@ _BATCH = 64
 
 
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
-    """Return the histogram reference of the run's preprocessing, or {} if no op needs it.
+    """Return the histogram reference of the run's preprocessing, {} if no op needs one.
 
-    An existing reference is read from the run's folder. Otherwise it is learned on the training split and written there.
-    The numbers are the same each time, because the run determines the split.
-    Raises DatasetError when no training image has any contrast.
+    An existing reference is read from the run's folder. Otherwise it is learned on the training split and written there. Learning it
+    again gives the same numbers. Raises DatasetError if no training image has any contrast.
     """
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     path = folder / FILE
     if path.is_file():
         return stored_reference(run, folder)
-    table, cache = pd.read_parquet(internal.table), open_images(store, internal, geometry_of(run))
-    rows = cache.rows(table.loc[internal_split(table, run.config) == "train", "image_id"])
+    table, cache = pd.read_parquet(internal.table), open_images(store, internal, run.geometry)
+    rows = cache.rows(table.loc[internal.split_of(table, run.config) == "train", "image_id"])
     try:
-        learnt = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=padded(run.preprocessing))}
+        learned = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=run.padded)}
     except ValueError as error:
-        fix = "look at the images with `bench data stats --html`, or choose another preprocessing"
+        fix = "check the images with `bench data stats --html`, or choose another preprocessing"
         raise DatasetError(
             f"{op} cannot learn from the internal cohort {internal.name}: {error}", str(internal.root), fix
         ) from error
-    write_bytes(path, canonical_json(learnt))
-    return learnt
+    write_bytes(path, canonical_json(learned))
+    return learned
 
 
 def stored_reference(run: Run, folder: Path) -> Reference:
-    """Return the histogram reference in the run's folder, or {} if no op needs it.
+    """Return the histogram reference in the run's folder, {} if no op needs one.
 
-    Raises StoreError when the reference is missing or damaged.
+    Raises StoreError if the reference is missing or damaged.
     """
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     if op is None:
         return {}
     try:
         stored: list[float] = json.loads((folder / FILE).read_text())[op]
     except (OSError, ValueError, KeyError) as error:
-        fix = "run the grid again: missing files are made first"
+        fix = "run the grid again with `bench run`: it makes missing files again"
         raise StoreError(f"the reference of {op} is missing or damaged", str(folder / FILE), fix) from error
     return {op: stored}
 

@@ -1,8 +1,8 @@
 """Gray-value histograms and lookup tables, and the ops histogram standardization and histogram matching.
 
-Each op computes a lookup table of 256 entries per image, from the image's histogram and a reference. The reference is
-learned once on the training images of the internal cohort and stored with the run. The table is applied to the uint8
-image, before augmentation.
+Each op computes a lookup table of 256 entries per image from the image's histogram and a reference. The reference is learned once,
+on the training images of the internal cohort, and stored with the run. The table is applied to the uint8 image, before
+augmentation.
 
 Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled kernels are imported when needed.
 """
@@ -48,7 +48,7 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
 
 
 def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
-    """Return float32 [N, C, H, W]: each uint8 image mapped through its own tables."""
+    """Map each uint8 image through its own tables: float32 [N, C, H, W]."""
     num, channels = table_NCV.shape[:2]
     if image_NHW.device.type == "cpu":
         from bench.inputs.gray_kernels import look_up as compiled
@@ -70,8 +70,8 @@ def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
 def landmarks(count_NV: Tensor) -> Tensor:
     """Return the gray values at the LANDMARKS percentiles of each image's foreground: float64 [N, L].
 
-    Values are interpolated linearly between order statistics, as numpy.percentile does. For an image without foreground
-    all pixels count.
+    Values are interpolated linearly between order statistics, as numpy.percentile does. For an image without foreground, all pixels
+    are used.
     """
     foreground_NV = count_NV.clone()
     foreground_NV[:, :_FIRST_FOREGROUND] = 0
@@ -119,7 +119,7 @@ def interpolate(x_NX: Tensor, from_NP: Tensor, to_NP: Tensor) -> Tensor:
     right = torch.searchsorted(from_NP.contiguous(), x_NX.contiguous(), right=True).clamp(1, from_NP.shape[1] - 1)
     x0, x1, y0, y1 = (points.gather(1, k) for points in (from_NP, to_NP) for k in (right - 1, right))
     fraction = ((x_NX - x0) / torch.where(x1 > x0, x1 - x0, 1)).clamp(0, 1)
-    fraction = torch.where((x1 > x0) | (x_NX < x0), fraction, 1)  # of points with equal x, the last one counts
+    fraction = torch.where((x1 > x0) | (x_NX < x0), fraction, 1)  # among points with equal x, the last one is used
     return y0 + fraction * (y1 - y0)
 
 
@@ -127,13 +127,12 @@ TABLES: Mapping[str, Callable[[Tensor, Sequence[float]], Tensor]] = {"histstd": 
 
 
 def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[float]:
-    """Return the reference of an op from batches of uint8 images [N, H, W]; the batch size does not change the numbers.
+    """Return the reference of an op, learned from batches of uint8 images [N, H, W]. The batch size does not change the numbers.
 
-    histstd    mean over images of their landmarks, scaled so that the first is 0 and the last 1; images without contrast
-               do not count
+    histstd    mean over images of their landmarks, scaled so that the first is 0 and the last 1; images without contrast are
+               ignored
     histmatch  share of all pixels per gray value
-    With `padded`, gray value 0 is padding and does not count.
-    Raises ValueError when no image has contrast.
+    `padded`: gray value 0 is padding and is ignored. Raises ValueError if no image has contrast.
     """
     if op == "histmatch":
         total_V = torch.zeros(256, dtype=torch.int64)

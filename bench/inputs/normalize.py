@@ -1,15 +1,15 @@
 """Intensity normalization: uint8 images to network input, in batches on the device.
 
-A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops, see `bench.config.preprocessing_ops`.
-Region and CLAHE are applied before the uint8 cache. This module does the rest; training differs from evaluation only by
-the augmentation:
+A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops, see `bench.config.preprocessing_ops`. Region crops
+and CLAHE are applied before images are cached. This module does the rest; training and evaluation differ only in the
+augmentation:
 uint8 -> lookup table per image, or / 255 -> [0, 1] -> augmentation -> central `input` pixels -> intensity ops -> channels.
-Without augmentation all steps together are one lookup table of 256 entries per image. So a CPU counts gray values,
-applies the ops to the table, and looks up each pixel once. An augmentation that reads bytes gets the uint8 image.
+Without augmentation, all steps together are one lookup table of 256 entries per image. So a CPU counts gray values, applies the ops
+to the table, and looks up each pixel once. An augmentation that accepts bytes gets the uint8 image.
 
-A letterboxed image has padding: gray value 0 in the cache, which is not used for other pixels. Padding counts in no
-statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation blackens
-or moves in from outside are 0, too.
+A letterboxed image has padding: gray value 0 in the cache, which no other pixel has. Padding is ignored in all statistics, moves
+with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation blackens, or moves in from outside,
+are 0, too.
 
 N images, C channels, H and W pixels.
 """
@@ -21,31 +21,34 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import INTENSITY_OPS, input_size, learnt_op, padded, parse
+from bench.config.preprocessing_ops import INTENSITY_OPS, input_size, learned_op, padded, parse
 from bench.inputs.cpu_chunks import chunks
 from bench.inputs.device_transfer import constant
 from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
-FOREGROUND = 0.02  # darker pixels are border or collimator and do not count in statistics
+FOREGROUND = 0.02  # darker pixels are border or collimator and are ignored in statistics
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return (x - mean) / std per channel as in the network's pretraining, [N, C, H, W]."""
+    """Return (x - mean) / std per channel, as in pretraining: [N, C, H, W]."""
     return (x_N1HW - mean[:, None, None]) / std[:, None, None]
 
 
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Return each image rescaled so that its foreground covers [0, 1]; a constant image becomes 0.
+    """Rescale each image so that its foreground covers [0, 1]. A constant image becomes 0.
 
-    `times` is how often each value counts: 0 for padding, the number of pixels for values of a lookup table.
+    `times_N1HW`: weight of each value in the statistics: 0 for padding; for a lookup table, the number of pixels with the value.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
 
 
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Return each image with foreground mean 0 and (population) standard deviation 1; a constant image becomes 0."""
+    """Normalize each image to foreground mean 0 and (population) standard deviation 1. A constant image becomes 0.
+
+    `times_N1HW` as in `minmax`.
+    """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
     counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: no image has 2 ** 24 pixels
@@ -64,9 +67,8 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 class Normalizer:
     """The steps of a preprocessing entry after the cache, for a network's mean and std.
 
-    A network with one input channel uses the averages of the three means and of the three stds. `input` is the side of
-    the central crop, 0 for the whole image. `reference` is the histogram reference of histstd or histmatch. With
-    `padded`, gray value 0 is padding.
+    A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the center crop, 0
+    for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value 0 is padding.
     Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
@@ -77,25 +79,25 @@ class Normalizer:
     input: int = 0
     reference: Reference = field(default_factory=dict)
     padded: bool = False
-    learnt: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference
+    learned_op: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
         init=False, repr=False, compare=False
     )  # intensity ops, with options
     counts: bool = field(init=False, repr=False, compare=False)  # whether any op needs the histogram
 
     def __post_init__(self) -> None:
-        learnt = learnt_op(self.ops)
+        learned = learned_op(self.ops)
         steps = tuple((name, options) for name, options in parse(self.ops) if name in INTENSITY_OPS)
         counts = any(name != "imagenet" for name, _ in steps)
         for name, value in (
-            ("learnt", learnt),
+            ("learned_op", learned),
             ("steps", steps),
             ("counts", counts),
-        ):  # computed once and not per batch
+        ):  # computed here once, not for each batch
             object.__setattr__(self, name, value)
-        if learnt is not None and learnt not in self.reference:
+        if learned is not None and learned not in self.reference:
             raise ConfigError(
-                f"{learnt} has no reference", "preprocessing.ops", "learn the reference on training images first"
+                f"{learned} has no reference", "preprocessing.ops", "learn the reference on training images first"
             )
         try:
             self.normalize(torch.zeros(1, 1, 2, 2))
@@ -118,14 +120,14 @@ class Normalizer:
     def __call__(
         self, image_NHW: Tensor, augment: Callable[[Tensor], Tensor] | None = None, *, of_bytes: bool = False
     ) -> Tensor:
-        """Return the network's input, float32 [N, C, H, W], of uint8 images.
+        """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to such images. With `of_bytes` it also accepts uint8 images, and
-        gets them unless a lookup table changed the gray values.
+        `augment` maps images [N, 1, H, W] in [0, 1] to such images. `of_bytes`: it also accepts uint8 images, and gets them unless a
+        lookup table changes the gray values.
         """
-        if augment is None and image_NHW.device.type == "cpu" and (self.learnt or self.counts):
+        if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)
-        of_bytes = of_bytes and self.learnt is None
+        of_bytes = of_bytes and self.learned_op is None
         x_N1HW, content_N1HW = image_NHW[:, None] if of_bytes else self.gray(image_NHW), self.content(image_NHW)
         if augment is not None:
             x_N1HW = augment(x_N1HW)
@@ -135,11 +137,11 @@ class Normalizer:
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
         """Return the network's input through one lookup table per image, on which the ops are computed.
 
-        Each gray value counts as often as it occurs in the central crop. So sums equal those of `normalize` except for
-        the order of addition, and everything else is equal bit by bit.
+        Each gray value is weighted by its number of pixels in the center crop. So sums equal those of `normalize` except for the order of
+        addition, and everything else is equal bit by bit.
         """
         table_N1V = self._table(image_NHW)[:, None]
-        crop_NHW = self._centre(image_NHW).contiguous()
+        crop_NHW = self._center_crop(image_NHW).contiguous()
         times_N1V = content_V = None
         if self.counts:
             times_N1V = histograms(crop_NHW, padded=self.padded)[:, None]
@@ -152,22 +154,25 @@ class Normalizer:
         return look_up(crop_NHW, table_NCV).expand(-1, self.in_channels, -1, -1)
 
     def _table(self, image_NHW: Tensor) -> Tensor:
-        """Return the lookup table of each uint8 image to gray values in [0, 1]: float32 [N, V]."""
-        if self.learnt is None:
+        """Return the lookup table from uint8 gray values to [0, 1] of each image: float32 [N, V]."""
+        if self.learned_op is None:
             return (torch.arange(256, device=image_NHW.device) / 255).expand(len(image_NHW), -1)
-        return TABLES[self.learnt](histograms(image_NHW, padded=self.padded), self.reference[self.learnt])
+        return TABLES[self.learned_op](histograms(image_NHW, padded=self.padded), self.reference[self.learned_op])
 
     def gray(self, image_NHW: Tensor) -> Tensor:
-        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], through their lookup tables if any."""
-        return unit(image_NHW) if self.learnt is None else look_up(image_NHW, self._table(image_NHW)[:, None])
+        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], through their lookup tables if the ops need them."""
+        return unit(image_NHW) if self.learned_op is None else look_up(image_NHW, self._table(image_NHW)[:, None])
 
     def content(self, image_NHW: Tensor) -> Tensor | None:
-        """Return which pixels of uint8 images are not padding, bool [N, 1, H, W]; None without letterboxing."""
+        """Return a mask [N, 1, H, W] of the pixels that are not padding; None without letterboxing."""
         return image_NHW[:, None] > 0 if self.padded else None
 
     def normalize(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
-        """Return the network's input from gray values in [0, 1], each image separately; 0 where `content` is False."""
-        x_N1HW, content_N1HW = self._centre(x_N1HW), None if content_N1HW is None else self._centre(content_N1HW)
+        """Return the network's input from gray values in [0, 1], each image separately. Pixels outside the mask `content` are 0."""
+        x_N1HW, content_N1HW = (
+            self._center_crop(x_N1HW),
+            None if content_N1HW is None else self._center_crop(content_N1HW),
+        )
         if content_N1HW is not None or self.steps:
             normalized = []
             for rows in chunks(x_N1HW):
@@ -177,15 +182,15 @@ class Normalizer:
             x_N1HW = torch.cat(normalized) if len(normalized) > 1 else normalized[0]
         return x_N1HW.expand(-1, self.in_channels, -1, -1)
 
-    def _centre(self, x_NHW: Tensor) -> Tensor:
-        """Return the central crop of images [..., H, W] that the network sees."""
+    def _center_crop(self, x_NHW: Tensor) -> Tensor:
+        """Return the center crop of images [..., H, W]."""
         if not self.input:
             return x_NHW
         top, left = ((side - self.input) // 2 for side in x_NHW.shape[-2:])
         return x_NHW[..., top : top + self.input, left : left + self.input]
 
     def _normalize(self, x_N1HW: Tensor, times_N1HW: Tensor | None) -> Tensor:
-        """Return some images after the intensity ops, with a single channel if all channels are equal."""
+        """Apply the intensity ops. The result has a single channel if all channels are equal."""
         for name, options in self.steps:
             if name == "imagenet":
                 x_N1HW = imagenet(
@@ -196,6 +201,7 @@ class Normalizer:
         return x_N1HW
 
     def _channels(self, values: tuple[float, float, float], like: Tensor) -> Tensor:
+        """Return the values for the network's channels: all three, or their mean for one channel."""
         chosen = values if self.in_channels == 3 else (sum(values) / 3,) * self.in_channels
         return constant(tuple(chosen), like.device, like.dtype)
 
@@ -206,18 +212,18 @@ def unit(image_NHW: Tensor) -> Tensor:
 
 
 def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor], *, of_bytes: bool = False) -> Tensor:
-    """Return which pixels are not padding after an augmentation whose random draws do not depend on the pixels.
+    """Return the mask of pixels that are not padding after an augmentation. Its random draws must not depend on pixel values.
 
-    The augmentation is applied to a white-on-black mask of the content and to one of the padding. A pixel is content
-    where the first result is brighter. So brightness does not matter, nor does a contrast factor of a third or more, and
-    the augmentation needs no special code for padding.
+    The augmentation is applied to two images: white content on black, and white padding on black. A pixel is content where the first
+    result is brighter. This works for any brightness factor and for contrast factors of a third or more. The augmentation needs no
+    code for padding.
     """
     content, padding = (mask.byte() * 255 if of_bytes else mask.float() for mask in (content_N1HW, ~content_N1HW))
     return augment(content) > augment(padding)
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return which values count: the foreground, else all pixels but the padding, else all pixels."""
+    """Return the mask of values to use: the foreground; if that is empty, all pixels but padding; if that is empty, all pixels."""
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"pixels is {pixels!r}", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)
@@ -230,11 +236,12 @@ def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
 
 
 def _is_empty(mask_N1HW: Tensor) -> Tensor:
-    """Return [N, 1, 1, 1]: which masks are empty."""
+    """Return a mask [N, 1, 1, 1] of the images whose masks are empty."""
     return ~mask_N1HW.flatten(1).any(1)[:, None, None, None]
 
 
 def _range(x_N1HW: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return minimum and maximum of each image inside the mask."""
     low = x_N1HW.masked_fill(~mask, torch.inf).amin((2, 3), keepdim=True)
     high = x_N1HW.masked_fill(~mask, -torch.inf).amax((2, 3), keepdim=True)
     return low, high

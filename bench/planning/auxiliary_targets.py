@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.auxiliary_heads import ABNORMAL, heads
-from bench.config.run_config import RunConfig
+from bench.config.run_config import ABNORMAL, RunConfig
 from harmonize.datasets import native
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
@@ -22,7 +21,7 @@ Floats = NDArray[np.float32]
 def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
     """Raise DatasetError unless the training images have both classes of every head."""
     target_NT = targets(table, config)
-    for head, target_N in zip(heads(config), target_NT.T, strict=True):
+    for head, target_N in zip(config.auxiliary_heads, target_NT.T, strict=True):
         if not ((target_N == 1).any() and (target_N == 0).any()):
             fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort that states it"
             raise DatasetError(
@@ -32,7 +31,7 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
 
 def targets(table: pd.DataFrame, config: RunConfig) -> Floats:
     """Return the targets of the auxiliary heads [N, T]: 1, 0, or NaN where unknown."""
-    columns = [_TARGET[head.name](table, config) for head in heads(config)]
+    columns = [_TARGET[head.name](table, config) for head in config.auxiliary_heads]
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.float32)
 
 

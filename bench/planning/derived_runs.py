@@ -6,7 +6,7 @@ mean. This module describes derived runs; `bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,28 @@ class Derived:
     @property
     def config(self) -> RunConfig:
         """Return the configuration that scores it: that of its first network, with all findings for a panel."""
-        return panel_config(self.runs[0].config) if self.kind == "panel" else self.runs[0].config
+        return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
+
+    def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
+        """Return the facts of a prediction file: the images and weights of the source files."""
+        stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
+        joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
+        facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
+        return {**facts, "cohort": cohort_id}
+
+    def lacks(self, store: Store, cohorts: Mapping[str, str]) -> bool:
+        """Return whether the run is unfinished, or older than its sources; cohorts: name -> id."""
+        folder = store.run_dir(self.id)
+        if (
+            store.state(self.id) != "done"
+            or damaged_files(folder)
+            or not all(is_intact(folder / name) for name in COMPLETE)
+        ):
+            return True
+        return any(
+            table_facts(folder / "predictions" / f"{name}.parquet") != self.prediction_facts(store, name, cohort_id)
+            for name, cohort_id in cohorts.items()
+        )
 
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
@@ -60,16 +81,11 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
     return tuple(derived)
 
 
-def panel_config(config: RunConfig) -> RunConfig:
-    """Return the configuration of the panel that a binary run belongs to."""
-    return replace(config, task="multilabel", finding="")
-
-
 def _panels(runs: Sequence[Run]) -> list[Derived]:
     groups: dict[RunConfig, list[Run]] = {}
     for run in runs:
         if run.config.task == "binary":
-            groups.setdefault(panel_config(run.config), []).append(run)
+            groups.setdefault(run.config.of_panel, []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
     return [_derived("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
 
@@ -85,38 +101,6 @@ def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[st
     }
     document = canonical_json(content)
     return Derived(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
-
-
-def missing_source(store: Store, sources: Sequence[str]) -> str:
-    """Return which source run is not done, and why; "" when all are done."""
-    for source in sources:
-        if (state := store.state(source)) != "done":
-            reasons = {"absent": "has not begun", "started": "is not finished"}
-            return f"needs run {source}, which {reasons.get(state) or f'failed: {store.reason(source)}'}"
-    return ""
-
-
-def prediction_facts(store: Store, derived: Derived, cohort: str, cohort_id: str) -> dict[str, str]:
-    """Return the facts of a derived prediction file: the images and weights of its source files."""
-    stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in derived.sources]
-    joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
-    facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
-    return {**facts, "cohort": cohort_id}
-
-
-def lacks(store: Store, derived: Derived, cohorts: Mapping[str, str]) -> bool:
-    """Return whether a derived run is unfinished, or older than its sources; cohorts: name -> id."""
-    folder = store.run_dir(derived.id)
-    if (
-        store.state(derived.id) != "done"
-        or damaged_files(folder)
-        or not all(is_intact(folder / name) for name in COMPLETE)
-    ):
-        return True
-    return any(
-        table_facts(folder / "predictions" / f"{name}.parquet") != prediction_facts(store, derived, name, cohort_id)
-        for name, cohort_id in cohorts.items()
-    )
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -1,44 +1,109 @@
 """The decoded images of a plan: decode them once, find duplicate images, and list what a run lacks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Self
 
 import pandas as pd
 
-from bench.config.preprocessing_ops import geometry
-from bench.planning.jobs import TRAINED
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.protocol import internal_split
-from bench.planning.run import Run
+from bench.planning.run import TRAINED, Run
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import damaged_files
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
-from bench.store.store import Progress, Store, short_hash, table_facts, write_bytes
-from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
-from harmonize.errors import DatasetError
+from bench.store.store import Progress, Store, table_facts, write_bytes
+from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
+from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
 
 # what a finished run has beside its predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
-def geometry_of(run: Run) -> Geometry:
-    """Return the cached half of a run's preprocessing: size, fit, region and CLAHE."""
-    return geometry(run.preprocessing)
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImages:
+    """The decoded images of a plan: one cache for each cohort and geometry. `prepare` makes them."""
+
+    plan: Plan
+    caches: Mapping[tuple[str, str], ImageCache]  # by cohort and geometry key
+
+    def write_lists(self) -> None:
+        """Write the quarantine and the doubts of each cohort as CSV files into the store."""
+        for ref in self.plan.refs:
+            cohort = self.plan.cohorts[ref.name]
+            unreadable = [cache.quarantine for (name, _), cache in self.caches.items() if name == ref.name]
+            quarantine = pd.concat([cohort.quarantine, *unreadable]).drop_duplicates()
+            for kind, rows in (("quarantine", quarantine), ("doubts", cohort.doubts)):
+                path = self.plan.store.root / "cohorts" / f"{kind}-{ref.name}.csv"
+                if len(rows) or path.is_file():
+                    write_bytes(path, csv_text(rows).encode())
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """Return a line per cohort and adaptive geometry with the share of images without detected lungs."""
+        rates = {place: cache.fallback_rate for place, cache in self.caches.items()}
+        return [
+            f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
+            for (name, key), rate in rates.items()
+            if rate is not None
+        ]
+
+    def lacks(self, run: Run) -> bool:
+        """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
+        store = self.plan.store
+        folder = store.run_dir(run.id)
+        if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
+            return True
+        if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
+            return True
+        return self.lacks_predictions(run)
+
+    def lacks_predictions(self, run: Run) -> bool:
+        """Return whether a run has no predictions on a cohort, or predictions on older images."""
+        folder = self.plan.store.run_dir(run.id)
+        for ref in self.plan.refs:
+            facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
+            if facts.get("fingerprint") != self.caches[ref.name, run.geometry.key].fingerprint:
+                return True
+            if not is_intact(folder / "features" / f"{ref.name}.npz"):
+                return True
+        return False
+
+    def count_duplicates(self) -> int:
+        """Return how many internal images have the same pixels as one of another patient in another internal split.
+
+        Raises DatasetError when an external cohort contains images of the internal cohort: the test would not be external.
+        """
+        key = next(iter(self.caches))[1]
+        internal, *external = self.plan.refs
+        internal_prints = _prints(self.caches[internal.name, key])
+        for ref in external:
+            same = internal_prints[internal_prints["print"].isin(_prints(self.caches[ref.name, key])["print"])]
+            if len(same):
+                example = same["image_id"].iloc[0]
+                what = f"{len(same)} images of {internal.name} are also in {ref.name}, e.g. {example}"
+                fix = "remove them from one of the two: an external test must be unseen"
+                raise DatasetError(what, str(ref.root), fix)
+        table = self.plan.cohorts[internal.name].table
+        split = internal.split_of(table, self.plan.runs[0].config)
+        prints = internal_prints.merge(table[["image_id", "patient_id"]].assign(split=split), on="image_id")
+        spread = prints.groupby("print")[["patient_id", "split"]].nunique()
+        repeated = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
+        return int(prints["print"].isin(repeated).sum())
 
 
-def open_images(
-    store: Store,
-    ref: CohortRef,
-    geometry: Geometry,
-    workers: int = 1,
-    progress: Progress | None = None,
-    states: pd.DataFrame | None = None,
-) -> ImageCache:
-    """Open the decoded images of a cohort, decoding what is not there yet; `states` of its files, where they are known."""
-    table = _listed(ref)
-    return open_cache(ref.name, ref.root, table, geometry, _folder(store, ref), workers, progress, states)
+def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
+    """Open the decoded images of a cohort, which `prepare` has made. A worker decodes nothing.
+
+    Raises StoreError when they are missing, or are of other images.
+    """
+    cache = read_cache(ref.name, _listed(ref), geometry, store.cache_folder(ref.root))
+    if cache is None:
+        what = f"the decoded images of {ref.name} are missing or belong to another table"
+        fix = "run the grid again with `bench run`: it decodes the images first"
+        raise StoreError(what, str(store.cache_folder(ref.root)), fix)
+    return cache
 
 
 def _listed(ref: CohortRef) -> pd.DataFrame:
@@ -46,32 +111,27 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
     return pd.read_parquet(ref.table, columns=["image_id", "path"])
 
 
-def _states(plan: Plan) -> dict[str, pd.DataFrame]:
-    """Return the states of all files, by cohort."""
-    return {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs}
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFiles:
+    """The image files of a plan, with size and time of each."""
 
+    plan: Plan
+    states: Mapping[str, pd.DataFrame]  # by cohort, see `file_states`
 
-def _folder(store: Store, ref: CohortRef) -> Path:
-    """Return the folder of a cohort's caches; it depends on the root, because two datasets may share a name."""
-    return store.root / "cache" / short_hash(str(ref.root.resolve()).encode())
+    @classmethod
+    def of(cls, plan: Plan) -> Self:
+        """Ask the disk for every file of the plan."""
+        return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
-
-def decoding(plan: Plan, workers: int, states: Mapping[str, pd.DataFrame]) -> Forecast:
-    """Return the work of decoding a plan's images: images left, bytes of all pixels on disk, seconds."""
-    found = decoding_by_cohort(plan, plan.runs, workers, states).values()
-    return Forecast(*(sum(getattr(each, name) for each in found) for name in ("images", "num_bytes", "seconds")))
-
-
-def decoding_by_cohort(
-    plan: Plan, runs: Sequence[Run], workers: int, states: Mapping[str, pd.DataFrame] | None = None
-) -> dict[tuple[str, str], Forecast]:
-    """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
-    states = _states(plan) if states is None else states
-    return {
-        (ref.name, form.key): forecast(ref.name, ref.root, states[ref.name], form, _folder(plan.store, ref), workers)
-        for ref in plan.refs
-        for form in dict.fromkeys(geometry_of(run) for run in runs)
-    }
+    def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
+        """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
+        return {
+            (ref.name, form.key): forecast(
+                ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
+            )
+            for ref in self.plan.refs
+            for form in dict.fromkeys(run.geometry for run in runs)
+        }
 
 
 def _decoding_sentence(work: Forecast, workers: int) -> str:
@@ -86,97 +146,32 @@ def _decoding_sentence(work: Forecast, workers: int) -> str:
     return f"{work.images:,} images to decode, about {long} in {where}; all pixels then take {size}"
 
 
-def prepare(
-    plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None
-) -> dict[tuple[str, str], ImageCache]:
-    """Decode every image that a run of the plan needs, once; return the caches by (cohort, geometry key).
+def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None) -> DecodedImages:
+    """Decode every image that a run of the plan needs, once.
 
-    `say` gets a line with size and time before decoding begins, if any image is left.
+    `say` gets a line with size and time before decoding begins, if any image is left. Raises DatasetError when no image of a
+    cohort can be read.
     """
-    states = _states(plan)
+    files = ImageFiles.of(plan)
     if say is not None:
-        work = decoding(plan, workers, states)
+        left = files.decoding(plan.runs, workers).values()
+        work = Forecast(*(sum(getattr(one, name) for one in left) for name in ("images", "num_bytes", "seconds")))
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
-    for form in dict.fromkeys(geometry_of(run) for run in plan.runs):
+    for form in dict.fromkeys(run.geometry for run in plan.runs):
         for ref in plan.refs:
-            caches[ref.name, form.key] = open_images(plan.store, ref, form, workers, progress, states[ref.name])
+            folder = plan.store.cache_folder(ref.root)
+            caches[ref.name, form.key] = open_cache(
+                ref.name, ref.root, _listed(ref), form, folder, workers, progress, files.states[ref.name]
+            )
     for (name, _), cache in caches.items():
         if not (cache.index["reason"] == "").any():
             reason = cache.index["reason"].iloc[0]
-            fix = "give readable images, or take the cohort out of the grid"
-            raise DatasetError(
-                f"no image of {name} can be read (the first: {reason})", str(plan.cohorts[name].root), fix
-            )
-    for ref in plan.refs:
-        bad = [
-            plan.cohorts[ref.name].quarantine,
-            *(c.quarantine for (name, _), c in caches.items() if name == ref.name),
-        ]
-        rows = pd.concat(bad).drop_duplicates()
-        path = plan.store.root / "cohorts" / f"quarantine-{ref.name}.csv"
-        if len(rows) or path.is_file():
-            write_bytes(path, csv_text(rows).encode())
-        doubts = plan.cohorts[ref.name].doubts
-        path = plan.store.root / "cohorts" / f"doubts-{ref.name}.csv"
-        if len(doubts) or path.is_file():
-            write_bytes(path, csv_text(doubts).encode())
-    return caches
-
-
-def fallbacks(caches: Mapping[tuple[str, str], ImageCache]) -> list[str]:
-    """Return a line per cohort and adaptive geometry with the share of images without detected lungs."""
-    rates = {(name, key): cache.fallback_rate for (name, key), cache in caches.items()}
-    return [
-        f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
-        for (name, key), rate in rates.items()
-        if rate is not None
-    ]
-
-
-def lacks(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
-    """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of the current images."""
-    folder = plan.store.run_dir(run.id)
-    if plan.store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
-        return True
-    if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
-        return True
-    return lacks_predictions(plan, run, caches)
-
-
-def lacks_predictions(plan: Plan, run: Run, caches: Mapping[tuple[str, str], ImageCache]) -> bool:
-    """Return whether a run has no predictions on a cohort, or predictions on older images."""
-    folder, key = plan.store.run_dir(run.id), geometry_of(run).key
-    for ref in plan.refs:
-        facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
-        if facts.get("fingerprint") != caches[ref.name, key].fingerprint:
-            return True
-        if not is_intact(folder / "features" / f"{ref.name}.npz"):
-            return True
-    return False
-
-
-def count_duplicate_images(plan: Plan, caches: Mapping[tuple[str, str], ImageCache]) -> int:
-    """Return how many internal images have the same pixels as one of another patient in another internal split.
-
-    Raises DatasetError when an external cohort contains images of the internal cohort: the test would not be external.
-    """
-    key = next(iter(caches))[1]
-    internal, *external = plan.refs
-    at_internal = _prints(caches[internal.name, key])
-    for ref in external:
-        same = at_internal[at_internal["print"].isin(_prints(caches[ref.name, key])["print"])]
-        if len(same):
-            example = same["image_id"].iloc[0]
-            what = f"{len(same)} images of {internal.name} are also in {ref.name}, e.g. {example}"
-            raise DatasetError(what, str(ref.root), "take them out of one of the two: an external test must be unseen")
-    table = plan.cohorts[internal.name].table[["image_id", "patient_id"]]
-    table = table.assign(split=internal_split(plan.cohorts[internal.name].table, plan.runs[0].config))
-    known = at_internal.merge(table, on="image_id")
-    spread = known.groupby("print")[["patient_id", "split"]].nunique()
-    doubled = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
-    return int(known["print"].isin(doubled).sum())
+            fix = "give readable images, or remove the cohort from the grid"
+            what = f"no image of {name} can be read (the first: {reason})"
+            raise DatasetError(what, str(plan.cohorts[name].root), fix)
+    return DecodedImages(plan, caches)
 
 
 def _prints(cache: ImageCache) -> pd.DataFrame:

@@ -13,8 +13,7 @@ from typing import Any
 
 from bench.config.imported_model import Declared
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, differing, full
-from bench.planning.derived_runs import panel_config
+from bench.config.run_config import RunConfig, differing
 from bench.planning.run import Run
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.datasets import LAYOUTS
@@ -30,7 +29,7 @@ FORMATS = {
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
     """Return the configuration of an imported model: findings and cohorts of the grid, no training."""
-    grid = panel_config(grid)
+    grid = grid.of_panel
     shared = {key: getattr(grid, key) for key in SHARED}
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
@@ -56,7 +55,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 
     Raises ConfigError for a cohort that is neither here nor a dataset that is known.
     """
-    seen = declared.seen
+    seen = declared.exposure
     known = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
     for name in seen.cohorts:
         if name not in known:
@@ -67,7 +66,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}
     return {
-        "id": run.id, "kind": KIND, "name": declared.name, "sources": [], "of": [], "config": full(run.config),
+        "id": run.id, "kind": KIND, "name": declared.name, "sources": [], "of": [], "config": asdict(run.config),
         "titles": {"architecture": declared.name}, "passport": passport,
     }  # fmt: skip
 

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bench.config.analyses import Analysis
-from bench.config.preprocessing_ops import geometry
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
 from bench.store.checksums import analysis_damage
-from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
+from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the words that the keys of stored analyses were hashed with
-TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # what training leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +114,7 @@ class AnalysisJob:
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
-        key = short_hash(canonical_json([about, geometry(self.run.preprocessing).key]))
+        key = short_hash(canonical_json([about, self.run.geometry.key]))
         return self.store.root / "analyses" / f"{self.analysis.name}-{key}"
 
     @property
@@ -139,12 +137,6 @@ class AnalysisJob:
     def fail(self, text: str) -> None:
         """Record the reason of a failure."""
         write_bytes(self.folder / "FAILED", text.encode())
-
-
-def key_in(folder: Path) -> str:
-    """Return the key of an analysis' folder, "" while the analysis is incomplete."""
-    path = folder / "KEY"
-    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:

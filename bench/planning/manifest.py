@@ -1,6 +1,7 @@
 """grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -9,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from bench.config.preprocessing_ops import geometry
 from bench.config.registry import Entry
-from bench.config.run_config import RunConfig, from_dict, full
+from bench.config.run_config import RunConfig, flat, from_dict
 from bench.planning.imported_run import KIND, dropped, kept
-from bench.planning.jobs import analysis_jobs
+from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
+from bench.store.checksums import analysis_state
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
-from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -113,6 +113,28 @@ class Manifest:
         """Return name, role, id and headline split of each cohort."""
         return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
 
+    def predicted(self, run_id: str) -> list[list[Any]]:
+        """Return the facts of a run's predictions, one row for each cohort, see `bench.planning.jobs.predicted`."""
+        return predicted(self.store, run_id, self.places)
+
+    def analysis_states(self) -> list[dict[str, Any]]:
+        """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
+        facts: dict[str, list[list[Any]]] = {}  # by run id, read once for all analyses of a run
+        rows = []
+        for analysis in self.analyses:
+            run_id = str(analysis["run"])
+            if run_id not in facts:
+                facts[run_id] = self.predicted(run_id)
+            key = analysis_key(analysis["identity"], facts[run_id], bool(analysis["per_run"]))
+            row = {"name": analysis["name"], "run_id": run_id if analysis["per_run"] else ""}
+            state, reason = analysis_state(self.store.root / analysis["folder"], key)
+            rows.append({**row, "options": dict(analysis["identity"][2]), "state": state, "reason": reason})
+        return rows
+
+    def flat_config(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the configuration of a planned run without nesting: dotted keys."""
+        return flat(run["config"])
+
     def config(self, run: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a planned run."""
         return from_dict(RunConfig, run["config"], f"run {run['id']}")
@@ -204,21 +226,24 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
     raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
 
 
-def write_manifest(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> list[str]:
-    """Write grids/<name>.json; return the names of models from elsewhere that are no longer in it.
+def write_manifest(
+    plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int
+) -> tuple[Manifest, list[str]]:
+    """Write grids/<name>.json; return it, and the names of imported models that are no longer in it.
 
-    They stay while they compare with what is planned now.
+    An imported model stays while it can be compared with the planned runs.
     """
     lost: list[str] = []
     content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
-    with contextlib.suppress(StoreError):  # there is none, or it is cut off: then nothing says which they were
+    with contextlib.suppress(StoreError):  # without a readable manifest, no imported model is known
         before = plan.store.read_json("grids", path.name)
         if before.get("schema") == SCHEMA:
             stays = kept(plan.store, before, content)
             content["derived"] += stays
             lost = dropped(plan.store, before, stays)
-    write_bytes(path, canonical_json(content))
-    return lost
+    text = canonical_json(content)
+    write_bytes(path, text)
+    return Manifest(plan.store, json.loads(text)), lost
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
@@ -242,13 +267,13 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
                 "unreadable": max((len(c.quarantine) for c in own.values()), default=0),
                 "fingerprints": {key: c.fingerprint for key, c in sorted(own.items())},
                 "no_lungs": _no_lungs(plan, own),
-                "facts": labelmap.facts(ref.layout, cohort.spec.label_source, cohort.table["split"]),
+                "facts": cohort.facts,
             }
         )
     runs = [
         {
             "id": run.id,
-            "config": full(run.config),
+            "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
             "licence": run.entries["architecture"].licence,  # of its pretrained weights
@@ -263,7 +288,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "name": each.name,
             "sources": list(each.sources),
             "of": [run.id for run in each.runs],
-            "config": full(each.config),
+            "config": asdict(each.config),
             "titles": {"architecture": each.runs[0].entries["architecture"].title},
         }
         for each in plan.derived
@@ -287,7 +312,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "references": [asdict(row) for row in grid.references],
         "analyses": _analyses(plan),
         "label_sources": [list(pair) for pair in grid.label_sources],
-        "phantom_settings": full(grid.phantom) if plan.phantom else {},
+        "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
     }
 
 
@@ -295,7 +320,7 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
     """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
     rates = {}
     for run in plan.runs:
-        cache = caches.get(geometry(run.preprocessing).key) if caches else None
+        cache = caches.get(run.geometry.key) if caches else None
         if cache and (rate := cache.fallback_rate) is not None:
             rates[run.entries["preprocessing"].title] = rate
     return rates

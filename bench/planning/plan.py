@@ -4,9 +4,9 @@ Everything that can be found wrong before anything trains is found here. No torc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,33 +14,28 @@ from numpy.typing import NDArray
 
 from bench.config.grid import Grid
 from bench.config.registry import Entry, Registry
-from bench.config.run_config import RunConfig, differing
+from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
-from bench.planning.derived_runs import Derived, derived_runs, missing_source
-from bench.planning.protocol import internal_split
-from bench.planning.run import Run, resolve
+from bench.planning.derived_runs import Derived, derived_runs
+from bench.planning.protocol import CohortRole
+from bench.planning.read_cohorts import read_cohorts
+from bench.planning.run import Run
 from bench.store.store import Progress, Store, table_facts, write_table
-from harmonize.cohorts.cohort import Cohort, load
-from harmonize.cohorts.specs import GOLD, CohortSpec, read_data, with_gold
+from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import UNMAPPED_CODE, check_source, labels_yaml, space
-
-if TYPE_CHECKING:
-    from harmonize.phantom import PhantomSettings
+from harmonize.labels.findings import UNMAPPED_CODE
 
 
-@dataclass(frozen=True, slots=True)
-class CohortRef:
-    """Where a worker finds one cohort: its table in the store and its images."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortRef(CohortRole):
+    """A cohort for a worker: its role, its table in the store, and the root of its images."""
 
     name: str
     id: str
-    role: str  # internal or external
     layout: str
     root: Path
     table: Path
-    headline_split: str  # externally: all or test
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,27 @@ class Plan:
     def phantom(self) -> bool:
         """Whether the cohorts are synthetic."""
         return next(iter(self.cohorts.values())).phantom
+
+    def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
+        """Return the runs whose id begins with the pattern or whose architecture matches it, and what is derived from them.
+
+        A derived run is selected when its id or name matches, together with all runs that it needs, or when all of these
+        are selected. Without a pattern, all runs are selected.
+        """
+        if not pattern:
+            return list(self.runs), list(self.derived)
+        named = [d for d in self.derived if d.id.startswith(pattern) or fnmatchcase(d.name, pattern)]
+        needed = {run.id for derived in named for run in derived.runs}
+        chosen = [
+            run
+            for run in self.runs
+            if run.id in needed or run.id.startswith(pattern) or fnmatchcase(run.config.architecture, pattern)
+        ]
+        if not chosen:
+            fix = "give the first digits of a run id or an architecture; see --dry-run"
+            raise ConfigError(f"no run matches {pattern!r}", "--only", fix)
+        ids = {run.id for run in chosen}
+        return chosen, [d for d in self.derived if ids.issuperset(run.id for run in d.runs)]
 
 
 def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
@@ -83,98 +99,22 @@ def make_plan(
 
     Raises ConfigError, DatasetError or SetupError for everything that would make the study wrong.
     """
-    specs = read_data(data) if data else phantom_specs(grid, store, workers, progress)
-    names = (grid.train_on, *grid.evaluate_on)
-    specs = with_gold(specs, names)
-    for name in names:
-        if name not in specs:
-            fix = f"add {name!r} to the data, or take it out of the grid; found: {', '.join(specs) or 'nothing'}"
-            raise ConfigError(f"the grid needs the cohort {name!r}", str(data), fix)
-    _check_apart([specs[name] for name in names], str(data))
-    first = grid.configs[0]
-    cohorts: dict[str, Cohort] = {}
-    for i, name in enumerate(names):
-        progress(f"read {name}", i, len(names))
-        cohorts[name] = load(cohort_spec(specs[name], grid), first.mapping, space(first.space))
-    progress("read cohorts", len(names), len(names))
-    if len({c.phantom for c in cohorts.values()}) > 1:
-        raise ConfigError("phantom and real cohorts in one grid", str(data), "use one kind: their numbers never mix")
+    cohorts = read_cohorts(grid, store, data, workers, progress)
+    refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     for config in grid.configs:
-        _check_internal(cohorts[grid.train_on], config)
-    refs = tuple(_ref(store, registry, cohorts[name], "external" if i else "internal") for i, name in enumerate(names))
-    runs = tuple(resolve(config, registry, refs[0].id, weights) for config in grid.configs)
-    bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
+        _check_internal(refs[0], cohorts[grid.train_on], config)
+    runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
+    bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
+    for ref in refs:
+        if table_facts(ref.table).get("id") != ref.id:
+            write_table(ref.table, cohorts[ref.name].table, {"id": ref.id})
     return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
 
 
-def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when an external cohort has the files of the internal cohort (the first): it would be tested on its own."""
-    internal, *external = specs
-    for spec in external:
-        if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
-            fix = "give each cohort its own root (or table)"
-            raise ConfigError(f"the cohorts {internal.name!r} and {spec.name!r} are the same files", where, fix)
-
-
-def cohort_spec(spec: CohortSpec, grid: Grid) -> CohortSpec:
-    """Return where and how a cohort is read: as the data file says, and at the internal hospital as the grid says beyond it."""
-    if spec.name != grid.train_on:
-        return spec
-    config = grid.configs[0]
-    asked = differing(replace(config.cohort, limit=0))  # the limit is about training patients: the protocol has it
-    choice = replace(spec.choice, **asked)
-    source = spec.label_source if config.label_source == "default" else config.label_source
-    hybrid = grid.label_sources or (spec.hybrid if source == spec.label_source else ())
-    for _, other in grid.label_sources:
-        check_source(spec.layout, other, f"{grid.path}: label_sources")
-    return replace(spec, choice=choice, label_source=source, hybrid=hybrid)
-
-
-def phantom_settings(grid: Grid) -> "PhantomSettings":
-    """Return the synthetic cohorts that a grid asks for."""
-    from harmonize.phantom import PhantomSettings
-
-    choice = grid.phantom
-    external = (name.removesuffix(GOLD) for name in grid.evaluate_on)
-    images = {grid.train_on: choice.source, **dict.fromkeys(external, choice.external)}
-    try:
-        return PhantomSettings(
-            seed=choice.seed,
-            source=grid.train_on,
-            images=images,
-            size=choice.size,
-            shortcut=choice.shortcut,
-            finding=choice.finding,
-        )
-    except ValueError as error:
-        raise ConfigError(
-            str(error), f"{grid.path}: phantom", "see `bench data phantom --help` for the ranges"
-        ) from error
-
-
-def phantom_root(grid: Grid, store: Store) -> Path:
-    """Return where a grid's synthetic cohorts lie in the store."""
-    return store.root / "phantom" / phantom_settings(grid).key
-
-
-def phantom_specs(grid: Grid, store: Store, workers: int, progress: Progress) -> dict[str, CohortSpec]:
-    """Make the phantom cohorts of a grid in the store, once, and return where they are."""
-    known = labels_yaml()["datasets"]
-    for name in (grid.train_on, *grid.evaluate_on):
-        if name.removesuffix(GOLD) not in known or name == "table":
-            fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
-            raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
-    from harmonize.phantom import write_cohorts  # OpenCV draws them: not for what reads scores
-
-    root = phantom_root(grid, store)
-    write_cohorts(root, phantom_settings(grid), workers=workers, progress=progress)
-    return read_data(root)
-
-
-def _check_internal(cohort: Cohort, config: RunConfig) -> None:
+def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     """Raise DatasetError when the training cohort cannot be trained on: an empty split, shared patients, one class only."""
-    split = internal_split(cohort.table, config)
+    split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
     for part in ("train", "val", "test"):
         if not (split == part).any():
@@ -199,46 +139,17 @@ def _check_internal(cohort: Cohort, config: RunConfig) -> None:
     check_targets(cohort.table[split == "train"], config, where)
 
 
-def _ref(store: Store, registry: Registry, cohort: Cohort, role: str) -> CohortRef:
-    path = store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet"
-    if table_facts(path).get("id") != cohort.id:
-        write_table(path, cohort.table, {"id": cohort.id})
+def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
+    """Return the reference to a cohort; `internal` names the internal one."""
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"
-    return CohortRef(cohort.name, cohort.id, role, cohort.layout, cohort.root, path, headline)
-
-
-def describe(runs: Sequence[Run], store: Store) -> list[str]:
-    """Return one line per run: id, names, seed, state."""
-    single = any(r.config.finding for r in runs)
-    columns = [
-        [
-            r.id,
-            *([r.config.finding] if single else []),
-            r.config.architecture,
-            r.config.optimizer,
-            r.config.loss,
-            r.config.uncertainty,
-            r.config.preprocessing,
-            f"seed {r.config.seed}",
-            {"absent": "to do"}.get(state := store.state(r.id), state),
-        ]
-        for r in runs
-    ]
-    return _aligned(columns)
-
-
-def describe_derived(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, how many runs it is made of, state or what it waits for."""
-    rows = []
-    for each in derived:
-        state = store.state(each.id)
-        said = state if state != "absent" else missing_source(store, each.sources) or "to do"
-        rows.append([each.id, each.kind, each.name, f"of {', '.join(each.sources)}", said])
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return CohortRef(
+        name=cohort.name,
+        id=cohort.id,
+        role="internal" if cohort.name == internal else "external",
+        layout=cohort.layout,
+        root=cohort.root,
+        table=store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet",
+        headline_split=headline,
+    )

@@ -1,26 +1,25 @@
 """The evaluation protocol: the split of every row of a cohort, and which rows are predicted, scored and reported.
 
-No other module decides this. A cohort is named by its role and its headline split, as a `CohortRef` of a plan and the
-`CohortRole` of a manifest's entry have them:
+No other module decides this. The rows follow from the role of a cohort and its headline split. A `CohortRef` of a plan is a
+`CohortRole`, and `CohortRole.of` returns that of a manifest's cohort:
 
-    split = split_of(ref, table, config)
-    table[headline_rows(ref, split)]  # the rows behind the numbers of the leaderboard
+    split = ref.split_of(table, config)
+    table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard
 
 At the internal hospital val, test and the radiologists' splits are predicted and scored, and test is the headline. Of an
 external cohort every image is predicted; its headline split (`all` or `test`) is scored. No torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.config.grid import split_of as shares_of
 from bench.config.run_config import RunConfig
-from harmonize.cohorts.cohort_filters import sampled
+from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.cohorts.splits import assign
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
@@ -29,29 +28,53 @@ Splits: TypeAlias = "pd.Series[str] | NDArray[np.str_]"
 Mask = NDArray[np.bool_]
 
 
-class HasRole(Protocol):
-    """A cohort with its place in the protocol."""
-
-    @property
-    def role(self) -> str:
-        """Return internal or external."""
-
-    @property
-    def headline_split(self) -> str:
-        """Return the scored split of an external cohort: all, or a split of the dataset."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CohortRole:
-    """The place of a cohort in the protocol, without its files."""
+    """The role of a cohort in the protocol, and the rules that follow from it."""
 
     role: str  # internal or external
-    headline_split: str
+    headline_split: str  # scored split of an external cohort: all, or a split of the dataset
 
     @classmethod
-    def of(cls, cohort: Mapping[str, Any]) -> Self:
+    def of(cls, cohort: Mapping[str, Any]) -> "CohortRole":
         """Return the role of a cohort of a manifest."""
-        return cls(str(cohort["role"]), str(cohort["headline_split"]))
+        return CohortRole(role=str(cohort["role"]), headline_split=str(cohort["headline_split"]))
+
+    @property
+    def headline_name(self) -> str:
+        """Return the split behind the leaderboard: `test` at the internal hospital, else `all` or the dataset's own.
+
+        >>> CohortRole(role="internal", headline_split="all").headline_name
+        'test'
+        """
+        return "test" if self.role == "internal" else self.headline_split
+
+    def split_of(self, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
+        """Return the split of each row of a cohort table: assigned at the internal hospital, the dataset's own externally."""
+        return internal_split(table, config) if self.role == "internal" else table["split"]
+
+    def predicted_rows(self, split: Splits) -> Mask:
+        """Return which rows are predicted [N]: every external row, and the scored splits at the internal hospital."""
+        return _in(split, INTERNAL_SPLITS) if self.role == "internal" else np.full(len(split), True)
+
+    def scored_rows(self, split: Splits) -> Mask:
+        """Return which rows are scored [N]: the headline split externally, every scored split at the internal hospital."""
+        return _in(split, INTERNAL_SPLITS) if self.role == "internal" else self.headline_rows(split)
+
+    def headline_rows(self, split: Splits) -> Mask:
+        """Return which rows are behind the leaderboard [N]: the test split internally, the headline split externally."""
+        name = self.headline_name
+        return np.full(len(split), True) if name == "all" else _in(split, (name,))
+
+    def held_out_rows(self, split: Splits) -> Mask:
+        """Return the scored rows that chose nothing [N]: without val, which chose the epoch and the thresholds."""
+        return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val",)))
+
+    def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
+        """Return name and rows [N] of each split that is scored by itself; a split may have no row."""
+        if self.role == "internal":
+            return [(name, _in(split, (name,))) for name in INTERNAL_SPLITS]
+        return [(self.headline_split, self.headline_rows(split))]
 
 
 def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
@@ -61,54 +84,14 @@ def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """
     if (table["split"] == "test").all():
         table = table.assign(split="")
-    split = assign(table, shares_of(config))
+    split = assign(table, asdict(config.split))
     if config.cohort.limit:
         train = split == "train"
-        kept = sampled(table.loc[train, "patient_id"], config.cohort.limit).reindex(table.index, fill_value=False)
+        kept = patients_within_limit(table.loc[train, "patient_id"], config.cohort.limit).reindex(
+            table.index, fill_value=False
+        )
         split = split.where(kept | ~train, "unused")
     return split
-
-
-def split_of(cohort: HasRole, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
-    """Return the split of each row of a cohort table: assigned at the internal hospital, the dataset's own externally."""
-    return internal_split(table, config) if cohort.role == "internal" else table["split"]
-
-
-def headline_name(cohort: HasRole) -> str:
-    """Return the name of the split behind the leaderboard: `test` at the internal hospital, else `all` or the dataset's own.
-
-    >>> headline_name(CohortRole("internal", "all")), headline_name(CohortRole("external", "all"))
-    ('test', 'all')
-    """
-    return "test" if cohort.role == "internal" else cohort.headline_split
-
-
-def predicted_rows(cohort: HasRole, split: Splits) -> Mask:
-    """Return which rows are predicted [N]: every external row, and the scored splits at the internal hospital."""
-    return _in(split, INTERNAL_SPLITS) if cohort.role == "internal" else np.full(len(split), True)
-
-
-def scored_rows(cohort: HasRole, split: Splits) -> Mask:
-    """Return which rows are scored [N]: the headline split externally, every scored split at the internal hospital."""
-    return _in(split, INTERNAL_SPLITS) if cohort.role == "internal" else headline_rows(cohort, split)
-
-
-def headline_rows(cohort: HasRole, split: Splits) -> Mask:
-    """Return which rows are behind the leaderboard [N]: the test split internally, the headline split externally."""
-    name = headline_name(cohort)
-    return np.full(len(split), True) if name == "all" else _in(split, (name,))
-
-
-def held_out_rows(cohort: HasRole, split: Splits) -> Mask:
-    """Return the scored rows that chose nothing [N]: val is left out, because it chose the epoch and the thresholds."""
-    return scored_rows(cohort, split) & ~((cohort.role == "internal") & _in(split, ("val",)))
-
-
-def scored_splits(cohort: HasRole, split: Splits) -> list[tuple[str, Mask]]:
-    """Return name and rows [N] of each split that is scored by itself; a split may have no row."""
-    if cohort.role == "internal":
-        return [(name, _in(split, (name,))) for name in INTERNAL_SPLITS]
-    return [(cohort.headline_split, headline_rows(cohort, split))]
 
 
 def _in(split: Splits, names: tuple[str, ...]) -> Mask:

@@ -7,11 +7,8 @@ from typing import Any
 from bench.config.grid import Grid, PhantomChoice
 from bench.config.run_config import RunConfig, from_dict
 from bench.planning.manifest import Manifest
-from bench.planning.plan import cohort_spec
-from harmonize.cohorts.cohort import Cohort, load
-from harmonize.cohorts.specs import read_data, with_gold
-from harmonize.errors import ConfigError
-from harmonize.labels.findings import space
+from bench.planning.read_cohorts import read_cohorts
+from harmonize.cohorts.cohort import Cohort
 
 
 def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
@@ -36,12 +33,4 @@ def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
     Raises ConfigError when the data lack one.
     """
     grid = grid_of(manifest, manifest.runs or manifest.imported)
-    names = [str(cohort["name"]) for cohort in manifest.cohorts]
-    specs = with_gold(read_data(data), names)
-    for name in names:
-        if name not in specs:
-            raise ConfigError(
-                f"the data lack the cohort {name!r}", str(data), f"found: {', '.join(specs) or 'nothing'}"
-            )
-    first = grid.configs[0]
-    return [load(cohort_spec(specs[name], grid), first.mapping, space(first.space)) for name in names]
+    return list(read_cohorts(grid, manifest.store, data, 1, lambda *_: None).values())

@@ -5,17 +5,23 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
+from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.stable_names import current_name
-from bench.store.file_integrity import file_sha256
+from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
+if TYPE_CHECKING:
+    from harmonize.images.pixels import Geometry  # it imports OpenCV
 
-TRAINING_VERSION = 2  # part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
+
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # the files that training leaves
+# part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
+TRAINING_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,36 +34,65 @@ class Run:
     document: bytes  # canonical JSON, stored as run.json
     weights_file: Path | None  # where the starting weights lie; None = random or the hub
 
+    @classmethod
+    def of(cls, config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Self:
+        """Return the run of a configuration: full entries, starting weights, id.
+
+        internal_id is the id of the training cohort: phantom and real data never share a run.
+        Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
+        """
+        entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
+        weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
+        document = canonical_json(
+            {
+                "schema": 1,
+                "config": differing(config),
+                "entries": {key: entry.identity for key, entry in entries.items()},
+                "home": internal_id,
+                "weights": weights_id,
+                "training": TRAINING_VERSION,
+            }
+        )
+        return cls(short_hash(document), config, entries, document, weights_file)
+
     @property
     def preprocessing(self) -> Mapping[str, Any]:
         """Return size, fit and ops of the preprocessing entry."""
         return self.entries["preprocessing"].facts
 
     @property
+    def geometry(self) -> "Geometry":
+        """Return the cached half of the preprocessing: size, fit, region and CLAHE."""
+        return geometry(self.preprocessing)
+
+    @property
+    def input_size(self) -> int:
+        """Return the side in pixels of the network's input."""
+        return input_size(self.preprocessing)
+
+    @property
+    def padded(self) -> bool:
+        """Return whether gray value 0 of the cached images is padding, as in a letterbox."""
+        return padded(self.preprocessing)
+
+    @property
+    def histogram_op(self) -> str | None:
+        """Return the op of the preprocessing that learns a histogram of the internal training images, None without one."""
+        return learned_op(self.preprocessing.get("ops", ()))
+
+    def is_trained(self, store: Store) -> bool:
+        """Return whether the weights of the run are stored."""
+        folder = store.run_dir(self.id)
+        try:
+            same = (folder / "run.json").read_bytes() == self.document
+        except OSError:
+            return False
+        return same and all(is_intact(folder / name) for name in TRAINED)
+
+    @property
     def states(self) -> int:
         """Return how many outputs the network has per finding: 3 where "uncertain" is a class of its own, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))
-
-
-def resolve(config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Run:
-    """Return the run of a configuration: full entries, starting weights, id.
-
-    internal_id is the id of the training cohort: phantom and real data never share a run.
-    Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
-    """
-    entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
-    weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
-    document = canonical_json(
-        {
-            "schema": 1,
-            "config": differing(config),
-            "entries": {key: entry.identity for key, entry in entries.items()},
-            "home": internal_id,
-            "weights": weights_id,
-            "training": TRAINING_VERSION,
-        }
-    )
-    return Run(short_hash(document), config, entries, document, weights_file)
 
 
 def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:

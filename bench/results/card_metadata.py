@@ -1,4 +1,4 @@
-"""The metadata at the head of a model card, as the Hugging Face hub reads it: licence, task, base model, results."""
+"""The metadata block of a model card in the format of the Hugging Face hub: license, task, base model, results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ import pandas as pd
 import yaml
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name
+from bench.planning.protocol import CohortRole
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
-    """Return the YAML block that a card begins with, its two lines of dashes included.
+    """Return the YAML block at the top of a model card, with its lines of dashes.
 
-    Results are macro AUROCs: of the internal test split, then of each external cohort. A phantom's say that they are synthetic.
+    Results are macro AUROCs of the internal test split and of each external cohort. Those of phantoms are marked as synthetic.
     """
     store, internal = manifest.store, str(manifest.content["source"])
     started = str(store.read_json(run["id"][:2], run["id"], "run.json").get("weights", ""))
@@ -35,17 +35,17 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
     ]
     results = []
     for cohort in manifest.cohorts:
-        split = headline_name(CohortRole.of(cohort))
-        there = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
-        if len(there) and pd.notna(there["value"].iloc[0]):
-            value = round(float(there["value"].iloc[0]), 4)
+        split = CohortRole.of(cohort).headline_name
+        rows = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
+        if len(rows) and pd.notna(rows["value"].iloc[0]):
+            value = round(float(rows["value"].iloc[0]), 4)
             title = str(cohort["facts"].get("title", cohort["name"]))
-            told = f"{title} (synthetic)" if manifest.content["phantom"] else title
-            where = "internal" if cohort["name"] == internal else "never trained on"
+            name = f"{title} (synthetic)" if manifest.content["phantom"] else title
+            role = "internal" if cohort["name"] == internal else "never trained on"
             results.append(
                 {
-                    "task": {"type": "image-classification", "name": f"Findings on radiographs, {where}"},
-                    "dataset": {"type": str(cohort["name"]), "name": told, "split": split},
+                    "task": {"type": "image-classification", "name": f"Findings on radiographs, {role}"},
+                    "dataset": {"type": str(cohort["name"]), "name": name, "split": split},
                     "metrics": [{"type": "roc_auc", "name": "macro AUROC", "value": value}],
                 }
             )

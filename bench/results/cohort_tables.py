@@ -1,17 +1,18 @@
 """Report tables that do not depend on scores: cohorts, splits and training history."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name, headline_rows
+from bench.planning.protocol import CohortRole
 from bench.results.read_predictions import labels_of, reference
-from bench.scoring.cooccurrence import cooccurrence
 from harmonize.cohorts.splits import shared_patients
 from harmonize.labels.findings import UNMAPPED_CODE, space
-from reports.schemas.tables import SCHEMAS
 
 _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unmapped": UNMAPPED_CODE}
 
@@ -19,22 +20,31 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 def findings_of(manifest: Manifest) -> list[str]:
     """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
     configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
-    learnt = {finding for config in configs for finding in config.findings}
-    named = [finding for finding in space(configs[0].space) if finding in learnt]
-    return [finding for finding in named if finding not in manifest.uncounted(named)]
+    learned = {finding for config in configs for finding in config.findings}
+    findings = [finding for finding in space(configs[0].space) if finding in learned]
+    return [finding for finding in findings if finding not in manifest.uncounted(findings)]
 
 
 def title_of(cohort: Mapping[str, Any]) -> str:
-    """Return a cohort's display name: the dataset's own title, or the name the user gave."""
+    """Return a cohort's display name: the title of its dataset, or the name that the user gave."""
     return (
         str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
     )
 
 
-def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return the tables about the data, by name, and how many patients two splits of the internal hospital share."""
+@dataclass(frozen=True, slots=True)
+class CohortTables:
+    """The tables about the data, and the label states behind the leaderboard."""
+
+    frames: dict[str, pd.DataFrame]
+    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # [N, K] by cohort and split
+    shared_patients: int  # patients in more than one split of the internal hospital
+
+
+def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
+    """Build the tables about the data."""
     config = manifest.shared
-    rows, splits, prevalence, pairs, shared = [], [], [], [], 0
+    rows, splits, prevalence, headline, shared = [], [], [], {}, 0
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config, findings)
         table, flow, role = labels.table, cohort["flow"], CohortRole.of(cohort)
@@ -62,17 +72,17 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 "age_median": float(table["age"].median()),
                 "ap": int((view == "AP").sum()),
                 "pa": int((view == "PA").sum()),
-                "headline_split": headline_name(role),
+                "headline_split": role.headline_name,
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
                 "licence": str(cohort["facts"].get("licence", "")),
             }
         )
-        named = (
+        split_masks = (
             [(s, split == s) for s in sorted(set(labels.split))]
             if internal
-            else [(cohort["headline_split"], pd.Series(headline_rows(role, split), index=split.index))]
+            else [(cohort["headline_split"], pd.Series(role.headline_rows(split), index=split.index))]
         )
-        for name, mask in named:
+        for name, mask in split_masks:
             splits.append(
                 {
                     "dataset": cohort["name"],
@@ -82,15 +92,14 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> tuple[dict[str, pd
                 }
             )
             if name == rows[-1]["headline_split"]:
-                found = cooccurrence(labels.state_NK[mask.to_numpy()], findings)
-                pairs += [(cohort["name"], name, *pair) for pair in found]
+                headline[str(cohort["name"]), str(name)] = labels.state_NK[mask.to_numpy()]
             for k, finding in enumerate(findings):
                 state = labels.state_NK[mask.to_numpy(), k]
                 counts = {column: int((state == code).sum()) for column, code in _STATES.items()}
                 prevalence.append({"dataset": cohort["name"], "split": name, "finding": finding, **counts})
-    return {
+    frames = {
         "cohorts": pd.DataFrame(rows),
         "splits": pd.DataFrame(splits),
         "prevalence": pd.DataFrame(prevalence),
-        "cooccurrence": pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"])),
-    }, shared
+    }
+    return CohortTables(frames, headline, shared)

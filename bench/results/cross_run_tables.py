@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bench.config.run_config import flat
 from bench.planning.manifest import Manifest
 from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
@@ -20,14 +19,14 @@ from bench.scoring.gaps.label_mappings import reversals
 
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Build the tables over runs that learn the same findings; `frames` hold the scores, gaps, costs ... of only these runs."""
+    """Build the tables over several runs. `frames`: scores, gaps, costs and more, of runs that learn the same findings only."""
     internal = str(manifest.content["source"])
-    scores = frames["scores"]  # of a hundred runs half a million rows: what all tables below look at, and no others
+    scores = frames["scores"]  # half a million rows for a hundred runs, so only the rows that all tables need are kept
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]
-    configs = {run["id"]: flat(run["config"]) | dict(run["titles"]) for run in runs}
-    found = metrics(plain, frames["gaps"], replicates)
-    effects, importance, single = ablation(configs, found)
+    configs = {run["id"]: manifest.flat_config(run) | dict(run["titles"]) for run in runs}
+    metric_values = metrics(plain, frames["gaps"], replicates)
+    effects, importance, single = ablation(configs, metric_values)
     out = {
         "ranks": ranks(plain, replicates),
         "pairs": pairs(plain, frames["gaps"], replicates, internal),
@@ -42,14 +41,14 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
         "selection": selection(plain, internal, replicates),
         "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, replicates)),
     }
-    if "gap" in found:
-        out["ranks"] = with_gaps(out["ranks"], *found["gap"])
-    if "auroc" in found:
+    if "gap" in metric_values:
+        out["ranks"] = with_gaps(out["ranks"], *metric_values["gap"])
+    if "auroc" in metric_values:
         costs = frames["costs"].set_index("run_id")
         kinds = {"macs": costs["macs"], "params": costs["params"]}
         by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
         by_run["device_hours"] = device_hours(*_training(manifest, frames))
-        out["frontier"] = frontier(by_run, *found["auroc"])
+        out["frontier"] = frontier(by_run, *metric_values["auroc"])
     return out
 
 
@@ -68,15 +67,15 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
     """List every labeled split that all runs are scored on, internal splits first, with the macro AUROC of each run."""
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
-    places: list[tuple[str, str, str]] = list(
+    labeled_splits: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)
     )
-    out = []
-    for dataset, split, reference in sorted(places, key=lambda place: place[0] != internal):
+    evaluations = []
+    for dataset, split, reference in sorted(labeled_splits, key=lambda labeled_split: labeled_split[0] != internal):
         name = f"auroc/{dataset}" if dataset != internal or split == "test" else f"auroc/{dataset}/{split}"
         if not run_ids or any(name not in replicates[run_id] for run_id in run_ids):
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
         value = rows["value"].reindex(run_ids).to_numpy(np.float64)
-        out.append(Evaluation(dataset, split, reference, value, together(run_ids, name, replicates)))
-    return out
+        evaluations.append(Evaluation(dataset, split, reference, value, together(run_ids, name, replicates)))
+    return evaluations

@@ -1,4 +1,4 @@
-"""A run's model card: MODEL_CARD.md beside its weights, in Markdown, built only from the store."""
+"""A run's model card, MODEL_CARD.md in the run's folder, in Markdown, built only from the store."""
 
 import html
 import re
@@ -8,19 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.run_config import differing, flat
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
-from bench.store.store import Store, read_table, remark, write_bytes
+from bench.store.store import Store, read_table, write_bytes
 from harmonize.errors import StoreError
 
 FILE = "MODEL_CARD.md"
 _LIMITS = (
-    "Labels are mostly read from reports by programs; a number is only as good as they are.",
-    "A loss at external hospitals can come from images, patients or labels; the leaderboard takes it apart.",
-    "What it does on children, on lateral views, or on other findings is not known.",
+    "Most labels were extracted from reports by programs. Scores are only as good as the labels.",
+    "A generalization gap can come from images, patients or labels. The leaderboard separates these causes.",
+    "The performance on children, on lateral views, and on other findings is unknown.",
 )
 
 
@@ -37,12 +36,12 @@ def write_cards(manifest: Manifest) -> list[Path]:
     return paths
 
 
-def write_card(store: Store, asked: str, grid: str | None) -> Path:
-    """Write the card of the run whose id begins with `asked`; return its path.
+def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
+    """Write the card of the run whose id begins with `run_prefix`; return its path.
 
     Raises StoreError for a run that is missing, unfinished, not scored, or derived.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, run_prefix)
     read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
     scored = (store.root / "scores" / run_id / "KEY").is_file()
@@ -61,58 +60,69 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (read_table(folder / f"{name}.parquet") for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
-    few = manifest.settings.min_count
+    min_count = manifest.settings.min_count
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")
     blocks = [
         front_matter(manifest, run, scores),
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
-        "**For research only, not for clinical use.** No medical device; not validated for any patient."
-        + (" Trained and tested on synthetic images: its numbers say nothing about patients." if manifest.content["phantom"] else ""),
+        "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
+        + (
+            " Trained and tested on synthetic images. Its numbers say nothing about patients."
+            if manifest.content["phantom"]
+            else ""
+        ),
         "## What it does",
-        f"From one frontal chest radiograph it gives a probability for each of: {', '.join(map(_text, config.findings))}.",
-        f"Calibrated probabilities and the thresholds below were fitted on {_text(internal['name'])}'s validation patients.",
-        f"Training showed one class only of {', '.join(map(_text, unlearnt))}: these outputs mean nothing." if unlearnt else "",
+        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, config.findings))}.",
+        f"Calibration and the thresholds below were fitted on the validation patients of {_text(internal['name'])}.",
+        f"Training had only one class of {', '.join(map(_text, unlearnt))}. These outputs are meaningless."
+        if unlearnt
+        else "",
         f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
         "## How it was made",
         _table(("", ""), _made(manifest, run, facts)),
         "## Data",
         _table(("cohort", "role", "images", "patients", "labels by", "licence"), _data(manifest)),
-        "Nothing was fitted on an external cohort: neither weights, nor thresholds, nor calibration.",
+        "Nothing was fitted on an external cohort: no weights, thresholds or calibration.",
         "## How well it does",
-        f"AUROC with its 95 % interval over resampled patients; – where fewer than {few} patients have the finding, or have it not.",
-        "The gap is internal minus external, over the findings that both have.",
+        f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
+        "The gap is internal minus external AUROC, over the findings that both cohorts have.",
         _table(*_aurocs(manifest, config.findings, scores, gaps)),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
         _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
         "## Limits",
         "\n".join(f"- {line}" for line in _LIMITS),
-    ]  # fmt: skip
+    ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (what, value) of the run's configuration, training, cost and origin."""
+    """Return (title, value) rows about configuration, training, cost and versions of the run."""
     config, env, cost, trained = manifest.config(run), facts["env"], facts["cost"], facts["trained"]
     start = run["titles"].get("weights", config.weights)
     if config.weights != "none":
         origin = manifest.store.read_json(run["id"][:2], run["id"], "run.json").get("weights", "")
         start = f"{start} ({origin}; licence: {run.get('licence') or 'not stated'})"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(env.get("versions", {}).items()))
-    said = {
+    rows = {
         "architecture": run["titles"]["architecture"],
         "starting weights": start,
-        **{key: run["titles"].get(key, "") for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")},
-        "settings": ", ".join(f"{k} {v}" for k, v in flat(differing(config)).items() if k not in run["titles"]),
+        **{
+            key: run["titles"].get(key, "")
+            for key in ("preprocessing", "augmentation", "optimizer", "loss", "uncertainty")
+        },
+        "settings": ", ".join(f"{k} {v}" for k, v in config.settings.items() if k not in run["titles"]),
         "epoch chosen": f"{trained.get('best_epoch', '?')}, {'the last' if config.selection == 'last' else f'by AUROC on {config.schedule.select_on}'}",
-        "training": remark(trained),
-        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px" if cost else "",
+        "training": manifest.store.remark(run["id"]),
+        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs at {cost['image_size']} px"
+        if cost
+        else "",
         "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
         "commit, versions": f"{env.get('commit') or 'unknown'}; {versions}",
         "trained on": env.get("device", ""),
         "made again by": f"`{manifest.content['command']}`",
-    }  # fmt: skip
-    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in said.items() if value]
+    }
+    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
 
 
 def _data(manifest: Manifest) -> list[tuple[str, ...]]:
@@ -120,20 +130,20 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
     for cohort in manifest.cohorts:
         table, facts = manifest.table(cohort), cohort["facts"]
         synthetic = bool(manifest.content["phantom"])
-        who = "phantom" if synthetic else str(facts.get("reference", "stated"))
+        labeler = "phantom" if synthetic else str(facts.get("reference", "stated"))
         licence = "synthetic images" if synthetic else facts.get("licence", "") or "not stated"
         title = str(facts.get("title", cohort["name"]))
         title = title if cohort["name"] == cohort["layout"] else f"{cohort['name']} ({title})"
         role = "internal: train, val, test" if cohort["role"] == "internal" else f"external: {cohort['headline_split']}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
-        rows.append((_text(title), role, *counts, who, _text(licence)))
+        rows.append((_text(title), role, *counts, labeler, _text(licence)))
     return rows
 
 
 def _aurocs(
     manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Build the header and one row per finding and for macro: internal test, each external cohort, mean gap."""
+    """Return the header and a row per finding and for macro: internal test, each external cohort, mean gap."""
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]
@@ -141,8 +151,8 @@ def _aurocs(
     for finding in (*findings, "macro"):
         cells = [_text("mean" if finding == "macro" else finding)]
         for dataset, split in columns:
-            there = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
-            cells.append(_cell(there[there["split"] == split] if split else there))
+            of_cell = plain[(plain["dataset"] == dataset) & (plain["finding"] == finding)]
+            cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
         cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
         rows.append(tuple(cells))
     return ("finding", f"{internal} test", *(name for name, _ in columns[1:]), "mean gap"), rows

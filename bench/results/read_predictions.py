@@ -1,4 +1,4 @@
-"""From the store to scores and to the tables of the report: no image, no GPU, no torch.
+"""Read predictions, labels and scores of runs from the store. No image, GPU or torch is needed.
 
 Everything here is a function of a grid's manifest, cohort tables, prediction files and run records.
 """
@@ -19,113 +19,128 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
-from bench.planning.derived_runs import missing_source
 from bench.planning.manifest import Manifest
 from bench.planning.plan import states
-from bench.planning.protocol import CohortRole, scored_splits, split_of
+from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import damaged_files
-from bench.store.store import Store, damaged
+from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 12  # raise it when the same predictions may give other numbers
+SCORING_VERSION = 12  # increase it if a change may change the scores of the same predictions
 FRAMES = (
-    "scores", "gaps", "reliability", "confusion", "delong", "operating_points", "sources", "source_confusion", "diagnostics",
-    "histograms", "mappings", *DETAIL,
-)  # fmt: skip
+    "scores",
+    "gaps",
+    "reliability",
+    "confusion",
+    "delong",
+    "operating_points",
+    "sources",
+    "source_confusion",
+    "diagnostics",
+    "histograms",
+    "mappings",
+    *DETAIL,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """What every run shares that predicted the same images in the same order: all of a part but its logits, and its rows [n]."""
+    """The scored split that runs with the same predicted images have in common: labels and patients, without logits.
+
+    `rows` [n]: indices of its images in the prediction file.
+    """
 
     rows: NDArray[np.intp]
-    part: ScoredSplit
+    scored_split: ScoredSplit
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """One cohort's labels, aligned with its table."""
+    """The labels of a cohort, aligned with its table."""
 
     table: pd.DataFrame
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
-    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # states [N, K] under other mappings, if asked
-    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)  # of the images asked for last
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # mapping -> states [N, K] that differ
+    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)  # result of the last `parts` call
 
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
     ) -> list[Shared]:
-        """Return the scored parts of the images of the predictions at `path`; runs with the same images share them.
+        """Return the scored splits of the images of the predictions at `path`. Runs with the same images share the result.
 
-        Raises StoreError, naming the predictions, for an image that the table lacks.
+        Raises StoreError, with the path of the predictions, for an image that the cohort table does not have.
         """
         if not self.latest or not self.latest[0][0].equals(image_id):
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
         return self.latest[0][1]
 
     def _shared(self, manifest: Manifest, cohort: Mapping[str, Any], ids: "pd.Index[str]", path: Path) -> list[Shared]:
-        at = pd.Index(self.table["image_id"]).get_indexer(ids)
-        if (at < 0).any():
+        index = pd.Index(self.table["image_id"]).get_indexer(ids)
+        if (index < 0).any():
             raise StoreError(
-                f"{int((at < 0).sum())} predictions on {cohort['name']} are of images that its table lacks",
+                f"{int((index < 0).sum())} predicted images of {cohort['name']} are missing in its table",
                 str(path),
                 "run the grid again with `bench run --grid`",
             )
-        found = []
-        for name, mask in scored_splits(CohortRole.of(cohort), self.split[at]):
+        shared = []
+        for name, mask in CohortRole.of(cohort).scored_splits(self.split[index]):
             if mask.any():
-                by = reference(manifest, cohort, name)
-                chosen = at[mask]
-                table = self.table.iloc[chosen]
+                labeler = reference(manifest, cohort, name)
+                rows = index[mask]
+                table = self.table.iloc[rows]
                 images, patients = (table[c].to_numpy(str) for c in ("image_id", "patient_id"))
                 patients.flags.writeable = False
-                who = PatientGroups.of(table, {key: state[chosen] for key, state in self.mapped.items()})
-                state_NK = self.state_NK[chosen]
-                none = np.zeros(state_NK.shape, np.float32)
-                part = ScoredSplit(cohort["name"], name, by, images, patients, none, state_NK, patient_groups=who)
-                found.append(Shared(np.flatnonzero(mask), part))
-        return found
+                groups = PatientGroups.of(table, {key: state[rows] for key, state in self.mapped.items()})
+                state_NK = self.state_NK[rows]
+                no_logits = np.zeros(state_NK.shape, np.float32)
+                scored_split = ScoredSplit(
+                    cohort["name"], name, labeler, images, patients, no_logits, state_NK, patient_groups=groups
+                )
+                shared.append(Shared(np.flatnonzero(mask), scored_split))
+        return shared
 
 
 def labels_of(
     manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
 ) -> Labels:
-    """Return states [N, K] and the split of each image: assigned at the internal hospital, the dataset's own externally.
+    """Return the label states [N, K] of a cohort and the split of each image.
 
-    K counts `findings`, by default those that the run learns.
+    Internal splits are assigned by this project, external splits are the dataset's own. K: number of `findings`, by default those
+    that the run learns.
     """
     table = manifest.table(cohort)
-    split = split_of(CohortRole.of(cohort), table, config)
+    split = CohortRole.of(cohort).split_of(table, config)
     return Labels(table, states(table, findings or config.findings), split.to_numpy(str))
 
 
 def mapped_states(
     table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.int8]]:
-    """Return the label states of a published layout by mapping, for each other mapping that changes any state.
+    """Return {mapping: label states} for each other mapping that changes a state. Only published layouts have native labels.
 
-    A finding keeps its states if the grid's mapping does not reproduce them: its labels are from another source.
+    A finding keeps its stored states if the grid's mapping does not reproduce them, because its labels come from another source.
     """
     if layout == "table":
         return {}
     stored = states(table, findings)
     own = states(labelmap.apply(table, layout, mapping, findings), findings)
-    differs = {found["mapping"] for found in labelmap.differences(layout, findings)}
+    differs = {difference["mapping"] for difference in labelmap.differences(layout, findings)}
     out = {}
     for other in (name for name in labelmap.MAPPINGS if name != mapping and name in {*differs, "default"}):
-        again = states(labelmap.apply(table, layout, other, findings), findings)
-        state_NK = np.where((own == stored).all(0), again, stored)
+        remapped = states(labelmap.apply(table, layout, other, findings), findings)
+        state_NK = np.where((own == stored).all(0), remapped, stored)
         if (state_NK != stored).any():
             out[other] = state_NK
     return out
 
 
-def _stated(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
-    """Return the same from a bundle's table, which has no native labels: a column "mapping:finding" for each that changes."""
+def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
+    """Return the same for the table of a bundle. It has no native labels, but columns "mapping:finding"."""
     out = {}
     for other in labelmap.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
@@ -135,68 +150,68 @@ def _stated(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
-    """Return who labelled a split of a cohort: report, radiologist, stated, or phantom."""
+    """Return who labeled a split of a cohort: report, radiologist, stated, or phantom."""
     if manifest.content["phantom"]:
         return "phantom"
     return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return why a run cannot be scored, "" when it can: it is done, whole, and has predictions on every cohort of the grid."""
+    """Return why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort of the grid."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
-    if "kind" in run and (reason := missing_source(manifest.store, run["sources"])):
+    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
-    if state == "done" and (flawed := damaged_files(folder)):
-        return " ".join(next(iter(flawed.items())))
-    kept = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
+    if state == "done" and (problems := damaged_files(folder)):
+        return " ".join(next(iter(problems.items())))
+    required = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
     for cohort in manifest.cohorts if state == "done" else ():
-        for what, ending in kept.items():
-            if not (folder / what / f"{cohort['name']}.{ending}").is_file():
-                return f"no {what} on {cohort['name']}"
+        for kind, ending in required.items():
+            if not (folder / kind / f"{cohort['name']}.{ending}").is_file():
+                return f"no {kind} on {cohort['name']}"
     return "" if state == "done" else "not finished"
 
 
-def parts_of(
+def load_scored_splits(
     manifest: Manifest,
     run: Mapping[str, Any],
     config: RunConfig,
-    known: dict[tuple[str, str, str], Labels],
+    labels_cache: dict[tuple[str, str, str], Labels],
     content_of: Callable[[Path], bytes] = Path.read_bytes,
 ) -> list[ScoredSplit]:
-    """Return what is scored of a run: the internal hospital's evaluated splits, each external cohort. `known` keeps labels between runs.
+    """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `content_of` reads a file of predictions. Raises StoreError when one is missing or damaged.
+    `labels_cache` keeps labels from run to run. `content_of` reads a prediction file. Raises StoreError if one is missing or damaged.
     """
-    parts: list[ScoredSplit] = []
+    splits: list[ScoredSplit] = []
     findings = config.findings
     for cohort in manifest.cohorts:
-        place = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "internal" else "")
-        if place not in known:
-            found = labels_of(manifest, cohort, config)
-            read = {config.mapping: found.state_NK}
+        key = (cohort["name"], "/".join(findings), repr(config.cohort) if cohort["role"] == "internal" else "")
+        if key not in labels_cache:
+            labels = labels_of(manifest, cohort, config)
+            by_mapping = {config.mapping: labels.state_NK}
             if manifest.of_bundles:
-                read |= _stated(found.table, findings)
+                by_mapping |= _bundled_states(labels.table, findings)
             else:
-                read |= mapped_states(found.table, str(cohort["layout"]), config.mapping, findings)
-            own = read.get(manifest.settings.mapping, found.state_NK)
-            mapped = {name: state for name, state in read.items() if (state != own).any()}
-            known[place] = replace(found, state_NK=own, mapped=mapped)
+                by_mapping |= mapped_states(labels.table, str(cohort["layout"]), config.mapping, findings)
+            own = by_mapping.get(manifest.settings.mapping, labels.state_NK)
+            mapped = {name: state for name, state in by_mapping.items() if (state != own).any()}
+            labels_cache[key] = replace(labels, state_NK=own, mapped=mapped)
         path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
         try:
             content = content_of(path)
         except OSError as error:
-            raise damaged(path, error) from error
+            raise StoreError.unreadable(path, error) from error
         table = _stored(path, ["image_id", *findings], content)
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
-        shared = known[place].parts(manifest, cohort, path, table["image_id"])
-        parts += [each.part.of_run(logit_KN.take(each.rows, 1).T) for each in shared]
-    return parts
+        shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
+        splits += [entry.scored_split.of_run(logit_KN.take(entry.rows, 1).T) for entry in shared]
+    return splits
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return the ids of the finished runs that have scores, in the order of the grid; by default of those that train."""
+    """Return the ids of the finished and scored runs in the order of the grid. Default: its trained runs."""
     return [
         r["id"]
         for r in (manifest.runs if runs is None else runs)
@@ -205,37 +220,39 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
 
 
 def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
-    """Return the same as it lies there, or some of its columns."""
+    """Read a Parquet file, or its `content` that was read before: all columns or some."""
     with _opened(path, content) as file:
         return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
 
 
 @contextmanager
 def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
-    """Open a file, or what was in it: as one file, not as a data set of files, which takes twice as long."""
+    """Open a Parquet file or its content. As a single file this takes half the time of a pyarrow data set."""
     try:
         with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
             yield file
     except (OSError, KeyError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise StoreError.unreadable(path, error) from error
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-    """Return one derived table of several runs, stacked before it becomes a data frame: half as long as after."""
+    """Return one table of scores of several runs, concatenated in Arrow: twice as fast as concatenating data frames."""
     tables = [_stored(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()  # rows are chosen from one piece
+    stacked = pa.concat_tables(
+        filled, promote_options="permissive"
+    ).combine_chunks()  # one chunk, from which rows are selected fast
     frame: pd.DataFrame = stacked.to_pandas()
-    frame.attrs = frame.attrs if len(filled) == 1 else {}  # of one run: not what all have
+    frame.attrs = frame.attrs if len(filled) == 1 else {}  # the attributes describe a single run
     return frame
 
 
 def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:
-    """Return the bootstrap replicates of a run, by name.
+    """Return the bootstrap replicates of a run by name.
 
-    Raises StoreError when they are missing or damaged.
+    Raises StoreError if they are missing or damaged.
     """
     path = manifest.scores / run_id / "replicates.npz"
     try:
@@ -247,10 +264,13 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return env, cost, seal and trained.json of a run as one mapping, {} where they are absent or damaged (`unfinished` says so)."""
+    """Return the content of a run's env, cost, seal and trained.json by name; {} for a missing or damaged file.
+
+    `unfinished` reports damaged files.
+    """
     folder, out = store.run_dir(run_id), dict[str, Any]()
-    flawed = damaged_files(folder)
+    problems = damaged_files(folder)
     for name in ("env", "cost", "seal", "trained"):
         path = folder / f"{name}.json"
-        out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in flawed else {}
+        out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in problems else {}
     return out

@@ -7,66 +7,72 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import analysis_states, stored_analyses
-from bench.results.cohort_tables import cohort_tables, findings_of, title_of
+from bench.results.analysis_tables import stored_analyses
+from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of, title_of
 from bench.results.cross_run_tables import across
-from bench.results.gallery import with_pictures
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.across_runs.ablation_tables import metrics
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
+from bench.scoring.cooccurrence import cooccurrence
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
-_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # what cost.json holds
-_COMPARED = ("scores", "gaps", "mappings", "costs")  # what tables over runs are made of
+_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # the keys of cost.json
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # inputs of the tables over several runs
 
 
 def tables(manifest: Manifest, with_images: bool = False) -> Tables:
-    """Build the tables of the report of a grid. Runs without scores are listed with their state and reason.
+    """Build all tables of a grid's report. Runs without scores are listed with their state and reason.
 
     `with_images`: allow real radiographs in the gallery; synthetic ones are always allowed.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
-    everyone = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]
+    all_ids = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]  # ranked runs first
     findings = findings_of(manifest)
-    pool = ThreadPoolExecutor(2)  # reading lets go of the interpreter lock: beside it, what needs no scores
+    unlearnt, learned = unlearnt_by(manifest, all_ids), learns(manifest, findings, all_ids, scored)
+    pool = ThreadPoolExecutor(2)  # reading releases the interpreter lock, so other tables are built meanwhile
     try:
-        stored = {name: pool.submit(load_scores, manifest, everyone, name) for name in FRAMES if everyone}
+        stored = {name: pool.submit(load_scores, manifest, all_ids, name) for name in FRAMES if all_ids}
         history = histories(manifest)
-        of_cohorts, shared_patients = cohort_tables(manifest, findings)
-        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **of_cohorts}
-        if everyone:
-            frames["costs"] = _costs(manifest, everyone, history)
+        data = cohort_tables(manifest, findings)
+        frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **data.frames}
+        if all_ids:
+            frames["costs"] = _costs(manifest, all_ids, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
-        frames |= {name: each.result() for name, each in stored.items()}
+        frames |= {name: future.result() for name, future in stored.items()}
     finally:
         pool.shutdown(cancel_futures=True)
+    analyses = manifest.analysis_states()
+    of_analyses = stored_analyses(manifest, all_ids, analyses)
+    # everything is read: from here on, tables are computed
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
-        none = pd.DataFrame(columns=list(SCHEMAS["history"]))  # where nothing was trained here
-        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [none], ignore_index=True)
-        frames["epochs"] = _audits(manifest, history)
-        frames["anytime"] = _anytime(manifest, history, frames["runs"])
+        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # for grids without trained runs
+        frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
-    analyses = analysis_states(manifest)
-    for name, found in stored_analyses(manifest, everyone, analyses).items():
-        frames[name] = pd.concat([frames[name], found], ignore_index=True) if name in frames else found
+        frames["epochs"] = _audits(manifest, history)
+        frames["anytime"] = _anytime(manifest, history, frames["runs"])
+    frames["cooccurrence"] = _cooccurrence(data, findings)
+    for name, table in of_analyses.items():
+        frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
         numbers = metrics(compared["scores"], compared["gaps"], replicates)
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
-        looked = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
-        frames["goals"] = goals(numbers, macs, maps_on_finding(looked, str(manifest.content["source"])))
-        frames["associations"] = associations(_families(manifest, scored), frames)
+        heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
+        frames["goals"] = goals(numbers, macs, maps_on_finding(heat_maps, str(manifest.content["source"])))
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
+    if scored:
+        frames["associations"] = associations(_families(manifest, scored), frames)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -81,13 +87,13 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
             for entry in manifest.settings.custom_metrics
         ],
         "split": asdict(manifest.shared.split),
-        "shared_patients": shared_patients,
+        "shared_patients": data.shared_patients,
         "command": manifest.content["command"],
-        "created_from": everyone,
+        "created_from": all_ids,
         "findings": findings,
         "notes": _notes(manifest),
-        "unlearnt": unlearnt_by(manifest, everyone),
-        "learns": learns(manifest, findings, everyone, scored),
+        "unlearnt": unlearnt,
+        "learns": learned,
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "analyses": analyses,
         "no_pictures": no_pictures,
@@ -105,14 +111,22 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
 
 
+def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
+    """Build one row per cohort and pair of findings, with counts of images."""
+    pairs = [
+        (*place, *pair) for place, states in data.headline_states.items() for pair in cooccurrence(states, findings)
+    ]
+    return pd.DataFrame(pairs, columns=list(SCHEMAS["cooccurrence"]))
+
+
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Select the rows of these runs; without other rows the table is not copied."""
+    """Select the rows of these runs. If they are all rows, the table is not copied."""
     own = frame["run_id"].isin(run_ids)
     return frame if own.all() else frame[own]
 
 
 def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return id, architecture and family of runs that train."""
+    """Return id, architecture and family of the trained runs."""
     return [
         {"id": run["id"], "architecture": run["config"]["architecture"], "family": run["family"]}
         for run in manifest.runs
@@ -125,8 +139,8 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
     runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
     audits = []
     for run in runs:
-        schedule, known = manifest.config(run).schedule, history[run["id"]]
-        audits.append(audit(run["id"], known[known["epoch"] > schedule.pretrain_epochs], schedule.select_on))
+        schedule, epochs = manifest.config(run).schedule, history[run["id"]]
+        audits.append(audit(run["id"], epochs[epochs["epoch"] > schedule.pretrain_epochs], schedule.select_on))
     return pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=list(SCHEMAS["epochs"]))
 
 
@@ -145,7 +159,7 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
-    """Return one row per published number that the grid names."""
+    """Return one row per published number that the grid refers to."""
     rows = [
         (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
         for row in manifest.content["references"]
@@ -155,7 +169,7 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
-    """List by hospital the findings without a gap in any run: unlabeled on one side, or too few patients."""
+    """Return {hospital: findings without a gap in any run}. Such findings are unlabeled on one side, or have too few patients."""
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
     out: dict[str, list[str]] = {}
@@ -182,30 +196,30 @@ def _notes(manifest: Manifest) -> list[str]:
         origin, how, by = (manifest.content[key] for key in ("scored_from", "scored_how", "scored_by"))
         notes.append(f"Scored again from the stored predictions of the grid {origin}: {how} ({by}).")
     if manifest.of_bundles:
-        names = ", ".join(str(each["file"]) for each in manifest.content["bundles"])
+        names = ", ".join(str(bundle["file"]) for bundle in manifest.content["bundles"])
         notes.append(
-            f"Made of bundles of predictions ({names}), scored here again: images, weights and features stayed where they are, so "
-            "nothing is said of what rests on them. Only scored images are counted, and ages are the middle of their decades."
+            f"Made of bundles of predictions ({names}), scored here again. Bundles have no images, weights or features, so analyses "
+            "that need them are missing. Only scored images are counted, and ages are the middle of their decades."
         )
     settings = manifest.content["phantom_settings"]
     if settings and settings["shortcut"]:
         notes.append(
             f"The synthetic training hospital prints a PORT tag on images with {settings['finding']} (strength "
-            f"{settings['shortcut']:g}); elsewhere the tag says nothing. The loss on that finding is planted, not found."
+            f"{settings['shortcut']:g}). At other hospitals the tag is unrelated to findings. The gap of that finding is planted."
         )
     if manifest.imported and not manifest.runs:
         notes.append(
-            "Nothing was trained here: the internal hospital is the cohort whose validation patients fixed thresholds and calibration, and that losses are "
-            "counted from. What each model had seen before, its passport says."
+            "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration, and the "
+            "baseline of gaps. The passport of each model declares its earlier training data."
         )
-    learnt = {manifest.config(run).findings for run in manifest.runs}
-    if len(learnt) > 1:
-        how = (
-            "Only runs that learn all of them are ranked and enter means over runs; compare the others finding by finding."
-            if tuple(findings_of(manifest)) in learnt
-            else "Ranks, and means over runs, then compare findings and not networks: read this page finding by finding."
+    learned = {manifest.config(run).findings for run in manifest.runs}
+    if len(learned) > 1:
+        consequence = (
+            "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."
+            if tuple(findings_of(manifest)) in learned
+            else "Ranks and means over runs then compare findings, not networks. Read this page finding by finding."
         )
         notes.append(
-            f"The runs of this grid learn different findings, and a macro counts what its own run has learnt. {how}"
+            f"The runs of this grid learn different findings, and a macro average is over the findings of its run. {consequence}"
         )
     return notes

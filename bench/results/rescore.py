@@ -1,7 +1,6 @@
-"""Score a finished grid with other settings, from the store alone, under a new manifest beside the first.
+"""Score a finished grid with other settings, from the store alone, under a new name.
 
-Nothing is trained or predicted again; run ids stay. The label mapping, findings, min_count, threshold rule and metrics
-can change.
+Nothing is trained or predicted again, and run ids stay. Label mapping, findings, min_count, threshold rule and metrics can change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ class Change:
     findings: tuple[str, ...] = ()
     min_count: int | None = None
     threshold: str | None = None
-    registry: Path | None = None  # whose metrics are scored
+    registry: Path | None = None  # file with the metrics to score
 
     @property
     def empty(self) -> bool:
@@ -38,56 +37,56 @@ class Change:
 def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
     """Write the manifest of the same runs under another name and return it.
 
-    The same change under the same name adds the runs that have finished since. Raises ConfigError for an unknown choice, a
-    name that cannot be a folder, the name of a grid of `bench run`, and a name used with other settings.
+    The same change under the same name adds runs that have finished since then. Raises ConfigError for an unknown value, a name that
+    is no valid folder name, the name of a grid of `bench run`, and a name in use with other settings.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
-    known = {finding for run in manifest.runs or manifest.imported for finding in manifest.config(run).findings}
+    findings = {finding for run in manifest.runs or manifest.imported for finding in manifest.config(run).findings}
     for finding in change.findings:
-        _check(finding, sorted(known), "--findings", "finding of this grid")
-    said = []
+        _check(finding, sorted(findings), "--findings", "finding of this grid")
+    changes = []
     if change.mapping is not None:
         _check(change.mapping, labelmap.MAPPINGS, "--mapping", "mapping")
         content["mapping"] = change.mapping
-        said.append(f"labels read as {change.mapping}")
+        changes.append(f"labels read as {change.mapping}")
     if change.findings:
         content["counted"] = list(dict.fromkeys(change.findings))
-        said.append(f"{len(content['counted'])} of {len(known)} findings")
+        changes.append(f"{len(content['counted'])} of {len(findings)} findings")
     if change.min_count is not None:
         if change.min_count < 1:
             raise ConfigError(f"--min-count is {change.min_count}", "--min-count", "give a number of patients from 1")
         content["min_count"] = change.min_count
-        said.append(f"numbers from {change.min_count} patients on")
+        changes.append(f"numbers from {change.min_count} patients on")
     if change.threshold is not None:
         _check(change.threshold, list(RULES), "--threshold", "threshold rule")
         content["threshold"] = change.threshold
-        said.append(f"calls at {change.threshold}")
+        changes.append(f"calls at {change.threshold}")
     if change.registry is not None:
         registry = Registry.read(change.registry)
         entries = registry.sections["metrics"].values()
         content["metrics"] = [asdict(entry) for entry in registry.custom_metrics]
         content["bins"] = next((int(e.options.get("bins", 15)) for e in entries if e.name == "ece"), content["bins"])
-        said.append("metrics of another registry")
+        changes.append("metrics of another registry")
     origin = str(content.get("scored_from") or content["name"])
-    content |= {"name": name, "scored_from": origin, "scored_by": command, "scored_how": ", ".join(said)}
-    content["title"] = f"{content['title']}: {', '.join(said)}"
+    content |= {"name": name, "scored_from": origin, "scored_by": command, "scored_how": ", ".join(changes)}
+    content["title"] = f"{content['title']}: {', '.join(changes)}"
     _check_same_way(manifest.store, path, content)
     write_bytes(path, canonical_json(content))
     return Manifest(manifest.store, content)
 
 
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
-    """Return the path of the new manifest; raises ConfigError for a name that cannot be used, or without any change."""
+    """Return the path of the new manifest. Raises ConfigError for an invalid or used name, and if nothing changes."""
     if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"the name {name!r} cannot name a folder", "--as", "use letters, digits, - and _")
+        raise ConfigError(f"{name!r} is not a valid folder name", "--as", "use letters, digits, - and _")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
-        fix = "say what changes: --mapping, --findings, --min-count, --threshold or --registry"
-        raise ConfigError(f"{name!r} would be the same scores again", "--as", fix)
+        fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
+        raise ConfigError(f"{name!r} would have the same scores again", "--as", fix)
     taken = path.is_file() and not manifest.store.read_json("grids", path.name).get("scored_from")
-    if taken or name in shipped_grids():  # `bench run` of the latter would write over the manifest
-        raise ConfigError(f"{name!r} is a grid of its own", "--as", "choose a name that no grid has")
+    if taken or name in shipped_grids():  # `bench run` of a shipped grid would overwrite the manifest
+        raise ConfigError(f"{name!r} is the name of a grid", "--as", "choose a name that no grid has")
     return path
 
 
@@ -95,16 +94,17 @@ def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> Non
     """Raise ConfigError if the name already has scores with other settings, which would be overwritten."""
     if path.is_file():
         before = store.read_json("grids", path.name)
-        if any(before.get(key) != content.get(key) for key in _READ_SO):
+        if any(before.get(key) != content.get(key) for key in _SETTINGS):
             what = f"{path.stem!r} has scores already: {before['scored_from']}, {before['scored_how']}"
-            raise ConfigError(what, "--as", f"choose another name, or delete {path} to take this one")
+            raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
 
 
-_READ_SO = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "bins")
+_SETTINGS = ("scored_from", "mapping", "counted", "min_count", "threshold", "metrics", "bins")
 
 
-def _check(given: str, known: Sequence[str], where: str, what: str) -> None:
-    if given not in known:
-        close = get_close_matches(given, known, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(known)}"
-        raise ConfigError(f"no {what} {given!r}", where, fix)
+def _check(value: str, choices: Sequence[str], where: str, what: str) -> None:
+    """Raise ConfigError with a suggestion unless the value is one of the choices."""
+    if value not in choices:
+        close = get_close_matches(value, choices, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(choices)}"
+        raise ConfigError(f"no {what} {value!r}", where, fix)

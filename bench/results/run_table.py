@@ -8,24 +8,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.config.run_config import NAMED, flat
+from bench.config.run_config import NAMED
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
 from bench.store.checksums import damaged_files
-from bench.store.store import read_table, remark
+from bench.store.store import read_table
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
-def titled(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the title of a run with what distinguishes it in its grid: "DenseNet-121 · SAM · seed 0"; else as `said`."""
-    apart = _differences(manifest).get(str(run["id"]), "")
-    return f"{run['titles']['architecture']} · {apart}" if "·" in apart else said(run)
+def run_title(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return the title of a run with its differences from the other runs: "DenseNet-121 · SAM · seed 0".
+
+    A run without differences is described as by `run_label`.
+    """
+    differences = _differences(manifest).get(str(run["id"]), "")
+    return f"{run['titles']['architecture']} · {differences}" if "·" in differences else run_label(run)
 
 
-def said(run: Mapping[str, Any]) -> str:
-    """Describe a planned run in a few words: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
+def run_label(run: Mapping[str, Any]) -> str:
+    """Return a short label: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
     own = f"{run['titles']['architecture']} seed {run['config']['seed']}"
     kind = run.get("kind", "")
     if kind == KIND:
@@ -47,42 +50,43 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 
 def _differences(manifest: Manifest) -> dict[str, str]:
-    """Describe by run id how each run differs from the others, without the architecture: "SAM · lr 0.001 · seed 1"."""
-    configs = {run["id"]: run["config"] for run in manifest.runs}
-    if not configs:
+    """Return {run id: differences from the other runs}, without the architecture: "SAM · lr 0.001 · seed 1"."""
+    plain = {run["id"]: manifest.flat_config(run) for run in manifest.runs}
+    if not plain:
         return {}
-    plain = {run_id: flat(c) for run_id, c in configs.items()}
     keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
     varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
-    varied.sort(key=lambda k: "." in k)  # what stands in a block comes last
+    varied.sort(key=lambda k: "." in k)  # keys in blocks come last
     out = {}
     for run in manifest.runs:
         own = plain[run["id"]]
-        named = [
+        texts = [
             str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
             for k in varied
             if own[k] != ""
         ]
-        out[run["id"]] = " · ".join([*named, f"seed {own['seed']}"])
+        out[run["id"]] = " · ".join([*texts, f"seed {own['seed']}"])
     return out
 
 
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
-    """Return the history of every run of the grid by its id; those of derived runs have no rows."""
+    """Return {run id: training history} of every run of the grid. Histories of derived runs are empty."""
     return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
 
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build one row per run of the grid, failed ones included, trained runs first. history: the result of `histories`."""
-    what = _differences(manifest)
+    """Build one row per run of the grid, trained runs first, failed runs included. `history`: the result of `histories`."""
+    differences = _differences(manifest)
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
     rows = []
     for run in manifest.runs:
         reason = unfinished(manifest, run)
         state = manifest.store.state(run["id"])
-        beside = run["id"] in in_panels and run["id"] not in ranked
-        apart = f"learns {run['config']['finding']} alone: read in the row of all" if beside and not reason else ""
+        only_in_panel = run["id"] in in_panels and run["id"] not in ranked
+        panel_note = ""
+        if only_in_panel and not reason:
+            panel_note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
         facts, epochs = run_facts(manifest.store, run["id"]), history[run["id"]]
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
@@ -95,10 +99,10 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
                 **{k: config[k] for k in (*NAMED, "seed", "train_on")},
                 "corpus": run.get("corpus", "") if config["weights"] != "none" else "",
                 "weights_licence": run["licence"] if config["weights"] != "none" else "",
-                "what": what[run["id"]],
+                "what": differences[run["id"]],
                 "state": "started" if reason and state == "done" else state,
-                "reason": reason or apart,
-                "remark": remark(facts["trained"]),
+                "reason": reason or panel_note,
+                "remark": manifest.store.remark(run["id"]),
                 "epochs": len(epochs),
                 "best_epoch": facts["trained"].get("best_epoch", len(epochs)),
                 "gradient_evaluations": float(facts["trained"].get("gradient_evaluations", np.nan)),
@@ -112,21 +116,21 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
             }
         )
     trained = {row["run_id"]: row for row in rows}
-    made = [
+    derived = [
         _external_row(manifest, run)
         if run["kind"] == KIND
         else _derived_row(manifest, run, [trained[i] for i in run["of"]])
         for run in manifest.derived
     ]
-    return pd.DataFrame(rows + made)
+    return pd.DataFrame(rows + derived)
 
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the row of an imported model: its declared facts, and the cohorts it has seen."""
+    """Return the row of an imported model: its declared facts, and the cohorts of the grid in its training data."""
     facts, passport, config = run_facts(manifest.store, run["id"]), run["passport"], run["config"]
     reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
-    known = [titles.get(name, name) for name in passport["seen"]]
+    seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
     return {
         "run_id": run["id"],
         "kind": KIND,
@@ -137,7 +141,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
         "train_on": ", ".join([*passport["cohorts"], *passport["others"]]),
         "corpus": passport["pretraining"],
         "weights_licence": passport["licence"],
-        "what": f"trained elsewhere, had seen {', '.join(known)}" if known else "trained elsewhere",
+        "what": f"trained elsewhere, had seen {', '.join(seen_cohorts)}" if seen_cohorts else "trained elsewhere",
         "state": "started" if reason and state == "done" else state,
         "reason": reason,
         "remark": "",
@@ -155,7 +159,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Build the row of a derived run: the values that its members share, else "several"."""
+    """Return the row of a derived run: the values that its source runs share, "several" for the others."""
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = run_facts(manifest.store, run["id"])["env"]
@@ -188,49 +192,49 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """List by run id the findings with only one class in training; unknown for imported models."""
-    foreign = {run["id"] for run in manifest.imported}
-    known = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in foreign}
-    return {run_id: names for run_id, names in known.items() if names}
+    """Return {run id: findings with only one class in training}. Imported models are left out: nothing is known about them."""
+    imported = {run["id"] for run in manifest.imported}
+    unlearnt = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in imported}
+    return {run_id: names for run_id, names in unlearnt.items() if names}
 
 
 def learns(
-    manifest: Manifest, findings: Sequence[str], everyone: Sequence[str], scored: Sequence[str]
+    manifest: Manifest, findings: Sequence[str], all_ids: Sequence[str], scored: Sequence[str]
 ) -> dict[str, list[str]]:
-    """List by run id the findings of each run that learns fewer than all, by configuration or by its training labels."""
+    """Return {run id: learned findings} of the runs that do not learn all findings, by configuration or because of their labels."""
     out = {}
     for run in manifest.runs:
         own = manifest.config(run).findings
-        if run["id"] in everyone and run["id"] not in scored:
+        if run["id"] in all_ids and run["id"] not in scored:
             unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
             own = tuple(finding for finding in own if finding not in unlearnt)
         if len(own) < len(findings):
             out[run["id"]] = list(own)
     for run in manifest.imported:
-        lacking = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-        if run["id"] in everyone and lacking:
-            out[run["id"]] = [finding for finding in findings if finding not in lacking]
+        unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+        if run["id"] in all_ids and unlearnt:
+            out[run["id"]] = [finding for finding in findings if finding not in unlearnt]
     return out
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs that are compared: scored runs of `manifest.ranked` with macros over the same findings."""
+    """Return the ids of the runs to rank: scored runs of `manifest.ranked` whose macro averages cover the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
-        return ids  # nothing learns all: the page says that it compares findings
-    return learning_most({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
+        return ids  # no run learns all findings: a note on the page says so
+    return runs_with_most_findings({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
 
 
-def learning_most(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the runs that learned the most findings; if several sets of findings tie, the runs of the most frequent set.
+def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
 
-    A run's macro omits the findings that it could not learn, so its macro does not compare with those of runs that learned
-    them. `unlearnt`: by run id, the findings with only one class in training.
+    A run's macro average omits the findings that it could not learn, so it cannot be compared with that of runs that learned them.
+    `unlearnt`: run id -> findings with only one class in training.
 
-    >>> learning_most({"a": [], "b": ["Edema"], "c": []})
+    >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})
     ['a', 'c']
     """
     missing = {run_id: tuple(sorted(names)) for run_id, names in unlearnt.items()}
-    times = Counter(missing.values())
-    chosen = min(times, key=lambda names: (len(names), -times[names], names), default=())
-    return [run_id for run_id, names in missing.items() if names == chosen]
+    num_runs = Counter(missing.values())
+    fewest = min(num_runs, key=lambda names: (len(names), -num_runs[names], names), default=())
+    return [run_id for run_id, names in missing.items() if names == fewest]

@@ -1,4 +1,4 @@
-"""Comparison of two tables of scores, exact or with a tolerance."""
+"""Comparison of two tables of scores, exactly or with a tolerance."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -12,9 +12,7 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-SCORED = tuple(
-    name for name in FRAMES if name not in PROBED
-)  # probes of the source need features, which stay at the internal hospital
+SCORED = tuple(name for name in FRAMES if name not in PROBED)  # source probes need features, which bundles do not have
 PACKAGES = (
     "unseen-cxr",
     "numpy",
@@ -23,28 +21,28 @@ PACKAGES = (
     "scikit-learn",
     "numba",
     "netcal",
-)  # what last digits may depend on
+)  # their versions can change the last digits of scores
 ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:
-    """Return what can affect the last digits of a score: package versions, and the rounding of this processor."""
+    """Return everything that can change the last digits of a score: package versions, and the rounding of this processor."""
     from scipy.special import expit, ndtri
 
     x = np.linspace(0.01, 0.99, 1001)
-    found = (np.exp(x), np.log(x), np.power(x, x), expit(x), ndtri(x), x.sum(), x @ x)
-    rounds = short_hash(b"".join(np.asarray(each).tobytes() for each in found))
-    return {name: importlib.metadata.version(name) for name in PACKAGES} | {"arithmetic": rounds}
+    results = (np.exp(x), np.log(x), np.power(x, x), expit(x), ndtri(x), x.sum(), x @ x)
+    rounding = short_hash(b"".join(np.asarray(result).tobytes() for result in results))
+    return {name: importlib.metadata.version(name) for name in PACKAGES} | {"arithmetic": rounding}
 
 
 def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
-    """Describe where two tables differ in these columns by more than `slack` (0: any bit); "" if they do not."""
+    """Describe the first difference of two tables in these columns above the tolerance `slack` (0: exact); "" if none."""
     if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
         return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
     for column in columns:
         a, b = ours[column], theirs[column]
         if pd.api.types.is_float_dtype(a) and pd.api.types.is_float_dtype(b):
-            same = _alike(a.to_numpy(np.float64), b.to_numpy(np.float64), slack)
+            same = _close(a.to_numpy(np.float64), b.to_numpy(np.float64), slack)
         else:
             same = np.array([_equal(p, q, slack) for p, q in zip(a, b, strict=True)], bool)
         if not same.all():
@@ -58,18 +56,19 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
 
 
 def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Mark where two arrays are equal to the last bit; NaN equals NaN."""
+    """Return where two arrays are equal to the last bit. NaN equals NaN."""
     return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
 
 
-def _alike(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
-    """Mark where two arrays differ by at most `slack`."""
+def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
+    """Return where two arrays differ by at most `slack`; 0 compares bits."""
     return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
+    """Whether two cells are equal. Null and "" are equal."""
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
-        return p.shape == q.shape and bool(_alike(p.astype(np.float64), q.astype(np.float64), slack).all())
+        return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]
     return all(empty) if any(empty) else bool(p == q)
 

@@ -1,4 +1,4 @@
-"""Scores of every finished run of a grid, made where they are missing or out of date; several runs at once where that pays."""
+"""Score the finished runs of a grid whose scores are missing or outdated; in several processes if that saves time."""
 
 import io
 import multiprocessing
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bench.planning.imported_run import KIND
-from bench.planning.jobs import key_in, predicted
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, headline_name
-from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, parts_of, run_facts, unfinished
+from bench.planning.protocol import CohortRole
+from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, load_scored_splits, run_facts, unfinished
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checksums import read_verified
 from bench.store.file_integrity import is_intact
 from bench.store.store import (
     Progress,
     canonical_json,
+    key_in,
     read_table,
     replacing,
     short_hash,
@@ -42,18 +42,16 @@ from reports.schemas.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score_run import RunScores
 
-PROBE_VERSION = 2  # raise it when the same features may give other numbers
+PROBE_VERSION = 2  # increase it if a change may change the probe results of the same features
 PROBED = ("sources", "source_confusion")
-WORTH = (
-    40_000_000  # bytes of predictions to score, of all runs, from which processes beside each other pay for their start
-)
+WORTH = 40_000_000  # bytes of predictions, of all runs together, from which parallel processes save time
 
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
-    """Score every finished run whose scores are not there or out of date; return the ids of all scored runs.
+    """Score every finished run with missing or outdated scores; return the ids of all scored runs.
 
-    Many runs of large cohorts are scored by as many processes as threads are given, else one after the other with that many
-    threads: the files are the same bytes either way.
+    Large inputs are scored by up to `threads` processes, small ones by one process with that many threads. The files are the same
+    bytes in both cases.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     pending = [run for run in done if not _up_to_date(manifest, run)]
@@ -67,10 +65,10 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     folder = _folder(manifest, run)
     key = key_in(folder)
-    if not key or key != _key(manifest, run):  # to look into the tables of a hundred runs takes .2 s
+    if not key or key != _key(manifest, run):  # before the tables are opened: that takes 0.2 s for a hundred runs
         return False
-    made = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
-    return made and is_intact(folder / "replicates.npz")
+    has_tables = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
+    return has_tables and is_intact(folder / "replicates.npz")
 
 
 def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
@@ -78,7 +76,7 @@ def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
 
 
 def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -> Iterator[None]:
-    """Score runs; yield after each."""
+    """Score runs; yield after each run."""
     num = min(threads, os.cpu_count() or 1, len(runs))
     if num < 2 or len(runs) * _size(manifest, runs[0]) < WORTH:
         labels: dict[tuple[str, str, str], Labels] = {}
@@ -86,103 +84,105 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
             _score(manifest, run, labels, threads)
             yield
         return
-    pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _begin, (manifest,))
+    pool = ProcessPoolExecutor(num, multiprocessing.get_context("spawn"), _start_worker, (manifest,))
     try:
-        for ended in as_completed([pool.submit(_score_there, run) for run in runs]):
-            yield ended.result()
-        pool.shutdown(wait=False)  # idle processes end by themselves: the page does not wait .1 s for it
+        for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
+            yield future.result()
+        pool.shutdown(wait=False)  # idle processes end by themselves; waiting for that would take 0.1 s
     except BrokenProcessPool as error:
-        what = "a process that scores runs died: killed, or out of memory"
-        raise SetupError(what, str(manifest.store.root / "scores"), "score again: what is finished is kept") from error
+        what = "a scoring process died: it was killed, or memory ran out"
+        fix = "score again with `bench score`: finished scores are kept"
+        raise SetupError(what, str(manifest.store.root / "scores"), fix) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:
-    """Return how many bytes the predictions of a run have."""
+    """Return the size of a run's predictions in bytes."""
     folder = manifest.store.run_dir(run["id"]) / "predictions"
     return sum((folder / f"{cohort['name']}.parquet").stat().st_size for cohort in manifest.cohorts)
 
 
-_here: dict[str, Any] = {}  # of a worker process: the manifest and the labels, kept from run to run
+_worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels kept from run to run
 
 
-def _begin(manifest: Manifest) -> None:
-    """Prepare a process that scores runs."""
+def _start_worker(manifest: Manifest) -> None:
+    """Prepare a worker process that scores runs."""
     end_with_parent()
-    _here.update(manifest=manifest, labels={})
+    _worker.update(manifest=manifest, labels={})
 
 
-def _score_there(run: Mapping[str, Any]) -> None:
-    _score(_here["manifest"], run, _here["labels"], 1)
+def _score_in_worker(run: Mapping[str, Any]) -> None:
+    _score(_worker["manifest"], run, _worker["labels"], 1)
 
 
 def _score(
     manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
 ) -> None:
-    """Score one run and write what was found; `labels` are kept between runs."""
-    with threadpool_limits(1):  # a matrix library that shares its work out adds up in another order
-        _write(manifest, run, *_found(manifest, run, labels, threads))
+    """Score one run and write its tables. `labels` are kept from run to run."""
+    with threadpool_limits(1):  # with more threads, matrix libraries add numbers in another order
+        _write(manifest, run, *_compute(manifest, run, labels, threads))
 
 
-def _found(
+def _compute(
     manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
-    """Return the scores of a run, and the other tables about it by name."""
+    """Return the scores of a run, and further tables by name."""
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
-    from bench.scoring.score_run import (  # they compile kernels: a finished grid does not wait for them
+    from bench.scoring.score_run import (  # imported here: they compile kernels, which scored grids do not need
         score_run,
         without,
     )
 
     config = manifest.config(run)
-    parts = parts_of(manifest, run, config, labels, partial(_as_stored, manifest, run))
+    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+    splits = load_scored_splits(manifest, run, config, labels, partial(_as_stored, manifest, run))
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
-    parts = [without(part, manifest.uncounted(findings), findings) for part in parts]
-    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-    result = score_run(run["id"], findings, internal, parts, settings, threads, unlearnt)
-    given = [without(part, unlearnt, findings) for part in parts] if run.get("kind") == KIND else parts
-    found, counts = symptoms(given, findings, internal, result.scores)
-    if run.get("kind") == KIND:  # what a model from elsewhere does not give is no constant output
-        found = found[~found["finding"].isin(unlearnt)].reset_index(drop=True)
-    for frame in (found, counts):
+    splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
+    result = score_run(run["id"], findings, internal, splits, settings, threads, unlearnt)
+    predicted_splits = splits
+    if run.get("kind") == KIND:
+        predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
+    diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
+    if run.get("kind") == KIND:  # a finding that an imported model does not predict is not a constant output
+        diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
+    for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])
-    known = [
-        None if unlearnt else each for each in result.measured
-    ]  # `measured` lacks unlearnt findings, which the mappings include
-    readings = [
+    # `measured` has no unlearned findings, but the comparison of mappings includes them
+    measurements = [None if unlearnt else measured for measured in result.measured]
+    sensitivities = [
         row
-        for part, measured in zip(parts, known, strict=True)
-        if part.dataset != internal and part.patient_groups
-        for row in sensitivity(run["id"], part, findings, settings, threads, measured)
+        for scored_split, measured in zip(splits, measurements, strict=True)
+        if scored_split.dataset != internal and scored_split.patient_groups
+        for row in sensitivity(run["id"], scored_split, findings, settings, threads, measured)
     ]
     extra = {
-        **_probe(manifest, run, parts),
-        "diagnostics": found,
+        **_probe(manifest, run, splits),
+        "diagnostics": diagnoses,
         "histograms": counts,
-        "mappings": pd.DataFrame(readings, columns=list(SCHEMAS["mappings"])),
+        "mappings": pd.DataFrame(sensitivities, columns=list(SCHEMAS["mappings"])),
     }
     return result, extra
 
 
 def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
-    """Return what is in a file of a run.
+    """Return the content of a file of a run.
 
-    Raises StoreError where it is not what the run has stored: nothing is scored from it.
+    Raises StoreError if it is not what the run has stored: changed files are not scored.
     """
     folder = manifest.store.run_dir(run["id"])
-    content, said = read_verified(path, folder)
-    if said:
-        fix = f"delete it: rm '{path}', then run the grid again: it is made again"
-        raise StoreError(f"run {run['id']}: {path.relative_to(folder).as_posix()} {said}", str(path), fix)
+    content, problem = read_verified(path, folder)
+    if problem:
+        fix = f"delete it: rm '{path}', then run the grid again: the file is made again"
+        raise StoreError(f"run {run['id']}: {path.relative_to(folder).as_posix()} {problem}", str(path), fix)
     return content
 
 
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return what the scores of a run depend on, as a hash."""
-    facts = predicted(manifest.store, run["id"], manifest.places)
+    """Return a hash of everything that the scores of a run depend on."""
+    facts = manifest.predicted(run["id"])
     counted = manifest.content.get("counted", "all")
     return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings), counted]), 32)
 
@@ -207,57 +207,59 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     write_bytes(folder / "KEY", key.encode())
 
 
-def _probe(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
-    """Return the source classifiers' tables from the run's frozen features; no rows for a derived run, which has none.
+def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
+    """Return the tables of the source probes on the run's features. They are empty for a derived run.
 
-    What an earlier scoring found stays where images, weights and labels are the same.
+    Existing tables are reused if images, weights and labels are the same.
     """
     findings = manifest.config(run).findings
-    wanted = {c["name"]: headline_name(CohortRole.of(c)) for c in manifest.cohorts}
-    chosen = [part for part in parts if part.split == wanted[part.dataset]]
-    key = _probe_key(manifest, run, chosen)
-    before = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}
-    if all(table_facts(path).get("probe") == key for path in before.values()):
-        return {name: _known_by(read_table(path), key) for name, path in before.items()}
-    from bench.analyses.shortcuts.source import Source, source_probe  # they bring scikit-learn: not where all is kept
+    headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
+    headline = [scored_split for scored_split in splits if scored_split.split == headline_split[scored_split.dataset]]
+    key = _probe_key(manifest, run, headline)
+    paths = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}
+    if all(table_facts(path).get("probe") == key for path in paths.values()):
+        return {name: _with_key(read_table(path), key) for name, path in paths.items()}
+    from bench.analyses.shortcuts.source import Source, source_probe  # imported here, because it imports scikit-learn
 
     sources: dict[str, Source] = {}
-    for part in chosen:
-        path = manifest.store.run_dir(run["id"]) / "features" / f"{part.dataset}.npz"
+    for scored_split in headline:
+        path = manifest.store.run_dir(run["id"]) / "features" / f"{scored_split.dataset}.npz"
         if not path.is_file():
             continue
         feature, patient = _features(path, _as_stored(manifest, run, path))
-        ids, first = np.unique(part.patient_id.astype(str), return_index=True)  # as the sample of features was drawn
-        at = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
-        if (part.patient_id[at].astype(str) == patient).all():
-            sources[part.dataset] = Source(feature, patient, part.labels()[at], part.logit[at])
-        else:  # the labels are not known to be of these images
-            sources[part.dataset] = Source(feature, patient)
-    with threadpool_limits(1):  # of scikit-learn, too, if it has just been imported
+        # features are of the first image of each patient
+        ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
+        rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
+        if (scored_split.patient_id[rows].astype(str) == patient).all():
+            labels, logit = scored_split.labels()[rows], scored_split.logit[rows]
+            sources[scored_split.dataset] = Source(feature, patient, labels, logit)
+        else:  # labels and logits may belong to other images
+            sources[scored_split.dataset] = Source(feature, patient)
+    with threadpool_limits(1):  # again: scikit-learn may have been imported after the first limit
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])
-    return {name: _known_by(frame, key) for name, frame in tables.items()}
+    return {name: _with_key(frame, key) for name, frame in tables.items()}
 
 
 def _features(path: Path, content: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return stored features [n, F] and the patient of each [n]. Raises StoreError where the file is damaged."""
+    """Return stored features [n, F] and their patients [n]. Raises StoreError for a damaged file."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return stored["feature"], stored["patient_id"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        fix = "run the grid again: what is missing is made again"
+        fix = "run the grid again with `bench run`: it makes missing files again"
         raise StoreError(f"cannot read the features: {error}", str(path), fix) from error
 
 
-def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Note in a table what it was made from; `_write` passes it on to the file."""
+def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Attach the probe key to a table; `_write` stores it with the table."""
     frame.attrs = {"probe": key}
     return frame
 
 
-def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
-    """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
-    images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
-    labels = [part.once("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
+def _probe_key(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> str:
+    """Return a hash of what the source probes of a run depend on: images, weights and labels, but no scoring settings."""
+    images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
+    labels = [s.once("hash of labels", lambda: short_hash(s.labels().tobytes())) for s in splits]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -1,4 +1,4 @@
-"""The most confident errors of a run, from the store, without opening an image. Image ids are never put on a page.
+"""The most confident errors of a run, from the store alone: no image is opened. Image ids never appear on a page.
 
 N images, K findings.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run
-from bench.results.read_predictions import parts_of, run_facts, unfinished
+from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store, read_table
@@ -24,7 +24,7 @@ KINDS = {"fp": "called, but absent", "fn": "present, but not called"}
 
 def mistakes(
     store: Store,
-    asked: str,
+    run_prefix: str,
     grid: str | None = None,
     cohort: Sequence[str] = (),
     finding: Sequence[str] = (),
@@ -32,14 +32,14 @@ def mistakes(
     rule: str = "f1_max",
     most: int = 20,
 ) -> pd.DataFrame:
-    """Return the `most` most confident errors of a finished run at a threshold of internal validation (columns COLUMNS).
+    """Return the most confident errors of a finished run at a threshold (columns COLUMNS). `most`: maximum number of rows.
 
-    `surprise` is the distance of the calibrated probability from the label, 0 to 1; the rows are sorted by it. Uncertain and
-    unmapped labels are skipped; not mentioned counts as absent, as in scoring. `split` is a split of the internal hospital or
-    of the dataset. `path` is relative to the folder of the dataset ("" in a store made from bundles).
+    Thresholds are those of the internal validation split, by `rule`. `surprise` is the distance of the calibrated probability from
+    the label, 0 to 1; the rows are sorted by it, largest first. Uncertain and unmapped labels are skipped; "not mentioned" counts as
+    absent, as in scoring. `path` is relative to the folder of the dataset ("" in a store made from bundles).
     Raises StoreError for a run that is missing, unfinished or not scored; ConfigError for an unknown name.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
     if reason := unfinished(manifest, run):
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), "finish it with `bench run`")
@@ -50,24 +50,26 @@ def mistakes(
     unlearnt = run_facts(store, run_id)["trained"].get("unlearnt", [])
     findings = [name for name in config.findings if name not in unlearnt]
     names = [str(c["name"]) for c in manifest.cohorts]
-    for given, known, option in (
+    for requested, choices, option in (
         (cohort, names, "--cohort"),
         (finding, findings, "--finding"),
         ([kind] if kind else [], KINDS, "--kind"),
     ):
-        for name in given:
-            if name not in known:
-                raise ConfigError(f"no {option[2:]} {name!r} of this run", option, f"choose from: {', '.join(known)}")
+        for name in requested:
+            if name not in choices:
+                raise ConfigError(
+                    f"this run has no {option[2:]} {name!r}", option, f"choose from: {', '.join(choices)}"
+                )
     points = read_table(path)
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
-        found
-        for part in parts_of(manifest, run, config, {})
-        if not cohort or part.dataset in cohort
+        errors
+        for scored_split in load_scored_splits(manifest, run, config, {})
+        if not cohort or scored_split.dataset in cohort
         for k, name in enumerate(config.findings)
         if name in (finding or findings)
-        for found in _of_finding(part, k, name, points.loc[name].to_numpy(np.float64))
-        if kind in ("", found["kind"].iloc[0])
+        for errors in _errors_of_finding(scored_split, k, name, points.loc[name].to_numpy(np.float64))
+        if kind in ("", errors["kind"].iloc[0])
     ]
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     order = ["surprise", "dataset", "finding", "image_id"]
@@ -76,30 +78,35 @@ def mistakes(
 
 
 def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
-    """Look up the file of each error."""
-    found: dict[tuple[str, str], str] = {}
+    """Return the path of each error's image, "" if unknown."""
+    path_of: dict[tuple[str, str], str] = {}
     for cohort in manifest.cohorts:
-        own = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
-        if "path" in own:
-            found |= {(str(cohort["name"]), image): path for image, path in zip(own["image_id"].astype(str), own["path"].astype(str), strict=True)}  # fmt: skip
-    return [
-        found.get(place, "") for place in zip(table["dataset"].astype(str), table["image_id"].astype(str), strict=True)
-    ]
+        images = manifest.table(cohort) if (table["dataset"] == cohort["name"]).any() else pd.DataFrame()
+        if "path" in images:
+            path_of |= {
+                (str(cohort["name"]), image): path
+                for image, path in zip(images["image_id"].astype(str), images["path"].astype(str), strict=True)
+            }
+    keys = zip(table["dataset"].astype(str), table["image_id"].astype(str), strict=True)
+    return [path_of.get(key, "") for key in keys]
 
 
-def _of_finding(part: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]) -> list[pd.DataFrame]:
-    """List the false positives and the false negatives of one finding on one split; point: threshold and Platt's a and b."""
-    (threshold, a, b), logit = (float(v) for v in point), part.logit[:, k].astype(np.float64)
+def _errors_of_finding(
+    scored_split: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]
+) -> list[pd.DataFrame]:
+    """Return the false positives and the false negatives of finding k on a split. `point`: threshold, Platt's a and b."""
+    (threshold, a, b), logit = (float(v) for v in point), scored_split.logit[:, k].astype(np.float64)
     if np.isnan(threshold):
         return []
     calibrated, called = Platt(a, b).apply(logit), logit >= threshold
-    state = part.state[:, k]
+    state = scored_split.state[:, k]
     wrong = {"fp": np.isin(state, (ABSENT, NOT_MENTIONED)) & called, "fn": (state == PRESENT) & ~called}
     frames = []
     for kind, mask in wrong.items():
         if mask.any():
             surprise = calibrated if kind == "fp" else 1 - calibrated
-            columns = (part.image_id[mask], part.dataset, part.split, finding, kind, logit[mask], threshold)
+            names = (scored_split.dataset, scored_split.split, finding, kind)
+            columns = (scored_split.image_id[mask], *names, logit[mask], threshold)
             row = dict(zip(COLUMNS[:-1], (*columns, calibrated[mask], surprise[mask]), strict=True))
             frames.append(pd.DataFrame(row))
     return frames

@@ -34,7 +34,7 @@ class ImportedNetwork(nn.Module):
         assert declared.input is not None
         self.network, self.declared, self.batch = network, declared, batch  # batch: the only one it takes; None = any
         self.in_channels = declared.input.channels
-        self.at = [declared.places.get(finding) for finding in findings]
+        self.at = [declared.output_index.get(finding) for finding in findings]
         outputs_and_features = (
             "forward_features",
             "forward_head",

@@ -14,7 +14,6 @@ import pyarrow as pa
 from bench.config.imported_model import Declared
 from bench.config.run_config import RunConfig
 from bench.planning.plan import CohortRef
-from bench.planning.protocol import scored_rows, split_of
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
@@ -77,11 +76,11 @@ def _table(path: Path) -> pd.DataFrame:
 def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     """Return image_id and split of the images that are scored, and could be read where somebody has tried here."""
     table = pd.read_parquet(ref.table)
-    split = split_of(ref, table, config)
+    split = ref.split_of(table, config)
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
     unreadable = set(pd.read_csv(quarantine, dtype=str)["image_id"]) if quarantine.is_file() else set()
     ids = table["image_id"].astype(str)
-    return pd.DataFrame({"image_id": ids, "split": split})[scored_rows(ref, split) & ~ids.isin(unreadable)]
+    return pd.DataFrame({"image_id": ids, "split": split})[ref.scored_rows(split) & ~ids.isin(unreadable)]
 
 
 def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:

@@ -18,11 +18,11 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import predicted_examples
+from bench.inputs.examples import Examples
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
-from bench.planning.derived_runs import Derived, logit_of_mean, missing_source, prediction_facts
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.derived_runs import Derived, logit_of_mean
+from bench.planning.image_caches import open_images
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
@@ -65,7 +65,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
         if not mine:
             return False
         store.reopen(derived.id)
-        if reason := missing_source(store, derived.sources):
+        if reason := store.first_unfinished(derived.sources):
             raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
         discard_changed_files(folder)
         device = torch.device(job.device)
@@ -100,7 +100,7 @@ def _path(store: Store, run_id: str, ref: CohortRef) -> Path:
 
 
 def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
-    return prediction_facts(store, derived, ref.name, ref.id)
+    return derived.prediction_facts(store, ref.name, ref.id)
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
@@ -125,9 +125,9 @@ def _views(
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of the mean over views."""
     (run,) = job.run.runs
-    cache = open_images(job.store, ref, geometry_of(run))
+    cache = open_images(job.store, ref, run.geometry)
     normalization = normalization_of(run, job.store, job.refs[0], network)
-    chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
+    chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
     logits = []
     for i, view in enumerate(job.run.views, start=1):
         what = f"view {i} of {ref.name}"

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 
-from bench.config.auxiliary_heads import own_outputs
 from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
@@ -23,7 +22,7 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     """Return the network of a run before training: random (None), or with the weights of a file or of timm's hub."""
     config, architecture = run.config, run.entries["architecture"]
     num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
-    num_outputs = num_findings * states + len(own_outputs(config))
+    num_outputs = num_findings * states + len(config.own_heads)
     return build(
         architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states
     )

@@ -29,7 +29,6 @@ from bench.inputs.histogram_reference import stored_reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass, predict
-from bench.planning.image_caches import geometry_of
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.networks import trained_network
 from bench.scoring.calibrators import Platt
@@ -38,7 +37,7 @@ from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
@@ -102,7 +101,7 @@ def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
     path = store.root / "scores" / run_id / "operating_points.parquet"
     empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
     points = pd.read_parquet(path) if path.is_file() else empty
-    form, unlearnt = geometry_of(run), tuple(trained.get("unlearnt", ()))
+    form, unlearnt = run.geometry, tuple(trained.get("unlearnt", ()))
     return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form))
 
 
@@ -175,7 +174,7 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     if whole.min() == whole.max():
         raise UnreadableImage("no contrast: all its pixels are equal")
     part, fell_back = region(whole, stored.geometry)
-    image, warnings = fitted(part, stored.geometry), unlike_radiograph(path)
+    image, warnings = fit_to_square(part, stored.geometry), unlike_radiograph(path)
     if max(whole.shape) > _LONG * min(whole.shape):
         warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
     if min(part.shape) < stored.geometry.size:

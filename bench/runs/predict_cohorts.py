@@ -15,13 +15,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.auxiliary_heads import own_outputs
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import Examples, feature_indices, predicted_examples
+from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import normalization_of
@@ -78,7 +77,7 @@ class FrozenRun:
         self.store.reopen(self.run.id)
         drop_checksums(self.folder, [features, predictions])
         write_features(self.folder / features, examples, feature_rows, feature_FD)
-        frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in own_outputs(config))])
+        frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in config.own_heads)])
         frame.insert(0, "image_id", examples.image_id.astype(str))
         facts = {"fingerprint": cache.fingerprint, "weights": self.weights, "cohort": ref.id}
         write_table(self.folder / predictions, frame, facts)
@@ -104,12 +103,12 @@ def predict_all(
     failed: dict[str, TrainingError] = {}
     for ref in refs:
         store, run = frozen[0].store, frozen[0].run
-        cache = open_images(store, ref, geometry_of(run))
+        cache = open_images(store, ref, run.geometry)
         incomplete = [network for network in frozen if network.run.id not in failed and network.lacks(ref, cache)]
         if not incomplete:
             continue
-        examples = predicted_examples(ref, run.config, cache)
-        rows = feature_indices(examples)
+        examples = Examples.predicted(ref, run.config, cache)
+        rows = examples.feature_indices
         share = processes.own_slice(len(examples))
         own = rows[(rows >= share.start) & (rows < share.stop)] - share.start
         requests = [

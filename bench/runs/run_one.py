@@ -13,12 +13,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from bench.config.preprocessing_ops import input_size
 from bench.models import cost
 from bench.models.network import Network
-from bench.planning.jobs import TRAINED, Job, PassJob
+from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import CohortRef
-from bench.planning.run import Run
+from bench.planning.run import TRAINED, Run
 from bench.runs.networks import trained_network
 from bench.runs.predict_cohorts import FrozenRun, predict_all
 from bench.runs.provenance import device_name, environment
@@ -132,7 +131,7 @@ def _train_and_predict(
 
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
-    size = input_size(run.preprocessing)
+    size = run.input_size
     deployed = cost.deployed(network)  # the form that is used: operations and speed are of it
     in_use = cost.cost(deployed, size)
     trained = in_use if deployed is network else cost.cost(network, size)

@@ -1,28 +1,27 @@
 """Group trained runs that predict in one pass over the images they share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from bench.planning.image_caches import geometry_of, lacks_predictions
-from bench.planning.jobs import TRAINED, PassJob
+from bench.planning.image_caches import DecodedImages
+from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan
-from bench.planning.run import Run
-from bench.store.file_integrity import is_intact
-from harmonize.cache.cache import ImageCache
+from bench.planning.run import TRAINED, Run
 
 MOST_BYTES = 4 << 30  # of weights in memory, over all places
 LEAST_BYTES = 1 << 30  # of weights that a place may hold in any case
 MOST_RUNS = 64  # runs of one pass: their logits are in memory together
 
 
-def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], ImageCache], places: int) -> list[PassJob]:
+def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[PassJob]:
     """Return jobs that predict what trained runs lack, one pass for all that share images, or one for each of `places`.
 
     Runs share images that have the same geometry; on a CPU, where sums depend on it, the same number of threads, too. Where
     there are places for all of them, nothing is shared and there is no job: each run predicts by itself.
     """
-    ready = [run for run in runs if trained(plan, run) and lacks_predictions(plan, run, caches)]
+    plan = images.plan
+    ready = [run for run in runs if run.is_trained(plan.store) and images.lacks_predictions(run)]
     jobs = []
     for _, group in groupby(sorted(ready, key=_shared), _shared):
         parts = _parts(plan, list(group), places)
@@ -32,16 +31,7 @@ def passes(plan: Plan, runs: Sequence[Run], caches: Mapping[tuple[str, str], Ima
 
 
 def _shared(run: Run) -> tuple[str, int]:
-    return geometry_of(run).key, run.config.threads
-
-
-def trained(plan: Plan, run: Run) -> bool:
-    """Return whether the weights of a run are stored."""
-    folder = plan.store.run_dir(run.id)
-    try:
-        return (folder / "run.json").read_bytes() == run.document and all(is_intact(folder / name) for name in TRAINED)
-    except OSError:
-        return False
+    return run.geometry.key, run.config.threads
 
 
 def _parts(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:

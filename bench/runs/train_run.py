@@ -3,8 +3,8 @@
 import torch
 
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import training_examples
-from bench.planning.image_caches import geometry_of, open_images
+from bench.inputs.examples import Examples
+from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import initial_network, normalization_of
@@ -21,8 +21,8 @@ def train(
     from safetensors.torch import save_file
 
     config, folder = run.config, store.run_dir(run.id)
-    cache = open_images(store, internal, geometry_of(run))
-    training, watched = training_examples(internal, config, cache)
+    cache = open_images(store, internal, run.geometry)
+    training, watched = Examples.training(internal, config, cache)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
     reset_peak_memory(device)
     normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)

@@ -16,7 +16,6 @@ from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.score_rows import frame
 from bench.scoring.scored_split import ScoredSplit
 from reports.schemas.tables import SCHEMAS
-from reports.tables import rows_of
 
 INVERTED = "inverted or mislabelled"
 CONSTANT = "constant output"
@@ -53,7 +52,7 @@ def symptoms(
     named = ("dataset", "split", "finding", "value", "low", "high")
     areas = scores.loc[plain, list(named)]
     intervals: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
-    for dataset, split, finding, *numbers in rows_of(areas, *named):
+    for dataset, split, finding, *numbers in areas.itertuples(index=False, name=None):
         value, low, high = numbers
         intervals.setdefault((dataset, split), {})[finding] = value, low, high
     for scored in scored_splits:

@@ -1,7 +1,7 @@
-"""A stored run on the Hugging Face hub: weights, configuration, card, and nothing else.
+"""Upload a stored run to the Hugging Face hub: weights, configuration and model card, nothing else.
 
-What may leave is listed here by name (`files_of`): no image, no table of a cohort, no prediction, no gallery. The texts are
-searched for every id of every cohort before anything is sent.
+`files_of` lists every file that is uploaded: no image, cohort table, prediction or gallery. Before an upload, the texts are
+searched for every id of every cohort.
 """
 
 import json
@@ -24,30 +24,30 @@ from harmonize.errors import ConfigError, SetupError, StoreError
 
 _WORD = re.compile(r"[^\s\"'|,;:()<>\[\]{}]+")
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_SHORT = 6  # ids of fewer characters are words and numbers of any text
-_INTERNAL = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of the machine in a command line
+_MIN_LENGTH = 6  # shorter ids are not searched for: ordinary words and numbers would match
+_LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file of the repository: its name there, and its content or where that lies."""
+    """One file of the repository: its name there, and its content or local path."""
 
     name: str
     source: bytes | Path
 
     @property
     def size(self) -> int:
-        """Return its bytes."""
+        """Return the size in bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
 
-def files_of(store: Store, asked: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
-    """Return the id of the run that begins so, its grid, and the files that go to the hub: all that prediction needs.
+def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
+    """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
-    Raises StoreError for a run that is not there, not finished or scored, derived, without weights here, or whose texts
-    would name a patient or an image.
+    `run_prefix`: the beginning of the run id. Raises StoreError if the run is unknown, unfinished, unscored, derived or without
+    weights, or if its texts contain an id of a patient or an image.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, run_prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
     folder, scores = store.run_dir(run_id), store.root / "scores" / run_id
@@ -58,7 +58,7 @@ def files_of(store: Store, asked: str, grid: str | None = None) -> tuple[str, Ma
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise StoreError(
-            f"run {run_id} has no weights here", str(weights), "upload where it was trained; a bundle has none"
+            f"run {run_id} has no weights in this store", str(weights), "upload from the store that trained the run"
         )
     points = read_table(scores / "operating_points.parquet")
     config = {
@@ -70,74 +70,80 @@ def files_of(store: Store, asked: str, grid: str | None = None) -> tuple[str, Ma
         "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
     }
     texts = {
-        "README.md": _INTERNAL.sub("", card(manifest, run)).encode(),
+        "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
-    if (folder / "reference.json").is_file():  # what histstd or histmatch learnt: one curve of gray values
+    if (folder / "reference.json").is_file():  # what histstd or histmatch has learned: one curve of gray values
         texts["reference.json"] = (folder / "reference.json").read_bytes()
     _refuse_ids(manifest, texts)
-    return run_id, manifest, [HubFile("model.safetensors", weights), *(HubFile(*each) for each in texts.items())]
+    return (
+        run_id,
+        manifest,
+        [HubFile("model.safetensors", weights), *(HubFile(name, text) for name, text in texts.items())],
+    )
 
 
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
-    """Raise StoreError when a text holds an id of a patient, a study or an image, or a path of one."""
+    """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
     words = {name: set(_WORD.findall(text.decode())) for name, text in texts.items()}
     for cohort in manifest.cohorts:
         private = set(_private(manifest.table(cohort)))
-        for name, said in words.items():
-            if shared := said & private:
-                what = f"{name} would name {len(shared)} images or patients of {cohort['name']}"
-                fix = "nothing was sent; look for them in `bench card RUN` and in the grid's title and names"
+        for name, text_words in words.items():
+            if shared := text_words & private:
+                what = f"{name} contains {len(shared)} ids or paths of {cohort['name']}"
+                fix = "nothing was sent; remove them: see `bench card RUN`, and the title and names of the grid"
                 raise StoreError(what, str(manifest.store.root), fix)
 
 
 def _private(table: pd.DataFrame) -> Iterator[str]:
+    """Yield the ids and paths of a cohort table."""
     for column in ("image_id", "patient_id", "study_id", "path"):
         if column in table:
-            yield from (str(value) for value in table[column].unique() if len(str(value)) >= _SHORT)
+            yield from (str(value) for value in table[column].unique() if len(str(value)) >= _MIN_LENGTH)
 
 
 def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = False) -> str:
-    """Make the repository where it is not there yet, put the files into it in one commit, and return where it is.
+    """Upload files in one commit, after creating the repository if necessary. Return the address of the repository.
 
-    A new repository is private unless `public`. Raises SetupError where the hub is switched off, unreachable or refuses.
+    A new repository is private unless `public`. Raises SetupError if the hub is switched off, unreachable or refuses.
     """
     check_name(repo)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise SetupError(
-            "the hub is switched off", "HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE; --dry-run lists the files without it"
+            "the hub is switched off", "HF_HUB_OFFLINE", "unset HF_HUB_OFFLINE; --dry-run works without the hub"
         )
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError  # type: ignore[attr-defined]
 
     client = api()
-    operations = [CommitOperationAdd(path_in_repo=each.name, path_or_fileobj=each.source) for each in files]
+    operations = [CommitOperationAdd(path_in_repo=file.name, path_or_fileobj=file.source) for file in files]
     try:
-        place = client.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
-        client.create_commit(place.repo_id, operations, commit_message=message, repo_type="model")
+        created = client.create_repo(repo, private=not public, exist_ok=True, repo_type="model")
+        client.create_commit(created.repo_id, operations, commit_message=message, repo_type="model")
     except (HfHubHTTPError, LocalTokenNotFoundError, HTTPError, OSError) as error:
-        first = str(error).strip().splitlines() or [type(error).__name__]
-        fix = "log in (`hf auth login`, or set HF_TOKEN) with the right to write there; what was sent is one commit or nothing"
-        raise SetupError(f"the hub did not take it: {first[0]}", repo, fix) from error
-    return str(place)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        fix = "log in with write access (`hf auth login`, or set HF_TOKEN); no incomplete upload is visible"
+        raise SetupError(f"the hub refused the upload: {lines[0]}", repo, fix) from error
+    return str(created)
 
 
 def check_name(repo: str) -> None:
-    """Raise ConfigError for a name that no repository can have."""
+    """Raise ConfigError for an invalid repository name."""
     if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo:
-        raise ConfigError(f"{repo!r} is no name of a repository", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")
+        raise ConfigError(f"{repo!r} is not a repository name", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")
 
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
-    """Return under what licences the things stand that the weights were made of: the internal images, the starting weights."""
+    """Return the licenses of the training images and, if there are any, of the pretrained weights, a line each."""
     if manifest.content["phantom"]:
-        said = ["internal: synthetic images"]
+        lines = ["internal: synthetic images"]
     else:
         internal: Mapping[str, Any] = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
-        said = [f"internal: {internal['name']}, {internal['facts'].get('licence') or 'no licence stated'}"]
+        lines = [f"internal: {internal['name']}, {internal['facts'].get('licence') or 'no licence stated'}"]
     run = next(run for run in manifest.runs if run["id"] == run_id)
-    started = str(run.get("licence") or "") if manifest.config(run).weights != "none" else ""
-    return [*said, f"starting weights: {started or 'not stated'}"] if manifest.config(run).weights != "none" else said
+    if manifest.config(run).weights != "none":
+        lines.append(f"starting weights: {run.get('licence') or 'not stated'}")
+    return lines
 
 
 __all__ = ["HubFile", "check_name", "files_of", "licences", "upload"]

@@ -1,8 +1,8 @@
-"""Finished runs of a store in an MLflow tracking server or database: parameters, curves, scores, memory, data in numbers.
+"""Track finished runs of a store in MLflow: parameters, training curves, scores, memory, and counts of the data.
 
-The store stays the truth: what is tracked is read from it, after the fact and as often as one likes. A run that is there
-already with the same content is left alone, one whose content has changed is written anew.
-Names, numbers and counts alone are sent: no image, no id or path of one, no patient, no command line, no reason of a failure.
+The store stays the source: tracking reads it, at any time and repeatedly. A run that MLflow has with the same content is
+skipped; a run with changed content is written again. Only names, numbers and counts are sent: no image, no id or path of an
+image, no patient, no command line, and no reason of a failure.
 """
 
 import hashlib
@@ -16,30 +16,30 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config.run_config import flat, full
+from bench.config.run_config import flat
 from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of, run_facts
-from bench.results.run_table import read_history, said
+from bench.results.run_table import read_history, run_label
 from bench.store.store import Progress, canonical_json, read_table
 from harmonize.errors import ConfigError, SetupError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ID, CONTENT = "unseen.run_id", "unseen.content"  # tags by which a run is found again, and seen to be the same
+ID, CONTENT = "unseen.run_id", "unseen.content"  # MLflow tags: the run id, and a hash that shows changes
 METRICS = ("auroc", "auprc", "ece", "brier")
-_MOST = {"metrics": 1000, "params": 100}  # of one request to MLflow
+_MOST = {"metrics": 1000, "params": 100}  # maximum of one request to MLflow
 _NAME = re.compile(r"[^\w\-. /]")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is said of one run. `metrics`: (name, value, step); a step is an epoch of a curve, else 0."""
+    """The tracked content of one run. `metrics`: (name, value, step) tuples; step is the epoch of a training curve, else 0."""
 
     run_id: str
     name: str
-    finished: bool  # else failed
+    finished: bool  # False: failed
     began_ms: int
     ended_ms: int
     params: Mapping[str, str]
@@ -48,32 +48,32 @@ class Record:
 
     @property
     def content(self) -> str:
-        """Return 16 hex digits that change with anything that is said."""
+        """Return a hash of the record, 16 hex digits."""
         return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:16]
 
 
 def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | None = None) -> list[Record]:
-    """Return what is said of the runs that are finished or failed, in the order of the grid."""
-    found = []
+    """Return the records of the finished and failed runs, in the order of the grid."""
+    run_records = []
     runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
     for done, run in enumerate(runs):
         if progress:
             progress("read runs", done, len(runs))
         if manifest.store.state(run["id"]) in ("done", "failed"):
-            found.append(record(manifest, run))
+            run_records.append(record(manifest, run))
     if progress:
         progress("read runs", len(runs), len(runs))
-    return found
+    return run_records
 
 
 def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
-    """Return what is said of a finished or failed run."""
+    """Return the record of a finished or failed run."""
     facts, state = run_facts(manifest.store, run["id"]), manifest.store.state(run["id"])
     folder = manifest.store.run_dir(run["id"])
     config = manifest.config(run)
     ended = (folder / ("DONE" if state == "done" else "FAILED")).stat().st_mtime
     began = ended - float(facts["env"].get("seconds", 0.0))
-    params = {key: _text(value) for key, value in _configured(manifest, run).items()}
+    params = {key: _text(value) for key, value in _configuration(manifest, run).items()}
     params |= {"findings": ", ".join(config.findings), "title": str(run["titles"]["architecture"])}
     versions = {f"version.{name}": str(version) for name, version in facts["env"].get("versions", {}).items()}
     tags = {
@@ -90,12 +90,15 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     finite = [(_NAME.sub("_", name), float(value), step) for name, value, step in metrics if math.isfinite(value)]
     milliseconds = (int(began * 1000), int(ended * 1000))
     return Record(
-        run["id"], said(run), state == "done", *milliseconds, params, {k: v for k, v in tags.items() if v}, finite
+        run["id"], run_label(run), state == "done", *milliseconds, params, {k: v for k, v in tags.items() if v}, finite
     )
 
 
-def _configured(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, object]:
-    """Return the configuration: of a mean of runs what these share, of a model from elsewhere what its owner says of it."""
+def _configuration(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the configuration of a run.
+
+    For a derived run: the values that all its source runs share. For an imported model: its scoring settings and data exposure.
+    """
     if run.get("kind") == KIND:
         shared = {key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in SHARED}
         return {
@@ -103,9 +106,9 @@ def _configured(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, obje
             **shared,
             **{f"passport.{key}": value for key, value in run["passport"].items()},
         }
-    of = [flat(full(manifest.config(each))) for each in manifest.runs if each["id"] in run.get("of", ())]
-    own = flat(full(manifest.config(run)))
-    return {key: value for key, value in own.items() if all(each[key] == value for each in of)}
+    sources = [flat(asdict(manifest.config(source))) for source in manifest.runs if source["id"] in run.get("of", ())]
+    own = flat(asdict(manifest.config(run)))
+    return {key: value for key, value in own.items() if all(source[key] == value for source in sources)}
 
 
 def _text(value: object) -> str:
@@ -113,6 +116,7 @@ def _text(value: object) -> str:
 
 
 def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+    """Yield the training curves: a value per column of the history and epoch."""
     history = read_history(manifest, run["id"])
     for row in history.to_dict("records"):
         for column, value in row.items():
@@ -121,7 +125,7 @@ def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield what a run costs; memory is that of the GPU where it was trained on one, and is named so."""
+    """Yield the cost of a run. The name of the memory metric says whether it is GPU memory or process memory."""
     on_gpu = str(facts["env"].get("device", "cpu")).partition(" ")[0] != "cpu"
     names = {
         "params": "params",
@@ -138,7 +142,7 @@ def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
 
 
 def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the scores of the outputs as they are, by cohort and split, and the gaps, each with its interval."""
+    """Yield the scores of the uncalibrated outputs by cohort and split, and the gaps, all with intervals."""
     folder = manifest.scores / run["id"]
     if not (folder / "KEY").is_file():
         return
@@ -146,21 +150,21 @@ def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
     plain = scores[scores["metric"].isin(METRICS) & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     for row in plain.to_dict("records"):
-        where = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]
-        yield from _bounded(f"{row['metric']}/{where}/{row['finding']}", row)
+        dataset = f"{row['dataset']}-{row['split']}" if row["dataset"] == internal else row["dataset"]
+        yield from _with_interval(f"{row['metric']}/{dataset}/{row['finding']}", row)
     for row in gaps.to_dict("records"):
         if "metric" not in row or row["metric"] in ("auroc", "auroc_gap"):
-            yield from _bounded(f"auroc_gap/{row['dataset']}/{row['finding']}", row)
+            yield from _with_interval(f"auroc_gap/{row['dataset']}/{row['finding']}", row)
 
 
-def _bounded(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, float, int]]:
+def _with_interval(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, float, int]]:
     yield name, float(row["value"]), 0
     for bound in ("low", "high"):
         yield f"{name}/{bound}", float(row[bound]), 0
 
 
 def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield images and patients of each cohort, and how many images have each finding."""
+    """Yield the numbers of images and patients of each cohort, and of images with each finding."""
     config = manifest.config(run)
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config)
@@ -170,10 +174,12 @@ def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, flo
             yield f"data/{cohort['name']}/with {finding}", float((labels.state_NK[:, k] == 1).sum()), 0
 
 
-def track(found: Sequence[Record], uri: str, experiment: str, progress: Progress | None = None) -> dict[str, list[str]]:
-    """Write records into an experiment; return the ids of runs that were new, changed, and the same.
+def track(
+    run_records: Sequence[Record], uri: str, experiment: str, progress: Progress | None = None
+) -> dict[str, list[str]]:
+    """Write records into an MLflow experiment. Return the ids of new, changed and unchanged ("same") runs.
 
-    Raises SetupError without the package, ConfigError for a place that cannot be written.
+    Raises SetupError if MLflow is not installed, ConfigError if the database or server cannot be used.
     """
     client = _client(uri)
     from mlflow.entities import Metric, Param, RunTag
@@ -181,45 +187,48 @@ def track(found: Sequence[Record], uri: str, experiment: str, progress: Progress
 
     done: dict[str, list[str]] = {"new": [], "changed": [], "same": []}
     try:
-        known = client.get_experiment_by_name(experiment)
-        number = known.experiment_id if known else client.create_experiment(experiment)
-        for at, each in enumerate(found):
+        existing = client.get_experiment_by_name(experiment)
+        experiment_id = existing.experiment_id if existing else client.create_experiment(experiment)
+        for index, entry in enumerate(run_records):
             if progress:
-                progress("track", at, len(found))
-            there = client.search_runs([number], f"tags.`{ID}` = '{each.run_id}'")
-            if len(there) == 1 and there[0].data.tags.get(CONTENT) == each.content:
-                done["same"].append(each.run_id)
+                progress("track", index, len(run_records))
+            tracked = client.search_runs([experiment_id], f"tags.`{ID}` = '{entry.run_id}'")
+            if len(tracked) == 1 and tracked[0].data.tags.get(CONTENT) == entry.content:
+                done["same"].append(entry.run_id)
                 continue
-            tags = {**each.tags, "mlflow.runName": each.name}
-            run = client.create_run(number, each.began_ms, tags).info.run_id
-            metrics = [Metric(name, value, each.ended_ms, step) for name, value, step in each.metrics]
-            params = [Param(name, value) for name, value in each.params.items()]
+            tags = {**entry.tags, "mlflow.runName": entry.name}
+            run = client.create_run(experiment_id, entry.began_ms, tags).info.run_id
+            metrics = [Metric(name, value, entry.ended_ms, step) for name, value, step in entry.metrics]
+            params = [Param(name, value) for name, value in entry.params.items()]
             for start in range(0, len(metrics), _MOST["metrics"]):
                 client.log_batch(run, metrics=metrics[start : start + _MOST["metrics"]])
             for start in range(0, len(params), _MOST["params"]):
                 client.log_batch(run, params=params[start : start + _MOST["params"]])
-            client.log_batch(run, tags=[RunTag(CONTENT, each.content)])  # last: what is cut off is written anew
-            client.set_terminated(run, "FINISHED" if each.finished else "FAILED", each.ended_ms)
-            for old in there:
+            # last: an interrupted run has no such tag, so it is written again
+            client.log_batch(run, tags=[RunTag(CONTENT, entry.content)])
+            client.set_terminated(run, "FINISHED" if entry.finished else "FAILED", entry.ended_ms)
+            for old in tracked:
                 client.delete_run(old.info.run_id)
-            done["changed" if there else "new"].append(each.run_id)
+            done["changed" if tracked else "new"].append(entry.run_id)
         if progress:
-            progress("track", len(found), max(1, len(found)))
+            progress("track", len(run_records), max(1, len(run_records)))
     except MlflowException as error:
         raise _unreachable(uri, error) from error
     return done
 
 
 def _client(uri: str) -> "MlflowClient":
-    """Return a client of the tracking server or database at `uri`; it sends nothing to anybody else."""
+    """Return a client of the tracking server or database at `uri`, with MLflow's telemetry switched off."""
     scheme, _, path = uri.partition("://")
     if scheme == "sqlite" and not Path(path.removeprefix("/")).parent.is_dir():
         raise ConfigError(
-            "no folder for this database", shown(uri), "make it, or name another: --to sqlite:///mlflow.db"
+            "the folder of the database does not exist",
+            shown(uri),
+            "create it, or give another path: --to sqlite:///mlflow.db",
         )
     if scheme not in ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks"):
-        fix = "name a database or a server: --to sqlite:///mlflow.db, --to http://localhost:5000"
-        raise ConfigError(f"{shown(uri)!r} is no place of MLflow", "--to", fix)
+        fix = "give a database or a server: --to sqlite:///mlflow.db, --to http://localhost:5000"
+        raise ConfigError(f"{shown(uri)!r} is not an MLflow database or server", "--to", fix)
     for name, value in (
         ("MLFLOW_DISABLE_TELEMETRY", "true"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
@@ -240,7 +249,7 @@ def _client(uri: str) -> "MlflowClient":
 
 
 def shown(uri: str) -> str:
-    """Return the address of a server or database without the user and password in it.
+    """Return the address of a server or database without user and password.
 
     >>> shown("postgresql://me:secret@db/mlflow")
     'postgresql://db/mlflow'
@@ -249,16 +258,16 @@ def shown(uri: str) -> str:
 
 
 def _unreachable(uri: str, error: Exception) -> ConfigError:
-    said = str(error).strip().splitlines()
+    lines = str(error).strip().splitlines()
     return ConfigError(
-        f"cannot track: {said[0].replace(uri, shown(uri)) if said else type(error).__name__}",
+        f"cannot track: {lines[0].replace(uri, shown(uri)) if lines else type(error).__name__}",
         shown(uri),
-        "is the server up, and the database MLflow's?",
+        "check that the server runs, and that the database belongs to MLflow",
     )
 
 
 def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str:
-    """Return what was done, for programs."""
+    """Return the result of `track` as JSON."""
     return json.dumps({"to": shown(uri), "experiment": experiment, **done})
 
 

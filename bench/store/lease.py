@@ -1,6 +1,6 @@
-"""Who holds a run: its LOCK, a file that only one process can create and that its holder keeps counting up.
+"""The lease of a run: a file LOCK that only one process can create. Its holder increments a heartbeat count in the file.
 
-No clock is asked, neither this machine's nor another's: they are set, stepped and differ.
+No clock is used: clocks are changed, jump, and differ between machines.
 """
 
 import contextlib
@@ -18,21 +18,21 @@ import psutil
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json
 
-_SIZE = 512  # bytes of a LOCK, whatever the count: who reads while it is written finds whole JSON
+_SIZE = 512  # bytes of a LOCK. The size is fixed, so that a process that reads during a write gets complete JSON
 
 
 @contextlib.contextmanager
 def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
-    """Hold a run's LOCK while the block runs; give False when another live process holds it.
+    """Hold a run's lease during the block. Yields False if another live process holds it.
 
-    The holder counts a heartbeat up; a waiter trusts the count and not the clock. A holder on this machine whose process
-    is gone is dead at once; one elsewhere is dead when its count stands still for 12 beats. A holder that stood still so
-    long has lost the run: it leaves the LOCK of whoever took over alone, whatever it still does in the block.
+    A holder on this machine is dead as soon as its process is gone. A holder on another machine is dead if its heartbeat count
+    does not change for 12 intervals of `beat_s` seconds. A holder that was suspended for that long loses the lease: at the end of
+    its block it leaves the new holder's LOCK alone.
     """
-    lock, me = folder / "LOCK", claim()
+    lock, own_entry = folder / "LOCK", claim()
     while True:
         try:
-            handle = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             holder = _read(lock)
             if _alive(lock, holder, beat_s):
@@ -42,19 +42,19 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
             continue
         break
     try:
-        _write(handle, me)
+        _write(descriptor, own_entry)
     except OSError:
         lock.unlink(missing_ok=True)
         raise
     finally:
-        os.close(handle)
+        os.close(descriptor)
     stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(beat_s):
-            me["beat"] += 1
+            own_entry["beat"] += 1
             with contextlib.suppress(OSError, ValueError):
-                _renew(lock, me)
+                _renew(lock, own_entry)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -63,12 +63,15 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     finally:
         stop.set()
         thread.join()
-        if _read(lock).get("token") == me["token"]:
-            _remove(lock, me)
+        if _read(lock).get("token") == own_entry["token"]:
+            _remove(lock, own_entry)
 
 
 def claim() -> dict[str, Any]:
-    """Return what this process writes into a LOCK: pid, host, place, born, a token of its own, and how often it has beaten."""
+    """Return the LOCK entry of this process: pid, host, place, born, a unique token, and the heartbeat count.
+
+    `place` identifies the machine and its start, `born` the start time of the process.
+    """
     pid = os.getpid()
     return {
         "pid": pid,
@@ -82,7 +85,7 @@ def claim() -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a LOCK: alive_here is None where only the machine that it names could tell."""
+    """The holder of a LOCK. alive_here is None if the holder runs on another machine, which only that machine can check."""
 
     pid: int
     host: str
@@ -90,7 +93,7 @@ class Holder:
 
 
 def holder_of(lock: Path) -> Holder:
-    """Return what a LOCK says, at one look."""
+    """Read a LOCK once and return its holder; do not wait for heartbeats."""
     facts = _read(lock)
     pid = facts.get("pid", 0)
     return Holder(
@@ -99,9 +102,10 @@ def holder_of(lock: Path) -> Holder:
 
 
 def _place() -> str:
-    """Return where process ids mean what they mean here: this start of this machine and, in a container, its processes.
+    """Return an identifier of this machine, its current start and, in a container, its process namespace.
 
-    Two machines may have one name. Without Linux's /proc the name has to do.
+    Process ids are only comparable within the same place. Host names are not unique; they are used only where /proc does not
+    exist.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -111,9 +115,9 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return when a process began, "" when there is none.
+    """Return the start time of a process, or "" if it does not exist.
 
-    On Linux in clock ticks since the machine started: psutil adds the time of that start, which moves with the clock.
+    On Linux: clock ticks since the start of the machine. psutil adds the start time of the machine, which changes with the clock.
     """
     if Path("/proc/self/stat").is_file():
         try:
@@ -126,19 +130,22 @@ def _born(pid: int) -> str:
         return ""
 
 
-def _write(handle: int, holder: Mapping[str, Any]) -> None:
-    os.pwrite(handle, canonical_json(holder).ljust(_SIZE), 0)
-    os.fsync(handle)
+def _write(descriptor: int, holder: Mapping[str, Any]) -> None:
+    os.pwrite(descriptor, canonical_json(holder).ljust(_SIZE), 0)
+    os.fsync(descriptor)
 
 
-def _renew(lock: Path, me: Mapping[str, Any]) -> None:
-    """Write the count into a lock that is still mine: into the very file that was read, whatever has its name by then."""
-    handle = os.open(lock, os.O_RDWR)
+def _renew(lock: Path, own_entry: Mapping[str, Any]) -> None:
+    """Write the new heartbeat count, if the LOCK is still ours.
+
+    Read and write use one open file. If another process has replaced LOCK, this write does not touch the new file.
+    """
+    descriptor = os.open(lock, os.O_RDWR)
     try:
-        if json.loads(os.read(handle, _SIZE)).get("token") == me["token"]:
-            _write(handle, me)
+        if json.loads(os.read(descriptor, _SIZE)).get("token") == own_entry["token"]:
+            _write(descriptor, own_entry)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def _read(lock: Path) -> dict[str, Any]:
@@ -149,7 +156,7 @@ def _read(lock: Path) -> dict[str, Any]:
 
 
 def _alive_here(holder: Mapping[str, Any]) -> bool | None:
-    """Whether a holder's process is there; None when it is not of this place."""
+    """Whether a holder's process exists on this machine; None for a holder on another machine."""
     if holder.get("place") != _place():
         return None
     pid = holder.get("pid")
@@ -157,10 +164,10 @@ def _alive_here(holder: Mapping[str, Any]) -> bool | None:
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
-    """Whether a holder is alive: by its process when that is here, else by its count, watched for 12 beats."""
-    here = _alive_here(holder)
-    if here is not None:
-        return here
+    """Whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
+    process_alive = _alive_here(holder)
+    if process_alive is not None:
+        return process_alive
     pause = threading.Event()
     for _ in range(12):
         pause.wait(beat_s)
@@ -170,11 +177,11 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
 
 
 def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
-    """Take this holder's lock away, but not one that has been renewed or is another's by now."""
-    aside = lock.with_name(f".LOCK.{secrets.token_hex(8)}")
+    """Remove a holder's LOCK, unless the holder has renewed it or another process has taken it over."""
+    renamed = lock.with_name(f".LOCK.{secrets.token_hex(8)}")
     with contextlib.suppress(FileNotFoundError):
-        lock.rename(aside)
-        if _read(aside) != holder:
+        lock.rename(renamed)
+        if _read(renamed) != holder:
             with contextlib.suppress(FileExistsError):
-                os.link(aside, lock)
-        aside.unlink()
+                os.link(renamed, lock)
+        renamed.unlink()

@@ -1,4 +1,4 @@
-"""Deleting a run: by its whole name, and only when nobody works on it."""
+"""Delete a run, given its complete id, if no process works on it."""
 
 import contextlib
 import shutil
@@ -9,40 +9,40 @@ from harmonize.errors import StoreError
 
 
 def needed_by(store: Store, run_id: str) -> list[str]:
-    """Return the derived runs that are made of a run."""
-    found = []
-    for other in store.run_ids():
+    """Return the ids of the derived runs that are made from a run."""
+    derived = []
+    for candidate in store.run_ids():
         with contextlib.suppress(StoreError):
-            if run_id in store.read_json(other[:2], other, "run.json").get("sources", ()):
-                found.append(other)
-    return found
+            if run_id in store.read_json(candidate[:2], candidate, "run.json").get("sources", ()):
+                derived.append(candidate)
+    return derived
 
 
-def _forget(store: Store, run_id: str) -> None:
-    """Take a model from elsewhere out of the grids: what a grid trains it still plans, but this nobody makes again."""
+def _remove_from_grids(store: Store, run_id: str) -> None:
+    """Remove an imported model from all grids. Trained runs stay planned: `bench run` can train them again."""
     for path in (store.root / "grids").glob("*.json"):
         content = store.read_json("grids", path.name)
-        left = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
-        if len(left) < len(content.get("derived", [])):
-            write_bytes(path, canonical_json({**content, "derived": left}))
+        remaining = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
+        if len(remaining) < len(content.get("derived", [])):
+            write_bytes(path, canonical_json({**content, "derived": remaining}))
 
 
 def delete(store: Store, run_id: str) -> None:
-    """Delete a run and all scores of it.
+    """Delete a run and all its scores. Raises StoreError while a process holds the run.
 
-    What is cut short half-way is no finished run any more: DONE goes first. Raises StoreError while a process holds the run.
+    DONE is deleted first, so that an interrupted deletion does not leave a run that looks finished.
     """
     folder = store.run_dir(run_id)
     with lease(folder) as mine:
         if not mine:
             raise StoreError(
-                f"a process is at work on run {run_id}", str(folder / "LOCK"), "stop it, or wait until it is done"
+                f"a process is working on run {run_id}", str(folder / "LOCK"), "stop the process, or wait for its end"
             )
         (folder / "DONE").unlink(missing_ok=True)
-        _forget(store, run_id)
+        _remove_from_grids(store, run_id)
         for scores in (store.root / "scores" / run_id, *(store.root / "scores").glob(f"as-*/{run_id}")):
             shutil.rmtree(scores, ignore_errors=True)
         (folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # the folder of the first two digits, when it was the last one there
+        folder.parent.rmdir()  # the folder of the first two digits, if it is empty now

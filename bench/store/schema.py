@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harmonize.errors import StoreError
 
-SCHEMA = 3  # 1: the first; 2: finished runs have checksums.json; 3: cohorts are "internal" or "external" (before: "home", "away")
+SCHEMA = 3  # 2: finished runs have checksums.json. 3: the roles of cohorts are "internal" and "external" (before: "home", "away")
 CHECKSUMS_SINCE = 2
 FILE = "store.json"
 
@@ -13,13 +13,13 @@ FILE = "store.json"
 def schema_of(root: Path) -> int:
     """Return the schema of a store.
 
-    Raises StoreError where store.json is damaged, or of a schema that this version does not know.
+    Raises StoreError if store.json is damaged or this version does not support the schema.
     """
     marker = root / FILE
     try:
         schema = json.loads(marker.read_text()).get("schema")
     except (OSError, ValueError, AttributeError) as error:
-        fix = f'it should hold {{"schema": {SCHEMA}}}'
+        fix = f'write {{"schema": {SCHEMA}}} into it'
         raise StoreError(f"{FILE} is unreadable: {error}", str(marker), fix) from error
     if type(schema) is not int or not 1 <= schema <= SCHEMA:
         what = f"the store has schema {schema}, this version reads 1 to {SCHEMA}"
@@ -28,8 +28,8 @@ def schema_of(root: Path) -> int:
 
 
 def require_present(root: Path) -> None:
-    """Raise StoreError for a store of an older schema: grids are read and runs are written in the present one alone."""
+    """Raise StoreError for a store of an older schema. Grids and runs exist only in the current schema."""
     if (schema := schema_of(root)) < SCHEMA:
         what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
-        fix = f"`bench migrate --store {root}` brings it up to date: no run is trained again, no number changes"
+        fix = f"run `bench migrate --store {root}`: it trains no run again and changes no number"
         raise StoreError(what, str(root / FILE), fix)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,16 +13,16 @@ import torch
 from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.registry import Registry
-from bench.config.run_config import full
 from bench.inputs.batches import BatchReader
-from bench.inputs.examples import feature_indices, predicted_examples
+from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
-from bench.planning.image_caches import count_duplicate_images, geometry_of, open_images, prepare
+from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
 from bench.planning.manifest import Manifest, contents, read_manifest
 from bench.planning.plan import CohortRef, Plan, make_plan
 from bench.planning.run import Run
+from bench.results.write_report import score_and_report
 from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.predict_cohorts import write_features
@@ -33,7 +33,6 @@ from bench.store.lease import lease
 from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
-from bench.study.run_grid import finish
 from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
@@ -72,13 +71,15 @@ def evaluate(
         torch.set_num_threads(max(1, workers))
     files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
     declared = files.declared if files else declared
-    lacking = [finding for finding in config.findings if finding not in declared.learnt(config.findings)]
+    lacking = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files else open_model(declared, config.findings, on, trust)
     weights = sha256_of(declared, network)
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    caches = prepare(plan, workers, display.progress, display.say) if network else {}
-    doubles = count_duplicate_images(plan, caches) if caches else 0
+    images = prepare(plan, workers, display.progress, display.say) if network else None
+    if images:
+        images.write_lists()
+    caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
     own = row(run, declared, content["cohorts"])
     remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []
@@ -86,7 +87,7 @@ def evaluate(
     content = {**content, "derived": planned_row(content, own)}
     write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
     manifest = read_manifest(store, grid.name)
-    return Evaluated(run.id, own, tuple(remarks), manifest, finish(manifest, None, display))
+    return Evaluated(run.id, own, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +112,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
         return None
     manifest = read_manifest(store, plan.grid.name)
     same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
-    if not same or not comparable(full(manifest.shared), full(plan.runs[0].config)) or manifest.of_bundles:
+    if not same or not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
         fix = "run the grid again with `bench run` first, or evaluate into another --store"
         raise StoreError(f"grid {plan.grid.name} of the store is of other cohorts or findings", str(path), fix)
     return dict(manifest.content)
@@ -174,14 +175,14 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
     normalizer, least, most = declared_normalization(given), np.inf, -np.inf
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
-        cache = open_images(plan.store, ref, geometry_of(run))
+        cache = open_images(plan.store, ref, run.geometry)
         facts = {"fingerprint": cache.fingerprint, "weights": source.weights, "cohort": ref.id}
         stored = table_facts(path)
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
             folder, source, ref
         ):
-            chosen, reader = predicted_examples(ref, run.config, cache), BatchReader(cache.images, device)
-            sample = feature_indices(chosen)
+            chosen, reader = Examples.predicted(ref, run.config, cache), BatchReader(cache.images, device)
+            sample = chosen.feature_indices
             what = f"predict {ref.name}"
             logit_NK, features = predict(
                 network, normalizer, reader, chosen.rows, device, "fp32", sample, display.progress, what
@@ -191,7 +192,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
             frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
             frame.insert(0, "image_id", chosen.image_id.astype(str))
             write_table(path, frame, facts)
-        logit = pd.read_parquet(path, columns=source.declared.learnt(run.config.findings)).to_numpy()
+        logit = pd.read_parquet(path, columns=source.declared.predicted(run.config.findings)).to_numpy()
         least, most = min(least, float(logit.min())), max(most, float(logit.max()))
     if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
         return ["all outputs lie between 0 and 1: are they probabilities? Then say `kind: probability`"]

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.config.analyses import Analysis
-from bench.config.preprocessing_ops import geometry
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan, states
-from bench.planning.protocol import FEATURE_PATIENTS, headline_rows, internal_split, predicted_rows, split_of
+from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
-from bench.training.batch_sampling import effective_batch_size
 from harmonize.cache.cache import Forecast as Decoding
 
 
@@ -37,18 +35,18 @@ def work(plan: Plan, run: Run) -> Work:
     config, schedule = run.config, run.config.schedule
     internal, *_ = plan.refs
     table = plan.cohorts[internal.name].table
-    split = internal_split(table, config)
+    split = internal.split_of(table, config)
     num_train = int((split == "train").sum())
     validated = sum(int((split == part).sum()) for part in schedule.watched)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of_row = split_of(ref, table, config)
-        patients = table["patient_id"][headline_rows(ref, of_row)].astype(str)
-        predicted[ref.name] = int(predicted_rows(ref, of_row).sum())
+        of_row = ref.split_of(table, config)
+        patients = table["patient_id"][ref.headline_rows(of_row)].astype(str)
+        predicted[ref.name] = int(ref.predicted_rows(of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
-    steps = schedule.epochs * (num_train // effective_batch_size(schedule, num_train))
+    steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
 
 
@@ -81,7 +79,7 @@ def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        table = table[headline_rows(ref, split_of(ref, table, run.config))]
+        table = table[ref.headline_rows(ref.split_of(table, run.config))]
         if analysis.name == "attention":
             state_NK = states(table, run.config.findings)
             patients = table["patient_id"].to_numpy(str)
@@ -208,7 +206,7 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates:
     larger = max(1.0, rows / rates.score_rows) if rates.score_rows else 1.0
     scoring = larger * (rates.first_score_s + max(0, scored - 1) * rates.score_s) if scored else 0.0
     apart = [a for a in plan.grid.analyses if not a.kind.per_run and a.name in rates.analyses]
-    forms = {geometry(run.preprocessing) for run in runs}
+    forms = {run.geometry for run in runs}
     once = sum(_analysis_s(plan, a, runs[0], rates.analyses[a.name], 0.0) for a in apart) * len(forms)
     left = [decoding for decoding in rates.decoding.values() if decoding.images]
     cache, seconds = sum(decoding.num_bytes for decoding in left), sum(decoding.seconds for decoding in left)

@@ -10,15 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import numpy as np
 import psutil
 import torch
 from safetensors.torch import save_file
 
-from bench.config.preprocessing_ops import input_size, learnt_op
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.histograms import LANDMARKS
@@ -27,25 +28,32 @@ from bench.models import cost
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
-from bench.planning.image_caches import decoding_by_cohort
+from bench.planning.derived_runs import Derived
+from bench.planning.image_caches import ImageFiles
 from bench.planning.plan import Plan, states
-from bench.planning.protocol import internal_split
 from bench.planning.run import Run
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
-from bench.study.forecast import NetworkRate, Rates, step_key
+from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.system.peak_memory import peak_memory, reset_peak_memory
-from bench.training.batch_sampling import effective_batch_size
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
-from bench.training.training_loss import TrainingLoss, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # of steps, or of predictions, of one network
 DISTINCT = 64  # images that a network is measured on
-LABELLED = 5000  # training images whose labels a step is measured with
+LABELED = 5000  # training images whose labels a step is measured with
 Clock = Callable[[], float]
+
+
+def rehearsed_forecast(
+    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device_name: str, progress: Progress
+) -> Forecast:
+    """Return what these runs, and the unfinished ones among the derived runs, will take by a rehearsal on one device."""
+    unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
+    return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress))
 
 
 def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
@@ -53,15 +61,17 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
     began = time.process_time()  # what this process took until here, the run itself will take again
     device = torch.device(device_name)
     clock = _clock_of(device)
-    progress("rehearse: decode", 0, 1)
-    decoding = decoding_by_cohort(plan, runs, 1)
     start_s, empty_bytes = worker()
-    networks = {}
     different = {step_key(run.config): run for run in runs}
+    progress("rehearse: decode", 0, 1)
+    decoding = ImageFiles.of(plan).decoding(runs, 1)
+    networks = {}
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
         for i, (key, run) in enumerate(different.items()):
             progress(f"rehearse: train {run.config.architecture}", i, len(different))
-            networks[key] = _network_rate(plan, run, device, clock, Path(folder), empty_bytes)
+            before = psutil.Process().memory_info().rss
+            rehearsal = NetworkRehearsal.of(plan, run, device, clock)
+            networks[key] = rehearsal.rate(Path(folder), before, empty_bytes)
         pilot = Pilot.of(plan, runs[0], Path(folder) / "store", device, clock)
         scored = pilot.score(progress)
         analyses, report_s = pilot.analyse(progress)
@@ -101,46 +111,98 @@ def worker() -> tuple[float, int]:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(told.stdout)
 
 
-def _network_rate(
-    plan: Plan, run: Run, device: torch.device, clock: Clock, folder: Path, empty_bytes: int
-) -> NetworkRate:
-    """Return what a network takes, from a few of its steps and predictions on images of _noise_images.
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkRehearsal:
+    """The network of a run with noise images, ready for a few steps and predictions; nothing of it is kept."""
 
-    On a CPU its memory is what this process takes more for it, and `empty_bytes`, those of a worker without a network.
-    """
-    if device.type == "cpu":
-        torch.set_num_threads(run.config.threads)
-    before = psutil.Process().memory_info().rss
-    began = clock()
-    network = initial_network(run, None)
-    network.to(device=device).to(memory_format=torch.channels_last)
-    normalizer, reader = _stand_in_normalization(run, network), BatchReader(_noise_images(run), device)
-    building = clock() - began
-    reset_peak_memory(device)
-    step, step_s = steps(plan, run, network, normalizer, reader, device, clock)
-    peak = peak_memory(device)
-    if peak is not None and device.type != "cuda":
-        peak = empty_bytes + max(0, peak - before)
-    record = TrainingState(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
-    record.save(folder / "last.pt", run.id, step)
-    save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, folder / "model.safetensors")
-    image_s, width = prediction(network, normalizer, reader, device, clock)
-    began = clock()
-    weights_sha256(network)
-    hashing = (clock() - began) * (len(plan.refs) + 3)
-    began, plain, size = clock(), cost.deployed(network), input_size(run.preprocessing)
-    for each in dict.fromkeys((plain, network)):
-        cost.cost(each, size)
-    cost.throughput(plain, size, device)
-    return NetworkRate(
-        step_s,
-        image_s,
-        building * 2 + hashing + clock() - began,  # it is built to be trained, and again to predict
-        peak,
-        (folder / "model.safetensors").stat().st_size,
-        (folder / "last.pt").stat().st_size,
-        width,
-    )
+    plan: Plan
+    run: Run
+    network: Network
+    normalizer: Normalizer
+    reader: BatchReader
+    device: torch.device
+    clock: Clock
+    building_s: float
+
+    @classmethod
+    def of(cls, plan: Plan, run: Run, device: torch.device, clock: Clock) -> Self:
+        """Build the network of a run on the device."""
+        if device.type == "cpu":
+            torch.set_num_threads(run.config.threads)
+        began = clock()
+        network = initial_network(run, None)
+        network.to(device=device).to(memory_format=torch.channels_last)
+        normalizer, reader = _stand_in_normalization(run, network), BatchReader(_noise_images(run), device)
+        return cls(plan, run, network, normalizer, reader, device, clock, clock() - began)
+
+    def rate(self, folder: Path, memory_before: int, empty_bytes: int) -> NetworkRate:
+        """Return what the network takes.
+
+        On a CPU its memory is what this process has allocated since it used `memory_before` bytes, plus `empty_bytes`, those of
+        a worker without a network. Its files are written to `folder` to measure their sizes.
+        """
+        run, network = self.run, self.network
+        reset_peak_memory(self.device)
+        step, step_s = self.train()
+        peak = peak_memory(self.device)
+        if peak is not None and self.device.type != "cuda":
+            peak = empty_bytes + max(0, peak - memory_before)
+        state = TrainingState(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
+        state.save(folder / "last.pt", run.id, step)
+        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+        image_s, width = self.predict()
+        began = self.clock()
+        weights_sha256(network)
+        hashing = (self.clock() - began) * (len(self.plan.refs) + 3)
+        began, deployed = self.clock(), cost.deployed(network)
+        for form in dict.fromkeys((deployed, network)):
+            cost.cost(form, run.input_size)
+        cost.throughput(deployed, run.input_size, self.device)
+        return NetworkRate(
+            step_s,
+            image_s,
+            self.building_s * 2 + hashing + self.clock() - began,  # it is built to be trained, and again to predict
+            peak,
+            (folder / "model.safetensors").stat().st_size,
+            (folder / "last.pt").stat().st_size,
+            width,
+        )
+
+    def train(self) -> tuple[Step, float]:
+        """Return the training after a few steps, and the seconds of one step."""
+        internal, config = self.plan.refs[0], self.run.config
+        table = self.plan.cohorts[internal.name].table
+        table = table[internal.split_of(table, config) == "train"]
+        size = config.schedule.effective_batch_size(len(table))
+        table = table.iloc[: max(size, LABELED)]
+        ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
+        rows = np.arange(len(table), dtype=np.int64) % DISTINCT
+        examples = Examples(ids, patients, rows, states(table, config.findings), targets(table, config))
+        training_loss = TrainingLoss(self.run, TrainingTargets.of(self.run, examples, self.device))
+        step = Step(self.run, self.network, self.normalizer, self.reader, examples.rows, training_loss, self.device)
+        step.begin_epoch(config.schedule.epochs)  # all weights learn
+        step.set_lr(1e-3)
+        spent: list[float] = []
+        while len(spent) < 2 or (sum(spent) < ENOUGH_S and len(spent) < 8):
+            began = self.clock()
+            batch = stream(0, "rehearsal", len(spent)).permutation(len(table))[:size]
+            step(batch, config.schedule.epochs, len(spent))
+            spent.append(self.clock() - began)
+            if spent[0] > 2 * ENOUGH_S:
+                return step, spent[0]
+        return step, median(spent[1:])  # the first step creates the optimizer's state
+
+    def predict(self) -> tuple[float, int]:
+        """Return the seconds of one image's prediction, and the number of features."""
+        spent: list[float] = []
+        rows, first = np.arange(DISTINCT, dtype=np.int64), np.arange(1)
+        while len(spent) < 2 or (sum(spent) < ENOUGH_S / 2 and len(spent) < 6):
+            began = self.clock()
+            _, features = predict(self.network, self.normalizer, self.reader, rows, self.device, features_of=first)
+            spent.append(self.clock() - began)
+            if spent[0] > ENOUGH_S:
+                break
+        return min(spent) / DISTINCT, features.shape[1]
 
 
 def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
@@ -153,52 +215,6 @@ def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
     """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
-    op = learnt_op(run.preprocessing.get("ops", ()))
+    op = run.histogram_op
     known = {op: made_up[op]} if op else {}
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
-
-
-def steps(
-    plan: Plan,
-    run: Run,
-    network: Network,
-    normalizer: Normalizer,
-    reader: BatchReader,
-    device: torch.device,
-    clock: Clock,
-) -> tuple[Step, float]:
-    """Return a run's training after some steps, and the seconds of one."""
-    table = plan.cohorts[plan.refs[0].name].table
-    table = table[internal_split(table, run.config) == "train"]
-    size = effective_batch_size(run.config.schedule, len(table))
-    table = table.iloc[: max(size, LABELLED)]
-    ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))
-    rows = np.arange(len(table), dtype=np.int64) % DISTINCT
-    internal = Examples(ids, patients, rows, states(table, run.config.findings), targets(table, run.config))
-    training_loss = TrainingLoss(run, training_targets(run, internal, device))
-    step = Step(run, network, normalizer, reader, internal.rows, training_loss, device)
-    step.begin_epoch(run.config.schedule.epochs)  # all weights learn
-    step.set_lr(1e-3)
-    spent: list[float] = []
-    while len(spent) < 2 or (sum(spent) < ENOUGH_S and len(spent) < 8):
-        began = clock()
-        step(stream(0, "rehearsal", len(spent)).permutation(len(table))[:size], run.config.schedule.epochs, len(spent))
-        spent.append(clock() - began)
-        if spent[0] > 2 * ENOUGH_S:
-            return step, spent[0]
-    return step, median(spent[1:])  # the first one makes the optimizer's state
-
-
-def prediction(
-    network: Network, normalizer: Normalizer, reader: BatchReader, device: torch.device, clock: Clock
-) -> tuple[float, int]:
-    """Return the seconds of one image's prediction, and how many features it has."""
-    spent: list[float] = []
-    rows, first = np.arange(DISTINCT, dtype=np.int64), np.arange(1)
-    while len(spent) < 2 or (sum(spent) < ENOUGH_S / 2 and len(spent) < 6):
-        began = clock()
-        _, features = predict(network, normalizer, reader, rows, device, features_of=first)
-        spent.append(clock() - began)
-        if spent[0] > ENOUGH_S:
-            break
-    return min(spent) / DISTINCT, features.shape[1]

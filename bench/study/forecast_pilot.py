@@ -17,18 +17,16 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from bench.config.auxiliary_heads import own_outputs
 from bench.config.registry import Entry
 from bench.executors.execute_job import attempt
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import probe_rows
 from bench.models.network import Network
 from bench.models.predict import predict
-from bench.planning.image_caches import geometry_of, open_images
+from bench.planning.image_caches import open_images, prepare
 from bench.planning.jobs import Job, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import CohortRef, Plan
-from bench.planning.protocol import headline_rows, predicted_rows, split_of
 from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
@@ -108,7 +106,7 @@ class Pilot:
         """Return what each analysis of the grid takes, and the seconds of the page."""
         store, internal = self.plan.store, self.plan.refs[0]
         network = trained_network(self.run, store, self.device)
-        some = np.zeros((64, *open_images(store, internal, geometry_of(self.run)).images.shape[1:]), np.uint8)
+        some = np.zeros((64, *open_images(store, internal, self.run.geometry).images.shape[1:]), np.uint8)
         normalization = normalization_of(self.run, store, internal, network)
         reader, rows = BatchReader(some, self.device), np.arange(64)
         predict(network, normalization, reader, rows, self.device)
@@ -133,9 +131,7 @@ class Pilot:
     def _finish(self, progress: Progress) -> None:
         """Make the stand-in run one that is done: untrained weights, its own predictions."""
         store, run, refs = self.plan.store, self.run, self.plan.refs
-        form = geometry_of(run)
-        caches = {(ref.name, form.key): open_images(store, ref, form, 1, progress) for ref in refs}
-        write_manifest(self.plan, caches, 0)
+        write_manifest(self.plan, prepare(self.plan, 1, progress).caches, 0)
         job = Job(run, store, refs, str(self.device))
         folder = store.begin(run.id, run.document)
         network = initial_network(run, None)
@@ -153,11 +149,11 @@ class Pilot:
         store, config = self.plan.store, self.run.config
         folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
         table = pd.read_parquet(ref.table)
-        split = split_of(ref, table, config)
-        inside = predicted_rows(ref, split)
-        headline = headline_rows(ref, split)[inside]
+        split = ref.split_of(table, config)
+        inside = ref.predicted_rows(split)
+        headline = ref.headline_rows(split)[inside]
         table = table[inside]
-        columns = [*config.findings, *(head.column for head in own_outputs(config))]
+        columns = [*config.findings, *(head.column for head in config.own_heads)]
         frame = pd.DataFrame(draw.normal(size=(len(table), len(columns))).astype(np.float32), columns=columns)
         frame.insert(0, "image_id", table["image_id"].to_numpy(str))
         path = folder / "predictions" / f"{ref.name}.parquet"
@@ -174,7 +170,7 @@ class Pilot:
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
     """Return a cohort of at most about `most` of the images that stand for it, with `most` others, in another store."""
     table = plan.cohorts[ref.name].table
-    headline = headline_rows(ref, split_of(ref, table, run.config))
+    headline = ref.headline_rows(ref.split_of(table, run.config))
     kept = table[_some(table, headline, most, ref.name) | _some(table, ~headline, most, ref.name)].reset_index(
         drop=True
     )

@@ -10,7 +10,6 @@ from bench.executors.execute_job import Executor, Outcome, Work
 from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.runs.shared_passes import trained
 
 
 class Display(Protocol):
@@ -38,7 +37,7 @@ class Tally:
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
         """Train the untrained runs, and return the runs that have weights."""
-        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not trained(plan, run)]
+        jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not run.is_trained(plan.store)]
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]
 

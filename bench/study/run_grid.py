@@ -1,9 +1,7 @@
 """The whole job: plan, decode, train and predict what is missing, score, report."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
@@ -12,21 +10,19 @@ from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Registry, installed
 from bench.config.run_config import NAMED
 from bench.executors.execute_job import Executor
-from bench.planning.derived_runs import Derived, missing_source
-from bench.planning.derived_runs import lacks as lacks_derived
-from bench.planning.image_caches import count_duplicate_images, fallbacks, lacks, prepare
+from bench.planning.derived_runs import Derived
+from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
-from bench.planning.manifest import Manifest, read_manifest, write_manifest
+from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.results.model_card import write_cards
-from bench.results.read_predictions import load_scores
-from bench.results.run_table import ranked_ids, titled
 from bench.results.score_runs import score_all
+from bench.results.summary import summary
+from bench.results.write_report import write_report
 from bench.runs.shared_passes import passes
-from bench.store.store import Store, replacing
 from bench.study.job_progress import Display, Tally
-from harmonize.errors import ConfigError, SetupError
+from harmonize.errors import SetupError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,22 @@ class Result:
     derived: int = 0  # finished ones among those asked for
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
     logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
-    dropped: Sequence[str] = ()  # models from elsewhere that were rows of the grid as it was before
+    dropped: Sequence[str] = ()  # imported models that are no longer rows of the grid
+    summary: Sequence[str] = ()  # the main results as lines
+
+    def lines(self, grid: str, num_runs: int, num_derived: int) -> list[str]:
+        """Return how a grid ended: counts, what waits for a run, what is no longer a row, what failed with its reason and log."""
+        held = f", {self.held} held by another process" if self.held else ""
+        lines = [f"{self.done} of {num_runs} runs done ({self.trained} now), {len(self.failed)} failed{held}"]
+        if num_derived:
+            lines.append(f"{self.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
+        lines += [f"  {run_id} {reason}" for run_id, reason in self.waiting.items()]
+        again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
+        why = "was evaluated on other cohorts, findings or splits and is no longer a row"
+        lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in self.dropped]
+        for run_id, reason in self.failed.items():
+            lines.append(f"  {run_id} failed: {reason}\n    log: {self.logs[run_id]}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -70,31 +81,6 @@ class Request:
         return cls(grid, registry, command)
 
 
-def select_runs(plan: Plan, pattern: str | None) -> tuple[list[Run], list[Derived]]:
-    """Return the runs whose id begins with, or whose architecture matches, the pattern, with what derives from them.
-
-    A derived run takes part when its own id or name fits, with all runs it needs, or when all of these take part.
-    Without a pattern, all take part.
-    """
-    if not pattern:
-        return list(plan.runs), list(plan.derived)
-    named = [d for d in plan.derived if d.id.startswith(pattern) or fnmatchcase(d.name, pattern)]
-    needed = {run.id for each in named for run in each.runs}
-    chosen = [
-        r
-        for r in plan.runs
-        if r.id in needed or r.id.startswith(pattern) or fnmatchcase(r.config.architecture, pattern)
-    ]
-    if not chosen:
-        raise ConfigError(
-            f"no run matches {pattern!r}",
-            "--only",
-            "give the first digits of a run id or an architecture; see --dry-run",
-        )
-    ids = {run.id for run in chosen}
-    return chosen, [d for d in plan.derived if ids.issuperset(run.id for run in d.runs)]
-
-
 def execute(
     plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
     with_images: bool = False, one_pass: bool = False,
@@ -106,17 +92,18 @@ def execute(
     """
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
-    caches = prepare(plan, workers, display.progress, display.say)
-    for line in fallbacks(caches):
+    images = prepare(plan, workers, display.progress, display.say)
+    for line in images.fallbacks:
         display.say(line)
-    dropped = write_manifest(plan, caches, count_duplicate_images(plan, caches))
-    todo = [r for r in runs if lacks(plan, r, caches)]
+    manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
+    images.write_lists()
+    todo = [r for r in runs if images.lacks(r)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     tally = Tally(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
     if one_pass:
         todo = tally.train(plan, todo, names)
-    together = passes(plan, todo, caches, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
+    together = passes(images, todo, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
     later = {run.id for job in together for run in job.runs}
     if one_pass and todo and not together:
         display.say("no pass is shared: there are places for all runs, or they share no images")
@@ -124,23 +111,23 @@ def execute(
     ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
-    manifest = read_manifest(plan.store, plan.grid.name)
     score_all(manifest, display.progress)
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    page = write_report(manifest, None, display, with_images)
+    lines = summary(manifest)
+    page = write_report(manifest, None, display.progress, with_images)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
-    waiting = {d.id: reason for d in derived if (reason := missing_source(plan.store, d.sources))}
+    waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped)
+    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped, lines)
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
-        ready = [d for d in derived if d.kind == kind and not missing_source(plan.store, d.sources)]
-        todo = [d for d in ready if lacks_derived(plan.store, d, cohorts)]
+        ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]
+        todo = [d for d in ready if d.lacks(plan.store, cohorts)]
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 
 
@@ -150,42 +137,6 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
     tally.work(todo, {job.id: job.run.config.architecture for job in todo})
-
-
-def finish(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
-) -> Path:
-    """Score what is not scored, write the tables and the page, or a site; return the page's path."""
-    score_all(manifest, display.progress)
-    return write_report(manifest, output, display, with_images, site)
-
-
-def write_report(
-    manifest: Manifest, output: Path | None, display: Display, with_images: bool = False, site: Path | None = None
-) -> Path:
-    """Write tables and page from the stored scores; with `site` a folder of pages instead.
-
-    `with_images`: pictures of real radiographs may be among them.
-    """
-    from bench.results.report_tables import tables
-    from reports.page import render
-
-    display.progress("write the leaderboard", 0, 1)
-    collected = tables(manifest, with_images)
-    if site is not None:
-        from reports.site import write_site
-
-        return write_site(collected, site)
-    folder = manifest.store.root / "report" / str(manifest.content["name"])
-    page = output or folder / "leaderboard.html"
-    with ThreadPoolExecutor(1) as beside:  # to compress tables takes no turn of the interpreter
-        saved = beside.submit(collected.save, folder / "tables") if output is None else None
-        with replacing(page) as temporary:
-            temporary.write_text(render(collected), encoding="utf-8")
-            if saved:
-                saved.result()  # a page stands beside its own tables, or none is written
-    display.progress("write the leaderboard", 1, 1)
-    return page
 
 
 def check_foreign(grid: Grid, registry: Registry) -> None:
@@ -210,41 +161,3 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
 
             size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
             check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
-
-
-def outcome(result: Result, grid: str, num_runs: int, num_derived: int) -> list[str]:
-    """Return how a grid ended: counts, what waits for a run, what is no longer a row, what failed with its reason and log."""
-    held = f", {result.held} held by another process" if result.held else ""
-    lines = [f"{result.done} of {num_runs} runs done ({result.trained} now), {len(result.failed)} failed{held}"]
-    if num_derived:
-        lines.append(f"{result.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
-    lines += [f"  {run_id} {reason}" for run_id, reason in result.waiting.items()]
-    again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
-    why = "was evaluated on other cohorts, findings or splits and is no longer a row"
-    lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in result.dropped]
-    for run_id, reason in result.failed.items():
-        lines.append(f"  {run_id} failed: {reason}\n    log: {result.logs[run_id]}")
-    return lines
-
-
-def summary(store: Store, grid: str) -> list[str]:
-    """Return the two lines everyone wants to know: best at external hospitals, smallest gap."""
-    manifest = read_manifest(store, grid)
-    ids = ranked_ids(manifest)
-    if not ids:
-        seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
-        return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]
-    ranked = {str(run["id"]): run for run in manifest.ranked}
-    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
-        return ["  the runs learn different findings: the page compares them finding by finding"]
-    lines = []
-    for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
-        rows = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
-        rows = rows.dropna(subset=["value"])
-        if len(rows):
-            top = rows.sort_values("value", ascending=smallest_first).iloc[0]
-            name = titled(manifest, ranked[str(top["run_id"])])
-            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
-    return lines

@@ -8,25 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config.run_config import Schedule
 from harmonize.seeds import seed_for
 
 
 def shuffled(seed: int, epoch: int, num_images: int) -> NDArray[np.int64]:
     """Return the indices of all training images in the order of an epoch."""
     return np.random.default_rng(seed_for(seed, "order", epoch)).permutation(num_images)
-
-
-def effective_batch_size(schedule: Schedule, num_images: int) -> int:
-    """Return the number of images per optimizer step: `batch_size`, or fewer for a small training set.
-
-    The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from it.
-
-    >>> effective_batch_size(Schedule(batch_size=64, micro_batch=8), 17)
-    16
-    """
-    size = min(schedule.batch_size, num_images)
-    return size - (size % (schedule.micro_batch or size) == 1)
 
 
 def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:

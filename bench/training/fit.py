@@ -8,7 +8,7 @@ Legend: N images, K findings.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bench.config.run_config import RunConfig, Schedule
 from bench.inputs.batches import BatchReader
@@ -27,13 +26,11 @@ from bench.models.predict import predict
 from bench.planning.run import Run
 from bench.scoring.metrics import auroc
 from bench.store.store import Progress
-from bench.training.batch_sampling import balanced, class_membership, effective_batch_size, shuffled
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.lr_schedule import lr_multiplier, should_stop
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
-from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingTargets, training_targets
+from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingTargets
 
 
 class TrainingError(RuntimeError):
@@ -84,11 +81,11 @@ def fit(
     network.to(device=device).to(memory_format=torch.channels_last)
     check_labels(train, watched)
     try:
-        targets = training_targets(run, train, device)
+        targets = TrainingTargets.of(run, train, device)
     except NoTargetsError as error:
         raise TrainingError(str(error)) from error
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
-    size = effective_batch_size(schedule, len(train))
+    size = schedule.effective_batch_size(len(train))
     num_steps = len(train) // size  # the images of the incomplete last batch differ from epoch to epoch
     check_group_size(schedule, size, processes)
     state = TrainingState()
@@ -97,13 +94,13 @@ def fit(
     compiled = compile_if_faster(step, passes_left) if config.compile else ""
     deadline = clock() + 3600 * config.limit.hours - state.seconds if config.limit.hours else math.inf
     for epoch in range(len(state.history) + 1, schedule.epochs + 1):
-        if should_stop(schedule, state.history):
+        if schedule.should_stop(state.history):
             break
         start = clock()
-        order = epoch_order(config, epoch, targets, size)
+        order = _epoch_order(targets, config, epoch, size)
         batches = [order[i * size : (i + 1) * size] for i in range(num_steps)]
-        total = train_epoch(
-            step, epoch, batches, state.history, progress, lambda: _limit_reached(clock, deadline, processes)
+        total = step.train_epoch(
+            epoch, batches, state.history, progress, lambda: _limit_reached(clock, deadline, processes)
         )
         if total is None:
             break
@@ -125,7 +122,7 @@ def fit(
         if processes.is_main:
             state.save(checkpoint, run.id, step)
     num_epochs, stopped = len(state.history), ""
-    if num_epochs < schedule.epochs and not should_stop(schedule, state.history):
+    if num_epochs < schedule.epochs and not schedule.should_stop(state.history):
         stopped = f"stopped by its limit of {config.limit} after {num_epochs} of {schedule.epochs} epochs"
     if stopped and not state.best:
         raise TrainingError(f"{stopped}: no epoch can be selected; raise limit.hours")
@@ -142,26 +139,12 @@ def fit(
     )
 
 
-def train_epoch(
-    step: Step,
-    epoch: int,
-    batches: Sequence[NDArray[np.int64]],
-    history: Sequence[Mapping[str, float]],
-    progress: Progress,
-    limit_reached: Callable[[], bool],
-) -> Tensor | None:
-    """Take the steps of an epoch; return the sum of their losses, or None if the limit was reached before the last."""
-    schedule, num_steps = step.schedule, len(batches)
-    step.begin_epoch(epoch)
-    total = torch.zeros((), device=step.device)
-    with step.reader.prefetch(step.rows[step.own_indices(batch)] for batch in batches):
-        for i, batch in enumerate(batches):
-            if limit_reached():
-                return None
-            step.set_lr(lr_multiplier(schedule, epoch, i, num_steps, history))
-            total += step(batch, epoch, i)
-            progress(f"epoch {epoch}/{schedule.epochs}", (epoch - 1) * num_steps + i + 1, schedule.epochs * num_steps)
-    return total
+def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
+    """Return the order of an epoch. Raises TrainingError when micro-batches cannot be balanced."""
+    try:
+        return targets.epoch_order(config, epoch, size)
+    except ValueError as error:
+        raise TrainingError(f"sampling: balanced: {error}") from error
 
 
 def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataParallelGroup) -> bool:
@@ -177,22 +160,6 @@ def check_group_size(schedule: Schedule, size: int, processes: DataParallelGroup
             f"{processes.size} devices cannot share a batch of {size} images in micro-batches of {micro}; "
             "set schedule.micro_batch lower, or use fewer devices"
         )
-
-
-def epoch_order(config: RunConfig, epoch: int, targets: TrainingTargets, size: int) -> NDArray[np.int64]:
-    """Return the indices of the training images in the order of an epoch, for batches of `size`.
-
-    Raises TrainingError when micro-batches cannot be balanced.
-    """
-    order = shuffled(config.seed, epoch, len(targets.target_NK))
-    if config.schedule.sampling == "shuffled":
-        return order
-    in_class_NC = class_membership(targets.target_NK.cpu().numpy(), targets.weight_NK.cpu().numpy())
-    micro = config.schedule.micro_batch or config.schedule.batch_size
-    try:
-        return balanced(order, size, micro, in_class_NC, config.seed, epoch)
-    except ValueError as error:
-        raise TrainingError(f"sampling: balanced: {error}") from error
 
 
 def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:

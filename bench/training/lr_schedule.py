@@ -1,12 +1,10 @@
-"""Learning rate schedule and early stopping, as functions of the schedule and the history of the run.
+"""The learning rate as a function of the schedule and the history of the run.
 
-They keep no state besides the history, so a resumed run takes the same decisions as an uninterrupted one.
+It keeps no state besides the history, so a resumed run takes the same learning rates as an uninterrupted one.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 from bench.config.run_config import Schedule
 
@@ -47,19 +45,6 @@ def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
     return multiplier
 
 
-def phase(schedule: Schedule, epoch: int) -> range:
-    """Return the epochs of the training phase that contains `epoch`, counted from 1.
-
-    A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
-
-    >>> [phase(Schedule(epochs=5, freeze_epochs=1, pretrain_epochs=3), epoch) for epoch in (1, 2, 4)]
-    [range(1, 2), range(2, 4), range(4, 6)]
-    """
-    ends = sorted({schedule.freeze_epochs, schedule.pretrain_epochs, schedule.epochs} - {0})
-    last = next(end for end in ends if epoch <= end)
-    return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
-
-
 def lr_multiplier(
     schedule: Schedule, epoch: int, step: int, num_steps: int, history: Sequence[Mapping[str, float]]
 ) -> float:
@@ -67,7 +52,7 @@ def lr_multiplier(
 
     Each phase has its own warm-up and decay.
     """
-    epochs = phase(schedule, epoch)
+    epochs = schedule.phase(epoch)
     multiplier = lr_factor(
         (epoch - epochs[0]) * num_steps + step, len(epochs) * num_steps, schedule.warmup, schedule.kind
     )
@@ -75,16 +60,3 @@ def lr_multiplier(
         return multiplier
     losses = [row["val_loss"] for row in history if row["epoch"] >= epochs[0]]
     return multiplier * plateau(losses, schedule.plateau_factor, schedule.plateau_patience)
-
-
-def should_stop(schedule: Schedule, history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
-
-    Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count nor
-    hold the best AUROC.
-    """
-    first = schedule.pretrain_epochs
-    if not schedule.patience or len(history) <= first:
-        return False
-    best = first + 1 + int(np.argmax([row[f"{schedule.stop_on}_auroc"] for row in history[first:]]))
-    return len(history) - max(best, schedule.freeze_epochs) >= schedule.patience

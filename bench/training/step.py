@@ -5,7 +5,7 @@ Legend: N images, O outputs, C channels, H height, W width.
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -22,9 +22,10 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import autocast_dtype
 from bench.planning.run import Run
+from bench.store.store import Progress
 from bench.training.batch_sampling import micro_batches
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
-from bench.training.lr_schedule import phase
+from bench.training.lr_schedule import lr_multiplier
 from bench.training.optimizers.build import build as build_optimizer
 from bench.training.optimizers.build import load_optimizer_state
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
@@ -109,12 +110,34 @@ class Step:
 
     def begin_epoch(self, epoch: int) -> None:
         """Begin an epoch: switch to its phase and to training mode."""
-        first = phase(self.schedule, epoch)[0]
+        first = self.schedule.phase(epoch)[0]
         if first != self.phase:
             self._begin_phase(first)
         train_mode(self.network)
         if self._is_schedule_free:
             self.optimizer.train()  # type: ignore[attr-defined]
+
+    def train_epoch(
+        self,
+        epoch: int,
+        batches: Sequence[NDArray[np.int64]],
+        history: Sequence[Mapping[str, float]],
+        progress: Progress,
+        limit_reached: Callable[[], bool],
+    ) -> Tensor | None:
+        """Take the steps of an epoch; return the sum of their losses, or None if the limit was reached before the last."""
+        schedule, num_steps = self.schedule, len(batches)
+        self.begin_epoch(epoch)
+        total = torch.zeros((), device=self.device)
+        with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
+            for i, batch in enumerate(batches):
+                if limit_reached():
+                    return None
+                self.set_lr(lr_multiplier(schedule, epoch, i, num_steps, history))
+                total += self(batch, epoch, i)
+                done = (epoch - 1) * num_steps + i + 1
+                progress(f"epoch {epoch}/{schedule.epochs}", done, schedule.epochs * num_steps)
+        return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
         """Return the network to validate and store after the epoch: the averaged one with `ema`, else the trained one.

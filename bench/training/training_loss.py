@@ -6,17 +6,19 @@ Legend: N images, K findings, O outputs of the network (those of the findings fi
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.config.auxiliary_heads import heads
 from bench.config.registry import Entry
+from bench.config.run_config import RunConfig
 from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import Run
+from bench.training.batch_sampling import balanced, class_membership, shuffled
 from bench.training.losses import bce, three_states
 from bench.training.uncertainty import Labels, blank
 
@@ -33,27 +35,39 @@ class TrainingTargets:
     weight_NK: Tensor  # 0 excludes the image for this finding
     head_NT: Tensor  # targets of the auxiliary heads: 1, 0, or NaN where unknown
 
+    @classmethod
+    def of(cls, run: Run, train: Examples, device: torch.device) -> Self:
+        """Return targets and weights of the training images.
+
+        Raises NoTargetsError when no finding has both classes.
+        """
+        policy, config = run.entries["uncertainty"], run.config
+        state_NK = blank(torch.from_numpy(train.state_NK), config.blank)
+        labels = Labels(state_NK, train.image_id.astype(str).tolist(), config.findings, config.seed)
+        target_NK, weight_NK = policy.load()(labels, **policy.options)
+        head_NT = torch.empty(len(train), 0) if train.head_NT is None else torch.from_numpy(train.head_NT)
+        targets = cls(target_NK.to(device), weight_NK.to(device), head_NT.to(device))
+        if len(targets.unlearnt()) == target_NK.shape[1]:
+            raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
+        return targets
+
+    def epoch_order(self, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
+        """Return the indices of the training images in the order of an epoch, for batches of `size`.
+
+        Raises ValueError when micro-batches cannot be balanced.
+        """
+        order = shuffled(config.seed, epoch, len(self.target_NK))
+        if config.schedule.sampling == "shuffled":
+            return order
+        in_class_NC = class_membership(self.target_NK.cpu().numpy(), self.weight_NK.cpu().numpy())
+        micro = config.schedule.micro_batch or config.schedule.batch_size
+        return balanced(order, size, micro, in_class_NC, config.seed, epoch)
+
     def unlearnt(self) -> tuple[int, ...]:
         """Return the indices of the findings without both classes; their outputs mean nothing."""
         counts, target_NK = self.weight_NK > 0, self.target_NK
         both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
         return tuple(torch.nonzero(~both_K).flatten().tolist())
-
-
-def training_targets(run: Run, train: Examples, device: torch.device) -> TrainingTargets:
-    """Return targets and weights of the training images.
-
-    Raises NoTargetsError when no finding has both classes.
-    """
-    policy, config = run.entries["uncertainty"], run.config
-    state_NK = blank(torch.from_numpy(train.state_NK), config.blank)
-    labels = Labels(state_NK, train.image_id.astype(str).tolist(), config.findings, config.seed)
-    target_NK, weight_NK = policy.load()(labels, **policy.options)
-    head_NT = torch.empty(len(train), 0) if train.head_NT is None else torch.from_numpy(train.head_NT)
-    targets = TrainingTargets(target_NK.to(device), weight_NK.to(device), head_NT.to(device))
-    if len(targets.unlearnt()) == target_NK.shape[1]:
-        raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
-    return targets
 
 
 class TrainingLoss(nn.Module):
@@ -66,7 +80,7 @@ class TrainingLoss(nn.Module):
     def __init__(self, run: Run, targets: TrainingTargets) -> None:
         super().__init__()
         self.targets, self.states = targets, run.states
-        self.heads = heads(run.config)
+        self.heads = run.config.auxiliary_heads
         self.findings_weight = run.config.head_weights.findings
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:

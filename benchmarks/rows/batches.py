@@ -17,7 +17,7 @@ from benchmarks.harness import Benchmark, Measured, check, compared, interleaved
 from benchmarks.radiographs import jpegs, radiograph
 from harmonize.cache.cache import ImageCache, open_cache
 from harmonize.cache.packed import pack, unpack
-from harmonize.images.pixels import Geometry, fitted, read_gray
+from harmonize.images.pixels import Geometry, fit_to_square, read_gray
 
 GEOMETRY = Geometry(320)
 FILES, BATCH = 8, 64
@@ -56,7 +56,7 @@ def gate(here: Place) -> str:
 
     rows = here.rows(np.random.default_rng(0))
     batch = BatchReader(here.cache.images, _cpu())(rows).numpy()
-    again = [fitted(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in here.files]
+    again = [fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in here.files]
     same = all(np.array_equal(image, again[row % len(again)]) for image, row in zip(batch, rows, strict=True))
     return check(same, "bit-identical to its files decoded again" if same else "a batch is not what was stored")
 
@@ -136,7 +136,7 @@ def against(way: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Me
 
 def packed(quick: bool) -> Measured:
     """Return how many times as long OpenCV takes to read the same images of 1,024 px from PNG, in memory."""
-    images = [fitted(radiograph(patient), Geometry(1024)) for patient in range(1 if quick else 4)]
+    images = [fit_to_square(radiograph(patient), Geometry(1024)) for patient in range(1 if quick else 4)]
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     pngs = [np.asarray(cv2.imencode(".png", image, options)[1]) for image in images]
     blocks = [pack(image) for image in images]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer, spread
 from benchmarks.radiographs import jpegs
-from harmonize.images.pixels import Geometry, fitted, read_gray
+from harmonize.images.pixels import Geometry, fit_to_square, read_gray
 
 GEOMETRY = Geometry(320)
 LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB
@@ -17,7 +17,7 @@ LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB
 
 def ours(path: Path) -> NDArray[np.uint8]:
     """Return the image as stored in the cache."""
-    return fitted(read_gray(path, GEOMETRY.decode_at), GEOMETRY)
+    return fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY)
 
 
 def torchvision_way(path: Path) -> object:
@@ -47,7 +47,9 @@ def torchxrayvision_way(path: Path) -> object:
 
 def distance(path: Path, at_least: int) -> tuple[float, float]:
     """Return the difference of our pixels from a full decode with area resampling: the mean and the 99.9 % quantile."""
-    off = np.abs(fitted(read_gray(path, at_least), GEOMETRY).astype(int) - fitted(read_gray(path), GEOMETRY))
+    off = np.abs(
+        fit_to_square(read_gray(path, at_least), GEOMETRY).astype(int) - fit_to_square(read_gray(path), GEOMETRY)
+    )
     return float(off.mean()), float(np.quantile(off, 0.999))
 
 
@@ -64,7 +66,7 @@ def fidelity(quick: bool) -> Measured:
         found = [distance(path, GEOMETRY.decode_at) for path in paths]
         larger = max(distance(path, 2 * GEOMETRY.decode_at)[1] for path in paths)
         ways = {
-            name: (lambda at=at: [fitted(read_gray(p, at), GEOMETRY) for p in paths])
+            name: (lambda at=at: [fit_to_square(read_gray(p, at), GEOMETRY) for p in paths])
             for name, at in (("now", GEOMETRY.decode_at), ("larger", 2 * GEOMETRY.decode_at))
         }
         spent = interleaved(ways, rounds=1 if quick else 5)

@@ -32,9 +32,9 @@ def training(name: str) -> Callable[[bool], Measured]:
         from bench.inputs.examples import Examples
         from bench.inputs.normalize import Normalizer
         from bench.models.network import build
-        from bench.planning.run import resolve
+        from bench.planning.run import Run
         from bench.training.step import Step
-        from bench.training.training_loss import TrainingLoss, training_targets
+        from bench.training.training_loss import TrainingLoss, TrainingTargets
 
         gpu, num, draw = torch.device("cuda:0"), 16 * BATCH, np.random.default_rng(0)
         network = build("bench.models.network:timm_model", {"name": name}, FINDINGS).to(
@@ -44,7 +44,7 @@ def training(name: str) -> Callable[[bool], Measured]:
         config = RunConfig(
             "densenet121", "adamw", "bce", "u_ignore", "imagenet_224", schedule=Schedule(batch_size=BATCH)
         )
-        run_, ids = resolve(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
+        run_, ids = Run.of(config, Registry.read(), "internal", None), np.arange(num).astype(str).astype(object)
         state = draw.choice(np.array([0, 1], np.int8), (num, FINDINGS))
         internal = Examples(ids, ids, np.arange(num), state)
         reader = BatchReader(draw.integers(0, 256, (num, SIDE, SIDE)).astype(np.uint8), gpu)
@@ -54,7 +54,7 @@ def training(name: str) -> Callable[[bool], Measured]:
             Normalizer(["imagenet"], MEAN, STD),
             reader,
             internal.rows,
-            TrainingLoss(run_, training_targets(run_, internal, gpu)),
+            TrainingLoss(run_, TrainingTargets.of(run_, internal, gpu)),
             gpu,
         )
         step.begin_epoch(1)

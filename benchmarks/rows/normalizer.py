@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.radiographs import radiograph
 from harmonize.images import roi
-from harmonize.images.pixels import Geometry, fitted
+from harmonize.images.pixels import Geometry, fit_to_square
 
 SIZE, NUM = 320, 64
 Image = NDArray[np.uint8]
@@ -21,7 +21,7 @@ Case = tuple[Way, Way, str]  # ours and the peer's, both of all images, and what
 
 def images(quick: bool) -> list[Image]:
     """Return radiographs of 320 px; eight different images are repeated."""
-    few = [fitted(radiograph(patient, 1024, 860), Geometry(SIZE)) for patient in range(8)]
+    few = [fit_to_square(radiograph(patient, 1024, 860), Geometry(SIZE)) for patient in range(8)]
     return few * (1 if quick else NUM // len(few))
 
 

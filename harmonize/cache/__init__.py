@@ -1,1 +1,1 @@
-"""Decoded images on disk."""
+"""Caches of decoded images on disk."""

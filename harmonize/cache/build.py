@@ -1,4 +1,4 @@
-"""How a cache is filled: chunks of images decoded in this process or in several, each chunk noted in a journal."""
+"""Decode chunks of images in one or several processes, and read and write the journal of a cache."""
 
 import json
 import multiprocessing
@@ -21,21 +21,21 @@ from numpy.typing import NDArray
 
 from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
-from harmonize.images.pixels import Geometry, UnreadableImage, fitted, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
 CHUNK_BYTES = 4 * 2**20  # bytes of pixels per journal line, and per transfer between processes
-POOL_WORTH_S = 10.0  # starting processes takes seconds: less work than this is done before they are up
-_AHEAD = 3  # chunks per process under way: bounds the memory
+POOL_WORTH_S = 10.0  # starting processes takes seconds; shorter work is faster in this process
+_AHEAD = 3  # chunks in progress per process; limits the memory
 
 
 class Row(NamedTuple):
     """The journal entry of one image."""
 
-    crc: int  # of the pixels, or 0
-    reason: str  # why it is unreadable, or ""
-    fell_back: bool  # its lungs were looked for and not found
+    crc: int  # of the pixels; 0 for an unreadable image
+    reason: str  # why the image is unreadable, or ""
+    fell_back: bool  # True if the region needs the lungs and they were not detected
     at: int = 0  # start of the block of a packed image
-    length: int = 0  # and how long it is
+    length: int = 0  # length of the block
 
 
 Pixels = NDArray[np.uint8] | list[bytes]  # [n, S, S], or the blocks of packed images
@@ -43,7 +43,7 @@ Decoded = tuple[Pixels, list[Row]]
 
 
 def packs(geometry: Geometry) -> bool:
-    """Whether images of a geometry are stored packed."""
+    """Return whether images of a geometry are stored packed."""
     return geometry.size >= PACKED_FROM
 
 
@@ -52,7 +52,8 @@ def decode_rows(
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield (rows, pixels [n, S, S], entries) of each chunk, in the order in which chunks finish.
 
-    The pixels do not depend on the number of processes. More processes start only if the first chunks were slow enough.
+    The pixels do not depend on the number of processes. The first chunk is decoded in this process; more processes start
+    only if the remaining chunks would take `POOL_WORTH_S` or longer.
     """
     started = time.monotonic()
     for number, rows in enumerate(chunks):
@@ -66,8 +67,8 @@ def decode_rows(
 def _decode_in_pool(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
-    """Yield the same from several processes."""
-    # Spawned, not forked: the caller may hold threads of torch or a lock of OpenCV.
+    """Yield the same tuples as `decode_rows`, decoded in several processes."""
+    # Spawn instead of fork: the caller may have threads of torch or a lock of OpenCV.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
     pending: dict[Future[Decoded], list[int]] = {}
@@ -84,14 +85,14 @@ def _decode_in_pool(
             for future in finished:
                 yield pending.pop(future), *future.result()
     except BrokenProcessPool as error:
-        fix = "run again with --workers 1: it goes on where it stopped and names the image"
+        fix = "run again with --workers 1: it continues where it stopped and names the image"
         raise SetupError("a decoding process died (out of memory?)", "image cache", fix) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
-    """Return the pixels of some files, black (or an empty block) where one is unreadable, and an entry for each."""
+    """Return the pixels of files and their journal entries. An unreadable file gives black pixels or an empty block."""
     pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
     entries: list[Row] = []
     for image, path in zip(pixels, paths, strict=True):
@@ -104,29 +105,29 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
 
 
 def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
-    """Return images as they are stored: themselves, or a block each, empty where there is nothing to see."""
+    """Return images as the cache stores them: the array, or one block per image (empty if unreadable)."""
     if not packs(geometry):
         return images
     return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
 
 
 def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
-    """Return the pixels of one file and whether no lungs were found in it; the path "" means a missing file."""
+    """Return the pixels of one file, and whether lung detection failed. The path "" means a missing file."""
     if not path:
         raise UnreadableImage("listed but absent")
-    part, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
-    return fitted(part, geometry), fell_back
+    crop, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
+    return fit_to_square(crop, geometry), fell_back
 
 
 def _start_worker() -> None:
-    """Make a process of the pool use one thread, leave Ctrl-C to its parent, and end when its parent does."""
+    """Set up a process of the pool: one OpenCV thread, ignore Ctrl-C, and exit when the parent exits."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Wait for the parent's death (SIGKILL included), then end this process."""
+    """Wait until the parent ends (also by SIGKILL), then exit this process."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for([parent.sentinel])
@@ -134,31 +135,31 @@ def _end_with_parent() -> None:
 
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
-    """Return the journal line that marks these rows as written."""
+    """Return the line that records these rows as written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 
 def read_journal(path: Path, total: int) -> dict[int, Row]:
-    """Return the rows that an interrupted build finished; a line that was cut off or is of another form is passed over."""
+    """Return the rows that an interrupted build finished. Truncated or invalid lines are skipped."""
     rows: dict[int, Row] = {}
     if not path.exists():
         return rows
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             entries = json.loads(line)
-            known = {row: Row(*entry) for row, *entry in entries if row < total}
+            parsed = {row: Row(*entry) for row, *entry in entries if row < total}
         except (ValueError, TypeError):
             continue
-        rows |= known
+        rows |= parsed
     return rows
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock among processes of this machine; it ends with its process."""
+    """Hold a lock against other processes of this machine; the lock ends with the process."""
     try:
         import fcntl
-    except ImportError:  # not on Windows: two builds of one cache at once are then the user's care
+    except ImportError:  # Windows has no fcntl: the user must not build one cache twice at the same time
         yield
         return
     with path.open("w") as file:

@@ -1,16 +1,15 @@
-"""Every image of a cohort decoded once: one uint8 file per cohort and geometry, mapped into memory.
+"""Cache decoded images: one uint8 file per cohort and geometry, mapped into memory.
 
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
         index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
-                                   of an adaptive region also fell_back, of packed images also at and length
-        images-<plan>.u8           the pixels [N, S, S], in the order of the index; or, from 1024 pixels on,
-        images-<plan>.zst          their blocks (harmonize.cache.packed), each at its place
-        images-<plan>.*.part       while it is being made, with
-        images-<plan>.journal      one line per finished chunk; a killed build goes on after the last whole line
+                                   with an adaptive region also fell_back, for packed images also at and length
+        images-<plan>.u8           the pixels [N, S, S], in the order of the index; or, from 1024 pixels on:
+        images-<plan>.zst          compressed blocks (harmonize.cache.packed), located by at and length
+        images-<plan>.*.part       the unfinished file during a build, and
+        images-<plan>.journal      one line per finished chunk; an interrupted build continues after the last complete line
 
-The plan is a hash of all rows with their files' sizes and times: another table or a changed file is another plan, for
-which rows that did not change are copied, not decoded. The index is replaced last, so it never names pixels that are
-not there.
+The plan is a hash of all rows with the sizes and times of their files. A different table or a changed file gives a new
+plan; its unchanged rows are copied, not decoded. The index is replaced last, so it never refers to missing pixels.
 """
 
 import glob
@@ -26,7 +25,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from harmonize.cache.build import POOL_WORTH_S, lock, packs, read_journal
-from harmonize.cache.fill import Filling, Progress, fill, holds, mapped, measure
+from harmonize.cache.fill import BuildPlan, Progress, fill, has_checksum, map_bytes, measure
 from harmonize.cache.packed import Images, PackedImages
 from harmonize.errors import SetupError
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
@@ -43,32 +42,32 @@ class ImageCache:
     index: pd.DataFrame
 
     def rows(self, image_ids: "pd.Series[str] | list[str]") -> NDArray[np.int64]:
-        """Return each image's row in `images`, -1 for one that is unreadable or unknown."""
+        """Return the row of each image in `images`, -1 for an unreadable or unknown image."""
         ids = pd.Index(self.index["image_id"])
-        place = ids.get_indexer(pd.Index(image_ids)).astype(np.int64)
+        positions = ids.get_indexer(pd.Index(image_ids)).astype(np.int64)
         readable = np.append((self.index["reason"] == "").to_numpy(), False)
-        return np.where(readable[place], place, -1)
+        return np.where(readable[positions], positions, -1)
 
     @property
     def quarantine(self) -> pd.DataFrame:
         """Return image_id, path and reason of images that could not be decoded."""
-        bad = self.index["reason"] != ""
-        return self.index.loc[bad, ["image_id", "path", "reason"]].reset_index(drop=True)
+        unreadable = self.index["reason"] != ""
+        return self.index.loc[unreadable, ["image_id", "path", "reason"]].reset_index(drop=True)
 
     @property
     def fingerprint(self) -> str:
-        """Return 16 hex digits that change when any image's pixels do, whatever the order of rows."""
+        """Return 16 hex digits that change when the pixels of any image change. The order of rows does not matter."""
         digest = hashlib.sha256()
-        good = self.index[self.index["reason"] == ""]
-        for image, crc in sorted(zip(good["image_id"], good["crc32"], strict=True)):
+        readable = self.index[self.index["reason"] == ""]
+        for image, crc in sorted(zip(readable["image_id"], readable["crc32"], strict=True)):
             digest.update(f"{image}\x1f{crc}\x1e".encode())
         return digest.hexdigest()[:16]
 
     @property
     def fallback_rate(self) -> float | None:
-        """Return the share of readable images in which no lungs were found; None if the geometry does not use lungs."""
-        good = self.index[self.index["reason"] == ""]
-        return float(good["fell_back"].mean()) if "fell_back" in good and len(good) else None
+        """Return the share of readable images whose lungs were not detected; None if the geometry does not use lungs."""
+        readable = self.index[self.index["reason"] == ""]
+        return float(readable["fell_back"].mean()) if "fell_back" in readable and len(readable) else None
 
     @property
     def num_bytes(self) -> int:
@@ -78,16 +77,16 @@ class ImageCache:
 
 
 def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str) -> ImageCache | None:
-    """Return the finished cache with this fingerprint below `folder`, None if it does not exist."""
-    for home in sorted(folder.glob(f"*/{glob.escape(name)}-{geometry.key}-v{PIXELS_VERSION}")):
-        cache = _open(home, geometry)
+    """Return the finished cache with this fingerprint below `folder`, or None."""
+    for cache_folder in sorted(folder.glob(f"*/{glob.escape(name)}-{geometry.key}-v{PIXELS_VERSION}")):
+        cache = _open(cache_folder, geometry)
         if cache is not None and cache.fingerprint == fingerprint:
             return cache
     return None
 
 
 def planned_bytes(n: int, geometry: Geometry) -> int:
-    """Return the disk space that a cache of n images takes; packed ones take less, see `forecast`.
+    """Return the disk space in bytes of a cache of n unpacked images; packed images take less, see `forecast`.
 
     >>> planned_bytes(223_414, Geometry(224))
     11210020864
@@ -97,36 +96,36 @@ def planned_bytes(n: int, geometry: Geometry) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Time and disk space that a cache will take, measured on a few of its files."""
+    """Time and disk space that a cache will take, estimated from a few of its files."""
 
-    images: int  # to be decoded
-    num_bytes: int  # on disk, once it is finished
-    seconds: float  # wall clock, until then
+    images: int  # number to decode
+    num_bytes: int  # on disk, when finished
+    seconds: float  # wall-clock time to decode them
 
 
 def forecast(
     name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
 ) -> Forecast:
-    """Return what `open_cache` would have to do for a table whose `file_states` are known; nothing is written.
+    """Forecast the work of `open_cache` for a table with these `file_states`; nothing is written.
 
-    Up to eight files, spread over those that are not decoded yet, are decoded and timed. Reading a disk that others
-    use, or a file that lies on another machine, may later take longer or shorter than it did for these.
+    Up to eight files that are not in the cache yet are decoded and timed. On a shared or remote disk, the other files
+    may be slower or faster.
     """
-    home = _home(name, geometry, folder)
-    current, filling = _open(home, geometry), _filling(name, root, states, geometry, home)
-    if current is not None and _same(current.index, states):
+    cache_folder = _cache_folder(name, geometry, folder)
+    current, plan = _open(cache_folder, geometry), _build_plan(name, root, states, geometry, cache_folder)
+    if current is not None and _is_current(current.index, states):
         return Forecast(0, current.num_bytes, 0.0)
-    known = read_journal(filling.journal, len(states)) if filling.part.exists() else {}
-    left = np.ones(len(states), bool)
-    left[list(known)] = False
+    finished = read_journal(plan.journal, len(states)) if plan.partial_file.exists() else {}
+    missing = np.ones(len(states), bool)
+    missing[list(finished)] = False
     if current is not None:
         keys = ["path", "size", "mtime_ns"]
-        good = current.index[current.index["reason"] == ""]
-        left &= ~pd.MultiIndex.from_frame(states[keys]).isin(pd.MultiIndex.from_frame(good[keys]))
-    seconds, block = measure(filling, np.flatnonzero(left))
-    alone = seconds * int(left.sum())
-    processes = min(workers, os.cpu_count() or 1) if alone >= POOL_WORTH_S else 1
-    return Forecast(int(left.sum()), _needed(len(states), geometry, block), alone / processes)
+        readable = current.index[current.index["reason"] == ""]
+        missing &= ~pd.MultiIndex.from_frame(states[keys]).isin(pd.MultiIndex.from_frame(readable[keys]))
+    seconds, block_bytes = measure(plan, np.flatnonzero(missing))
+    total_seconds = seconds * int(missing.sum())
+    processes = min(workers, os.cpu_count() or 1) if total_seconds >= POOL_WORTH_S else 1
+    return Forecast(int(missing.sum()), _needed_bytes(len(states), geometry, block_bytes), total_seconds / processes)
 
 
 def open_cache(
@@ -139,35 +138,50 @@ def open_cache(
     progress: Progress | None = None,
     states: pd.DataFrame | None = None,
 ) -> ImageCache:
-    """Return the cache of table[image_id, path] below root, made or completed where needed.
+    """Return the cache of table[image_id, path] below root; build or complete it if needed.
 
-    `states` are the table's `file_states` where they are known: asking for a million files takes a while.
+    states    `file_states` of the table, if the caller has them: to collect them for a million files takes a while
+    workers   maximum number of processes; with more than 1, a calling script needs `if __name__ == "__main__":`
+    progress  called with (name, images done, total images)
 
-    workers > 1 decodes in up to that many processes; a script that calls this needs `if __name__ == "__main__":`.
-    progress gets (name, images done, images in all). Raises SetupError when the disk is too small.
+    Raises SetupError if the disk is too small.
     """
     if table.empty:
-        raise ValueError("a cache of no images")
-    home = _home(name, geometry, folder)
-    home.mkdir(parents=True, exist_ok=True)
-    wanted = file_states(root, table) if states is None else states
-    with lock(home / "lock"):
-        current = _open(home, geometry)
-        if current is not None and _same(current.index, wanted):
+        raise ValueError("the table has no images to cache")
+    cache_folder = _cache_folder(name, geometry, folder)
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    current_states = file_states(root, table) if states is None else states
+    with lock(cache_folder / "lock"):
+        current = _open(cache_folder, geometry)
+        if current is not None and _is_current(current.index, current_states):
             return current
-        _build(_filling(name, root, wanted, geometry, home), current, workers, progress)
-    opened = _open(home, geometry)
+        _build(_build_plan(name, root, current_states, geometry, cache_folder), current, workers, progress)
+    opened = _open(cache_folder, geometry)
     if opened is None:
-        raise SetupError("the image cache cannot be read back", str(home), "check the disk, then delete this folder")
+        raise SetupError(
+            "the new image cache cannot be read", str(cache_folder), "check the disk, delete this folder, and run again"
+        )
     return opened
 
 
+def read_cache(name: str, table: pd.DataFrame, geometry: Geometry, folder: Path) -> ImageCache | None:
+    """Return the cache that `open_cache` has filled for table[image_id, path], None if there is none or it is of other images.
+
+    Nothing is decoded, and no image file is read.
+    """
+    cache = _open(_cache_folder(name, geometry, folder), geometry)
+    if cache is None or len(cache.index) != len(table):
+        return None
+    same = all((cache.index[c].array == table[c].astype(str).to_numpy(object)).all() for c in ("image_id", "path"))
+    return cache if same else None
+
+
 def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Return image_id, path, size and mtime_ns of every row; size -1 for a file that is absent."""
+    """Return image_id, path, size and mtime_ns of every row; the size of a missing file is -1."""
     sizes, times = [], []
     for path in table["path"]:
         try:
-            status = os.stat(os.path.join(root, path)) if path else None  # noqa: PTH116, PTH118  (a million times)
+            status = os.stat(os.path.join(root, path)) if path else None  # noqa: PTH116, PTH118  (faster, for a million files)
         except OSError:
             status = None
         sizes.append(-1 if status is None else status.st_size)
@@ -176,97 +190,100 @@ def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ids | {"size": np.array(sizes, np.int64), "mtime_ns": np.array(times, np.int64)})
 
 
-def _home(name: str, geometry: Geometry, folder: Path) -> Path:
+def _cache_folder(name: str, geometry: Geometry, folder: Path) -> Path:
     """Return the folder of a cache."""
     return folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
 
 
-def _same(index: pd.DataFrame, states: pd.DataFrame) -> bool:
-    """Whether a cache is of these files: by values, because the types of text differ from table to table."""
+def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
+    """Return whether a cache has exactly these files. Compares values, because tables differ in their text types."""
     columns = _COLUMNS[:4]
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
 
-def _filling(name: str, root: Path, wanted: pd.DataFrame, geometry: Geometry, home: Path) -> Filling:
-    """Return the cache that must be filled for a table."""
+def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:
+    """Return the plan of the cache that a table needs."""
     suffix = "zst" if packs(geometry) else "u8"
-    return Filling(name, root, wanted, geometry, home / f"images-{_plan(wanted)}.{suffix}")
+    return BuildPlan(name, root, rows, geometry, cache_folder / f"images-{_plan_hash(rows)}.{suffix}")
 
 
-def _needed(n: int, geometry: Geometry, block: float) -> int:
-    """Return the disk space of n images; packed ones have blocks of `block` bytes."""
+def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
+    """Return the disk space of n images in bytes; `block` is the mean size of a packed image."""
     return round(n * block) if packs(geometry) else planned_bytes(n, geometry)
 
 
-def _block(filling: Filling, current: ImageCache | None) -> float:
-    """Return the mean bytes of a packed image, from images packed before or else from a few that are decoded now."""
-    known = read_journal(filling.journal, len(filling.wanted)) if filling.part.exists() else {}
-    length = np.array([row.length for row in known.values()], np.int64)
-    before: Images | None = None if current is None else current.images
-    if isinstance(before, PackedImages):
-        length = np.append(length, before.length)
+def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
+    """Return the mean size of a packed image in bytes, from earlier images, else from a few that are decoded now."""
+    finished = read_journal(plan.journal, len(plan.wanted)) if plan.partial_file.exists() else {}
+    length = np.array([row.length for row in finished.values()], np.int64)
+    previous: Images | None = None if current is None else current.images
+    if isinstance(previous, PackedImages):
+        length = np.append(length, previous.length)
     length = length[length > 0]
-    return float(length.mean()) if len(length) else measure(filling, np.arange(len(filling.wanted)))[1]
+    return float(length.mean()) if len(length) else measure(plan, np.arange(len(plan.wanted)))[1]
 
 
-def _plan(index: pd.DataFrame) -> str:
-    """Return the name of a build: a hash of its rows and their files."""
+def _plan_hash(index: pd.DataFrame) -> str:
+    """Return the hash that names a build: of its rows and the states of their files."""
     digest = hashlib.sha256()
     for column in _COLUMNS[:4]:
         digest.update("\x1f".join(map(str, index[column].tolist())).encode() + b"\x1e")
     return digest.hexdigest()[:16]
 
 
-def _columns(geometry: Geometry, *, packed: bool) -> list[str]:
+def _index_columns(geometry: Geometry, *, packed: bool) -> list[str]:
     """Return the columns of the index."""
     return _COLUMNS + ["fell_back"] * geometry.adaptive + ["at", "length"] * packed
 
 
-def _open(home: Path, geometry: Geometry) -> ImageCache | None:
-    """Return the finished cache, None if it is missing or damaged."""
+def _open(cache_folder: Path, geometry: Geometry) -> ImageCache | None:
+    """Return the finished cache, or None if the cache is missing or damaged."""
     try:
-        index = pd.read_parquet(home / "index.parquet")
+        index = pd.read_parquet(cache_folder / "index.parquet")
         text = {column: index[column].astype(object) for column in ("image_id", "path", "reason")}
-        index = index.assign(**text)[_columns(geometry, packed="at" in index)]
-        images = _images(home, index, geometry)
+        index = index.assign(**text)[_index_columns(geometry, packed="at" in index)]
+        images = _images(cache_folder, index, geometry)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
     for row in np.unique(np.linspace(0, len(index) - 1, _SAMPLED).astype(int)):
-        if index["reason"].iloc[row] == "" and not holds(images, row, index["crc32"].iloc[row]):
+        if index["reason"].iloc[row] == "" and not has_checksum(images, row, index["crc32"].iloc[row]):
             return None
     return ImageCache(cast("NDArray[np.uint8]", images), index)
 
 
-def _images(home: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
-    """Return the pixels of an index. Raises ValueError when the file is of another size."""
-    plan = home / f"images-{_plan(index)}"
+def _images(cache_folder: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
+    """Return the pixels that an index refers to. Raises ValueError if the file has a wrong size."""
+    stem = cache_folder / f"images-{_plan_hash(index)}"
     if "at" in index:
-        blocks, (at, length) = mapped(plan.with_suffix(".zst")), (index[c].to_numpy(np.int64) for c in ("at", "length"))
+        blocks, (at, length) = (
+            map_bytes(stem.with_suffix(".zst")),
+            (index[c].to_numpy(np.int64) for c in ("at", "length")),
+        )
         if len(blocks) < (at + length).max():
             raise ValueError("blocks are missing")
-        return PackedImages(blocks, at, length, geometry.size, str(plan.with_suffix(".zst")))
-    path = plan.with_suffix(".u8")
+        return PackedImages(blocks, at, length, geometry.size, str(stem.with_suffix(".zst")))
+    path = stem.with_suffix(".u8")
     if path.stat().st_size != planned_bytes(len(index), geometry):
-        raise ValueError("of another size")
+        raise ValueError("wrong size")
     return np.memmap(path, np.uint8, "r", shape=(len(index), geometry.size, geometry.size))
 
 
-def _build(filling: Filling, current: ImageCache | None, workers: int, progress: Progress | None) -> None:
-    """Make the pixels of a plan, then the index that names them."""
-    home, wanted, geometry = filling.target.parent, filling.wanted, filling.geometry
-    block = _block(filling, current) if packs(geometry) else 0.0
-    before = None if current is None else (current.index, current.images)
-    entries = fill(filling, _needed(len(wanted), geometry, block), before, workers, progress)
-    filling.part.replace(filling.target)
+def _build(plan: BuildPlan, current: ImageCache | None, workers: int, progress: Progress | None) -> None:
+    """Write the pixels of a plan, then the index that refers to them."""
+    cache_folder, wanted, geometry = plan.target.parent, plan.wanted, plan.geometry
+    block_bytes = _mean_block_bytes(plan, current) if packs(geometry) else 0.0
+    previous = None if current is None else (current.index, current.images)
+    entries = fill(plan, _needed_bytes(len(wanted), geometry, block_bytes), previous, workers, progress)
+    plan.partial_file.replace(plan.target)
     index = wanted.assign(
         crc32=np.array([row.crc for row in entries], np.int64),
         reason=[row.reason for row in entries],
         fell_back=[row.fell_back for row in entries],
         at=np.array([row.at for row in entries], np.int64),
         length=np.array([row.length for row in entries], np.int64),
-    )[_columns(geometry, packed=packs(geometry))]
-    index.to_parquet(home / "index.parquet.part")
-    (home / "index.parquet.part").replace(home / "index.parquet")
-    for old in home.glob("images-*"):
-        if old != filling.target:
+    )[_index_columns(geometry, packed=packs(geometry))]
+    index.to_parquet(cache_folder / "index.parquet.part")
+    (cache_folder / "index.parquet.part").replace(cache_folder / "index.parquet")
+    for old in cache_folder.glob("images-*"):
+        if old != plan.target:
             old.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""How the pixels of a cache get on disk: from an interrupted build, from the cache before, from the files, in that order.
+"""Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
 
-Plain pixels lie in the order of the index; blocks of packed ones lie in the order in which they came.
+Plain pixels are in the order of the index. Packed blocks are in the order in which they were written.
 """
 
 import errno
@@ -31,90 +31,94 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
 
 Progress = Callable[[str, int, int], None]
-_HANDFUL = 8  # files that tell how long the others take
+_MAX_TIMED_FILES = 8  # maximum number of files that a forecast decodes and times
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
-    """A cache to be made: the rows that are wanted, and where their pixels go."""
+class BuildPlan:
+    """The rows of a cache to build, and the file for their pixels."""
 
     name: str
     root: Path
     wanted: pd.DataFrame  # image_id, path, size, mtime_ns
     geometry: Geometry
-    target: Path  # beside it: .part and .journal while it is being made
+    target: Path  # the finished file; a build also has .part and .journal in the same folder
 
     @property
-    def part(self) -> Path:
-        """Return the file that is being written."""
+    def partial_file(self) -> Path:
+        """Return the path of the unfinished file."""
         return self.target.with_name(self.target.name + ".part")
 
     @property
     def journal(self) -> Path:
-        """Return the path of the journal, which lists the rows that are written."""
+        """Return the path of the journal, which lists the finished rows."""
         return self.target.with_suffix(".journal")
 
     def files(self) -> list[str]:
-        """Return the path of the file of every row, "" if the file is missing."""
-        listed = zip(self.wanted["path"], self.wanted["size"], strict=True)
-        return [str(self.root / path) if size >= 0 else "" for path, size in listed]
+        """Return the image path of every row, "" for a missing file."""
+        paths_and_sizes = zip(self.wanted["path"], self.wanted["size"], strict=True)
+        return [str(self.root / path) if size >= 0 else "" for path, size in paths_and_sizes]
 
 
-class Plain:
-    """Pixels in the order of the index: one array [N, S, S]."""
+class PlainWriter:
+    """Write pixels in the order of the index: one array [N, S, S]."""
 
-    def __init__(self, part: Path, total: int, geometry: Geometry, known: dict[int, Row]) -> None:
-        with part.open("r+b" if part.exists() else "w+b") as file:
+    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
+        with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(total * geometry.size**2)
-        self.images = np.memmap(part, np.uint8, "r+", shape=(total, geometry.size, geometry.size))
-        self.done = {row: entry for row, entry in known.items() if entry.reason or holds(self.images, row, entry.crc)}
+        self.images = np.memmap(path, np.uint8, "r+", shape=(total, geometry.size, geometry.size))
+        self.done = {
+            row: entry for row, entry in finished.items() if entry.reason or has_checksum(self.images, row, entry.crc)
+        }
 
     def write(self, rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> list[Row]:
-        """Put pixels in their places; return the entries for the journal."""
+        """Write the pixels of these rows; return the entries for the journal."""
         self.images[rows] = pixels
         return list(entries)
 
     def close(self) -> None:
-        """Hand everything to the system."""
+        """Flush the memory map."""
         self.images.flush()
 
 
-class Packed:
-    """Blocks one after the other; the entries say where each is."""
+class PackedWriter:
+    """Append compressed blocks; the journal entries give the position of each block."""
 
-    def __init__(self, part: Path, total: int, geometry: Geometry, known: dict[int, Row]) -> None:
-        part.touch()
-        at, length = (np.array([getattr(known.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
+    def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
+        path.touch()
+        at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
-        if self.end > part.stat().st_size:  # a journal of blocks that never got to the disk
-            known, self.end = {}, 0
-        written = PackedImages(mapped(part), at, length, geometry.size, str(part))
-        self.done = {row: entry for row, entry in known.items() if entry.reason or holds(written, row, entry.crc)}
+        if self.end > path.stat().st_size:  # the journal lists blocks that did not reach the disk
+            finished, self.end = {}, 0
+        written = PackedImages(map_bytes(path), at, length, geometry.size, str(path))
+        self.done = {
+            row: entry for row, entry in finished.items() if entry.reason or has_checksum(written, row, entry.crc)
+        }
         del written
-        self.file = part.open("r+b")
-        self.file.truncate(self.end)  # what a killed build wrote and did not note
+        self.file = path.open("r+b")
+        self.file.truncate(self.end)  # remove blocks that an interrupted build did not record
         self.file.seek(self.end)
 
     def write(self, rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> list[Row]:
         """Append blocks; return the entries for the journal."""
-        placed = []
+        located = []
         for _, block, entry in zip(rows, pixels, entries, strict=True):
-            placed.append(entry._replace(at=self.end, length=len(block)))
+            located.append(entry._replace(at=self.end, length=len(block)))
             self.end += self.file.write(block)
         self.file.flush()
-        return placed
+        return located
 
     def close(self) -> None:
-        """Hand everything to the system."""
+        """Close the file."""
         self.file.close()
 
 
-def mapped(path: Path) -> NDArray[np.uint8]:
-    """Return the bytes of a file, memory-mapped; no bytes if the file is empty."""
+def map_bytes(path: Path) -> NDArray[np.uint8]:
+    """Return the bytes of a file as a memory map; an empty array for an empty file."""
     return np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
 
 
-def holds(images: Images, row: int, crc: int) -> bool:
+def has_checksum(images: Images, row: int, crc: int) -> bool:
     """Return whether the pixels of a row exist and have this checksum."""
     try:
         return zlib.crc32(images[row].tobytes()) == crc
@@ -123,7 +127,7 @@ def holds(images: Images, row: int, crc: int) -> bool:
 
 
 def fill(
-    filling: Filling,
+    plan: BuildPlan,
     needed: int,
     current: tuple[pd.DataFrame, Images] | None,
     workers: int,
@@ -131,91 +135,99 @@ def fill(
 ) -> list[Row]:
     """Write the pixels of all rows and return their entries, in the order of the rows.
 
-    `needed` is the disk space that it is expected to take; `current` the index and pixels of the cache before.
-    Raises SetupError when the disk is too small.
+    needed   expected disk space in bytes
+    current  index and pixels of the previous cache, or None
+
+    Raises SetupError if the disk is too small.
     """
-    total = len(filling.wanted)
-    check_disk(filling.part, needed)
-    known = read_journal(filling.journal, total) if filling.part.exists() else {}
-    writer = (Packed if packs(filling.geometry) else Plain)(filling.part, total, filling.geometry, known)
+    total = len(plan.wanted)
+    check_disk(plan.partial_file, needed)
+    finished = read_journal(plan.journal, total) if plan.partial_file.exists() else {}
+    writer = (PackedWriter if packs(plan.geometry) else PlainWriter)(plan.partial_file, total, plan.geometry, finished)
     done = writer.done
-    size = filling.geometry.size
+    size = plan.geometry.size
     per_chunk = max(1, min(64, CHUNK_BYTES // size**2))
     try:
-        with filling.journal.open("a", encoding="utf-8") as log:
+        with plan.journal.open("a", encoding="utf-8") as log:
 
-            def note(rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> None:
-                placed = writer.write(rows, pixels, entries)
-                done.update(zip(rows, placed, strict=True))
-                log.write(journal_line(rows, placed))
+            def record(rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> None:
+                located = writer.write(rows, pixels, entries)
+                done.update(zip(rows, located, strict=True))
+                log.write(journal_line(rows, located))
                 log.flush()
 
             if current is not None:
-                _reuse(filling, current, done, per_chunk, note)
+                _reuse(plan, current, done, per_chunk, record)
             if progress is not None:
-                progress(filling.name, len(done), total)
+                progress(plan.name, len(done), total)
             todo = [row for row in range(total) if row not in done]
             chunks = [todo[start : start + per_chunk] for start in range(0, len(todo), per_chunk)]
-            for rows, pixels, entries in decode_rows(chunks, filling.files(), filling.geometry, workers):
-                note(rows, pixels, entries)
+            for rows, pixels, entries in decode_rows(chunks, plan.files(), plan.geometry, workers):
+                record(rows, pixels, entries)
                 if progress is not None:
-                    progress(filling.name, len(done), total)
+                    progress(plan.name, len(done), total)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        fix = "free some space and run again: it goes on where it stopped"
-        raise SetupError("the disk is full", str(filling.part), fix) from error
+        fix = "free some space and run again: the build continues where it stopped"
+        raise SetupError("the disk is full", str(plan.partial_file), fix) from error
     finally:
         writer.close()
     return [done[row] for row in range(total)]
 
 
-def measure(filling: Filling, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the seconds that one of these rows takes to decode, and the bytes of its block where images are packed.
+def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the mean seconds to decode one of these rows, and the mean bytes of its block if images are packed.
 
-    Judged by up to eight of them that are there, evenly spread; both 0 where there is none.
+    Measured on up to eight rows, evenly spread, whose files exist. Both are 0 if there is no such row.
     """
-    rows = rows[(filling.wanted["size"].to_numpy() >= 0)[rows]]
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, _HANDFUL).astype(int))] if len(rows) else rows
-    files, spent, length = filling.wanted["path"].to_numpy(object), [], []
-    for row in some.tolist():
+    rows = rows[(plan.wanted["size"].to_numpy() >= 0)[rows]]
+    timed_rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_TIMED_FILES).astype(int))] if len(rows) else rows
+    files, seconds, block_bytes = plan.wanted["path"].to_numpy(object), [], []
+    for row in timed_rows.tolist():
         start = time.perf_counter()
-        pixels, (entry,) = decode([str(filling.root / files[row])], filling.geometry)
-        spent.append(time.perf_counter() - start)
+        pixels, (entry,) = decode([str(plan.root / files[row])], plan.geometry)
+        seconds.append(time.perf_counter() - start)
         if not entry.reason:
-            length.append(len(pixels[0]))
-    return (float(np.mean(spent)) if spent else 0.0), (float(np.mean(length)) if length else 0.0)
+            block_bytes.append(len(pixels[0]))
+    return (float(np.mean(seconds)) if seconds else 0.0), (float(np.mean(block_bytes)) if block_bytes else 0.0)
 
 
 def _reuse(
-    filling: Filling,
+    plan: BuildPlan,
     current: tuple[pd.DataFrame, Images],
     done: dict[int, Row],
     per_chunk: int,
-    note: Callable[[list[int], Pixels, Sequence[Row]], None],
+    record: Callable[[list[int], Pixels, Sequence[Row]], None],
 ) -> None:
-    """Copy the pixels of unchanged files from the cache before."""
+    """Copy the pixels of unchanged files from the previous cache."""
     index, images = current
     keys = ["path", "size", "mtime_ns"]
-    good = index[index["reason"] == ""]
-    source = {key: row for row, *key_ in good[keys].itertuples() for key in [tuple(key_)]}
+    readable = index[index["reason"] == ""]
+    old_row_of = {key: row for row, *key_ in readable[keys].itertuples() for key in [tuple(key_)]}
     crcs = index["crc32"].to_numpy()
     fell_back = index["fell_back"].tolist() if "fell_back" in index else [False] * len(crcs)
-    wanted = filling.wanted[keys].itertuples(index=False, name=None)
-    same = [(row, source[key]) for row, key in enumerate(wanted) if key in source and row not in done]
-    for start in range(0, len(same), per_chunk):
-        some = [(row, old) for row, old in same[start : start + per_chunk] if holds(images, old, crcs[old])]
-        if some:
-            entries = [Row(int(crcs[old]), "", bool(fell_back[old])) for _, old in some]
-            pixels = stored(np.stack([images[old] for _, old in some]), entries, filling.geometry)
-            note([row for row, _ in some], pixels, entries)
+    keys_of_rows = plan.wanted[keys].itertuples(index=False, name=None)
+    unchanged = [
+        (row, old_row_of[key]) for row, key in enumerate(keys_of_rows) if key in old_row_of and row not in done
+    ]
+    for start in range(0, len(unchanged), per_chunk):
+        copied = [
+            (row, old_row)
+            for row, old_row in unchanged[start : start + per_chunk]
+            if has_checksum(images, old_row, crcs[old_row])
+        ]
+        if copied:
+            entries = [Row(int(crcs[old_row]), "", bool(fell_back[old_row])) for _, old_row in copied]
+            pixels = stored(np.stack([images[old_row] for _, old_row in copied]), entries, plan.geometry)
+            record([row for row, _ in copied], pixels, entries)
 
 
-def check_disk(part: Path, needed: int) -> None:
-    """Raise SetupError when the pixels do not fit on the disk."""
-    written = part.stat().st_blocks * 512 if part.exists() else 0
-    free = shutil.disk_usage(part.parent).free + written
+def check_disk(path: Path, needed: int) -> None:
+    """Raise SetupError if the pixels do not fit on the disk."""
+    written = path.stat().st_blocks * 512 if path.exists() else 0
+    free = shutil.disk_usage(path.parent).free + written
     if needed > free:
-        what = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+        problem = f"the image cache needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
         fix = "free some space, put the store on another disk, or choose a smaller size"
-        raise SetupError(what, str(part.parent), fix)
+        raise SetupError(problem, str(path.parent), fix)

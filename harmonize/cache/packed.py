@@ -1,8 +1,8 @@
-"""Lossless compression of large decoded images: one block per image, located by a table.
+"""Lossless compression of large decoded images: one block of bytes per image.
 
-A gray value is replaced by its difference from the one above it, modulo 256, and the differences are compressed by zstd
-(through pyarrow). Every 64th row is stored as it is, so that rows are added up 16 at a time and not one after another.
-Legend: N images of S x S pixels.
+Each gray value is replaced by its difference from the value above it, modulo 256. zstd (through pyarrow) compresses the
+differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call.
+N images of S x S pixels.
 """
 
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from harmonize.errors import SetupError
 
-PACKED_FROM = 1024  # px: smaller images are mapped as they are, which reads twenty times as fast
-_LEVEL = 1  # of zstd; 2 and 3 take longer both ways and gain a percent
-_ROWS = 64  # between two rows that are stored as they are
+PACKED_FROM = 1024  # px: smaller images are stored unpacked, which is twenty times as fast to read
+_LEVEL = 1  # of zstd; levels 2 and 3 are slower and save only one percent
+_ROWS = 64  # distance between rows that are stored unchanged
 
 Gray = NDArray[np.uint8]
 
 
 def pack(image: Gray) -> bytes:
-    """Return the compressed block of an image [H, W]; the reader must know H and W, which the block does not store."""
+    """Return the compressed block of an image [H, W]. The block does not store H and W."""
     steps = image.copy()
     for row in range(1, min(_ROWS, len(image))):
         below = image[row::_ROWS]
@@ -31,7 +31,7 @@ def pack(image: Gray) -> bytes:
 
 
 def unpack(block: Any, into: Gray) -> None:
-    """Write the image of a block (bytes or an array of them) into an array [H, W]. Raises OSError for a damaged one."""
+    """Decompress a block (bytes or a uint8 array) into an array [H, W]. Raises OSError for a damaged block."""
     raw = _codec().decompress(pa.py_buffer(block), into.size)
     into[:] = np.frombuffer(raw, np.uint8).reshape(into.shape)
     for row in range(1, min(_ROWS, len(into))):
@@ -45,13 +45,13 @@ def _codec() -> pa.Codec:
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Packed images that are read as an array uint8 [N, S, S] is: by a row, rows or a slice; each reading unpacks anew."""
+    """Packed images, indexed like an array uint8 [N, S, S]: by a row, rows or a slice. Each access unpacks again."""
 
     blocks: Gray  # of all images, memory-mapped
-    at: NDArray[np.int64]  # [N] where the block of an image begins
+    at: NDArray[np.int64]  # [N] start of each image's block
     length: NDArray[np.int64]  # [N] length of the block; 0 means no image: black pixels
     size: int  # S, the side of an image in pixels
-    where: str  # for messages
+    where: str  # the file, for error messages
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,24 +65,24 @@ class PackedImages:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of all images unpacked."""
+        """Return the number of bytes of all images when unpacked."""
         return len(self.at) * self.size**2
 
     def __len__(self) -> int:
         return len(self.at)
 
     def __getitem__(self, rows: Any) -> Gray:
-        """Return the image of a row [S, S], or of many [n, S, S]. Raises SetupError for a block that is damaged."""
-        chosen = np.arange(len(self.at))[rows]
-        images = np.empty((chosen.size, self.size, self.size), np.uint8)
-        for image, row in zip(images, np.atleast_1d(chosen).tolist(), strict=True):
+        """Return one image [S, S] or several [n, S, S]. Raises SetupError for a damaged block."""
+        selected = np.arange(len(self.at))[rows]
+        images = np.empty((selected.size, self.size, self.size), np.uint8)
+        for image, row in zip(images, np.atleast_1d(selected).tolist(), strict=True):
             self._unpack(row, image)
-        return images[0] if np.ndim(chosen) == 0 else images
+        return images[0] if np.ndim(selected) == 0 else images
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all images unpacked."""
         if copy is False:
-            raise ValueError("packed images cannot be had without unpacking them")
+            raise ValueError("packed images cannot be read without a copy: use copy=None or copy=True")
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
     def _unpack(self, row: int, into: Gray) -> None:
@@ -93,7 +93,7 @@ class PackedImages:
         try:
             unpack(self.blocks[start : start + length], into)
         except (OSError, ValueError) as error:
-            fix = "check the disk, then delete this file: it is made again"
+            fix = "check the disk, then delete this file; the next run makes it again"
             raise SetupError(f"the image cache is damaged at image {row} ({error})", self.where, fix) from error
 
 

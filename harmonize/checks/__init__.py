@@ -1,1 +1,1 @@
-"""Checks of images and releases."""
+"""Checks of the images of a dataset, and comparison with its release."""

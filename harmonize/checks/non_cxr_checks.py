@@ -1,6 +1,6 @@
-"""Properties of a file that a frontal chest radiograph does not have: color, or another modality, body part or view.
+"""Detect files that are not frontal chest radiographs: color, or another modality, body part or view.
 
-The checks use headers, not pixels: a file without a remark may still show anything.
+Except for color, the checks use headers only: a file without a remark may still show anything.
 """
 
 import io
@@ -12,55 +12,63 @@ import numpy as np
 
 from harmonize.images.image_header import ImageFile
 
-COLOURED = 32  # gray levels between the channels of a pixel: more than JPEG's noise
-SHARE = 0.02  # of such pixels, from which a picture counts as coloured: an arrow or a logo is less
+MIN_COLOR_DIFFERENCE = 32  # gray levels between the channels of a color pixel; JPEG noise is smaller
+SHARE = 0.02  # minimum share of color pixels in a color image; an arrow or a logo has fewer
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")  # DICOM PS3.3, C.7.3.1.1.1: radiography and fluoroscopy
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
 
 
 def unlike_radiograph(path: ImageFile) -> list[str]:
-    """Return remarks on a file that `read_gray` has read: its size is known to be fine. [] for what cannot be told."""
+    """Return remarks on a file, [] if the checks detect nothing.
+
+    Call it only after `read_gray`, which checks the size of the file.
+    """
     content = path.read_bytes()
     if content[128:132] == b"DICM":
         return _of_dicom(content)
-    gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")  # its colour types of gray
-    if gray:
+    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")  # PNG color types for gray
+    if is_gray:
         return []
-    share = _coloured(content)
-    return [f"a colour picture ({100 * share:.0f} % of its pixels): radiographs are gray"] if share > SHARE else []
+    share = _share_of_color(content)
+    return [f"color image ({100 * share:.0f} % of its pixels): radiographs are gray"] if share > SHARE else []
 
 
-def _coloured(content: bytes) -> float:
-    """Return the share of pixels that have a colour, on an eighth of the sides."""
+def _share_of_color(content: bytes) -> float:
+    """Return the share of color pixels, measured at an eighth of the size."""
     small = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    return 0.0 if small is None or small.size == 0 else float(((small.max(2) - small.min(2)) > COLOURED).mean())
+    return (
+        0.0
+        if small is None or small.size == 0
+        else float(((small.max(2) - small.min(2)) > MIN_COLOR_DIFFERENCE).mean())
+    )
 
 
 def _of_dicom(content: bytes) -> list[str]:
+    """Return remarks on the header of a DICOM file."""
     import pydicom  # half a second to import
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True)
-            modality, part, view = (_text(data, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
+            modality, body_part, view = (_text(data, name) for name in ("Modality", "BodyPartExamined", "ViewPosition"))
             frames = int(data.get("NumberOfFrames") or 1)
-    except Exception:  # noqa: BLE001  (the pixels could be read: damaged remarks are no remarks)
+    except Exception:  # noqa: BLE001  (the pixels could be read, so a damaged header gives no remarks)
         return []
-    found = []
+    remarks = []
     if modality and modality not in MODALITIES:
-        found.append(f"DICOM modality {modality} is no radiograph")
-    if part and not any(word in part for word in _CHEST):
-        found.append(f"DICOM body part {part} is no chest")
+        remarks.append(f"DICOM modality {modality} is not a radiograph")
+    if body_part and not any(word in body_part for word in _CHEST):
+        remarks.append(f"DICOM body part {body_part} is not the chest")
     if view in _LATERAL:
-        found.append(f"DICOM view {view} is lateral: runs learn frontal images unless their grid says otherwise")
+        remarks.append(f"DICOM view {view} is lateral: by default, runs train on frontal images")
     if frames > 1:
-        found.append(f"{frames} frames: only the first is looked at")
-    return found
+        remarks.append(f"{frames} frames: only the first is used")
+    return remarks
 
 
 def _text(data: Any, name: str) -> str:
-    """Return a tag as short printable capitals: it is shown on terminals and pages."""
+    """Return a tag in capitals, at most 32 printable characters, safe for terminals and HTML pages."""
     text = str(data.get(name) or "").strip().upper()
     return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:32]

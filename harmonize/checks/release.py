@@ -1,6 +1,6 @@
-"""Compare a dataset with the facts about its release (`published.yaml`) and with rules for all datasets.
+"""Compare a dataset with facts about its release (`published.yaml`) and with rules for all datasets.
 
-Levels: fault (wrong results or missing images), warning (differs from the release), note, ok.
+Levels: fault (wrong results or missing images), warning (a difference from the release), note, ok.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,14 +22,14 @@ from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
 
 LEVELS = ("fault", "warning", "note", "ok")
-_CALLED = {"tokens": "labels"}
+_DISPLAY_NAMES = {"tokens": "labels"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Result of one check: expected value, found value, and how to fix a difference."""
+    """Result of one check: the expected value, the actual value (`found`), and how to fix a difference."""
 
-    dataset: str  # "" for a check of no or several datasets
+    dataset: str  # "" for a check of several datasets
     what: str
     level: str
     expected: str = ""
@@ -38,38 +38,38 @@ class Check:
 
 
 @cache
-def published() -> dict[str, Any]:
-    """Return `harmonize/checks/published.yaml`."""
+def release_facts() -> dict[str, Any]:
+    """Return the facts of `harmonize/checks/published.yaml`."""
     text = (files("harmonize.checks") / "published.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = parse_yaml(text, "harmonize/checks/published.yaml")
     return content
 
 
 def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
-    """Return the cohort (None if it cannot be loaded) and all checks of its tables; no image is opened."""
+    """Return the cohort (None if it cannot be loaded) and all checks of its tables. Opens no image."""
     name = spec.name
     cohort, table, problem = _read(spec)
     is_phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     checks: list[Check] = []
     if is_phantom:
-        checks.append(Check(name, "phantom", "note", "", "synthetic images: numbers are not compared with the release"))
-    release_files = published()["datasets"].get(spec.layout, ())
+        checks.append(Check(name, "phantom", "note", "", "synthetic images: counts are not compared with the release"))
+    release_files = release_facts()["datasets"].get(spec.layout, ())
     if spec.layout == TABLE:
-        checks.append(Check(name, "own table", "note", "", "nothing is published to compare it with"))
+        checks.append(Check(name, "own table", "note", "", "no published facts exist for a comparison"))
     elif not release_files:
-        unknown = "published.yaml has no facts about the release to compare with"
+        unknown = "published.yaml has no facts about this release"
         checks.append(Check(name, "release", "note", "", unknown))
     elif spec.root.is_dir():
         is_small = is_phantom
         for facts in release_files:
-            of_file, is_subset = check_table(spec, facts, table, is_phantom, is_small)
-            checks += of_file
+            file_checks, is_subset = check_table(spec, facts, table, is_phantom, is_small)
+            checks += file_checks
             is_small |= is_subset
-    whole = table if table is not None else cohort.table if cohort is not None else None
-    leaks = [] if whole is None else [check_leakage(name, whole)]
+    all_rows = table if table is not None else cohort.table if cohort is not None else None
+    leaks = [] if all_rows is None else [check_leakage(name, all_rows)]
     checks += leaks
-    if cohort is not None and whole is not None:
-        checks += check_cohort(cohort, whole)
+    if cohort is not None and all_rows is not None:
+        checks += check_cohort(cohort, all_rows)
     if problem is not None and not any(c.level == "fault" and c.found == problem.what for c in leaks):
         checks.append(Check(name, "refused", "fault", "", f"{problem.what} ({problem.where})", problem.fix))
     return cohort, checks
@@ -96,93 +96,100 @@ def check_table(
     path = find(spec.root, *facts["files"])
     if path is None:
         if facts["need"] in ("", "required") or is_phantom:
-            return [], False  # an alternative form; or the reader says so
-        what, level = str(facts["files"][0]), "note" if is_small else "warning"
-        lack = f"absent: {facts['need']}"
-        return [Check(spec.name, what, level, "in the release", lack, "add it as published")], False
+            return [], False  # an alternative file, or the adapter reports the error
+        file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
+        result = f"missing, so the dataset has {facts['need']}"
+        return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
     name = path.name
-    part = table if table is None or "split" not in facts else table[table["split"] == facts["split"]]
+    split_rows = table if table is None or "split" not in facts else table[table["split"] == facts["split"]]
     try:
-        found, raw = _columns(path, facts) if "columns" in facts else ([], None)
+        form_checks, raw = _column_checks(path, facts) if "columns" in facts else ([], None)
         if raw is not None:
-            found += _values(raw, facts)
-        if part is not None and "states" in facts:
-            found += _states(part, facts["states"])
-        subset, differing = ("", []) if is_phantom else _numbers(raw, part, facts)
+            form_checks += _value_checks(raw, facts)
+        if split_rows is not None and "states" in facts:
+            form_checks += _state_checks(split_rows, facts["states"])
+        subset, count_checks = ("", []) if is_phantom else _count_checks(raw, split_rows, facts)
     except CxrError as error:
         return [Check(spec.name, name, "fault", "", error.what, error.fix)], False
-    checks = [Check(spec.name, f"{name}: {c.what}", c.level, c.expected, c.found, c.fix) for c in [*found, *differing]]
+    checks = [
+        Check(spec.name, f"{name}: {c.what}", c.level, c.expected, c.found, c.fix)
+        for c in [*form_checks, *count_checks]
+    ]
     if subset:
         checks.append(Check(spec.name, name, "note", "", subset))
-    if not found and not differing:
+    if not form_checks and not count_checks:
         counted = [] if subset or is_phantom else ["rows", "patients"]
-        parts = [f"{facts[key]:,} {key}" for key in counted if key in facts]
+        matches = [f"{facts[key]:,} {key}" for key in counted if key in facts]
         lists = ["columns"] if subset or is_phantom else ["columns", "labels", "tokens"]
-        parts += [f"{len(facts[key])} {_CALLED.get(key, key)}" for key in lists if key in facts]
-        checks.append(Check(spec.name, name, "ok", "", f"as published: {', '.join(parts) or 'it is there'}"))
+        matches += [f"{len(facts[key])} {_DISPLAY_NAMES.get(key, key)}" for key in lists if key in facts]
+        checks.append(Check(spec.name, name, "ok", "", f"as published: {', '.join(matches) or 'the file exists'}"))
     return checks, bool(subset)
 
 
-def _columns(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
+def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
     """Return a check of missing columns, and the columns with published values as text."""
     present = ["" if column.startswith("Unnamed: ") else column for column in header(path)]
-    spelt = {
-        column: next((other for other in (column, *facts.get("same", {}).get(column, ())) if other in present), "")
+    spelling = {
+        column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
         for column in facts["columns"]
     }
-    missing = [column for column, other in spelt.items() if column and not other]
-    wanted = {column: spelt[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelt[column]}
-    first = next(column for column in present if column)  # to count rows by
-    raw = read_text(path, list(dict.fromkeys([first, *wanted.values()])), may_be_empty=True)
-    raw = raw.rename(columns={other: column for column, other in wanted.items()})
+    missing = [column for column, name in spelling.items() if column and not name]
+    columns_to_read = {
+        column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
+    }
+    first = next(column for column in present if column)  # any column, to count rows
+    raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
+    raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
     if not missing:
         return [], raw
-    found = f"without {', '.join(map(repr, missing))}"
+    result = f"missing: {', '.join(map(repr, missing))}"
     fix = "use the file as published"
-    return [Check("", "columns", "warning", f"{len(facts['columns'])} columns", found, fix)], raw
+    return [Check("", "columns", "warning", f"{len(facts['columns'])} columns", result, fix)], raw
 
 
-def _values(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
+def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
     """Yield a check for each column with values that do not occur in the release."""
     for column, counts in facts.get("values", {}).items():
         if column in raw:
             text = raw[column].str.strip().replace({"nan": "", "None": ""})
-            odd = text[~text.isin([*counts, ""])].value_counts()
-            if len(odd):
-                shown = ", ".join(f"{value!r} ({number:,})" for value, number in odd.head(5).items())
+            unpublished = text[~text.isin([*counts, ""])].value_counts()
+            if len(unpublished):
+                shown = ", ".join(f"{value!r} ({number:,})" for value, number in unpublished.head(5).items())
                 expected = ", ".join(repr(value) for value in counts)
-                yield Check("", column, "warning", expected, shown, "these rows count as not stated")
+                yield Check("", column, "warning", expected, shown, "correct these values, or they count as not stated")
     for column, (low, high) in facts.get("ranges", {}).items():
         if column in raw:
             value = numbers(raw[column].str.strip().str.rstrip("Y"))
             outside = raw.loc[(value < low) | (value > high), column]
             if len(outside):
-                shown = f"{len(outside):,} outside, e.g. {outside.iloc[0]}"
-                yield Check("", column, "warning", f"{low} to {high}", shown, "look at these rows")
+                shown = f"{len(outside):,} outside the range, e.g. {outside.iloc[0]}"
+                yield Check("", column, "warning", f"{low} to {high}", shown, "check these rows")
 
 
-def _states(part: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
+def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
     """Yield a check for each label of an expert set with states that radiologists do not use."""
-    for column in part.columns:
+    for column in table.columns:
         if str(column).startswith("native:"):
-            odd = part[column].isin([state for state in STATES if state not in allowed])
-            if odd.any():
+            is_invalid = table[column].isin([state for state in STATES if state not in allowed])
+            if is_invalid.any():
                 label = str(column).removeprefix("native:")
-                found = f"{int(odd.sum()):,} rows uncertain or blank"
-                yield Check("", f"label {label}", "fault", "1 or 0", found, "is this another file under this name?")
+                result = f"{int(is_invalid.sum()):,} rows uncertain or blank"
+                yield Check("", f"label {label}", "fault", "1 or 0", result, "check that this is the published file")
 
 
-def _numbers(raw: pd.DataFrame | None, part: pd.DataFrame | None, facts: Mapping[str, Any]) -> tuple[str, list[Check]]:
-    """Return a note if the file is a subset ("" if complete), and checks of the counts that differ."""
-    listed = raw if raw is not None else part
-    if listed is None:
+def _count_checks(
+    raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
+) -> tuple[str, list[Check]]:
+    """Return a note ("" unless the file is a subset of the release), and checks of counts that differ."""
+    file_rows = raw if raw is not None else split_rows
+    if file_rows is None:
         return "", []
-    rows = len(listed)
-    unit, whole = ("rows", facts["rows"]) if "rows" in facts else ("images", facts.get("images"))
-    if whole is None:
+    rows = len(file_rows)
+    unit, published_rows = ("rows", facts["rows"]) if "rows" in facts else ("images", facts.get("images"))
+    if published_rows is None:
         return "", []
-    if rows < published()["tolerance"]["subset"] * whole:
-        return f"a subset: {rows:,} of {whole:,} {unit}; numbers and prevalences are not judged", []
+    if rows < release_facts()["tolerance"]["subset"] * published_rows:
+        return f"a subset: {rows:,} of {published_rows:,} {unit}; counts and prevalences are not checked", []
     pairs: list[tuple[str, int, int]] = []
     if raw is not None and "rows" in facts:
         pairs.append(("rows", facts["rows"], rows))
@@ -190,49 +197,53 @@ def _numbers(raw: pd.DataFrame | None, part: pd.DataFrame | None, facts: Mapping
             if column in raw:
                 text = raw[column].str.strip().replace({"nan": "", "None": ""}).value_counts()
                 pairs += [
-                    (f"{column} {v or 'blank'}", n, int(text.get(v, 0))) for v, n in counts.items() if n is not None
+                    (f"{column} {value or 'blank'}", number, int(text.get(value, 0)))
+                    for value, number in counts.items()
+                    if number is not None
                 ]
-    if part is not None:
-        pairs += _counts(part, facts)
-    tolerance = published()["tolerance"]
-    fix = "another release, or a damaged file: compare with the publisher's"
+    if split_rows is not None:
+        pairs += _published_and_actual(split_rows, facts)
+    tolerance = release_facts()["tolerance"]
+    fix = "compare with the published file: this may be another release or a damaged file"
     checks = [
-        Check("", what, "warning", f"{n:,} within {tolerance['relative']:.0%}", f"{found:,}", fix)
-        for what, n, found in pairs
-        if abs(found - n) > max(tolerance["rows"], tolerance["relative"] * n)
+        Check("", name, "warning", f"{number:,} within {tolerance['relative']:.0%}", f"{actual:,}", fix)
+        for name, number, actual in pairs
+        if abs(actual - number) > max(tolerance["rows"], tolerance["relative"] * number)
     ]
     return "", checks
 
 
-def _counts(part: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield (what, published, found) for images, patients, studies, labels and words."""
+def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Yield (name, published count, actual count) for images, patients, studies, labels and words."""
     for key, column in {"images": "image_id", "patients": "patient_id", "studies": "study_id"}.items():
         if key in facts:
-            yield key, facts[key], int(part[column].nunique())
+            yield key, facts[key], int(table[column].nunique())
     for label, counts in facts.get("labels", {}).items():
-        if native(label) in part:
+        if native(label) in table:
             for state, name, number in zip(STATES, ("present", "absent", "uncertain", "blank"), counts, strict=True):
-                yield f"label {label} {name}", number, int((part[native(label)] == state).sum())
-    if "tokens" in facts and LABELS in part:
-        found = part[LABELS].value_counts()
-        words = found.index.to_series().str.split("|").map(set)
-        count = pd.Series(found.to_numpy(), words.to_numpy()).reset_index().explode("index").groupby("index")[0].sum()
+                yield f"label {label} {name}", number, int((table[native(label)] == state).sum())
+    if "tokens" in facts and LABELS in table:
+        cells = table[LABELS].value_counts()
+        word_sets = cells.index.to_series().str.split("|").map(set)
+        rows_with_word = (
+            pd.Series(cells.to_numpy(), word_sets.to_numpy()).reset_index().explode("index").groupby("index")[0].sum()
+        )
         for word, number in facts["tokens"].items():
-            yield f"label {word}", number, int(count.get(word, 0))
+            yield f"label {word}", number, int(rows_with_word.get(word, 0))
     for reason, number in facts.get("drop", {}).items():
-        if "drop" in part:
-            yield f"left out: {reason}", number, int((part["drop"] == reason).sum())
+        if "drop" in table:
+            yield f"excluded: {reason}", number, int((table["drop"] == reason).sum())
 
 
 def check_leakage(name: str, table: pd.DataFrame) -> Check:
-    """Return the check that no patient is in two official splits; it shows counts, never ids."""
+    """Return the check that no patient is in two official splits. The result contains counts, no ids."""
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
-    parts = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
+    patients_of_split = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
         shared_patients(table, table["split"])
     except CxrError as error:
         return Check(name, "leakage", "fault", "0 shared patients", error.what, error.fix)
-    return Check(name, "leakage", "ok", "", f"0 shared patients ({parts})")
+    return Check(name, "leakage", "ok", "", f"0 shared patients ({patients_of_split})")
 
 
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
@@ -240,24 +251,24 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
-        found = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both"
-        checks.append(Check(name, "sex", "warning", "one sex per patient", found, "leave these out of subgroups"))
-    checks += check_rows(cohort)
-    relabelled = [column for column in cohort.table if str(column).startswith("expert:")]
-    if relabelled and cohort.spec.label_source == "default":
-        gold = cohort.table.loc[cohort.table[relabelled].notna().any(axis=1), "study_id"]
-        found = (
-            f"{gold.nunique():,} studies ({len(gold):,} images): {name}{GOLD} under `evaluate_on` of a grid scores them"
+        result = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both"
+        checks.append(
+            Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
         )
-        checks.append(Check(name, "labelled by radiologists, too", "note", "", found))
-    gone = cohort.quarantine[cohort.quarantine["reason"] == ABSENT]
-    absent = len(gone)
+    checks += check_rows(cohort)
+    expert_columns = [column for column in cohort.table if str(column).startswith("expert:")]
+    if expert_columns and cohort.spec.label_source == "default":
+        gold = cohort.table.loc[cohort.table[expert_columns].notna().any(axis=1), "study_id"]
+        result = f"{gold.nunique():,} studies ({len(gold):,} images); to score them, add {name}{GOLD} to `evaluate_on` of a grid"
+        checks.append(Check(name, "also labeled by radiologists", "note", "", result))
+    missing = cohort.quarantine[cohort.quarantine["reason"] == ABSENT]
+    absent = len(missing)
     if absent:
-        found = f"{absent:,} are not, e.g. {gone['image_id'].iloc[0]}"
-        level, fix = broken(cohort, absent, "complete the download, or take their rows out of the table")
-        checks.append(Check(name, "absent images", level, "all listed images are on disk", found, fix))
-    flow = ", ".join(f"{number:,} {what.replace('_', ' ')}" for what, number in cohort.flow.items())
-    checks.append(Check(name, "images used", "ok", "", flow))
+        result = f"{absent:,} are missing, e.g. {missing['image_id'].iloc[0]}"
+        level, fix = broken(cohort, absent, "complete the download, or remove their rows from the table")
+        checks.append(Check(name, "absent images", level, "all listed images are on disk", result, fix))
+    flow_text = ", ".join(f"{number:,} {step.replace('_', ' ')}" for step, number in cohort.flow.items())
+    checks.append(Check(name, "images used", "ok", "", flow_text))
     return checks
 
 
@@ -265,29 +276,33 @@ def check_rows(cohort: Cohort) -> list[Check]:
     """Return the checks of rows: excluded rows, repeated rows, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
     checks = []
-    left_out = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
-    if len(left_out):
-        of = flow["found"]
-        shown = "; ".join(f"{reason} ({number:,})" for reason, number in left_out.value_counts().head(3).items())
-        fix = "correct the table; a run leaves these rows out and counts them"
-        found = f"{len(left_out):,} of {of:,} cannot: {shown}"
-        checks.append(Check(name, "rows left out", "fault", "every row can be used", found, fix))
+    reasons = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
+    if len(reasons):
+        total = flow["found"]
+        shown = "; ".join(f"{reason} ({number:,})" for reason, number in reasons.value_counts().head(3).items())
+        fix = "correct the table; a run excludes these rows and counts them"
+        result = f"{len(reasons):,} of {total:,} rows cannot be used: {shown}"
+        checks.append(Check(name, "bad rows", "fault", "every row can be used", result, fix))
     if "repeated_row" in flow:
-        found = f"{flow['repeated_row']:,} rows repeat another in every cell"
-        checks.append(Check(name, "repeated rows", "warning", "one row per image", found, "each is read once"))
+        result = f"{flow['repeated_row']:,} rows repeat another in every cell"
+        checks.append(
+            Check(name, "repeated rows", "warning", "one row per image", result, "no fix needed: each row is used once")
+        )
     words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
     if len(words):
-        common = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)
-        found = f"{len(words):,} rows have others: " + ", ".join(f"{word} ({n:,})" for word, n in common.items())
-        fix = "such a word counts as none of the findings: correct it if it is one"
-        checks.append(Check(name, "words", "warning", "words of the release", found, fix))
+        frequent = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)
+        result = f"{len(words):,} rows have other words: " + ", ".join(
+            f"{word} ({n:,})" for word, n in frequent.items()
+        )
+        fix = "correct the word if it means a finding; otherwise it is ignored"
+        checks.append(Check(name, "words", "warning", "words of the release", result, fix))
     return checks
 
 
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
-    """Return level and fix for this number of unusable images; images that the release lacks are only a warning."""
-    tables = [] if cohort.phantom else published()["datasets"].get(cohort.layout, [])
-    known = max((facts.get("broken", 0) for facts in tables), default=0)
-    if number <= known:
-        return "warning", f"the release is known to have {known} broken or missing files"
+    """Return level and fix for a number of unusable images: a warning if the release has as many damaged images."""
+    tables = [] if cohort.phantom else release_facts()["datasets"].get(cohort.layout, [])
+    published_broken = max((facts.get("broken", 0) for facts in tables), default=0)
+    if number <= published_broken:
+        return "warning", f"no fix needed: {published_broken} files of the release itself are damaged or missing"
     return "fault", fix

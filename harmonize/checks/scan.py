@@ -2,8 +2,8 @@
 
     <folder>/<cohort>-<root>-v<versions>.records     fixed-size records, appended as images are read
 
-A record is found again by its file's path, size and time of change, so that an interrupted scan goes on and a second
-one reads only what changed. What could not be read is tried again each time. Nothing else of an image is kept.
+The key of a record is a hash of path, size and modification time. So an interrupted scan continues, and a second scan
+reads only changed files. Unreadable files are tried again each time. The records contain nothing else of an image.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
-_AT_LEAST = 128  # pixels: four times the side of a thumbnail
-_SMALL = 16  # side of the thumbnail that is kept
-_CHUNK = 16  # images between two writes
+_MIN_SIDE = 128  # px, minimum side of the decoded image: four times the side of its thumbnail
+_SMALL = 16  # side of the stored thumbnail
+_CHUNK = 16  # images per write to the file
 _RECORD = np.dtype(
     [("key", "V16"), ("content", "V16"), ("hash", "<u8"), ("flat", "?"), ("reason", "S79"), ("small", "u1", _SMALL**2)]
 )
@@ -38,8 +38,8 @@ class Scan:
     """Scan result of each image, in the order of the cohort's table.
 
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
-    flat      nothing to be seen in it                       small     uint8 [N, 256], the image at 16 x 16
-    reason    why it cannot be read, "" where it can         reused    how many were known from an earlier scan
+    flat      True for a blank image                         small     uint8 [N, 256], the image at 16 x 16
+    reason    why the image is unreadable, or ""             reused    number of results from an earlier scan
     """
 
     content: NDArray[np.void]
@@ -53,43 +53,43 @@ class Scan:
 def scan(
     name: str, root: Path, paths: Sequence[str], folder: Path, workers: int = 1, progress: Progress | None = None
 ) -> Scan:
-    """Return the scan of the files root/path; results are kept in `folder`.
+    """Scan the files root/path; the results are stored in `folder` for the next scan.
 
-    progress gets (name, images done, images in all). Raises SetupError when the folder cannot be written.
+    `progress` is called with (name, images done, total images). Raises SetupError if the folder cannot be written.
     """
-    path = folder / f"{name}-{_mark(root)}.records"
+    path = folder / f"{name}-{_folder_and_versions(root)}.records"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock(folder / f"{path.stem}.lock"):
             return _scan(name, root, paths, path, workers, progress)
     except OSError as error:
-        raise SetupError(f"cannot keep what was checked: {error}", str(path), "choose another --store") from error
+        raise SetupError(f"cannot store the scan results: {error}", str(path), "choose another --store") from error
 
 
 def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int, progress: Progress | None) -> Scan:
-    """Return the scan, with the records file locked."""
-    keys = [key_of(image, *_state(root, image)) for image in paths]
+    """Return the scan; the caller has locked the records file."""
+    keys = [key_of(image, *_file_state(root, image)) for image in paths]
     records = np.zeros(len(paths), _RECORD)
-    known = _whole_records(path)
-    place = {record.tobytes(): number for number, record in enumerate(known["key"])}
+    stored = _complete_records(path)
+    position = {record.tobytes(): index for index, record in enumerate(stored["key"])}
     todo = []
     for row, key in enumerate(keys):
-        number = place.get(key, -1)
-        if number >= 0 and not known["reason"][number]:
-            records[row] = known[number]
+        index = position.get(key, -1)
+        if index >= 0 and not stored["reason"][index]:
+            records[row] = stored[index]
         else:
             todo.append(row)
-    del known
+    del stored
     reused = len(paths) - len(todo)
     done = reused
     if progress is not None:
         progress(name, done, len(paths))
     chunks = [todo[start : start + _CHUNK] for start in range(0, len(todo), _CHUNK)]
     with path.open("ab") as file:
-        for rows, seen in _in_threads(chunks, root, paths, workers):
-            seen["key"] = np.frombuffer(b"".join(keys[row] for row in rows), "V16")
-            records[rows] = seen
-            file.write(seen.tobytes())
+        for rows, new_records in _in_threads(chunks, root, paths, workers):
+            new_records["key"] = np.frombuffer(b"".join(keys[row] for row in rows), "V16")
+            records[rows] = new_records
+            file.write(new_records.tobytes())
             file.flush()
             done += len(rows)
             if progress is not None:
@@ -98,32 +98,32 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
     return Scan(records["content"], records["hash"], records["flat"], records["small"], reasons, reused)
 
 
-def _mark(root: Path) -> str:
-    """Return the name of the records of an image folder, with the versions that made them."""
+def _folder_and_versions(root: Path) -> str:
+    """Return the part of a record file's name that identifies an image folder and the versions of the code."""
     return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 
 def records_of(folder: Path, root: Path) -> list[Path]:
-    """Return the records of every scan of images below root, whatever the cohort was called."""
-    return sorted(folder.glob(f"*-{_mark(root)}.records"))
+    """Return the record files of all scans of images below root, for any cohort name."""
+    return sorted(folder.glob(f"*-{_folder_and_versions(root)}.records"))
 
 
-def _state(root: Path, image: str) -> tuple[int, int]:
+def _file_state(root: Path, image: str) -> tuple[int, int]:
     """Return size and modification time of a file, (-1, 0) if it is missing."""
     try:
-        status = os.stat(os.path.join(root, image))  # noqa: PTH116, PTH118  (a million times)
+        status = os.stat(os.path.join(root, image))  # noqa: PTH116, PTH118  (faster, for a million files)
     except OSError:
         return -1, 0
     return status.st_size, status.st_mtime_ns
 
 
 def key_of(image: str, size: int, mtime_ns: int) -> bytes:
-    """Return 16 bytes that identify a path and the state of its file; size -1 means a missing file."""
+    """Return a hash of 16 bytes of a path, size and modification time; size -1 means a missing file."""
     state = "absent" if size < 0 else f"{size}/{mtime_ns}"
     return hashlib.blake2b(f"{image}\x00{state}".encode(), digest_size=16).digest()
 
 
-def _whole_records(path: Path) -> NDArray[np.void]:
+def _complete_records(path: Path) -> NDArray[np.void]:
     """Return the records of earlier scans; remove an incomplete last record after an interruption."""
     if path.exists():
         os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
@@ -131,7 +131,7 @@ def _whole_records(path: Path) -> NDArray[np.void]:
 
 
 def read_records(path: Path) -> NDArray[np.void]:
-    """Return key, content, hash, flat, reason and small of whole records, in the order in which they were made."""
+    """Return the complete records (key, content, hash, flat, reason, small), in the order of writing."""
     if not path.exists():
         return np.zeros(0, _RECORD)
     return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)
@@ -140,7 +140,10 @@ def read_records(path: Path) -> NDArray[np.void]:
 def _in_threads(
     chunks: Sequence[list[int]], root: Path, paths: Sequence[str], workers: int
 ) -> Iterator[tuple[list[int], NDArray[np.void]]]:
-    """Yield (rows, records) of each chunk as it is done. Threads do: decoding and checksums run outside Python's lock."""
+    """Yield (rows, records) of each chunk when it is done.
+
+    Threads are sufficient, because decoding and checksums release Python's global lock.
+    """
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     pool = ThreadPoolExecutor(max(1, workers))
@@ -149,26 +152,26 @@ def _in_threads(
     try:
         while True:
             for rows in queue:
-                pending[pool.submit(_look, [root / paths[row] for row in rows])] = rows
+                pending[pool.submit(_scan_files, [root / paths[row] for row in rows])] = rows
                 if len(pending) >= 2 * workers + 1:
                     break
             if not pending:
                 break
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in sorted(finished, key=lambda future: future.exception() is not None):
-                yield pending.pop(future), future.result()  # what was read is kept before a failure is raised
+                yield pending.pop(future), future.result()  # yield all results before a failure is raised
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
 
 
-def _look(files: Sequence[Path]) -> NDArray[np.void]:
-    """Return the records of some files, without their keys."""
+def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
+    """Return the records of files, without keys."""
     records: NDArray[Any] = np.zeros(len(files), _RECORD)
     thumbnails = np.zeros((len(files), 32, 32), np.uint8)
     for number, file in enumerate(files):
         try:
-            thumbnails[number] = thumbnail(read_gray(file, _AT_LEAST))
+            thumbnails[number] = thumbnail(read_gray(file, _MIN_SIDE))
             records["content"][number] = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
         except (UnreadableImage, OSError) as error:
             records["reason"][number] = str(error).encode()[:79] or b"unreadable"

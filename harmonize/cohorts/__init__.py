@@ -1,1 +1,1 @@
-"""One dataset on disk as one validated table."""
+"""Load a dataset as one validated table."""

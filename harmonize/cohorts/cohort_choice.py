@@ -7,21 +7,22 @@ from dataclasses import dataclass
 
 VIEW_CHOICES = ("frontal", "pa", "all")
 STUDY_CHOICES = ("all", "one")
-REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")  # flow entries that count kept images
+# flow entries for remarks on kept images
+REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 
 
 @dataclass(frozen=True, slots=True)
 class CohortChoice:
-    """Settings that select images of a cohort; with all defaults, every frontal image.
+    """Settings that select images of a cohort. The defaults select every frontal image.
 
     In a grid they apply to the training cohort, and `limit` only to its training patients.
     Raises ValueError for an invalid value.
     """
 
-    views: str = "frontal"  # frontal: PA, AP and frontal of either kind; pa: PA only; all: lateral and unknown ones too
-    per_study: str = "all"  # one: the PA image of a study, else AP, else the first by image id
-    limit: int = 0  # maximum number of training patients, drawn by patient hash; 0 = all
-    min_age: float = 0.0  # years; 0 = no limit. With a limit, images of unknown age are excluded
+    views: str = "frontal"  # frontal: PA, AP and FRONTAL; pa: PA only; all: also lateral and unknown views
+    per_study: str = "all"  # one: one image per study, PA before AP before others, then by image id
+    limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
+    min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
     max_age: float = 0.0
     gold: bool = False  # only rows labeled by physicians or radiologists, as `gold` of the adapter selects them
 
@@ -31,10 +32,10 @@ class CohortChoice:
             ("per_study", self.per_study, STUDY_CHOICES),
         ):
             if value not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(allowed)}, not {value!r}")
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
         if self.limit < 0:
-            raise ValueError(f"limit is a number of patients, not {self.limit}")
+            raise ValueError(f"limit must be a number of patients, not {self.limit}")
         if self.min_age < 0 or self.max_age < 0 or (self.max_age and self.max_age < self.min_age):
             raise ValueError(
-                f"min_age and max_age are years, the first the smaller, not {self.min_age}, {self.max_age}"
+                f"min_age and max_age must be years with min_age <= max_age, not {self.min_age}, {self.max_age}"
             )

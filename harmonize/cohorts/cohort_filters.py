@@ -1,6 +1,6 @@
 """Apply a cohort choice to a native table; each filter counts the images that it removes.
 
-Order: images that the adapter drops, view, age, gold subset, missing files, one image per study, patient limit.
+Order: adapter's `drop`, view, age, gold subset, missing files, one image per study, patient limit.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ Flow = dict[str, int]
 _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
-def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
-    """Return the rows that pass the filters of view, age and gold subset; `flow` counts the removed rows.
+def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
+    """Filter rows by view, age and gold subset; `flow` gets the counts of removed rows.
 
     Raises ConfigError if the layout has no gold subset, DatasetError if files for it are missing.
     """
@@ -34,10 +34,10 @@ def by_row(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, f
     return table
 
 
-def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
-    """Keep one image per study and at most `limit` patients, if the choice says so; `flow` counts the removed rows.
+def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
+    """Keep one image per study and at most `limit` patients, if the choice asks for them; `flow` gets the counts.
 
-    A hash of the id selects patients: row order does not matter, and a larger limit keeps all patients of a smaller one.
+    A hash of the id selects patients. So row order does not matter, and a larger limit keeps the patients of a smaller one.
     """
     if choice.per_study == "one":
         order = pd.DataFrame(
@@ -46,19 +46,20 @@ def by_group(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFr
         first = order.sort_values(["view", "image"], kind="stable").drop_duplicates("study").index
         table = _keep(table, table.index.to_series().isin(first), "same_study", flow)
     if choice.limit:
-        table = _keep(table, sampled(table["patient_id"], choice.limit), "beyond_limit", flow)
+        table = _keep(table, patients_within_limit(table["patient_id"], choice.limit), "beyond_limit", flow)
     return table
 
 
-def sampled(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
+def patients_within_limit(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
     """Return the mask of rows of the first `limit` patients by hash."""
-    chosen = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
-    return patients.isin(chosen)
+    selected = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
+    return patients.isin(selected)
 
 
-def _keep(table: pd.DataFrame, kept: "pd.Series[bool]", reason: str, flow: Flow) -> pd.DataFrame:
-    flow[reason] = int((~kept).sum())
-    return table[kept]
+def _keep(table: pd.DataFrame, is_kept: "pd.Series[bool]", reason: str, flow: Flow) -> pd.DataFrame:
+    """Return the kept rows; `flow[reason]` gets the number of removed rows."""
+    flow[reason] = int((~is_kept).sum())
+    return table[is_kept]
 
 
 def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
@@ -66,6 +67,6 @@ def _gold(table: pd.DataFrame, layout: str, root: Path) -> "pd.Series[bool]":
     gold = getattr(adapter(layout), "gold", None)
     if gold is None:
         layouts = ", ".join(name for name in LAYOUTS if hasattr(adapter(name), "gold"))
-        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; the layouts with one are {layouts}")
+        raise ConfigError(f"{layout} has no gold subset", "gold", f"remove `gold`; only {layouts} have one")
     mask: pd.Series[bool] = gold(table, root)
     return mask

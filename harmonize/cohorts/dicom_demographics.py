@@ -13,22 +13,22 @@ _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 
 
 def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | None = None) -> pd.DataFrame:
-    """Return image_id (the file's name without suffix), sex (F, M or "") and age in years (NaN where not stated).
+    """Return image_id (the file's name without suffix), sex (F, M or "") and age in years (NaN if not stated).
 
-    Only two tags of each header are read. For a file without these tags, or not in DICOM, both are not stated.
+    Only two tags of each header are read. A file without these tags, or not in DICOM, states neither.
     Source: DICOM PS3.5, 6.2 (AS: nnnD, nnnW, nnnM or nnnY).
     """
     rows = []
     with ThreadPoolExecutor(max(1, workers)) as pool:
-        for done, (path, (sex, age)) in enumerate(zip(files, pool.map(_stated, files), strict=True), start=1):
+        for done, (path, (sex, age)) in enumerate(zip(files, pool.map(_sex_and_age, files), strict=True), start=1):
             rows.append((path.stem, sex, age))
             if progress is not None:
                 progress("read headers", done, len(files))
     return pd.DataFrame(rows, columns=["image_id", "sex", "age"])
 
 
-def _stated(path: Path) -> tuple[str, float]:
-    import pydicom  # imports in half a second, and only one of six datasets needs it
+def _sex_and_age(path: Path) -> tuple[str, float]:
+    import pydicom  # takes half a second
 
     try:
         with path.open("rb") as file:
@@ -36,7 +36,7 @@ def _stated(path: Path) -> tuple[str, float]:
                 return "", float("nan")
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()
-    except Exception:  # noqa: BLE001  (pydicom raises almost anything on what is no DICOM)
+    except Exception:  # noqa: BLE001  (pydicom raises almost any error for files that are not DICOM)
         return "", float("nan")
     return sex if sex in ("F", "M") else "", _years(age)
 

@@ -14,8 +14,8 @@ from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, 
 
 MAPPINGS = ("default", "strict", "broad")
 _NULL = -9
-# If several native labels map to one finding, the strongest state counts.
-_WEIGHT = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)
+# If several native labels map to one finding, the last of their states in this order is used.
+_WEAKEST_TO_STRONGEST = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)
 
 
 def block(layout: str) -> dict[str, Any]:
@@ -23,14 +23,14 @@ def block(layout: str) -> dict[str, Any]:
     datasets = labels_yaml()["datasets"]
     if layout not in datasets:
         close = get_close_matches(layout, datasets, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(datasets)}"
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(datasets)}"
         raise ConfigError(f"no layout {layout!r}", "harmonize/labels/labels.yaml: datasets", hint)
-    found: dict[str, Any] = datasets[layout]
-    return found
+    layout_block: dict[str, Any] = datasets[layout]
+    return layout_block
 
 
 def entries(layout: str) -> dict[str, Any]:
-    """Return finding -> rule for all findings of a layout in labels.yaml, of every label space."""
+    """Return finding -> rule of a layout in labels.yaml, for the findings of all label spaces."""
     beyond: dict[str, Any] = labels_yaml()["beyond"].get(layout, {}).get("findings", {})
     return {**block(layout)["findings"], **beyond}
 
@@ -51,14 +51,17 @@ def reference(layout: str, split: str = "", source: str = "default") -> str:
 
 
 def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
-    """Return the texts about a cohort for pages: those of labels.yaml, changed by its label source and expert splits."""
-    found = {k: v for k, v in labels_yaml()["datasets"].get(layout, {}).items() if isinstance(v, str)}
+    """Return the texts of labels.yaml about a cohort, for pages.
+
+    `label_source` and `reference` follow the label source; `reference` is radiologist if all splits are expert splits.
+    """
+    texts = {key: text for key, text in labels_yaml()["datasets"].get(layout, {}).items() if isinstance(text, str)}
     if source != "default":
-        found["label_source"] = str(label_sources(layout)[source]["title"])
-        found["reference"] = reference(layout, source=source)
+        texts["label_source"] = str(label_sources(layout)[source]["title"])
+        texts["reference"] = reference(layout, source=source)
     if split.str.startswith("expert_").all():
-        found["reference"] = "radiologist"
-    return found
+        texts["reference"] = "radiologist"
+    return texts
 
 
 def grade(layout: str, finding: str) -> str:
@@ -71,37 +74,38 @@ def grade(layout: str, finding: str) -> str:
     return str(entry["grade"]) if entry else "unmapped"
 
 
-def words(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
+def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
     """Return the native labels that mean a finding, () if the finding is unmapped.
 
-    >>> words("nih", "Lung Lesion")
+    >>> native_labels("nih", "Lung Lesion")
     ('Mass', 'Nodule')
     """
     if mapping not in MAPPINGS:
-        raise ConfigError(f"no mapping {mapping!r}", "mapping", f"one of {', '.join(MAPPINGS)}")
+        raise ConfigError(f"no mapping {mapping!r}", "mapping", f"use one of {', '.join(MAPPINGS)}")
     entry: Mapping[str, Any] = entries(layout).get(finding, {})
     return tuple(entry.get(mapping, entry.get("native", ())))
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return the changes by the mappings strict and broad: finding, mapping, labels added and removed, and reason.
+    """Return how the mappings strict and broad change each finding: labels added and removed, with the reason.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
 Infiltration has no target in the shared nine'}]
     """
-    found = []
+    changes = []
     for finding in findings:
-        usual = words(layout, finding)
+        default_labels = native_labels(layout, finding)
         for mapping in MAPPINGS[1:]:
-            other = words(layout, finding, mapping)
-            if other != usual:
-                added, removed = [w for w in other if w not in usual], [w for w in usual if w not in other]
+            changed_labels = native_labels(layout, finding, mapping)
+            if changed_labels != default_labels:
+                added = [label for label in changed_labels if label not in default_labels]
+                removed = [label for label in default_labels if label not in changed_labels]
                 reason = str(entries(layout)[finding]["reason"])
-                found.append(
+                changes.append(
                     {"finding": finding, "mapping": mapping, "added": added, "removed": removed, "reason": reason}
                 )
-    return found
+    return changes
 
 
 def apply(
@@ -109,7 +113,7 @@ def apply(
 ) -> pd.DataFrame:
     """Return one Int8 column of label states per finding, null if the dataset does not map the finding.
 
-    `table` is the native table of that layout. The layout `table` names its columns by finding already.
+    `table` is the native table of that layout. In the layout `table`, native labels are findings already.
     """
     state_of: Callable[[str], NDArray[np.int8]]
     if layout == "table":
@@ -131,44 +135,49 @@ def vocabulary(layout: str) -> frozenset[str]:
 
 
 def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
-    """Return the unknown labels of each row with any, joined with "|"; empty for a layout without a vocabulary."""
-    known = vocabulary(layout)
-    if not known:
+    """Return the unknown labels, joined with "|", of each row that has some; empty for a layout without a vocabulary."""
+    vocabulary_words = vocabulary(layout)
+    if not vocabulary_words:
         return pd.Series("", index=table.index[:0])
-    odd = {text: "|".join(w for w in str(text).split("|") if w and w not in known) for text in table[LABELS].unique()}
-    found = table[LABELS].map(odd)
-    return found[found != ""]
+    unknown = {
+        text: "|".join(word for word in str(text).split("|") if word and word not in vocabulary_words)
+        for text in table[LABELS].unique()
+    }
+    unknown_of_row = table[LABELS].map(unknown)
+    return unknown_of_row[unknown_of_row != ""]
 
 
 def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) -> NDArray[np.int8]:
     """Return the states of one finding in a column family."""
     rule: Mapping[str, Any] = entries(layout).get(finding, {})
     if "opposite" not in rule:
-        return _strongest(table, words(layout, finding, mapping))
-    healthy = words(layout, rule["opposite"])
-    besides = {native(label) for label in (*healthy, *rule.get("besides", ()))}
-    others = [str(name).removeprefix("native:") for name in table if str(name).startswith("native:")]
-    other = _strongest(table, [label for label in others if native(label) not in besides])
-    none = _strongest(table, healthy) == PRESENT
-    return np.select([other == PRESENT, none, other == UNCERTAIN], [PRESENT, ABSENT, UNCERTAIN], _NULL).astype(np.int8)
+        return _strongest(table, native_labels(layout, finding, mapping))
+    healthy_labels = native_labels(layout, rule["opposite"])
+    ignored = {native(label) for label in (*healthy_labels, *rule.get("besides", ()))}
+    other_labels = [str(name).removeprefix("native:") for name in table if str(name).startswith("native:")]
+    strongest_other = _strongest(table, [label for label in other_labels if native(label) not in ignored])
+    is_healthy = _strongest(table, healthy_labels) == PRESENT
+    return np.select(
+        [strongest_other == PRESENT, is_healthy, strongest_other == UNCERTAIN], [PRESENT, ABSENT, UNCERTAIN], _NULL
+    ).astype(np.int8)
 
 
 def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
-    """Return the strongest state among native columns; labels without a column are ignored."""
+    """Return the strongest state of each row among native columns; labels without a column are ignored."""
     rank = np.zeros(len(table), np.int8)
     rank_of = np.zeros(256, np.int8)
-    rank_of[np.array(_WEIGHT, np.int8).view(np.uint8)] = np.arange(len(_WEIGHT))
+    rank_of[np.array(_WEAKEST_TO_STRONGEST, np.int8).view(np.uint8)] = np.arange(len(_WEAKEST_TO_STRONGEST))
     for label in labels:
         if native(label) in table:
             states = table[native(label)].to_numpy(np.int8, na_value=_NULL)
             rank = np.maximum(rank, rank_of[states.view(np.uint8)])
-    return np.array(_WEIGHT, np.int8)[rank]
+    return np.array(_WEAKEST_TO_STRONGEST, np.int8)[rank]
 
 
 def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str], NDArray[np.int8]]:
-    """Return a function from a finding to its states, for cells of words joined with "|"."""
-    codes, distinct = pd.factorize(cells)
-    rows = [frozenset(str(text).split("|")) - {""} for text in distinct]
+    """Return a function that maps a finding to its states; `cells` contain words joined with "|"."""
+    row_of_cell, distinct = pd.factorize(cells)
+    distinct_rows = [frozenset(str(text).split("|")) - {""} for text in distinct]
     silent = frozenset(block(layout)["silent"])
     exclusive = block(layout)["exclusive"]
 
@@ -177,24 +186,27 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
         if "opposite" in rule:
             healthy = state_of(rule["opposite"])
             return np.select([healthy == PRESENT, healthy == ABSENT], [ABSENT, PRESENT], _NULL).astype(np.int8)
-        wanted = frozenset(words(layout, finding, mapping))
-        if not wanted:
+        labels = frozenset(native_labels(layout, finding, mapping))
+        if not labels:
             return np.full(len(cells), _NULL, np.int8)
-        alone = finding in exclusive
-        states = [_exclusive(row, wanted, silent) if alone else _any(row, wanted) for row in rows]
-        return np.array(states, np.int8)[codes] if rows else np.zeros(0, np.int8)
+        is_exclusive = finding in exclusive
+        states = [
+            _state_if_alone(row, labels, silent) if is_exclusive else _state_if_any(row, labels)
+            for row in distinct_rows
+        ]
+        return np.array(states, np.int8)[row_of_cell] if distinct_rows else np.zeros(0, np.int8)
 
     return state_of
 
 
-def _any(row: frozenset[str], wanted: frozenset[str]) -> int:
-    """Return the state of a finding that is present if any of its labels is."""
-    return PRESENT if row & wanted else ABSENT
+def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
+    """Return the state of a finding that is present if the row has any of its labels."""
+    return PRESENT if row & labels else ABSENT
 
 
-def _exclusive(row: frozenset[str], wanted: frozenset[str], silent: frozenset[str]) -> int:
-    """Return the state of a finding that is present only if no other label is."""
-    spoken = row - silent
-    if not spoken:
+def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
+    """Return the state of a finding that is present only if the row has no other label; null without any label."""
+    relevant = row - silent
+    if not relevant:
         return _NULL
-    return PRESENT if spoken <= wanted else ABSENT
+    return PRESENT if relevant <= labels else ABSENT

@@ -1,4 +1,4 @@
-"""Locate cohorts: a folder with one subfolder per layout (chexpert/, nih/, ...), or a YAML file with one entry per cohort."""
+"""Read which cohorts exist: from a folder with one subfolder per layout, or a YAML file with one entry per cohort."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ GOLD = "-gold"  # suffix of the name of a cohort's gold subset
 _TEXTS = ("layout", "root", "table", "mapping")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", *_CHOICES)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names become parts of file names
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names are used in file names
 
 
 @dataclass(frozen=True, slots=True)
 class CohortSpec:
-    """One cohort to read. `table` and `mapping` (both files) belong to the layout `table` alone.
+    """One cohort to read. Only the layout `table` has `table` and `mapping`, two files.
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
     hybrid        (finding, label source) pairs: these findings come from another label source of the same images
@@ -32,27 +32,27 @@ class CohortSpec:
     name: str
     layout: str
     root: Path
-    table: str = ""  # relative to root
-    mapping: str = ""  # a path that exists as given
+    table: str = ""  # path relative to root
+    mapping: str = ""  # path of the mapping file
     label_source: str = "default"
     hybrid: tuple[tuple[str, str], ...] = ()
     choice: CohortChoice = field(default_factory=CohortChoice)
 
 
 def read_data(path: Path) -> dict[str, CohortSpec]:
-    """Return the cohorts of `--data`, by name, in the order of the folder's layouts or of the file.
+    """Return the cohorts of `--data` by name. For a folder, in the order of PUBLISHED; for a file, in its order.
 
-    Raises DatasetError for a folder without cohorts, ConfigError with file and key for a faulty YAML file.
+    Raises DatasetError for a folder without cohorts, and ConfigError for an error in the YAML file.
     """
     if path.is_dir():
         specs = {name: CohortSpec(name, name, path / name) for name in PUBLISHED if (path / name).is_dir()}
         if not specs:
             layout = _layout_of(path)
-            fix = f"the folder should contain at least one of {'/ '.join(PUBLISHED)}/, or give a YAML file"
+            fix = f"use a folder that contains at least one of {'/ '.join(PUBLISHED)}/, or a YAML file"
             if layout:
-                fix = f"this looks like {layout} itself: give a YAML file with `{layout}: {{layout: {layout}, root: ...}}`"
+                fix = f"this is the {layout} folder: use a YAML file with `{layout}: {{layout: {layout}, root: ...}}`"
                 if path.resolve().name == layout:
-                    fix = f"this looks like {layout} itself: give the folder above it"
+                    fix = f"this is the {layout} folder: use its parent folder"
             raise DatasetError("no cohort in this folder", str(path), fix)
         return specs
     if not path.exists():
@@ -64,7 +64,7 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
 
 
 def _layout_of(path: Path) -> str:
-    """Return the published layout whose files are in the folder itself, "" if there is none."""
+    """Return the published layout whose files are directly in the folder, or ""."""
     for layout in PUBLISHED:
         signature: tuple[str, ...] = adapter(layout).SIGNATURE
         if any(any(path.glob(pattern)) for pattern in signature):
@@ -73,7 +73,7 @@ def _layout_of(path: Path) -> str:
 
 
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
-    """Return the cohorts, and the gold subset of cohort X for each name "X-gold" that is not a cohort itself.
+    """Add the gold subset of cohort X for each name "X-gold" that is not a cohort.
 
     The gold subset has its own label source where the adapter defines GOLD_LABEL_SOURCE. Other names are ignored.
     """
@@ -88,64 +88,74 @@ def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str
 
 
 def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
-    """Return one checked entry of the YAML file."""
+    """Check one entry of the YAML file and return its CohortSpec."""
     where = f"{path}: {name}"
     if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} cannot be a cohort's name", where, "use letters, digits, dots, dashes and underscores"
-        )
+        raise ConfigError(f"invalid cohort name {name!r}", where, "use letters, digits, dots, dashes and underscores")
     if not isinstance(entry, Mapping):
-        raise ConfigError("not a cohort", where, f"write {name}: {{layout: nih, root: /data/nih}}")
+        raise ConfigError("the entry is not a block of keys", where, f"write {name}: {{layout: nih, root: /data/nih}}")
     _check_keys(entry, where)
     layout = entry["layout"]
     if layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}", f"{where}.layout", _nearest(layout, LAYOUTS))
-    own = [key for key in ("table", "mapping") if key in entry]
-    if layout == TABLE and len(own) < 2:
+    table_keys = [key for key in ("table", "mapping") if key in entry]
+    if layout == TABLE and len(table_keys) < 2:
         raise ConfigError(
-            "the layout `table` needs a table and a mapping", where, "add `table: metadata.csv, mapping: mapping.yaml`"
+            "the layout `table` needs the keys table and mapping",
+            where,
+            "add `table: metadata.csv, mapping: mapping.yaml`",
         )
-    if layout != TABLE and own:
+    if layout != TABLE and table_keys:
         raise ConfigError(
-            f"{own[0]} belongs to the layout `table`", f"{where}.{own[0]}", "remove it, or write `layout: table`"
+            f"the key {table_keys[0]} is only valid with the layout `table`",
+            f"{where}.{table_keys[0]}",
+            "remove it, or write `layout: table`",
         )
-    root = path.parent / Path(entry["root"]).expanduser()  # an absolute root stays as it is
-    mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if own else ""
+    root = path.parent / Path(entry["root"]).expanduser()  # an absolute root is used unchanged
+    mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if table_keys else ""
     source, hybrid = _label_source(entry.get("label_source", "default"), layout, f"{where}.label_source")
     choice = _choice(entry, where)
     return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice)
 
 
 def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the label source, and (finding, label source) for the findings with another source."""
+    """Return the default label source, and (finding, label source) for findings with a different source."""
     by_finding = {"default": value} if isinstance(value, str) else value
     if not isinstance(by_finding, Mapping) or not all(isinstance(v, str) for v in by_finding.values()):
         fix = "write a name, or {default: chexbert, Edema: visualchexbert}"
-        raise ConfigError(f"{value!r} is no label source", where, fix)
+        raise ConfigError(f"{value!r} is not a label source", where, fix)
     for source in by_finding.values():
         check_source(layout, source, where)
-    known = {finding for names in labels_yaml()["spaces"].values() for finding in names}
+    findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
     for finding in by_finding:
-        if finding not in known | {"default"}:
-            raise ConfigError(f"no finding {finding!r}", where, _nearest(str(finding), tuple(sorted(known))))
-    usual = by_finding.get("default", "default")
-    return usual, tuple((str(f), s) for f, s in by_finding.items() if f != "default" and s != usual)
+        if finding not in findings | {"default"}:
+            raise ConfigError(f"no finding {finding!r}", where, _nearest(str(finding), tuple(sorted(findings))))
+    default_source = by_finding.get("default", "default")
+    return default_source, tuple(
+        (str(finding), source)
+        for finding, source in by_finding.items()
+        if finding != "default" and source != default_source
+    )
 
 
 def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
     """Return the settings that select images, from the keys of the entry."""
     settings: dict[str, Any] = {}
-    for key, kind in _CHOICES.items():
+    for key, value_type in _CHOICES.items():
         if key in entry:
             value = entry[key]
-            if type(value) is not kind and not (kind is float and type(value) is int):
-                raise ConfigError(f"{key} is {value!r}, not of type {kind.__name__}", f"{where}.{key}", "correct it")
-            settings[key] = kind(value)
+            if type(value) is not value_type and not (value_type is float and type(value) is int):
+                raise ConfigError(
+                    f"{key} is {value!r}, not of type {value_type.__name__}",
+                    f"{where}.{key}",
+                    f"write a {value_type.__name__}",
+                )
+            settings[key] = value_type(value)
     try:
         return CohortChoice(**settings)
     except ValueError as error:
         raise ConfigError(
-            str(error), where, "correct the value; docs/data-file.md lists what each key takes"
+            str(error), where, "correct the value; docs/data-file.md lists the valid values of each key"
         ) from error
 
 
@@ -155,23 +165,25 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(str(key), _KEYS))
         if key in _TEXTS and (not isinstance(value, str) or not value):
-            raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "quote it")
+            raise ConfigError(f"{key} is {value!r}, not text", f"{where}.{key}", "put the value in quotes")
     for key in ("layout", "root"):
         if key not in entry:
-            raise ConfigError(f"no {key}", where, f"add `{key}:`")
+            raise ConfigError(f"the key {key} is missing", where, f"add `{key}:`")
 
 
 def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
-    """Return the path of the mapping file: in the folder of the YAML file, else below the root."""
+    """Return the path of the mapping file: relative to the folder of the YAML file, else to the root."""
     for folder in (path.parent, root):
         if (folder / mapping).is_file():
             return folder / mapping
     raise ConfigError(
-        f"no mapping file {str(mapping)!r}", f"{where}.mapping", f"put it beside {path.name} or into {root}"
+        f"no mapping file {str(mapping)!r}",
+        f"{where}.mapping",
+        f"put the file into the folder of {path.name} or into {root}",
     )
 
 
-def _nearest(word: str, known: tuple[str, ...]) -> str:
-    """Return a hint with the closest valid word, or with all valid words."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(known)}"
+def _nearest(word: str, valid: tuple[str, ...]) -> str:
+    """Return a hint with the most similar valid word, or with all valid words."""
+    close = get_close_matches(word, valid, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(valid)}"

@@ -1,6 +1,6 @@
-"""Assign patients to train, val and test: official splits first, else a hash of the patient id.
+"""Assign patients to train, val and test: by official splits, else by a hash of the patient id.
 
-The hash has no salt and uses no other rows: a patient keeps its split when rows are added.
+The hash has no salt and depends on the patient id only, so a patient keeps its split when rows are added.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from harmonize.errors import DatasetError
 
 
 def position(patient_id: str) -> float:
-    """Return the hash position of a patient in [0, 1), equal on every machine.
+    """Return the hash of a patient id as a number in [0, 1), the same on every machine.
 
     >>> round(position("patient00001"), 6)
     0.373118
@@ -22,61 +22,63 @@ def position(patient_id: str) -> float:
 
 
 def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
-    """Return the split of each row: the official split, or a split cut out of "train" by patient.
+    """Return the split of each row: the official split, or a split taken from "train" by patient.
 
-    Official splits keep their names, also expert_*. Splits of `shares` that no row has are cut out of "train", in
-    proportion to their shares; out of all rows if no row has an official split. Every patient is in one split. Rows
+    Official splits keep their names, also expert_*. Splits of `shares` that no row has are taken from "train" in
+    proportion to their shares; if no row has an official split, from all rows. Every patient is in one split. Rows
     without a split get the split of their patient, else "train".
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
-        raise ValueError(f"shares are parts of a whole, not {dict(shares)}")
+        raise ValueError(f"shares must be non-negative with a positive sum, not {dict(shares)}")
     split = table["split"].astype(object)
     if (split != "").any():
         official = table.loc[split != "", ["patient_id", "split"]].drop_duplicates("patient_id")
-        of_patient = official.set_index("patient_id")["split"].astype(object)
-        split = split.where(split != "", table["patient_id"].map(of_patient).fillna("train"))
+        split_by_patient = official.set_index("patient_id")["split"].astype(object)
+        split = split.where(split != "", table["patient_id"].map(split_by_patient).fillna("train"))
     else:
         split = split.where(split != "", "train")
     present = set(table["split"].unique())
-    parts = {name: share for name, share in shares.items() if share > 0 and (name == "train" or name not in present)}
-    pool = split == "train"
-    if pool.any() and parts:
-        codes, patients = pd.factorize(table.loc[pool, "patient_id"])
-        places = np.array([position(str(patient)) for patient in patients])
-        edges = np.cumsum(list(parts.values())) / sum(parts.values())
-        chosen = np.minimum(np.searchsorted(edges, places, side="right"), len(parts) - 1)
-        split.loc[pool] = np.array(list(parts), dtype=object)[chosen][codes]
+    new_splits = {
+        name: share for name, share in shares.items() if share > 0 and (name == "train" or name not in present)
+    }
+    is_train = split == "train"
+    if is_train.any() and new_splits:
+        codes, patients = pd.factorize(table.loc[is_train, "patient_id"])
+        positions = np.array([position(str(patient)) for patient in patients])
+        edges = np.cumsum(list(new_splits.values())) / sum(new_splits.values())
+        split_of_patient = np.minimum(np.searchsorted(edges, positions, side="right"), len(new_splits) - 1)
+        split.loc[is_train] = np.array(list(new_splits), dtype=object)[split_of_patient][codes]
     return split.astype(str).rename("split")
 
 
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
     """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
 
-    Rows with split "" are ignored. The message holds no patient id.
+    Rows with split "" are ignored. The message contains no patient id.
     """
     pairs = pd.DataFrame({"patient": table["patient_id"], "split": split})
     pairs = pairs[pairs["split"] != ""].drop_duplicates()
     number = int(pairs.loc[pairs["patient"].duplicated(), "patient"].nunique())
     if number:
-        fix = "each patient may be in one split only: correct the split column or files"
+        fix = "put each patient into one split: correct the split column or files"
         raise DatasetError(f"{number} patients are in more than one split", where, fix)
     return 0
 
 
 def rule(shares: Mapping[str, float]) -> str:
-    """Return the rule of `assign` as a sentence from which anyone can make the same split of the same data.
+    """Return the rule of `assign` as text, so that others can make the same split of the same data.
 
     >>> rule({"train": 0.8, "val": 0.1, "test": 0.1})[:29]
-    'official parts as they are; t'
+    'official splits are unchanged'
     """
-    parts = ", ".join(f"{name} {share / sum(shares.values()):g}" for name, share in shares.items())
+    splits = ", ".join(f"{name} {share / sum(shares.values()):g}" for name, share in shares.items())
     return (
-        f"official parts as they are; the parts of ({parts}) that are missing are cut, in this order and in proportion, out of "
-        "train (all images where there are no official parts) at the first 48 bits of SHA-256 of the patient id, over 2^48"
+        f"official splits are unchanged; missing splits of ({splits}) are taken, in this order and proportion, from train "
+        "(from all images without official splits) by the first 48 bits of SHA-256 of the patient id, divided by 2^48"
     )
 
 
-def published(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return the columns split, images and patients: the counts that may be published with the rule."""
+def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
+    """Return the table split, images, patients: counts to publish together with the rule."""
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

@@ -1,14 +1,14 @@
-"""Adapters: each module reads one dataset from its published layout on disk into a native table.
+"""Adapters: each module reads one dataset in its published layout into a native table.
 
-`harmonize/datasets/NAME.py` is the adapter of the layout NAME when labels.yaml has a block `datasets: NAME`. Nothing
-else lists the layouts. `table` is the layout of any other table, with a mapping file in place of the block.
+`harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other list
+of layouts exists. `table` is the layout of any other table; a mapping file replaces the block.
 
 An adapter defines:
 
-    SIGNATURE           file patterns, relative to the root, that only this dataset has
-    read(root)          the native table; also takes a label source if labels.yaml lists label sources for the layout
-    write(table, root)  the inverse: `read` gives the table back, up to the order of rows
-    example()           a small native table that `write` accepts; the tests of all layouts use it
+    SIGNATURE           file patterns, relative to the root, that identify this dataset
+    read(root)          return the native table; has the argument `source` if labels.yaml lists label sources
+    write(table, root)  the inverse: `read` returns the same table, up to the order of rows
+    example()           return a small native table that `write` accepts; the tests of all layouts use it
     LABELS or TOKENS    the native labels, unless labels.yaml lists them under `vocabulary`
 
 An adapter may define:
@@ -24,8 +24,8 @@ A native table has one row per image: the columns of `BASE`, then extra columns 
     family columns   one Int8 column "native:<label>" per label, with a label state per row (chexpert, mimic, brax, vindr)
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
-Text is never null: "" means not stated. The optional column `drop` gives the reason why an image is excluded from every
-cohort. The optional column `fault` gives the reason why a row cannot be used. Both are "" for other rows.
+Text is never null: "" means not stated. Two columns are optional and "" for most rows: `drop` is the reason why every
+cohort excludes an image, and `fault` is the reason why a row cannot be used.
 """
 
 from importlib import import_module
@@ -34,28 +34,26 @@ from types import ModuleType
 from harmonize.labels.findings import labels_yaml
 
 TABLE = "table"  # the layout of any table with a mapping file
-PUBLISHED: tuple[str, ...] = tuple(
-    labels_yaml()["datasets"]
-)  # layouts of published datasets, in the order of labels.yaml
+PUBLISHED: tuple[str, ...] = tuple(labels_yaml()["datasets"])  # published datasets, in the order of labels.yaml
 LAYOUTS = (*PUBLISHED, TABLE)
 
 BASE = (
     "image_id",
     "patient_id",
     "study_id",
-    "split",  # train, val, test, expert_valid, expert_test, or "" where the dataset has no official split
+    "split",  # one of SPLITS, or "" without an official split
     "view",  # one of VIEWS
     "sex",  # F, M or ""
-    "age",  # years, float64, NaN where not stated
+    "age",  # years, float64, NaN if not stated
     "device",
-    "path",  # relative to the root, with forward slashes; "" = no such file
+    "path",  # relative to the root, with forward slashes; "" = no file
 )
 VIEWS = ("PA", "AP", "FRONTAL", "LATERAL", "UNKNOWN")
-FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: known to be frontal, PA or AP not stated
+FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: a frontal view without stated direction (PA or AP)
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
 LABELS = "native:labels"  # the one native column of a token family
-FAULT = "fault"  # e.g. a cell that is not a label, or an empty id; `harmonize.cohorts.bad_rows` handles these rows
+FAULT = "fault"  # e.g. an invalid label cell or an empty id; `harmonize.cohorts.bad_rows` handles these rows
 
 
 def adapter(layout: str) -> ModuleType:

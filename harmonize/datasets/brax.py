@@ -1,12 +1,11 @@
 """BRAX: 40,967 radiographs of about 19,350 patients of Hospital Israelita Albert Einstein, 14 labels.
 
-Layout: master_spreadsheet_update.csv (1.1.0; before: master_spreadsheet.csv) and
-images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are taken by name.
+Layout: master_spreadsheet_update.csv (release 1.1.0; earlier: master_spreadsheet.csv) and
+images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are read by name.
 Labels: 1, 0, -1, blank, from a Portuguese adaptation of the CheXpert labeler.
-Ages come in bins of five years, the last one "85 or more" (read as 85). The device is Manufacturer, a code.
-Views: AP and PA; L, LL, RL are LATERAL; a quarter of the images state none and, like decubitus and oblique views, are
-UNKNOWN.
-Extras: drop ("strip" for 12 images more than ten times as long as wide).
+Ages are in bins of five years; the last bin "85 or more" is read as 85. The device is Manufacturer, a code.
+Views: AP and PA; L, LL, RL are LATERAL. Decubitus, oblique and missing views (a quarter of the images) are UNKNOWN.
+Extras: drop ("strip" for 12 images that are more than ten times as long as wide).
 Source: Reis et al. 2022, doi:10.1038/s41597-022-01608-8. Credentialed access: physionet.org/content/brax.
 """
 
@@ -39,7 +38,7 @@ LABELS = (
 )
 _VIEWS = {"AP": "AP", "PA": "PA", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
 _OLDEST = "85 or more"
-_STRIP = 10  # times as long as wide
+_STRIP = 10  # an image this many times as long as wide is a strip
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -47,9 +46,9 @@ def read(root: Path) -> pd.DataFrame:
     path = require(root, "brax", *FILES)
     columns = ["PngPath", "PatientID", "PatientSex", "PatientAge", "AccessionNumber", "ViewPosition"]
     raw = read_text(path, columns, LABELS, optional=["Rows", "Columns", "Manufacturer"])
-    where = raw["PngPath"].str.replace("\\", "/").str.lstrip("/")
+    image_path = raw["PngPath"].str.replace("\\", "/").str.lstrip("/")
     base = {
-        "image_id": where.str.removeprefix("images/").str.replace(r"\.\w+$", "", regex=True),
+        "image_id": image_path.str.removeprefix("images/").str.replace(r"\.\w+$", "", regex=True),
         "patient_id": raw["PatientID"],
         "study_id": raw["AccessionNumber"],
         "split": "",
@@ -57,7 +56,7 @@ def read(root: Path) -> pd.DataFrame:
         "sex": recode(raw["PatientSex"], {"F": "F", "M": "M"}),
         "age": numbers(raw["PatientAge"].str.strip().replace(_OLDEST, "85")),
         "device": raw.get("Manufacturer", ""),
-        "path": where,
+        "path": image_path,
         "drop": np.where(_is_strip(raw), "strip", ""),
     }
     faults = {FAULT: raw[FAULT]} if FAULT in raw else {}
@@ -65,7 +64,7 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def _is_strip(raw: pd.DataFrame) -> pd.Series:
-    """Return where an image is too long to be a radiograph, by its stated size."""
+    """Return the mask of images that are too long to be a radiograph, by their stated size."""
     if "Rows" not in raw or "Columns" not in raw:
         return pd.Series(False, index=raw.index)
     sides = pd.DataFrame({"rows": numbers(raw["Rows"]), "columns": numbers(raw["Columns"])})
@@ -76,7 +75,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
     """Write master_spreadsheet_update.csv.
 
     Needs: path = images/id_<patient_id>/Study_.../Series_.../image-....png, image_id = path without images/ and suffix,
-    ages in whole years up to 85. `drop` may be absent. Writes `rows` and `columns` (pixels) where the table has them.
+    ages in whole years up to 85. `drop` may be missing. Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)
     dicom = (

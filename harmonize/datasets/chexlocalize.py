@@ -1,8 +1,8 @@
 """CheXlocalize: masks that radiologists outlined on the CheXpert validation and test images.
 
 gt_segmentations_{val,test}.json: {"patient64541_study1_view1_frontal": {"Cardiomegaly": {"size": [H, W], "counts":
-"<COCO run lengths>"}, ...10 findings}}. The keys are our image ids. The mask of an absent finding is
-empty, not missing. "Airspace Opacity" is Lung Opacity.
+"<COCO run lengths>"}, ...10 findings}}. The keys are image ids as in the cohort. The mask of an absent finding is
+empty, not missing. "Airspace Opacity" is Lung Opacity in this project.
 Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO API, maskApi.c, rleFrString.
 """
 
@@ -30,35 +30,35 @@ FINDINGS = (
     "Pleural Effusion",
     "Support Devices",
 )
-_OURS = {"Airspace Opacity": "Lung Opacity"}
+_PROJECT_NAMES = {"Airspace Opacity": "Lung Opacity"}
 
 
 def read_masks(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.bool_]]]]:
-    """Yield (image_id, {finding: mask [H, W]}) of gt_segmentations_*.json, findings under our names.
+    """Yield (image_id, {finding: mask [H, W]}) of gt_segmentations_*.json, without empty masks.
 
-    Only outlined findings are yielded: an empty mask is left out. Raises DatasetError with image and finding.
+    Findings have the names of this project. Raises DatasetError with image and finding.
     """
-    for image_id, rules in content(path).items():
-        yield image_id, outlined(rules, f"{path}: {image_id}")
+    for image_id, encoded in content(path).items():
+        yield image_id, masks_of_image(encoded, f"{path}: {image_id}")
 
 
-def outlined(rules: Mapping[str, Any], where: str) -> dict[str, NDArray[np.bool_]]:
-    """Return {finding: mask [H, W]} of one image of the file, findings under our names, without empty masks."""
+def masks_of_image(encoded: Mapping[str, Any], where: str) -> dict[str, NDArray[np.bool_]]:
+    """Return {finding: mask [H, W]} of one image, with the finding names of this project and without empty masks."""
     masks = {}
-    for finding, rle in rules.items():
+    for finding, rle in encoded.items():
         if finding not in FINDINGS:
-            fix = f"they are: {', '.join(FINDINGS)}"
-            raise DatasetError(f"{finding!r} is no finding of CheXlocalize", f"{where}.{finding}", fix)
+            fix = f"use the published file, whose findings are: {', '.join(FINDINGS)}"
+            raise DatasetError(f"{finding!r} is not a finding of CheXlocalize", f"{where}.{finding}", fix)
         mask = decode_rle(rle, f"{where}.{finding}")
         if mask.any():
-            masks[_OURS.get(finding, finding)] = mask
+            masks[_PROJECT_NAMES.get(finding, finding)] = mask
     return masks
 
 
-def named(rules: Mapping[str, Any], where: str) -> set[str]:
-    """Return the findings of one image with a non-empty mask, under our names; masks are not drawn."""
-    found = set()
-    for finding, rle in rules.items():
+def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
+    """Return the findings of one image with a non-empty mask, by the names of this project; draws no mask."""
+    findings = set()
+    for finding, rle in encoded.items():
         try:
             counts = rle["counts"]
             runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
@@ -67,34 +67,36 @@ def named(rules: Mapping[str, Any], where: str) -> set[str]:
                 f"damaged run lengths: {error}", f"{where}.{finding}", "download the file again"
             ) from error
         if any(runs[1::2]):
-            found.add(_OURS.get(finding, finding))
-    return found
+            findings.add(_PROJECT_NAMES.get(finding, finding))
+    return findings
 
 
 def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return the content of a segmentation file; raise DatasetError if it does not have that form."""
+    """Return the content of a segmentation file; raise DatasetError for any other file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DatasetError(f"not a readable JSON file: {error}", str(path), "download it again") from error
+        raise DatasetError(f"not a readable JSON file: {error}", str(path), "download the file again") from error
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
-        raise DatasetError("not a file of segmentations", str(path), "use gt_segmentations_val.json or ..._test.json")
+        raise DatasetError("not a segmentation file", str(path), "use gt_segmentations_val.json or ..._test.json")
     return content
 
 
 def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of these images in all files; masks are drawn when they are needed."""
-    rules = {
-        image: (rule, f"{path}: {image}")
+    """Return the outlines of these images from all files; masks are drawn on request."""
+    encoded_by_image = {
+        image: (encoded, f"{path}: {image}")
         for path in files
-        for image, rule in content(path).items()
+        for image, encoded in content(path).items()
         if image in image_ids
     }
 
     def masks(image_id: str) -> dict[str, NDArray[np.bool_]]:
-        return outlined(*rules[image_id]) if image_id in rules else {}
+        return masks_of_image(*encoded_by_image[image_id]) if image_id in encoded_by_image else {}
 
-    findings = {(image, finding) for image in rules for finding in named(*rules[image])}
+    findings = {
+        (image, finding) for image in encoded_by_image for finding in outlined_findings(*encoded_by_image[image])
+    }
     fingerprint = " ".join(f"{path.stat().st_size}/{path.stat().st_mtime_ns}" for path in files)
     return Outlines(frozenset(findings), masks, fingerprint)
 
@@ -102,7 +104,7 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     """Return the mask [H, W] of {"size": [H, W], "counts": text or list of run lengths}.
 
-    Runs go down the columns, the first one outside. Raises DatasetError if the runs do not fill the image.
+    Runs follow the columns from top to bottom; the first run is outside. Raises DatasetError unless they fill the image.
 
     >>> decode_rle({"size": [2, 2], "counts": "121"}).astype(int).tolist()
     [[0, 1], [1, 0]]
@@ -115,28 +117,31 @@ def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DatasetError(f"damaged run lengths: {error}", where, fix) from error
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise DatasetError(f"a mask of {height} x {width} pixels", where, fix)
+        raise DatasetError(f"invalid mask size: {height} x {width} pixels", where, fix)
     if min(runs, default=0) < 0 or sum(runs) != height * width:
-        raise DatasetError(f"run lengths that do not fill {height} x {width} pixels", where, fix)
+        raise DatasetError(f"run lengths do not fill {height} x {width} pixels", where, fix)
     values = np.arange(len(runs)) % 2 == 1
     return np.repeat(values, runs).reshape(width, height).T
 
 
 def _runs(counts: Any) -> list[int]:
-    """Return run lengths; text holds five bits per character, least first; from the fourth on, less the last but one."""
+    """Decode run lengths: a list, or text with five bits per character, lowest bits first.
+
+    From the fourth run on, text contains the difference to the run two positions before.
+    """
     if not isinstance(counts, bytes):
         return [int(run) for run in counts]
     runs: list[int] = []
-    at = 0
-    while at < len(counts):
+    position = 0
+    while position < len(counts):
         value, shift, more = 0, 0, True
         while more:
-            code = counts[at] - 48
+            code = counts[position] - 48
             if not 0 <= code < 64:
-                raise ValueError(f"byte {counts[at]} at {at}")
+                raise ValueError(f"invalid byte {counts[position]} at {position}")
             value |= (code & 31) << shift
-            more, shift, at = bool(code & 32), shift + 5, at + 1
+            more, shift, position = bool(code & 32), shift + 5, position + 1
             if not more and code & 16:
-                value -= 1 << shift  # the last character holds the sign
+                value -= 1 << shift  # the last character contains the sign
         runs.append(value + runs[-2] if len(runs) > 2 else value)
     return runs

@@ -1,15 +1,15 @@
 """CheXpert: 224,316 chest radiographs of 65,240 patients of Stanford Hospital, 14 labels mined from reports.
 
-Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; test_labels.csv (one row per image, as in
-CheXlocalize) or groundtruth.csv (one row per study) for test/. Paths in the files start with CheXpert-v1.0[-small]/;
-the root may be that folder or the one above it. CheXlocalize's val_labels.csv and val/ serve where valid.csv is
-missing; its folder CheXpert/ may lie beside the release, and may be all there is (then the cohort is the expert sets).
+Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; for test/ either test_labels.csv (one row
+per image, as in CheXlocalize) or groundtruth.csv (one row per study). Paths in the files start with
+CheXpert-v1.0[-small]/; the root is that folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
+and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. Without the release, the cohort has only the
+expert sets.
 Label sources: chexbert and visualchexbert read train_cheXbert.csv and train_visualCheXbert.csv (same columns) instead
-of train.csv. The expert sets are the same in all.
-Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. valid and test were labelled by radiologists:
-they are the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
-Views: frontal images are AP or PA; where only "frontal" is known (the test set, 17 rows of train.csv) the view is
-FRONTAL.
+of train.csv. The expert sets do not change.
+Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. Radiologists labeled valid and test, which are
+the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
+Views: frontal images are AP or PA, or FRONTAL if the direction is not stated (the test set, 17 rows of train.csv).
 Source: Irvin et al. 2019, arXiv:1901.07031. Test labels: github.com/rajpurkarlab/cheXpert-test-set-labels.
 """
 
@@ -22,10 +22,10 @@ from harmonize.datasets import FAULT, chexlocalize, native
 from harmonize.datasets.columns import base_columns, state_columns
 from harmonize.datasets.csvfile import (
     cells,
-    extracted,
+    extract_groups,
     faults,
     find,
-    first_of,
+    first_fault,
     header,
     numbers,
     read_text,
@@ -68,108 +68,110 @@ _SEX_BACK = {"F": "Female", "M": "Male", "": "Unknown"}
 def read(root: Path, source: str = "default") -> pd.DataFrame:
     """Return one row per image: the base columns and "native:<label>" for 14 labels.
 
-    `source` is default, chexbert or visualchexbert: whose labels the training images have.
+    `source` is the label source of the training images: default, chexbert or visualchexbert.
     """
     name = TRAIN[source]
     release = find(root, name, f"CheXpert-v1.0*/{name}")
-    parts = []
+    tables = []
     if release is not None:
         images = read_images(release, "train", source != "default")
-        parts.append(_placed(_described(images, release), release.parent, root))
-    inner = root if release is None else release.parent
-    beside = [folder for folder in (inner, root / "CheXpert") if folder.is_dir()]
-    valid = find_in(beside, "valid.csv") or find_in(beside, "val_labels.csv", "val/val_labels.csv")
+        tables.append(_with_root_paths(_with_demographics(images, release), release.parent, root))
+    release_folder = root if release is None else release.parent
+    folders = [folder for folder in (release_folder, root / "CheXpert") if folder.is_dir()]
+    valid = find_in(folders, "valid.csv") or find_in(folders, "val_labels.csv", "val/val_labels.csv")
     test = find_in(
-        beside, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
+        folders, "test_labels.csv", "groundtruth.csv", "test.csv", "test/test_labels.csv", "test/groundtruth.csv"
     )
     if release is None and (source != "default" or (valid is None and test is None)):
         require(root, "chexpert", name, f"CheXpert-v1.0*/{name}")
     if valid is not None:
-        folder = _home(valid, beside)
-        parts.append(_placed(read_images(valid, "expert_valid"), folder, root))
+        folder = _base_folder(valid, folders)
+        tables.append(_with_root_paths(read_images(valid, "expert_valid"), folder, root))
     if test is not None:
-        folder = _home(test, beside)
+        folder = _base_folder(test, folders)
         by_study = "Study" in header(test)
         images = _read_studies(test, folder) if by_study else read_images(test, "expert_test")
-        parts.append(_placed(images, folder, root))
-    table = pd.concat(parts, ignore_index=True)
+        tables.append(_with_root_paths(images, folder, root))
+    table = pd.concat(tables, ignore_index=True)
     return table.fillna({FAULT: ""}) if FAULT in table else table
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
-    """Return the first of these files in the first folder that has one."""
+    """Return the first of these files in the first folder that has any of them, or None."""
     return next((path for folder in folders if (path := find(folder, *names)) is not None), None)
 
 
-def _home(path: Path, folders: list[Path]) -> Path:
-    """Return the folder that a label file's paths start from."""
+def _base_folder(path: Path, folders: list[Path]) -> Path:
+    """Return the folder to which the paths in a label file are relative."""
     return next(folder for folder in folders if path.parent == folder or path.parent.parent == folder)
 
 
-def _placed(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
+def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFrame:
     """Return the table with paths relative to the root."""
-    if not (folder / "valid").is_dir() and (folder / "val").is_dir():  # CheXlocalize renamed the folder, not the paths
+    if (
+        not (folder / "valid").is_dir() and (folder / "val").is_dir()
+    ):  # CheXlocalize renamed the folder but not the paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
     if folder != root:
         table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
     return table
 
 
-def _described(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the training images with sex, age and view from train.csv where their own file has labels alone."""
-    usual = find(path.parent, TRAIN["default"])
-    if usual is None or "Sex" in header(path):
+def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Add sex, age and view from train.csv to training images whose own file has only labels."""
+    train_file = find(path.parent, TRAIN["default"])
+    if train_file is None or "Sex" in header(path):
         return table
-    people = read_images(usual, "train").set_index("image_id")[["sex", "age", "view"]].reindex(table["image_id"])
-    found = people["view"].notna().to_numpy()
+    people = read_images(train_file, "train").set_index("image_id")[["sex", "age", "view"]].reindex(table["image_id"])
+    has_row = people["view"].notna().to_numpy()
     for name in people:
-        table[name] = table[name].where(~found, people[name].to_numpy())
+        table[name] = table[name].where(~has_row, people[name].to_numpy())
     return table
 
 
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
-    """Return the native table of one file with a row per image, without looking for the images.
+    """Return the native table of a file with one row per image; the images need not exist.
 
-    A training file has sex, age and view beside the labels, unless it may be bare.
+    A training file must have sex, age and view, unless `may_be_bare` (only paths and labels).
     """
-    described = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
-    columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if described else ["Path"]
+    has_demographics = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
+    columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if has_demographics else ["Path"]
     raw = read_text(path, columns, LABELS)
-    if not described:
+    if not has_demographics:
         raw = raw.assign(Sex="", Age="", **{"AP/PA": ""})
         raw["Frontal/Lateral"] = raw["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
     return _table(raw, path, split)
 
 
-def _read_studies(path: Path, inner: Path) -> pd.DataFrame:
-    """Return one row per image on disk of the studies in groundtruth.csv: the file names no image."""
+def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
+    """Return one row per image on disk for the studies in groundtruth.csv, which does not list images."""
     raw = read_text(path, ["Study"], LABELS).rename(columns={"Study": "study"})
     study = raw["study"].str.replace(_PREFIXES, "", regex=True).str.strip("/")
     images = [
         (row, f"{name}/{image.name}")
         for row, name in enumerate(study)
-        for image in sorted((inner / name).glob("view*.*"))
+        for image in sorted((folder / name).glob("view*.*"))
     ]
     if not images:
-        fix = "put the test images beside it (test/patient64741/study1/view1_frontal.jpg), or remove the file"
-        raise DatasetError("no image of any study of the test set is there", str(path), fix)
-    found = raw.iloc[[row for row, _ in images]].drop(columns="study").reset_index(drop=True)
-    found["Path"] = [name for _, name in images]
-    found = found.assign(Sex="", Age="", **{"AP/PA": ""})
-    found["Frontal/Lateral"] = found["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
-    return _table(found, path, "expert_test")
+        fix = "add the test images (test/patient64741/study1/view1_frontal.jpg), or remove the file"
+        raise DatasetError("no images on disk for the studies of this file", str(path), fix)
+    rows = raw.iloc[[row for row, _ in images]].drop(columns="study").reset_index(drop=True)
+    rows["Path"] = [name for _, name in images]
+    rows = rows.assign(Sex="", Age="", **{"AP/PA": ""})
+    rows["Frontal/Lateral"] = rows["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
+    return _table(rows, path, "expert_test")
 
 
 def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
-    where = raw["Path"].str.replace(_PREFIXES, "", regex=True)
-    names = extracted(where, _STUDY)
+    image_path = raw["Path"].str.replace(_PREFIXES, "", regex=True)
+    names = extract_groups(image_path, _STUDY)
     fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
-    fault = first_of(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
+    fault = first_fault(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
     age = numbers(raw["Age"])
-    base = {
-        "image_id": where.str.replace(r"^\w+/", "", regex=True)
+    columns = {
+        "image_id": image_path.str.replace(r"^\w+/", "", regex=True)
         .str.replace(r"\.\w+$", "", regex=True)
         .str.replace("/", "_"),
         "patient_id": names["patient"].fillna(""),
@@ -177,20 +179,20 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "split": split,
         "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL").where(~lateral, "LATERAL"),
         "sex": recode(raw["Sex"], _SEX),
-        "age": age.where(age > 0),  # 0 is written where the age is unknown
+        "age": age.where(age > 0),  # 0 means unknown
         "device": "",
-        "path": where,
+        "path": image_path,
     }
-    marked = {FAULT: fault} if (fault != "").any() else {}
-    return pd.DataFrame(base | {native(label): raw[label] for label in LABELS} | marked)
+    fault_column = {FAULT: fault} if (fault != "").any() else {}
+    return pd.DataFrame(columns | {native(label): raw[label] for label in LABELS} | fault_column)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write train.csv, valid.csv and test_labels.csv.
 
     Needs: path = <train|valid|test>/patient00001/study1/view1_frontal.jpg, image_id =
-    patient00001_study1_view1_frontal and study_id = patient00001/study1 to match; ages are whole years above 0. Rows
-    of expert_test hold no sex, no age and no projection (FRONTAL or LATERAL): its file has no column for them.
+    patient00001_study1_view1_frontal and study_id = patient00001/study1, all matching; ages in whole years above 0.
+    Rows of expert_test have no sex, no age, and the view FRONTAL or LATERAL, because their file has no such columns.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame({"Path": PREFIX + table["path"].astype(str)})
@@ -215,7 +217,7 @@ def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
 
 
 def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
-    """Return CheXlocalize's outlines: its files lie in the root, or in a folder CheXlocalize in or beside the root."""
+    """Return the outlines of CheXlocalize, from the root or a folder CheXlocalize in the root or in its parent."""
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)

@@ -1,4 +1,4 @@
-"""Columns that adapters share: the base columns with their defaults, and native labels as states."""
+"""Columns that all adapters use: base columns with their defaults, and native labels as states."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from harmonize.labels.findings import NOT_MENTIONED
 
 
 def base_columns(**columns: object) -> dict[str, object]:
-    """Return the given columns, the base columns first. Defaults: view PA; sex, age, device and split not stated."""
+    """Return the given columns, base columns first. Defaults: view PA; sex, age, device and split not stated."""
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table
 

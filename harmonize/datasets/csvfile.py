@@ -1,4 +1,4 @@
-"""Read published CSV files: text stays text, label cells become states, and errors name file, column and line."""
+"""Read published CSV files. Text stays text, label cells become states, and errors name file, column and line."""
 
 import csv
 import gzip
@@ -26,30 +26,28 @@ STATES = {
     "-1.0": UNCERTAIN,
     "": NOT_MENTIONED,
 }
-_SHOWN = 60  # characters of a cell in a message
+_SHOWN = 60  # maximum length of a cell in a message
 _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
 
 
 def find(root: Path, *names: str) -> Path | None:
-    """Return the first of these files under root, plain or gzipped; a name may be a glob pattern."""
+    """Return the first of these files under root, plain or gzipped, or None; a name may be a glob pattern."""
     for name in names:
         for variant in (name, f"{name}.gz"):
-            found = sorted(path for path in root.glob(variant) if path.is_file())
-            if found:
-                return found[-1]  # the newest release, if the name holds a version
+            matches = sorted(path for path in root.glob(variant) if path.is_file())
+            if matches:
+                return matches[-1]  # the newest release, if the file name contains a version
     return None
 
 
 def require(root: Path, layout: str, *names: str) -> Path:
-    """Return the first of these files; raise DatasetError if the root or all of the files are missing."""
+    """Return the first of these files; raise DatasetError if the root or all files are missing."""
     if not root.is_dir():
-        raise DatasetError(
-            "no such folder", str(root), f"point --data at the folder that holds {layout}, or correct `root:`"
-        )
+        raise DatasetError("no such folder", str(root), f"correct `root:`, or use --data with the parent of {layout}/")
     path = find(root, *names)
     if path is None:
         raise DatasetError(
-            f"no {' or '.join(names)}", str(root), f"{layout}: put it there as published (.csv or .csv.gz)"
+            f"no {' or '.join(names)}", str(root), f"{layout}: put the published file (.csv or .csv.gz) there"
         )
     return path
 
@@ -67,23 +65,23 @@ def read_text(
     optional: Sequence[str] = (),
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """Return the named columns, in this order: text as written ("" for blank), `labels` as Int8 states.
+    """Return the named columns, in this order: text unchanged ("" for blank), `labels` as Int8 states.
 
-    Missing columns of `optional` are left out. An invalid label cell becomes null, and the column FAULT (only present if
-    some row has a fault) names the cell and its line. Raises DatasetError for a missing column and for an empty or
+    Missing `optional` columns are skipped. An invalid label cell becomes null; the column FAULT, present if any row has a
+    fault, then contains the cell and its line. Raises DatasetError for a missing column and for an empty or
     truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
         if column not in present:
             close = get_close_matches(column, present, n=1)
-            hint = f"is it {close[0]!r}?" if close else f"the file has: {', '.join(present[:30])}"
+            hint = f"is {close[0]!r} meant?" if close else f"the file has: {', '.join(present[:30])}"
             raise DatasetError(f"no column {column!r}", str(path), f"use the file as published; {hint}")
-    wanted = [*columns, *(column for column in optional if column in present)]
-    dtype: dict[str, str] = dict.fromkeys(wanted, "str") | dict.fromkeys(labels, "category")
-    frame = _read_csv(path, usecols=[*wanted, *labels], dtype=dtype)[[*wanted, *labels]]
+    text_columns = [*columns, *(column for column in optional if column in present)]
+    dtype: dict[str, str] = dict.fromkeys(text_columns, "str") | dict.fromkeys(labels, "category")
+    frame = _read_csv(path, usecols=[*text_columns, *labels], dtype=dtype)[[*text_columns, *labels]]
     if frame.empty and not may_be_empty:
-        raise DatasetError("the table has no rows", str(path), "download it again: a header alone is no dataset")
+        raise DatasetError("the table has no rows", str(path), "download the file again: it has only a header")
     _check_end(path, 1 + max(present.index(column) for column in frame.columns))
     fault = np.full(len(frame), "", object)
     states = {column: _states(frame[column], path, fault) for column in labels}
@@ -91,7 +89,7 @@ def read_text(
 
 
 def _check_end(path: Path, num_fields: int) -> None:
-    """Raise DatasetError if the last line is truncated; pandas would fill the missing cells with blanks."""
+    """Raise DatasetError if the last line is truncated; pandas would replace the missing cells by blanks."""
     if path.suffix == ".gz":
         return  # gzip files have a checksum
     with path.open("rb") as file:
@@ -99,7 +97,7 @@ def _check_end(path: Path, num_fields: int) -> None:
         file.seek(max(0, file.tell() - 2**16))
         *_, last = file.read().decode("utf-8", "replace").split("\n")
     if last and len(next(csv.reader([last]))) < num_fields:
-        raise DatasetError("the last row is cut off", str(path), "download the file again")
+        raise DatasetError("the last row is truncated", str(path), "download the file again")
 
 
 def _read_csv(path: Path, **options: object) -> pd.DataFrame:
@@ -116,71 +114,75 @@ def _read_csv(path: Path, **options: object) -> pd.DataFrame:
         gzip.BadGzipFile,
         zlib.error,
     ) as error:
-        raise DatasetError(f"not a readable CSV file: {error}", str(path), "download it again") from error
+        raise DatasetError(f"not a readable CSV file: {error}", str(path), "download the file again") from error
     except OSError as error:
-        raise DatasetError(f"cannot read the file: {error}", str(path), "check its name and permissions") from error
+        raise DatasetError(
+            f"cannot read the file: {error}", str(path), "check the file name and permissions"
+        ) from error
     return frame
 
 
 def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:
-    """Return the label states of a categorical column; an invalid cell is null and gets a text in `fault`."""
-    known = [STATES.get(str(text).strip()) for text in cells.cat.categories]
-    table = np.array([0 if state is None else state for state in known], np.int8)
-    odd = np.array([state is None for state in known], bool)
+    """Return the label states of a categorical column; an invalid cell becomes null, with a text in `fault`."""
+    states = [STATES.get(str(text).strip()) for text in cells.cat.categories]
+    state_codes = np.array([0 if state is None else state for state in states], np.int8)
+    invalid = np.array([state is None for state in states], bool)
     codes = cells.cat.codes.to_numpy()
-    null = odd[codes]
+    null = invalid[codes]
     for row in np.flatnonzero(null):
         text = str(cells.cat.categories[codes[row]])
-        fault[row] = fault[row] or odd_cell(text, str(cells.name), "a label state", path, int(row))
-    return pd.Series(states_array(table[codes], null), index=cells.index)
+        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(row))
+    return pd.Series(states_array(state_codes[codes], null), index=cells.index)
 
 
-def faults(odd: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: str, path: Path) -> "pd.Series[str]":
-    """Return a fault text for each odd cell of a column, "" for the others; rows are those of the file."""
-    found = np.full(len(text), "", object)
-    for row in np.flatnonzero(odd):
-        found[row] = odd_cell(str(text.iloc[row]), column, kind, path, int(row))
-    return pd.Series(found, index=text.index)
+def faults(
+    is_invalid: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: str, path: Path
+) -> "pd.Series[str]":
+    """Return a fault text for each invalid cell of a column, "" for other cells. Rows must be all rows of the file."""
+    texts = np.full(len(text), "", object)
+    for row in np.flatnonzero(is_invalid):
+        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(row))
+    return pd.Series(texts, index=text.index)
 
 
-def first_of(*faults: "pd.Series[str]") -> "pd.Series[str]":
-    """Return the first non-empty text of each row, "" if all are empty."""
-    joined, *others = faults
+def first_fault(*faults: "pd.Series[str]") -> "pd.Series[str]":
+    """Return the first non-empty fault text of each row, or ""."""
+    combined, *others = faults
     for other in others:
-        joined = joined.where(joined != "", other)
-    return joined
+        combined = combined.where(combined != "", other)
+    return combined
 
 
-def odd_cell(text: str, column: str, kind: str, path: Path, row: int) -> str:
-    """Return the fault text of a cell, with its line in the file; `row` counts from 0 below the header."""
+def fault_text(text: str, column: str, kind: str, path: Path, row: int) -> str:
+    """Return the fault text of a cell, with its line in the file; row 0 is the first row below the header."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
 
 
 def states_array(values: NDArray[np.int8], null: NDArray[np.bool_] | None = None) -> pd.arrays.IntegerArray:
-    """Return an Int8 array that may hold null."""
+    """Return a nullable Int8 array; `null` is the mask of nulls."""
     return pd.arrays.IntegerArray(values, np.zeros(len(values), bool) if null is None else null)
 
 
 def cells(states: pd.Series) -> pd.Series:
-    """Return label cells as the CheXpert labeler writes them: 1.0, 0.0, -1.0, blank."""
+    """Return states as label cells of the CheXpert labeler: 1.0, 0.0, -1.0, blank."""
     return states.map(_FLOAT_CELLS).astype(object)
 
 
-def extracted(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
-    """Return the first match of a pattern in each cell, one column per named group; null if there is no match.
+def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
+    """Return the first match of a pattern in each cell, one column per named group; null without a match.
 
-    The pattern is one of RE2 (its digits and letters are ASCII), which reads a column several times as fast as Python's.
+    The pattern is for RE2 (only ASCII digits and letters), which is several times as fast as Python's `re`.
     """
-    found = pc.extract_regex(pa.array(text, pa.string()), pattern)
-    names = [found.type.field(k).name for k in range(found.type.num_fields)]
-    groups = {name: pc.struct_field(found, k).to_numpy(zero_copy_only=False) for k, name in enumerate(names)}
+    matches = pc.extract_regex(pa.array(text, pa.string()), pattern)
+    names = [matches.type.field(field).name for field in range(matches.type.num_fields)]
+    groups = {name: pc.struct_field(matches, field).to_numpy(zero_copy_only=False) for field, name in enumerate(names)}
     return pd.DataFrame({name: pd.Series(group, text.index, text.dtype) for name, group in groups.items()})
 
 
-def recode(text: pd.Series, meaning: Mapping[str, str], other: str = "") -> pd.Series:
+def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd.Series:
     """Return `meaning[text]` for each cell, or `other` if `meaning` does not have the text."""
-    return text.map(dict(meaning)).astype(object).where(text.isin(list(meaning)), other).astype(str)
+    return text.map(dict(mapping)).astype(object).where(text.isin(list(mapping)), default).astype(str)
 
 
 def numbers(text: pd.Series) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Read and check the mapping file of the layout `table`; errors name the key."""
+"""Read and check the mapping file of the layout `table`; error messages name the key."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +17,22 @@ Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Mapped:
-    """Meaning of the columns of a table. A rule is {column: ..., name: (values)} or {constant: name}."""
+class TableMapping:
+    """Meaning of the columns of a table.
 
-    place: str  # the mapping file, for messages
+    A rule is {column: ..., name: (values)} or {constant: name}. An empty text or rule means that the key is missing.
+    """
+
+    file: str  # the mapping file, for error messages
     image: str
     patient: str
     view: Mapping[str, Any]
     sex: Mapping[str, Any]
-    age: str  # "" = none
+    age: str
     where: Mapping[str, Values]
-    findings: Mapping[str, tuple[str, Values | None, Values | None]]  # column, present, absent; None = "*"
+    findings: Mapping[str, tuple[str, Values | None, Values | None]]  # (column, present, absent); None means "*"
     split: Mapping[str, Any]
-    lung_mask: str = ""  # "" = none
+    lung_mask: str = ""
 
     def columns(self) -> Iterator[str]:
         """Yield the columns of the table that the mapping uses."""
@@ -40,7 +43,7 @@ class Mapped:
         """Raise ConfigError if the table does not have a column of the mapping."""
         for key, column in self._uses():
             if column not in present:
-                raise ConfigError(f"{table} has no column {column!r}", f"{self.place}: {key}", _hint(column, present))
+                raise ConfigError(f"{table} has no column {column!r}", f"{self.file}: {key}", _hint(column, present))
 
     def _uses(self) -> Iterator[tuple[str, str]]:
         yield from (("image", column) for column in re.findall(r"\{([^{}]*)\}", self.image))
@@ -56,31 +59,31 @@ class Mapped:
         return {"view": self.view, "sex": self.sex, "split": self.split}
 
 
-def read_mapping(path: Path) -> Mapped:
-    """Return the checked mapping; raise ConfigError with file, key and closest valid word."""
+def read_mapping(path: Path) -> TableMapping:
+    """Read and check a mapping file; raise ConfigError with the key and the most similar valid word."""
     raw = read_yaml(path)
     if not isinstance(raw, Mapping):
-        raise ConfigError("not a mapping file", str(path), "write the keys image, patient and findings")
+        raise ConfigError("the mapping file has no keys", str(path), "write the keys image, patient and findings")
     for key in raw:
         if key not in _KEYS:
             raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", _hint(str(key), _KEYS))
     for key in ("image", "patient", "findings"):
         if not raw.get(key):
-            raise ConfigError(f"no {key}", str(path), f"add `{key}:`")
+            raise ConfigError(f"the key {key} is missing", str(path), f"add `{key}:`")
     for key in ("image", "patient"):
         if not isinstance(raw[key], str):
-            raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "quote it")
+            raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "put the value in quotes")
     if "{" not in raw["image"]:
         raise ConfigError(
-            "every row would have the same image", f"{path}: image", 'name a column in braces: "images/{filename}"'
+            "all rows have the same image", f"{path}: image", 'write a column in braces: "images/{filename}"'
         )
     mask = raw.get("lung_mask", "")
     if not isinstance(mask, str) or (mask and "{" not in mask):
-        fix = 'name a column in braces: "lung_masks/{filename}"'
-        raise ConfigError("every row would have the same lung mask", f"{path}: lung_mask", fix)
+        fix = 'write a column in braces: "lung_masks/{filename}"'
+        raise ConfigError("all rows have the same lung mask", f"{path}: lung_mask", fix)
     age = _rule(raw, "age", (), path)
-    return Mapped(
-        place=str(path),
+    return TableMapping(
+        file=str(path),
         image=raw["image"],
         patient=raw["patient"],
         view=_rule(raw, "view", VIEWS, path) or {"constant": "FRONTAL"},
@@ -101,13 +104,13 @@ def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     value = raw.get(key) or {}
     if not isinstance(value, Mapping):
         raise ConfigError(
-            f"{key} is {value!r}, not a block of keys", f"{path}: {key}", "write key: value pairs below it"
+            f"{key} is {value!r}, not a block of keys", f"{path}: {key}", f"write key: value pairs below `{key}:`"
         )
     return value
 
 
 def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) -> dict[str, Any]:
-    """Return the checked rule {column, name: values} or {constant: name} under a key, {} if the key is missing."""
+    """Check and return the rule {column, name: values} or {constant: name} under a key; {} if the key is missing."""
     rule = _dict(raw, key, path)
     if not rule:
         return {}
@@ -115,9 +118,11 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
     if "constant" in rule and len(rule) == 1 and rule["constant"] in names:
         return dict(rule)
     if "constant" in rule:
-        raise ConfigError("a constant stands alone and is a known name", where, f"one of {', '.join(names)}")
+        raise ConfigError(
+            "invalid rule with `constant`", where, f"write only `constant:`, with one of {', '.join(names)}"
+        )
     if not isinstance(rule.get("column"), str):
-        raise ConfigError("no column", where, "add `column:`")
+        raise ConfigError("the key column is missing", where, "add `column:`")
     for name in rule:
         if name != "column" and name not in names:
             raise ConfigError(f"unknown name {name!r}", f"{where}.{name}", _hint(str(name), ("column", *names)))
@@ -126,45 +131,46 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
 
 
 def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Values | None]:
-    """Return column, present and absent of a finding; None stands for "*"."""
+    """Return (column, present, absent) of a finding; None means "*"."""
     where = f"{path}: findings.{name}"
-    known = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
-    if name not in known:
-        raise ConfigError(f"no finding {name!r}", where, _hint(name, known))
+    findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
+    if name not in findings:
+        raise ConfigError(f"no finding {name!r}", where, _hint(name, findings))
     if not isinstance(rule, Mapping):
-        raise ConfigError("not a rule", where, "write {column: finding, present: [...], absent: [...]}")
+        raise ConfigError(
+            "the rule is not a block of keys", where, "write {column: finding, present: [...], absent: [...]}"
+        )
     for key in rule:
         if key not in ("column", "present", "absent"):
             raise ConfigError(
                 f"unknown key {key!r}", f"{where}.{key}", _hint(str(key), ("column", "present", "absent"))
             )
     if not isinstance(rule.get("column"), str):
-        raise ConfigError("no column", where, "add `column:`")
-    sides = [
+        raise ConfigError("the key column is missing", where, "add `column:`")
+    values = [
         None if rule.get(key) == "*" else _values(rule.get(key, []), f"{where}.{key}") for key in ("present", "absent")
     ]
-    present, absent = sides
+    present, absent = values
     if present is None and absent is None:
-        raise ConfigError('present and absent are both "*"', where, "list the values of one of them")
+        raise ConfigError('present and absent are both "*"', where, "list the values of present or of absent")
     both = set(present or ()) & set(absent or ())
     if both:
-        raise ConfigError(f"{min(both)!r} is present and absent", where, "leave it in one list")
+        raise ConfigError(f"{min(both)!r} is both present and absent", where, "remove the value from one list")
     return rule["column"], present, absent
 
 
 def _values(values: Any, where: str) -> Values:
-    """Return a list of cell values as text, whole numbers without a fraction."""
+    """Return cell values as a tuple of texts; whole numbers have no decimal point."""
     texts = []
     for value in values if isinstance(values, list) else [values]:
-        if isinstance(value, bool) or not isinstance(
-            value, str | int | float
-        ):  # YAML reads a bare yes, no, on and off as truth values
-            raise ConfigError(f"{value!r} is no text or number", where, "quote the value as it is written in the table")
+        # YAML reads yes, no, on and off without quotes as bool
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ConfigError(f"{value!r} is not text or a number", where, "put the value of the table in quotes")
         texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip())
     return tuple(texts)
 
 
-def _hint(word: str, known: Sequence[str]) -> str:
-    """Return a hint with the closest valid word, or with the valid words."""
-    close = get_close_matches(word, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known[:30])}"
+def _hint(word: str, valid: Sequence[str]) -> str:
+    """Return a hint with the most similar valid word, or with the first 30 valid words."""
+    close = get_close_matches(word, valid, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(valid[:30])}"

@@ -1,13 +1,12 @@
 """MIMIC-CXR-JPG: 377,110 radiographs of 65,379 patients of Beth Israel Deaconess, 14 labels mined from reports.
 
-Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and beside files/ (plain or gzipped, any release number)
+Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
-Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: 687 test studies relabelled by a radiologist. Where it is
-there, the extra columns "expert:<label>" hold its states, null for every other study; with the label source `expert`
-they are the labels themselves.
-Sex and age are not in the release: they are read from MIMIC-IV's patients.csv.gz when it lies in the root (or in
-hosp/). Images of a study without a row of labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others
-UNKNOWN.
+Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If the file
+exists, the extra columns "expert:<label>" contain its states, null for all other studies. With the label source
+`expert`, these states are the labels.
+Sex and age are not in the release; they are read from MIMIC-IV's patients.csv.gz in the root or in hosp/, if it exists.
+Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """
 
@@ -23,7 +22,7 @@ from harmonize.datasets.csvfile import (
     cells,
     faults,
     find,
-    first_of,
+    first_fault,
     numbers,
     read_text,
     recode,
@@ -51,7 +50,7 @@ LABELS = (
 )
 GOLD_LABEL_SOURCE = "expert"
 EXPERT = "mimic-cxr-*-test-set-labeled.csv"
-_FILES = {  # label source -> the file of labels, or the second where the first is missing
+_FILES = {  # label source -> label files; the second is used if the first is missing
     "default": ("mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv"),
     "chexpert": ("mimic-cxr-*-chexpert.csv",),
     "negbio": ("mimic-cxr-*-negbio.csv",),
@@ -60,15 +59,15 @@ _FILES = {  # label source -> the file of labels, or the second where the first 
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
-_GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}  # without a time the same table gives the same bytes
+_GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}  # no time stamp: the same table gives the same bytes
 _YEAR = 2180  # MIMIC shifts every date into the future
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
-    """Return one row per image: the base columns, "native:<label>" for 14 labels and perhaps "expert:<label>".
+    """Return one row per image: the base columns, "native:<label>" for 14 labels, and "expert:<label>" if available.
 
-    `source` is default (chexpert, else negbio), chexpert, negbio, or expert: then the radiologists' states are the
-    native ones, null for every study that they did not label.
+    `source` is default (chexpert, else negbio), chexpert, negbio or expert. With expert, the native labels are the
+    radiologists' states, null for studies that they did not label.
     """
     labels = require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
@@ -86,21 +85,21 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
     expert = find(root, EXPERT)
-    relabelled: dict[str, Any] = {}
+    expert_columns: dict[str, Any] = {}
     fault = unknown_split
     if expert is not None:
-        relabelled, odd = _states_of(expert, _read_expert(expert), study, "expert")
-        fault = first_of(fault, odd)
+        expert_columns, row_fault = _states_of(expert, _read_expert(expert), study, "expert")
+        fault = first_fault(fault, row_fault)
     if source == "expert":
-        columns |= {name.replace("expert:", "native:"): states for name, states in relabelled.items()}
+        columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
     else:
-        states, odd = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
-        columns, fault = columns | states, first_of(fault, odd)
-    return pd.DataFrame(columns | relabelled | ({FAULT: fault} if (fault != "").any() else {}))
+        states, row_fault = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
+        columns, fault = columns | states, first_fault(fault, row_fault)
+    return pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
 
 
 def _read_expert(path: Path) -> pd.DataFrame:
-    """Return study_id and the states of the 14 labels, under the names that the other files have."""
+    """Return study_id and the states of the 14 labels, with the column names of the other files."""
     names = [_EXPERT_NAMES.get(label, label) for label in LABELS]
     return read_text(path, ["study_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
 
@@ -108,43 +107,50 @@ def _read_expert(path: Path) -> pd.DataFrame:
 def _states_of(
     path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
 ) -> tuple[dict[str, Any], "pd.Series[str]"]:
-    """Return the study's states for each image, null where the study has no row; and what is wrong with its row."""
+    """Return the states of each image from the row of its study (null without a row), and the fault of that row."""
     fault = rows[FAULT] if FAULT in rows else pd.Series("", index=rows.index, dtype=object)
     if rows["study_id"].duplicated().any():
-        rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # a row that is repeated says it once
+        rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # drop repeated rows
         differing = rows["study_id"].duplicated(keep=False)
-        fault = first_of(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
+        fault = first_fault(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
         rows = rows[~rows["study_id"].duplicated()]
         fault = fault[rows.index]
-    place = pd.Index(rows["study_id"]).get_indexer(pd.Index(study))
-    null = place < 0
+    row_of_image = pd.Index(rows["study_id"]).get_indexer(pd.Index(study))
+    null = row_of_image < 0
     states = {}
     for label in LABELS:
-        values = rows[label].to_numpy(np.int8, na_value=0)[place]
+        values = rows[label].to_numpy(np.int8, na_value=0)[row_of_image]
         states[f"{prefix}:{label}"] = states_array(np.where(null, 0, values).astype(np.int8), null)
     if not (fault != "").any():
         return states, pd.Series("", index=study.index, dtype=object)
-    return states, pd.Series(np.where(null, "", fault.to_numpy(object)[place]), index=study.index, dtype=object)
+    return states, pd.Series(np.where(null, "", fault.to_numpy(object)[row_of_image]), index=study.index, dtype=object)
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]"]:
-    """Return the official split of each image, "" where the release's file is missing or silent; and what is odd in it."""
-    none = pd.Series("", index=image.index, dtype=object)
+    """Return the official split of each image ("" if not stated), and the fault of its row in the split file."""
+    empty = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
-        return none, none
+        return empty, empty
     raw = read_text(path, ["dicom_id", "split"])
-    odd = ~raw["split"].isin(list(_SPLITS))
-    fault = faults(odd, raw["split"], "split", "train, validate or test", path)
-    if raw["dicom_id"].equals(image):  # the release's order: nothing to join
+    is_invalid = ~raw["split"].isin(list(_SPLITS))
+    fault = faults(is_invalid, raw["split"], "split", "train, validate or test", path)
+    if raw["dicom_id"].equals(image):  # same order as in the release: no join needed
         return recode(raw["split"], _SPLITS), fault
-    first = ~raw["dicom_id"].duplicated()
-    named = raw[first].assign(fault=fault[first]).set_index("dicom_id").reindex(image).fillna("").set_axis(image.index)
-    return recode(named["split"], _SPLITS), named["fault"].astype(object)
+    is_first = ~raw["dicom_id"].duplicated()
+    row_of_image = (
+        raw[is_first]
+        .assign(fault=fault[is_first])
+        .set_index("dicom_id")
+        .reindex(image)
+        .fillna("")
+        .set_axis(image.index)
+    )
+    return recode(row_of_image["split"], _SPLITS), row_of_image["fault"].astype(object)
 
 
 def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:
-    """Return sex and age: the age at the anchor year moved to the year of the study (MIMIC-IV's rule)."""
+    """Return sex and age; the age is the anchor age plus study year minus anchor year (MIMIC-IV's rule)."""
     path = find(root, "patients.csv", "hosp/patients.csv")
     if path is None:
         return {"sex": "", "age": np.nan}
@@ -156,19 +162,19 @@ def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write the gzipped label, metadata and split files; patients.csv.gz and the 2.1.0 relabels where there are any.
+    """Write the gzipped label, metadata and split files; if the table has the data, patients.csv.gz and 2.1.0 labels.
 
-    Needs: ids of digits only (subject_id has 8), path as the layout has it, states that agree within a study, one sex
-    per patient, whole years of age. Writes `rows` and `columns` (pixels) where the table has them.
+    Needs: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one sex per patient,
+    ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)
     ids = {"subject_id": table["patient_id"], "study_id": table["study_id"]}
     labels = pd.DataFrame(ids | {label: cells(table[native(label)]) for label in LABELS})
-    known = table[native(LABELS[0])].notna()
-    _save(labels[known].drop_duplicates("study_id"), root / "mimic-cxr-2.0.0-chexpert.csv.gz")
+    is_labeled = table[native(LABELS[0])].notna()
+    _save(labels[is_labeled].drop_duplicates("study_id"), root / "mimic-cxr-2.0.0-chexpert.csv.gz")
 
-    youngest = table.groupby("patient_id")["age"].transform("min")
-    year = _YEAR + (table["age"] - youngest)
+    youngest_age = table.groupby("patient_id")["age"].transform("min")
+    year = _YEAR + (table["age"] - youngest_age)
     view = table["view"].where(table["view"] != "UNKNOWN", "")
     procedure = np.where(table["view"].isin(["PA", "LATERAL"]), "CHEST (PA AND LAT)", "CHEST (PORTABLE AP)")
     metadata = pd.DataFrame({"dicom_id": table["image_id"], **ids, "PerformedProcedureStepDescription": procedure})
@@ -184,40 +190,40 @@ def write(table: pd.DataFrame, root: Path) -> None:
     _save(metadata, root / "mimic-cxr-2.0.0-metadata.csv.gz")
 
     if (table["split"] != "").any():
-        back = {ours: theirs for theirs, ours in _SPLITS.items()}
+        native_split = {split_name: native_name for native_name, split_name in _SPLITS.items()}
         split = pd.DataFrame(
             {"dicom_id": table["image_id"], "study_id": ids["study_id"], "subject_id": ids["subject_id"]}
         )
-        split["split"] = recode(table["split"], back)
+        split["split"] = recode(table["split"], native_split)
         _save(split[table["split"] != ""], root / "mimic-cxr-2.0.0-split.csv.gz")
     if (table["sex"] != "").any() or table["age"].notna().any():
         people = pd.DataFrame({"subject_id": table["patient_id"], "gender": table["sex"]})
-        people["anchor_age"] = [f"{value:.0f}" if value == value else "" for value in youngest]
+        people["anchor_age"] = [f"{value:.0f}" if value == value else "" for value in youngest_age]
         people["anchor_year"] = _YEAR
         _save(people.drop_duplicates("subject_id"), root / "patients.csv.gz")
     if f"expert:{LABELS[0]}" in table:
         expert = pd.DataFrame({"study_id": table["study_id"]})
         for label in LABELS:
             expert[_EXPERT_NAMES.get(label, label)] = cells(table[f"expert:{label}"])
-        relabelled = table[f"expert:{LABELS[0]}"].notna()
-        expert[relabelled].drop_duplicates("study_id").to_csv(
+        is_relabeled = table[f"expert:{LABELS[0]}"].notna()
+        expert[is_relabeled].drop_duplicates("study_id").to_csv(
             root / "mimic-cxr-2.1.0-test-set-labeled.csv", index=False
         )
 
 
 def _save(frame: pd.DataFrame, path: Path) -> None:
-    """Write a gzipped CSV whose bytes depend on the table only."""
+    """Write a gzipped CSV; its bytes depend on the table only."""
     frame.to_csv(path, index=False, compression=_GZIP)
 
 
 def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
     """Return the rows of studies that a radiologist labeled again for release 2.1.0.
 
-    Raises DatasetError if the file of these labels is missing.
+    Raises DatasetError if the file with these labels is missing.
     """
     labels = [name for name in table if str(name).startswith("expert:")]
     if not labels:
-        fix = "put mimic-cxr-2.1.0-test-set-labeled.csv beside the other tables, or remove `gold`"
+        fix = "put mimic-cxr-2.1.0-test-set-labeled.csv into the folder of the other tables, or remove `gold`"
         raise DatasetError("no study was labeled by radiologists", str(root), fix)
     return table[labels].notna().any(axis=1)
 

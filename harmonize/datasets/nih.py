@@ -2,11 +2,11 @@
 
 Layout: Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv), images_001/images/00000001_000.png ... images_012 (or
 images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. Both
-releases of the table are read: "Patient Gender" or "Patient Sex", with or without a trailing comma, ages as 58 or
-058Y. Without the lists, no image has a split.
-Labels: names joined by "|"; "No Finding" alone. Nothing is ever marked uncertain.
-Boxes: pixels of the 1024 x 1024 original, whatever the size of the file on disk.
-Source: Wang et al. 2017, arXiv:1705.02315. Free to download, attribution asked.
+releases of the table can be read: with "Patient Gender" or "Patient Sex", with or without a trailing comma, with ages
+such as 58 or 058Y. Without the two lists, no image has a split.
+Labels: names joined by "|"; "No Finding" is always the only label. No label is uncertain.
+Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
+Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
 """
 
 import os
@@ -46,10 +46,10 @@ _BOX_FINDINGS = {
     "Effusion": "Pleural Effusion",
     "Mass": "Lung Lesion",
     "Nodule": "Lung Lesion",
-    "Infiltrate": "Infiltration",  # sic
+    "Infiltrate": "Infiltration",  # the box file uses this spelling
 }
 _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
-_MAX_AGE_YEARS = 120  # the 2017 table holds ages such as 414
+_MAX_AGE_YEARS = 120  # the 2017 table has ages such as 414
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -62,14 +62,14 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def read_entries(path: Path) -> pd.DataFrame:
-    """Return the native table of Data_Entry alone: no split, no path."""
+    """Return the native table from Data_Entry only; split and path are ""."""
     sex = "Patient Sex" if "Patient Sex" in header(path) else "Patient Gender"
     raw = read_text(
         path, ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", sex, "View Position"]
     )
-    known = {text for text in raw["Finding Labels"].unique() if all(token in TOKENS for token in str(text).split("|"))}
-    odd = ~raw["Finding Labels"].isin(list(known))
-    fault = faults(odd, raw["Finding Labels"], "Finding Labels", f"of {', '.join(TOKENS)}, joined with |,", path)
+    valid = {text for text in raw["Finding Labels"].unique() if all(token in TOKENS for token in str(text).split("|"))}
+    is_invalid = ~raw["Finding Labels"].isin(list(valid))
+    fault = faults(is_invalid, raw["Finding Labels"], "Finding Labels", f"of {', '.join(TOKENS)}, joined with |,", path)
     unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
     age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
     return pd.DataFrame(
@@ -85,12 +85,12 @@ def read_entries(path: Path) -> pd.DataFrame:
             "path": "",
             LABELS: raw["Finding Labels"],
         }
-        | ({FAULT: fault} if odd.any() else {})
+        | ({FAULT: fault} if is_invalid.any() else {})
     )
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> Any:
-    """Return train or test from the official lists; "" without lists, or for an image in neither."""
+    """Return the split of each image, train or test, from the official lists; "" if neither list has the image."""
     test = find(root, "test_list.txt")
     train = find(root, "train_val_list.txt")
     if test is None and train is None:
@@ -104,7 +104,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> Any:
 
 
 def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
-    """Return which images a list names, one file name per line."""
+    """Return the mask of images in a list file with one file name per line; path None means an empty list."""
     return image.isin(path.read_text(encoding="utf-8").split() if path else [])
 
 
@@ -113,16 +113,16 @@ def _images(root: Path) -> dict[str, str]:
     paths: dict[str, str] = {}
     for folder in [root, *sorted(root.glob("images*")), *sorted(root.glob("images*/images"))]:
         if folder.is_dir():
-            inside = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+            prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
             with os.scandir(folder) as entries:
-                paths |= {entry.name: inside + entry.name for entry in entries if entry.name.endswith((".png", ".jpg"))}
+                paths |= {entry.name: prefix + entry.name for entry in entries if entry.name.endswith((".png", ".jpg"))}
     return paths
 
 
 def boxes(root: Path) -> pd.DataFrame:
     """Return image_id, finding, x_min, y_min, x_max, y_max in pixels of the 1024 x 1024 original.
 
-    Labels outside the shared findings keep their own name. No rows without the file.
+    Labels without a shared finding keep their native name. Without the file, the table has no rows.
     """
     path = find(root, BOXES)
     columns = ["image_id", "finding", "x_min", "y_min", "x_max", "y_max"]
@@ -136,11 +136,11 @@ def boxes(root: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write Data_Entry_2017_v2020.csv and, where there are splits, test_list.txt and train_val_list.txt.
+    """Write Data_Entry_2017_v2020.csv; if the table has splits, also test_list.txt and train_val_list.txt.
 
-    Needs: image_id = 00000001_000.png, path = images_001/images/<image_id> (read finds only files that exist),
-    study_id = <patient_id>/<follow-up number>, whole years of age, splits all of train and test or all "".
-    Writes `rows` and `columns` (pixels) where the table has them.
+    Needs: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
+    study_id = <patient_id>/<follow-up number>, ages in whole years, and splits that are all train or test, or all "".
+    Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame({"Image Index": table["image_id"], "Finding Labels": table[LABELS]})
@@ -152,7 +152,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
     raw["OriginalImage[Width"] = table.get("columns", BOX_FRAME_PX)
     raw["Height]"] = table.get("rows", BOX_FRAME_PX)
     raw["OriginalImagePixelSpacing[x"] = raw["y]"] = 0.143
-    # The published header leaves the two pairs unquoted, so their commas part columns.
+    # The published header does not quote the two pairs, so their commas separate columns.
     lines = raw.to_csv(index=False, header=False, lineterminator="\n")
     (root / ENTRIES[0]).write_text(",".join(raw.columns) + "\n" + lines, encoding="utf-8", newline="")
     if (table["split"] != "").any():
@@ -162,9 +162,9 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def write_boxes(table: pd.DataFrame, root: Path) -> None:
-    """Write BBox_List_2017.csv from such a table as `boxes` returns (Lung Lesion becomes Nodule)."""
-    back = {"Pleural Effusion": "Effusion", "Lung Lesion": "Nodule", "Infiltration": "Infiltrate"}
-    rows = pd.DataFrame({"image": table["image_id"], "label": table["finding"].replace(back)})
+    """Write BBox_List_2017.csv from a table of the form that `boxes` returns (Lung Lesion becomes Nodule)."""
+    native_name = {"Pleural Effusion": "Effusion", "Lung Lesion": "Nodule", "Infiltration": "Infiltrate"}
+    rows = pd.DataFrame({"image": table["image_id"], "label": table["finding"].replace(native_name)})
     rows = rows.assign(
         x=table["x_min"], y=table["y_min"], w=table["x_max"] - table["x_min"], h=table["y_max"] - table["y_min"]
     )

@@ -1,4 +1,4 @@
-"""The type in which an adapter returns what radiologists outlined."""
+"""The type for outlines that radiologists drew; adapters return it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """Outlined findings of the images of a cohort; masks are drawn when they are needed."""
+    """Outlined findings in the images of a cohort. `masks` draws the masks of one image on request."""
 
     findings: frozenset[tuple[str, str]]  # (image id, finding) of every mask that is not empty
     masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> finding -> mask [H, W], {} for other images
-    fingerprint: str  # changes when the files do
+    fingerprint: str  # changes when the files change

@@ -1,14 +1,13 @@
 """PadChest: 160,861 radiographs of 67,625 patients of Hospital San Juan in Alicante, 174 labels from reports.
 
 Layout: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv[.gz]; images/<ImageDir>/<ImageID>, <ImageDir>/<ImageID>
-or all of them flat, 16-bit PNG. Labels: a Python list of English words; many carry leading spaces. They are stripped
-and lower-cased. A quarter was set by physicians, the rest by a network.
-Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. Nothing is ever marked
-uncertain.
-Label sources: physician and rnn keep the rows that one of them labelled.
+or all images in one folder, 16-bit PNG. Labels: a Python list of English words, often with leading spaces; the words
+are stripped and lower-cased. Physicians labeled a quarter of the reports, a network labeled the rest.
+Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. No label is uncertain.
+Label sources: physician and rnn keep the rows with labels from that source.
 Extras: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows; "pediatric" for
-children). An empty list ([''], 777 rows) is kept: such a row says nothing, so its "No Finding" is null.
-About 20 published files are broken: they end in the quarantine when they are decoded.
+children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
+About 20 published files are damaged; decoding puts them into the quarantine.
 Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-projects/padchest.
 """
 
@@ -49,24 +48,24 @@ HEADER = (
 )
 METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> MethodLabel
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
-_BLANK = ("", "nan", "None")  # all three are in the published file
+_BLANK = ("", "nan", "None")  # the published file has all three
 _YEAR = 2014
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
     """Return one row per image: the base columns, label_source, drop and "native:labels".
 
-    `source` is default, or physician or rnn: then `drop` names the rows that the other one labelled.
+    `source` is default, physician or rnn. For physician and rnn, `drop` marks the rows of the other source.
     """
     table = read_labels(require(root, "padchest", FILE, "PADCHEST_*.csv"))
     if source != "default":
-        others = (table["label_source"] != METHODS[source]) & (table["drop"] == "")
-        table["drop"] = table["drop"].where(~others, f"not by {source}")
+        from_other_source = (table["label_source"] != METHODS[source]) & (table["drop"] == "")
+        table["drop"] = table["drop"].where(~from_other_source, f"not by {source}")
     folder = table.pop("folder")
     name = table["image_id"]
-    if any((root / "images" / part).is_dir() for part in folder.unique()):
+    if any((root / "images" / number).is_dir() for number in folder.unique()):
         table["path"] = "images/" + folder + "/" + name
-    elif any((root / part).is_dir() for part in folder.unique() if part):
+    elif any((root / number).is_dir() for number in folder.unique() if number):
         table["path"] = folder + "/" + name
     else:
         table["path"] = ("images/" if (root / "images").is_dir() else "") + name
@@ -74,8 +73,10 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """Return the native table of the CSV alone, with its column `folder`; path is empty."""
-    raw = read_text(path, list(NATIVE.values())).rename(columns={theirs: ours for ours, theirs in NATIVE.items()})
+    """Return the native table from the CSV only, with the extra column `folder`; path is ""."""
+    raw = read_text(path, list(NATIVE.values())).rename(
+        columns={native_name: name for name, native_name in NATIVE.items()}
+    )
     labels = _labels(raw["labels"])
     fault = faults(labels.isna(), raw["labels"], "Labels", "a list of words", path)
     year = numbers(raw["date"].str[:4])
@@ -102,29 +103,29 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 
 def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
-    """Return the words of each cell, stripped, lower-cased and joined with "|"; null where it is no list of words."""
-    meaning: dict[str, str | None] = dict.fromkeys(_BLANK, "")
+    """Return the words of each cell, stripped, lower-cased and joined with "|"; null if the cell is no list of words."""
+    words_of_cell: dict[str, str | None] = dict.fromkeys(_BLANK, "")
     for text in cells.unique():
-        if text in meaning:
+        if text in words_of_cell:
             continue
         try:
-            listed = ast.literal_eval(text)
+            parsed = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            listed = None
-        if not isinstance(listed, list) or not all(isinstance(word, str) for word in listed):
-            meaning[text] = None
+            parsed = None
+        if not isinstance(parsed, list) or not all(isinstance(word, str) for word in parsed):
+            words_of_cell[text] = None
             continue
-        clean = [word.strip().lower() for word in listed]
-        meaning[text] = "|".join(word for word in clean if word)
-    return cells.map(meaning).astype(object)
+        words = [word.strip().lower() for word in parsed]
+        words_of_cell[text] = "|".join(word for word in words if word)
+    return cells.map(words_of_cell).astype(object)
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write the label file, all 36 columns.
+    """Write the label file with all 36 columns.
 
-    Needs: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all (the folders
-    must exist when it is read); words in "native:labels" lower-case and stripped; drop "no labels" goes with none of
-    them; whole years of age; `label_source` and `drop` may be absent (Physician, none).
+    Needs: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all rows (`read` needs
+    the folders); words in "native:labels" in lower case and stripped, "" for rows with drop "no labels"; ages in whole
+    years. `label_source` and `drop` may be missing (then Physician and "").
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame("", index=table.index, columns=HEADER.split(","), dtype=object)
@@ -161,9 +162,9 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def _cell(labels: str) -> str:
-    """Return the words as published: a Python list whose later words carry a leading space."""
-    first, *rest = labels.split("|")
-    return str([first, *(f" {word}" for word in rest)])
+    """Return the words as published: a Python list in which all words except the first have a leading space."""
+    first, *others = labels.split("|")
+    return str([first, *(f" {word}" for word in others)])
 
 
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":

@@ -1,19 +1,19 @@
-"""Read any table, CSV or Parquet, with a mapping file that defines the meaning of its columns.
+"""Read any CSV or Parquet table with a mapping file that defines the meaning of its columns.
 
-    image: "images/{filename}"       # columns in braces; relative to the root
+    image: "images/{filename}"       # path relative to the root; columns in braces
     patient: patientid
-    view: {column: view, PA: [PA], AP: [AP, AP Supine]}      # or {constant: PA}; left out: FRONTAL
+    view: {column: view, PA: [PA], AP: [AP, AP Supine]}      # or {constant: PA}; default: FRONTAL
     sex: {column: sex, M: [M], F: [F]}
     age: {column: age}
     where: {modality: [X-ray]}       # keep rows with these values
     findings:
-      Pneumonia:  {column: finding, present: "*", absent: [No Finding]}     # "*": every other non-empty value
+      Pneumonia:  {column: finding, present: "*", absent: [No Finding]}     # "*": every other stated value
       No Finding: {column: finding, present: [No Finding], absent: "*"}     # values in neither list are null
-    split: {column: split, train: [train], test: [test]}     # left out: everything is `test`
-    lung_mask: "lung_masks/{filename}"                       # outlines of the lungs, 0 or 255; a file that is absent is none
+    split: {column: split, train: [train], test: [test]}     # default: all rows are `test`
+    lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
 
-Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are the same).
-Extras: lung_mask (where the mapping has it), drop ("not selected" by `where`, "no split" for a value that `split` does not name).
+Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal).
+Extras: lung_mask (if the mapping has it) and drop ("not selected" by `where`; "no split" if `split` does not list the value).
 """
 
 import re
@@ -28,80 +28,81 @@ import yaml
 from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.columns import base_columns
 from harmonize.datasets.csvfile import faults, header, numbers, read_text, states_array
-from harmonize.datasets.mapping import Mapped, read_mapping
+from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")  # words for nothing: "*" does not mean them
+# texts that mean "no value"; "*" does not include them
+UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
 def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
     """Return one row per image: the base columns, drop and "native:<finding>" (1, 0 or null) for each mapped finding.
 
-    `table` is relative to root; `mapping` is a path as it is, else relative to root.
+    `table` is relative to root; `mapping` is a path, or if it does not exist, a path relative to root.
     """
     if not root.is_dir():
         raise DatasetError("no such folder", str(root), "correct `root:`")
-    place = Path(mapping)
-    mapped = read_mapping(place if place.is_file() else root / place)
+    mapping_path = Path(mapping)
+    meaning = read_mapping(mapping_path if mapping_path.is_file() else root / mapping_path)
     path = root / table
     if not path.is_file():
         raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
-    raw = _text(path, mapped)
-    image = _paths(raw, mapped.image)
+    raw = _text(path, meaning)
+    image = _paths(raw, meaning.image)
     selected = np.ones(len(raw), bool)
-    for column, values in mapped.where.items():
+    for column, values in meaning.where.items():
         selected &= raw[column].isin(values)
-    split = _recode(raw, mapped.split, "") if mapped.split else pd.Series("test", index=raw.index)
+    split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
     drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
     columns: dict[str, Any] = {
         "image_id": image,
-        "patient_id": raw[mapped.patient],
+        "patient_id": raw[meaning.patient],
         "study_id": image,
         "split": split,
-        "view": _recode(raw, mapped.view, "UNKNOWN"),
-        "sex": _recode(raw, mapped.sex, ""),
-        "age": numbers(raw[mapped.age]) if mapped.age else np.nan,
+        "view": _recode(raw, meaning.view, "UNKNOWN"),
+        "sex": _recode(raw, meaning.sex, ""),
+        "age": numbers(raw[meaning.age]) if meaning.age else np.nan,
         "device": "",
         "path": image,
         "drop": drop,
     }
-    if mapped.lung_mask:
-        columns["lung_mask"] = _paths(raw, mapped.lung_mask)
-    nobody = raw[mapped.patient].isin(UNSTATED[1:]) & selected
-    if nobody.any():  # a word for "nothing" would make many patients one
-        columns[FAULT] = faults(nobody, raw[mapped.patient], mapped.patient, "a patient", path)
-    for finding, (column, present, absent) in mapped.findings.items():
+    if meaning.lung_mask:
+        columns["lung_mask"] = _paths(raw, meaning.lung_mask)
+    no_patient = raw[meaning.patient].isin(UNSTATED[1:]) & selected
+    if no_patient.any():  # rows without a patient must not become one patient
+        columns[FAULT] = faults(no_patient, raw[meaning.patient], meaning.patient, "a patient", path)
+    for finding, (column, present, absent) in meaning.findings.items():
         columns[native(finding)] = _states(raw[column], present, absent)
         if columns[native(finding)].isna().all() and not raw[column].isin(UNSTATED).all():
-            common = ", ".join(map(repr, raw[column].value_counts().index[:5]))
-            fix = f"correct the mapping; the commonest values are {common}"
-            raise ConfigError(f"no value of column {column!r} is listed for {finding}", str(path), fix)
+            frequent_values = ", ".join(map(repr, raw[column].value_counts().index[:5]))
+            fix = f"correct the mapping; the most frequent values are {frequent_values}"
+            raise ConfigError(f"the mapping of {finding} lists no value of column {column!r}", str(path), fix)
     return pd.DataFrame(columns)
 
 
-def _text(path: Path, mapped: Mapped) -> pd.DataFrame:
-    """Return the columns that the mapping names, as plain text, "" for null."""
+def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
+    """Return the columns that the mapping uses as text, "" for null."""
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
-        whole = pd.read_parquet(path) if is_parquet else None
-    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
-        raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write it again") from error
-    present = [str(name) for name in whole.columns] if whole is not None else header(path)
-    mapped.check_columns(present, path)
-    names = list(dict.fromkeys(mapped.columns()))
-    if whole is None:
+        parquet = pd.read_parquet(path) if is_parquet else None
+    except (OSError, ValueError) as error:  # pyarrow raises these errors
+        raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write the file again") from error
+    present = [str(name) for name in parquet.columns] if parquet is not None else header(path)
+    meaning.check_columns(present, path)
+    names = list(dict.fromkeys(meaning.columns()))
+    if parquet is None:
         raw = read_text(path, names)
         return pd.DataFrame({name: raw[name].map(_plain).astype(str) for name in names})
-    if whole.empty:
+    if parquet.empty:
         raise DatasetError("the table has no rows", str(path), "correct `table:`")
-    text = whole[names].astype(object).where(whole[names].notna(), "")
+    text = parquet[names].astype(object).where(parquet[names].notna(), "")
     return pd.DataFrame({name: text[name].map(_plain).astype(str) for name in names})
 
 
 def _plain(value: object) -> str:
-    """Return a cell as text: stripped, whole numbers without a fraction.
+    """Return a cell as text: stripped, and whole numbers without decimal point.
 
     >>> _plain(" 5.0 "), _plain(5), _plain("5.25"), _plain("AP Supine")
     ('5', '5', '5.25', 'AP Supine')
@@ -111,18 +112,18 @@ def _plain(value: object) -> str:
 
 
 def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
-    """Return the pattern with each row's cells in place of the braces."""
+    """Return the pattern of each row, with the row's cells in place of the braces."""
     result = pd.Series("", index=raw.index)
-    for number, part in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
-        result = result + (raw[part] if number % 2 else part)
+    for number, fragment in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
+        result = result + (raw[fragment] if number % 2 else fragment)
     return result.astype(str)
 
 
-def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
-    """Return each row's name under a rule {column, name: [values]} or {constant: name}."""
+def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
+    """Return the name that a rule {column, name: [values]} or {constant: name} gives each row, else `other`."""
     if "constant" in rule:
         return pd.Series(rule["constant"], index=raw.index)
-    result = pd.Series(other, index=raw.index)
+    result = pd.Series(default, index=raw.index)
     for name, values in rule.items():
         if name != "column":
             result = result.where(~raw[rule["column"]].isin(values), name)
@@ -130,28 +131,28 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], other: str) -> Any:
 
 
 def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
-    """Return 1, 0 or null for each cell; None stands for "*": every other value that says something."""
-    stated = ~cells.isin(UNSTATED)
-    is_present = cells.isin(present) if present is not None else stated & ~cells.isin(absent or ())
-    is_absent = cells.isin(absent) if absent is not None else stated & ~cells.isin(present or ())
+    """Return 1, 0 or null for each cell; None means "*", every other stated value."""
+    is_stated = ~cells.isin(UNSTATED)
+    is_present = cells.isin(present) if present is not None else is_stated & ~cells.isin(absent or ())
+    is_absent = cells.isin(absent) if absent is not None else is_stated & ~cells.isin(present or ())
     null = ~(is_present | is_absent)
     return states_array(np.where(is_present, PRESENT, ABSENT).astype(np.int8), null.to_numpy())
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write table.csv and mapping.yaml, so that read(root) gives the table back.
+    """Write table.csv and mapping.yaml, so that read(root) returns the same table.
 
     Needs: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop` (if any) "".
     """
     root.mkdir(parents=True, exist_ok=True)
-    natives = [str(name) for name in table.columns if str(name).startswith("native:")]
+    native_columns = [str(name) for name in table.columns if str(name).startswith("native:")]
     base = ["path", "patient_id", "split", "view", "sex", "age"]
-    table[[*base, *natives]].to_csv(root / TABLE, index=False)
+    table[[*base, *native_columns]].to_csv(root / TABLE, index=False)
     rules: dict[str, Any] = {"image": "{path}", "patient": "patient_id", "age": {"column": "age"}}
     for key, names in {"view": VIEWS, "sex": ("F", "M"), "split": SPLITS}.items():
         rules[key] = {"column": key, **{name: [name] for name in names}}
     states = {"present": [PRESENT], "absent": [ABSENT]}
-    rules["findings"] = {name.removeprefix("native:"): {"column": name, **states} for name in natives}
+    rules["findings"] = {name.removeprefix("native:"): {"column": name, **states} for name in native_columns}
     (root / MAPPING).write_text(yaml.safe_dump(rules, sort_keys=False), encoding="utf-8")
 
 

@@ -1,1 +1,1 @@
-"""Where findings, lungs and markers are in an image."""
+"""Locations of findings, lungs and markers in images."""

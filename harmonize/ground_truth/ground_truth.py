@@ -1,7 +1,7 @@
-"""Locations of findings and anatomy in the images of a cohort: outlines, boxes, lung masks, or a phantom's truth.
+"""Locate findings and anatomy in the images of a cohort: outlines, boxes, lung masks, or the masks of a phantom.
 
-Sources, in this order: phantom.json above the cohort (findings, lungs, heart, devices and the tag are drawn again from
-the patient); `boxes` of the adapter; `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
+The first available source is used: phantom.json above the cohort (the masks are drawn again from the patient number),
+then `boxes` of the adapter, then `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
 """
 
 import json
@@ -20,14 +20,14 @@ from harmonize.datasets.outlines import Outlines
 from harmonize.images.image_header import jpeg_size
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
-from harmonize.images.pixels import Geometry, Gray, fitted, read_gray
-from harmonize.images.regions import Mask, Place, border, boxed, padding, pleura
+from harmonize.images.pixels import Geometry, Gray, fit_to_square, read_gray
+from harmonize.images.regions import InputTransform, Mask, border, box_mask, padding, pleura
 from harmonize.phantom import PhantomSettings
-from harmonize.phantom.folder import MARK
+from harmonize.phantom.folder import SETTINGS_FILE
 from harmonize.phantom.radiograph import twin
 
 LUNGS, HEART, DEVICES, TAG = "lungs", "heart", "devices", "token"
-PARTS = (LUNGS, HEART, DEVICES, TAG)  # masks of a phantom's truth that are not findings
+ANATOMY = (LUNGS, HEART, DEVICES, TAG)  # masks of a phantom that are not findings
 OUTSIDE, MARKERS = "outside lungs", "markers"
 
 Masks = dict[str, Mask]
@@ -35,36 +35,35 @@ Masks = dict[str, Mask]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Locations of findings and anatomy in the images of a cohort."""
+    """Locations of findings and anatomy in the images of a cohort, and a function that returns their masks."""
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
-    known: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
-    masks: Callable[[str, tuple[int, int]], Masks] = field(
-        default=lambda _image, _frame: {}
-    )  # (image id, size of the file) -> masks
-    lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> a file
-    stamp: str = ""  # changes when the locations change
+    located: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
+    # (image id, (height, width) of the file) -> masks
+    masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
+    lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
+    stamp: str = ""  # a hash or text that changes when the locations change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One image as the network sees it [S, S], with masks [S, S] of findings and regions; no mask is empty."""
+    """One input image of a network [S, S], with masks [S, S] of findings and regions. No mask is empty."""
 
     image: Gray
     findings: Masks
     regions: Masks  # border, and if present: padding, markers, outside lungs, pleura, heart, devices, token
-    lungs: Mask | None  # None: not outlined and not detected
-    lungs_known: bool  # whether the lungs are outlined, not detected
+    lungs: Mask | None  # None: neither outlined nor detected
+    lungs_known: bool  # True if the lungs were outlined, False if they were detected
 
     def packed(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the scene as small arrays that `unpacked` reads."""
+        """Return the scene as bit-packed arrays; `unpacked` is the inverse."""
         masks = {"f:" + n: m for n, m in self.findings.items()} | {"r:" + n: m for n, m in self.regions.items()}
         masks |= {"l:known" if self.lungs_known else "l:found": self.lungs} if self.lungs is not None else {}
         return {"image": self.image} | {name: np.packbits(mask) for name, mask in masks.items()}
 
     @classmethod
     def unpacked(cls, arrays: Mapping[str, NDArray[np.uint8]]) -> "Scene":
-        """Return the scene of packed arrays."""
+        """Return the scene from the arrays of `packed`."""
         image = arrays["image"]
         masks = {
             name: np.unpackbits(bits, count=image.size).reshape(image.shape).astype(bool)
@@ -79,12 +78,12 @@ class Scene:
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     """Return the locations in a cohort; its table needs image_id and may have `lung_mask` (a path below root).
 
-    Raises DatasetError for a file of boxes or outlines that cannot be read.
+    Raises DatasetError if a file of boxes or outlines cannot be read.
     """
     ids = frozenset(table["image_id"].astype(str))
-    marks = [folder / MARK for folder in (root, root.parent) if (folder / MARK).is_file()]
-    if marks:
-        return _phantom(marks[0].parent, root.name, ids)
+    settings_files = [folder / SETTINGS_FILE for folder in (root, root.parent) if (folder / SETTINGS_FILE).is_file()]
+    if settings_files:
+        return _phantom(settings_files[0].parent, root.name, ids)
     lungs = _lung_masks(root, table)
     module = adapter(layout)
     if hasattr(module, "boxes"):
@@ -103,33 +102,40 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     return Truth("", lung_masks=lungs)
 
 
-def scene(path: Path, image_id: str, geometry: Geometry, centre: int, truth: Truth) -> Scene:
-    """Return one image of a cohort as the network sees it, with its masks. Raises UnreadableImage."""
+def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Truth) -> Scene:
+    """Return one image of a cohort as the input of a network, with its masks. Raises UnreadableImage.
+
+    `center` is the side of the center crop that the network gets, 0 for no crop.
+    """
     picture = read_gray(path, geometry.decode_at)
-    place = Place.of(picture, geometry, centre)
-    seen = place.image(fitted(np.ascontiguousarray(picture[place.box]), geometry))
-    there = truth.masks(image_id, _frame(path, picture))
+    transform = InputTransform.of(picture, geometry, center)
+    image = transform.center_crop(fit_to_square(np.ascontiguousarray(picture[transform.box]), geometry))
+    native = truth.masks(image_id, _frame(path, picture))
     if image_id in truth.lung_masks:
-        there[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
-    moved = {name: mask for name, whole in there.items() if (mask := place.moved(whole)).any()}
-    outlined = moved.get(LUNGS)
+        native[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
+    masks = {name: mask for name, full in native.items() if (mask := transform.apply_to_mask(full)).any()}
+    outlined = masks.get(LUNGS)
     lungs = outlined
-    if lungs is None and (found := lung_field(picture)) is not None:
-        lungs = place.moved(found)
-    regions = {"border": border(len(seen)), "padding": padding(seen), MARKERS: place.moved(markers(picture))}
-    regions |= {name: moved[name] for name in (HEART, DEVICES, TAG) if name in moved}
-    if truth.source == "outlines" and "Cardiomegaly" in moved:
-        regions[HEART] = moved["Cardiomegaly"]  # the outline of Cardiomegaly is the outline of the heart
+    if lungs is None and (detected := lung_field(picture)) is not None:
+        lungs = transform.apply_to_mask(detected)
+    regions = {
+        "border": border(len(image)),
+        "padding": padding(image),
+        MARKERS: transform.apply_to_mask(markers(picture)),
+    }
+    regions |= {name: masks[name] for name in (HEART, DEVICES, TAG) if name in masks}
+    if truth.source == "outlines" and "Cardiomegaly" in masks:
+        regions[HEART] = masks["Cardiomegaly"]  # radiologists outlined the heart as Cardiomegaly
     if lungs is not None and lungs.any():
         regions[OUTSIDE] = ~lungs
         if outlined is not None:
             regions["pleura"] = pleura(lungs)
-    findings = {name: mask for name, mask in moved.items() if name not in PARTS}
-    return Scene(seen, findings, {n: m for n, m in regions.items() if m.any()}, lungs, outlined is not None)
+    findings = {name: mask for name, mask in masks.items() if name not in ANATOMY}
+    return Scene(image, findings, {n: m for n, m in regions.items() if m.any()}, lungs, outlined is not None)
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of the file; the decoded picture of a JPEG may be smaller."""
+    """Return height and width of the image file; `picture` may be smaller, because JPEGs are decoded reduced."""
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
@@ -137,7 +143,10 @@ def _frame(path: Path, picture: Gray) -> tuple[int, int]:
 
 
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
-    settings = PhantomSettings.from_dict(json.loads((root / MARK).read_text())["settings"], str(root / MARK))
+    """Return the locations in a phantom cohort: boxes from its truth tables, masks drawn again on request."""
+    settings = PhantomSettings.from_dict(
+        json.loads((root / SETTINGS_FILE).read_text())["settings"], str(root / SETTINGS_FILE)
+    )
     truth = pd.read_parquet(root / "truth" / f"{site}.parquet", columns=["image_id", "patient", "study"])
     numbers = {str(i): (int(p), int(s)) for i, p, s in truth.itertuples(index=False, name=None) if str(i) in ids}
     boxes = pd.read_parquet(root / "truth" / f"{site}-boxes.parquet")
@@ -152,7 +161,7 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
     """Return the tags of a phantom cohort as image id -> corners [n, 4] in pixels; None for any other cohort."""
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
-    if not (root.parent / MARK).is_file() or not boxes.is_file():
+    if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
         return None
     table = pd.read_parquet(boxes)
     tags = table[table["finding"] == TAG].groupby("image_id")[["x_min", "y_min", "x_max", "y_max"]]
@@ -160,10 +169,12 @@ def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
 
 
 def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:
+    """Return (image id, finding) of all boxes."""
     return frozenset(zip(boxes["image_id"].astype(str), boxes["finding"].astype(str), strict=True))
 
 
 def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return image id -> its boxes."""
     return {str(image): rows for image, rows in boxes.groupby("image_id", sort=False)}
 
 
@@ -175,11 +186,11 @@ def _from_boxes(
     if rows is None:
         return {}
     corners = ["x_min", "y_min", "x_max", "y_max"]
-    return {str(f): boxed(_sound(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
+    return {str(f): box_mask(_finite(r[corners].to_numpy(float)), fixed or frame) for f, r in rows.groupby("finding")}
 
 
-def _sound(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boxes with finite corners."""
+def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the boxes whose corners are all finite."""
     return corners[np.isfinite(corners).all(1)]
 
 

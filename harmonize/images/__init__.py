@@ -1,1 +1,1 @@
-"""Reading and measuring image files."""
+"""Reading image files, and measurements on images."""

@@ -1,4 +1,4 @@
-"""Values of any depth -> 0 to 255."""
+"""Scale pixel values of any bit depth to 0 to 255."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 
 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Return the image with the 0.5 percentile of its non-zero pixels at 0, the 99.5 percentile at 255, clipped.
+    """Scale an image so that the 0.5 percentile of its non-zero pixels is 0 and the 99.5 percentile is 255; clip.
 
-    Dividing by 65535 would leave a 12-bit image almost black. An image without any contrast becomes black.
+    Division by 65535 would make a 12-bit image almost black. An image without contrast becomes black.
 
     >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
     [[0, 0, 128, 255]]
@@ -33,6 +33,6 @@ def linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:
 
 
 def window_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Return values with `low` at 0 and `high` at 255, clipped."""
+    """Scale values linearly from `low` = 0 to `high` = 255; clip."""
     ramp = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-9))
     return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)

@@ -1,40 +1,40 @@
-"""Size and completeness of a JPEG or PNG, from its bytes and without decoding."""
+"""Read size and completeness of a JPEG or PNG from its bytes, without decoding."""
 
 import zlib
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million; a header may promise anything
-
-DEFLATED = (
-    b"1.2.840.10008.1.2.1.99"  # the DICOM transfer syntax that unfolds the whole file before anything of it is known
+MAX_PIXELS = (
+    100_000_000  # the largest radiographs have about 20 million; a damaged or hostile header may state any size
 )
 
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax that must decompress the entire file to read its header
 
-class UnreadableImage(Exception):  # noqa: N818  (named for what it is about: it ends as a row of the quarantine)
-    """One image cannot be used; its only argument is the reason."""
+
+class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
+    """An image cannot be used; the only argument is the reason."""
 
 
 class ImageFile(Protocol):
-    """What an image is read from: a `Path`, or `InMemory`. `str()` of it is how it is named in answers."""
+    """Source of an image: a `Path` or `InMemory`. Results show the image as `str()` of its source."""
 
     @property
     def name(self) -> str:
-        """Return the name without folders."""
+        """Return the file name without folders."""
 
     def read_bytes(self) -> bytes:
-        """Return the whole content."""
+        """Return the bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class InMemory:
-    """An image file that lies on no disk, e.g. one that was uploaded."""
+    """An image file in memory, e.g. an upload."""
 
     name: str
     content: bytes
 
     def read_bytes(self) -> bytes:
-        """Return the content."""
+        """Return the bytes of the file."""
         return self.content
 
     def __str__(self) -> str:
@@ -42,56 +42,60 @@ class InMemory:
 
 
 def jpeg_size(content: bytes) -> tuple[int, int]:
-    """Return (height, width) of a JPEG; UnreadableImage when it is truncated or too large.
+    """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or too large.
 
-    Within compressed data FF is never followed by D9 or DA, so the end marker must come after the last start of scan.
+    Compressed data never contain FF D9 or FF DA, so a complete file has its end marker after the last start of scan.
     """
     scan, end = b"\xff\xda", content.rfind(b"\xff\xd9")
-    if end < 0 or scan not in content or content.find(scan, end) >= 0:  # rfind(scan) would read the whole file
+    if end < 0 or scan not in content or content.find(scan, end) >= 0:  # rfind(scan) would search the entire file
         raise UnreadableImage("truncated JPEG")
-    at = 2
-    while at + 9 <= len(content):
-        if content[at] != 0xFF:
+    position = 2
+    while position + 9 <= len(content):
+        if content[position] != 0xFF:
             break
-        marker = content[at + 1]
-        if marker == 0xFF or 0xD0 <= marker <= 0xD8:  # fill byte, restart or start of image: no length follows
-            at += 1 if marker == 0xFF else 2
+        marker = content[position + 1]
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8:  # fill byte, restart or start of image: these have no length field
+            position += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
-            height = int.from_bytes(content[at + 5 : at + 7], "big")
-            width = int.from_bytes(content[at + 7 : at + 9], "big")
+            height = int.from_bytes(content[position + 5 : position + 7], "big")
+            width = int.from_bytes(content[position + 7 : position + 9], "big")
             return check_size(height, width)
-        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     raise UnreadableImage("damaged JPEG: no frame header")
 
 
 def png_size(content: bytes) -> tuple[int, int]:
-    """Return (height, width) of a PNG; UnreadableImage when it is cut off, fails a checksum or is too large."""
+    """Return (height, width) of a PNG; raise UnreadableImage if it is truncated, too large, or fails a checksum."""
     size = None
-    at = 8
-    while at + 12 <= len(content):
-        length = int.from_bytes(content[at : at + 4], "big")
-        kind = content[at + 4 : at + 8]
-        last = at + 8 + length
-        if last + 4 > len(content):
+    position = 8
+    while position + 12 <= len(content):
+        length = int.from_bytes(content[position : position + 4], "big")
+        chunk_type = content[position + 4 : position + 8]
+        data_end = position + 8 + length
+        if data_end + 4 > len(content):
             raise UnreadableImage("truncated PNG")
-        if zlib.crc32(memoryview(content)[at + 4 : last]) != int.from_bytes(content[last : last + 4], "big"):
+        if zlib.crc32(memoryview(content)[position + 4 : data_end]) != int.from_bytes(
+            content[data_end : data_end + 4], "big"
+        ):
             raise UnreadableImage("damaged PNG: a checksum is wrong")
-        if kind == b"IHDR":
-            width, height = (int.from_bytes(content[start : start + 4], "big") for start in (at + 8, at + 12))
+        if chunk_type == b"IHDR":
+            width, height = (
+                int.from_bytes(content[start : start + 4], "big") for start in (position + 8, position + 12)
+            )
             size = check_size(height, width)
-        if kind == b"IEND":
+        if chunk_type == b"IEND":
             if size is None:
                 break
             return size
-        at = last + 4
+        position = data_end + 4
     raise UnreadableImage("truncated PNG")
 
 
 def check_size(height: int, width: int) -> tuple[int, int]:
     """Return the size; raise UnreadableImage for a size of zero or a decompression bomb."""
     if height < 1 or width < 1:
-        raise UnreadableImage("an image without pixels")
+        raise UnreadableImage("the image has no pixels")
     if height * width > MAX_PIXELS:
         raise UnreadableImage(f"{height} x {width} pixels, more than {MAX_PIXELS:,}")
     return height, width

@@ -1,6 +1,6 @@
-"""Lung masks for images without lung outlines; approximate, with measured overlap.
+"""Approximate lung masks for images without lung outlines.
 
-`benchmarks/lungs.py` states its overlap with lungs that people outlined. It returns both lungs or no mask.
+`benchmarks/lungs.py` measures the overlap with lungs that people outlined. The result is both lungs or no mask.
 """
 
 import cv2
@@ -12,32 +12,32 @@ from harmonize.images.roi import bounds, two_lungs
 Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-SIDE = 128  # px, the long side of the picture in which they are looked for
-CLIP, TILES = 2.0, 4  # of the equalisation that makes a veiled lung dark enough
-RIM = 7  # px of that side: thresholds stop short of the pleura
+SIDE = 128  # px, the long side of the reduced image in which lungs are detected
+CLIP, TILES = 2.0, 4  # of the equalization that makes a hazy lung dark enough
+RIM = 7  # px of the reduced image; masks grow by it, because thresholds end inside the pleura
 
 
 def lung_field(image: Gray) -> Mask | None:
-    """Return the mask [H, W] of both lungs of a radiograph, None if two lungs are not found.
+    """Return the mask [H, W] of both lungs of a radiograph, or None if two lungs are not detected.
 
-    The two dark enclosed components of `roi.two_lungs`, in an equalised picture; the convex hull of each, because ribs,
-    vessels and disease cut into it, wider by a rim. What opacities hide of a lung beyond its hull is missing.
+    `roi.two_lungs` detects the lungs in an equalized image. Each lung becomes its convex hull, because ribs, vessels and
+    disease cut into it, and grows by a rim. Parts of a lung that opacities hide outside the hull are missing.
     """
     rows, columns = bounds(image)
-    inside = image[rows, columns]
-    shrink = min(1.0, SIDE / max(inside.shape))
-    size = (max(1, round(inside.shape[1] * shrink)), max(1, round(inside.shape[0] * shrink)))
-    picture = np.asarray(cv2.resize(inside, size, interpolation=cv2.INTER_AREA), np.uint8)
-    equal = np.asarray(cv2.createCLAHE(clipLimit=CLIP, tileGridSize=(TILES, TILES)).apply(picture), np.uint8)
-    pair = two_lungs(equal)
+    crop = image[rows, columns]
+    shrink = min(1.0, SIDE / max(crop.shape))
+    size = (max(1, round(crop.shape[1] * shrink)), max(1, round(crop.shape[0] * shrink)))
+    reduced = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+    equalized = np.asarray(cv2.createCLAHE(clipLimit=CLIP, tileGridSize=(TILES, TILES)).apply(reduced), np.uint8)
+    pair = two_lungs(equalized)
     if pair is None:
         return None
-    drawn = np.zeros(picture.shape, np.uint8)
+    hulls = np.zeros(reduced.shape, np.uint8)
     for lung in pair:
-        cv2.fillConvexPoly(drawn, cv2.convexHull(cv2.findNonZero(lung.astype(np.uint8))), (1,))
-    rim = max(3, round(RIM * max(picture.shape) / SIDE) | 1)
-    drawn = np.asarray(cv2.dilate(drawn, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))), np.uint8)
-    found = np.zeros(image.shape, bool)
-    back = (inside.shape[1], inside.shape[0])
-    found[rows, columns] = np.asarray(cv2.resize(drawn, back, interpolation=cv2.INTER_NEAREST)) > 0
-    return found
+        cv2.fillConvexPoly(hulls, cv2.convexHull(cv2.findNonZero(lung.astype(np.uint8))), (1,))
+    rim = max(3, round(RIM * max(reduced.shape) / SIDE) | 1)
+    hulls = np.asarray(cv2.dilate(hulls, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (rim, rim))), np.uint8)
+    mask = np.zeros(image.shape, bool)
+    crop_size = (crop.shape[1], crop.shape[0])
+    mask[rows, columns] = np.asarray(cv2.resize(hulls, crop_size, interpolation=cv2.INTER_NEAREST)) > 0
+    return mask

@@ -1,8 +1,8 @@
-"""Perceptual hashes: 64 bits per image that change little when the image does, and all pairs that are close.
+"""Perceptual hashes (64 bits per image, similar for similar images), and all pairs of images with similar hashes.
 
-The hash is the usual one (DCT of the 32 x 32 image, the sign of its 64 lowest frequencies about their median):
-C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. It sees through resizing,
-recompression and a change of contrast; it does not see what is finer than an eighth of the image.
+The hash is the sign of the 64 lowest DCT frequencies of the 32 x 32 image, relative to their median. Source:
+C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and
+changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect it.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_VERSION = 1  # raise it when the same image may give another hash
-_SIDE, _KEPT = 32, 8
-_AGREEING = 3  # bands in which rows must agree to be compared: with two, radiographs crowd into few groups
-_FLAT = 4.0  # gray values between the darkest and the brightest of 32 x 32: less is no picture
+HASH_VERSION = 1  # increase it when the same image may get a different hash
+_SIDE, _FREQUENCIES = 32, 8
+_AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, radiographs form a few huge groups
+_MIN_CONTRAST = 4.0  # gray levels; an image whose 32 x 32 pixels span less is blank
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of rows, first < second, with their distance in bits; `crowded`: rows in groups too large to pair in full."""
+    """Pairs of rows, first < second, and their distance in bits. `crowded` counts rows in groups too large to pair fully."""
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -32,14 +32,14 @@ class Pairs:
 
 
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image as uint8 [32, 32], whatever its shape."""
+    """Return an image of any shape, resized to uint8 [32, 32]."""
     return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def is_flat(thumbnails_NHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which images show nothing: their hash would be that of the noise."""
+    """Return a mask of blank images, whose hash would depend on noise only."""
     flat = thumbnails_NHW.reshape(len(thumbnails_NHW), -1)
-    return np.asarray(flat.max(axis=1).astype(int) - flat.min(axis=1) < _FLAT)
+    return np.asarray(flat.max(axis=1).astype(int) - flat.min(axis=1) < _MIN_CONTRAST)
 
 
 def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
@@ -48,9 +48,10 @@ def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
     >>> perceptual_hash(np.zeros((2, 32, 32), np.uint8)).shape
     (2,)
     """
-    basis = _dct()[:_KEPT]
+    basis = _dct()[:_FREQUENCIES]
     low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
-    median = np.median(low[:, 1:], axis=1, keepdims=True)  # without the mean brightness, which dwarfs the rest
+    # skip the mean brightness, which is much larger than the rest
+    median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
 
@@ -63,94 +64,97 @@ def _dct() -> NDArray[np.float32]:
 
 
 def count_bits(words: Hashes) -> NDArray[np.int64]:
-    """Return how many bits of each word are set (numpy before 2.0 has no bitwise_count).
+    """Return the number of set bits of each hash (numpy before 2.0 has no bitwise_count).
 
     >>> count_bits(np.array([0, 7, 2**64 - 1], np.uint64)).tolist()
     [0, 3, 64]
     """
-    odd, pairs, fours, ones = (np.uint64(int(byte * 8, 16)) for byte in ("55", "33", "0f", "01"))
-    words = words - ((words >> np.uint64(1)) & odd)
-    words = (words & pairs) + ((words >> np.uint64(2)) & pairs)
-    words = (words + (words >> np.uint64(4))) & fours
-    return np.asarray((words * ones) >> np.uint64(56), np.int64)
+    ones_mask, pairs_mask, fours_mask, byte_ones = (np.uint64(int(byte * 8, 16)) for byte in ("55", "33", "0f", "01"))
+    words = words - ((words >> np.uint64(1)) & ones_mask)
+    words = (words & pairs_mask) + ((words >> np.uint64(2)) & pairs_mask)
+    words = (words + (words >> np.uint64(4))) & fours_mask
+    return np.asarray((words * byte_ones) >> np.uint64(56), np.int64)
 
 
 def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
-    """Return every pair at most `max_distance` bits apart, without comparing all with all.
+    """Return every pair of rows at most `max_distance` bits apart, without comparing all rows with all rows.
 
-    Exact by pigeonhole: the bits are cut into max_distance + 3 bands, so a near pair agrees in at least three of them;
-    only rows that agree in three bands are compared. Of more than `cap` rows with one hash, only `cap` are paired; of
-    more than 10 * `cap` different hashes that agree in three bands, each is compared with the next 10 * `cap`. The
-    rows in such groups are counted as crowded.
+    The bits are divided into max_distance + 3 bands, so two near hashes agree in at least three bands (pigeonhole
+    principle). Only rows that agree in three bands are compared. Large groups are limited: of more than `cap` rows with
+    one hash, `cap` rows are paired; of more than 10 * `cap` different hashes that agree in three bands, each hash is
+    compared with the next 10 * `cap`. `crowded` counts the rows in such groups.
     """
     if len(hashes) == 0:
-        none = np.zeros(0, np.int64)
-        return Pairs(none, none, none)
+        empty = np.zeros(0, np.int64)
+        return Pairs(empty, empty, empty)
     distinct, group = np.unique(hashes, return_inverse=True)
     members = np.argsort(group, kind="stable")
     start = np.searchsorted(group[members], np.arange(len(distinct) + 1))
     sizes = np.diff(start)
     crowded = int(sizes[sizes > cap].sum())
-    kept = np.minimum(sizes, cap)
-    left, right, distance, full = _distinct_pairs(distinct, max_distance, 10 * cap)
-    found = [_within(members, start[:-1], kept), *_between(members, start[:-1], kept, left, right, distance)]
-    first, second, bits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    paired = np.minimum(sizes, cap)
+    left, right, distance, crowded_hashes = _distinct_pairs(distinct, max_distance, 10 * cap)
+    groups = [
+        _pairs_of_equal_hashes(members, start[:-1], paired),
+        *_pairs_of_near_hashes(members, start[:-1], paired, left, right, distance),
+    ]
+    first, second, bits = (np.concatenate(arrays) for arrays in zip(*groups, strict=True))
     order = np.lexsort((second, first))
-    return Pairs(first[order], second[order], bits[order], crowded + int(sizes[full].sum()))
+    return Pairs(first[order], second[order], bits[order], crowded + int(sizes[crowded_hashes].sum()))
 
 
 def _distinct_pairs(
     hashes: Hashes, max_distance: int, cap: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the near pairs of different hashes once each, their distances, and which hashes sit in crowded buckets."""
-    edges = np.linspace(0, 64, max_distance + _AGREEING + 1).astype(int)
+    """Return the near pairs of different hashes without repeats, their distances, and a mask of crowded hashes."""
+    edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]
     crowded = np.zeros(len(hashes), bool)
-    found: list[NDArray[np.int64]] = []
-    for chosen in combinations(bands, _AGREEING):
-        key = hashes & np.uint64(sum(chosen))
-        order = np.argsort(key, kind="stable")
-        for left, right in _neighbours(key[order], cap, crowded, order):
-            near = count_bits(hashes[left] ^ hashes[right]) <= max_distance
-            if near.any():
-                pair = np.stack([left[near], right[near]])
-                found.append(np.sort(pair, axis=0))
-    pairs = np.unique(np.concatenate(found, axis=1), axis=1) if found else np.zeros((2, 0), np.int64)
+    pair_arrays: list[NDArray[np.int64]] = []
+    for selected_bands in combinations(bands, _AGREEING_BANDS):
+        keys = hashes & np.uint64(sum(selected_bands))
+        order = np.argsort(keys, kind="stable")
+        for left, right in _pairs_with_equal_key(keys[order], cap, crowded, order):
+            is_near = count_bits(hashes[left] ^ hashes[right]) <= max_distance
+            if is_near.any():
+                pair = np.stack([left[is_near], right[is_near]])
+                pair_arrays.append(np.sort(pair, axis=0))
+    pairs = np.unique(np.concatenate(pair_arrays, axis=1), axis=1) if pair_arrays else np.zeros((2, 0), np.int64)
     distance = count_bits(hashes[pairs[0]] ^ hashes[pairs[1]])
     return pairs[0], pairs[1], distance, crowded
 
 
-def _neighbours(
-    key: Hashes, cap: int, crowded: NDArray[np.bool_], order: NDArray[np.int64]
+def _pairs_with_equal_key(
+    keys: Hashes, cap: int, crowded: NDArray[np.bool_], order: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of rows with equal keys, one step along the sorted keys at a time; note what is cut at `cap`."""
-    at = np.arange(len(key) - 1)
-    for step in range(1, len(key)):
-        at = at[at < len(key) - step]
-        at = at[key[at] == key[at + step]]
-        if not len(at):
+    """Yield pairs of rows with equal keys, by their distance in the sorted keys; mark rows beyond `cap` as crowded."""
+    start = np.arange(len(keys) - 1)
+    for step in range(1, len(keys)):
+        start = start[start < len(keys) - step]
+        start = start[keys[start] == keys[start + step]]
+        if not len(start):
             return
         if step > cap:
-            crowded[order[at]] = True
+            crowded[order[start]] = True
             return
-        yield order[at], order[at + step]
+        yield order[start], order[start + step]
 
 
-def _within(
+def _pairs_of_equal_hashes(
     members: NDArray[np.int64], start: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of rows that share a hash."""
+    """Return the pairs of rows with equal hashes."""
     first, second = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for size in np.unique(sizes[sizes > 1]):
-        one, other = np.triu_indices(size, 1)
+        row, column = np.triu_indices(size, 1)
         base = start[sizes == size][:, None]
-        first.append(members[(base + one).ravel()])
-        second.append(members[(base + other).ravel()])
+        first.append(members[(base + row).ravel()])
+        second.append(members[(base + column).ravel()])
     left, right = np.concatenate(first), np.concatenate(second)
     return left, right, np.zeros(len(left), np.int64)
 
 
-def _between(
+def _pairs_of_near_hashes(
     members: NDArray[np.int64],
     start: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -158,11 +162,15 @@ def _between(
     right: NDArray[np.int64],
     distance: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of rows whose different hashes are near."""
+    """Yield the pairs of rows whose hashes differ but are near."""
     shapes = np.stack([sizes[left], sizes[right]], axis=1)
-    for high, wide in np.unique(shapes, axis=0):
-        those = (shapes[:, 0] == high) & (shapes[:, 1] == wide)
-        one, other = (index.ravel() for index in np.indices((high, wide)))
-        a = members[(start[left[those]][:, None] + one).ravel()]
-        b = members[(start[right[those]][:, None] + other).ravel()]
-        yield np.minimum(a, b), np.maximum(a, b), np.repeat(distance[those], high * wide)
+    for num_left, num_right in np.unique(shapes, axis=0):
+        has_shape = (shapes[:, 0] == num_left) & (shapes[:, 1] == num_right)
+        row, column = (index.ravel() for index in np.indices((num_left, num_right)))
+        left_rows = members[(start[left[has_shape]][:, None] + row).ravel()]
+        right_rows = members[(start[right[has_shape]][:, None] + column).ravel()]
+        yield (
+            np.minimum(left_rows, right_rows),
+            np.maximum(left_rows, right_rows),
+            np.repeat(distance[has_shape], num_left * num_right),
+        )

@@ -1,7 +1,7 @@
-"""One radiograph file -> gray uint8, whatever it was: JPEG, 8- or 16-bit PNG, DICOM.
+"""Read radiograph files (JPEG, 8- or 16-bit PNG, DICOM) as gray uint8, and fit them to a square.
 
-A file that is cut off is refused: OpenCV would fill the missing part with gray and say nothing.
-Raise PIXELS_VERSION when the same file may give other pixels: caches are then made again.
+A truncated file raises an error; OpenCV would silently fill the missing rows with gray.
+Increase PIXELS_VERSION when the same file may give different pixels; then all caches are built again.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
 from harmonize.images.image_header import MAX_PIXELS, ImageFile, UnreadableImage, jpeg_size, png_size
 
-PIXELS_VERSION = 2  # 2: a DICOM window that would show black is not used
+PIXELS_VERSION = 2  # 2: DICOM windows that would show black are ignored
 FITS = ("squash", "letterbox", "smallest_crop")
 REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {
@@ -31,9 +31,9 @@ Gray = NDArray[np.uint8]
 def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as uint8 [H, W], bright bone on dark air.
 
-    JPEG may be decoded at 1/2, 1/4 or 1/8 while both sides stay >= at_least (0: always in full).
-    16-bit values and DICOM without a window: the 0.5 to 99.5 percentile of non-zero pixels becomes 0 to 255.
-    Raises UnreadableImage with the reason: empty, truncated, damaged, over 100 megapixels, or no image.
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while both sides stay >= at_least (0: always full size).
+    16-bit values and DICOM without a window: the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
+    Raises UnreadableImage with the reason: empty, truncated, damaged, over 100 megapixels, or not an image.
     """
     try:
         content = path.read_bytes()
@@ -46,14 +46,15 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if content[128:132] == b"DICM":
-        from harmonize.images.dicom import read_dicom  # half a second to import, for one dataset of six
+        # takes half a second
+        from harmonize.images.dicom import read_dicom
 
         return read_dicom(content)
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 
 
 def _read_jpeg(content: bytes, at_least: int) -> Gray:
-    """Return a whole JPEG in gray, perhaps decoded at a fraction of its size."""
+    """Return a complete JPEG in gray, reduced if `at_least` allows it."""
     height, width = jpeg_size(content)
     scale = 1
     if at_least > 0:
@@ -62,7 +63,7 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
 
 
 def _read_png(content: bytes) -> Gray:
-    """Return a whole PNG of any depth in gray; an alpha channel is dropped."""
+    """Return a complete PNG of any bit depth in gray; an alpha channel is dropped."""
     png_size(content)
     image = _decode(content, cv2.IMREAD_UNCHANGED)
     if image.ndim == 3:
@@ -75,7 +76,7 @@ def _read_png(content: bytes) -> Gray:
 
 
 def _decode(content: bytes, flags: int) -> NDArray[Any]:
-    """Call OpenCV; whatever it cannot decode is unreadable."""
+    """Decode with OpenCV; raise UnreadableImage if that fails."""
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -88,14 +89,14 @@ def _decode(content: bytes, flags: int) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Size and fit that every cached image gets.
+    """Size and fit of every image in a cache.
 
-    fit    squash: both sides to `size`; letterbox: long side to `size`, padding around; smallest_crop: short side to
-           `size`, centre crop (a 320 x 390 image loses 18 % of its width). In a letterbox 0 means padding and nothing
-           else: what is black in the image becomes 1, so that whoever reads the pixels knows what is image
-    clahe  clip limit and tiles per side of a contrast-limited equalisation of the resized image, or None
-    region what is cut out before all that: (roi, share of the sides kept inside the black border), (adaptive_roi,
-           margin around the lungs), or None. Where no lungs are found, adaptive_roi keeps what roi keeps by default
+    fit     squash: both sides become `size`; letterbox: the long side becomes `size`, and padding fills the rest;
+            smallest_crop: the short side becomes `size`, then center crop (a 320 x 390 image loses 18 % of its width).
+            In a letterbox, 0 means padding only: black pixels of the image become 1
+    clahe   clip limit and tiles per side of a contrast-limited equalization of the resized image, or None
+    region  crop before the resize: (roi, share of each side to keep inside the black border), (adaptive_roi, margin
+            around the lungs), or None. If no lungs are detected, adaptive_roi uses the default crop of roi
     """
 
     size: int
@@ -105,25 +106,27 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if not 8 <= self.size <= 4096:
-            raise ValueError(f"size is 8 to 4096 pixels, not {self.size}")
+            raise ValueError(f"size must be 8 to 4096 pixels, not {self.size}")
         if self.fit not in FITS:
-            raise ValueError(f"fit is one of {', '.join(FITS)}, not {self.fit!r}")
+            raise ValueError(f"fit must be one of {', '.join(FITS)}, not {self.fit!r}")
         if self.clahe is not None and (self.clahe[0] <= 0 or self.clahe[1] < 1):
-            raise ValueError(f"clahe is (clip limit > 0, tiles >= 1), not {self.clahe}")
+            raise ValueError(f"clahe must be (clip limit > 0, tiles >= 1), not {self.clahe}")
         if self.region is not None and (
             self.region[0] not in REGIONS
             or not (0 < self.region[1] <= 1 if self.region[0] == "roi" else 0 <= self.region[1] <= 1)
         ):
-            raise ValueError(f"region is (roi, share in (0, 1]) or (adaptive_roi, margin in [0, 1]), not {self.region}")
+            raise ValueError(
+                f"region must be (roi, share in (0, 1]) or (adaptive_roi, margin in [0, 1]), not {self.region}"
+            )
 
     @property
     def decode_at(self) -> int:
-        """Return the sides that an image needs at least where it is decoded: a region is a half of them, or more."""
+        """Return the minimum side for decoding: `size`, or twice `size` with a region, which keeps half of a side or more."""
         return self.size if self.region is None else 2 * self.size
 
     @property
     def adaptive(self) -> bool:
-        """Return whether the region depends on the detected lungs."""
+        """Return whether the region depends on detected lungs."""
         return self.region is not None and self.region[0] == "adaptive_roi"
 
     @property
@@ -133,34 +136,34 @@ class Geometry:
         >>> Geometry(224, "letterbox", (2.0, 8)).key
         '224-letterbox-from1-clahe2x8'
         """
-        equalised = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
+        clahe = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
         region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
-        fit = "letterbox-from1" if self.fit == "letterbox" else self.fit  # the image's values: 1 to 255
-        return f"{self.size}-{fit}{equalised}{region}"
+        fit = "letterbox-from1" if self.fit == "letterbox" else self.fit  # image pixels are 1 to 255
+        return f"{self.size}-{fit}{clahe}{region}"
 
 
-def kept(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
-    """Return the box of an image that a geometry keeps, and whether the lung detection failed."""
+def crop_box(image: Gray, geometry: Geometry) -> tuple[roi.Box, bool]:
+    """Return the box of an image that a geometry keeps, and whether lung detection failed."""
     if geometry.region is None:
         return (slice(0, image.shape[0]), slice(0, image.shape[1])), False
     name, amount = geometry.region
-    found = roi.adaptive(image, amount) if name == "adaptive_roi" else roi.fixed(image, amount)
-    return (found, False) if found is not None else (roi.fixed(image), True)
+    box = roi.adaptive(image, amount) if name == "adaptive_roi" else roi.fixed(image, amount)
+    return (box, False) if box is not None else (roi.fixed(image), True)
 
 
 def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
-    """Return the region of an image that a geometry keeps, and whether the lung detection failed."""
-    box, fell_back = kept(image, geometry)
+    """Return the crop of an image that a geometry keeps, and whether lung detection failed."""
+    box, fell_back = crop_box(image, geometry)
     return image[box], fell_back
 
 
 def to_geometry(image: Gray, geometry: Geometry) -> Gray:
-    """Return uint8 [S, S] of an image: its region, fitted."""
-    return fitted(region(image, geometry)[0], geometry)
+    """Crop an image to its region and fit it to uint8 [S, S]."""
+    return fit_to_square(region(image, geometry)[0], geometry)
 
 
-def fitted(image: Gray, geometry: Geometry) -> Gray:
-    """Return uint8 [S, S]: INTER_AREA along sides that shrink, INTER_LINEAR along sides that grow."""
+def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
+    """Fit an image to uint8 [S, S]: INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow."""
     height, width = image.shape
     size = geometry.size
     if geometry.fit == "squash":
@@ -168,7 +171,7 @@ def fitted(image: Gray, geometry: Geometry) -> Gray:
     else:
         side = max(height, width) if geometry.fit == "letterbox" else min(height, width)
         resized = _resize(image, max(1, round(height * size / side)), max(1, round(width * size / side)))
-    if geometry.clahe is not None:  # before the black border comes: its tiles would be stretched too
+    if geometry.clahe is not None:  # before padding, so that padding is not equalized
         clip, tiles = geometry.clahe
         resized = _gray(cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(resized))
     height, width = resized.shape
@@ -182,7 +185,7 @@ def fitted(image: Gray, geometry: Geometry) -> Gray:
 
 
 def _resize(image: Gray, height: int, width: int) -> Gray:
-    """Return the image at that size, shrinking before enlarging."""
+    """Resize an image: first shrink, then enlarge."""
     shrunk = (min(height, image.shape[0]), min(width, image.shape[1]))
     if shrunk != image.shape:
         image = _gray(cv2.resize(image, (shrunk[1], shrunk[0]), interpolation=cv2.INTER_AREA))
@@ -203,8 +206,8 @@ __all__ = [
     "REGIONS",
     "Geometry",
     "UnreadableImage",
-    "fitted",
-    "kept",
+    "crop_box",
+    "fit_to_square",
     "read_gray",
     "region",
     "to_geometry",

@@ -1,1 +1,1 @@
-"""Findings and label states."""
+"""Label spaces, label states, and the label mapping table."""

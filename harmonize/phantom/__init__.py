@@ -1,6 +1,6 @@
-"""Phantom chest radiographs with known ground truth, written in the layouts of six real datasets.
+"""Synthetic chest radiographs (phantoms) with ground truth, in the layouts of six real datasets.
 
-Not for clinical use, and no claim about real radiographs: the shapes are plausible, not measured.
+Not for clinical use. The shapes are plausible but not measured, so they prove nothing about real radiographs.
 """
 
 from harmonize.phantom.cohorts import write_cohorts

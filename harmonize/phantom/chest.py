@@ -1,6 +1,6 @@
-"""The chest before anything is wrong with it: maps of air, vessels and organs that lesions then edit.
+"""Build the healthy chest: maps of air, vessels and organs, which lesions then change.
 
-One unit for everything: cm of water along the ray. Air is a thickness that is taken away in the end.
+The unit of all maps is cm of water along the ray. `compose` subtracts the thickness of air.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Lung:
 
 @dataclass(slots=True, eq=False)
 class Chest:
-    """The maps that the painters draw on. Maps are float32 [R, R]; lesions change the last five."""
+    """The maps that painters change, float32 [R, R]. Lesions change the last five fields."""
 
     size: int
     x: Map
@@ -47,19 +47,19 @@ class Chest:
     texture: Map  # of the aerated lung
     masks: dict[str, Map] = field(default_factory=dict)  # finding -> 0..1
 
-    def near_hila(self, out: float, down: float, wide: float, high: float) -> Map:
-        """Return a butterfly around both hila, moved outwards and downwards; about 1 at its two centres."""
+    def near_hila(self, outwards: float, downwards: float, half_width: float, half_height: float) -> Map:
+        """Return a butterfly shape around both hila, shifted outwards and downwards; about 1 at its two centers."""
         wings = np.zeros((self.size, self.size), np.float32)
         for side, lung in self.lungs.items():
-            x, y = lung.hilum[0] + side * out, lung.hilum[1] + down
-            wings += bump(self.size, x, y, wide, high)
+            x, y = lung.hilum[0] + side * outwards, lung.hilum[1] + downwards
+            wings += bump(self.size, x, y, half_width, half_height)
         return wings
 
 
 def build_chest(
     patient: Patient, study: Study, size: int, *, heart_ratio: float, lift: dict[int, float], vessel_width: float
 ) -> Chest:
-    """Return the aerated chest on a canvas of size x size; `lift` raises the diaphragm of a side."""
+    """Return the healthy chest on a canvas of size x size; `lift` raises the diaphragm: side -> distance."""
     x, y = grid(size)
     lungs, frame = _lungs(patient, study, size, lift)
     heart, mediastinum = blank(size), blank(size)
@@ -84,7 +84,7 @@ def build_chest(
         solid=np.zeros((size, size), np.float32),
         texture=cloud(rng_of("lung texture", patient, study.index), size, 110, 1.35),
     )
-    for side, lung in lungs.items():  # hilar soft tissue, comma shaped
+    for side, lung in lungs.items():  # hilar soft tissue, shaped like a comma
         chest.dense += HILUM_CM * bump(size, lung.hilum[0] + side * 0.012, lung.hilum[1] + 0.012, 0.0269, 0.0636)
     chest.solid += chest.near_hila(0.04, 0.06, 0.10, 0.17) * study.haze
     return chest
@@ -92,29 +92,36 @@ def build_chest(
 
 def _lungs(patient: Patient, study: Study, size: int, lift: dict[int, float]) -> tuple[dict[int, Lung], LungFrame]:
     shapes = {side: lung_outline(patient, study, side, lift.get(side, 0.0)) for side in (LEFT, RIGHT)}
-    one, other = shapes[LEFT][1], shapes[RIGHT][1]
+    left, right = shapes[LEFT][1], shapes[RIGHT][1]
     frame = LungFrame(
-        top=(one.top + other.top) / 2,
-        base=(one.base + other.base) / 2,
-        dome=(one.dome + other.dome) / 2,
-        height=(one.height + other.height) / 2,
-        width=(one.width + other.width) / 2,
+        top=(left.top + right.top) / 2,
+        base=(left.base + right.base) / 2,
+        dome=(left.dome + right.dome) / 2,
+        height=(left.height + right.height) / 2,
+        width=(left.width + right.width) / 2,
     )
     hila = {
         LEFT: (0.425 + study.rotation, frame.top + 0.50 * frame.height),
-        RIGHT: (0.578 + study.rotation, frame.top + 0.465 * frame.height),  # the patient's left hilum is the higher one
+        RIGHT: (0.578 + study.rotation, frame.top + 0.465 * frame.height),  # the patient's left hilum is higher
     }
     lungs = {}
-    for side, (outline, own) in shapes.items():
+    for side, (outline, lung_frame) in shapes.items():
         layer = blank(size)
         fill(layer, [outline])
-        lungs[side] = Lung(side, outline, own, hila[side], layer, soft(layer, 0.0022))
+        lungs[side] = Lung(side, outline, lung_frame, hila[side], layer, soft(layer, 0.0022))
     return lungs, frame
 
 
-def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, wide: float) -> Map:
-    """Return the vessels in cm; a patient keeps them over all studies."""
+def _vessels(patient: Patient, lungs: dict[int, Lung], size: int, width_factor: float) -> Map:
+    """Return the vessels in cm; they are the same in all studies of a patient."""
     layer = blank(size)
     for side, lung in lungs.items():
-        tree(layer, rng_of("vessels", patient, side), lung.hilum, side, wide=wide, length=0.088 * patient.length)
+        tree(
+            layer,
+            rng_of("vessels", patient, side),
+            lung.hilum,
+            side,
+            width_factor=width_factor,
+            length=0.088 * patient.length,
+        )
     return soft(layer, 0.0012) * VESSEL_CM

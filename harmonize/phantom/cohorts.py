@@ -1,11 +1,11 @@
-"""Write all phantom cohorts: six datasets in their published layouts, with the truth beside them.
+"""Write all phantom cohorts: six datasets in their published layouts, and their ground truth.
 
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
 root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities, token
-root/truth/<hospital>-boxes.parquet   boxes of findings and token in pixels of the stored image; edges, half open
+root/truth/<hospital>-boxes.parquet   boxes of findings and token in pixels of the stored image, half-open
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
-                                      0 or 255, moved with the image; also lungs, heart, devices, token (on request)
-root/phantom.json                     the settings; written last: where it is, everything is
+                                      on request: masks (0 or 255); also lungs, heart, devices, token
+root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 
 import multiprocessing
@@ -20,11 +20,11 @@ import pandas as pd
 from harmonize.datasets import adapter
 from harmonize.datasets.nih import BOX_FRAME_PX
 from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
-from harmonize.phantom.plan import Visit, parts, visits
+from harmonize.phantom.plan import Visit, patient_groups, visits
 from harmonize.phantom.records import Records, write_visit
 from harmonize.phantom.settings import PhantomSettings
 
-Progress = Callable[[str, int, int], None]  # hospital, images done, images in all
+Progress = Callable[[str, int, int], None]  # (hospital, images done, total images)
 
 VISITS_PER_TASK = 32
 NIH_BOXES = ("Atelectasis", "Cardiomegaly", "Lung Lesion", "Pleural Effusion", "Pneumonia", "Pneumothorax")
@@ -52,10 +52,10 @@ class _Task:
 def write_cohorts(
     root: Path, settings: PhantomSettings, workers: int = 1, progress: Progress | None = None, *, masks: bool = False
 ) -> None:
-    """Write the cohorts of `settings` below root; nothing happens where they are already there.
+    """Write the cohorts of `settings` below root, unless they already exist.
 
-    The files depend on the settings only, not on the number of workers. What an interrupted call left is written anew.
-    Raises ConfigError when root holds something else.
+    The files depend on the settings only, not on the number of workers. Files of an interrupted call are written again.
+    Raises ConfigError if root contains other data.
     """
     root.mkdir(parents=True, exist_ok=True)
     with exclusive(root):
@@ -63,19 +63,19 @@ def write_cohorts(
             return
         partial = workspace(root)
         planned = {
-            site: [visit for part in parts(settings, site) for visit in visits(settings, part)]
+            site: [visit for group in patient_groups(settings, site) for visit in visits(settings, group)]
             for site in settings.images
         }
         tasks = [
-            _Task(partial, settings, tuple(chosen[start : start + VISITS_PER_TASK]), masks)
-            for chosen in planned.values()
-            for start in range(0, len(chosen), VISITS_PER_TASK)
+            _Task(partial, settings, tuple(site_visits[start : start + VISITS_PER_TASK]), masks)
+            for site_visits in planned.values()
+            for start in range(0, len(site_visits), VISITS_PER_TASK)
         ]
-        totals = {site: sum(visit.studies for visit in chosen) for site, chosen in planned.items()}
+        totals = {site: sum(visit.studies for visit in site_visits) for site, site_visits in planned.items()}
         collected = {site: Records() for site in planned}
         done = dict.fromkeys(planned, 0)
         for task, records in zip(tasks, _run(tasks, workers), strict=True):
-            site = task.visits[0].part.site
+            site = task.visits[0].group.site
             collected[site].add(records)
             done[site] += sum(visit.studies for visit in task.visits)
             if progress is not None:
@@ -95,17 +95,17 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
         finally:
             cv2.setNumThreads(threads)
         return
-    # Spawned, not forked: the caller may hold threads of other libraries, and a fork would copy their locks.
+    # Spawn instead of fork: a fork would copy locks that threads of other libraries hold.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread)
     try:
         yield from pool.map(_run_task, tasks)
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C: do not finish the queue first
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, skip the tasks in the queue
 
 
 def _use_one_thread() -> None:
-    cv2.setNumThreads(1)  # pictures are small: threads inside OpenCV cost more than they bring
+    cv2.setNumThreads(1)  # images are small, so OpenCV threads cost more time than they save
 
 
 def _run_task(task: _Task) -> Records:
@@ -119,19 +119,22 @@ def _write_tables(root: Path, settings: PhantomSettings, site: str, records: Rec
     native = _native_table(records)
     adapter(site).write(native, root / site)
     truth = pd.DataFrame(records.truth)
-    whole = [name for name in map(str, truth) if name.startswith("true:")]
+    label_columns = [name for name in map(str, truth) if name.startswith("true:")]
     (root / "truth").mkdir(exist_ok=True)
-    truth.astype(dict.fromkeys(whole, "int8")).to_parquet(root / "truth" / f"{site}.parquet", index=False)
+    truth.astype(dict.fromkeys(label_columns, "int8")).to_parquet(root / "truth" / f"{site}.parquet", index=False)
     boxes = pd.DataFrame(records.boxes, columns=["image_id", "finding", "x_min", "y_min", "x_max", "y_max"])
     boxes.to_parquet(root / "truth" / f"{site}-boxes.parquet", index=False)
     if site == "nih":
-        own = boxes[boxes["finding"].isin(NIH_BOXES)].reset_index(drop=True)
+        published_boxes = boxes[boxes["finding"].isin(NIH_BOXES)].reset_index(drop=True)
         corners = ["x_min", "y_min", "x_max", "y_max"]
-        own[corners] *= BOX_FRAME_PX / settings.size  # the published boxes are in pixels of the 1024 x 1024 original
-        adapter(site).write_boxes(own, root / site)
+        # the published boxes are in pixels of the 1024 x 1024 original
+        published_boxes[corners] *= BOX_FRAME_PX / settings.size
+        adapter(site).write_boxes(published_boxes, root / site)
     if site == "vindr":
-        own = boxes[boxes["finding"].isin(VINDR_BOXES)].reset_index(drop=True)
-        adapter(site).write_boxes(own, root / site, own["image_id"].map(native.set_index("image_id")["split"]))
+        published_boxes = boxes[boxes["finding"].isin(VINDR_BOXES)].reset_index(drop=True)
+        adapter(site).write_boxes(
+            published_boxes, root / site, published_boxes["image_id"].map(native.set_index("image_id")["split"])
+        )
 
 
 def _native_table(records: Records) -> pd.DataFrame:

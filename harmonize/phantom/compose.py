@@ -1,4 +1,4 @@
-"""Compose a patient's study into one thickness map [cm of water] and the masks of all drawn structures."""
+"""Compose one thickness map [cm of water] of a study, and the masks of all drawn structures."""
 
 from dataclasses import dataclass
 
@@ -24,32 +24,33 @@ class Anatomy:
 
 
 def compose(patient: Patient, study: Study, size: int) -> Anatomy:
-    """Return the anatomy of one examination on a canvas of size x size."""
+    """Return the anatomy of one study on a canvas of size x size."""
     rngs = {finding: rng_of(finding, patient, study.index) for finding in sorted(study.present)}
     sides = {finding: LEFT if rng.random() < 0.5 else RIGHT for finding, rng in rngs.items()}
     severity = {finding: study.severity[finding] for finding in rngs}
     ratio = lesions.heart_ratio(severity["Cardiomegaly"]) if "Cardiomegaly" in severity else patient.heart_ratio
-    widened = lesions.edema_width(severity["Edema"]) if "Edema" in severity else 1.0
+    vessel_factor = lesions.edema_width(severity["Edema"]) if "Edema" in severity else 1.0
     chest = build_chest(
         patient,
         study,
         size,
         heart_ratio=ratio,
         lift={sides["Atelectasis"]: lesions.volume_loss(severity["Atelectasis"])} if "Atelectasis" in severity else {},
-        vessel_width=1.1 * widened * (1.08 if study.view == "AP" else 1.0) * study.vascularity,
+        vessel_width=1.1 * vessel_factor * (1.08 if study.view == "AP" else 1.0) * study.vascularity,
     )
     if "Cardiomegaly" in severity:
         chest.masks["Cardiomegaly"] = chest.heart
-    for finding, paint in lesions.PAINTERS.items():
+    for finding, painter in lesions.PAINTERS.items():
         if finding in severity:
-            paint(chest, severity[finding], rngs[finding], sides[finding])
-    thickness, device_mask = _add_up(patient, study, chest)
+            painter(chest, severity[finding], rngs[finding], sides[finding])
+    thickness, device_mask = _total_thickness(patient, study, chest)
     lungs = soft(np.maximum(chest.lungs[LEFT].layer, chest.lungs[RIGHT].layer), 0)
     masks: dict[str, Map] = {**chest.masks, "lungs": lungs, "heart": chest.heart, "devices": device_mask}
     return Anatomy(thickness, masks, ratio)
 
 
-def _add_up(patient: Patient, study: Study, chest: Chest) -> tuple[Map, Map]:
+def _total_thickness(patient: Patient, study: Study, chest: Chest) -> tuple[Map, Map]:
+    """Return the total thickness in cm of water, and the mask of devices."""
     rng = rng_of("soft tissue", patient, study.index)
     thickness, body = tissue.trunk(patient, chest, rng)
     below_domes = np.clip((chest.y - (chest.frame.dome + 0.02)) / 0.10, 0, 1)
@@ -74,9 +75,9 @@ def _add_up(patient: Patient, study: Study, chest: Chest) -> tuple[Map, Map]:
 
 
 def turn_sideways(thickness: Map) -> Map:
-    """Return a crude lateral view: the frontal map squeezed and smeared across, with a spine behind.
+    """Return a simple lateral view: the frontal map narrowed and blurred sideways, plus a spine.
 
-    It only has to look unlike a frontal one and to be filtered out; nothing in it is ground truth.
+    It has no ground truth. It only needs to differ from a frontal view, so that tests can filter it out.
     """
     size = thickness.shape[0]
     smeared = gaussian(resize(thickness, (size, max(8, size // 12)), smooth=False), 1.2)

@@ -1,4 +1,4 @@
-"""Support devices, a nuisance that depends on the view and not on the findings: leads, lines, pacemaker, tube."""
+"""Draw support devices (leads, line, pacemaker, tube). They depend on the view but not on the findings."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from harmonize.phantom.patient import Study
 
 Painter = Callable[[Layer, np.random.Generator], None]
 
-# how often, in AP and in PA views, among those with devices; how dense [cm of water]
+# device -> (probability in AP views, in PA views, among studies with devices; density in cm of water)
 CHANCES = {
     "leads": (0.75, 0.25, 2.6),
     "line": (0.55, 0.15, 1.7),
@@ -22,10 +22,11 @@ def devices(study: Study, rng: np.random.Generator, size: int) -> tuple[Map, Map
     """Return the thickness of the devices in cm of water, and their mask 0..1."""
     thickness, mask = np.zeros((size, size), np.float32), blank(size)
     for name, (ap, pa, dense_cm) in CHANCES.items():
-        own = np.random.default_rng(rng.integers(2**62))  # so that one device does not move the next
-        if own.random() < (ap if study.view == "AP" else pa):
+        # a stream of its own, so that devices do not influence each other
+        device_rng = np.random.default_rng(rng.integers(2**62))
+        if device_rng.random() < (ap if study.view == "AP" else pa):
             layer = blank(size)
-            PAINTERS[name](layer, own)
+            PAINTERS[name](layer, device_rng)
             np.maximum(mask, layer, out=mask)
             thickness += soft(layer, 0.0008) * dense_cm
     return thickness, (mask > 0).astype(np.float32)
@@ -41,20 +42,20 @@ def _leads(layer: Layer, rng: np.random.Generator) -> None:
     ]
     for (x, y), sway in zip(ends[: 2 + int(3 * rng.random())], u[4:], strict=False):
         fill(layer, [ellipse(x, y, 0.0095, 0.0095, 16)], 210)
-        away = x - 0.5
-        wire = [(x, y), (x + 0.06 * (sway - 0.5), y + 0.10), (0.5 + away * 1.3, y + 0.25), (0.5 + away * 1.2, 1.05)]
+        offset = x - 0.5
+        wire = [(x, y), (x + 0.06 * (sway - 0.5), y + 0.10), (0.5 + offset * 1.3, y + 0.25), (0.5 + offset * 1.2, 1.05)]
         stroke(layer, [spline(wire, closed=False)], 0.0030, 190)
 
 
 def _line(layer: Layer, rng: np.random.Generator) -> None:
     side = -1 if rng.random() < 0.6 else 1
     u = rng.random(3)
-    if u[0] < 0.5:  # by the arm or below the clavicle
-        way = [(0.5 + side * 0.34, 0.10 + 0.03 * u[1]), (0.5 + side * 0.20, 0.145), (0.5 + side * 0.06, 0.20)]
-        way += [(0.455, 0.27), (0.448, 0.40 + 0.06 * u[2])]
-    else:  # by the jugular vein
-        way = [(0.5 + side * 0.075, -0.02), (0.5 + side * 0.055, 0.12), (0.455, 0.24), (0.447, 0.41)]
-    stroke(layer, [spline(way, 8, closed=False)], 0.0045, 230)
+    if u[0] < 0.5:  # from the arm or below the clavicle
+        path = [(0.5 + side * 0.34, 0.10 + 0.03 * u[1]), (0.5 + side * 0.20, 0.145), (0.5 + side * 0.06, 0.20)]
+        path += [(0.455, 0.27), (0.448, 0.40 + 0.06 * u[2])]
+    else:  # from the jugular vein
+        path = [(0.5 + side * 0.075, -0.02), (0.5 + side * 0.055, 0.12), (0.455, 0.24), (0.447, 0.41)]
+    stroke(layer, [spline(path, 8, closed=False)], 0.0045, 230)
 
 
 def _pacemaker(layer: Layer, rng: np.random.Generator) -> None:

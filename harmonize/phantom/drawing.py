@@ -1,8 +1,8 @@
 """Drawing on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
 
-Coordinates are canvas fractions, (0, 0) the top left corner and (1, 1) the bottom right one, whatever the number of
-pixels R, so that a shape is the same at every image size. A Layer is uint8 [R, R], since OpenCV smooths edges only on
-those; a Map is float32 [R, R]; Points are float64 [N, 2] (x, y).
+Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape is the same for any number of
+pixels R. A Layer is uint8 [R, R], the only type for which OpenCV smooths edges. A Map is float32 [R, R]. Points are
+float64 [N, 2] (x, y).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Layer = NDArray[np.uint8]
 Points = NDArray[np.float64]
 Shapes = Points | Sequence[Points]  # [K, N, 2], or K arrays [N, 2]
 
-FIXED_BITS = 5  # OpenCV takes sub-pixel positions as integers with so many fractional bits
+FIXED_BITS = 5  # OpenCV takes sub-pixel positions as integers with this many fractional bits
 
 
 def blank(size: int) -> Layer:
@@ -27,17 +27,17 @@ def blank(size: int) -> Layer:
 
 @lru_cache(8)
 def grid(size: int) -> tuple[Map, Map]:
-    """Return the canvas coordinates x and y of every pixel centre (read-only)."""
-    centres = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    x, y = np.meshgrid(centres, centres)
+    """Return the canvas coordinates x and y of every pixel center (read-only)."""
+    centers = ((np.arange(size) + 0.5) / size).astype(np.float32)
+    x, y = np.meshgrid(centers, centers)
     x.flags.writeable = y.flags.writeable = False
     return x, y
 
 
-def bump(size: int, x: float, y: float, wide: float, high: float) -> Map:
+def bump(size: int, x: float, y: float, half_width: float, half_height: float) -> Map:
     """Return exp(-((x' - x) / wide)^2 - ((y' - y) / high)^2) over the canvas."""
-    centres = grid(size)[0][0]
-    return np.outer(np.exp(-(((centres - y) / high) ** 2)), np.exp(-(((centres - x) / wide) ** 2)))
+    centers = grid(size)[0][0]
+    return np.outer(np.exp(-(((centers - y) / half_height) ** 2)), np.exp(-(((centers - x) / half_width) ** 2)))
 
 
 @lru_cache(64)
@@ -69,37 +69,40 @@ def ellipse(x: float, y: float, rx: ArrayLike, ry: ArrayLike, num_points: int = 
     return np.stack([x + np.asarray(rx) * np.cos(angle), y + np.asarray(ry) * np.sin(angle)], 1)
 
 
-def _fixed(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
-    if isinstance(shapes, np.ndarray):  # one conversion for all shapes: a third of the drawing time otherwise
+def _fixed_point(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
+    """Return the shapes in OpenCV's fixed-point pixel coordinates."""
+    if isinstance(shapes, np.ndarray):  # one conversion for all shapes saves a third of the drawing time
         return list(np.rint((shapes * size - 0.5) * 2**FIXED_BITS).astype(np.int32))
     return [np.rint((shape * size - 0.5) * 2**FIXED_BITS).astype(np.int32) for shape in shapes]
 
 
 def fill(layer: Layer, shapes: Shapes, value: float = 255) -> None:
     """Fill polygons in place."""
-    cv2.fillPoly(layer, _fixed(shapes, layer.shape[0]), (value,), cv2.LINE_AA, FIXED_BITS)
+    cv2.fillPoly(layer, _fixed_point(shapes, layer.shape[0]), (value,), cv2.LINE_AA, FIXED_BITS)
 
 
 def stroke(layer: Layer, curves: Shapes, width: float, value: float = 255) -> None:
-    """Draw open curves in place; a width below one pixel becomes a fainter line, so thin things stay thin."""
+    """Draw open curves in place; a line thinner than one pixel becomes fainter instead of wider."""
     pixels = width * layer.shape[0]
     shade = (value * min(1.0, pixels),)
-    cv2.polylines(layer, _fixed(curves, layer.shape[0]), False, shade, max(1, round(pixels)), cv2.LINE_AA, FIXED_BITS)
+    cv2.polylines(
+        layer, _fixed_point(curves, layer.shape[0]), False, shade, max(1, round(pixels)), cv2.LINE_AA, FIXED_BITS
+    )
 
 
 def resize(image: Map, size: tuple[int, int], smooth: bool = True) -> Map:
-    """Return the map at (height, width): by area when `smooth` is false (shrinking), else bilinear."""
-    how = cv2.INTER_LINEAR if smooth else cv2.INTER_AREA
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=how), np.float32)
+    """Resize a map to (height, width): bilinear, or by area if `smooth` is false (for shrinking)."""
+    interpolation = cv2.INTER_LINEAR if smooth else cv2.INTER_AREA
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), np.float32)
 
 
 def gaussian(image: Map, sigma_px: float) -> Map:
-    """Return a Gaussian blur, edges continued."""
+    """Return a Gaussian blur with replicated edges."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
 def blur(image: Map, sigma: float) -> Map:
-    """Return a Gaussian blur of `sigma` canvas widths; wide ones run on a reduced grid."""
+    """Return a Gaussian blur of `sigma` canvas widths; a wide blur uses a reduced grid."""
     size = image.shape[0]
     pixels = sigma * size
     if pixels < 0.3:
@@ -112,33 +115,34 @@ def blur(image: Map, sigma: float) -> Map:
 
 
 def soft(layer: Layer, sigma: float = 0.004) -> Map:
-    """Return a layer as a map of 0..1 with soft edges."""
+    """Return a layer as a map of 0..1 with blurred edges."""
     return blur(layer.astype(np.float32) * np.float32(1 / 255), sigma)
 
 
 @lru_cache(8)
 def _noise_bank(power: float) -> Map:
-    """Return a periodic field [1024, 1024] whose amplitude falls with frequency to that power; unit variance."""
+    """Return a periodic noise field [1024, 1024] with amplitude 1 / frequency ** power and unit variance."""
     size = 512
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1
-    white = np.random.default_rng(7).standard_normal((size, size))  # one bank for all; the crop is what is random
+    # the field is always the same; only the crop is random
+    white = np.random.default_rng(7).standard_normal((size, size))
     field = np.fft.irfft2(np.fft.rfft2(white) / frequency**power, (size, size))
     return np.tile((field - field.mean()) / field.std(), (2, 2)).astype(np.float32)
 
 
 def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1.6) -> Map:
-    """Return a fractal field, mean 0 and variance 1; a smaller span gives larger clouds."""
+    """Return fractal noise with mean 0 and variance 1; a smaller span gives larger clouds."""
     y, x = rng.integers(0, 512, 2)
     crop = _noise_bank(power)[y : y + span, x : x + span]
-    how = cv2.INTER_AREA if size < span else cv2.INTER_CUBIC
-    field = np.asarray(cv2.resize(crop, (size, size), interpolation=how), np.float32)
+    interpolation = cv2.INTER_AREA if size < span else cv2.INTER_CUBIC
+    field = np.asarray(cv2.resize(crop, (size, size), interpolation=interpolation), np.float32)
     mean, deviation = cv2.meanStdDev(field)
     return (field - np.float32(mean[0, 0])) / np.float32(deviation[0, 0] + 1e-6)
 
 
 def rounded(layer: Layer, full_depth: float) -> Map:
-    """Return the thickness profile 0..1 of a rounded body: a quarter ellipse in the distance to its outline.
+    """Return the thickness profile 0..1 of a rounded body: a quarter ellipse of the distance to its outline.
 
     The profile reaches 1 at `full_depth` from the outline.
     """

@@ -1,7 +1,7 @@
-"""Turn true findings into a hospital's label file, with missed, uncertain and unmentioned findings and other labels.
+"""Make the labels of a hospital from true findings: with missed, uncertain and unmentioned findings, and other labels.
 
-Rates of the CheXpert family follow the counts of its published tables. Uncertain labels are twice as likely if the
-finding is present. Radiologists (the expert splits) state the truth, present or absent.
+Rates of the CheXpert family follow its published tables. Uncertain labels are twice as likely if the finding is
+present. In expert splits, labels equal the truth: present or absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +13,9 @@ from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT
 from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
-MISSED = 0.04  # share of present findings that the report does not hold
-INVENTED = 0.02  # absent findings that it does hold, as a share of the prevalence
-# Share of the absent findings that a report denies in words (from train.csv); the others are not mentioned.
+MISSED = 0.04  # share of present findings that the report misses
+INVENTED = 0.02  # rate of absent findings that the report states, as a share of the prevalence
+# Share of absent findings that a report denies (from CheXpert's train.csv); other absent findings are not mentioned.
 DENIED = {
     "Cardiomegaly": 0.059,
     "Atelectasis": 0.0085,
@@ -34,30 +34,30 @@ Native = dict[str, int | str]
 
 
 def native_labels(patient: Patient, study: Study, expert: bool = False) -> Native:
-    """Return the native columns of a study at its hospital: label -> state, or "labels" -> words joined with "|"."""
+    """Return the native labels of a study: label -> state, or "labels" -> words joined with "|"."""
     rng = rng_of("words", patient, study.index)
     return _WRITERS[patient.site](observe(patient, study, expert), study, rng, expert)
 
 
 def observe(patient: Patient, study: Study, expert: bool = False) -> States:
-    """Return the state of each painted finding as reported: 1, 0, or -1 where the hospital's labels know doubt."""
+    """Return the reported state of each finding: 1, 0, or -1 if the hospital has uncertain labels."""
     site = SITES[patient.site]
-    miss, doubt = rng_of("report", patient, study.index).random((2, len(DRAWN))).tolist()
+    miss, uncertainty = rng_of("report", patient, study.index).random((2, len(DRAWN))).tolist()
     states = {}
     for k, finding in enumerate(DRAWN):
-        here = finding in study.present
-        states[finding] = PRESENT if here else ABSENT
+        is_present = finding in study.present
+        states[finding] = PRESENT if is_present else ABSENT
         if expert:
             continue
-        if miss[k] < (MISSED if here else INVENTED * site.prevalence[k]):
-            states[finding] = ABSENT if here else PRESENT
-        if site.uncertain and doubt[k] < site.uncertain[k] / (1 + site.prevalence[k]) * (2 if here else 1):
+        if miss[k] < (MISSED if is_present else INVENTED * site.prevalence[k]):
+            states[finding] = ABSENT if is_present else PRESENT
+        if site.uncertain and uncertainty[k] < site.uncertain[k] / (1 + site.prevalence[k]) * (2 if is_present else 1):
             states[finding] = UNCERTAIN
     return states
 
 
 def _chexpert_family(states: States, study: Study, rng: np.random.Generator, expert: bool) -> Native:
-    """Return 14 states. "No Finding" is 1 where nothing but devices is present or uncertain, as its labeler has it."""
+    """Return 14 states. As in the CheXpert labeler, "No Finding" is 1 if only devices are present or uncertain."""
     u = iter(rng.random(20).tolist())
     opaque = any(states[finding] == PRESENT for finding in OPAQUE)
     labels: States = dict(states)
@@ -76,17 +76,17 @@ def _chexpert_family(states: States, study: Study, rng: np.random.Generator, exp
 
 
 def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return words in alphabetical order; "No Finding" alone."""
+    """Return the labels in alphabetical order, or only "No Finding"."""
     lesion = "Mass" if study.severity["Lung Lesion"] > MASS_SEVERITY else "Nodule"
-    spelt = {"Pleural Effusion": "Effusion", "Lung Lesion": lesion}
-    words = {spelt.get(finding, finding) for finding, state in states.items() if state == PRESENT}
+    native_name = {"Pleural Effusion": "Effusion", "Lung Lesion": lesion}
+    words = {native_name.get(finding, finding) for finding, state in states.items() if state == PRESENT}
     others = {"Infiltration": 0.06, "Pleural_Thickening": 0.02, "Emphysema": 0.015, "Fibrosis": 0.015, "Hernia": 0.003}
-    words |= _chosen(rng, others)
+    words |= _draw_words(rng, others)
     return {"labels": "|".join(sorted(words)) or NO_FINDING}
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: "normal" alone, or findings, findings outside our nine, and words that say nothing."""
+    """Return lower-case words: only "normal", or findings (also outside the shared nine) and words without meaning."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]
@@ -95,14 +95,14 @@ def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: b
             words.append(
                 word if finding != "Lung Lesion" or study.severity[finding] < MASS_SEVERITY else "pulmonary mass"
             )
-    words += sorted(_chosen(rng, PADCHEST_OTHERS))
+    words += sorted(_draw_words(rng, PADCHEST_OTHERS))
     unchanged = rng.random() < 0.04
     if unchanged and (words or rng.random() < 0.4):
-        words.append("unchanged")  # alone it says nothing about findings
+        words.append("unchanged")  # without other words, this says nothing about findings
     return {"labels": "|".join(words) or "normal"}
 
 
-PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # commonest first
+PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # most frequent first
     "Cardiomegaly": ("cardiomegaly",),
     "Atelectasis": ("laminar atelectasis", "atelectasis", "lobar atelectasis"),
     "Consolidation": ("consolidation", "consolidation", "air bronchogram"),
@@ -122,18 +122,18 @@ PADCHEST_OTHERS = {
 
 
 def _vindr(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return the 28 states, 0 or 1."""
-    spelt = {"Pleural Effusion": "Pleural effusion", "Lung Lesion": "Nodule/Mass"}
-    words = {spelt.get(finding, finding) for finding, state in states.items() if state == PRESENT}
+    """Return 28 states, 0 or 1."""
+    native_name = {"Pleural Effusion": "Pleural effusion", "Lung Lesion": "Nodule/Mass"}
+    words = {native_name.get(finding, finding) for finding, state in states.items() if state == PRESENT}
     others = {"Aortic enlargement": 0.05, "Pleural thickening": 0.03, "Pulmonary fibrosis": 0.03, "Infiltration": 0.02}
-    words |= _chosen(rng, others | {"Other lesion": 0.02, "Lung Opacity": 0.5 if words & set(OPAQUE) else 0.005})
+    words |= _draw_words(rng, others | {"Other lesion": 0.02, "Lung Opacity": 0.5 if words & set(OPAQUE) else 0.005})
     if "Nodule/Mass" in words and study.severity["Lung Lesion"] > MASS_SEVERITY and rng.random() < 0.3:
         words.add("Lung tumor")
     return {label: int(label in words or (label == "No finding" and not words)) for label in VINDR_LABELS}
 
 
-def _chosen(rng: np.random.Generator, chances: Mapping[str, float]) -> set[str]:
-    return {word for word, chance in chances.items() if rng.random() < chance}
+def _draw_words(rng: np.random.Generator, probabilities: Mapping[str, float]) -> set[str]:
+    return {word for word, probability in probabilities.items() if rng.random() < probability}
 
 
 _WRITERS: dict[str, Callable[[States, Study, np.random.Generator, bool], Native]] = {

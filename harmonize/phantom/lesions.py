@@ -1,8 +1,8 @@
-"""One painter per finding. Each edits the maps of a chest and leaves its mask there.
+"""Painters: one function per finding, which changes the maps of a chest and stores a mask of the finding.
 
-A painter takes the chest, the severity (0..1), its own random stream and a side. Severities are raised to powers that
-were set by measurement: a small network, trained and tested without any shortcut, reaches AUROCs between .6 and .99.
-Cardiomegaly has no painter: it is the width of the heart outline.
+A painter takes the chest, the severity (0..1), a random stream and a side. The powers of the severities were set by
+experiment: a small network, trained and tested without shortcut, reaches AUROCs between 0.6 and 0.99.
+Cardiomegaly has no painter; it is the width of the heart outline.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Painter = Callable[[Chest, float, np.random.Generator, int], None]
 
 
 def heart_ratio(severity: float) -> float:
-    """Return the cardiothoracic ratio of an enlarged heart: above .5, where no normal heart of this phantom is."""
+    """Return the cardiothoracic ratio of an enlarged heart: above 0.5, which no normal heart of the phantom reaches."""
     return 0.501 + 0.076 * float(severity**1.6)
 
 
@@ -28,7 +28,7 @@ def edema_width(severity: float) -> float:
 
 
 def volume_loss(severity: float) -> float:
-    """Return how far atelectasis raises the diaphragm of its side."""
+    """Return the distance by which atelectasis raises the diaphragm on its side."""
     return 0.05 * severity
 
 
@@ -60,18 +60,19 @@ def consolidation(chest: Chest, severity: float, rng: np.random.Generator, side:
     lung = chest.lungs[side]
     u = rng.random(6)
     zone = int(u[0] * 3)
-    centre = np.array([(0.55, 0.24), (0.60, 0.58), (0.55, 0.74)][zone]) + (u[1:3] - 0.5) * [0.20, 0.08]
-    x = float(0.5 + side * centre[0] * lung.frame.width)
-    y = float(lung.frame.top + centre[1] * lung.frame.height)
-    wide = float((0.40 + 0.25 * u[3]) * lung.frame.width)
-    high = float((0.17 + 0.10 * u[4]) * lung.frame.height)
-    distance = np.sqrt(((chest.x - x) / wide) ** 2 + ((chest.y - y) / high) ** 2) + 0.16 * cloud(
+    center = np.array([(0.55, 0.24), (0.60, 0.58), (0.55, 0.74)][zone]) + (u[1:3] - 0.5) * [0.20, 0.08]
+    x = float(0.5 + side * center[0] * lung.frame.width)
+    y = float(lung.frame.top + center[1] * lung.frame.height)
+    half_width = float((0.40 + 0.25 * u[3]) * lung.frame.width)
+    half_height = float((0.17 + 0.10 * u[4]) * lung.frame.height)
+    distance = np.sqrt(((chest.x - x) / half_width) ** 2 + ((chest.y - y) / half_height) ** 2) + 0.16 * cloud(
         rng, chest.size, 70, 1.8
     )
     filled = np.clip((1.08 - distance) / 0.42, 0, 1)
-    up = 1 if zone == 0 else -1  # the fissure bounds an upper lobe from below, the others from above
-    fissure = y + up * high * 0.45 + float(u[5] - 0.5) * 0.25 * (chest.x - x)
-    filled *= np.clip(0.5 + up * (fissure - chest.y) / 0.024, 0, 1)
+    # the fissure is the lower border of an upper lobe and the upper border of other lobes
+    direction = 1 if zone == 0 else -1
+    fissure = y + direction * half_height * 0.45 + float(u[5] - 0.5) * 0.25 * (chest.x - x)
+    filled *= np.clip(0.5 + direction * (fissure - chest.y) / 0.024, 0, 1)
     airways = blank(chest.size)
     tree(airways, rng, (x - side * 0.10, y - 0.01), side, branches=5, levels=3, length=0.07)
     filled *= 1 - 0.40 * soft(airways, 0.0016)
@@ -93,12 +94,13 @@ def pneumonia(chest: Chest, severity: float, rng: np.random.Generator, side: int
 
 
 def _fill_airspace(chest: Chest, finding: str, filled: Map, lung: Lung, density: float) -> None:
+    """Replace air of a lung by `filled` (0..1) times `density`; store the mask."""
     chest.masks[finding] = (filled > 0.33) * lung.mask
     chest.solid = np.maximum(chest.solid, filled * density * lung.mask)
 
 
 def atelectasis(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint one to three plates above the dome, a basal haze, and a raised diaphragm (see `volume_loss`)."""
+    """Paint one to three plates above the dome and a basal haze; `volume_loss` raises the diaphragm."""
     lung = chest.lungs[side]
     width, dome = lung.frame.width, lung.frame.dome
     plates = blank(chest.size)
@@ -116,7 +118,7 @@ def atelectasis(chest: Chest, severity: float, rng: np.random.Generator, side: i
 
 
 def lung_lesion(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint one nodule or mass, at times with smaller satellites in either lung."""
+    """Paint one nodule or mass, sometimes with smaller satellites in either lung."""
     outlines = blank(chest.size)
     thickness = np.zeros((chest.size, chest.size), np.float32)
     largest = 0.020 + 0.036 * severity
@@ -138,14 +140,14 @@ def lung_lesion(chest: Chest, severity: float, rng: np.random.Generator, side: i
 
 
 def pneumothorax(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint a dark rim without vessels at apex and side, bounded by the pleural line of the collapsed lung."""
-    del rng  # its shape follows from the lung and the severity
+    """Paint a dark rim without vessels at the apex and the side; its border is the pleural line of the collapsed lung."""
+    del rng  # not used: the shape depends on the lung and the severity only
     lung = chest.lungs[side]
     size = 0.10 + 0.75 * severity**1.2
     collapsed, line = blank(chest.size), blank(chest.size)
-    inner, free = _collapse(lung, size)
+    inner, detached = _collapse(lung, size)
     fill(collapsed, [inner])
-    stroke(line, [np.roll(inner, -60, 0)[np.roll(free, -60)]], 0.0034)
+    stroke(line, [np.roll(inner, -60, 0)[np.roll(detached, -60)]], 0.0034)
     rim = np.clip(lung.mask - soft(collapsed, 0.0022), 0, 1)
     chest.dense *= 1 - rim
     chest.texture = chest.texture * (1 - rim)
@@ -156,7 +158,7 @@ def pneumothorax(chest: Chest, severity: float, rng: np.random.Generator, side: 
 
 
 def _collapse(lung: Lung, size: float) -> tuple[Points, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """Return the outline of the collapsed lung, and which of its points left the chest wall visibly."""
+    """Return the outline of the collapsed lung, and a mask of points that are visibly away from the chest wall."""
     above_base = np.clip((lung.frame.base - lung.outline[:, 1]) / lung.frame.height, 0, 1)
     lateral = np.clip(np.abs(lung.outline[:, 0] - 0.5) / lung.frame.width, 0, 1)
     pull = size * 0.30 * above_base**0.8 * (0.35 + 0.65 * lateral)
@@ -165,17 +167,18 @@ def _collapse(lung: Lung, size: float) -> tuple[Points, np.ndarray[tuple[int, ..
 
 
 def pleural_effusion(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint fluid with a meniscus that rises from the costophrenic angle, in 30 % of cases on both sides."""
+    """Paint fluid with a meniscus that rises from the costophrenic angle; in 30 % of cases on both sides."""
     fluid = np.zeros((chest.size, chest.size), np.float32)
     volume = severity**1.7
-    for own, share in ((side, 1.0),) if rng.random() < 0.7 else ((side, 1.0), (-side, 0.6)):
-        fluid = np.maximum(fluid, _pleural_fluid(chest, chest.lungs[own], volume * share))
+    for fluid_side, share in ((side, 1.0),) if rng.random() < 0.7 else ((side, 1.0), (-side, 0.6)):
+        fluid = np.maximum(fluid, _pleural_fluid(chest, chest.lungs[fluid_side], volume * share))
     chest.solid = np.maximum(chest.solid, fluid * (0.62 + 0.35 * min(1.0, 2 * volume)))
     chest.dense *= 1 - 0.9 * fluid
     chest.masks["Pleural Effusion"] = (fluid > 0.4) * (1 - chest.mediastinum)
 
 
 def _pleural_fluid(chest: Chest, lung: Lung, volume: float) -> Map:
+    """Return the share of fluid 0..1 in one pleural space."""
     across = np.clip((chest.x - 0.5) * lung.side / lung.frame.width, 0, 1.05)
     meniscus = (0.022 + 0.08 * volume) * np.clip((across - 0.45) / 0.55, 0, 1) ** 2.2
     meniscus += 0.012 * np.clip((0.35 - across) / 0.35, 0, 1)
@@ -184,7 +187,7 @@ def _pleural_fluid(chest: Chest, lung: Lung, volume: float) -> Map:
     return lung.mask * below
 
 
-PAINTERS: Mapping[str, Painter] = {  # in the order of painting: later ones displace earlier ones
+PAINTERS: Mapping[str, Painter] = {  # in the order of painting: later findings cover earlier findings
     "Edema": edema,
     "Consolidation": consolidation,
     "Pneumonia": pneumonia,

@@ -1,21 +1,21 @@
-"""Ids and paths in the form of each dataset, with values that no real release holds.
+"""Make ids and paths in the form of each dataset, with values that do not occur in the real releases.
 
-CheXpert ends at patient65240, MIMIC's patients begin with 1 and its studies with 5, NIH ends at patient 30805; hashed
-ids begin with zeros or nines. The same number always gets the same name.
+The real CheXpert ends at patient65240, real MIMIC patients begin with 1 and studies with 5, and the real NIH ends at
+patient 30805. Hashed ids begin with zeros or nines. The same number always gets the same name.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MILLION = 1_000_000  # patient numbers of a part are number % MILLION; the millions say which part
+MILLION = 1_000_000  # number // MILLION is the patient group, number % MILLION the patient in the group
 CHEXPERT_FOLDERS = {"train": ("train", 70_001), "expert_valid": ("valid", 66_001), "expert_test": ("test", 67_001)}
 PADCHEST_FOLDERS = 3  # the release has 52
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names of one image; path is relative to the dataset's root."""
+    """The ids and path of one image; the path is relative to the root of the dataset."""
 
     image_id: str
     patient_id: str
@@ -24,16 +24,18 @@ class Names:
 
 
 def names(site: str, split: str, number: int, study: int, lateral: bool) -> Names:
-    """Return the names of an image of patient `number`: the frontal or the lateral one of a study."""
+    """Return the ids and path of the frontal or lateral image of a study of patient `number`."""
     return _MAKERS[site](split, number, study, lateral)
 
 
-def _hex(length: int, *what: object) -> str:
-    return hashlib.sha256("/".join(map(str, what)).encode()).hexdigest()[:length]
+def _hex(length: int, *names: object) -> str:
+    """Return hexadecimal digits of a hash."""
+    return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:length]
 
 
-def _digits(length: int, *what: object) -> str:
-    return str(int(_hex(64, *what), 16))[-length:].zfill(length)
+def _digits(length: int, *names: object) -> str:
+    """Return decimal digits of a hash."""
+    return str(int(_hex(64, *names), 16))[-length:].zfill(length)
 
 
 def _chexpert(split: str, number: int, study: int, lateral: bool) -> Names:
@@ -45,8 +47,8 @@ def _chexpert(split: str, number: int, study: int, lateral: bool) -> Names:
 
 def _mimic(_split: str, number: int, study: int, lateral: bool) -> Names:
     patient, exam = str(30_000_001 + number), str(90_000_001 + 10 * number + study)
-    word = _hex(32, "mimic", number, study, lateral)
-    image = "-".join(["00000000", *(word[at : at + 8] for at in range(0, 32, 8))])
+    digits = _hex(32, "mimic", number, study, lateral)
+    image = "-".join(["00000000", *(digits[start : start + 8] for start in range(0, 32, 8))])
     return Names(image, patient, exam, f"files/p{patient[:2]}/p{patient}/s{exam}/{image}.jpg")
 
 
@@ -63,17 +65,17 @@ def _padchest(_split: str, number: int, study: int, lateral: bool) -> Names:
 
 
 def _vindr(split: str, number: int, _study: int, _lateral: bool) -> Names:
-    image = "00000000" + _hex(24, "vindr", number)  # the image is the patient: no patient id is released
+    image = "00000000" + _hex(24, "vindr", number)  # no patient id is released, so each image counts as a patient
     return Names(image, image, image, f"{split}/{image}.dicom")
 
 
 def _brax(_split: str, number: int, study: int, lateral: bool) -> Names:
-    word = _hex(24, "brax", number)
-    patient = f"00000000-{word[:4]}-{word[4:8]}-{word[8:12]}-{word[12:]}"
+    digits = _hex(24, "brax", number)
+    patient = f"00000000-{digits[:4]}-{digits[4:8]}-{digits[8:12]}-{digits[12:]}"
     exam = _digits(40, "brax", number, study)
     series = _digits(40, "brax", number, study, "series", lateral)
-    parts = [".".join(text[at : at + 8] for at in range(0, 40, 8)) for text in (exam, series, series[::-1])]
-    stem = f"id_{patient}/Study_{parts[0]}/Series_{parts[1]}/image-{parts[2]}"
+    uids = [".".join(text[start : start + 8] for start in range(0, 40, 8)) for text in (exam, series, series[::-1])]
+    stem = f"id_{patient}/Study_{uids[0]}/Series_{uids[1]}/image-{uids[2]}"
     return Names(stem, patient, f"9{exam[:15]}", f"images/{stem}.png")
 
 

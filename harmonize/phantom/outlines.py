@@ -1,6 +1,6 @@
-"""Outlines of lungs, heart, mediastinum and body, as splines through landmarks.
+"""Outlines of lungs, heart, mediastinum and body: splines through landmarks.
 
-Lengths are canvas fractions. The numbers were set by eye on frontal radiographs; none of them is a measurement.
+Lengths are canvas fractions. The numbers were chosen by eye to resemble frontal radiographs; they are not measured.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import numpy as np
 from harmonize.phantom.drawing import Points, spline
 from harmonize.phantom.patient import RIGHT, Patient, Study
 
-LUNG_BASE = 0.80  # of a lung of length 1 in mid breath
-# Landmarks of one lung that the patient's own shape moves (the medial border and the angles stay put).
+LUNG_BASE = 0.80  # level (y) of the base of a lung of length 1 at medium breath
+# Landmarks of a lung that vary between patients; the medial border and the angles are fixed.
 FREE = (1, 2, 3, 4, 5, 10, 11, 12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LungFrame:
-    """Where one lung lies: levels (y) of its apex, costophrenic angle and dome; height and width."""
+    """Levels (y) of the apex, costophrenic angle and dome of one lung, and its height and width."""
 
     top: float
     base: float
@@ -27,7 +27,7 @@ class LungFrame:
 
 
 def lung_top(study: Study) -> float:
-    """Return the level of the apices; AP views look from below and see them higher."""
+    """Return the level (y) of the apices; they are higher in AP views."""
     return 0.118 - (0.012 if study.view == "AP" else 0.0)
 
 
@@ -72,9 +72,10 @@ def heart_width(patient: Patient, study: Study, ratio: float) -> float:
 
 
 def heart_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float) -> Points:
-    """Return the cardiac arcs: right atrium, apex, left ventricle, appendage, pulmonary trunk."""
+    """Return the outline of the heart: right atrium, apex, left ventricle, appendage, pulmonary trunk."""
     width = heart_width(patient, study, ratio)
-    right, left = 0.36 * width, 0.64 * width  # of the patient: the smaller part lies left in the picture
+    # sides of the patient; the right side of the heart is smaller and on the left of the image
+    right, left = 0.36 * width, 0.64 * width
 
     def level(share: float) -> float:
         return frame.top + share * (frame.dome + 0.02 - frame.top)
@@ -96,16 +97,16 @@ def heart_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float
             (0.03, level(0.52)),
         ]
     )
-    free = np.abs(landmarks[:, :1]) < 0.9 * left  # the apex keeps its place, so that the ratio stays the truth
-    landmarks += patient.heart_shape * [[0.6 + 4 * (ratio - 0.4), 1]] * free
+    is_free = np.abs(landmarks[:, :1]) < 0.9 * left  # the apex is fixed, so that the cardiothoracic ratio is exact
+    landmarks += patient.heart_shape * [[0.6 + 4 * (ratio - 0.4), 1]] * is_free
     landmarks[:, 0] += 0.5 + study.rotation * 1.2
     return spline(landmarks)
 
 
 def mediastinum_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float) -> Points:
-    """Return the upper mediastinum with the aortic knob, from the neck down behind the heart."""
-    wide = 1.15 if study.view == "AP" else 1.0
-    enlarged = max(0.0, ratio - 0.46)
+    """Return the outline of the mediastinum with the aortic knob, from the neck to behind the heart."""
+    width_factor = 1.15 if study.view == "AP" else 1.0
+    enlargement = max(0.0, ratio - 0.46)
     knob = patient.aortic_knob
 
     def level(share: float) -> float:
@@ -114,24 +115,24 @@ def mediastinum_outline(patient: Patient, study: Study, frame: LungFrame, ratio:
     landmarks = np.array(
         [
             (-0.085, -0.03),
-            (-0.060 * wide, 0.06),
-            (-0.047 * wide, level(0.14)),
-            (-0.046 * wide, level(0.28)),
-            (-0.052 * wide, level(0.42)),
+            (-0.060 * width_factor, 0.06),
+            (-0.047 * width_factor, level(0.14)),
+            (-0.046 * width_factor, level(0.28)),
+            (-0.052 * width_factor, level(0.42)),
             (-0.060, level(0.55)),
             (-0.05, level(0.75)),
             (-0.045, level(1.1)),
             (0.05, level(1.1)),
             (0.06, level(0.7)),
-            (0.070 + 0.20 * enlarged, level(0.56)),
-            (0.074 + 0.25 * enlarged, level(0.505)),
+            (0.070 + 0.20 * enlargement, level(0.56)),
+            (0.074 + 0.25 * enlargement, level(0.505)),
             (0.066, level(0.455)),
             (0.058 + 1.2 * knob, level(0.40)),
             (0.060 + 1.35 * knob, level(0.35)),
             (0.050 + 0.5 * knob, level(0.30)),
-            (0.046 * wide, level(0.24)),
-            (0.050 * wide, level(0.12)),
-            (0.062 * wide, 0.06),
+            (0.046 * width_factor, level(0.24)),
+            (0.050 * width_factor, level(0.12)),
+            (0.062 * width_factor, 0.06),
             (0.085, -0.03),
         ]
     )
@@ -140,7 +141,7 @@ def mediastinum_outline(patient: Patient, study: Study, frame: LungFrame, ratio:
 
 
 def body_outline(patient: Patient) -> Points:
-    """Return neck, shoulders with arms, axillae and flanks."""
+    """Return the outline of the body: neck, shoulders with arms, axillae and flanks."""
     flank = patient.half_width + 0.045 + 0.05 * patient.fat
     half = np.array(
         [

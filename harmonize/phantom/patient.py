@@ -1,7 +1,7 @@
-"""Latent variables of a patient and of a study of that patient.
+"""Random variables of a patient and of a study.
 
-Every draw comes from a stream named after its purpose and owner, so pictures depend neither on the order of calls nor
-on the strength of a shortcut. Lengths are canvas fractions (one canvas is 43 cm) unless a unit is named.
+Each random stream is named after its purpose and its patient. So images do not depend on the order of calls or on the
+strength of the shortcut. Lengths without a unit are fractions of the canvas, which is 43 cm wide.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.seeds import stream
 
 CANVAS_CM = 43.0
-SEVERITY = (0.12, 1.0)  # uniform; painters raise it to powers, so that small cases are nearly invisible
-LEFT, RIGHT = -1, 1  # sides of the picture; the patient's right lung is on the left
+# range of a uniform distribution; painters raise it to powers, so mild cases are nearly invisible
+SEVERITY = (0.12, 1.0)
+LEFT, RIGHT = -1, 1  # sides of the image; the patient's right lung is on the left
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ class Study:
     index: int
     view: str  # PA or AP
     present: frozenset[str]
-    severity: Mapping[str, float]  # 0..1, of every finding, present or not
+    severity: Mapping[str, float]  # 0..1 of every finding, present or absent
     breath: float
     rotation: float
     tilt_deg: float
@@ -70,7 +71,7 @@ class Study:
 
 
 def rng_of(purpose: str, patient: Patient, *more: object) -> np.random.Generator:
-    """Return the random stream of that purpose for that patient (and study, if its index is given)."""
+    """Return the random stream for a purpose and a patient; `more` can be the study index or a side."""
     return stream(patient.seed, "phantom", purpose, patient.site, patient.number, *more)
 
 
@@ -115,7 +116,7 @@ def draw_patient(seed: int, site: str, number: int) -> Patient:
 
 
 def draw_study(patient: Patient, index: int) -> Study:
-    """Return examination `index` of a patient."""
+    """Return study `index` of a patient."""
     site = SITES[patient.site]
     rng = rng_of("study", patient, index)
 
@@ -143,10 +144,10 @@ def draw_study(patient: Patient, index: int) -> Study:
 
 
 def _draw_findings(rng: np.random.Generator, prevalence: Points, patient: Patient) -> frozenset[str]:
-    """Draw each finding from its own odds; sickness and age move all of them together."""
+    """Draw each finding with its own odds; sickness and age change the odds of all findings."""
     log_odds = np.log(prevalence / (1 - prevalence)) + 0.8 * patient.sickness + 0.01 * (patient.age - 60)
-    drawn = rng.random(len(DRAWN)) < 1 / (1 + np.exp(-log_odds))
-    present = {name for name, here in zip(DRAWN, drawn, strict=True) if here}
+    is_drawn = rng.random(len(DRAWN)) < 1 / (1 + np.exp(-log_odds))
+    present = {name for name, is_present in zip(DRAWN, is_drawn, strict=True) if is_present}
     shows_as_consolidation = rng.random() < 0.4
     if "Pneumonia" in present and shows_as_consolidation:
         present.add("Consolidation")

@@ -1,4 +1,4 @@
-"""One radiograph and its counterfactual twins: the same patient with a finding, a token or another hospital changed."""
+"""Draw a radiograph, or a counterfactual twin: the same patient with another finding, token, view or hospital."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,15 +10,15 @@ from harmonize.phantom.scanner import Mask, expose
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
 
-MIN_CANVAS = 128  # below, thin structures would break up; the scanner shrinks
+MIN_CANVAS = 128  # px; thin structures are lost on a smaller canvas, so the scanner shrinks the image instead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Radiograph:
-    """A picture and its truth.
+    """An image and its ground truth.
 
-    image: float32 [H, W], 0 to 1, bright = dense, the long side as in the settings.
-    masks: bool [H, W] for each finding present, "lungs", "heart", "devices" and "token", moved with the picture.
+    image  float32 [H, W], 0 to 1, bright = dense; the settings give the long side
+    masks  bool [H, W] of each present finding, "lungs", "heart", "devices" and "token", aligned with the image
     """
 
     image: Map
@@ -26,7 +26,7 @@ class Radiograph:
     patient: Patient
     study: Study
     token: bool
-    heart_ratio: float  # width of the heart over width of the thorax, before projection
+    heart_ratio: float  # width of the heart / width of the thorax, before projection
 
 
 def twin(
@@ -41,31 +41,34 @@ def twin(
     devices: bool | None = None,
     scanner: str | None = None,
 ) -> Radiograph:
-    """Return a frontal radiograph of a patient by number, changed only in what is named.
+    """Return a frontal radiograph of a patient; only the given properties are changed.
 
-    Without changes it is the picture that `write_cohorts` stores. `findings` maps names to True (with the severity
-    that the patient would have), False, or a severity in 0..1; others stay. `scanner` takes the picture elsewhere.
-    Patient and study numbers are in the truth tables. Raises ValueError for an unknown name or value.
+    Without changes, this is the image that `write_cohorts` stores. Patient and study numbers are in the truth tables.
+
+    findings  finding -> True (with the severity of the patient), False, or a severity in 0..1; others do not change
+    scanner   the hospital whose scanner takes the image
+
+    Raises ValueError for an unknown name or value.
     """
     person = draw_patient(settings.seed, site, patient)
     exam = _changed(draw_study(person, study), findings or {}, view, devices)
     if scanner is not None and scanner not in SITES:
-        raise ValueError(f"no hospital {scanner!r}; known: {', '.join(SITES)}")
-    tagged = has_token(settings, person, draw_study(person, study)) if token is None else token
+        raise ValueError(f"no hospital {scanner!r}; use one of {', '.join(SITES)}")
+    with_token = has_token(settings, person, draw_study(person, study)) if token is None else token
     anatomy = compose(person, exam, max(MIN_CANVAS, settings.size))
-    return _take(settings, person, exam, anatomy, tagged, scanner or site)
+    return _expose(settings, person, exam, anatomy, with_token, scanner or site)
 
 
 def render(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
-    """Return the frontal radiograph of an examination."""
+    """Return the frontal radiograph of a study."""
     anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
-    return _take(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
+    return _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
 
 
 def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
-    """Return a crude lateral view, without token and without masks of findings."""
+    """Return a simple lateral view, without token and without masks of findings."""
     anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
-    return _take(
+    return _expose(
         settings,
         patient,
         study,
@@ -76,32 +79,34 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 
 
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
-    """Return whether the picture carries the token: with the true finding at the source, by a fair coin elsewhere."""
+    """Return whether the image has the token: at the source it depends on the finding, elsewhere the chance is 0.5."""
     chance = 0.5
     if patient.site == settings.source:
         chance += settings.shortcut / 2 if settings.finding in study.present else -settings.shortcut / 2
     return bool(rng_of("shortcut", patient, study.index).random() < chance)
 
 
-def _take(
+def _expose(
     settings: PhantomSettings, person: Patient, exam: Study, anatomy: Anatomy, token: bool, scanner: str
 ) -> Radiograph:
+    """Expose the anatomy at a hospital."""
     exposure = expose(person, exam, anatomy.thickness, anatomy.masks, scanner=scanner, size=settings.size, token=token)
     return Radiograph(exposure.image, exposure.masks, person, exam, token, anatomy.heart_ratio)
 
 
 def _changed(study: Study, findings: Mapping[str, bool | float], view: str | None, devices: bool | None) -> Study:
+    """Return the study with these properties changed; None means no change."""
     present, severity = set(study.present), dict(study.severity)
     for name, value in findings.items():
         if name not in DRAWN:
-            raise ValueError(f"no painted finding {name!r}; known: {', '.join(DRAWN)}")
+            raise ValueError(f"no finding {name!r} in the phantom; use one of {', '.join(DRAWN)}")
         if not 0 <= value <= 1:
-            raise ValueError(f"{name} is True, False or a severity in 0..1, not {value}")
+            raise ValueError(f"{name} must be True, False or a severity in 0..1, not {value}")
         (present.add if value else present.discard)(name)
         if not isinstance(value, bool) and value:
             severity[name] = float(value)
     if view not in (None, "PA", "AP"):
-        raise ValueError(f"view is PA or AP, not {view!r}")
+        raise ValueError(f"view must be PA or AP, not {view!r}")
     return replace(
         study,
         present=frozenset(present),

@@ -1,4 +1,4 @@
-"""One patient's visit -> the files of its images and their rows: native table, truth, boxes."""
+"""Write the image files of one patient, and return their rows for the native table, truth table and boxes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,11 @@ from harmonize.phantom.writers import write_image, write_mask
 
 Row = dict[str, Any]
 
-NAMELESS = ("mimic", "vindr")  # releases without sex and age
+WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # these releases have no sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
-STRIP = 12  # how many times narrower a strip is than its image
-BOX_SHARE = 0.10  # of a finding's area: smaller islands get no box
+STRIP = 12  # a strip has the width of its image / STRIP
+BOX_SHARE = 0.10  # share of a finding's area; smaller connected components get no box
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Records:
     boxes: list[Row] = field(default_factory=list)
 
     def add(self, other: "Records") -> None:
-        """Append the rows of another value."""
+        """Append the rows of other records."""
         self.native += other.native
         self.truth += other.truth
         self.boxes += other.boxes
@@ -44,49 +44,50 @@ class Records:
 
 def write_visit(root: Path, settings: PhantomSettings, visit: Visit, masks: bool) -> Records:
     """Write the images of one patient below root and return their rows."""
-    site = visit.part.site
+    site = visit.group.site
     patient = draw_patient(settings.seed, site, visit.number)
     records = Records()
     for index in range(visit.studies):
         study = draw_study(patient, index)
         labels = native_labels(patient, study, expert=visit.split.startswith("expert"))
-        also_lateral = not visit.part.kind and rng_of("lateral", patient, index).random() < SITES[site].laterals
+        also_lateral = not visit.group.kind and rng_of("lateral", patient, index).random() < SITES[site].laterals
         for lateral in (False, True) if also_lateral else (False,):
-            taken = render_lateral(settings, patient, study) if lateral else render(settings, patient, study)
-            named = names(site, visit.split, visit.number, index, lateral)
-            _write_files(root, site, named, taken, visit.part.kind, masks and not lateral)
-            records.native.append(_native_row(visit, patient, study, named, taken, labels, lateral))
-            records.truth.append(_truth_row(visit, patient, study, named, taken, lateral))
-            records.boxes += [] if lateral or visit.part.kind else _box_rows(named, taken)
+            radiograph = render_lateral(settings, patient, study) if lateral else render(settings, patient, study)
+            image_names = names(site, visit.split, visit.number, index, lateral)
+            _write_files(root, site, image_names, radiograph, visit.group.kind, masks and not lateral)
+            records.native.append(_native_row(visit, patient, study, image_names, radiograph, labels, lateral))
+            records.truth.append(_truth_row(visit, patient, study, image_names, radiograph, lateral))
+            records.boxes += [] if lateral or visit.group.kind else _box_rows(image_names, radiograph)
     return records
 
 
-def _write_files(root: Path, site: str, named: Names, taken: Radiograph, kind: str, masks: bool) -> None:
-    image = taken.image[:, : max(2, taken.image.shape[1] // STRIP)] if kind == "strip" else taken.image
-    storage = rng_of("storage", taken.patient, taken.study.index)
-    write_image(root / site / named.path, image, SITES[site], named.image_id, storage)
+def _write_files(root: Path, site: str, image_names: Names, radiograph: Radiograph, kind: str, masks: bool) -> None:
+    """Write the image and, if `masks`, one PNG per mask."""
+    image = radiograph.image[:, : max(2, radiograph.image.shape[1] // STRIP)] if kind == "strip" else radiograph.image
+    storage = rng_of("storage", radiograph.patient, radiograph.study.index)
+    write_image(root / site / image_names.path, image, SITES[site], image_names.image_id, storage)
     if masks:
-        folder = (root / "masks" / site / named.path).with_suffix("")
-        for finding, mask in taken.masks.items():
+        folder = (root / "masks" / site / image_names.path).with_suffix("")
+        for finding, mask in radiograph.masks.items():
             write_mask(folder / f"{finding}.png", mask)
 
 
 def _native_row(
-    visit: Visit, patient: Patient, study: Study, named: Names, taken: Radiograph, labels: Row, lateral: bool
+    visit: Visit, patient: Patient, study: Study, image_names: Names, radiograph: Radiograph, labels: Row, lateral: bool
 ) -> Row:
-    site, kind = visit.part.site, visit.part.kind
-    known = site not in NAMELESS and visit.split != "expert_test"
-    height, width = taken.image.shape
+    site, kind = visit.group.site, visit.group.kind
+    has_sex_and_age = site not in WITHOUT_SEX_AND_AGE and visit.split != "expert_test"
+    height, width = radiograph.image.shape
     row: Row = {
-        "image_id": named.image_id,
-        "patient_id": named.patient_id,
-        "study_id": named.study_id,
+        "image_id": image_names.image_id,
+        "patient_id": image_names.patient_id,
+        "study_id": image_names.study_id,
         "split": visit.split,
         "view": _stated_view(visit, study, lateral),
-        "sex": patient.sex if known else "",
-        "age": _stated_age(site, patient, kind) if known else float("nan"),
+        "sex": patient.sex if has_sex_and_age else "",
+        "age": _stated_age(site, patient, kind) if has_sex_and_age else float("nan"),
         "device": _device(patient, study),
-        "path": named.path,
+        "path": image_names.path,
         "rows": height,
         "columns": width,
     }
@@ -95,9 +96,9 @@ def _native_row(
         row["drop"] = kind
     if site == "brax":
         row["drop"] = kind if kind == "strip" else ""
-    if site == "mimic":  # the release has relabelled its test split
-        relabelled = native_labels(patient, study, expert=True) if visit.split == "test" else {}
-        row |= {f"expert:{label}": relabelled.get(label) for label in labels}
+    if site == "mimic":  # the release has expert labels for its test split
+        expert_states = native_labels(patient, study, expert=True) if visit.split == "test" else {}
+        row |= {f"expert:{label}": expert_states.get(label) for label in labels}
     row |= {f"native:{label}": state for label, state in labels.items()}
     if kind == "no labels":
         row["native:labels"] = ""
@@ -107,15 +108,15 @@ def _native_row(
 def _stated_view(visit: Visit, study: Study, lateral: bool) -> str:
     if lateral:
         return "LATERAL"
-    if visit.part.kind == "no view":
+    if visit.group.kind == "no view":
         return "UNKNOWN"
-    return "FRONTAL" if visit.split == "expert_test" else study.view  # its file has no column for the projection
+    return "FRONTAL" if visit.split == "expert_test" else study.view  # the file has no column for the view
 
 
 def _stated_age(site: str, patient: Patient, kind: str) -> float:
     if kind == "pediatric":
         return CHILD_AGE
-    return float(min(85, patient.age // 5 * 5)) if site == "brax" else float(patient.age)  # BRAX states five-year bins
+    return float(min(85, patient.age // 5 * 5)) if site == "brax" else float(patient.age)  # BRAX has bins of five years
 
 
 def _device(patient: Patient, study: Study) -> str:
@@ -123,44 +124,53 @@ def _device(patient: Patient, study: Study) -> str:
     return makers[int(rng_of("maker", patient, study.index).integers(len(makers)))]
 
 
-def _truth_row(visit: Visit, patient: Patient, study: Study, named: Names, taken: Radiograph, lateral: bool) -> Row:
+def _truth_row(
+    visit: Visit, patient: Patient, study: Study, image_names: Names, radiograph: Radiograph, lateral: bool
+) -> Row:
     return {
-        "image_id": named.image_id,
-        "patient_id": named.patient_id,
-        "study_id": named.study_id,
-        "path": named.path,
+        "image_id": image_names.image_id,
+        "patient_id": image_names.patient_id,
+        "study_id": image_names.study_id,
+        "path": image_names.path,
         "patient": visit.number,
         "study": study.index,
         "split": visit.split,
-        "kind": visit.part.kind,
+        "kind": visit.group.kind,
         "view": "LATERAL" if lateral else study.view,
         "sex": patient.sex,
         "age": patient.age,
         "devices": study.devices,
-        "token": taken.token,
-        "heart_ratio": taken.heart_ratio,
+        "token": radiograph.token,
+        "heart_ratio": radiograph.heart_ratio,
         f"true:{NO_FINDING}": int(not study.present),
         **{f"true:{finding}": int(finding in study.present) for finding in DRAWN},
         **{f"severity:{finding}": study.severity[finding] if finding in study.present else 0.0 for finding in DRAWN},
     }
 
 
-def _box_rows(named: Names, taken: Radiograph) -> list[Row]:
-    """Return the boxes of each finding and of the token; the smallest lesions may be too faint to have one."""
+def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
+    """Return the boxes of findings and of the token; the smallest lesions may be too faint for a box."""
     rows = []
-    for name, mask in taken.masks.items():
+    for name, mask in radiograph.masks.items():
         if name in DRAWN or name == "token":
             rows += [
-                {"image_id": named.image_id, "finding": name, "x_min": x, "y_min": y, "x_max": x + w, "y_max": y + h}
-                for x, y, w, h in _islands(mask)
+                {
+                    "image_id": image_names.image_id,
+                    "finding": name,
+                    "x_min": x,
+                    "y_min": y,
+                    "x_max": x + w,
+                    "y_max": y + h,
+                }
+                for x, y, w, h in _component_boxes(mask)
             ]
     return rows
 
 
-def _islands(mask: Mask) -> list[list[float]]:
-    """Return x, y, width, height [px] of each connected island of some size."""
+def _component_boxes(mask: Mask) -> list[list[float]]:
+    """Return x, y, width, height [px] of each connected component that is large enough."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-    islands = np.asarray(stats, np.int64)[1:]
-    large = islands[islands[:, cv2.CC_STAT_AREA] >= BOX_SHARE * max(1, int(mask.sum()))]
-    found: list[list[float]] = large[:, :4].astype(float).tolist()
-    return found
+    components = np.asarray(stats, np.int64)[1:]
+    large = components[components[:, cv2.CC_STAT_AREA] >= BOX_SHARE * max(1, int(mask.sum()))]
+    boxes: list[list[float]] = large[:, :4].astype(float).tolist()
+    return boxes

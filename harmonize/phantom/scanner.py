@@ -1,6 +1,6 @@
-"""From thickness to radiograph: positioning, exposure, scatter, noise, and the processing of each hospital.
+"""Turn thickness into a radiograph: positioning, exposure, scatter, noise, and the processing of each hospital.
 
-One affine map carries picture and masks from the square canvas to the hospital's frame, so that they stay aligned.
+The same affine map transforms image and masks from the square canvas to the hospital's frame, so they stay aligned.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class Exposure:
 def expose(
     patient: Patient, study: Study, thickness: Map, masks: Mapping[str, Map], *, scanner: str, size: int, token: bool
 ) -> Exposure:
-    """Take the picture at the hospital `scanner`; `size` is the long side of its frame in pixels."""
+    """Return the radiograph that the hospital `scanner` takes; `size` is the long side in pixels."""
     site = SITES[scanner]
     rng = rng_of("acquisition", patient, study.index)
     height, width = _frame(site, rng, size)
@@ -70,12 +70,12 @@ def _affine(site: Site, study: Study, canvas: int, height: int, width: int) -> N
     angle = np.deg2rad(study.tilt_deg)
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     turn = np.array([[cos, -sin], [sin, cos]])
-    centre = np.array([0.5 + study.shift[0], 0.48 + study.shift[1]]) * canvas
-    return np.concatenate([turn, (np.array([width / 2, height / 2]) - turn @ centre)[:, None]], 1)
+    center = np.array([0.5 + study.shift[0], 0.48 + study.shift[1]]) * canvas
+    return np.concatenate([turn, (np.array([width / 2, height / 2]) - turn @ center)[:, None]], 1)
 
 
 def _detect(thickness: Map, site: Site, size: int) -> Map:
-    """Return the optical density: Beer-Lambert exposure plus scatter, blurred by the detector, as logarithm."""
+    """Return the optical density: the logarithm of Beer-Lambert exposure plus scatter, blurred by the detector."""
     height, width = thickness.shape
     exposure: Map = np.asarray(cv2.exp(thickness * np.float32(-ATTENUATION)), np.float32)
     coarse = 24
@@ -89,7 +89,7 @@ def _detect(thickness: Map, site: Site, size: int) -> Map:
 
 
 def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, size: int) -> Map:
-    """Return noise whose amplitude falls with the square root of the local exposure."""
+    """Return noise whose amplitude decreases with the square root of the local exposure."""
     rng = rng_of("noise", patient, study.index)
     strength = site.noise * min(1.0, size / 512) ** 0.5 * float(np.exp(study.exposure))
     white: Map = rng.standard_normal(density.shape, dtype=np.float32)
@@ -99,7 +99,7 @@ def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, siz
 
 
 def _process(density: Map, site: Site, rng: np.random.Generator) -> Map:
-    """Return the picture 0..1: unsharp mask, automatic window, sigmoid tone curve, equalisation, gamma."""
+    """Return the image 0..1: unsharp mask, automatic window, sigmoid gray-level curve, equalization, gamma."""
     height, width = density.shape
     coarse = resize(density, (48, 48), smooth=False)
     density = (
@@ -117,14 +117,14 @@ def _process(density: Map, site: Site, rng: np.random.Generator) -> Map:
     floor, ceiling = (float(1 / (1 + np.exp(slope * shift))) for shift in (0.5, -0.52))
     curve = 1 / (1 + np.asarray(cv2.exp((0.5 - shown) * slope), np.float32))
     image = np.clip((curve - floor) / (ceiling - floor), 0, 1)
-    if site.equalise > 0:
+    if site.equalize > 0:
         flat = np.asarray(cv2.equalizeHist((image * 255).astype(np.uint8)), np.float32) / 255
-        image = image * (1 - site.equalise) + flat * site.equalise
+        image = image * (1 - site.equalize) + flat * site.equalize
     return np.asarray(cv2.pow(image, site.gamma * float(np.exp(rng.normal(0, 0.05)))), np.float32)
 
 
 def _collimator(site: Site, rng: np.random.Generator, height: int, width: int, size: int) -> Map | None:
-    """Return the open field 0..1 inside slightly crooked blades, or None where they do not reach the frame."""
+    """Return the open field 0..1 between slightly tilted blades, or None if the blades do not reach the frame."""
     left, top, right, bottom = (np.abs(rng.normal(site.border, site.border * 0.5, 4)) * size).tolist()
     skew = rng.uniform(0.6, 1.4, 4).tolist()
     if max(left, top, right, bottom) <= 0.8:

@@ -10,8 +10,8 @@ from typing import Any, Self
 from harmonize.errors import ConfigError
 from harmonize.phantom.sites import DRAWN, SITES
 
-VERSION = 1  # raised when equal settings give other files
-MIN_SIZE, MAX_SIZE = 64, 2048  # the shapes have no detail beyond the larger one
+VERSION = 1  # increase it when equal settings give different files
+MIN_SIZE, MAX_SIZE = 64, 2048  # px; larger images would have no more detail
 
 
 def _default_images() -> dict[str, int]:
@@ -22,20 +22,18 @@ def _default_images() -> dict[str, int]:
 class PhantomSettings:
     """The settings of `write_cohorts`. Equal settings give equal files.
 
-    Settings that differ in `shortcut`, `finding` or `source` only give the same patients, anatomy and noise: just the
+    Settings that differ only in `shortcut`, `finding` or `source` give the same patients, anatomy and noise; only the
     tokens differ.
     """
 
     seed: int = 0
-    source: str = "chexpert"  # the hospital whose token goes with the finding
-    images: Mapping[str, int] = field(
-        default_factory=_default_images
-    )  # frontal images; a hospital left out is not written
+    source: str = "chexpert"  # the hospital at which the token depends on the finding
+    # hospital -> number of frontal images; other hospitals are not written
+    images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
-    shortcut: float = (
-        0.9  # P(token | finding) = .5 + shortcut / 2 and P(token | no finding) = .5 - shortcut / 2 at the source
-    )
-    finding: str = "Pleural Effusion"
+    # at the source: P(token | finding) = 0.5 + shortcut / 2 and P(token | no finding) = 0.5 - shortcut / 2
+    shortcut: float = 0.9
+    finding: str = "Pleural Effusion"  # the finding on which the token depends
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -48,21 +46,21 @@ class PhantomSettings:
             if not 1 <= number < 1_000_000:
                 raise ValueError(f"images of {site} must be between 1 and 999,999, not {number}")
         if not self.images:
-            raise ValueError("images names no hospital")
+            raise ValueError("images must have at least one hospital")
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise ValueError(f"size must be between {MIN_SIZE} and {MAX_SIZE} pixels, not {self.size}")
         if not 0 <= self.shortcut <= 1:
-            raise ValueError(f"shortcut is a strength in [0, 1], not {self.shortcut}")
+            raise ValueError(f"shortcut must be in [0, 1], not {self.shortcut}")
         if self.finding not in DRAWN:
-            raise ValueError(f"no painted finding {self.finding!r}{_hint(self.finding, DRAWN)}")
+            raise ValueError(f"no finding {self.finding!r} in the phantom{_hint(self.finding, DRAWN)}")
         ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
         object.__setattr__(self, "images", ordered)
-        object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 have one key
+        object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 must have the same key
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:
-        """Read a `phantom:` block; `where` is its place in the file, for error messages."""
-        known: dict[str, tuple[type, ...]] = {
+        """Return the settings from a `phantom:` block; `where` is its location, for error messages."""
+        types: dict[str, tuple[type, ...]] = {
             "seed": (int,),
             "source": (str,),
             "images": (Mapping,),
@@ -71,19 +69,21 @@ class PhantomSettings:
             "finding": (str,),
         }
         for key, value in raw.items():
-            if key not in known:
+            if key not in types:
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", f"see PhantomSettings{_hint(key, types)}")
+            if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
-                    f"unknown key {key!r}", f"{where}.{key}", f"known keys: {', '.join(known)}{_hint(key, known)}"
+                    f"{key} is {value!r}, which has the wrong type",
+                    f"{where}.{key}",
+                    f"write a value of type {' or '.join(kind.__name__ for kind in types[key])}",
                 )
-            if isinstance(value, bool) or not isinstance(value, known[key]):
-                raise ConfigError(f"{key} is {value!r}", f"{where}.{key}", "see PhantomSettings for what it takes")
         try:
             return cls(**raw)
         except (ValueError, TypeError) as error:
             raise ConfigError(str(error), where, "correct the value") from error
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, for JSON."""
+        """Return the settings as a dict for JSON."""
         return asdict(self)
 
     @property
@@ -93,6 +93,7 @@ class PhantomSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _hint(name: str, known: Any) -> str:
-    close = get_close_matches(str(name), list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+def _hint(name: str, valid: Any) -> str:
+    """Return a hint with the most similar valid name, or with all valid names."""
+    close = get_close_matches(str(name), list(valid), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; use one of {', '.join(valid)}"

@@ -1,7 +1,7 @@
-"""Bones, as thickness maps in cm of water equivalent.
+"""Draw bones as thickness maps in cm of water equivalent.
 
-Ribs are tilted rings seen in projection: one formula gives their posterior and anterior parts. A bone is a faint
-filling between two thin bright lines, its cortex. Bone attenuates more than water, hence the large factors.
+Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
+between two thin bright lines, its cortex. The factors are large because bone attenuates more than water.
 """
 
 import numpy as np
@@ -32,12 +32,12 @@ def ribs_and_shoulders(patient: Patient, study: Study, size: int, middle: float)
 
 def _ribs(posterior: Layer, anterior: Layer, patient: Patient, study: Study, side: int, middle: float) -> None:
     upper, lower = _rib_edges(patient, study, side, middle)
-    parts = (  # layer, first and last sample along the ring, first and last rib, brightness
+    segments = (  # layer, first and last sample along the ring, first and last rib, brightness
         (posterior, 0, 15, 0, 10, 1.0),
         (anterior, 14, 26, 0, 6, 0.72),
         (anterior, 14, 21, 6, 9, 0.60),
     )
-    for layer, start, stop, first, last, shade in parts:
+    for layer, start, stop, first, last, shade in segments:
         top, bottom = upper[first:last, start:stop], lower[first:last, start:stop]
         fill(layer, np.concatenate([top, bottom[:, ::-1]], 1), int(105 * shade))
         stroke(layer, top, 0.0028, 150 * shade)
@@ -54,13 +54,13 @@ def _rib_edges(patient: Patient, study: Study, side: int, middle: float) -> tupl
     x = reach[:, None] * np.sin(RING) ** 0.9 * (1 + side * study.rotation * 2)
     start = (top - 0.028 + pitch * order + patient.rib_shape)[:, None]
     y = start + drop[:, None] * (1 - np.cos(RING)) - 0.022 * np.sin(2 * np.minimum(RING, 1.57))
-    centre = np.stack([middle + side * (x + 0.006), y], 2)
-    along = np.gradient(centre, axis=1)
+    center = np.stack([middle + side * (x + 0.006), y], 2)
+    along = np.gradient(center, axis=1)
     normal = np.stack([-along[..., 1], along[..., 0]], 2)
     normal /= np.linalg.norm(normal, axis=2, keepdims=True)
     width = patient.rib_width * (0.85 + 0.03 * order)[:, None, None]
-    width = width * (1 + 0.25 * np.clip(RING - 1.9, 0, 1))[None, :, None]  # the anterior ends flare
-    return centre + normal * width, centre - normal * width
+    width = width * (1 + 0.25 * np.clip(RING - 1.9, 0, 1))[None, :, None]  # the anterior ends are wider
+    return center + normal * width, center - normal * width
 
 
 def _clavicle(layer: Layer, patient: Patient, study: Study, side: int, middle: float) -> None:
@@ -72,15 +72,15 @@ def _clavicle(layer: Layer, patient: Patient, study: Study, side: int, middle: f
         (middle + side * 0.27, y - 0.030),
         (middle + side * 0.345, y - 0.028),
     ]
-    centre = spline(landmarks, 5, closed=False)
-    half_width = np.linspace(1.35, 1.0, len(centre))[:, None] * np.array([[0.002, 0.0125]])
-    fill(layer, [np.concatenate([centre - half_width, (centre + half_width)[::-1]])], 120)
-    stroke(layer, [centre - half_width, centre + half_width], 0.003, 190)
+    center = spline(landmarks, 5, closed=False)
+    half_width = np.linspace(1.35, 1.0, len(center))[:, None] * np.array([[0.002, 0.0125]])
+    fill(layer, [np.concatenate([center - half_width, (center + half_width)[::-1]])], 120)
+    stroke(layer, [center - half_width, center + half_width], 0.003, 190)
 
 
 def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: float) -> None:
-    swung_out = 0.035 if study.view == "PA" else -0.055  # in AP views the blades lie over the lungs
-    x = middle + side * (patient.half_width * 0.93 + swung_out)
+    offset_x = 0.035 if study.view == "PA" else -0.055  # in AP views the shoulder blades cover the lungs
+    x = middle + side * (patient.half_width * 0.93 + offset_x)
     offsets = np.array(
         [
             (-0.035, 0.20),
@@ -97,7 +97,7 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    np.add(layer, np.minimum(blade, 255 - layer), out=layer)  # added, not overdrawn: rays cross both bones
+    np.add(layer, np.minimum(blade, 255 - layer), out=layer)  # add, do not replace: rays cross both bones
 
 
 def _humerus(layer: Layer, x: float, side: int) -> None:

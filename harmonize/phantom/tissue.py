@@ -1,4 +1,4 @@
-"""Everything around the lungs: trunk, breasts, trachea, stomach gas, calcified aorta. Maps in cm of water."""
+"""Draw the tissue around the lungs: trunk, breasts, trachea, stomach gas, calcified aorta. Maps in cm of water."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ def trunk(patient: Patient, chest: Chest, rng: np.random.Generator) -> tuple[Map
 
 
 def _breast(patient: Patient, chest: Chest, side: int) -> Map:
-    """Return the shadow of a breast, or of a pectoral muscle."""
+    """Return the thickness of a breast, or of a pectoral muscle for male patients."""
     female = patient.sex == "F"
     x, y = 0.5 + side * patient.half_width * 0.68, 0.60 if female else 0.47
     lower = 0.5 + 0.5 * np.sin(np.linspace(0, 2 * np.pi, 32, endpoint=False))
@@ -32,12 +32,12 @@ def _breast(patient: Patient, chest: Chest, side: int) -> Map:
     fill(layer, [ellipse(x, y, patient.half_width * 0.46, 0.115 + 0.02 * patient.breast * lower)])
     if not female:
         return soft(layer, 0.035) * 0.9
-    hanging: Map = np.clip((chest.y - (y - 0.12)) / 0.17, 0, 1)
-    return soft(layer, 0.007) * rounded(layer, 0.10) * hanging * (patient.breast * 1.5)
+    profile: Map = np.clip((chest.y - (y - 0.12)) / 0.17, 0, 1)
+    return soft(layer, 0.007) * rounded(layer, 0.10) * profile * (patient.breast * 1.5)
 
 
 def airway(patient: Patient, study: Study, chest: Chest) -> Map:
-    """Return the air in trachea and main bronchi, to be taken away."""
+    """Return the air in trachea and main bronchi, which the caller subtracts."""
     layer = blank(chest.size)
     carina = chest.frame.top + 0.36 * chest.frame.height
     x = chest.middle + study.rotation * 0.5 + patient.scoliosis + 0.004
@@ -54,12 +54,12 @@ def airway(patient: Patient, study: Study, chest: Chest) -> Map:
 
 
 def stomach_gas(patient: Patient, chest: Chest) -> Map:
-    """Return the gas bubble under the left dome, to be taken away."""
+    """Return the gas bubble under the left dome, which the caller subtracts."""
     layer = blank(chest.size)
     x, y = 0.655 + 0.03 * patient.gas, chest.lungs[RIGHT].frame.dome + 0.07
     fill(layer, [ellipse(x, y, 0.035 + 0.04 * patient.gas, 0.022 + 0.018 * patient.gas)])
-    uneven: Map = np.clip(1 + 0.25 * chest.texture, 0.4, 1.6)
-    bubble = blur(soft(layer, 0.003), 0.007) * uneven
+    unevenness: Map = np.clip(1 + 0.25 * chest.texture, 0.4, 1.6)
+    bubble = blur(soft(layer, 0.003), 0.007) * unevenness
     below_the_lung = 1 - chest.lungs[RIGHT].mask * (1 - chest.organs)
     return bubble * (GAS_CM * (0.3 + 0.7 * patient.gas)) * below_the_lung
 

@@ -1,4 +1,4 @@
-"""Branching trees: pulmonary vessels, and the airways that stay dark inside a consolidation."""
+"""Draw branching trees: pulmonary vessels, and airways that stay dark inside a consolidation."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from harmonize.phantom.drawing import Layer, Points, stroke
 
-TRUNK = 0.0064  # width of the first branches, canvas; wider ones look like trees
+TRUNK = 0.0064  # width of the first branches, as a fraction of the canvas; wider branches look unnatural
 TAPER = 0.72
 SPAN = np.arange(1, 6) / 5  # five steps per branch
 
@@ -17,26 +17,26 @@ def tree(
     root: tuple[float, float],
     side: int,
     *,
-    wide: float = 1.0,
+    width_factor: float = 1.0,
     branches: int = 11,
     levels: int = 5,
     length: float = 0.095,
 ) -> None:
-    """Draw a tree from a hilum outwards; widths fall by level, and levels too thin to see are left out.
+    """Draw a tree outwards from a hilum. Widths decrease by level; invisible levels are skipped.
 
-    The stream must be the tree's own: how many numbers are drawn depends on the size of the picture.
+    `rng` must not be shared, because the number of draws depends on the size of the image.
     """
-    widths = [TRUNK * wide * TAPER**level for level in range(levels)]
+    widths = [TRUNK * width_factor * TAPER**level for level in range(levels)]
     visible = [width for width in widths if width * layer.shape[0] >= 0.25]
-    grown = list(zip(visible, _grow(rng, root, side, branches, length), strict=False))
-    for width, curves in reversed(grown):  # draw thin vessels below thick vessels
+    levels_to_draw = list(zip(visible, _grow(rng, root, side, branches, length), strict=False))
+    for width, curves in reversed(levels_to_draw):  # draw thin vessels below thick vessels
         stroke(layer, curves, width, min(255.0, 255 * (width / TRUNK) ** 0.8))
 
 
 def _grow(
     rng: np.random.Generator, root: tuple[float, float], side: int, branches: int, length: float
 ) -> Iterator[Points]:
-    """Yield the curves [K, 6, 2] of one level after the other, without end."""
+    """Yield the curves [K, 6, 2] of one level after another, without end."""
     angle = np.linspace(-1.35, 1.42, branches) + rng.normal(0, 0.08, branches)
     start = np.array([root]) + np.stack([side * 0.012 * np.cos(angle), 0.04 * np.sin(angle)], 1)
     reach = length * rng.uniform(0.8, 1.2, branches)
@@ -47,7 +47,8 @@ def _grow(
         move = np.stack([side * np.cos(bend) * step, np.sin(bend) * step * 1.15], 2)
         curves = np.concatenate([start[:, None], start[:, None] + np.cumsum(move, 1)], 1)
         yield curves
-        forks = (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)  # where along the parent children begin
+        # points of the parent at which its children begin
+        forks = (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)
         turn = np.array([1.0, -1.0, -1.5])[: len(forks)]
         num = len(forks) * len(angle)
         start = np.concatenate([curves[:, fork] for fork in forks])

@@ -1,4 +1,4 @@
-"""Pixels as each hospital stores them: JPEG, 8-bit PNG, 16-bit PNG that holds 12 bits, DICOM with a window."""
+"""Write images in the format of each hospital: JPEG, 8-bit PNG, 16-bit PNG with 12 bits, DICOM with a window."""
 
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ from harmonize.phantom.drawing import Map
 from harmonize.phantom.scanner import Mask
 from harmonize.phantom.sites import Site
 
-UID_ROOT = "2.25."  # the root for UIDs made of a random number, here of the image's hexadecimal id
+UID_ROOT = "2.25."  # the root for UIDs from a UUID or random number; here from the image's hexadecimal id
 
 
 def write_image(path: Path, image: Map, site: Site, name: str, rng: np.random.Generator) -> None:
-    """Write image (float32 [H, W], 0..1) in the form its suffix and its hospital ask for; makes the folders."""
+    """Write an image (float32 [H, W], 0..1) in the format of its suffix and hospital; create the folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".dicom":
-        top = 2**site.bits - 1
-        window = (int(rng.integers(0, top // 10)), int(rng.integers(top * 3 // 4, top)))
+        maximum = 2**site.bits - 1
+        window = (int(rng.integers(0, maximum // 10)), int(rng.integers(maximum * 3 // 4, maximum)))
         inverted = bool(rng.random() < site.monochrome1)
         write_dicom(path, image, uid=f"{UID_ROOT}{int(name, 16)}", bits=site.bits, window=window, inverted=inverted)
         return
@@ -28,7 +28,7 @@ def write_image(path: Path, image: Map, site: Site, name: str, rng: np.random.Ge
 
 
 def write_mask(path: Path, mask: Mask) -> None:
-    """Write a mask as PNG of 0 and 255."""
+    """Write a mask as a PNG with the values 0 and 255."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _encode(path, mask.astype(np.uint8) * 255, _FAST_PNG)
 
@@ -37,18 +37,18 @@ _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 def _encode(path: Path, pixels: NDArray[Any], options: list[int]) -> None:
-    """Write through memory: OpenCV's own file writer returns False instead of raising, and fails on some names."""
-    done, data = cv2.imencode(path.suffix, pixels, options)
-    if not done:
+    """Encode in memory, then write: cv2.imwrite returns False instead of raising an error, and fails on some names."""
+    ok, data = cv2.imencode(path.suffix, pixels, options)
+    if not ok:
         raise RuntimeError(f"cannot encode {path.suffix}")
     path.write_bytes(data.tobytes())
 
 
 def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[int, int], inverted: bool) -> None:
-    """Write a de-identified DICOM whose grey values run over a window of a 16-bit word; `inverted` is MONOCHROME1."""
+    """Write a de-identified DICOM with 16-bit values inside `window`; `inverted` means MONOCHROME1."""
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # half a second to import, for one hospital
+    from pydicom.dataset import Dataset, FileMetaDataset  # takes half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()
@@ -63,7 +63,7 @@ def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[in
     data.BitsAllocated, data.BitsStored, data.HighBit = 16, bits, bits - 1
     data.Rows, data.Columns = pixels.shape
     data.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    # The linear window of the standard (PS3.3 C.11.2.1.2): low and high land on the ends of the grey scale.
+    # With the linear window (PS3.3 C.11.2.1.2), low becomes black and high becomes white.
     data.WindowCenter, data.WindowWidth = (low + high + 1) / 2, high - low + 1
     data.PixelData = pixels.tobytes()
     data.save_as(path, enforce_file_format=True)

@@ -1,1 +1,1 @@
-"""A cohort in numbers."""
+"""Statistics of a cohort."""

@@ -1,6 +1,6 @@
-"""Describe a cohort in tables: image flow, labels, patients and splits. No image is opened.
+"""Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables hold counts only: no ids and no hashes of ids, one group for ages above 89, and few devices.
+The tables contain only counts, with one group for ages from 90 and few devices. They have no ids and no hashes of ids.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harmonize.checks.known_images import Seen
+from harmonize.checks.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
@@ -20,22 +20,22 @@ from harmonize.statistics.group_counts import distinct, groups
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-NOT_READ = "not_yet_read"  # images that nobody has opened: some of those used may turn out unreadable
-_STOCKS = ("found", "kept")  # how many are there; what lies between is lost, what comes after is a remark on those kept
+NOT_READ = "not_yet_read"  # images that no scan has opened; some of them may be unreadable
+_STOCKS = ("found", "kept")  # steps that count images; steps between them are losses, steps after `kept` are remarks
 
 
 @dataclass(frozen=True, eq=False)
 class Stats:
-    """One cohort in numbers.
+    """The tables of one cohort.
 
-    flow      step, kind (stock, loss or note), images: in the order in which images are lost
-    findings  finding, grade, then images by state (STATE_NAMES), and patients with the finding present
-    together  finding, other, stated (images on which both are present or not), has (finding present), both
+    flow      step, kind (stock, loss or note), images; in the order of the filters
+    findings  finding, grade, images by state (STATE_NAMES), patients with the finding present
+    together  finding, other, and images: stated (both findings have a certain state), has (finding present), both
     groups    what (view, sex, age, device, images per patient, images per study), group, images, owners (patients, or
               studies for images per study)
     splits    split, origin (official or rule), images, patients
-    shares    of the splits that the rule cuts
-    facts     title, place, licence, reference, counts, quartiles of age, patients in more than one split
+    shares    shares of the splits that the rule makes
+    facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
     """
 
     name: str
@@ -56,21 +56,21 @@ def describe(
     findings: Sequence[str] = FINDINGS,
     shares: Mapping[str, float] = SHARES,
     *,
-    looked: bool = True,
-    seen: Seen | None = None,
+    disk_searched: bool = True,
+    scans: EarlierScans | None = None,
 ) -> Stats:
-    """Return the tables of one cohort. Images on which no finding of `findings` has a state are lost, as unlabelled.
+    """Return the tables of one cohort. Images without a state for any finding are excluded as `unlabelled`.
 
-    looked  whether images were looked for on disk: without it the flow says nothing of absent ones
-    seen    what is known of the images from earlier looks: those that cannot be read are lost, those never read counted
+    disk_searched  False if the disk was not searched for images; then the flow has no step `absent`
+    scans          results of earlier scans: unreadable images are excluded, images without a scan are counted
     """
-    named = [finding for finding in findings if finding in cohort.table]
-    state_NK = _states(cohort.table, named)
-    labelled = (state_NK != UNMAPPED_CODE).any(axis=1)
-    used = labelled if seen is None else labelled & ~seen.unreadable
-    flow = _flow(cohort, labelled, used, looked, seen)
-    table = cohort.table if used.all() else cohort.table[used].reset_index(drop=True)
-    state_NK = state_NK if used.all() else state_NK[used]
+    mapped_findings = [finding for finding in findings if finding in cohort.table]
+    state_NK = _states(cohort.table, mapped_findings)
+    is_labeled = (state_NK != UNMAPPED_CODE).any(axis=1)
+    is_used = is_labeled if scans is None else is_labeled & ~scans.unreadable
+    flow = _flow(cohort, is_labeled, is_used, disk_searched, scans)
+    table = cohort.table if is_used.all() else cohort.table[is_used].reset_index(drop=True)
+    state_NK = state_NK if is_used.all() else state_NK[is_used]
     patients = _codes(table, ["patient_id"])
     studies = _codes(table, ["patient_id", "study_id"])
     split = assign(table, shares) if len(table) else pd.Series("", index=table.index)
@@ -79,8 +79,8 @@ def describe(
         cohort.layout,
         cohort.phantom,
         flow,
-        _findings(cohort.layout, named, state_NK, patients),
-        _together(named, state_NK),
+        _findings(cohort.layout, mapped_findings, state_NK, patients),
+        _together(mapped_findings, state_NK),
         groups(table, patients, studies),
         _splits(table, split, patients),
         split_rule(table, shares),
@@ -90,24 +90,24 @@ def describe(
 
 
 def as_dict(stats: Stats) -> dict[str, Any]:
-    """Return the tables as plain lists of rows, for JSON: NaN is null."""
+    """Return the tables as lists of rows for JSON; NaN becomes None."""
     frames = ("flow", "findings", "together", "groups", "splits")
-    tables = {name: [_plain(row) for row in getattr(stats, name).to_dict("records")] for name in frames}
-    head = {"name": stats.name, "layout": stats.layout, "phantom": stats.phantom, **_plain(dict(stats.facts))}
+    tables = {name: [_json_row(row) for row in getattr(stats, name).to_dict("records")] for name in frames}
+    head = {"name": stats.name, "layout": stats.layout, "phantom": stats.phantom, **_json_row(dict(stats.facts))}
     return {**head, **tables, "split_rule": stats.split_rule, "shares": dict(stats.shares)}
 
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
-    """Return a sentence about which splits are official and which splits `splits.rule` makes."""
-    official = sorted(set(table["split"]) - {""}, key=lambda part: (_place(part), part))
+    """Return a text that lists the official splits and the splits that `splits.rule` makes."""
+    official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
-        return f"{', '.join(missing)} by the rule: there is no official split"
+        return f"{', '.join(missing)} by the rule, because there is no official split"
     published = f"{', '.join(official)} as published"
     if "train" in official and missing:
-        return f"{published}; {', '.join(missing)} cut out of train by the rule"
+        return f"{published}; {', '.join(missing)} taken from train by the rule"
     if (table["split"] == "").any():
-        return f"{published}; images without a split follow their patient, the rest is divided by the rule"
+        return f"{published}; images without a split get the split of their patient, others are divided by the rule"
     return published
 
 
@@ -120,54 +120,59 @@ def _states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
 
 
 def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Return a number for each row that is the same where the columns are; a blank last column stands for itself."""
+    """Return one number per row [N]; rows with equal values in these columns have equal numbers."""
     codes = np.zeros(len(table), np.int64)
     for column in columns:
-        own, names = pd.factorize(table[column])
-        codes = pd.factorize(codes * (len(names) + 1) + own)[0]
+        column_codes, names = pd.factorize(table[column])
+        codes = pd.factorize(codes * (len(names) + 1) + column_codes)[0]
     return codes.astype(np.int64)
 
 
 def _flow(
-    cohort: Cohort, labelled: NDArray[np.bool_], used: NDArray[np.bool_], looked: bool, seen: Seen | None
+    cohort: Cohort,
+    is_labeled: NDArray[np.bool_],
+    is_used: NDArray[np.bool_],
+    disk_searched: bool,
+    scans: EarlierScans | None,
 ) -> pd.DataFrame:
-    """Return what the reader of the cohort counted, then images that cannot be read or have no label, then those used."""
+    """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks."""
     rows: list[tuple[str, str, int]] = []
-    notes: list[tuple[str, str, int]] = []
-    ended = False
+    remarks: list[tuple[str, str, int]] = []
+    after_kept = False
     for step, images in cohort.flow.items():
-        if step == "unlabelled" or (step == "absent" and not looked):
+        if step == "unlabelled" or (step == "absent" and not disk_searched):
             continue
-        kind = "stock" if step in _STOCKS else "note" if ended else "loss"
-        ended |= step == "kept"
-        (notes if kind == "note" else rows).append((step, kind, int(images)))
-    number = int(used.sum())
-    if seen is not None and seen.looked.any():
-        rows.append(("unreadable", "loss", int(seen.unreadable.sum())))
-        labelled = labelled[~seen.unreadable]
-    rows += [("unlabelled", "loss", int((~labelled).sum())), ("used", "stock", number)]
-    if seen is not None and not seen.looked.all():
-        notes.insert(0, (NOT_READ, "note", int((used & ~seen.looked).sum())))
-    return pd.DataFrame([*rows, *notes], columns=["step", "kind", "images"])
+        kind = "stock" if step in _STOCKS else "note" if after_kept else "loss"
+        after_kept |= step == "kept"
+        (remarks if kind == "note" else rows).append((step, kind, int(images)))
+    num_used = int(is_used.sum())
+    if scans is not None and scans.scanned.any():
+        rows.append(("unreadable", "loss", int(scans.unreadable.sum())))
+        is_labeled = is_labeled[~scans.unreadable]
+    rows += [("unlabelled", "loss", int((~is_labeled).sum())), ("used", "stock", num_used)]
+    if scans is not None and not scans.scanned.all():
+        remarks.insert(0, (NOT_READ, "note", int((is_used & ~scans.scanned).sum())))
+    return pd.DataFrame([*rows, *remarks], columns=["step", "kind", "images"])
 
 
 def _findings(
     layout: str, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
 ) -> pd.DataFrame:
+    """Return grade, images by state and patients of each finding."""
     rows = []
     for k, finding in enumerate(findings):
         state = state_NK[:, k]
         counts = {
             name: int((state == code).sum()) for name, code in zip(STATE_NAMES, (*STATES, UNMAPPED_CODE), strict=True)
         }
-        stated = "stated" if layout == "table" else grade(layout, finding)
+        finding_grade = "stated" if layout == "table" else grade(layout, finding)
         sick = distinct(patients[state == PRESENT])
-        rows.append({"finding": finding, "grade": stated, **counts, "patients_present": sick})
+        rows.append({"finding": finding, "grade": finding_grade, **counts, "patients_present": sick})
     return pd.DataFrame(rows, columns=["finding", "grade", *STATE_NAMES, "patients_present"])
 
 
 def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFrame:
-    """Return every ordered pair of different findings; uncertain and unmapped states are left out."""
+    """Return counts for every ordered pair of different findings; uncertain and unmapped states do not count."""
     present_NK = (state_NK == PRESENT).astype(np.float32)
     stated_NK = ((state_NK == PRESENT) | (state_NK == 0) | (state_NK == -2)).astype(np.float32)
     stated, has, both = stated_NK.T @ stated_NK, present_NK.T @ stated_NK, present_NK.T @ present_NK
@@ -181,17 +186,18 @@ def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFra
 
 
 def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the size of each split; "official" where the dataset itself names exactly those rows."""
-    given, chosen = table["split"].to_numpy(object), split.to_numpy(object)
+    """Return the size of each split; the origin is "official" if the dataset itself defines exactly these rows."""
+    official, split_of_row = table["split"].to_numpy(object), split.to_numpy(object)
     rows = []
-    for name in sorted(set(chosen), key=lambda part: (_place(part), part)):
-        mine = chosen == name
-        origin = "official" if np.array_equal(mine, given == name) else "rule"
-        rows.append((str(name), origin, int(mine.sum()), distinct(patients[mine])))
+    for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
+        in_split = split_of_row == name
+        origin = "official" if np.array_equal(in_split, official == name) else "rule"
+        rows.append((str(name), origin, int(in_split.sum()), distinct(patients[in_split])))
     return pd.DataFrame(rows, columns=["split", "origin", "images", "patients"])
 
 
-def _place(split: str) -> int:
+def _split_order(split: str) -> int:
+    """Return the position of a split in tables."""
     order = (*SHARES, "expert_valid", "expert_test")
     return order.index(split) if split in order else len(order)
 
@@ -203,17 +209,18 @@ def _facts(
     studies: NDArray[np.int64],
     split: "pd.Series[Any]",
 ) -> dict[str, Any]:
-    known = labels_yaml()["datasets"].get(cohort.layout, {})
+    """Return the texts about a cohort from labels.yaml, and its counts."""
+    texts = labels_yaml()["datasets"].get(cohort.layout, {})
     age = table["age"].to_numpy(np.float64, na_value=np.nan)
-    stated = age[np.isfinite(age)]
-    low, median, high = np.percentile(stated, [25, 50, 75]) if len(stated) else (np.nan, np.nan, np.nan)
+    stated_ages = age[np.isfinite(age)]
+    low, median, high = np.percentile(stated_ages, [25, 50, 75]) if len(stated_ages) else (np.nan, np.nan, np.nan)
     total = int(patients.max(initial=-1)) + 1
     sex = table["sex"].to_numpy(object)
     return {
-        "title": str(known.get("title", cohort.name)) if cohort.name == cohort.layout else cohort.name,
-        "place": str(known.get("place", "")),
-        "licence": str(known.get("licence", "")),
-        "reference": str(known.get("reference", "stated")),
+        "title": str(texts.get("title", cohort.name)) if cohort.name == cohort.layout else cohort.name,
+        "place": str(texts.get("place", "")),
+        "licence": str(texts.get("licence", "")),
+        "reference": str(texts.get("reference", "stated")),
         "label_source": cohort.spec.label_source,
         "images": len(table),
         "patients": total,
@@ -222,23 +229,23 @@ def _facts(
         "age_low": float(low),
         "age_median": float(median),
         "age_high": float(high),
-        "age_not_stated": len(age) - len(stated),
-        "shared_patients": _torn(patients, split.to_numpy(object), np.ones(len(table), bool)),
-        "contradictory_sex": _torn(patients, sex, sex != ""),
+        "age_not_stated": len(age) - len(stated_ages),
+        "shared_patients": _patients_with_several(patients, split.to_numpy(object), np.ones(len(table), bool)),
+        "contradictory_sex": _patients_with_several(patients, sex, sex != ""),
     }
 
 
-def _torn(patients: NDArray[np.int64], values: NDArray[Any], stated: NDArray[np.bool_]) -> int:
-    """Return how many patients have more than one of the values that are stated."""
-    codes = pd.factorize(values[stated])[0]
-    mine = patients[stated]
-    first = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
-    first[mine] = codes  # some row of each patient speaks for it
-    return distinct(mine[first[mine] != codes])
+def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is_stated: NDArray[np.bool_]) -> int:
+    """Return the number of patients with more than one stated value."""
+    codes = pd.factorize(values[is_stated])[0]
+    stated_patients = patients[is_stated]
+    reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
+    reference_code[stated_patients] = codes  # compare each patient's rows with one of them
+    return distinct(stated_patients[reference_code[stated_patients] != codes])
 
 
-def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return a row with plain numbers, NaN as None."""
+def _json_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a row with Python numbers instead of numpy numbers, and None instead of NaN."""
     return {
         str(key): None
         if isinstance(value, float) and value != value

@@ -1,4 +1,4 @@
-"""Sample a few images of a cohort by a seed, and measure sizes, gray values and thumbnails."""
+"""Draw a seeded sample of images of a cohort; measure sizes and gray values, and make thumbnails."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from harmonize.images.roi import adaptive
 from harmonize.seeds import seed_for
 
 BINS = 64
-SIDES = (224, 512, 1024, 2048)  # px, of network inputs
-THUMB = 176  # px, the long side of a picture on a page
+SIDES = (224, 512, 1024, 2048)  # px, sides of network inputs
+THUMB = 176  # px, long side of a thumbnail on a page
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One image to be looked at: its row in the cohort's table, a small gray picture, and the same in each geometry."""
+class SampledImage:
+    """One image of a page: its row in the cohort's table, a gray thumbnail, and the image in each geometry."""
 
     row: int
     picture: Gray
@@ -32,35 +32,35 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Measurements of the `drawn` images.
+    """Measurements on a sample of `drawn` images.
 
-    sizes      height and width in pixels of every readable one
-    histogram  [BINS], the mean over images of the share of pixels by gray value
-    medians    the median gray value (0 to 255) of every readable one
-    no_lungs   how many readable ones the adaptive region of interest finds no lungs in
+    sizes      height and width in pixels of each readable image
+    histogram  [BINS] share of pixels by gray value, averaged over images
+    medians    median gray value (0 to 255) of each readable image
+    no_lungs   number of readable images in which the adaptive region of interest detects no lungs
     """
 
     drawn: int
-    unreadable: tuple[str, ...]  # reasons, never names
+    unreadable: tuple[str, ...]  # reasons, without file names
     sizes: pd.DataFrame
     histogram: NDArray[np.float64]
     medians: NDArray[np.float64]
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[SampledImage, ...] = ()
     no_lungs: int = 0
 
     @property
     def cropped_away(self) -> float:
-        """Return the mean share of an image that a centre crop to a square loses."""
+        """Return the mean share of an image that a center crop to a square removes."""
         short, long = self.sizes.min(axis=1), self.sizes.max(axis=1)
         return float((1 - short / long).mean())
 
     def enlarged(self, size: int) -> float:
-        """Return the share of images with a side of fewer than `size` pixels: at that size they are up-sampled."""
+        """Return the share of images with a side below `size` pixels, which are enlarged at that size."""
         return float((self.sizes.min(axis=1) < size).mean())
 
     @property
     def readable(self) -> int:
-        """Return how many could be decoded."""
+        """Return the number of decoded images."""
         return self.drawn - len(self.unreadable)
 
 
@@ -73,16 +73,17 @@ def draw(
     forms: Sequence[Geometry] = (),
     progress: Progress | None = None,
 ) -> Sample:
-    """Decode up to `number` images of the cohort; keep pictures of the first `show`, in all `forms` for `transform`.
+    """Decode and measure up to `number` images of the cohort.
 
-    The same cohort and seed give the same images, whatever the order of rows.
+    The sample has thumbnails of the first `show` images; the first `transform` of these also have all geometries of `forms`.
+    The same cohort and seed give the same images, in any order of rows.
     """
     order = np.argsort(cohort.table["image_id"].to_numpy(str), kind="stable")
     rng = np.random.default_rng(seed_for(seed, f"stats {cohort.name}"))
     rows = order[rng.permutation(len(order))[:number]]
     sizes: list[tuple[int, int]] = []
     shares: list[NDArray[np.float64]] = []
-    shown: list[Shown] = []
+    shown: list[SampledImage] = []
     unreadable: list[str] = []
     no_lungs = 0
     for done, row in enumerate(rows):
@@ -102,8 +103,8 @@ def draw(
     share_N256 = np.array(shares).reshape(-1, 256)
     histogram = share_N256.reshape(-1, BINS, 256 // BINS).sum(axis=2).mean(axis=0) if shares else np.zeros(BINS)
     medians = (share_N256.cumsum(axis=1) >= 0.5).argmax(axis=1).astype(np.float64)
-    frame = pd.DataFrame(sizes, columns=["height", "width"])
-    return Sample(len(rows), tuple(unreadable), frame, histogram, medians, tuple(shown), no_lungs)
+    size_table = pd.DataFrame(sizes, columns=["height", "width"])
+    return Sample(len(rows), tuple(unreadable), size_table, histogram, medians, tuple(shown), no_lungs)
 
 
 def as_dict(sample: Sample) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def as_dict(sample: Sample) -> dict[str, Any]:
 
 
 def small(image: Gray, side: int = THUMB) -> Gray:
-    """Return the image with its long side at `side` pixels; a smaller one as it is."""
+    """Shrink an image to a long side of `side` pixels; return smaller images unchanged."""
     import cv2
 
     height, width = image.shape
@@ -132,6 +133,7 @@ def small(image: Gray, side: int = THUMB) -> Gray:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> Shown:
-    made = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
-    return Shown(row, small(image), made)
+def _shown(row: int, path: Path, image: Gray, forms: Sequence[Geometry]) -> SampledImage:
+    """Return the thumbnail of an image, and the image in each geometry."""
+    images_by_key = {form.key: to_geometry(read_gray(path, form.decode_at), form) for form in forms}
+    return SampledImage(row, small(image), images_by_key)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import geometry, input_size, learnt_op
+from bench.config.preprocessing_ops import geometry, input_size, learned_op
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.inputs.batches import BatchReader
@@ -15,9 +15,9 @@ from bench.inputs.examples import Examples
 from bench.inputs.histograms import learn
 from bench.inputs.normalize import Normalizer
 from bench.models.predict import predict
-from bench.planning.run import resolve
+from bench.planning.run import Run
 from bench.training.step import Step
-from bench.training.training_loss import TrainingLoss, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from bench.training.uncertainty import Labels
 from harmonize.images.pixels import to_geometry
 
@@ -61,7 +61,7 @@ def small(preprocessing: Entry) -> dict[str, Any]:
 
 def normalizer(facts: dict[str, Any], channels: int) -> Normalizer:
     """Return the tone of an entry; what it must learn is learnt from drawn images."""
-    op = learnt_op(facts["ops"])
+    op = learned_op(facts["ops"])
     draw = torch.Generator().manual_seed(3)
     learnt = {op: learn(op, [torch.randint(256, (4, 64, 64), dtype=torch.uint8, generator=draw)])} if op else {}
     return Normalizer.of(facts, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), channels, learnt)
@@ -130,14 +130,14 @@ class Probe(torch.nn.Module):
 def test_training_without_augmentation_shows_the_bits_that_evaluation_shows(preprocessing: Entry) -> None:
     """So nothing but the augmentation can differ between them."""
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", preprocessing.name)
-    run = resolve(config, Registry.read(), "internal", None)
+    run = Run.of(config, Registry.read(), "internal", None)
     rows, cpu = np.arange(12), torch.device("cpu")
     ids = rows.astype(str).astype(object)
     state = np.tile(np.arange(12)[:, None] % 2, (1, 9)).astype(np.int8)
     internal = Examples(ids, ids, rows, state)
     pixels = np.random.default_rng(1).integers(0, 256, (12, 64, 64)).astype(np.uint8)
     prepare, reader, network = normalizer(small(preprocessing), 3), BatchReader(pixels, cpu), Probe()
-    step = Step(run, network, prepare, reader, rows, TrainingLoss(run, training_targets(run, internal, cpu)), cpu)
+    step = Step(run, network, prepare, reader, rows, TrainingLoss(run, TrainingTargets.of(run, internal, cpu)), cpu)
     step(rows, 1, 0)
     predict(network, prepare, reader, rows, cpu)
     trained, evaluated = network.seen

@@ -18,7 +18,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.stable_names import current_name, stable_name
-from bench.planning.run import TRAINING_VERSION, Run, resolve
+from bench.planning.run import TRAINING_VERSION, Run
 from bench.store.store import canonical_json, short_hash
 
 HERE = Path(__file__).parent / "before"
@@ -47,7 +47,7 @@ def id_before(run: Run) -> str:
 def test_the_runs_of_a_shipped_grid_keep_their_ids(name: str) -> None:
     registry = Registry.read(ROOT / "registry.yaml")
     configs = Grid.read(str(ROOT / "grids" / f"{name}.yaml"), registry).configs
-    assert [id_before(resolve(config, registry, "0" * 12, None)) for config in configs] == RUN_IDS[name]
+    assert [id_before(Run.of(config, registry, "0" * 12, None)) for config in configs] == RUN_IDS[name]
 
 
 def test_the_module_of_every_registered_name_is_stable_both_ways() -> None:
@@ -60,7 +60,7 @@ def test_the_module_of_every_registered_name_is_stable_both_ways() -> None:
 def test_an_old_registry_file_gives_the_same_run_ids(study: Path) -> None:
     registry = Registry.read(study / "registry.yaml")
     configs = Grid.read(str(study / "before.yaml"), registry).configs
-    assert {id_before(resolve(config, registry, "72500e178157", None)) for config in configs} == TRAINED
+    assert {id_before(Run.of(config, registry, "72500e178157", None)) for config in configs} == TRAINED
 
 
 def test_a_store_made_before_is_listed_scored_reported_and_predicted_with(study: Path, here: Command) -> None:

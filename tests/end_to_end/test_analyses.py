@@ -16,7 +16,7 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.manifest import read_manifest
 from bench.planning.plan import make_plan
-from bench.results.analysis_tables import analysis_states, stored_analyses
+from bench.results.analysis_tables import stored_analyses
 from bench.store.store import Progress, Store, table_facts, write_table
 from harmonize.errors import ConfigError
 from reports.schemas.tables import SCHEMAS
@@ -114,7 +114,7 @@ def test_the_report_shows_what_is_whole_and_says_what_failed(store_copy: Path) -
     grid.write_text(f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: true\n")
     store = Store(store_copy / "runs")
     plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-    write_manifest(plan, prepare(plan, 1, silent), 0)
+    write_manifest(plan, prepare(plan, 1, silent).caches, 0)
     for job in analysis_jobs(plan, plan.runs):
         job.begin()
         if job.analysis.name == "toy":
@@ -124,8 +124,8 @@ def test_the_report_shows_what_is_whole_and_says_what_failed(store_copy: Path) -
                 analyse_one(job, silent)
             job.fail("Traceback\nRuntimeError: no lungs")
     manifest = read_manifest(store, "tiny")
-    found = stored_analyses(manifest, [plan.runs[0].id], analysis_states(manifest))
+    found = stored_analyses(manifest, [plan.runs[0].id], manifest.analysis_states())
     assert set(found) == {"sources"}
     assert found["sources"]["run_id"].tolist() == [plan.runs[0].id]
-    states = {(s["name"], s["state"], s["reason"]) for s in analysis_states(manifest)}
+    states = {(s["name"], s["state"], s["reason"]) for s in manifest.analysis_states()}
     assert states == {("toy", "done", ""), ("bad", "failed", "RuntimeError: no lungs")}

@@ -1,4 +1,4 @@
-"""bench.api: what its examples do not show: that it is light, and how it refuses."""
+"""bench.api beyond its docstring examples: light imports, errors, and equality with the commands."""
 
 import subprocess
 import sys
@@ -26,17 +26,17 @@ CONFIG = {
 
 
 def test_importing_the_library_imports_nothing_heavy() -> None:
-    heavy = "import bench.api, sys; print([m for m in ('torch', 'pandas', 'numpy', 'cv2', 'timm', 'streamlit') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout == "[]\n"
+    script = "import bench.api, sys; print([m for m in ('torch', 'pandas', 'numpy', 'cv2', 'timm', 'streamlit') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-def test_what_is_impossible_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    for config, what in (
+def test_invalid_arguments_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for config, message in (
         ({**CONFIG, "architecture": "seresnet_tny"}, "seresnet_tny"),
         ({**CONFIG, "schedules": {}}, "unknown key 'schedules'"),
         ({**CONFIG, "train_on": "nih"}, "'nih' is repeated"),
     ):
-        with pytest.raises(ConfigError, match=what) as refused:
+        with pytest.raises(ConfigError, match=message) as refused:
             api.run(config, ["nih"], store=tmp_path / "runs")
         assert refused.value.where.startswith("run()")
     with pytest.raises(ConfigError, match="no device 'gpu'"):
@@ -50,8 +50,8 @@ def test_what_is_impossible_is_refused_before_anything_is_written(tmp_path: Path
 
 
 @pytest.mark.grid
-def test_a_configuration_and_a_sweep_of_it_share_their_runs_with_the_command(finished: Path, tmp_path: Path) -> None:
-    """The runs of `grids/tiny.yaml` are asked for by name: nothing is trained again, and the page is made."""
+def test_the_library_reuses_runs_that_the_command_has_trained(finished: Path, tmp_path: Path) -> None:
+    """Request the runs of `grids/tiny.yaml` again: nothing is trained, and the page is written."""
     import shutil
 
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
@@ -72,20 +72,20 @@ def test_a_configuration_and_a_sweep_of_it_share_their_runs_with_the_command(fin
 
 
 @pytest.mark.grid
-def test_an_image_in_memory_gets_the_numbers_of_its_file(finished: Path) -> None:
+def test_an_image_in_memory_gets_the_same_predictions_as_its_file(finished: Path) -> None:
     run_id = api.finished(api.open_grid(finished / "runs"))[0]
     run = api.load_run(finished / "runs", run_id)
     file = next((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
-    held = InMemory("held.png", file.read_bytes())
-    found = api.predict(run, [file, held]).table
-    one, other = (part["logit"].to_numpy() for _, part in found.groupby("image", sort=False))
-    assert found["image"].unique().tolist() == [str(file), "held.png"]
-    assert (one == other).all()
-    asked = api.explain(run, held, ["edema"])
-    assert asked.image == "held.png"
+    in_memory = InMemory("memory.png", file.read_bytes())
+    table = api.predict(run, [file, in_memory]).table
+    from_file, from_memory = (rows["logit"].to_numpy() for _, rows in table.groupby("image", sort=False))
+    assert table["image"].unique().tolist() == [str(file), "memory.png"]
+    assert (from_file == from_memory).all()
+    explanation = api.explain(run, in_memory, ["edema"])
+    assert explanation.image == "memory.png"
     with pytest.raises(ConfigError, match="no map of 'Pneumonia'"):
-        api.overlay(asked, "Pneumonia")
+        api.overlay(explanation, "Pneumonia")
     with pytest.raises(DatasetError, match="not a JPEG"):
-        api.explain(run, InMemory("held.txt", b"text"))
+        api.explain(run, InMemory("memory.txt", b"text"))
     with pytest.raises(StoreError, match="no run 'none' in the grid"):
         api.load_logits(api.open_grid(finished / "runs"), "none")

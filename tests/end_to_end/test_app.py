@@ -1,4 +1,4 @@
-"""The page of `bench app`: each of its states, as streamlit itself runs it, and how it is started."""
+"""Each state of the `bench app` page, run by streamlit's test client, and the command that starts the page."""
 
 import shutil
 import socket
@@ -13,7 +13,7 @@ pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
 from bench.app.result_table import answer_html, reversed_at_internal, thresholds
-from bench.app.selectable_runs import ANYWHERE, abroad, choices, said_of, sample, sample_sites
+from bench.app.selectable_runs import ANYWHERE, auroc_text, external_auroc, runs_with_weights, sample, sample_sites
 from bench.cli import app as appcli
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
@@ -32,11 +32,13 @@ def opened(store: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv("BENCH_STORE", str(store))
     page = AppTest.from_file(str(PAGE), default_timeout=180).run()
     assert not page.exception
-    assert any(NOTICE in each.value for each in page.markdown)
+    assert any(NOTICE in text.value for text in page.markdown)
     return page
 
 
-def test_without_a_store_or_a_run_the_page_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_store_or_a_run_the_page_shows_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = opened(tmp_path / "none", monkeypatch)
     assert "no run store" in page.info[0].value
     assert page.code[0].value == "bench run --grid demo"
@@ -45,7 +47,7 @@ def test_without_a_store_or_a_run_the_page_says_what_to_do(tmp_path: Path, monke
     assert "no finished run" in opened(tmp_path / "runs", monkeypatch).info[0].value
 
 
-def test_a_damaged_store_is_not_said_to_be_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_store_is_reported_as_damaged_not_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "runs"
     Store.open(root)
     (root / "grids").mkdir()
@@ -64,75 +66,75 @@ def test_a_damaged_store_is_not_said_to_be_none(tmp_path: Path, monkeypatch: pyt
     assert "this is a file" in page.error[0].value
 
 
-def test_the_page_stands_before_torch_is_imported() -> None:
-    said = "import sys, bench.app.view; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", said], check=False).returncode == 0
+def test_the_page_does_not_import_torch_at_start() -> None:
+    script = "import sys, bench.app.view; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.grid
-def test_a_sample_is_answered_as_the_command_answers_it(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = opened(finished / "runs", monkeypatch)
     assert "Upload a frontal chest radiograph" in page.info[0].value
-    found = choices(Store.open(finished / "runs", create=False))
-    assert len(page.selectbox(key="run").options) == len(found) == 2
-    assert abroad(found[0].auroc) >= abroad(found[1].auroc)
+    runs = runs_with_weights(Store.open(finished / "runs", create=False))
+    assert len(page.selectbox(key="run").options) == len(runs) == 2
+    assert external_auroc(runs[0].auroc) >= external_auroc(runs[1].auroc)
     page.radio(key="kind").set_value("Synthetic sample").run()
     page.number_input(key="patient").set_value(1).run()
     assert not page.exception
     assert not page.error
-    image, drawn = sample(found[0], sample_sites(found[0])[0], 1)
+    image, drawn = sample(runs[0], sample_sites(runs[0])[0], 1)
     assert drawn
-    assert any(f"Drawn into it: {', '.join(drawn)}." in each.value for each in page.caption)
-    stored = load(found[0].store, found[0].run_id)
+    assert any(f"Findings drawn into it: {', '.join(drawn)}." in text.value for text in page.caption)
+    stored = load(runs[0].store, runs[0].run_id)
     table = infer(stored, [image]).table
     chance = table["calibrated"].fillna(table["probability"])
     assert page.selectbox(key="finding").options[0] == table["finding"][chance.idxmax()]
-    shown = answer_html(table, stored.points, "f1_max", lambda finding: said_of(found[0], ANYWHERE, finding))
+    shown = answer_html(table, stored.points, "f1_max", lambda finding: auroc_text(runs[0], ANYWHERE, finding))
     for row, number in zip(table.to_dict("records"), chance, strict=True):
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
     assert shown.count(">called<") == (table["call_f1_max"] == 1).sum()
-    at = thresholds(stored.points, "f1_max")
-    turned = reversed_at_internal(stored.points)
-    assert shown.count("<small>reversed</small>") == len(turned)
-    assert not turned & set(at)
-    for row in table.to_dict("records"):  # the line stands on the side of the bar's end that the call says
-        if row["finding"] in at and row["calibrated"] == row["calibrated"]:
-            assert (row["calibrated"] >= at[row["finding"]]) == bool(row["call_f1_max"])
-    rows = found[0].auroc.set_index(["dataset", "finding"])
+    threshold_of = thresholds(stored.points, "f1_max")
+    reversed_findings = reversed_at_internal(stored.points)
+    assert shown.count("<small>reversed</small>") == len(reversed_findings)
+    assert not reversed_findings & set(threshold_of)
+    for row in table.to_dict("records"):  # the threshold line and the call agree
+        if row["finding"] in threshold_of and row["calibrated"] == row["calibrated"]:
+            assert (row["calibrated"] >= threshold_of[row["finding"]]) == bool(row["call_f1_max"])
+    rows = runs[0].auroc.set_index(["dataset", "finding"])
     finding = next(name for data, name in rows.index if data == "nih" and name != "macro")
     value, low, high = rows.loc[("nih", finding), ["value", "low", "high"]]
-    assert said_of(found[0], "nih", finding) == f"{value:.2f} [{low:.2f}, {high:.2f}]"
+    assert auroc_text(runs[0], "nih", finding) == f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 @pytest.mark.grid
-def test_an_image_that_cannot_be_used_is_refused_with_the_mend_and_nothing_is_written(
+def test_an_unusable_image_is_refused_with_a_fix_and_nothing_is_written(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = opened(finished / "runs", monkeypatch)
     before = set(finished.rglob("*"))
-    held = InMemory("<b>x</b>.png", b"no image")
-    monkeypatch.setattr("bench.app.view._image", lambda _: (held, None))
+    upload = InMemory("<b>x</b>.png", b"no image")
+    monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
     page.run()
     assert not page.exception
-    said = page.error[0].value
-    for words in ("cannot use the image", "not a JPEG, PNG or DICOM image", "**fix:** give a whole PNG"):
-        assert words in said
-    assert "<b>" not in said
+    message = page.error[0].value
+    for words in ("cannot use the image", "not a JPEG, PNG or DICOM image", "**fix:** give a complete PNG"):
+        assert words in message
+    assert "<b>" not in message
     assert set(finished.rglob("*")) == before
 
 
 @pytest.mark.grid
-def test_a_run_that_is_damaged_or_unscored_is_said_to_be_so(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_reports_a_damaged_run_and_missing_scores(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(store_copy / "runs" / "scores")
     store = Store.open(store_copy / "runs", create=False)
-    for choice in choices(store):
+    for choice in runs_with_weights(store):
         (store.run_dir(choice.run_id) / "model.safetensors").write_bytes(b"damaged")
     page = opened(store.root, monkeypatch)
     assert "cannot be loaded" in page.error[0].value
-    assert any("no scores yet" in each.value for each in page.info)
+    assert any("no scores yet" in text.value for text in page.info)
 
 
-def test_the_command_binds_to_this_machine_and_sends_nothing(
+def test_the_command_binds_to_localhost_and_sends_no_telemetry(
     tmp_path: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = appcli.command(8600)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.analyses.heatmaps.gallery import ASK, first, with_pictures
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import picture_name
@@ -23,7 +24,6 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.manifest import Manifest, read_manifest, write_manifest
 from bench.planning.plan import make_plan
-from bench.results.gallery import ASK, first, with_pictures
 from bench.results.report_tables import tables
 from bench.store.store import Store
 from harmonize.errors import ConfigError
@@ -91,7 +91,7 @@ def looked_at(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     grid.write_text(f"include: {os.path.relpath(TINY, folder)}\nname: tiny\nanalyses: {block}\n")
     store, registry = Store(folder / "runs"), Registry.read()
     plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
-    write_manifest(plan, prepare(plan, 1, silent), 0)
+    write_manifest(plan, prepare(plan, 1, silent).caches, 0)
     jobs = [job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "attention"]
     for job in jobs:
         job.begin()

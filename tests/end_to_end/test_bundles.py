@@ -1,4 +1,4 @@
-"""Bundles: what goes in, what a forger cannot change, what several laboratories make of them, and what never leaves."""
+"""Bundles: their content, detection of forgeries, merging, and no ids or paths in them."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def write(store: Path, path: Path, *runs: str, keep_order: bool = False) -> Path
 
 @pytest.fixture(scope="module")
 def bundles(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Bundles of the grid `tiny`: of one run in an order drawn anew; of it, of the other and of both in the order of their ids."""
+    """Bundles of the grid `tiny`: the first run in random order; the first, the second and both runs in the order of their ids."""
     folder, store = tmp_path_factory.mktemp("bundles"), tmp_path_factory.mktemp("owner") / "runs"
     shutil.copytree(finished / "runs", store)
     one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
@@ -64,26 +64,22 @@ def members(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-def judged(bundle: Path) -> int:
+def verified_rows(bundle: Path) -> int:
     with opened(bundle, Registry.read()) as found:
         return verify(found, 1, quiet)[0]
 
 
-def test_what_is_scored_from_a_bundle_is_what_the_store_has_to_the_last_bit(
-    bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_scores_from_a_bundle_in_kept_order_equal_the_store_exactly(bundles: dict[str, Path], tmp_path: Path) -> None:
     folder, store = members(bundles["both kept"], tmp_path / "m"), bundles["store"]
     for run in read_manifest(Store.open(store), None).runs:
         for name in SCORED:
             ours = pd.read_parquet(store / "scores" / run["id"] / f"{name}.parquet")
             theirs = pd.read_parquet(folder / "scores" / run["id"] / f"{name}.parquet")
             assert differs(ours, theirs, list(ours.columns), 0) == "", name
-    assert judged(bundles["both kept"]) > 1000
+    assert verified_rows(bundles["both kept"]) > 1000
 
 
-def test_in_an_order_drawn_anew_values_stay_and_bounds_are_of_other_draws(
-    bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_in_random_order_values_stay_and_interval_bounds_change(bundles: dict[str, Path], tmp_path: Path) -> None:
     run = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
     ours = pd.read_parquet(bundles["store"] / "scores" / run / "gaps.parquet")
     theirs = pd.read_parquet(members(bundles["one"], tmp_path / "m") / "scores" / run / "gaps.parquet")
@@ -93,27 +89,25 @@ def test_in_an_order_drawn_anew_values_stay_and_bounds_are_of_other_draws(
     np.testing.assert_allclose(ours["low"][known], theirs["low"][known], atol=0.1)
 
 
-def test_ordinals_are_drawn_anew_for_each_export_and_say_nothing_of_the_ids(
-    bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_ordinals_are_random_in_each_export_and_unrelated_to_the_ids(bundles: dict[str, Path], tmp_path: Path) -> None:
     manifest = read_manifest(Store.open(bundles["store"]), None)
     again, _ = exporting._write_members(manifest, manifest.runs[:1], tmp_path, keep_order=False)
     keys = [key.set_index("image_id") for key in (pd.read_parquet(bundles["one"].with_suffix(".key.parquet")), again)]
     nih = [key[key["cohort"] == "nih"] for key in keys]
     assert not nih[0]["image"].equals(nih[1]["image"].reindex(nih[0].index))
-    place = nih[0].sort_index()["image"].rank()
-    assert abs(np.corrcoef(place, np.arange(len(place)))[0, 1]) < 0.65, "60 places at random: five standard deviations"
+    rank = nih[0].sort_index()["image"].rank()
+    assert abs(np.corrcoef(rank, np.arange(len(rank)))[0, 1]) < 0.65, "60 random ranks: five standard deviations"
     assert sorted(nih[0]["image"]) == list(range(len(nih[0])))
 
 
-def test_the_key_is_for_its_owner_alone(bundles: dict[str, Path]) -> None:
+def test_only_the_owner_can_read_the_key(bundles: dict[str, Path]) -> None:
     key = bundles["one"].with_suffix(".key.parquet")
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert set(pd.read_parquet(key).columns) == {"cohort", "image", "patient", "image_id", "patient_id"}
 
 
 def ids_of(store: Path) -> set[str]:
-    """Return all that leads to a patient or a file: ids, paths, their parts."""
+    """Return everything that identifies a patient or a file: ids and paths."""
     words: set[str] = set()
     for path in (store / "cohorts").glob("*.parquet"):
         table = pd.read_parquet(path)
@@ -127,7 +121,7 @@ def test_no_id_and_no_path_is_in_a_bundle(bundles: dict[str, Path], tmp_path: Pa
     assert len(words) > 500
     for name in ("one", "both kept"):
         content = bundles[name].read_bytes()
-        # not within longer numbers, which hold any five digits by chance
+        # not within longer numbers: these contain any five digits by chance
         assert not [w for w in words if re.search(rb"(?<![0-9.])" + re.escape(w.encode()) + rb"(?![0-9])", content)]
         assert str(bundles["store"]).encode() not in content
 
@@ -142,7 +136,7 @@ def test_a_bundle_has_no_column_beyond_those_that_scoring_reads(bundles: dict[st
 
 
 def on_table(folder: Path, path: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    """Change a table and write it as it was written."""
+    """Change a table and write it in the format of a bundle."""
     facts = {k.decode(): v.decode() for k, v in (pq.read_schema(path).metadata or {}).items() if k != b"ARROW:schema"}
     table = pq.read_table(path)
     frame = change(table.to_pandas())
@@ -163,7 +157,7 @@ def run_of(folder: Path) -> Path:
 
 
 def keyed(folder: Path, cohort: str) -> None:
-    """Make all hashes of a cohort and of what is predicted on it fit again: what a careful forger does."""
+    """Recompute all hashes of a cohort and of the predictions on it, as a careful forger would."""
     path = folder / "cohorts" / f"{cohort}.parquet"
     columns = pq.read_schema(path).names
     made = table_id(read_columns(path, kinds(columns), "here"))
@@ -193,7 +187,7 @@ def refact(path: Path, **facts: str) -> None:
 def score(folder: Path) -> None:
     def change(frame: pd.DataFrame) -> pd.DataFrame:
         at = frame["value"].first_valid_index()
-        frame.loc[at, "value"] = np.nextafter(frame["value"][at], 2)  # the smallest lie there is
+        frame.loc[at, "value"] = np.nextafter(frame["value"][at], 2)  # the smallest possible change
         return frame
 
     on_table(folder, next(folder.glob("scores/*/gaps.parquet")), change)
@@ -362,20 +356,43 @@ def wrong_type(folder: Path) -> None:
 
 
 FORGERIES = {
-    score: "gaps of run .* value of", bound: "scores of run .* low of", fewer_rows: "subgroups of run .* rows",
-    logit: "a logit or an image was changed", logits_with_their_ids: "of run .* is ", infinite_logit: "a logit or an image was changed", label: "id of nih", label_with_its_ids: "of run ",
-    label_that_no_score_reads: "id of mimic", patient_with_its_ids: "of run ", image: "a logit or an image was changed", image_left_out: "a logit or an image was changed",
-    image_twice: "a logit or an image was changed", configuration: "what its id is the hash of", configuration_in_the_manifest: "not that of its run.json",
-    run_id: "absent", rule: "of run ", weights: "other weights", seal: "seal", internal: "trained on another cohort",
-    smuggled_file: "no part of a bundle", smuggled_column: "other columns", smuggled_fact: "other facts", smuggled_note: "notes that no table has",
-    wrong_count: "words and values", wrong_record: "other facts", exact_ages: "finer than decades",
-    cohort_name: "cannot be a cohort's name", grid_name: "cannot name a folder", code: "not known here", terminal_codes: "control",
-    wrong_type: "do not fit",
-}  # fmt: skip
+    score: "gaps of run .* value of",
+    bound: "scores of run .* low of",
+    fewer_rows: "subgroups of run .* rows",
+    logit: "a logit or an image was changed",
+    logits_with_their_ids: "of run .* is ",
+    infinite_logit: "a logit or an image was changed",
+    label: "id of nih",
+    label_with_its_ids: "of run ",
+    label_that_no_score_reads: "id of mimic",
+    patient_with_its_ids: "of run ",
+    image: "a logit or an image was changed",
+    image_left_out: "a logit or an image was changed",
+    image_twice: "a logit or an image was changed",
+    configuration: "does not hash to its id",
+    configuration_in_the_manifest: "differs from its run.json",
+    run_id: "missing",
+    rule: "of run ",
+    weights: "other weights",
+    seal: "seal",
+    internal: "trained on another cohort",
+    smuggled_file: "unexpected",
+    smuggled_column: "other columns",
+    smuggled_fact: "env.json of .* has unknown keys",
+    smuggled_note: "unknown metadata",
+    wrong_count: "flow must be a mapping to int",
+    wrong_record: "cost.json of .* has unknown keys or wrong types",
+    exact_ages: "finer than decades",
+    cohort_name: "not a valid cohort name",
+    grid_name: "not a valid folder name",
+    code: "this installation does not have",
+    terminal_codes: "control",
+    wrong_type: "content is inconsistent",
+}
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
-def test_a_forger_who_makes_every_checksum_anew_is_found_out(
+def test_a_forgery_with_recomputed_checksums_is_detected(
     forge: Forge, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = members(bundles["one"], tmp_path / "m")
@@ -383,11 +400,11 @@ def test_a_forger_who_makes_every_checksum_anew_is_found_out(
     forge(folder)
     pack(folder, tmp_path / "forged.zip")
     with pytest.raises(StoreError, match=f"refused.*{FORGERIES[forge]}"):
-        judged(tmp_path / "forged.zip")
+        verified_rows(tmp_path / "forged.zip")
     assert not (tmp_path / "escaped").exists()
 
 
-def test_ensembles_and_views_go_out_with_their_runs_and_must_say_what_these_say(
+def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_them(
     store_copy: Path, tmp_path: Path, here: Command
 ) -> None:
     grid = (Path(__file__).parents[2] / "grids" / "tiny.yaml").read_text()
@@ -399,7 +416,7 @@ def test_ensembles_and_views_go_out_with_their_runs_and_must_say_what_these_say(
     path = write(store_copy / "runs", tmp_path / "derived.zip", both["id"], views["id"])
     with opened(path, Registry.read()) as found:
         assert [run["id"] for run in found.manifest.runs] == [run["id"] for run in manifest.runs], (
-            "those it is made of come along"
+            "source runs are exported, too"
         )
         assert [run["kind"] for run in found.manifest.derived] == ["tta", "ensemble"]
     shutil.copy(path, tmp_path / "b.zip")
@@ -409,11 +426,11 @@ def test_ensembles_and_views_go_out_with_their_runs_and_must_say_what_these_say(
     on_table(folder, folder / "runs" / both["id"] / "predictions" / "nih.parquet", shifted)
     keyed(folder, "nih")
     pack(folder, tmp_path / "forged.zip")
-    with pytest.raises(StoreError, match=f"ensemble {both['id']} does not say what its runs say on nih"):
-        judged(tmp_path / "forged.zip")
+    with pytest.raises(StoreError, match=f"ensemble {both['id']} differs from its source runs on nih"):
+        verified_rows(tmp_path / "forged.zip")
 
 
-def test_what_is_invented_consistently_is_found_by_the_data_and_by_the_id(
+def test_a_consistent_forgery_is_detected_by_the_data_and_by_the_id(
     bundles: dict[str, Path], finished: Path, tmp_path: Path
 ) -> None:
     data = next((finished / "runs" / "phantom").iterdir())
@@ -428,7 +445,7 @@ def test_what_is_invented_consistently_is_found_by_the_data_and_by_the_id(
     _score_anew(folder, bundles["one"], tmp_path)
     (folder / CHECKSUMS).unlink()
     name = pack(folder, forged)
-    assert judged(forged) > 1000, "nothing in it contradicts itself"
+    assert verified_rows(forged) > 1000, "the forgery is consistent"
     frame = pd.read_parquet(key)
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata({"unseen.bundle": name}),
@@ -436,7 +453,7 @@ def test_what_is_invented_consistently_is_found_by_the_data_and_by_the_id(
     )
     with opened(forged, Registry.read()) as found:
         assert found.id == name != _id(bundles["one"])
-        with pytest.raises(StoreError, match="nih is not as in the data: Pleural Effusion") as refusal:
+        with pytest.raises(StoreError, match="nih differs from the data: Pleural Effusion") as refusal:
             check_data(found, data, tmp_path / "k.parquet")
     assert not [word for word in ids_of(bundles["store"]) if word in str(refusal.value)]
 
@@ -447,7 +464,7 @@ def _id(bundle: Path) -> str:
 
 
 def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
-    """Give a changed bundle the scores that its own logits and labels have."""
+    """Replace the scores of a changed bundle with those that its logits and labels give."""
     from bench.results.score_runs import score_all
     from bench.sharing.bundle.read_bundle import made_of, read_bundle
     from bench.sharing.bundle.tables import kinds_of
@@ -462,9 +479,7 @@ def _score_anew(folder: Path, like: Path, tmp_path: Path) -> None:
             write_columns(folder / "scores" / run["id"] / f"{name}.parquet", found, kinds_of(found), facts)
 
 
-def test_images_that_were_left_out_are_missed_in_the_data(
-    bundles: dict[str, Path], finished: Path, tmp_path: Path
-) -> None:
+def test_omitted_images_are_detected_with_the_data(bundles: dict[str, Path], finished: Path, tmp_path: Path) -> None:
     key = pd.read_parquet(bundles["one"].with_suffix(".key.parquet"))
     with opened(bundles["one"], Registry.read()) as found:
         fewer = key[~((key["cohort"] == "nih") & (key["image"] < 5))]
@@ -474,7 +489,7 @@ def test_images_that_were_left_out_are_missed_in_the_data(
             check_data(found, next((finished / "runs" / "phantom").iterdir()), tmp_path / "k.parquet")
 
 
-def test_laboratories_make_one_leaderboard_of_bundles_of_the_same_cohorts(
+def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     bundles: dict[str, Path], tmp_path: Path, command: Command
 ) -> None:
     for name in ("one kept", "two kept"):
@@ -495,7 +510,7 @@ def test_laboratories_make_one_leaderboard_of_bundles_of_the_same_cohorts(
 
 
 def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
-    """Return a laboratory's copy of a store that was tested on some cohorts alone."""
+    """Return a copy of a store, as a laboratory would have it that has only some of the cohorts."""
     shutil.copytree(store, folder, ignore=shutil.ignore_patterns("phantom", "cache", "report", "scores"))
     on_json(
         folder / "grids" / "tiny.json",
@@ -504,7 +519,7 @@ def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
     return folder
 
 
-def test_a_run_that_two_hospitals_tested_is_one_row_with_both(
+def test_a_run_that_two_hospitals_tested_becomes_one_row(
     bundles: dict[str, Path], tmp_path: Path, here: Command
 ) -> None:
     one = read_manifest(Store.open(bundles["store"]), None).runs[0]["id"]
@@ -524,27 +539,27 @@ def test_a_run_that_two_hospitals_tested_is_one_row_with_both(
 
 
 def unscored(store: Path, folder: Path, run: str, keep_order: bool) -> Opened:
-    """Return what would be read of a bundle of a run; nothing is scored."""
+    """Return a bundle of one run as it would be opened, without scores."""
     manifest = read_manifest(Store.open(store), None)
     exporting._write_members(manifest, exporting._with_sources(manifest, [run]), folder / "members", keep_order)
     read = read_bundle(folder / "members", folder / "store", "here", Registry.read())
     return Opened(folder.with_suffix(".zip"), folder.name, read, {}, folder / "members")
 
 
-def merged(folder: Path, *found: Opened, rename: dict[str, str] | None = None) -> Manifest:
-    into, first = merge.Merged(Store.open(folder)), dict(found[0].manifest.content)
-    for number, each in enumerate(found):
-        merge.add(into, each, rename if rename and number else {}, first)
+def merged(folder: Path, *opened_bundles: Opened, rename: dict[str, str] | None = None) -> Manifest:
+    into, first = merge.Merged(Store.open(folder)), dict(opened_bundles[0].manifest.content)
+    for number, bundle in enumerate(opened_bundles):
+        merge.add(into, bundle, rename if rename and number else {}, first)
     return merge.finish(into, "together", "together", first, [])
 
 
-def test_what_cannot_be_one_leaderboard_is_refused_with_the_mend(bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str, Path], tmp_path: Path) -> None:
     store = bundles["store"]
     one, two = (run["id"] for run in read_manifest(Store.open(store), None).runs)
     a, b, c = (
         cut(store, tmp_path / name, cohorts) for name, cohorts in (("a", ["nih"]), ("b", ["mimic"]), ("c", ["nih"]))
     )
-    path = c / one[:2] / one / "predictions" / "nih.parquet"  # the same run says something else on the same cohort
+    path = c / one[:2] / one / "predictions" / "nih.parquet"  # the same run and cohort, other logits
     table = pq.read_table(path)
     frame = table.to_pandas()
     frame.loc[4, "Edema"] += np.float32(1)
@@ -557,23 +572,23 @@ def test_what_cannot_be_one_leaderboard_is_refused_with_the_mend(bundles: dict[s
         for keep in (True, False)
     }
 
-    def refused(what: str, *names: tuple[str, str, bool], mend: str = "") -> None:
+    def refused(what: str, *names: tuple[str, str, bool], fix: str = "") -> None:
         with pytest.raises(CxrError, match=what) as refusal:
             merged(tmp_path / what.replace(" ", "-")[:20], *(made[name] for name in names))
-        assert mend in str(refusal.value)
+        assert fix in str(refusal.value)
 
-    refused("no run is in both bundles", ("a", one, False), ("b", two, False), mend="--keep-order")
-    refused("says other logits or labels on nih", ("a", one, False), ("c", one, False), mend="ask their makers")
-    refused(f"run {one} has other logits on nih", ("a", one, True), ("c", one, True), mend="ask their makers")
-    refused("no run was tested on every cohort", ("a", one, True), ("b", two, True), mend="--cohort")
+    refused("no run is in both bundles", ("a", one, False), ("b", two, False), fix="--keep-order")
+    refused("has different logits or labels on nih", ("a", one, False), ("c", one, False), fix="ask their makers")
+    refused(f"run {one} has different logits on nih", ("a", one, True), ("c", one, True), fix="ask their makers")
+    refused("no run was tested on every cohort", ("a", one, True), ("b", two, True), fix="--cohort")
     both = merged(tmp_path / "both", made["a", one, True], made["b", one, True])
     assert [cohort["name"] for cohort in both.cohorts] == ["chexpert", "nih", "mimic"]
     other = made["b", one, False].manifest
     other.content["min_count"] = 7
-    refused("not scored alike: min_count", ("a", one, True), ("b", one, False), mend="bench score --as")
+    refused("different settings: min_count", ("a", one, True), ("b", one, False), fix="bench score --as")
 
 
-def test_cohorts_that_bear_one_name_are_told_apart_or_refused(bundles: dict[str, Path], tmp_path: Path) -> None:
+def test_different_cohorts_with_one_name_are_refused_or_renamed(bundles: dict[str, Path], tmp_path: Path) -> None:
     store = bundles["store"]
     run = read_manifest(Store.open(store), None).runs[0]["id"]
     ours, theirs = (cut(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
@@ -582,14 +597,14 @@ def test_cohorts_that_bear_one_name_are_told_apart_or_refused(bundles: dict[str,
     pq.write_table(table, theirs / "cohorts" / f"mimic-{'0' * 12}.parquet")
     on_json(theirs / "grids" / "tiny.json", lambda m: m["cohorts"][1].update(id="0" * 12))
     found = [unscored(lab, tmp_path / f"{lab.name}-read", run, True) for lab in (ours, theirs)]
-    with pytest.raises(StoreError, match="two cohorts bear the name 'mimic'") as refusal:
+    with pytest.raises(StoreError, match="two cohorts have the name 'mimic'") as refusal:
         merged(tmp_path / "refused", *found)
     assert "--rename theirs-read.zip:mimic=NEW_NAME" in str(refusal.value)
     apart = merged(tmp_path / "apart", *found, rename={"mimic": "second"})
     assert [cohort["name"] for cohort in apart.cohorts] == ["chexpert", "mimic", "second"]
 
 
-def test_a_signature_counts_for_its_file_and_for_its_signer_alone(
+def test_a_signature_is_valid_only_for_its_file_and_its_signer(
     bundles: dict[str, Path], tmp_path: Path, here: Command
 ) -> None:
     if not shutil.which("ssh-keygen"):
@@ -604,14 +619,16 @@ def test_a_signature_counts_for_its_file_and_for_its_signer_alone(
         "signed by lab@example.org"
         in here("verify", "s.zip", "--signers", "key.signers", "--quiet", cwd=tmp_path).stdout
     )
-    assert "of nobody in the list" in here("verify", "s.zip", "--signers", "other.signers", cwd=tmp_path, code=2).stderr
+    assert (
+        "the signer is not listed" in here("verify", "s.zip", "--signers", "other.signers", cwd=tmp_path, code=2).stderr
+    )
     shutil.copy(bundles["one"], tmp_path / "t.zip")
     assert "not signed" in here("verify", "t.zip", "--signers", "key.signers", cwd=tmp_path, code=2).stderr
     shutil.copy(tmp_path / "s.zip.sig", tmp_path / "t.zip.sig")
-    assert "of another file" in here("verify", "t.zip", "--signers", "key.signers", cwd=tmp_path, code=2).stderr
+    assert "belongs to another file" in here("verify", "t.zip", "--signers", "key.signers", cwd=tmp_path, code=2).stderr
 
 
-def test_requests_that_cannot_be_met_say_what_to_mend(store_copy: Path, here: Command) -> None:
+def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command) -> None:
     for words, what in (
         (("export", "-o", "b.txt"), "does not end in .zip"),
         (("export", "-o", "nowhere/b.zip"), "the folder does not exist"),
@@ -627,12 +644,10 @@ def test_requests_that_cannot_be_met_say_what_to_mend(store_copy: Path, here: Co
     assert "not finished" in here("export", run, "-o", "b.zip", cwd=store_copy, code=2).stderr
     assert {p.name for p in store_copy.iterdir()} == {"runs"}, "nothing is left of what failed"
     with pytest.raises(CxrError):
-        judged(store_copy / "runs" / "store.json")
+        verified_rows(store_copy / "runs" / "store.json")
 
 
-def test_a_store_that_was_planned_before_a_key_of_configurations_came_is_still_exported(
-    store_copy: Path, here: Command
-) -> None:
+def test_a_store_older_than_a_configuration_key_can_be_exported(store_copy: Path, here: Command) -> None:
     plan = store_copy / "runs" / "grids" / "tiny.json"
     content = json.loads(plan.read_text())
     for run in content["runs"]:

@@ -53,7 +53,7 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
         (["{first}", ""], "2 runs begin with", "{second}"),
         (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),
         (["{first}", "{second}", "--metric", "accuracy"], "no metric 'accuracy'", "auroc"),
-        (["{first}", "{second}", "--calibrator", "platt"], "does not depend", "leave it out"),
+        (["{first}", "{second}", "--calibrator", "platt"], "does not depend", "remove the option"),
     ],
 )
 def test_a_wrong_comparison_says_what_to_do(

@@ -19,12 +19,12 @@ from scipy.special import expit, logit
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.derived_runs import Derived, derived_runs, lacks, logit_of_mean, missing_source
+from bench.planning.derived_runs import Derived, derived_runs, logit_of_mean
+from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import Plan, make_plan
 from bench.runs.make_derived import cost_of, derive_one, seen
 from bench.store.store import Store, short_hash
-from bench.study.run_grid import select_runs
 from harmonize.errors import ConfigError, StoreError
 
 Command = Callable[..., Any]
@@ -110,7 +110,9 @@ def plan_of(folder: Path) -> Plan:
     registry = Registry.read()
     (folder / "made.yaml").write_text(GRID.format(tiny=os.path.relpath(TINY, folder)))
     grid = Grid.read(str(folder / "made.yaml"), registry)
-    return make_plan(grid, registry, Store(folder / "runs"), None, None, 1, "", nothing)
+    plan = make_plan(grid, registry, Store(folder / "runs"), None, None, 1, "", nothing)
+    prepare(plan, 1, nothing)
+    return plan
 
 
 def named(plan: Plan, name: str) -> Derived:
@@ -170,13 +172,13 @@ def test_what_was_lost_of_a_derived_run_is_made_again_to_the_same_bytes_and_noth
         lost, kept = folder / "predictions" / "nih.parquet", folder / "predictions" / "mimic.parquet"
         before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
         models = {run.id: (store.run_dir(run.id) / "model.safetensors").stat().st_mtime_ns for run in derived.runs}
-        assert not lacks(store, derived, cohorts)
+        assert not derived.lacks(store, cohorts)
         lost.unlink()
         (folder / "DONE").unlink()  # as a kill between two cohorts leaves it
         (folder / "cost.json").unlink()
-        assert lacks(store, derived, cohorts)
+        assert derived.lacks(store, cohorts)
         assert derive_one(DerivedJob(derived, store, plan.refs, "cpu"), nothing)
-        assert not lacks(store, derived, cohorts)
+        assert not derived.lacks(store, cohorts)
         assert lost.read_bytes() == before
         assert kept.stat().st_mtime_ns == stamp
         assert models == {
@@ -192,8 +194,8 @@ def test_a_derived_run_is_stale_when_one_of_its_runs_predicts_anew(copy: Path) -
     both, cohorts = named(plan, "both"), {ref.name: ref.id for ref in plan.refs}
     path = plan.store.run_dir(both.sources[1]) / "predictions" / "brax.parquet"
     write_table(path, pd.read_parquet(path), {**table_facts(path), "fingerprint": "other images"})
-    assert lacks(plan.store, both, cohorts)
-    assert not lacks(plan.store, named(plan, "alone"), cohorts) or both.sources[1] in named(plan, "alone").sources
+    assert both.lacks(plan.store, cohorts)
+    assert not named(plan, "alone").lacks(plan.store, cohorts) or both.sources[1] in named(plan, "alone").sources
 
 
 @pytest.mark.grid
@@ -204,7 +206,7 @@ def test_an_ensemble_of_a_failed_run_is_listed_with_the_reason_and_not_made(copy
     (plan.store.run_dir(broken) / "DONE").unlink()
     plan.store.fail(broken, "TrainingError: the loss was not finite")
     assert (
-        missing_source(plan.store, both.sources)
+        plan.store.first_unfinished(both.sources)
         == f"needs run {broken}, which failed: TrainingError: the loss was not finite"
     )
     with pytest.raises(StoreError, match="needs run"):
@@ -230,10 +232,10 @@ def test_a_dry_run_lists_what_is_derived_and_a_finished_grid_makes_nothing_again
 @pytest.mark.grid
 def test_only_takes_what_derives_from_the_chosen_runs_or_the_runs_that_the_chosen_derives_from(made: Path) -> None:
     plan = plan_of(made)
-    runs, derived = select_runs(plan, plan.runs[0].id)
+    runs, derived = plan.select(plan.runs[0].id)
     assert [r.id for r in runs] == [plan.runs[0].id]
     assert {d.name for d in derived} == {"three_views", "alone"}
-    runs, _ = select_runs(plan, named(plan, "both with views").id)
+    runs, _ = plan.select(named(plan, "both with views").id)
     assert len(runs) == 2
 
 
@@ -276,9 +278,9 @@ def test_an_id_says_what_is_averaged_and_not_how_it_is_called(tmp_path: Path, re
     start = f"include: {os.path.relpath(TINY, tmp_path)}\nbase: {{augmentation: light}}\n"
     path.write_text(start + "tta: [three_views]\nensembles: [{name: x}, {name: views, tta: three_views}]\n")
     grid = Grid.read(str(path), registry)
-    from bench.planning.run import resolve
+    from bench.planning.run import Run
 
-    runs = [resolve(config, registry, "internal", None) for config in grid.configs]
+    runs = [Run.of(config, registry, "internal", None) for config in grid.configs]
     first = derived_runs(runs, grid.tta, grid.ensembles)
     renamed = [replace(e, name=e.name + "!") for e in grid.ensembles]
     assert [d.id for d in derived_runs(runs[::-1], grid.tta, renamed)][2:] == [d.id for d in first][2:]

@@ -185,10 +185,13 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
     store = Store.open(finished / "runs")
     manifest = read_manifest(store, "tiny")
     refs = [
-        CohortRef(c["name"], c["id"], c["role"], c["layout"], finished,
-                  store.root / "cohorts" / f"{c['name']}-{c['id']}.parquet", c["headline_split"])
+        CohortRef(
+            **{key: c[key] for key in ("name", "id", "role", "layout", "headline_split")},
+            root=finished,
+            table=store.root / "cohorts" / f"{c['name']}-{c['id']}.parquet",
+        )
         for c in manifest.cohorts
-    ]  # fmt: skip
+    ]
     with pytest.raises(kind) as raised:
         read_predictions(Declared.read(model), refs, config_of("x", manifest.shared), store)
     return raised.value

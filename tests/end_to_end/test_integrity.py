@@ -101,32 +101,32 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a feature of another value": (lambda r, f: one_feature(f / "features/nih.npz"), "fault", "features/nih.npz is not what was stored", "rm"),
     "another file of the weights": (lambda r, f: other_header(f / "model.safetensors"), "fault", "model.safetensors is not what was stored", "rm"),
     "a number in a record": (lambda r, f: (f / "cost.json").write_text('{"macs": 1}'), "fault", "cost.json is not what was stored", "rm"),
-    "predictions that nobody made": (lambda r, f: another_file(f), "fault", "elsewhere.parquet was not there", "rm"),
-    "lost features": (lambda r, f: (f / "features/nih.npz").unlink(), "fault", "lacks features/nih.npz", "bench run"),
-    "lost checksums": (lambda r, f: (f / "checksums.json").unlink(), "fault", "lacks checksums.json", "bench run"),
+    "predictions that nobody made": (lambda r, f: another_file(f), "fault", "elsewhere.parquet did not exist", "rm"),
+    "lost features": (lambda r, f: (f / "features/nih.npz").unlink(), "fault", "files are missing: features/nih.npz", "bench run"),
+    "lost checksums": (lambda r, f: (f / "checksums.json").unlink(), "fault", "files are missing: checksums.json", "bench run"),
     "damaged checksums": (lambda r, f: (f / "checksums.json").write_text("{}"), "fault", "checksums.json is damaged", "rm"),
-    "a bit of the weights": (lambda r, f: one_bit(f / "model.safetensors"), "fault", "its hash is not the seal's", "bench remove"),
+    "a bit of the weights": (lambda r, f: one_bit(f / "model.safetensors"), "fault", "its hash differs from the seal", "bench remove"),
     "truncated weights": (lambda r, f: half(f / "model.safetensors"), "fault", "model.safetensors is damaged", "bench remove"),
-    "lost weights": (lambda r, f: (f / "model.safetensors").unlink(), "fault", "lacks model.safetensors", "bench run"),
+    "lost weights": (lambda r, f: (f / "model.safetensors").unlink(), "fault", "files are missing: model.safetensors", "bench run"),
     "no predictions": (lambda r, f: [p.unlink() for p in (f / "predictions").iterdir()], "fault", "has no predictions", "bench run"),
     "a damaged record": (lambda r, f: half(f / "cost.json"), "fault", "cost.json is damaged", "rm"),
     "a broken seal": (lambda r, f: (f / "seal.json").write_text('{"weights_before":"a","weights_after":"b"}'), "fault", "changed while", "bench remove"),
-    "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "not what the folder is named by", "bench remove"),
+    "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "does not hash to the name of the folder", "bench remove"),
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),
     "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
     "a migration that died": (lambda r, f: dead_lock(r), "warning", "which is gone (migrating)", "bench migrate"),
     "an older schema": (lambda r, f: (r / "store.json").write_text('{"schema":1}'), "warning", "without checksums", "bench migrate"),
-    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "at work there"),
+    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "works there"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),
-    "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "of no run here", "rm -r"),
+    "scores of no run": (lambda r, f: (r / "scores" / "abcdefabcdef").mkdir(), "warning", "the store has no such run", "rm -r"),
     "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
-    "an older grid": (lambda r, f: older_grid(r), "fault", "of version 2", "no run is trained again"),
+    "an older grid": (lambda r, f: older_grid(r), "fault", "has version 2", "no run is trained again"),
     "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
-    "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "of grid tiny is missing or damaged", "bench run"),
-    "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "of no grid", "rm"),
+    "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "is missing or damaged; grid tiny needs it", "bench run"),
+    "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "no grid of the store uses it", "rm"),
 }  # fmt: skip
 
 
@@ -151,7 +151,7 @@ def test_the_command_exits_1_on_a_fault_and_0_on_a_warning(store_copy: Path, her
     runs = store_copy / "runs"
     (runs / "scores" / "abcdefabcdef").mkdir()
     said = here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy).stdout
-    assert "warn scores of abcdefabcdef: of no run here -> delete them" in said
+    assert "warn scores of abcdefabcdef: the store has no such run -> delete them" in said
     half(first(Store.open(runs)) / "seal.json")
     assert "BAD" in here("check", "--store", "runs", "--quiet", "--quick", cwd=store_copy, code=1).stdout
 
@@ -206,7 +206,7 @@ def test_a_run_that_is_held_or_that_others_are_made_of_is_not_removed(store_copy
     store = Store.open(store_copy / "runs")
     one, two = store.run_ids()
     (store.run_dir(one) / "LOCK").write_bytes(canonical_json(claim()))
-    assert "at work on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
+    assert "working on run" in here("remove", one, "--yes", cwd=store_copy, code=2).stderr
     assert store.state(one) == "done"
     document = canonical_json(
         {"schema": 1, "kind": "ensemble", "views": [], "mean": "probability", "sources": sorted([one, two])}

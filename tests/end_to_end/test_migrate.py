@@ -110,7 +110,7 @@ def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, her
     assert f"run {bad} was not updated: predictions/nih.parquet is damaged" in said
     assert read_checksums(old.run_dir(bad)) is None
     assert read_checksums(old.run_dir(good))
-    assert any("lacks checksums.json" in check.found for check in examine_store(old, files=False))
+    assert any("files are missing: checksums.json" in check.found for check in examine_store(old, files=False))
 
 
 KILLED = """
@@ -158,12 +158,12 @@ def test_two_at_once_are_told_apart_and_a_store_at_work_is_left_alone(old: Store
     mine = claim()
     for lock, holder, what in (
         (old.root / "LOCK", mine, "another process migrates this store"),
-        (old.run_dir(old.run_ids()[0]) / "LOCK", mine, f"process {mine['pid']} is at work"),
-        (old.run_dir(old.run_ids()[0]) / "attention" / "LOCK", mine, "is at work on attention"),
+        (old.run_dir(old.run_ids()[0]) / "LOCK", mine, f"process {mine['pid']} is working"),
+        (old.run_dir(old.run_ids()[0]) / "attention" / "LOCK", mine, "is working on attention"),
         (
             old.run_dir(old.run_ids()[0]) / "LOCK",
             mine | {"host": "another", "place": "another start"},
-            "of another may be at work",
+            "of another may be working",
         ),
     ):
         lock.parent.mkdir(exist_ok=True)
@@ -182,7 +182,7 @@ def test_two_at_once_are_told_apart_and_a_store_at_work_is_left_alone(old: Store
 def test_a_run_that_begins_in_the_middle_of_it_leaves_the_old_schema_in_force(old: Store) -> None:
     holder = claim()
     lock = old.run_dir(old.run_ids()[1]) / "LOCK"
-    with pytest.raises(StoreError, match="is at work"):
+    with pytest.raises(StoreError, match="is working"):
         migrate(old, lambda _, done, total: lock.write_bytes(canonical_json(holder)) if done == total else None)
     assert old.schema == 1
     lock.unlink()

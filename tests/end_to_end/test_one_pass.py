@@ -19,8 +19,10 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import PredictionRequest, predict, predict_many
+from bench.planning.image_caches import DecodedImages, prepare
 from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan, make_plan
+from bench.planning.run import Run
 from bench.runs.run_one import pass_one
 from bench.runs.shared_passes import passes
 from bench.store.checksums import read_checksums
@@ -57,7 +59,9 @@ def planned(folder: Path) -> Plan:
     """Return the plan of the finished grid."""
     registry = Registry.read(None)
     grid = Grid.read("tiny", registry)
-    return make_plan(grid, registry, Store.open(folder / "runs"), None, None, 1, "", lambda *_: None)
+    plan = make_plan(grid, registry, Store.open(folder / "runs"), None, None, 1, "", lambda *_: None)
+    prepare(plan, 1, lambda *_: None)
+    return plan
 
 
 class Rude(torch.nn.Module):
@@ -228,13 +232,13 @@ def test_runs_are_shared_out_evenly_and_nobody_waits(
 ) -> None:
     plan = planned(store_copy)
     many = [replace(plan.runs[0], id=f"{i:012}") for i in range(5)]
-    monkeypatch.setattr("bench.runs.shared_passes.trained", lambda *_: True)
-    monkeypatch.setattr("bench.runs.shared_passes.lacks_predictions", lambda *_: True)
-    jobs = passes(plan, many, {}, places)
+    monkeypatch.setattr(Run, "is_trained", lambda *_: True)
+    monkeypatch.setattr(DecodedImages, "lacks_predictions", lambda *_: True)
+    jobs = passes(DecodedImages(plan, {}), many, places)
     assert [len(job.runs) for job in jobs] == sizes
     assert [run.id for job in jobs for run in job.runs] == [run.id for run in many][: sum(sizes)]
     monkeypatch.setattr("bench.runs.shared_passes.MOST_RUNS", 2)
-    assert max([len(job.runs) for job in passes(plan, many, {}, 1)]) == 2
+    assert max([len(job.runs) for job in passes(DecodedImages(plan, {}), many, 1)]) == 2
 
 
 def test_places_that_would_be_idle_get_passes_of_their_own() -> None:

@@ -11,7 +11,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.derived_runs import derived_runs
 from bench.planning.manifest import read_manifest
-from bench.planning.run import resolve
+from bench.planning.run import Run
 from bench.store.store import Store
 
 
@@ -24,7 +24,7 @@ def test_binary_runs_that_differ_in_their_finding_alone_make_one_panel_for_each_
         )
     )
     grid = Grid.read(str(path), Registry.read())
-    runs = [resolve(config, Registry.read(), "internal", None) for config in grid.configs]
+    runs = [Run.of(config, Registry.read(), "internal", None) for config in grid.configs]
     panels = derived_runs(runs, (), ())
     assert [panel.kind for panel in panels] == ["panel", "panel"]
     for seed, panel in enumerate(panels):
@@ -56,4 +56,4 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
     assert runs.loc[panel["id"], "what"] == "2 networks, one finding each · seed 0"
-    assert all("read in the row of all" in runs.loc[run["id"], "reason"] for run in manifest.runs)
+    assert all("part of a panel" in runs.loc[run["id"], "reason"] for run in manifest.runs)

@@ -70,10 +70,10 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
     store = Store.open(finished / "runs", create=False)
     manifest = read_manifest(store, "tiny")
     for name, change, what in (
-        ("tiny", Change("strict"), "is a grid of its own"),
-        ("demo", Change("strict"), "is a grid of its own"),
+        ("tiny", Change("strict"), "is the name of a grid"),
+        ("demo", Change("strict"), "is the name of a grid"),
         ("x", Change(), "the same scores again"),
-        ("a/b", Change("strict"), "cannot name a folder"),
+        ("a/b", Change("strict"), "is not a valid folder name"),
         ("x", Change("stric"), "no mapping 'stric'"),
         ("x", Change(findings=("Edma",)), "no finding of this grid 'Edma'"),
         ("x", Change(min_count=0), "--min-count is 0"),

@@ -14,7 +14,7 @@ import pytest
 
 from bench.planning.manifest import read_manifest
 from bench.results import score_runs as scoreall
-from bench.results.read_predictions import Labels, parts_of
+from bench.results.read_predictions import Labels, load_scored_splits
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Store
 from harmonize.errors import StoreError
@@ -74,7 +74,7 @@ def test_images_are_known_again_however_they_are_stored_and_in_another_order_are
     table = pq.read_table(path)
 
     def first() -> ScoredSplit:
-        return parts_of(manifest, run, manifest.config(run), labels)[0]
+        return load_scored_splits(manifest, run, manifest.config(run), labels)[0]
 
     before = first()
     pq.write_table(table, path, compression="none", use_dictionary=False)

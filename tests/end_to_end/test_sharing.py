@@ -150,7 +150,7 @@ def test_a_text_that_names_a_patient_does_not_leave(store_copy: Path, here: Comm
     manifest["runs"][0]["titles"]["architecture"] = f"Net for {patient}"
     (store.root / "grids" / "tiny.json").write_text(json.dumps(manifest))
     said = here("upload", manifest["runs"][0]["id"], "--repo", "a/b", "--dry-run", cwd=store_copy, code=2).stderr
-    assert "README.md would name 1 images or patients of nih" in said
+    assert "README.md contains 1 ids or paths of nih" in said
     assert "nothing was sent" in said
 
 
@@ -178,7 +178,7 @@ def test_a_run_without_weights_or_scores_does_not_leave(store_copy: Path) -> Non
     store = Store.open(store_copy / "runs", create=False)
     first, second = store.run_ids()
     (store.run_dir(first) / "model.safetensors").unlink()
-    with pytest.raises(StoreError, match="no weights here"):
+    with pytest.raises(StoreError, match="no weights in this store"):
         hub.files_of(store, first)
     (store.root / "scores" / second / "KEY").unlink()
     with pytest.raises(StoreError, match="bench score"):

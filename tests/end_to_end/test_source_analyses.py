@@ -9,6 +9,7 @@ import pytest
 from bench.analyses.run_analysis import analyse_one
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.planning.image_caches import prepare
 from bench.planning.jobs import analysis_jobs
 from bench.planning.plan import make_plan
 from bench.store.store import Store
@@ -28,6 +29,7 @@ def test_probes_and_acquisition_write_their_tables_and_find_the_marker(store_cop
     path = store_copy / "small.yaml"
     path.write_text(f"include: {os.path.relpath(TINY, store_copy)}\nname: tiny\nanalyses: {SMALL}\n")
     plan = make_plan(Grid.read(str(path), registry), registry, Store(store_copy / "runs"), None, None, 1, "", silent)
+    prepare(plan, 1, silent)
     first = {job.analysis.name: job for job in reversed(analysis_jobs(plan, plan.runs))}
     tables: dict[str, pd.DataFrame] = {}
     for name in ("probes", "acquisition"):

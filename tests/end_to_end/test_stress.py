@@ -12,8 +12,8 @@ from bench.analyses.run_analysis import analyse_one
 from bench.analyses.transplants import prepared, printed, transplants
 from bench.config.analyses import Transplants, read_analyses
 from bench.config.grid import Grid
-from bench.config.preprocessing_ops import geometry
 from bench.config.registry import Registry
+from bench.planning.image_caches import prepare
 from bench.planning.jobs import AnalysisJob, analysis_jobs
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
@@ -36,6 +36,7 @@ def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
     )
     registry = Registry.read()
     plan = make_plan(Grid.read(str(grid), registry), registry, Store(folder / "runs"), None, None, 1, "", silent)
+    prepare(plan, 1, silent)
     return plan, next(job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
 
 
@@ -71,7 +72,7 @@ def test_the_tag_of_a_phantom_is_known_and_only_unmarked_images_are_given_one(st
     ref = plan.refs[1]
     truth = pd.read_parquet(ref.root.parent / "truth" / f"{ref.layout}.parquet").set_index("image_id")["token"]
     ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
-    found = marks(ref, ids, geometry(job.run.preprocessing))
+    found = marks(ref, ids, job.run.geometry)
     assert [bool(m.marker.any()) for m in found] == truth.loc[ids].tolist()
     places, after, control = printed(host, internal)
     assert not host.marked[places].any()

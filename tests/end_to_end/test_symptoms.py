@@ -1,4 +1,4 @@
-"""`bench check` and the field's usual mistakes: each is planted in a finished store, and found with its mend."""
+"""`bench check` and common mistakes: each mistake is planted in a finished store, and detected with a fix."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.diagnostics.symptoms.repredict import relook
+from bench.diagnostics.symptoms.repredict import repredict_symptoms
 from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned
@@ -45,7 +45,7 @@ def names(found: list[Check]) -> list[str]:
 def one(found: list[Check], what: str) -> Check:
     (check,) = [check for check in found if what in check.what]
     assert check.found
-    assert len(check.fix.split("\n")) > 1, "causes, the likeliest first"
+    assert len(check.fix.split("\n")) > 1, "several causes, most likely first"
     return check
 
 
@@ -55,14 +55,14 @@ def predictions(store: Store, run_id: str) -> tuple[Path, pd.DataFrame]:
 
 
 def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
-    """Put other logits in place of those that the run gave at the internal hospital."""
+    """Replace the stored logits of a run at the internal hospital."""
     path, frame = predictions(store, run_id)
     frame.iloc[:, 1:] = logit_NK.astype(np.float32)
     write_table(path, frame, table_facts(path))
 
 
 def good_logits(store: Store, run_id: str) -> np.ndarray:
-    """Return logits that read the labels well, for the images predicted at the internal hospital."""
+    """Return logits with a high AUROC for the images predicted at the internal hospital."""
     manifest, run = planned(store, run_id, None)
     labels = labels_of(manifest, manifest.cohorts[0], manifest.config(run))
     at = pd.Index(labels.table["image_id"]).get_indexer(predictions(store, run_id)[1]["image_id"])
@@ -70,7 +70,7 @@ def good_logits(store: Store, run_id: str) -> np.ndarray:
     return 3.0 * (labels.state_NK[at] == 1) + noise_NK - 2
 
 
-def test_a_store_that_is_well_shows_none(finished: Path, here: Command) -> None:
+def test_a_sound_store_has_no_symptoms(finished: Path, here: Command) -> None:
     runs = Store.open(finished / "runs", create=False).run_ids()
     said = here("check", *runs, "--quiet", cwd=finished).stdout
     for run_id in runs:
@@ -86,16 +86,19 @@ def test_labels_in_another_order(store: Store, run_id: str) -> None:
     assert "by name" in check.fix
 
 
-def test_auroc_near_half_with_predictions_that_are_not_of_the_epoch(store: Store, run_id: str) -> None:
+def test_auroc_near_half_with_predictions_of_another_epoch(store: Store, run_id: str) -> None:
     rows = np.random.default_rng(3).permutation(len(predictions(store, run_id)[1]))
     plant(store, run_id, predictions(store, run_id)[1].to_numpy()[rows, 1:].astype(np.float32))
     found = symptoms(store, run_id)
-    assert set(names(found)) == {"AUROC near .5 at the internal hospital", "predictions are not of the chosen epoch"}
+    assert set(names(found)) == {
+        "AUROC near .5 at the internal hospital",
+        "predictions do not match the selected epoch",
+    }
     assert "macro AUROC 0." in one(found, "AUROC near .5").found
-    assert one(found, "chosen epoch").fix.startswith("the checkpoint was not loaded")
+    assert one(found, "selected epoch").fix.startswith("the checkpoint was not loaded")
 
 
-def test_labels_the_wrong_way_round(store: Store, run_id: str) -> None:
+def test_inverted_labels(store: Store, run_id: str) -> None:
     plant(store, run_id, -good_logits(store, run_id))
     assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at the internal hospital").fix
 
@@ -104,7 +107,7 @@ def test_constant_outputs(store: Store, run_id: str) -> None:
     logit_NK = good_logits(store, run_id)
     logit_NK[:, 1] = 0.0
     plant(store, run_id, logit_NK)
-    assert "Cardiomegaly: one number in 100%" in one(symptoms(store, run_id), "constant output").found
+    assert "Cardiomegaly: the same number in 100%" in one(symptoms(store, run_id), "constant output").found
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_constant_outputs(store: Store, run_id: str) -> None:
         (lambda logit: 1 / (1 + np.exp(-logit)), "probabilities in place of logits"),
     ],
 )
-def test_numbers_that_are_no_logits(
+def test_outputs_that_are_not_logits(
     store: Store, run_id: str, spoil: Callable[[np.ndarray], np.ndarray], what: str
 ) -> None:
     plant(store, run_id, spoil(good_logits(store, run_id)))
@@ -122,17 +125,17 @@ def test_numbers_that_are_no_logits(
 
 
 @pytest.mark.parametrize(
-    ("losses", "what", "mend"),
+    ("losses", "what", "fix"),
     [
         ([0.0, 0.0], "the loss does not move", "sampling: balanced"),
         ([0.70, 0.699], "the loss does not fall", "schedule.lr"),
         ([0.70, np.nan], "the loss is not a number", "schedule.clip"),
     ],
 )
-def test_odd_training_losses(store: Store, run_id: str, losses: list[float], what: str, mend: str) -> None:
+def test_training_losses_that_do_not_fall(store: Store, run_id: str, losses: list[float], what: str, fix: str) -> None:
     path = store.run_dir(run_id) / "history.parquet"
     write_table(path, pd.read_parquet(path).assign(train_loss=losses))
-    assert mend in one(symptoms(store, run_id), what).fix
+    assert fix in one(symptoms(store, run_id), what).fix
 
 
 def notes_of(store: Store, run_id: str) -> dict[str, Check]:
@@ -141,47 +144,47 @@ def notes_of(store: Store, run_id: str) -> dict[str, Check]:
     return {check.what.partition(": ")[2]: check for check in found}
 
 
-def test_a_threshold_of_half_that_calls_nobody(store: Store, run_id: str) -> None:
+def test_a_threshold_of_half_without_any_positive_call(store: Store, run_id: str) -> None:
     fitting = good_logits(store, run_id) + 0.5
     plant(store, run_id, fitting)
     assert "a threshold of .5 does not fit" not in notes_of(store, run_id)
     plant(store, run_id, fitting - 20)  # the same order, so the same AUROC
     check = notes_of(store, run_id)["a threshold of .5 does not fit"]
-    assert "Pleural Effusion called in 0, there in " in check.found
-    assert "the run's own thresholds" in check.fix.split("\n")[0]
+    assert "Pleural Effusion called in 0, present in " in check.found
+    assert "the run's thresholds" in check.fix.split("\n")[0]
     assert not names(symptoms(store, run_id))[
         1:
-    ]  # at most that it is not of the epoch: it reads better than the network
+    ]  # the planted logits are better than the network, so they may differ from the selected epoch
 
 
-def test_thresholds_that_call_another_number_external(store: Store, run_id: str) -> None:
+def test_internal_thresholds_that_do_not_fit_external_hospitals(store: Store, run_id: str) -> None:
     path = store.root / "scores" / run_id / "confusion.parquet"
     counts, own = ["true_positive", "false_positive", "false_negative", "true_negative"], table_facts(path)
     whole = pd.read_parquet(path)
-    for external, said in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
+    for external, expected in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
         write_table(path, whole.assign(**dict(zip(counts, external, strict=True))), own)
-        check = notes_of(store, run_id).get("thresholds of the internal hospital do not fit external")
-        assert (check is not None) == said
+        check = notes_of(store, run_id).get("internal thresholds do not fit external hospitals")
+        assert (check is not None) == expected
     assert check is not None
     assert "nih, 1 of 1 findings: " in check.found
-    assert " called in 45, there in 10" in check.found
+    assert " called in 45, present in 10" in check.found
     assert "chexpert" not in check.found
 
 
-def test_heat_on_the_tag_of_internal(store: Store, run_id: str) -> None:
-    """Evidence on written marks, borders or padding is a sign of leakage; on what a finding itself may fill it is none."""
+def test_heat_maps_on_the_tag_of_the_internal_hospital(store: Store, run_id: str) -> None:
+    """Evidence on markers, borders or padding is a symptom; evidence on the region of the finding is not."""
     path = store.root / "grids" / "tiny.json"
     manifest, _ = planned(store, run_id, None)
     identity = ["attention", 1, []]
     folder = store.root / "analyses" / "attention-planted"
-    each = {
+    analysis = {
         "name": "attention",
         "identity": identity,
         "run": run_id,
         "per_run": True,
         "folder": "analyses/attention-planted",
     }
-    path.write_text(json.dumps({**manifest.content, "analyses": [each]}))
+    path.write_text(json.dumps({**manifest.content, "analyses": [analysis]}))
     folder.mkdir(parents=True)
     (folder / "KEY").write_text(analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True))
 
@@ -201,12 +204,14 @@ def test_heat_on_the_tag_of_internal(store: Store, run_id: str) -> None:
             1.0,
         )
         write_table(folder / "attention.parquet", pd.DataFrame([row], columns=list(SCHEMAS["attention"])))
-        return [check for check in symptoms(store, run_id) if "heat" in check.what]
+        return [check for check in symptoms(store, run_id) if "heat maps" in check.what]
 
     (check,) = found("Pleural Effusion", "token", 2.6)
     assert check.level == "warning"
-    assert "maps of Pleural Effusion on chexpert put 3.0 [2.6, 3.4] times on the PORT tag" in check.found
-    assert "a mark goes with the finding" in check.fix.split("\n")[0]
+    assert (
+        "maps of Pleural Effusion on chexpert have 3.0 [2.6, 3.4] times the chance level on the PORT tag" in check.found
+    )
+    assert "a marker goes with the finding" in check.fix.split("\n")[0]
     assert found("Edema", "border", 1.6)
     for weak in (
         ("Edema", "border", 1.2),
@@ -218,10 +223,10 @@ def test_heat_on_the_tag_of_internal(store: Store, run_id: str) -> None:
     write_table(
         store.run_dir(run_id) / "predictions" / "nih.parquet", predictions(store, run_id)[1], {"weights": "others"}
     )
-    assert not found("Edema", "border", 1.6), "measured on other predictions than those of now"
+    assert not found("Edema", "border", 1.6), "measured on other predictions than the present ones"
 
 
-def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognised(store_copy: Path, command: Command) -> None:
+def test_a_loss_that_is_not_a_number_stops_a_run_and_is_recognized(store_copy: Path, command: Command) -> None:
     grid = Path(__file__).parents[2] / "grids" / "tiny.yaml"
     text = f"include: {grid}\nname: wild\nexpect: {{runs: 1}}\nbase: {{schedule: {{epochs: 1, batch_size: 32, lr: 1.0e+30}}}}\nsweeps:\n  - {{seed: [7]}}\n"
     (store_copy / "wild.yaml").write_text(text)
@@ -242,29 +247,29 @@ def failure_of(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("record", "what", "mend"),
+    ("record", "what", "fix"),
     [
         (
             failure_of(lambda: torch.nn.Conv2d(3, 8, 3)(torch.zeros(2, 1, 9, 9))),
             "wrong number of channels",
             "channels: 3",
         ),
-        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "memory ran out", "micro_batch"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "out of memory", "micro_batch"),
         (
             "bench.training.fit.TrainingError: no finding of the val split has both classes: no epoch can be chosen",
-            "labels that cannot teach",
+            "no usable training labels",
             "reads as 0",
         ),
     ],
 )
-def test_failures(store: Store, run_id: str, record: str, what: str, mend: str) -> None:
+def test_failures(store: Store, run_id: str, record: str, what: str, fix: str) -> None:
     (store.run_dir(run_id) / "DONE").unlink()
     store.fail(run_id, record)
-    assert mend in one(symptoms(store, run_id), what).fix
+    assert fix in one(symptoms(store, run_id), what).fix
 
 
 def weights(store: Store, run_id: str) -> tuple[Path, dict[str, torch.Tensor]]:
-    """Return the file of weights, and them in the order of the network: the stem first."""
+    """Return the file of weights, and the weights in the order of the network (the stem first)."""
     path = store.run_dir(run_id) / "model.safetensors"
     state = load_file(path)
     return path, {name: state[name] for name in load(store, run_id).network.state_dict()}
@@ -275,16 +280,16 @@ def test_a_network_for_another_number_of_channels(store: Store, run_id: str) -> 
     stem = next(name for name, value in state.items() if value.ndim == 4)
     state[stem] = state[stem].repeat(1, 3, 1, 1)
     save_file(state, path)
-    assert "channels: 3" in one(relook(store, run_id), "wrong number of channels").fix
+    assert "channels: 3" in one(repredict_symptoms(store, run_id), "wrong number of channels").fix
 
 
 def test_another_checkpoint(store: Store, run_id: str) -> None:
     shutil.copy(weights(store, store.run_ids()[1])[0], weights(store, run_id)[0])
-    assert "bench run" in one(relook(store, run_id), "checkpoint not loaded").fix
+    assert "bench run" in one(repredict_symptoms(store, run_id), "checkpoint not loaded").fix
 
 
 def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray:
-    """Return the logits of the images predicted at the internal hospital, shown to the network so."""
+    """Return the network's logits of the predicted internal images after applying `scale`."""
     stored = load(store, run_id)
     path, frame = predictions(store, run_id)
     cache = finished_cache(store.root / "cache", INTERNAL, stored.geometry, table_facts(path)["fingerprint"])
@@ -296,12 +301,12 @@ def shown(store: Store, run_id: str, scale: Callable[[torch.Tensor], torch.Tenso
 
 def test_predictions_of_images_in_another_scale(store: Store, run_id: str) -> None:
     plant(store, run_id, shown(store, run_id, lambda image_NHW: image_NHW[:, None].float()))
-    check = one(relook(store, run_id), "wrong normalisation when predicting")
-    assert "when it is shown gray values 0 to 255" in check.found
+    check = one(repredict_symptoms(store, run_id), "wrong normalization in prediction")
+    assert "they equal the output for gray values 0 to 255" in check.found
 
 
-def test_a_network_that_was_trained_on_another_scale_than_it_is_tested_on(store: Store, run_id: str) -> None:
-    """The first convolution takes mean, std and 255 upon itself: such a network has learnt on gray values 0 to 255."""
+def test_a_network_tested_on_another_scale_than_in_training(store: Store, run_id: str) -> None:
+    """Mean, std and the factor 255 move into the first convolution, as if training had used gray values 0 to 255."""
     stored = load(store, run_id)
     mean, std = np.mean(stored.network.mean), np.mean(stored.network.std)
     path, state = weights(store, run_id)
@@ -311,13 +316,13 @@ def test_a_network_that_was_trained_on_another_scale_than_it_is_tested_on(store:
     state[stem] = state[stem] / (255 * std)
     save_file(state, path)
     plant(store, run_id, shown(store, run_id, stored.normalizer))
-    found = relook(store, run_id)
+    found = repredict_symptoms(store, run_id)
     check = one(found, "trained on another scale")
-    assert "shown gray values 0 to 255" in check.found
+    assert "with gray values 0 to 255" in check.found
     assert "bench list preprocessing" in check.fix
 
 
-def test_the_command_lists_causes_and_exits_with_1_and_speaks_json(store_copy: Path, here: Command) -> None:
+def test_the_command_lists_causes_exits_with_1_and_has_json_output(store_copy: Path, here: Command) -> None:
     store = Store.open(store_copy / "runs", create=False)
     run_id = store.run_ids()[0]
     plant(store, run_id, -good_logits(store, run_id))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmonize.cohorts.label_mapping import words
+from harmonize.cohorts.label_mapping import native_labels
 from harmonize.datasets import LABELS, adapter, brax, chexpert, mimic, native, nih, vindr
 
 quick = settings(max_examples=25, deadline=None)
@@ -24,7 +24,9 @@ free_text = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs",
 free_text = free_text.filter(lambda text: text not in ("nan", "None"))
 four = st.sampled_from([1, 0, -1, -2])
 numbers = st.integers(1, 99_999)
-PADCHEST = sorted({word for finding in ("Edema", "Lung Lesion", "Pneumonia") for word in words("padchest", finding)})
+PADCHEST = sorted(
+    {word for finding in ("Edema", "Lung Lesion", "Pneumonia") for word in native_labels("padchest", finding)}
+)
 
 
 def stated(labels: tuple[str, ...], values: st.SearchStrategy[int]) -> st.SearchStrategy[dict[str, int]]:

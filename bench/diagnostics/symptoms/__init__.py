@@ -1,1 +1,1 @@
-"""What the field's usual mistakes look like in a stored run: what is seen, its likely causes, what mends it."""
+"""Symptoms of common mistakes in a stored run: what was observed, likely causes, and fixes."""

@@ -1,4 +1,4 @@
-"""What the record of a failed run is a symptom of: the failures that every user of such networks meets."""
+"""Symptoms in the record of a failed run: failures that users of such networks often meet."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ _FAILURES: Sequence[tuple[str, str, Sequence[str]]] = (
         "wrong number of channels",
         r"channels?, but got|size mismatch for .*(?:conv|stem).*weight|expected input.*channels",
         (
-            "the grid's `channels` is not what the architecture takes: set `channels: 3` (gray repeated) or `channels: 1`",
-            "an architecture of your own ignores `in_chans`: hand it on to the first convolution",
-            "weights of a network with another number of channels: train again, or name the right file under --weights",
+            "the architecture needs another number of channels: set `channels: 3` (gray repeated) or `channels: 1` in the grid",
+            "your own architecture ignores `in_chans`: pass it to the first convolution",
+            "the weights belong to a network with another number of channels: train again, or give the right file with --weights",
         ),
     ),
     (
@@ -23,32 +23,32 @@ _FAILURES: Sequence[tuple[str, str, Sequence[str]]] = (
         (
             "the learning rate is too high: lower `schedule.lr` (a third at a time), or set `schedule.clip: 1.0`",
             "fp16 overflows: set `precision: bf16` or `fp32`",
-            "a loss of your own gets probabilities: it gets logits, no sigmoid in the network (BCE of a sigmoid's output takes log 0)",
-            "a label or weight is NaN: weight 0 must take it out of the loss, look at `bench check --data DATA`",
+            "your own loss or network applies a sigmoid: losses get logits, and the log of a rounded sigmoid can be log 0",
+            "a label or weight is NaN: a weight of 0 must exclude it from the loss; see `bench check --data DATA`",
         ),
     ),
     (
-        "memory ran out",
+        "out of memory",
         r"out of memory|OutOfMemory|[Cc]annot allocate memory|exit code -9",
         (
-            "fewer images per pass: set `schedule.micro_batch: 16`; the batch, and so the run's recipe, stays as it is",
-            "fewer runs at once: `bench run --per-device 1`, or `--workers 1`",
-            "smaller images: another `preprocessing`",
+            "too many images per forward pass: set `schedule.micro_batch: 16`; the batch size stays the same",
+            "too many runs at once: use `bench run --per-device 1`, or `--workers 1`",
+            "images are too large: choose another `preprocessing`",
         ),
     ),
     (
-        "labels that cannot teach",
+        "no usable training labels",
         r"has both classes|no label to learn|readable images; batch norm needs",
         (
-            "every label of a column reads as 0: names or separators differ from the mapping (`bench data stats --data DATA` counts them)",
-            "too few images: raise `limit`, or leave rare findings out",
+            "every label of a column reads as 0: names or separators differ from the mapping (`bench data stats --data DATA` counts labels)",
+            "there are too few images: increase `limit`, or remove rare findings",
         ),
     ),
 )
 
 
-def of_failure(where: str, record: str) -> Iterator[Check]:
-    """Yield what the record of a failure, traceback and all, is a symptom of; nothing when it is none of the usual ones."""
+def failure_symptoms(where: str, record: str) -> Iterator[Check]:
+    """Yield the symptom that matches the record of a failure (its traceback), if there is one."""
     for what, pattern, causes in _FAILURES:
         if re.search(pattern, record):
             yield symptom(
@@ -61,11 +61,11 @@ def of_failure(where: str, record: str) -> Iterator[Check]:
             return
 
 
-def causes_of(what: str) -> Sequence[str]:
-    """Return the likely causes of one of these failures, the likeliest first."""
-    return next(causes for known, _, causes in _FAILURES if known == what)
+def causes_of(failure: str) -> Sequence[str]:
+    """Return the likely causes of a failure in _FAILURES, most likely first."""
+    return next(causes for name, _, causes in _FAILURES if name == failure)
 
 
-def symptom(where: str, what: str, level: str, seen: str, causes: Sequence[str]) -> Check:
-    """Return a symptom as `bench check` lists it."""
-    return Check("", f"{where}: {what}", level, "", seen, "\n".join(causes))
+def symptom(where: str, what: str, level: str, observation: str, causes: Sequence[str]) -> Check:
+    """Return a symptom as `bench check` lists it, with one cause per line."""
+    return Check("", f"{where}: {what}", level, "", observation, "\n".join(causes))

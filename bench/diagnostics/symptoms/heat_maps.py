@@ -1,4 +1,4 @@
-"""The symptom of heat maps: evidence on marks, borders and padding, where no finding lies. Read from the analysis `attention`."""
+"""The symptom of heat maps: evidence on markers, borders and padding, where no finding is. Uses the analysis `attention`."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,41 +7,41 @@ import pandas as pd
 
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import analysis_states, stored_analyses
+from bench.results.analysis_tables import stored_analyses
 from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
-_BARE = ("token", "markers", "border", "padding")  # regions that say nothing of a patient
-_HEAT = 1.5  # times as much heat as the region's area gets by chance, with the whole interval
-_FEWEST = 10  # patients whose maps were measured
-_SHOWN = 3  # of them named
+_REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
+_MIN_ENRICHMENT = 1.5  # the interval must lie above; 1 is the evidence that a region of this area gets by chance
+_MIN_PATIENTS = 10  # whose maps were measured
+_MAX_LISTED = 3  # findings in the message
 
 
-def of_heat(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a symptom when maps of a finding prefer marks, border or padding; nothing where no map was measured."""
-    mine = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
-    own = replace(manifest, content={**manifest.content, "analyses": mine})
-    table = stored_analyses(own, [run_id], analysis_states(own)).get("attention")
+def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
+    """Yield a symptom if maps of a finding concentrate on markers, border or padding. Without measured maps, yield nothing."""
+    of_run = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
+    run_manifest = replace(manifest, content={**manifest.content, "analyses": of_run})
+    table = stored_analyses(run_manifest, [run_id], run_manifest.analysis_states()).get("attention")
     if table is None or table.empty:
         return
-    hit = (table["metric"] == "enrichment") & (table["by"] == NETWORK) & table["region"].isin(_BARE)
-    placed = ~table["finding"].isin([ALL, NO_FINDING])  # health has no place
-    far = table[hit & placed & (table["low"] > _HEAT) & (table["num_patients"] >= _FEWEST)]
-    if far.empty:
+    in_region = (table["metric"] == "enrichment") & (table["by"] == NETWORK) & table["region"].isin(_REGIONS)
+    has_location = ~table["finding"].isin([ALL, NO_FINDING])
+    high = table[in_region & has_location & (table["low"] > _MIN_ENRICHMENT) & (table["num_patients"] >= _MIN_PATIENTS)]
+    if high.empty:
         return
     causes = (
-        "a mark goes with the finding at the internal hospital (tubes, portable units, side letters): see the section on shortcuts and the transplant tests",
+        "a marker goes with the finding at the internal hospital (tubes, portable units, side letters): see the shortcuts and the region transplant test",
         'borders or padding differ with the finding, e.g. by scanner: crop to the lungs (`bench list preprocessing "*roi*"`) and compare',
-        "the network has learnt little, and its maps lie anywhere: look at AUROC first, and at the gallery of maps on the page",
+        "the network has learned little, so its maps are arbitrary: first check AUROC, and the gallery of heat maps on the page",
     )
-    yield symptom(where, "heat on marks or borders", "warning", _listed(far), causes)
+    yield symptom(where, "heat maps on markers or borders", "warning", _description(high), causes)
 
 
-def _listed(far: pd.DataFrame) -> str:
-    rows = far.sort_values("low", ascending=False, kind="stable")
-    said = [
-        f"maps of {r.finding} on {r.dataset} put {r.value:.1f} [{r.low:.1f}, {r.high:.1f}] times on {WORDS[str(r.region)]} what its area gets by chance"
-        for r in rows.head(_SHOWN).itertuples()
+def _description(rows: pd.DataFrame) -> str:
+    rows = rows.sort_values("low", ascending=False, kind="stable")
+    texts = [
+        f"maps of {r.finding} on {r.dataset} have {r.value:.1f} [{r.low:.1f}, {r.high:.1f}] times the chance level on {WORDS[str(r.region)]}"
+        for r in rows.head(_MAX_LISTED).itertuples()
     ]
-    return "; ".join(said) + (f"; and {len(far) - _SHOWN} more" if len(far) > _SHOWN else "")
+    return "; ".join(texts) + (f"; and {len(rows) - _MAX_LISTED} more" if len(rows) > _MAX_LISTED else "")

@@ -1,4 +1,4 @@
-"""Symptoms of the numbers themselves that a run gave at the internal hospital, before any label is looked at.
+"""Symptoms of the logits at the internal hospital, checked without labels.
 
 Shapes: N images, K findings.
 """
@@ -10,25 +10,26 @@ import numpy as np
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
-from bench.diagnostics.symptoms.predictions_and_labels import FEWEST
+from bench.diagnostics.symptoms.predictions_and_labels import MIN_IMAGES
 from bench.planning.manifest import Manifest
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
 
-def of_logits(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
-    """Yield what is wrong with the numbers themselves that a run gave at the internal hospital."""
+def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
+    """Yield a symptom for internal logits that are not finite, or that look like probabilities."""
     internal = str(manifest.content["source"])
     path = manifest.store.run_dir(run["id"]) / "predictions" / f"{internal}.parquet"
     logit_NK = read_table(path)[list(config.findings)].to_numpy(np.float64)
-    bad = int((~np.isfinite(logit_NK)).sum())
-    if bad:
-        seen = f"{bad:,} of {logit_NK.size:,} logits on {internal} are not finite numbers"
-        yield symptom(where, "predictions are not numbers", "fault", seen, causes_of(NO_NUMBER))
-    elif len(logit_NK) >= FEWEST and logit_NK.min() >= 0 and logit_NK.max() <= 1 and np.ptp(logit_NK) > 0:
-        seen = f"all {logit_NK.size:,} logits on {internal} lie from {logit_NK.min():.3f} to {logit_NK.max():.3f}"
+    num_invalid = int((~np.isfinite(logit_NK)).sum())
+    if num_invalid:
+        observation = f"{num_invalid:,} of {logit_NK.size:,} logits on {internal} are not finite numbers"
+        yield symptom(where, "predictions are not numbers", "fault", observation, causes_of(NO_NUMBER))
+    elif len(logit_NK) >= MIN_IMAGES and logit_NK.min() >= 0 and logit_NK.max() <= 1 and np.ptp(logit_NK) > 0:
+        bounds = f"{logit_NK.min():.3f} and {logit_NK.max():.3f}"
+        observation = f"all {logit_NK.size:,} logits on {internal} are between {bounds}"
         causes = (
-            "the network ends in a sigmoid, or probabilities were stored: predictions are logits, the sigmoid comes later",
-            "a loss of your own took the sigmoid twice: `binary_cross_entropy_with_logits`, and no sigmoid in the network",
+            "the network ends in a sigmoid, or probabilities were stored: store logits, without sigmoid",
+            "your own loss applies the sigmoid twice: use `binary_cross_entropy_with_logits`, and no sigmoid in the network",
         )
-        yield symptom(where, "probabilities in place of logits", "fault", seen, causes)
+        yield symptom(where, "probabilities in place of logits", "fault", observation, causes)

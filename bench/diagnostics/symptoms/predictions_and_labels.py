@@ -1,4 +1,4 @@
-"""Symptoms of logits and labels together: chance, inverted, in another order, constant; at the internal and external hospitals.
+"""Symptoms of logits compared with labels: AUROC near .5, inverted, permuted or constant outputs; internal and external.
 
 Shapes: N images, K findings.
 """
@@ -16,20 +16,23 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import parts_of
+from bench.results.read_predictions import load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-FEWEST = 10  # images of each class before a finding of a part is judged
-_NEAR = 0.03  # macro AUROC this near to .5 is called near, however many images there are
+MIN_IMAGES = 10  # of each class of a finding
+_NEAR = 0.03  # a macro AUROC within this distance of .5 counts as near .5, for any number of images
 
 
 @dataclass(frozen=True, slots=True)
-class Areas:
-    """AUROC of each finding [K] of a part with enough images of both classes, and its spread were it chance (Mann-Whitney)."""
+class FindingAurocs:
+    """AUROC [K] of the findings of a split with enough images of both classes.
+
+    `chance`: the standard deviation of each AUROC for random outputs (Mann-Whitney).
+    """
 
     findings: list[str]
     auroc: NDArray[np.float64]
@@ -37,139 +40,147 @@ class Areas:
 
     @property
     def macro(self) -> float:
-        """Return their mean."""
+        """Return the macro AUROC."""
         return float(self.auroc.mean())
 
     @property
-    def spread(self) -> float:
-        """Return the standard deviation of `macro`, were all outputs chance and the findings independent."""
+    def macro_chance(self) -> float:
+        """Return the standard deviation of `macro` for random outputs and independent findings."""
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-def internal_parts(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[ScoredSplit]:
-    """Return what is predicted of a run at the internal hospital, a part per split."""
+def internal_splits(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[ScoredSplit]:
+    """Return the predictions and labels of a run at the internal hospital, an entry per split."""
     internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
-    return parts_of(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
+    return load_scored_splits(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
 
 
-def areas(part: ScoredSplit, findings: Sequence[str]) -> Areas | None:
-    """Return the AUROCs of the findings of a part that have enough images of both classes; None when none has."""
+def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> FindingAurocs | None:
+    """Return the AUROC of each finding with at least MIN_IMAGES images of both classes; None if there is no such finding."""
     names, auroc, chance = [], [], []
-    label = part.labels()
+    label = scored_split.labels()
     for k, finding in enumerate(findings):
         present, absent = int((label[:, k] == 1).sum()), int((label[:, k] == 0).sum())
-        if min(present, absent) >= FEWEST:
-            order = falling(part.logit[:, k])
+        if min(present, absent) >= MIN_IMAGES:
+            order = falling(scored_split.logit[:, k])
             names.append(finding)
-            auroc.append(area(label[order, k], part.logit[order, k]))
+            auroc.append(area(label[order, k], scored_split.logit[order, k]))
             chance.append(np.sqrt((present + absent + 1) / (12 * present * absent)))
-    return Areas(names, np.array(auroc), np.array(chance)) if names else None
+    return FindingAurocs(names, np.array(auroc), np.array(chance)) if names else None
 
 
-def judged_parts(
+def learned_splits(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
-    """Return the findings that the run was asked to give, and what it says of them at the internal hospital, by split."""
-    given = _given(manifest, run, config)
-    parts = internal_parts(manifest, run, config)
-    kept = {p.split: replace(p, logit=p.logit[:, given], state=p.state[:, given]) for p in parts}
-    return [config.findings[k] for k in given], kept
+    """Return the findings that the run predicts, and its internal predictions and labels of these findings by split."""
+    learned = _learned(manifest, run, config)
+    splits = internal_splits(manifest, run, config)
+    of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
+    return [config.findings[k] for k in learned], of_learned
 
 
-def of_parts(
-    where: str, run: Mapping[str, Any], findings: Sequence[str], parts: Mapping[str, ScoredSplit], slow: bool
+def prediction_symptoms(
+    where: str, run: Mapping[str, Any], findings: Sequence[str], splits: Mapping[str, ScoredSplit], loss_stuck: bool
 ) -> Iterator[Check]:
-    """Yield what logits and labels at the internal hospital say together; `slow` is whether the loss did not move or fall."""
-    test = parts.get("test") or parts.get("val")
+    """Yield the symptoms of internal logits compared with labels. `loss_stuck`: the training loss did not change or fall."""
+    test = splits.get("test") or splits.get("val")
     if test is None:
         return
-    dead = diagnostics.constant(test, findings)
-    if dead:
-        names = ", ".join(each.finding for each in dead)
+    constant = diagnostics.constant(test, findings)
+    if constant:
+        names = ", ".join(diagnosis.finding for diagnosis in constant)
         causes: Sequence[str] = (
-            "training saw one class only of it: `bench data stats --data DATA` counts labels (a column that reads as all 0?)",
+            "training had only one class of the finding: `bench data stats --data DATA` counts labels (does a column read as all 0?)",
             "units of the last layer are dead: lower `schedule.lr`",
-            "the head is a new one and was never trained: weights of the backbone alone were loaded",
+            "the head was never trained: only weights of the backbone were loaded",
         )
-        share = min(each.value for each in dead)
-        yield symptom(
-            where, "constant output", "fault", f"{names}: one number in {share:.0%} of images or more", causes
-        )
-    for part in parts.values():
-        moved, own = diagnostics.other_order(part, findings, FEWEST), areas(part, findings)
-        if moved and own is not None and moved[0].value > 1 - 2 * own.macro:  # better than turning all outputs round
+        share = min(diagnosis.value for diagnosis in constant)
+        observation = f"{names}: the same number in {share:.0%} of the images or more"
+        yield symptom(where, "constant output", "fault", observation, causes)
+    for scored_split in splits.values():
+        permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
+        aurocs = finding_aurocs(scored_split, findings)
+        # the gain of reordering must exceed the gain of inverting all outputs
+        if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
-                "the weights are of a network with another list of findings: give it that list",
+                "the weights belong to a network with another list of findings: configure that list",
             )
-            seen = f"{part.split}: {moved[0].advice}"
-            yield symptom(where, "labels in another order", "fault", seen, causes)
+            observation = f"{scored_split.split}: {permuted[0].advice}"
+            yield symptom(where, "labels in another order", "fault", observation, causes)
             return
-    judged = areas(test, findings)
-    if judged is not None and len(dead) < len(findings):
-        yield from _near_half(where, test, judged, slow, run.get("kind") == KIND)
+    aurocs = finding_aurocs(test, findings)
+    if aurocs is not None and len(constant) < len(findings):
+        yield from _auroc_symptoms(where, test, aurocs, loss_stuck, run.get("kind") == KIND)
 
 
-def _given(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
-    """Return which findings to judge: all, but for those that a model from elsewhere, or a panel, was not asked to give."""
+def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
+    """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some."""
     path = manifest.store.run_dir(run["id"]) / "trained.json"
-    lacking = json.loads(path.read_text()).get("unlearnt", []) if "kind" in run and path.is_file() else []
-    return [k for k, finding in enumerate(config.findings) if finding not in lacking]
+    not_learned = json.loads(path.read_text()).get("unlearnt", []) if "kind" in run and path.is_file() else []
+    return [k for k, finding in enumerate(config.findings) if finding not in not_learned]
 
 
-def _near_half(where: str, part: ScoredSplit, judged: Areas, slow: bool, elsewhere: bool) -> Iterator[Check]:
-    seen = f"{part.split} of {part.dataset}: macro AUROC {judged.macro:.3f} of {len(judged.findings)} findings, {len(part.image_id):,} images"
-    external = judged.macro - 0.5
-    low = [
+def _auroc_symptoms(
+    where: str, scored_split: ScoredSplit, aurocs: FindingAurocs, loss_stuck: bool, imported: bool
+) -> Iterator[Check]:
+    """Yield a symptom for an AUROC below or near .5."""
+    counts = f"{len(aurocs.findings)} findings, {len(scored_split.image_id):,} images"
+    observation = f"{scored_split.split} of {scored_split.dataset}: macro AUROC {aurocs.macro:.3f} of {counts}"
+    above_half = aurocs.macro - 0.5
+    below_half = [
         f"{finding} {value:.3f}"
-        for finding, value, chance in zip(judged.findings, judged.auroc, judged.chance, strict=True)
+        for finding, value, chance in zip(aurocs.findings, aurocs.auroc, aurocs.chance, strict=True)
         if value < 0.5 - 4 * chance
     ]
-    if external < -max(_NEAR, 4 * judged.spread) or low:
+    if above_half < -max(_NEAR, 4 * aurocs.macro_chance) or below_half:
         causes: Sequence[str] = (
             "present and absent are swapped: in the label mapping (`present:`, `absent:`), or in the file",
-            "the output is of the opposite finding, e.g. of No Finding: look at the order of `findings`",
+            "the output belongs to the opposite finding, such as No Finding: check the order of `findings`",
         )
-        listed = f"; below .5: {', '.join(low)}" if low else ""
-        yield symptom(where, "inverted: AUROC below .5 at the internal hospital", "fault", seen + listed, causes)
-    elif abs(external) <= max(_NEAR, 2 * judged.spread):
-        waiting = (
-            "training has not begun: more `schedule.epochs`, another `schedule.lr`; the page shows the curve of each run",
+        listed = f"; below .5: {', '.join(below_half)}" if below_half else ""
+        yield symptom(where, "inverted: AUROC below .5 at the internal hospital", "fault", observation + listed, causes)
+    elif abs(above_half) <= max(_NEAR, 2 * aurocs.macro_chance):
+        too_short = (
+            "training was too short or too slow: try more `schedule.epochs` or another `schedule.lr`; the page shows the training curve",
         )
         causes = (
-            "labels stand beside other images: `bench check --data DATA` (ids, paths), `bench data stats --data DATA --html data.html`",
-            "the weights that predicted are not the trained ones: `bench check RUN` compares them",
-            "the images are not what they should be (all black, inverted, of another scale): `bench check RUN` tries other scales",
+            "labels are joined to the wrong images: see `bench check --data DATA` (ids, paths) and `bench data stats --data DATA --html data.html`",
+            "the predictions come from other weights: `bench check RUN` compares them",
+            "the images are wrong (all black, inverted, another scale): `bench check RUN` tries other scales",
         )
-        foreign = (
-            "it is not shown the images as in its training: `preprocessing` of its model.yaml (range, mean, std, channels, size)",
-            "its outputs are in another order than `outputs.names` of its model.yaml",
-            "its weights are not the trained ones, or it does not read these findings here: look at the external cohorts, too",
+        imported_causes = (
+            "its images are not scaled as in its training: check `preprocessing` in its model.yaml (range, mean, std, channels, size)",
+            "its outputs are in another order than `outputs.names` in its model.yaml",
+            "its weights are wrong, or it does not work at this hospital: check the external cohorts, too",
         )
-        own = (*waiting, *causes) if slow else (*causes, *waiting)
+        trained_causes = (*too_short, *causes) if loss_stuck else (*causes, *too_short)
         yield symptom(
             where,
             "AUROC near .5 at the internal hospital",
             "warning",
-            f"{seen} (chance: .5 ± {2 * judged.spread:.3f})",
-            foreign if elsewhere else own,
+            f"{observation} (chance: .5 ± {2 * aurocs.macro_chance:.3f})",
+            imported_causes if imported else trained_causes,
         )
 
 
-def external(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield what lies below .5 at external hospitals by more than its whole interval again: too far for chance among many cells."""
+def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
+    """Yield a symptom for external cohorts with an AUROC far below .5.
+
+    AUROC plus the full width of its interval must be below .5: a stricter rule than the interval, because many cells are tested.
+    """
     path = manifest.scores / run_id / "diagnostics.parquet"
     if not path.is_file():
         return
     table: pd.DataFrame = read_table(path)
     internal = str(manifest.content["source"])
     below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != internal)]
-    far = below[below["value"] + (below["high"] - below["low"]) < 0.5]
-    for dataset, rows in far.groupby("dataset"):
-        seen = ", ".join(f"{r.finding} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows.itertuples())
+    far_below = below[below["value"] + (below["high"] - below["low"]) < 0.5]
+    for dataset, rows in far_below.groupby("dataset"):
+        observation = ", ".join(f"{r.finding} {r.value:.3f} [{r.low:.3f}, {r.high:.3f}]" for r in rows.itertuples())
         causes = (
-            f"labels of {dataset} are read the wrong way round: look at its mapping, and at `bench data stats --data DATA`",
-            f"images of {dataset} are inverted (MONOCHROME1 shown as it is): `bench data stats --data DATA --html data.html`",
-            "a shortcut that means the opposite there: the section on shortcuts of the page",
+            f"labels of {dataset} are inverted: check its mapping, and `bench data stats --data DATA`",
+            f"images of {dataset} are inverted (MONOCHROME1 not converted): see `bench data stats --data DATA --html data.html`",
+            "a shortcut has the opposite meaning there: see the shortcut section of the page",
         )
-        yield symptom(where, f"inverted on {dataset}", "warning", seen, causes)
+        yield symptom(where, f"inverted on {dataset}", "warning", observation, causes)

@@ -1,19 +1,18 @@
-"""Look at a stored run for what usually goes wrong in this field.
+"""Find the symptoms of common mistakes in a stored run.
 
-Everything here is read from the store: records, curves, logits, labels at the internal hospital, and where heat maps lie. `relook` shows the
-network its images again and finds what that alone can tell. A symptom is a `Check` whose `fix` has one cause per line, the
-likeliest first.
+Only the store is read: records, training curves, logits, internal labels, and heat map measurements. `repredict_symptoms` also
+predicts images again. A symptom is a `Check`; its `fix` has one cause per line, most likely first.
 """
 
 from collections.abc import Iterator
 
 from bench.config.run_config import RunConfig
-from bench.diagnostics.symptoms.failures import of_failure
-from bench.diagnostics.symptoms.heat_maps import of_heat
-from bench.diagnostics.symptoms.logits import of_logits
-from bench.diagnostics.symptoms.predictions_and_labels import external, judged_parts, of_parts
-from bench.diagnostics.symptoms.thresholds import of_calls, of_half
-from bench.diagnostics.symptoms.training import of_curve, strayed
+from bench.diagnostics.symptoms.failures import failure_symptoms
+from bench.diagnostics.symptoms.heat_maps import heat_map_symptoms
+from bench.diagnostics.symptoms.logits import logit_symptoms
+from bench.diagnostics.symptoms.predictions_and_labels import external_symptoms, learned_splits, prediction_symptoms
+from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
+from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms
 from bench.planning.manifest import Manifest, planned
 from bench.results.read_predictions import labels_of
 from bench.store.store import Store
@@ -22,47 +21,48 @@ from harmonize.errors import CxrError, StoreError
 
 
 def symptoms(store: Store, run_id: str) -> list[Check]:
-    """Return the symptoms of a run of the store, none when it looks well or is not finished.
+    """Return the symptoms of a run; an empty list for a sound or unfinished run.
 
-    Damaged files are not judged here: `bench.diagnostics.store_audit` names them.
+    Damaged files are not reported here, but by `bench.diagnostics.store_audit`.
     """
     where = f"run {run_id}"
     if store.state(run_id) == "failed":
-        return list(of_failure(where, (store.run_dir(run_id) / "FAILED").read_text(errors="replace")))
+        return list(failure_symptoms(where, (store.run_dir(run_id) / "FAILED").read_text(errors="replace")))
     if store.state(run_id) != "done":
         return []
     try:
         manifest, run = planned(store, run_id, None)
         config = manifest.config(run)
-        curve = list(of_curve(where, store.run_dir(run_id) / "history.parquet"))
-        spoilt = list(of_logits(where, manifest, run, config))
-        found = [*curve, *spoilt]
-        if not any(check.level == "fault" for check in spoilt):  # what is not finite or no logit is not judged further
-            findings, parts = judged_parts(manifest, run, config)
-            if "val" in parts and not manifest.content.get("scored_from"):
-                found += strayed(where, parts["val"], store.run_dir(run_id))
-            found += of_parts(where, run, findings, parts, any("loss does not" in check.what for check in found))
-        found += [*external(where, manifest, run_id), *of_heat(where, manifest, run_id)]
+        of_loss = list(loss_symptoms(where, store.run_dir(run_id) / "history.parquet"))
+        of_logits = list(logit_symptoms(where, manifest, run, config))
+        checks = [*of_loss, *of_logits]
+        if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
+            loss_stuck = any("loss does not" in check.what for check in of_loss)
+            findings, splits = learned_splits(manifest, run, config)
+            if "val" in splits and not manifest.content.get("scored_from"):
+                checks += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
+            checks += prediction_symptoms(where, run, findings, splits, loss_stuck)
+        checks += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
     except (CxrError, KeyError) as error:
-        return [] if isinstance(error, StoreError) else [Check("", where, "note", "", f"not judged: {error}")]
-    return found
+        return [] if isinstance(error, StoreError) else [Check("", where, "note", "", f"not checked: {error}")]
+    return checks
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return what to know of a finished run that is no mistake: findings without an AUROC and, of a sound one, thresholds."""
+    """Return notes on a finished run that are no mistakes: findings without AUROC and, if `sound`, thresholds that do not fit."""
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)
-    found = list(_too_few(where, manifest, manifest.config(run)))
+    checks = list(_too_few(where, manifest, manifest.config(run)))
     if sound:
-        findings, parts = judged_parts(manifest, run, manifest.config(run))
-        if "test" in parts:
-            found += of_half(where, parts["test"], findings)
-        found += of_calls(where, manifest, run_id)
-    return found
+        findings, splits = learned_splits(manifest, run, manifest.config(run))
+        if "test" in splits:
+            checks += half_threshold_notes(where, splits["test"], findings)
+        checks += external_threshold_notes(where, manifest, run_id)
+    return checks
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:
-    """Yield a note about the findings that have no AUROC at the internal hospital for want of patients."""
+    """Yield a note for the findings without internal AUROC, because too few patients have them."""
     internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
     labels = labels_of(manifest, internal, config)
     test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)
@@ -72,6 +72,7 @@ def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Chec
     few = [f"{finding} ({number})" for finding, number in counts if number < manifest.settings.min_count]
     if not few:
         return
-    seen = f"patients of the internal test split with it, fewer than {manifest.settings.min_count}: {', '.join(few)}"
-    fix = "use more data, or another internal hospital; without it the finding has no score, by the grid's `min_count`"
-    yield Check("", f"{where}: findings without an AUROC", "note", "", seen, fix)
+    minimum = manifest.settings.min_count
+    observation = f"fewer than {minimum} patients of the internal test split have the finding: {', '.join(few)}"
+    fix = "use more data, or another internal hospital; `min_count` of the grid sets the minimum"
+    yield Check("", f"{where}: findings without an AUROC", "note", "", observation, fix)

@@ -1,4 +1,7 @@
-"""Notes on thresholds: what .5 would call at the internal hospital, and what the stored thresholds call externally, beside what is there."""
+"""Notes on thresholds that do not fit: .5 at the internal hospital, and the stored thresholds at external hospitals.
+
+A threshold fits if it gives about as many positive calls as there are images with the finding.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,63 +13,65 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-_FACTOR = 2.0  # so many times more or fewer calls than images with the finding
-_FEWEST = 20  # calls and images with the finding together: below that a factor of two is chance
-_SHOWN = 3  # of them named
+_FACTOR = 2.0  # ratio of calls to images with the finding, or its inverse, from which a threshold does not fit
+_MIN_COUNT = 20  # of calls plus images with the finding: with fewer, a factor of two can be chance
+_MAX_LISTED = 3  # findings in the message
 
 
-Counts = tuple[str, int, int]  # finding, images called, images that have it
+Counts = tuple[str, int, int]  # finding, number of positive calls, number of images with the finding
 
 
-def of_half(where: str, part: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note when calls at a probability of .5 are twice or half as many as the images at the internal hospital with a finding."""
-    label, called = part.labels(), part.logit > 0
+def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
+    """Yield a note if .5 does not fit a finding: twice as many (or half as many) positive calls as internal images with the finding."""
+    label, called = scored_split.labels(), scored_split.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))
         for k, finding in enumerate(findings)
     ]
-    if far := _far(rows):
+    if misfits := _misfits(rows):
         causes = (
-            "weights, sampling, smoothing or few steps make scores of chances: use the run's own thresholds, as `bench predict RUN IMAGE` does",
-            "a threshold of your own is meant for calibrated probabilities: column `calibrated` of `bench predict RUN IMAGE --csv`",
+            "outputs are not calibrated (class weights, sampling, smoothing, short training): use the run's thresholds, as `bench predict RUN IMAGE` does",
+            "your own threshold needs calibrated probabilities: use the column `calibrated` of `bench predict RUN IMAGE --csv`",
         )
-        seen = f"{part.split} of {part.dataset}, {_sum(far, rows)}: {'; '.join(far[:_SHOWN])}"
-        yield symptom(where, "a threshold of .5 does not fit", "note", seen, causes)
+        listed = "; ".join(misfits[:_MAX_LISTED])
+        observation = f"{scored_split.split} of {scored_split.dataset}, {_count(misfits, rows)}: {listed}"
+        yield symptom(where, "a threshold of .5 does not fit", "note", observation, causes)
 
 
-def of_calls(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a note where the stored thresholds call twice or half as many external images as have a finding."""
+def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
+    """Yield a note if the stored thresholds do not fit a finding at external hospitals, by the same rule."""
     path = manifest.scores / run_id / "confusion.parquet"
     if not path.is_file():
         return
     table = read_table(path)
     table = table[table["operating_point"] == manifest.settings.threshold]
-    seen = []
+    observations = []
     for cohort in manifest.cohorts:
-        mine = table[(table["dataset"] == cohort["name"]) & (table["split"] == cohort["headline_split"])]
+        of_cohort = table[(table["dataset"] == cohort["name"]) & (table["split"] == cohort["headline_split"])]
         rows: list[Counts] = [
             (str(r.finding), int(r.true_positive + r.false_positive), int(r.true_positive + r.false_negative))
-            for r in mine.itertuples()
+            for r in of_cohort.itertuples()
         ]
-        if cohort["role"] != "internal" and (far := _far(rows)):
-            seen.append(f"{cohort['name']}, {_sum(far, rows)}: {far[0]}")
-    if seen:
+        if cohort["role"] != "internal" and (misfits := _misfits(rows)):
+            observations.append(f"{cohort['name']}, {_count(misfits, rows)}: {misfits[0]}")
+    if observations:
         causes = (
-            "findings are rarer or commoner there than at the internal hospital, or images look otherwise: the page shows both (Calibration, Cohorts)",
-            "to use the run there, choose thresholds on patients of that hospital, apart from those that judge it; it is not unseen then",
+            "findings have another prevalence there, or images differ: the page shows both (Calibration, Cohorts)",
+            "to use the run there, choose thresholds on patients of that hospital who are not scored; the hospital is then no longer unseen",
         )
-        yield symptom(where, "thresholds of the internal hospital do not fit external", "note", "; ".join(seen), causes)
+        what = "internal thresholds do not fit external hospitals"
+        yield symptom(where, what, "note", "; ".join(observations), causes)
 
 
-def _far(rows: Sequence[Counts]) -> list[str]:
-    """Return what is called how often, of the findings whose calls are far from their number, the farthest first."""
-    far = [
-        (abs(float(np.log((called + 1) / (there + 1)))), f"{finding} called in {called:,}, there in {there:,}")
-        for finding, called, there in rows
-        if called + there >= _FEWEST and not 1 / _FACTOR <= (called + 1) / (there + 1) <= _FACTOR
+def _misfits(rows: Sequence[Counts]) -> list[str]:
+    """Describe the findings with far too many or too few calls, largest misfit first."""
+    misfits = [
+        (abs(float(np.log((called + 1) / (present + 1)))), f"{finding} called in {called:,}, present in {present:,}")
+        for finding, called, present in rows
+        if called + present >= _MIN_COUNT and not 1 / _FACTOR <= (called + 1) / (present + 1) <= _FACTOR
     ]
-    return [said for _, said in sorted(far, reverse=True)]
+    return [description for _, description in sorted(misfits, reverse=True)]
 
 
-def _sum(far: Sequence[str], rows: Sequence[Counts]) -> str:
-    return f"{len(far)} of {len(rows)} findings"
+def _count(misfits: Sequence[str], rows: Sequence[Counts]) -> str:
+    return f"{len(misfits)} of {len(rows)} findings"

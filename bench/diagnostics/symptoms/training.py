@@ -1,4 +1,4 @@
-"""Symptoms of the training: its loss, and predictions that are not of the epoch that it chose."""
+"""Symptoms of training: a loss that does not fall, and predictions that do not match the selected epoch."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,34 +14,34 @@ from bench.store.checksums import damaged_files
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-_STRAYED = 0.05  # AUROC on `val` by which predictions differ from those that chose the epoch
-_FLAT = 0.02  # share of its first value that a training loss must lose to have fallen
+_MAX_DIFFERENCE = 0.05  # of the `val` AUROC between the stored predictions and the selected epoch
+_FLAT = 0.02  # a loss that falls by less than this share of its first value has not fallen
 
 
-def of_curve(where: str, path: Path) -> Iterator[Check]:
-    """Yield what is odd about the training loss."""
-    if not path.is_file():  # of a derived run, or of a bundle
+def loss_symptoms(where: str, path: Path) -> Iterator[Check]:
+    """Yield a symptom if the training loss is not finite, or does not change or fall. `path`: history.parquet."""
+    if not path.is_file():  # derived runs have no history
         return
     loss = read_table(path)["train_loss"].to_numpy(np.float64)
     if not np.isfinite(loss).all():
         yield symptom(where, NO_NUMBER, "fault", f"training loss {_numbers(loss)}", causes_of(NO_NUMBER))
     elif len(loss) > 1 and np.ptp(loss) == 0:
         causes: Sequence[str] = (
-            "batches hold no positive image, as AUC losses need: set `schedule.sampling: balanced`, or a larger batch",
-            "every label is left out: look at `uncertainty` and at `bench data stats --data DATA`",
+            "batches have no positive image, which AUC losses need: set `schedule.sampling: balanced`, or a larger batch",
+            "every label is ignored: check `uncertainty`, and `bench data stats --data DATA`",
         )
         yield symptom(where, "the loss does not move", "fault", f"training loss {_numbers(loss)}", causes)
     elif len(loss) > 1 and loss[0] > 0 and loss.min() > loss[0] * (1 - _FLAT):
         causes = (
-            "the learning rate is far too low, or so high that steps overshoot: try `schedule.lr` ten times higher and lower",
-            "too few steps: more `schedule.epochs`, a smaller `schedule.batch_size`",
-            "only the head learns: look at the optimizer's frozen parts",
+            "the learning rate is far too low or too high: try `schedule.lr` ten times higher and lower",
+            "there are too few steps: use more `schedule.epochs`, or a smaller `schedule.batch_size`",
+            "only the head is trained: check `schedule.freeze_epochs` and the optimizer",
         )
         yield symptom(where, "the loss does not fall", "warning", f"training loss {_numbers(loss)}", causes)
 
 
-def strayed(where: str, part: ScoredSplit, folder: Path) -> Iterator[Check]:
-    """Yield a symptom when predictions on `val` are not as good as the epoch was that they are said to be of."""
+def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check]:
+    """Yield a symptom if the stored predictions on `val` have another AUROC than the selected epoch had."""
     path = folder / "history.parquet"
     trained = folder / "trained.json"
     if not path.is_file() or not trained.is_file() or damaged_files(folder):
@@ -50,24 +50,26 @@ def strayed(where: str, part: ScoredSplit, folder: Path) -> Iterator[Check]:
     best = json.loads(trained.read_text()).get("best_epoch")
     if best not in history.index or "val_auroc" not in history:
         return
-    then, now = float(history.loc[best, "val_auroc"]), _macro(part)
-    if abs(then - now) > _STRAYED:
+    in_training, stored = float(history.loc[best, "val_auroc"]), _macro(val)
+    if abs(in_training - stored) > _MAX_DIFFERENCE:
         causes = (
-            "the checkpoint was not loaded: predictions come from other weights, or from a new head (`bench check RUN` compares them)",
-            "evaluation shows the images otherwise than training (normalisation, size, colour order): `bench check RUN` tries others",
+            "the checkpoint was not loaded: predictions come from other weights or a new head (`bench check RUN` compares them)",
+            "evaluation preprocesses images differently from training (normalization, size, color order): `bench check RUN` tries alternatives",
             "predictions were joined to other images: align them by image_id",
         )
-        seen = f"AUROC on val {now:.3f} from the stored predictions, {then:.3f} when epoch {best} was chosen"
-        yield symptom(where, "predictions are not of the chosen epoch", "fault", seen, causes)
+        observation = (
+            f"AUROC on val {stored:.3f} from the stored predictions, {in_training:.3f} when epoch {best} was selected"
+        )
+        yield symptom(where, "predictions do not match the selected epoch", "fault", observation, causes)
 
 
-def _macro(part: ScoredSplit) -> float:
-    """Return macro AUROC over the findings with both classes, as training computes it on `val`."""
-    label = part.labels()
+def _macro(scored_split: ScoredSplit) -> float:
+    """Return the macro AUROC over the findings with both classes, as training computes it on `val`."""
+    label = scored_split.labels()
     values = []
     for k in range(label.shape[1]):
-        order = falling(part.logit[:, k])
-        values.append(area(label[order, k], part.logit[order, k]))
+        order = falling(scored_split.logit[:, k])
+        values.append(area(label[order, k], scored_split.logit[order, k]))
     return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
 

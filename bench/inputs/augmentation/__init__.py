@@ -1,4 +1,4 @@
-"""Training augmentation: batched on the device, drawn separately for each image from an integer seed."""
+"""Training augmentation: batches on the device; each image gets its own random numbers from an integer seed."""
 
 from bench.inputs.augmentation.chain import chain
 from bench.inputs.augmentation.warp import affine, none

@@ -20,14 +20,14 @@ STEPS: Mapping[str, Callable[..., Tensor]] = {
     "erase": step.erase,
     "border": step.border,
 }
-_ON_BYTES = {"crop", "hflip", "warp"}  # steps that move pixels also take uint8
+_ON_BYTES = {"crop", "hflip", "warp"}  # steps that only move pixels also accept uint8
 
 
 def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:
-    """Return a batch after all steps, each written as `name` or `{name: {option: value}}`.
+    """Apply all steps to a batch, each written as `name` or `{name: {option: value}}`.
 
-    The result for an image depends only on the image, its index in the batch and the seed, not on the other images.
-    Input images are uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
+    The result of an image depends only on the image, its index in the batch and the seed, not on the other images. Input images are
+    uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
     """
     for number, (name, options) in enumerate(augment_steps(steps)):
         x_N1HW = x_N1HW if name in _ON_BYTES else gray(x_N1HW)

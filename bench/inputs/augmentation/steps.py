@@ -1,7 +1,7 @@
-"""Augmentation steps. Each changes an image with probability `p`; the other images keep every bit.
+"""Augmentation steps. Each changes an image with probability `p`; the other images are not changed.
 
-N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and
-`warp` also accept uint8, and the first two return it. All random numbers are drawn on the CPU. So they are equal on every
+N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and `warp`
+also accept uint8; `crop` and `hflip` then return uint8. All random numbers are drawn on the CPU. So they are equal on every
 device, and the step does not wait for the device.
 """
 
@@ -36,7 +36,7 @@ def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> 
 def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
     """Return images mirrored left to right.
 
-    The heart moves to the other side and side markers are mirrored, so no default augmentation uses this step.
+    No default augmentation uses this step: it moves the heart to the other side and mirrors side markers.
     """
     rows, _ = _select(x_N1HW, seed, p, 0)
     return _put(x_N1HW, rows, _pick(x_N1HW, rows).flip(3))
@@ -45,7 +45,7 @@ def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
 def warp(
     x_N1HW: Tensor, seed: int, *, rotate: float = 0.0, translate: float = 0.0, scale: float = 0.0, p: float = 0.5
 ) -> Tensor:
-    """Return images rotated, shifted and scaled, each with probability `p`, in one resampling; ranges as in `affine`."""
+    """Return images rotated, shifted and scaled in one resampling. Each of the three has probability `p`; ranges as in `affine`."""
     drawn = warps.draw(
         len(x_N1HW),
         seed,
@@ -132,6 +132,7 @@ def _select(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tens
 
 
 def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
+    """Return the images at `rows`, given on the CPU."""
     return x_N1HW[to_device(rows, x_N1HW.device)]
 
 
@@ -148,7 +149,7 @@ def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return images blackened inside or outside of a box, which is given as shares of height and width."""
+    """Return images blackened inside or outside of a box. The box is given as shares of height and width."""
     inner = []
     for axis, side in enumerate(x_N1HW.shape[2:]):
         middle = (torch.arange(side) + 0.5) / side

@@ -1,7 +1,7 @@
 """Rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
 
-N images, H and W pixels. Images are [N, 1, H, W], before intensity normalization: uint8 as in the cache, or float32 in
-[0, 1]. The results are float32 in [0, 1].
+N images, H and W pixels. Images are [N, 1, H, W] before intensity normalization: uint8 as in the cache, or float32 in [0, 1]. The
+results are float32 in [0, 1].
 """
 
 import math
@@ -18,19 +18,19 @@ from bench.inputs.device_transfer import to_device
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Parameters of the affine augmentation of each image of a batch; `draw` samples them, `apply` uses them."""
+    """Random parameters of the affine augmentation, one value per image of a batch."""
 
     angle: Tensor  # [N], radians
     shift: Tensor  # [N, 2], right and down, as a share of the side
-    zoom: Tensor  # [N], 1.05 shows everything 5 % larger
-    flip: Tensor  # [N], 1, or -1 for left-right
+    zoom: Tensor  # [N], 1.05 enlarges by 5 %
+    flip: Tensor  # [N], -1 mirrors left to right, 1 does not
     brightness: Tensor  # [N], factor
     contrast: Tensor  # [N], factor about the image's own mean
 
     def apply(self, x_N1HW: Tensor) -> Tensor:
-        """Return the augmented images, resampled once; pixels from outside the image are black.
+        """Return the augmented images, resampled once. Pixels from outside the image are black.
 
-        Resampling reads bytes, so float32 images are first rounded to whole gray levels. The result is not rounded.
+        Resampling reads bytes, so float32 images are first rounded to gray levels (multiples of 1/255). The result is not rounded.
         """
         return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
 
@@ -63,25 +63,25 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
     x_N1HW = gray(image_N1HW)
     mean = x_N1HW.mean((2, 3), keepdim=True)
     brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
-    toned = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness)
+    adjusted = (x_N1HW - mean).mul_(contrast).add_(mean).mul_(brightness)
     inverse = to_device(warp.inverse(*x_N1HW.shape[2:]).to(x_N1HW.dtype), x_N1HW.device)
     grid = affine_grid(inverse, list(x_N1HW.shape), align_corners=False)
-    return grid_sample(toned, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
+    return grid_sample(adjusted, grid, mode="bilinear", padding_mode="zeros", align_corners=False).clamp_(0, 1)
 
 
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return the same except for rounding, image by image, so that each image stays in the CPU cache."""
+    """Return the result of `on_device` except for rounding. Images are processed one by one, so that each stays in the CPU cache."""
     from bench.inputs.gray_kernels import resample
 
     height, width = image_N1HW.shape[2:]
-    between = np.diag([2 / width, 2 / height, 1.0])  # from pixels to coordinates from -1 to 1
-    between[:2, 2] = 1 / width - 1, 1 / height - 1
+    to_unit = np.diag([2 / width, 2 / height, 1.0])  # from pixels to coordinates from -1 to 1
+    to_unit[:2, 2] = 1 / width - 1, 1 / height - 1
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
-    from_N23 = np.ascontiguousarray((np.linalg.inv(between) @ inverse_N33 @ between)[:, :2])
+    from_N23 = np.ascontiguousarray((np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2])
     result = np.empty(image_N1HW.shape, np.float32)  # numpy requests huge pages from the system, torch does not
-    light_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
-    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, light_N2, result[:, 0])
+    factor_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
+    resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, factor_N2, result[:, 0])
     return torch.from_numpy(result)
 
 
@@ -97,10 +97,10 @@ def affine(
     p: float = 0.5,
     hflip: bool = False,
 ) -> Tensor:
-    """Return a batch with slight rotation, shift, scale, brightness and contrast, each with probability `p` per image.
+    """Return a batch with slight rotation, shift, scale, brightness and contrast. Each has probability `p` per image.
 
-    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side, the others as a share of 1.
-    `hflip` mirrors half of the images. It is off by default, because it moves the heart to the other side.
+    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side, the others as a share of 1. `hflip` mirrors
+    half of the images; it is off by default, because it moves the heart to the other side.
     """
     warp = draw(
         len(x_N1HW),
@@ -131,8 +131,8 @@ def draw(
     """Return random parameters for a batch; they are drawn on the CPU, so they are equal on every device."""
     generator = torch.Generator().manual_seed(seed)
     value = torch.rand(num_images, 6, generator=generator) * 2 - 1
-    taken = torch.rand(num_images, 5, generator=generator) < p
-    amount = value * taken[:, [0, 1, 1, 2, 3, 4]]  # the two directions of a shift are selected together
+    is_applied = torch.rand(num_images, 5, generator=generator) < p
+    amount = value * is_applied[:, [0, 1, 1, 2, 3, 4]]  # both directions of a shift are applied together
     flip = torch.rand(num_images, generator=generator) < (0.5 if hflip else 0.0)
     return Warp(
         angle=amount[:, 0] * math.radians(rotate),

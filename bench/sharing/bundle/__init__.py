@@ -1,1 +1,1 @@
-"""Bundles: runs' logits, labels and scores in one file without images or ids, which anybody can score again."""
+"""Bundles: logits, labels and scores of runs in one file, without images and ids. Anybody can score a bundle again."""

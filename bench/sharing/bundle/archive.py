@@ -1,7 +1,7 @@
-"""The file of a bundle: a zip that can be written in one way only, so that no byte of it may be another.
+"""The file format of a bundle: a zip with exactly one valid form, so that no byte can be changed unnoticed.
 
-Members lie as they are (uncompressed: nothing can unfold to more than its size), in the order of their names, without dates
-or comments; `checksums.json` has the SHA-256 of each. Whoever reads one trusts nothing that it says.
+Members are uncompressed (no member can expand), sorted by name, without dates and comments. `checksums.json` has the SHA-256 of
+each member. A reader trusts nothing that the file states.
 """
 
 import hashlib
@@ -22,55 +22,56 @@ from harmonize.errors import StoreError
 CHECKSUMS = "checksums.json"
 MOST_MEMBERS = 100_000
 MOST_BYTES = 64 * 2**30  # of the file
-MOST_OF_ONE = 2 * 2**30  # bytes of a member
-MOST_JSON = 32 * 2**20
+MOST_MEMBER_BYTES = 2 * 2**30
+MOST_JSON = 32 * 2**20  # bytes of a JSON member
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,3}")
 _DATE = (1980, 1, 1, 0, 0, 0)
-_FIX = "ask whoever made it for the file as it was written by `bench export`"
+_FIX = "ask its maker for the unchanged file that `bench export` wrote"
 
 
 def refused(what: str, where: str, fix: str = _FIX) -> StoreError:
-    """Return the error that says why a bundle is not taken."""
+    """Return the error for a bundle that is refused, with the reason `what`."""
     return StoreError(f"the bundle is refused: {what}", where, fix)
 
 
 def pack(folder: Path, path: Path) -> str:
-    """Write the files below `folder` as a bundle and return its id: the SHA-256 of the list of their checksums."""
+    """Write the files below `folder` as a bundle. Return the bundle's id: the SHA-256 of checksums.json."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    listed = {name: file_sha256(folder / name) for name in names if name != CHECKSUMS}
-    content = canonical_json({"members": listed, "schema": 1})
+    checksums = {name: file_sha256(folder / name) for name in names if name != CHECKSUMS}
+    content = canonical_json({"members": checksums, "schema": 1})
     (folder / CHECKSUMS).write_bytes(content)
     _write(folder, path)
     return hashlib.sha256(content).hexdigest()
 
 
 def unpack(path: Path, folder: Path) -> str:
-    """Write the members of a bundle below an empty `folder` and return its id.
+    """Write the members of a bundle into an empty `folder` and return the bundle's id.
 
-    Raises StoreError for a file that is no bundle, too large, or not byte for byte what `pack` writes of its members:
-    names that leave the folder or come twice, links, compressed or encrypted members, a checksum that is wrong, a member that
-    is listed and absent, or there and not listed, bytes between, before or after the members.
+    Raises StoreError for a file that is too large, not a bundle, or different in any byte from what `pack` writes. Examples: names
+    that leave the folder or occur twice, links, compressed or encrypted members, wrong checksums, missing or unlisted members, and
+    bytes outside the members.
     """
     where = str(path)
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise refused(f"larger than {MOST_BYTES:,} bytes", where)
+            raise refused(f"it is larger than {MOST_BYTES:,} bytes", where)
         with zipfile.ZipFile(path) as archive:
-            _take_out(archive, folder, where)
+            _extract(archive, folder, where)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
         raise refused(f"it cannot be read: {error}", where) from error
     checksums = read_json(folder / CHECKSUMS, where)
     listed = checksums.get("members")
     if set(checksums) != {"members", "schema"} or checksums["schema"] != 1 or not isinstance(listed, dict):
-        raise refused(f"{CHECKSUMS} is not of schema 1", where)
-    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {CHECKSUMS}
-    if odd := sorted(there ^ set(listed)):
-        raise refused(f"{odd[0]!r} is {'not listed' if odd[0] in there else 'listed and absent'}", where)
-    for name in sorted(there):
+        raise refused(f"{CHECKSUMS} does not have schema 1", where)
+    members = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {CHECKSUMS}
+    if different := sorted(members ^ set(listed)):
+        name = different[0]
+        raise refused(f"{name!r} is {'not listed' if name in members else 'listed but missing'}", where)
+    for name in sorted(members):
         if file_sha256(folder / name) != listed[name]:
             raise refused(f"the checksum of {name} is wrong", where)
-    with tempfile.TemporaryDirectory() as again:
-        copy = Path(again) / "copy"
+    with tempfile.TemporaryDirectory() as temporary:
+        copy = Path(temporary) / "copy"
         _write(folder, copy)
         if not cmp(path, copy, shallow=False):
             raise refused("the file has bytes that belong to no member", where)
@@ -78,40 +79,41 @@ def unpack(path: Path, folder: Path) -> str:
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
-    """Return a JSON object of a bundle; StoreError unless it is written in the one way that `canonical_json` has."""
+    """Return a JSON object of a bundle. Raises StoreError unless it has the exact form that `canonical_json` writes."""
     name = path.name
     if not path.is_file() or path.stat().st_size > MOST_JSON:
-        raise refused(f"{name} is absent or larger than {MOST_JSON:,} bytes", where)
+        raise refused(f"{name} is missing or larger than {MOST_JSON:,} bytes", where)
     content = path.read_bytes()
     try:
-        found = json.loads(content)
-        same = canonical_json(found) == content
+        value = json.loads(content)
+        canonical = canonical_json(value) == content
     except (ValueError, RecursionError) as error:
-        raise refused(f"{name} is no JSON: {error}", where) from error
-    if not same or not isinstance(found, dict):
-        raise refused(f"{name} is not written as `bench export` writes it", where)
-    return found
+        raise refused(f"{name} is not valid JSON: {error}", where) from error
+    if not canonical or not isinstance(value, dict):
+        raise refused(f"{name} does not have the form that `bench export` writes", where)
+    return value
 
 
-def _take_out(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
+def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
+    """Check all members of a zip, then write them below `folder`."""
     infos = archive.infolist()
     if len(infos) > MOST_MEMBERS:
-        raise refused(f"more than {MOST_MEMBERS:,} members", where)
+        raise refused(f"it has more than {MOST_MEMBERS:,} members", where)
     if sum(info.file_size for info in infos) > MOST_BYTES:
-        raise refused(f"its members claim more than {MOST_BYTES:,} bytes", where)
-    seen: set[str] = set()
+        raise refused(f"its members are larger than {MOST_BYTES:,} bytes", where)
+    names: set[str] = set()
     for info in infos:
         name = info.filename
         if not NAME.fullmatch(name) or info.orig_filename != name:
-            raise refused(f"the name {name[:100]!r} is none that a bundle has", where)
-        if name.casefold() in seen:
-            raise refused(f"{name!r} is there twice", where)
-        seen.add(name.casefold())
+            raise refused(f"the member name {name[:100]!r} is invalid", where)
+        if name.casefold() in names:
+            raise refused(f"{name!r} occurs twice", where)
+        names.add(name.casefold())
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise refused(f"{name} is compressed", where)
         if info.flag_bits & 0x1 or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise refused(f"{name} is encrypted, a link or no file", where)
-        if info.file_size > (MOST_JSON if name.endswith(".json") else MOST_OF_ONE):
+            raise refused(f"{name} is encrypted, a link, or not a regular file", where)
+        if info.file_size > (MOST_JSON if name.endswith(".json") else MOST_MEMBER_BYTES):
             raise refused(f"{name} is too large", where)
     for info in infos:
         target = folder / info.filename
@@ -121,7 +123,7 @@ def _take_out(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
 
 
 def _write(folder: Path, path: Path) -> None:
-    """Write the zip of a folder; the same files give the same bytes on every system."""
+    """Write the zip of a folder. The same files give the same bytes on every system."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in names:

@@ -1,4 +1,4 @@
-"""A first look at a stranger's tables by a process of its own: a reader of Parquet that is led astray may end the process it is in."""
+"""Read the tables of an untrusted bundle in a child process first: a malicious Parquet file can crash the process that reads it."""
 
 import contextlib
 import multiprocessing
@@ -17,14 +17,14 @@ from bench.sharing.bundle.tables import open_table
 T = TypeVar("T")
 
 
-def look(folder: Path, where: str) -> None:
-    """Raise StoreError when reading the tables below a folder ends the process that reads them."""
+def check_readable(folder: Path, where: str) -> None:
+    """Raise StoreError if reading the tables below a folder crashes the child process that reads them."""
     if not survives(read_all, folder):
-        raise refused("one of its tables ends the program that reads it", where)
+        raise refused("one of its tables crashes the program that reads it", where)
 
 
 def survives(work: Callable[[T], object], argument: T) -> bool:
-    """Return whether a process that does some work is alive afterwards."""
+    """Whether a child process survives the call `work(argument)`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             pool.submit(work, argument).result()
@@ -34,8 +34,8 @@ def survives(work: Callable[[T], object], argument: T) -> bool:
 
 
 def read_all(folder: Path) -> None:
-    """Read every table below a folder; what is merely wrong with them is for the caller to find."""
+    """Read every table below a folder. Ordinary errors are ignored here; the caller finds them later."""
     for path in sorted(folder.rglob("*.parquet")):
         with contextlib.suppress(Exception):
-            texts = [each.name for each in open_table(path, "").schema_arrow if pa.types.is_string(each.type)]
+            texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]
             pq.read_table(path, use_threads=False, read_dictionary=texts)

@@ -1,9 +1,10 @@
-"""Models from elsewhere in a bundle: what a row of theirs must be."""
+"""Imported models in a bundle: checks of their entries."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from bench.config.run_config import RunConfig, from_dict, full
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
 
 PASSPORT = {
@@ -17,15 +18,15 @@ PASSPORT = {
 }
 
 
-def fits_passport(said: Any) -> bool:
-    """Whether a passport has the keys and kinds that one has."""
-    if not isinstance(said, dict) or {key: type(value) for key, value in said.items()} != PASSPORT:
+def is_passport(value: Any) -> bool:
+    """Whether a value is a valid passport (declaration of data exposure): its keys, their types, and the format."""
+    if not isinstance(value, dict) or {key: type(content) for key, content in value.items()} != PASSPORT:
         return False
-    words = [word for key in ("cohorts", "others", "seen") for word in said[key]]
-    return said["format"] in FORMATS and all(isinstance(word, str) for word in words)
+    names = [name for key in ("cohorts", "others", "seen") for name in value[key]]
+    return value["format"] in FORMATS and all(isinstance(name, str) for name in names)
 
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
-    """Whether a row is of the model and of the internal cohort that its run.json names, and made of no other run."""
-    config = full(from_dict(RunConfig, document["config"], f"run {run['id']}"))
+    """Whether a model's entry matches its run.json: configuration, internal cohort, and no source runs."""
+    config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
     return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])

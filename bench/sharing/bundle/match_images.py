@@ -1,4 +1,4 @@
-"""The same cohort in two orders: which image of one bundle is which of another, told by what both say of it."""
+"""Match the images of a cohort that two bundles contain under different ordinals, by their labels, attributes and logits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from harmonize.errors import StoreError
 
-_FIX = "export both with --keep-order, or all runs of a cohort in one bundle"
+_FIX = "export both bundles with --keep-order, or export all runs of the cohort as one bundle"
 
 
 def same_images(
@@ -18,34 +18,34 @@ def same_images(
     name: str,
     where: str,
 ) -> Mapping[str, str]:
-    """Return the image ids of one cohort table by those of another that shows the same images under other ordinals.
+    """Return {image id of the second table: image id of the first table} for two tables of the same images.
 
-    An image is known by its labels, its attributes and the logits of the runs that both bundles have (ours, theirs: their
-    predictions). Raises StoreError when there is no such run, when their logits or the labels differ, or when patients do not fit.
+    Images are matched by labels, attributes and the logits of the runs that both bundles have. `ours` and `theirs` are the
+    predictions of these runs for the first and the second table. Raises StoreError if there is no such run, if logits or labels
+    differ, or if patients do not match.
     """
     if not ours:
-        raise StoreError(f"{name} is there in two orders, and no run is in both bundles", where, _FIX)
-    one, two = _described(here, ours), _described(there, theirs)
-    if list(one.columns) != list(two.columns) or len(one) != len(two):
-        raise StoreError(
-            f"{name} has {len(one)} images or other columns in one bundle, {len(two)} in the other", where, _FIX
-        )
-    columns = [c for c in one.columns if c not in ("image_id", "patient_id")]
-    a, b = (
-        t.assign(key=_keys(t[columns])).sort_values(["key", "image_id"], kind="stable", ignore_index=True)
-        for t in (one, two)
+        raise StoreError(f"the bundles order {name} differently, and no run is in both bundles", where, _FIX)
+    first, second = _with_logits(here, ours), _with_logits(there, theirs)
+    if list(first.columns) != list(second.columns) or len(first) != len(second):
+        what = f"{name} has {len(first)} images in one bundle and {len(second)} in the other, or other columns"
+        raise StoreError(what, where, _FIX)
+    columns = [c for c in first.columns if c not in ("image_id", "patient_id")]
+    first, second = (
+        table.assign(key=_keys(table[columns])).sort_values(["key", "image_id"], kind="stable", ignore_index=True)
+        for table in (first, second)
     )
-    if not (a["key"] == b["key"]).all():
-        fix = "one of them is wrong, or was made with other labels: ask their makers, or merge one of them alone"
-        raise StoreError(f"a run that both have says other logits or labels on {name}", where, fix)
-    pairs = pd.DataFrame({"one": a["patient_id"], "two": b["patient_id"]}).drop_duplicates()
-    if pairs["one"].duplicated().any() or pairs["two"].duplicated().any():
-        raise StoreError(f"the images of {name} cannot be told apart well enough to join the bundles", where, _FIX)
-    return dict(zip(b["image_id"], a["image_id"], strict=True))
+    if not (first["key"] == second["key"]).all():
+        fix = "one bundle is wrong, or uses other labels: ask their makers, or merge only one of them"
+        raise StoreError(f"a run of both bundles has different logits or labels on {name}", where, fix)
+    pairs = pd.DataFrame({"first": first["patient_id"], "second": second["patient_id"]}).drop_duplicates()
+    if pairs["first"].duplicated().any() or pairs["second"].duplicated().any():
+        raise StoreError(f"the images of {name} cannot be matched between the bundles", where, _FIX)
+    return dict(zip(second["image_id"], first["image_id"], strict=True))
 
 
-def _described(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return a cohort table with the logits of runs beside its columns; NaN for images that a run lacks."""
+def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return a cohort table with the logits of runs as further columns, NaN for images without prediction."""
     for number, frame in enumerate(predictions):
         table = table.merge(
             frame.add_prefix(f"{number}:").rename(columns={f"{number}:image_id": "image_id"}), on="image_id", how="left"
@@ -54,6 +54,7 @@ def _described(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd.D
 
 
 def _keys(frame: pd.DataFrame) -> list[str]:
+    """Return a text for each row that identifies its cells. Equal rows have equal texts."""
     plain = frame.astype(object).where(frame.notna(), None)
     return (
         ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

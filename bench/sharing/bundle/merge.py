@@ -1,4 +1,4 @@
-"""`bench merge`: one store, and one leaderboard, of the bundles of several laboratories."""
+"""`bench merge`: make one store and one leaderboard from the bundles of several laboratories."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,64 +16,69 @@ from bench.store.store import Store, canonical_json, table_facts, write_bytes, w
 from harmonize.errors import ConfigError, StoreError
 
 SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "metrics")
-_APART = "put them into stores of their own, or score them alike first: `bench score --as`"
+_FIX_SETTINGS = "merge them into separate stores, or first score both with one grid: `bench score --as`"
 
 
 @dataclass(slots=True)
 class Merged:
-    """What was taken so far: cohorts by name, runs by id."""
+    """The merged cohorts by name and the merged runs by id, so far."""
 
     store: Store
     cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)  # cohort -> the bundle that it was first found in
+    origin: dict[str, str] = field(default_factory=dict)  # cohort -> path of the first bundle with it
     bundles: list[dict[str, Any]] = field(default_factory=list)
 
 
 def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any]) -> None:
-    """Take the runs and cohorts of a verified bundle; `names`: old -> new names of its cohorts; first: settings to agree with.
+    """Add the runs and cohorts of a verified bundle. `names`: old -> new names of its cohorts. `first`: content of the first manifest.
 
-    A run that was taken before gets the cohorts that it lacks; where it has them, its logits must be the same.
-    Raises StoreError with the two bundles and the mend: other settings, cohorts of one name that are not one cohort, patients in
-    another order without a run that both share, other logits or labels.
+    A run that was already added gets predictions on further cohorts; on cohorts that it has, its logits must be the same.
+    Raises StoreError with the bundles and a fix for different settings, different cohorts with one name, different logits or labels,
+    and patients in another order without a common run.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:
         if content.get(key) != first.get(key):
             raise StoreError(
-                f"the bundles are not scored alike: {key} is {content.get(key)!r} and {first.get(key)!r}", where, _APART
+                f"the bundles have different settings: {key} is {content.get(key)!r} and {first.get(key)!r}",
+                where,
+                _FIX_SETTINGS,
             )
     for old in names:
         if old not in {cohort["name"] for cohort in bundle.manifest.cohorts}:
-            raise ConfigError(f"no cohort {old!r} in the bundle", where, "see `bench verify` for what it holds")
+            raise ConfigError(f"the bundle has no cohort {old!r}", where, "`bench verify` lists its cohorts")
     images: dict[str, Mapping[str, str]] = {}
     for cohort in bundle.manifest.cohorts:
-        images[cohort["name"]] = _take_cohort(merged, bundle, cohort, names.get(cohort["name"], cohort["name"]))
-    for kind, taken in (("runs", merged.runs), ("derived", merged.derived)):
+        images[cohort["name"]] = _add_cohort(merged, bundle, cohort, names.get(cohort["name"], cohort["name"]))
+    for kind, added_runs in (("runs", merged.runs), ("derived", merged.derived)):
         for run in content[kind]:
-            _take_run(merged, bundle, run, names, images)
-            taken.setdefault(run["id"], run)
+            _add_run(merged, bundle, run, names, images)
+            added_runs.setdefault(run["id"], run)
     merged.bundles.append(
         {"file": bundle.path.name, "id": bundle.id, "runs": len(content["runs"]) + len(content["derived"])}
     )
 
 
-def _take_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
-    """Store a cohort under its name, or find its images in the one that is there: their names here by their names there."""
+def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
+    """Store a cohort, or join it with the stored cohort of that name.
+
+    Return {image id in the bundle: image id in the store}; an empty mapping if the ids are the same.
+    """
     table, where = bundle.manifest.table(cohort), str(bundle.path)
-    known = merged.cohorts.get(name)
-    if known is None:
+    stored_cohort = merged.cohorts.get(name)
+    if stored_cohort is None:
         merged.cohorts[name] = {**cohort, "name": name}
         merged.origin[name] = where
         _write_cohort(merged, name, table)
         return {}
-    if known["origin"] != cohort["origin"] or known["role"] != cohort["role"]:
+    if stored_cohort["origin"] != cohort["origin"] or stored_cohort["role"] != cohort["role"]:
         other = merged.origin[name]
-        fix = f"tell them apart: --rename {bundle.path.name}:{cohort['name']}=NEW_NAME"
-        raise StoreError(f"two cohorts bear the name {name!r}: of {other} and of this bundle", where, fix)
-    here = pd.read_parquet(_path_of(merged, name))
-    if known["tag"] != cohort["tag"]:
+        fix = f"rename one of them: --rename {bundle.path.name}:{cohort['name']}=NEW_NAME"
+        raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", where, fix)
+    stored = pd.read_parquet(_path_of(merged, name))
+    if stored_cohort["tag"] != cohort["tag"]:
         shared = [
             run["id"]
             for run in bundle.manifest.runs
@@ -83,14 +88,14 @@ def _take_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name
             [pd.read_parquet(store.run_dir(i) / "predictions" / f"{n}.parquet") for i in shared]
             for store, n in ((merged.store, name), (bundle.manifest.store, cohort["name"]))
         )
-        return same_images(here, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
-    common, again = here["image_id"].isin(table["image_id"]), table["image_id"].isin(here["image_id"])
-    a, b = (t.sort_values("image_id", ignore_index=True) for t in (here[common], table[again]))
-    if list(a.columns) != list(b.columns) or not a.equals(b):
-        fix = "one of them is wrong, or they learn other findings: ask their makers, or merge them into stores of their own"
-        raise StoreError(f"the labels of {name!r} are not those of {merged.origin[name]}", where, fix)
-    if not again.all():
-        joined = pd.concat([here, table[~again]], ignore_index=True)
+        return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
+    is_common, is_stored = stored["image_id"].isin(table["image_id"]), table["image_id"].isin(stored["image_id"])
+    old, new = (t.sort_values("image_id", ignore_index=True) for t in (stored[is_common], table[is_stored]))
+    if list(old.columns) != list(new.columns) or not old.equals(new):
+        fix = "one bundle is wrong, or has other findings: ask their makers, or merge them into separate stores"
+        raise StoreError(f"the labels of {name!r} differ from those in {merged.origin[name]}", where, fix)
+    if not is_stored.all():
+        joined = pd.concat([stored, table[~is_stored]], ignore_index=True)
         _write_cohort(merged, name, joined.sort_values("image_id", ignore_index=True))
     return {}
 
@@ -103,58 +108,63 @@ def _write_cohort(merged: Merged, name: str, table: pd.DataFrame) -> None:
     write_table(_path_of(merged, name), table, {"id": str(merged.cohorts[name]["id"])})
 
 
-def _take_run(
+def _add_run(
     merged: Merged,
     bundle: Opened,
     run: Mapping[str, Any],
     names: Mapping[str, str],
     images: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Store what a run has beyond what is there already."""
-    there, here = bundle.manifest.store.run_dir(run["id"]), merged.store.run_dir(run["id"])
+    """Store a run, or add its predictions on further cohorts to the stored run."""
+    source, target = bundle.manifest.store.run_dir(run["id"]), merged.store.run_dir(run["id"])
     where = str(bundle.path)
-    if not (here / "run.json").is_file():
-        merged.store.begin(run["id"], (there / "run.json").read_bytes())
-        for path in sorted(there.glob("*.json")) + sorted(there.glob("*.parquet")):
-            write_bytes(here / path.name, path.read_bytes())
-    elif (here / "seal.json").read_bytes() != (there / "seal.json").read_bytes():
-        fix = "the run was trained twice: merge the bundle of one training, or both into stores of their own"
-        raise StoreError(f"run {run['id']} has other weights than in a bundle before", where, fix)
+    if not (target / "run.json").is_file():
+        merged.store.begin(run["id"], (source / "run.json").read_bytes())
+        for path in sorted(source.glob("*.json")) + sorted(source.glob("*.parquet")):
+            write_bytes(target / path.name, path.read_bytes())
+    elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
+        fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
+        raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort["name"], cohort["name"])
-        frame = pd.read_parquet(there / "predictions" / f"{cohort['name']}.parquet")
+        frame = pd.read_parquet(source / "predictions" / f"{cohort['name']}.parquet")
         if renamed := images[cohort["name"]]:
             frame = frame.assign(image_id=frame["image_id"].map(renamed)).sort_values("image_id", ignore_index=True)
-        path = here / "predictions" / f"{name}.parquet"
+        path = target / "predictions" / f"{name}.parquet"
         if path.is_file():
             if not _same_logits(pd.read_parquet(path), frame):
-                fix = "one of them is wrong: ask their makers, or merge one of them alone"
-                raise StoreError(f"run {run['id']} has other logits on {name} than in a bundle before", where, fix)
+                fix = "one bundle is wrong: ask their makers, or merge only one of them"
+                raise StoreError(f"run {run['id']} has different logits on {name} in an earlier bundle", where, fix)
             continue
-        facts = table_facts(there / "predictions" / f"{cohort['name']}.parquet") | {
+        facts = table_facts(source / "predictions" / f"{cohort['name']}.parquet") | {
             "cohort": str(merged.cohorts[name]["id"])
         }
         write_table(path, frame, facts)
-    mark_done(here)
+    mark_done(target)
 
 
-def _same_logits(one: pd.DataFrame, two: pd.DataFrame) -> bool:
-    a, b = (frame.sort_values("image_id", ignore_index=True) for frame in (one, two))
-    return list(a.columns) == list(b.columns) and len(a) == len(b) and bool(
-        (a["image_id"] == b["image_id"]).all() and np.array_equal(a.drop(columns="image_id"), b.drop(columns="image_id"))
-    )  # fmt: skip
+def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
+    a, b = (frame.sort_values("image_id", ignore_index=True) for frame in (first, second))
+    return (
+        list(a.columns) == list(b.columns)
+        and len(a) == len(b)
+        and bool(
+            (a["image_id"] == b["image_id"]).all()
+            and np.array_equal(a.drop(columns="image_id"), b.drop(columns="image_id"))
+        )
+    )
 
 
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
-    """Write the manifest of what was taken, of all cohorts or of the internal hospital and those named, and return it.
+    """Write and return the manifest of the merged store: all cohorts, or the internal cohort and the cohorts in `cohorts`.
 
-    Raises ConfigError for a cohort that is not there, and when no run has been tested on all of them.
+    Raises ConfigError for an unknown cohort, and if no run has been tested on all cohorts.
     """
     internal = str(first["source"])
-    for asked in cohorts:
-        if asked not in merged.cohorts:
+    for cohort in cohorts:
+        if cohort not in merged.cohorts:
             raise ConfigError(
-                f"no cohort {asked!r} in the bundles", "--cohort", f"there are {', '.join(merged.cohorts)}"
+                f"no cohort {cohort!r} in the bundles", "--cohort", f"choose from: {', '.join(merged.cohorts)}"
             )
     chosen = [c for n, c in merged.cohorts.items() if not cohorts or n == internal or n in cohorts]
     complete = [
@@ -163,9 +173,9 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
     if not complete:
         sets = "; ".join(f"{i}: {', '.join(n for n in merged.cohorts if _tested(merged, i, n))}" for i in merged.runs)
         raise ConfigError(
-            "no run was tested on every cohort, so nothing compares",
+            "no run was tested on every cohort, so the runs cannot be compared",
             "bench merge",
-            f"choose some with --cohort ({sets})",
+            f"choose cohorts with --cohort ({sets})",
         )
     content = {**first, "name": name, "title": title, "cohorts": chosen, "bundles": merged.bundles}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
@@ -174,4 +184,5 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
 
 
 def _tested(merged: Merged, run_id: str, cohort: str) -> bool:
+    """Whether the merged store has the run's predictions on a cohort."""
     return (merged.store.run_dir(run_id) / "predictions" / f"{cohort}.parquet").is_file()

@@ -1,6 +1,6 @@
-"""What leaves the house of a cohort: ordinals for its patients and images, and the columns that scoring reads.
+"""The cohort data that leave a hospital: ordinals for patients and images, and the columns that scoring reads.
 
-No id, no date, no path, no free text: sex, view and split are words of a list, ages decades, labels numbers.
+There is no id, date, path or free text. Sex, view and split come from fixed lists, ages are decades, labels are numbers.
 """
 
 import secrets
@@ -19,40 +19,43 @@ from harmonize.datasets import VIEWS
 from harmonize.labels.findings import UNMAPPED_CODE
 
 ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort in a bundle
-OLDEST = 90  # from here on ages are one group
+OLDEST = 90  # years; all ages from here on are one group
 
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """Numbers in place of ids, by id. `tag` begins the names made of them: equal tags mean equal numbers."""
+    """Numbers in place of ids: image id -> number, patient id -> number. Equal tags mean equal numbers.
+
+    `tag` is the prefix of the new image and patient names.
+    """
 
     tag: str
     image: Mapping[str, int]
     patient: Mapping[str, int]
 
 
-def number(table: pd.DataFrame, image_ids: Sequence[str], origin: str, keep_order: bool) -> Ordinals:
-    """Return ordinals of a cohort table's images that are exported, and of their patients.
+def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, keep_order: bool) -> Ordinals:
+    """Return ordinals for the exported images of a cohort table and for their patients.
 
-    By default a fresh random permutation: nothing is left of the ids, nor of their order. With `keep_order` the place of each
-    id among all sorted ids of the table, on which the resampled patients rest: bounds then stay to the last bit.
+    By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With `keep_order` an
+    ordinal is the index among all sorted ids of the table. Resamples depend on that order, so intervals then stay the same.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:
-        return Ordinals(origin, _places(sorted(patient_of)), _places(sorted(set(patient_of.values()))))
+        return Ordinals(origin, _index_of(sorted(patient_of)), _index_of(sorted(set(patient_of.values()))))
     images, patients = sorted(set(image_ids)), sorted({patient_of[i] for i in image_ids})
-    dice = secrets.SystemRandom()
+    random = secrets.SystemRandom()
     for ids in (images, patients):
-        dice.shuffle(ids)
-    return Ordinals(secrets.token_hex(6), _places(images), _places(patients))
+        random.shuffle(ids)
+    return Ordinals(secrets.token_hex(6), _index_of(images), _index_of(patients))
 
 
-def _places(ids: Sequence[str]) -> dict[str, int]:
-    return {name: place for place, name in enumerate(ids)}
+def _index_of(ids: Sequence[str]) -> dict[str, int]:
+    return {name: index for index, name in enumerate(ids)}
 
 
 def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return what stands for image ids: sorted, they are in the order of the ordinals.
+    """Return new image ids from ordinals. They sort like the ordinals.
 
     >>> image_names("5f", np.array([12], np.int32))
     ['5f-i00000012']
@@ -61,12 +64,12 @@ def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
 
 
 def patient_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return what stands for patient ids."""
+    """Return new patient ids from ordinals. They sort like the ordinals."""
     return [f"{tag}-p{n:08d}" for n in ordinal.tolist()]
 
 
 def decades(age: "pd.Series[float]") -> NDArray[np.float64]:
-    """Return the middle of each age's decade, 95 from 90 on, NaN where unknown: scoring tells no more than decades apart.
+    """Return the middle of each age's decade; 95 from 90 on, NaN if unknown. Scoring needs only decades.
 
     >>> decades(pd.Series([40.0, 49.9, 103.0])).tolist()
     [45.0, 45.0, 95.0]
@@ -83,16 +86,16 @@ def columns_of(
     mapping: str,
     findings: Sequence[str],
 ) -> pd.DataFrame:
-    """Return the rows of a cohort table that `split` names (image id -> split), as they go into a bundle, by ordinal.
+    """Return the rows of a cohort table that a bundle contains, sorted by ordinal. `split`: image id -> split, for these rows.
 
-    Beside the states of the findings stand columns "mapping:finding", for each state that another admissible mapping changes
-    anywhere in the table.
+    There is a column of label states for each finding, and a column "mapping:finding" for each other admissible mapping that
+    changes a state anywhere in the table.
     """
-    own = states(table, findings)
-    other = mapped_states(table, layout, mapping, tuple(findings))
+    state = states(table, findings)
+    other_mappings = mapped_states(table, layout, mapping, tuple(findings))
     ids = table["image_id"].astype(str)
-    at = np.flatnonzero(ids.isin(split).to_numpy())
-    chosen, image_id = table.iloc[at], ids.iloc[at]
+    rows = np.flatnonzero(ids.isin(split).to_numpy())
+    chosen, image_id = table.iloc[rows], ids.iloc[rows]
     frame = pd.DataFrame(
         {
             "image": image_id.map(ordinals.image).to_numpy(np.int32),
@@ -104,33 +107,33 @@ def columns_of(
             "age": decades(chosen["age"]),
         }
     )
-    for k, finding in enumerate(findings):
-        frame[finding] = _states(own[at, k])
-        for name, state_NK in other.items():
-            if (state_NK[:, k] != own[:, k]).any():
-                frame[f"{name}:{finding}"] = _states(state_NK[at, k])
+    for column, finding in enumerate(findings):
+        frame[finding] = _states(state[rows, column])
+        for name, state_NK in other_mappings.items():
+            if (state_NK[:, column] != state[:, column]).any():
+                frame[f"{name}:{finding}"] = _states(state_NK[rows, column])
     return frame.sort_values("image", ignore_index=True)
 
 
 def _states(code: NDArray[np.int8]) -> pd.Series:
-    return pd.Series(code, dtype="Int8").where(code != UNMAPPED_CODE)
+    return pd.Series(code, dtype="Int8").where(code != UNMAPPED_CODE)  # null for an unmapped finding
 
 
 def kinds(frame_columns: Sequence[str]) -> dict[str, str]:
-    """Return the kind of each column of a cohort in a bundle."""
-    known = {"image": "ordinal", "patient": "ordinal", "age": "number", **dict.fromkeys(ABOUT, "text")}
-    return {name: known.get(name, "state") for name in frame_columns}
+    """Return {column: kind} of a cohort table in a bundle; the kinds are those of `tables.KINDS`."""
+    kind_of = {"image": "ordinal", "patient": "ordinal", "age": "number", **dict.fromkeys(ABOUT, "text")}
+    return {name: kind_of.get(name, "state") for name in frame_columns}
 
 
 def table_id(frame: pd.DataFrame) -> str:
-    """Return 12 hex digits that change when any cell of a table of a bundle does."""
+    """Return a hash of a bundle's table, 12 hex digits. It depends on every cell."""
     return short_hash(
         b"\x1e".join(part for name in frame.columns for part in (str(name).encode(), _content(frame[name])))
     )
 
 
 def _content(column: pd.Series) -> bytes:
-    """Return the cells of a column, the same on every machine: numbers as they lie in a file, NaN in one way."""
+    """Return the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN."""
     if isinstance(column.dtype, pd.Int8Dtype):
         return column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
     if not pd.api.types.is_numeric_dtype(column):

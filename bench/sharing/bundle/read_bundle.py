@@ -1,4 +1,4 @@
-"""From the members of a bundle to a store that ordinary scoring reads. Everything is checked on the way; nothing is copied unread."""
+"""Turn the members of a bundle into a store that ordinary scoring reads. Everything is checked; nothing is copied unchecked."""
 
 import json
 import re
@@ -12,14 +12,13 @@ import pandas as pd
 
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
-from bench.config.run_config import NAMED, RunConfig, from_dict, full
-from bench.planning.derived_runs import panel_config
+from bench.config.run_config import NAMED, RunConfig, from_dict
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
 from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.archive import read_json, refused
-from bench.sharing.bundle.imported_models import fits_passport, same_model
+from bench.sharing.bundle.imported_models import is_passport, same_model
 from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.sharing.bundle.tables import facts_in, read_columns
 from bench.store.checksums import mark_done
@@ -29,39 +28,99 @@ from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
 
-KEPT = (
-    "schema", "name", "title", "phantom", "source", "min_count", "bins", "mapping", "threshold", "counted", "metrics", "doubles",
-    "command", "cohorts", "runs", "derived", "references", "analyses", "phantom_settings", "label_sources", "bundles",
-)  # fmt: skip
+KEPT = (  # keys of manifest.json
+    "schema",
+    "name",
+    "title",
+    "phantom",
+    "source",
+    "min_count",
+    "bins",
+    "mapping",
+    "threshold",
+    "counted",
+    "metrics",
+    "doubles",
+    "command",
+    "cohorts",
+    "runs",
+    "derived",
+    "references",
+    "analyses",
+    "phantom_settings",
+    "label_sources",
+    "bundles",
+)
 OPTIONAL = ("threshold", "counted", "label_sources")
-COHORT = (
-    "name", "id", "origin", "tag", "role", "layout", "headline_split", "flow", "absent", "unreadable", "fingerprints", "no_lungs", "facts",
-)  # fmt: skip
-RUN = ("id", "config", "titles", "family", "licence", "corpus")
+COHORT = (  # keys of a cohort
+    "name",
+    "id",
+    "origin",
+    "tag",
+    "role",
+    "layout",
+    "headline_split",
+    "flow",
+    "absent",
+    "unreadable",
+    "fingerprints",
+    "no_lungs",
+    "facts",
+)
+RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run, then of a derived run
 DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
-RECORDS: dict[str, dict[str, tuple[type, ...]]] = {
-    "trained": {**dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
-                "unlearnt": _TEXTS, "stopped": _TEXT, "compiled": _TEXT, "elsewhere": _TEXT},
-    "cost": {**dict.fromkeys(("deployed_params", "flops", "image_size", "images_per_second", "macs", "params", "peak_memory_bytes",
-                              "trainable_params"), _NUMBER), "not_counted": _TEXTS, "throughput_device": _TEXT},
+RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # record of a run -> its keys -> allowed types
+    "trained": {
+        **dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
+        "unlearnt": _TEXTS,
+        "stopped": _TEXT,
+        "compiled": _TEXT,
+        "elsewhere": _TEXT,
+    },
+    "cost": {
+        **dict.fromkeys(
+            (
+                "deployed_params",
+                "flops",
+                "image_size",
+                "images_per_second",
+                "macs",
+                "params",
+                "peak_memory_bytes",
+                "trainable_params",
+            ),
+            _NUMBER,
+        ),
+        "not_counted": _TEXTS,
+        "throughput_device": _TEXT,
+    },
     "seal": dict.fromkeys(("weights_after", "weights_before"), _TEXT),
-    "env": {**dict.fromkeys(("commit", "device", "diff_sha256", "machine"), _TEXT), "seconds": _NUMBER, "versions": _TEXTS,
-            "hardware": _TEXTS},
-}  # fmt: skip
-HISTORY = {
-    "epoch": "count", "train_loss": "number", "seconds": "number", "val_auroc": "number", "val_loss": "number", "lr": "number",
+    "env": {
+        **dict.fromkeys(("commit", "device", "diff_sha256", "machine"), _TEXT),
+        "seconds": _NUMBER,
+        "versions": _TEXTS,
+        "hardware": _TEXTS,
+    },
+}
+HISTORY = {  # column of history.parquet -> kind
+    "epoch": "count",
+    "train_loss": "number",
+    "seconds": "number",
+    "val_auroc": "number",
+    "val_loss": "number",
+    "lr": "number",
     "gradient_evaluations": "count",
-}  # fmt: skip
+}
 COHORT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _HEX = re.compile(r"[0-9a-f]{6,64}")
 
 
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
-    """Write what an unpacked bundle holds as a store at `root` and return its manifest, unscored.
+    """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
 
-    Raises StoreError for whatever does not fit: keys, names, types, an id that is not the hash of what it names, labels that are
-    no label states, predictions of images that the cohort lacks, metrics that this installation's registry does not have.
+    Raises StoreError for anything invalid: keys, names, types, ids that do not match their hash, label states, predictions of images
+    that the cohort does not have, and metrics that this installation's registry does not have.
     """
     try:
         content = upgraded(dict(read_json(folder / "manifest.json", where)))
@@ -77,226 +136,253 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
     except StoreError:
         raise
     except (CxrError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        said = error.what if isinstance(error, CxrError) else f"{type(error).__name__}: {error}"
-        raise refused(f"its contents do not fit together ({said[:300]})", where) from error
+        reason = error.what if isinstance(error, CxrError) else f"{type(error).__name__}: {error}"
+        raise refused(f"its content is inconsistent ({reason[:300]})", where) from error
 
 
-def _must(condition: object, what: str, where: str) -> None:
+def _require(condition: object, what: str, where: str) -> None:
+    """Raise StoreError with the reason `what` unless the condition holds."""
     if not condition:
         raise refused(what, where)
 
 
 def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) -> None:
+    """Raise StoreError unless the manifest has the right keys, types and names."""
     keys = set(content)
-    _must(keys <= set(KEPT) and keys >= set(KEPT) - set(OPTIONAL), "manifest.json has other keys than one has", where)
-    _must(
+    _require(
+        keys <= set(KEPT) and keys >= set(KEPT) - set(OPTIONAL), "manifest.json has missing or unknown keys", where
+    )
+    _require(
         content["schema"] == SCHEMA,
         f"manifest.json has schema {content['schema']!r}, this version reads {SCHEMA}",
         where,
     )
-    _must(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", content["name"]), "the grid's name cannot name a folder", where)
+    _require(re.fullmatch(r"[A-Za-z0-9_-]{1,80}", content["name"]), "the grid's name is not a valid folder name", where)
     for key in ("title", "command", "source", "mapping"):
-        _must(isinstance(content[key], str) and len(content[key]) <= 2000, f"manifest.json: {key} is no text", where)
+        _require(
+            isinstance(content[key], str) and len(content[key]) <= 2000, f"manifest.json: {key} is not a text", where
+        )
     for key in ("min_count", "bins", "doubles"):
-        _must(type(content[key]) is int and content[key] >= 0, f"manifest.json: {key} is no number", where)
-    _must(
+        _require(type(content[key]) is int and content[key] >= 0, f"manifest.json: {key} is not a count", where)
+    _require(
         content["mapping"] in labelmap.MAPPINGS and type(content["phantom"]) is bool,
-        "manifest.json: odd mapping",
+        "manifest.json: invalid mapping or phantom",
         where,
     )
-    _must(content["references"] == [] and content["analyses"] == [], "it claims what no bundle has", where)
+    _require(
+        content["references"] == [] and content["analyses"] == [], "manifest.json has references or analyses", where
+    )
     if content["phantom_settings"]:
         from_dict(PhantomChoice, content["phantom_settings"], "phantom_settings")
     names = [cohort["name"] for cohort in content["cohorts"]]
-    _must(len({name.casefold() for name in names}) == len(names) > 0, "two cohorts have one name", where)
+    _require(
+        len({name.casefold() for name in names}) == len(names) > 0,
+        "two cohorts have the same name, or there is no cohort",
+        where,
+    )
     roles = [cohort["role"] for cohort in content["cohorts"]]
-    _must(
+    _require(
         roles == ["internal", *["external"] * (len(names) - 1)] and names[0] == content["source"],
         "the internal cohort is not first",
         where,
     )
     _check_texts(content, where)
-    known = {e.name: json.loads(canonical_json(asdict(e))) for e in registry.custom_metrics}
+    installed = {e.name: json.loads(canonical_json(asdict(e))) for e in registry.custom_metrics}
     for metric in content["metrics"]:
-        if known.get(metric["name"]) != metric:
-            fix = "install the plug-in that brings the metric, or name its registry with --registry; code named by a bundle is not run"
-            raise refused(f"it is scored with the metric {metric['name']!r}, which is not known here", where, fix)
+        if installed.get(metric["name"]) != metric:
+            fix = "install the plug-in with the metric, or give its registry with --registry; code from a bundle is never run"
+            raise refused(f"it needs the metric {metric['name']!r}, which this installation does not have", where, fix)
 
 
 def _check_texts(value: Any, where: str, depth: int = 0) -> None:
-    """Raise StoreError for a text that is long or has characters that a terminal would obey."""
-    _must(depth < 12, "manifest.json is nested too deeply", where)
+    """Raise StoreError for a text that is too long or has control characters, which a terminal would execute."""
+    _require(depth < 12, "manifest.json is nested too deeply", where)
     if isinstance(value, str):
-        _must(len(value) <= 2000 and value.isprintable(), "a text is too long or has control characters", where)
+        _require(len(value) <= 2000 and value.isprintable(), "a text is too long or has control characters", where)
     elif isinstance(value, Mapping):
-        for key, each in value.items():
+        for key, inner in value.items():
             _check_texts(key, where, depth + 1)
-            _check_texts(each, where, depth + 1)
+            _check_texts(inner, where, depth + 1)
     elif isinstance(value, list):
-        for each in value:
-            _check_texts(each, where, depth + 1)
+        for inner in value:
+            _check_texts(inner, where, depth + 1)
 
 
 def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
-    """Write the table of a cohort as the store has it, with names in place of ordinals."""
+    """Check the table of a cohort and write it as a store has it, with new ids made from the ordinals."""
     name = cohort["name"]
-    _must(set(cohort) == set(COHORT), f"cohort {name!r} has other facts than one has", where)
-    _must(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} cannot be a cohort's name", where)
-    _must(
+    _require(set(cohort) == set(COHORT), f"cohort {name!r} has missing or unknown keys", where)
+    _require(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} is not a valid cohort name", where)
+    _require(
         cohort["layout"] in LAYOUTS and cohort["headline_split"] in ("all", *SPLITS),
-        f"{name}: odd layout or split",
+        f"{name}: invalid layout or headline split",
         where,
     )
-    _must(_HEX.fullmatch(cohort["tag"]) and _HEX.fullmatch(cohort["origin"]), f"{name}: odd tag or origin", where)
+    _require(
+        _HEX.fullmatch(cohort["tag"]) and _HEX.fullmatch(cohort["origin"]), f"{name}: invalid tag or origin", where
+    )
     for key, kind in (("flow", int), ("fingerprints", str), ("facts", str), ("no_lungs", float)):
-        _must(_holds(cohort[key], kind), f"{name}: {key} is no list of words and values", where)
-    _must(type(cohort["absent"]) is int and type(cohort["unreadable"]) is int, f"{name}: odd counts", where)
+        _require(_is_mapping_to(cohort[key], kind), f"{name}: {key} must be a mapping to {kind.__name__}", where)
+    _require(type(cohort["absent"]) is int and type(cohort["unreadable"]) is int, f"{name}: invalid counts", where)
     path = folder / "cohorts" / f"{name}.parquet"
-    _must(path.is_file(), f"the table of {name} is absent", where)
-    _must(set(facts_in(path, where)) == {"columns"}, f"the table of {name} has notes that no table has", where)
+    _require(path.is_file(), f"the table of {name} is missing", where)
+    _require(set(facts_in(path, where)) == {"columns"}, f"the table of {name} has unknown metadata", where)
     columns = facts_in(path, where).get("columns", "").split("\x1f")
     head = ["image", "patient", "split", "view", "sex", "device", "age"]
-    every = {finding for names in labels_yaml()["spaces"] for finding in space(names)}
-    read = [c.partition(":")[2] if c.partition(":")[0] in labelmap.MAPPINGS else c for c in columns[len(head) :]]
-    _must(
-        columns[: len(head)] == head and set(read) <= every and len(set(columns)) == len(columns),
-        f"{name}: odd columns",
+    all_findings = {finding for names in labels_yaml()["spaces"] for finding in space(names)}
+    findings = [c.partition(":")[2] if c.partition(":")[0] in labelmap.MAPPINGS else c for c in columns[len(head) :]]
+    _require(
+        columns[: len(head)] == head and set(findings) <= all_findings and len(set(columns)) == len(columns),
+        f"{name}: invalid columns",
         where,
     )
     frame = read_columns(path, kinds(columns), where)
-    _must(table_id(frame) == cohort["id"], f"the id of {name} is not that of its table: a cell was changed", where)
-    _must(
+    _require(table_id(frame) == cohort["id"], f"the id of {name} does not match its table: a cell was changed", where)
+    _require(
         frame["image"].is_unique and frame["image"].is_monotonic_increasing and (frame["image"] >= 0).all(),
-        f"{name}: an image is there twice",
+        f"{name}: images are repeated or not sorted",
         where,
     )
     for column, words in (("split", SPLITS), ("view", VIEWS), ("sex", ("", *SEXES))):
         allowed = {*words, ""} if column == "split" and cohort["role"] == "external" else set(words)
-        _must(set(frame[column]) <= allowed, f"{name}: a {column} is none", where)
+        _require(set(frame[column]) <= allowed, f"{name}: invalid value of {column}", where)
     age = frame["age"].dropna()
-    _must((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages finer than decades", where)
+    _require((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages are finer than decades", where)
     for column in columns[len(head) :]:
-        _must(set(frame[column].dropna()) <= set(STATES), f"{name}: {column} holds no label states", where)
+        _require(
+            set(frame[column].dropna()) <= set(STATES), f"{name}: {column} has values that are not label states", where
+        )
     table = frame.drop(columns=["image", "patient"])
     table.insert(0, "patient_id", patient_names(cohort["tag"], frame["patient"].to_numpy(np.int32)))
     table.insert(0, "image_id", image_names(cohort["tag"], frame["image"].to_numpy(np.int32)))
     write_table(store.root / "cohorts" / f"{name}-{cohort['id']}.parquet", table, {"id": cohort["id"]})
 
 
-def _holds(value: Any, kind: type) -> bool:
-    """Whether a value is a mapping of words to values of one type."""
-    return isinstance(value, dict) and all(type(each) is kind for each in value.values())
+def _is_mapping_to(value: Any, kind: type) -> bool:
+    """Whether a value is a mapping whose values all have one type."""
+    return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 
 def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], where: str) -> None:
-    """Write a run's records and predictions as the store has them."""
-    run_id, there = run["id"], folder / "runs" / str(run["id"])
-    kind = "kind" in run
-    elsewhere = run.get("kind") == KIND
-    wanted = (*DERIVED, "passport") if elsewhere else DERIVED if kind else RUN
-    fits = set(run) == set(wanted) and (not elsewhere or fits_passport(run["passport"]))
-    _must(fits, f"run {run_id!r} has other facts than one has", where)
-    _must(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is no run's id", where)
-    titled = set(run["titles"]) == ({"architecture"} if kind else set(NAMED)) and _holds(run["titles"], str)
-    _must(
+    """Check a run's records and predictions and write them as a store has them."""
+    run_id, source = run["id"], folder / "runs" / str(run["id"])
+    derived = "kind" in run
+    imported = run.get("kind") == KIND
+    keys = (*DERIVED, "passport") if imported else DERIVED if derived else RUN
+    valid_keys = set(run) == set(keys) and (not imported or is_passport(run["passport"]))
+    _require(valid_keys, f"run {run_id!r} has missing or unknown keys", where)
+    _require(re.fullmatch(r"[0-9a-f]{12}", run_id), f"{run_id!r} is not a valid run id", where)
+    titled = set(run["titles"]) == ({"architecture"} if derived else set(NAMED)) and _is_mapping_to(run["titles"], str)
+    _require(
         titled
         and all(isinstance(run[key], str) for key in set(run) - {"config", "titles", "sources", "of", "passport"}),
-        f"{run_id}: odd names",
+        f"{run_id}: invalid titles or texts",
         where,
     )
-    document = read_json(there / "run.json", where)
-    _must(
-        short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} is not what its id is the hash of", where
-    )
+    document = read_json(source / "run.json", where)
+    _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = full(config)  # keys that came after the bundle stand at their defaults
-    here = store.begin(run_id, canonical_json(document))
-    for name, keys in RECORDS.items():
-        record = read_json(there / f"{name}.json", where)
-        known = all(isinstance(value, keys.get(key, ())) for key, value in record.items())
-        _must(known, f"{name}.json of {run_id} has other facts than one has", where)
+    run["config"] = asdict(config)  # keys that are newer than the bundle get their defaults
+    target = store.begin(run_id, canonical_json(document))
+    for name, types in RECORDS.items():
+        record = read_json(source / f"{name}.json", where)
+        valid = all(isinstance(value, types.get(key, ())) for key, value in record.items())
+        _require(valid, f"{name}.json of {run_id} has unknown keys or wrong types", where)
         _check_texts(record, where)
-        write_bytes(here / f"{name}.json", canonical_json(record))
-    seal = read_json(there / "seal.json", where)
-    _must(seal["weights_before"] == seal["weights_after"], f"the seal of {run_id} is broken", where)
-    if not kind:
-        _must(
-            not facts_in(there / "history.parquet", where),
-            f"the history of {run_id} has notes that no table has",
-            where,
+        write_bytes(target / f"{name}.json", canonical_json(record))
+    seal = read_json(source / "seal.json", where)
+    _require(seal["weights_before"] == seal["weights_after"], f"the seal of {run_id} is broken", where)
+    if not derived:
+        _require(
+            not facts_in(source / "history.parquet", where), f"the history of {run_id} has unknown metadata", where
         )
-        write_table(here / "history.parquet", read_columns(there / "history.parquet", HISTORY, where))
+        write_table(target / "history.parquet", read_columns(source / "history.parquet", HISTORY, where))
     for cohort in content["cohorts"]:
-        _predictions(there, here, store, cohort, run_id, config, seal["weights_after"], kind and not elsewhere, where)
-    mark_done(here)
+        has_seal = imported or not derived
+        _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)
+    mark_done(target)
 
 
 def _predictions(
-    there: Path, here: Path, store: Store, cohort: Mapping[str, Any], run_id: str, config: RunConfig, weights: str, derived: bool, where: str
-) -> None:  # fmt: skip
-    path = there / "predictions" / f"{cohort['name']}.parquet"
+    source: Path,
+    target: Path,
+    store: Store,
+    cohort: Mapping[str, Any],
+    run_id: str,
+    config: RunConfig,
+    weights: str | None,
+    where: str,
+) -> None:
+    """Check the predictions of a run on a cohort and write them. `weights`: the hash in the seal; None: not compared."""
+    path = source / "predictions" / f"{cohort['name']}.parquet"
     name = f"the predictions of {run_id} on {cohort['name']}"
-    _must(path.is_file(), f"{name} are absent", where)
+    _require(path.is_file(), f"{name} are missing", where)
     facts = facts_in(path, where)
-    _must(
+    _require(
         set(facts) == {"fingerprint", "weights", "cohort", "logits"} and facts["cohort"] == cohort["id"],
-        f"{name} are of another cohort",
+        f"{name} belong to another cohort",
         where,
     )
-    _must(derived or facts["weights"] == weights, f"{name} are of other weights than the seal says", where)
+    _require(
+        weights is None or facts["weights"] == weights, f"{name} come from other weights than the seal states", where
+    )
     frame = read_columns(path, {"image": "ordinal", **dict.fromkeys(config.findings, "logit")}, where)
-    _must(
+    _require(
         table_id(frame) == facts["logits"],
-        f"{name} are not those that were exported: a logit or an image was changed",
+        f"{name} differ from the export: a logit or an image was changed",
         where,
     )
-    known = pd.read_parquet(store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet", columns=["image_id"])
+    table = pd.read_parquet(store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet", columns=["image_id"])
     ids = image_names(cohort["tag"], frame.pop("image").to_numpy(np.int32))
-    _must(
-        len(set(ids)) == len(ids) and set(ids) <= set(known["image_id"]),
-        f"{name} are of images that its table lacks",
+    _require(
+        len(set(ids)) == len(ids) and set(ids) <= set(table["image_id"]),
+        f"{name} have repeated images, or images that are missing in the cohort",
         where,
     )
-    _must(np.isfinite(frame.to_numpy(np.float32)).all(), f"{name} are not all finite", where)
+    _require(np.isfinite(frame.to_numpy(np.float32)).all(), f"{name} have values that are not finite", where)
     frame.insert(0, "image_id", ids)
-    write_table(here / "predictions" / f"{cohort['name']}.parquet", frame, facts)
+    write_table(target / "predictions" / f"{cohort['name']}.parquet", frame, facts)
 
 
 def made_of(manifest: Manifest, run_id: str) -> str:
-    """Return what the scores of a run rest on, as a hash: the labels and the logits on each cohort."""
+    """Return a hash of the labels and logits, on all cohorts, that the scores of a run are computed from."""
     folder = manifest.store.run_dir(run_id) / "predictions"
     facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))
 
 
 def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
-    """Raise StoreError for runs that their documents contradict."""
+    """Raise StoreError for runs that contradict their run.json or their source runs."""
     internal = content["cohorts"][0]["origin"]
     configs = {}
     for run in content["runs"]:
         stored = read_run(store, run["id"])
-        _must(
-            full(stored.config) == run["config"], f"the configuration of {run['id']} is not that of its run.json", where
+        _require(
+            asdict(stored.config) == run["config"], f"the configuration of {run['id']} differs from its run.json", where
         )
         document = store.read_json(run["id"][:2], run["id"], "run.json")
-        _must(
+        _require(
             document["home"] == internal,
             f"run {run['id']} was trained on another cohort than {content['source']}",
             where,
         )
         configs[run["id"]] = stored.config
-    foreign = any(run["kind"] == KIND for run in content["derived"])
-    _must(len(configs) == len(content["runs"]) and (configs or foreign), "it holds no run, or one twice", where)
+    has_imported = any(run["kind"] == KIND for run in content["derived"])
+    _require(len(configs) == len(content["runs"]) and (configs or has_imported), "it has no run, or a run twice", where)
     for run in content["derived"]:
         document = store.read_json(run["id"][:2], run["id"], "run.json")
         same = document["kind"] == run["kind"] and document["sources"] == run["sources"]
         if run["kind"] == KIND:
-            _must(same_model(run, document, internal), f"model {run['id']} is not what its run.json says", where)
+            _require(
+                same_model(run, document, internal), f"imported model {run['id']} differs from its run.json", where
+            )
             continue
-        _must(
+        _require(
             same and set(run["of"]) <= set(configs),
-            f"derived run {run['id']} is of other runs than its run.json says",
+            f"derived run {run['id']} has other source runs than its run.json states",
             where,
         )
-        config = panel_config(configs[run["of"][0]]) if run["kind"] == "panel" else configs[run["of"][0]]
-        _must(full(config) == run["config"], f"the configuration of {run['id']} is not that of its runs", where)
+        config = configs[run["of"][0]].of_panel if run["kind"] == "panel" else configs[run["of"][0]]
+        _require(
+            asdict(config) == run["config"], f"the configuration of {run['id']} differs from its source runs", where
+        )

@@ -1,4 +1,4 @@
-"""`bench verify`: whether every number of a bundle is what its logits and labels give, and these are those of the data."""
+"""`bench verify`: check that the scores of a bundle follow from its logits and labels, and that these match the data."""
 
 import contextlib
 import tempfile
@@ -13,13 +13,13 @@ import pandas as pd
 from bench.config.registry import Registry
 from bench.planning.derived_runs import logit_of_mean
 from bench.planning.manifest import Manifest
-from bench.planning.protocol import CohortRole, scored_rows, split_of
+from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.sharing.bundle.archive import read_json, refused, unpack
-from bench.sharing.bundle.crash_test import look
+from bench.sharing.bundle.crash_test import check_readable
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
@@ -28,46 +28,49 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
 COMPARABLE = (11, 12)  # scoring versions whose numbers agree within ROUNDING
-_PROSE = ("reason", "advice")  # columns of sentences, which another scoring version may word differently
-_BEFORE_2 = {"internal": "home", "external": "away"}  # words of bundles of schema 1
+_TEXT_COLUMNS = ("reason", "advice")  # sentences, which another scoring version may word differently
+_NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A bundle that was read and checked: its manifest lies in a store that is gone when the block ends."""
+    """A bundle that was read and checked. Its manifest is in a temporary store, which `opened` deletes at the end."""
 
     path: Path
     id: str
     manifest: Manifest
-    about: Mapping[str, Any]
-    folder: Path  # of its members
+    about: Mapping[str, Any]  # content of bundle.json
+    folder: Path  # of the unpacked members
 
 
 @contextlib.contextmanager
 def opened(path: Path, registry: Registry) -> Iterator[Opened]:
-    """Unpack and read a bundle, without scoring it; StoreError for whatever is wrong with it."""
+    """Unpack and read a bundle without scoring it. Raises StoreError for anything that is wrong with it."""
     if not path.is_file():
-        raise ConfigError("no such bundle", str(path), "name a file that `bench export` has written")
+        raise ConfigError("no such bundle", str(path), "give a file that `bench export` has written")
     with tempfile.TemporaryDirectory() as temporary:
         folder, root = Path(temporary) / "members", Path(temporary) / "store"
         folder.mkdir()
         bundle_id = unpack(path, folder)
         about = read_json(folder / "bundle.json", str(path))
         if set(about) != {"schema", "order", "scoring", "versions"} or about["schema"] not in (1, 2):
-            raise refused("bundle.json is of another version", str(path), "use the version that wrote it")
+            raise refused("bundle.json has another version", str(path), "use the version that wrote the bundle")
         if about["scoring"] not in COMPARABLE:
             versions_read = ", ".join(map(str, COMPARABLE))
-            fix = "use the version that wrote it, or ask for the bundle to be exported again"
-            what = f"it has scores of scoring version {about['scoring']}; this version verifies {versions_read}"
+            fix = "use the version that wrote the bundle, or ask its maker to export it again"
+            what = f"its scores have scoring version {about['scoring']}; this version verifies {versions_read}"
             raise refused(what, str(path), fix)
-        look(folder, str(path))
+        check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
         _check_members(folder, manifest, str(path))
         yield Opened(path, bundle_id, manifest, about, folder)
 
 
 def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
-    """Raise StoreError for a member that no bundle of these runs has: what is not read here is not carried either."""
+    """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
+
+    An unexpected member would be passed on without being checked.
+    """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
     for run in (*manifest.runs, *manifest.derived):
@@ -75,58 +78,57 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
         expected |= {f"runs/{run['id']}/predictions/{cohort['name']}.parquet" for cohort in manifest.cohorts}
         expected |= {f"scores/{run['id']}/{name}.parquet" for name in SCORED}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    if odd := sorted(there ^ expected):
-        raise refused(f"{odd[0]} is {'no part of a bundle' if odd[0] in there else 'absent'}", where)
+    members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    if different := sorted(members ^ expected):
+        raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
 
 def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]:
-    """Score a bundle again and compare every number; return how many rows there were, and whether bits were compared.
+    """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    The logits of an ensemble or a panel, too, must be those of the runs that it is made of; of a TTA the views are not there.
-
-    Bits are, where the packages that numbers depend on are the versions that made the bundle; else differences of ROUNDING pass.
-    Raises StoreError for the first number that is another.
+    The logits of ensembles and panels are computed again from their source runs. Those of a TTA cannot be, because a bundle has no
+    logits of single views. The comparison is exact if the versions of the relevant packages and of the scoring are those of the
+    bundle; otherwise differences up to ROUNDING are accepted. Raises StoreError for the first difference.
     """
     manifest, where = bundle.manifest, str(bundle.path)
     score_all(manifest, progress, threads)
     exact, rows = bundle.about["versions"] == versions() and bundle.about["scoring"] == SCORING_VERSION, 0
-    renamed = _BEFORE_2 if bundle.about["schema"] == 1 else {}
-    same_words = bundle.about["scoring"] == SCORING_VERSION
+    old_names = _NAMES_IN_SCHEMA_1 if bundle.about["schema"] == 1 else {}
+    same_version = bundle.about["scoring"] == SCORING_VERSION
     for run in manifest.derived:
         _check_derived(manifest, run, exact, where)
     for run in (*manifest.runs, *manifest.derived):
         for name in SCORED:
-            found = read_table(manifest.scores / run["id"] / f"{name}.parquet")
+            computed = read_table(manifest.scores / run["id"] / f"{name}.parquet")
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
-            claimed = _claimed(path, kinds_of(found), renamed, where)
-            columns = [name for name in found.columns if same_words or name not in _PROSE]
-            if why := differs(claimed, found, columns, 0 if exact else ROUNDING):
+            stated = _stated_scores(path, kinds_of(computed), old_names, where)
+            columns = [name for name in computed.columns if same_version or name not in _TEXT_COLUMNS]
+            if why := differs(stated, computed, columns, 0 if exact else ROUNDING):
                 raise refused(f"{name} of run {run['id']}: {why}", where)
-            rows += len(found)
+            rows += len(computed)
     return rows, exact
 
 
-def _claimed(path: Path, kinds: Mapping[str, str], renamed: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Return a table of a bundle in today's words; `renamed`: today's word -> the word that the bundle has."""
-    before = {}
+def _stated_scores(path: Path, kinds: Mapping[str, str], old_names: Mapping[str, str], where: str) -> pd.DataFrame:
+    """Return a table of scores in a bundle, with current names. `old_names`: current name -> name in the bundle."""
+    stored_kinds = {}
     for name, kind in kinds.items():
-        for word, old in renamed.items():
-            name = name.replace(word, old)
-        before[name] = kind
-    claimed = read_columns(path, before, where)
-    claimed.columns = pd.Index(kinds)
-    if "dataset" in claimed:
-        claimed["dataset"] = claimed["dataset"].replace({old: word for word, old in renamed.items()})
-    return claimed
+        for current, old in old_names.items():
+            name = name.replace(current, old)
+        stored_kinds[name] = kind
+    stated = read_columns(path, stored_kinds, where)
+    stated.columns = pd.Index(kinds)
+    if "dataset" in stated:
+        stated["dataset"] = stated["dataset"].replace({old: current for current, old in old_names.items()})
+    return stated
 
 
 def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, where: str) -> None:
-    """Raise StoreError when an ensemble or a panel does not say what its runs say."""
+    """Raise StoreError if the logits of an ensemble or a panel do not follow from its source runs."""
     store = manifest.store
-    learns = {each["id"]: manifest.config(each).finding for each in manifest.runs}
+    finding_of = {run["id"]: manifest.config(run).finding for run in manifest.runs}
     for cohort in manifest.cohorts if run["kind"] in ("ensemble", "panel") else ():
         ids = [run["id"], *run["sources"]]
         paths = [store.run_dir(i) / "predictions" / f"{cohort['name']}.parquet" for i in ids]
@@ -135,61 +137,61 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, wher
         if run["kind"] == "ensemble":
             mean_NK = logit_of_mean(np.stack([frame[list(own.columns)].to_numpy(np.float32) for frame in others]))
         else:
-            by = {learns[i]: frame for i, frame in zip(run["sources"], others, strict=True)}
-            mean_NK = np.stack([by[f][f].to_numpy() if f in by else np.zeros(len(own)) for f in own.columns], 1).astype(
-                np.float32
-            )
-        said_NK = own.to_numpy(np.float32)
-        same = np.array_equal(said_NK, mean_NK) if exact else np.allclose(said_NK, mean_NK, rtol=0, atol=ROUNDING)
+            frames = {finding_of[i]: frame for i, frame in zip(run["sources"], others, strict=True)}
+            columns = [frames[f][f].to_numpy() if f in frames else np.zeros(len(own)) for f in own.columns]
+            mean_NK = np.stack(columns, 1).astype(np.float32)
+        own_NK = own.to_numpy(np.float32)
+        same = np.array_equal(own_NK, mean_NK) if exact else np.allclose(own_NK, mean_NK, rtol=0, atol=ROUNDING)
         if not same:
-            raise refused(f"{run['kind']} {run['id']} does not say what its runs say on {cohort['name']}", where)
+            raise refused(f"{run['kind']} {run['id']} differs from its source runs on {cohort['name']}", where)
 
 
 def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
-    """Hold a bundle against the owner's data through the key of its ordinals; return one line per cohort.
+    """Compare a bundle with the owner's data through the key of its ordinals. Return a line of text per cohort.
 
-    Split, view, sex, age, device and every label state of every image must be those of the data, and no image that would be scored may
-    be left out but for as many as could not be read. Raises StoreError, naming ordinals and never ids.
+    Split, view, sex, age, device and all label states must equal the data. No scored image may be left out, except as many as were
+    unreadable. Raises StoreError; its message has ordinals, never ids.
     """
     where, manifest = str(bundle.path), bundle.manifest
     if not key.is_file() or table_facts(key).get("bundle") != bundle.id:
-        fix = "name it with --key: `bench export` wrote it beside the bundle"
-        raise ConfigError("no key of this bundle", str(key), fix)
+        fix = "give the file that `bench export` wrote next to the bundle with --key"
+        raise ConfigError("this is not the key of the bundle", str(key), fix)
     keys = read_table(key)
-    said = []
+    lines = []
     for cohort, theirs in zip(manifest.cohorts, cohorts_of(manifest, data), strict=True):
         own = keys[keys["cohort"] == cohort["name"]]
         _check_cohort(manifest, cohort, theirs, own, where)
         same = (
             "the same table"
             if theirs.id == cohort["origin"]
-            else "another version of the table, equal where it is scored"
+            else "another version of the table, equal on the scored rows"
         )
-        said.append(f"{cohort['name']}: {len(own):,} images as in the data ({same})")
-    return said
+        lines.append(f"{cohort['name']}: {len(own):,} images as in the data ({same})")
+    return lines
 
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
+    """Raise StoreError unless a cohort of the bundle equals the cohort of the data, `theirs`."""
     config, name = manifest.shared, cohort["name"]
     table = theirs.table
     role = CohortRole.of(cohort)
-    split = split_of(role, table, config)
-    scored = scored_rows(role, split)
+    split = role.split_of(table, config)
+    scored = role.scored_rows(split)
     ids = table["image_id"].astype(str)
-    said = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
-    wanted = dict(zip(ids[scored], said[scored], strict=True))
+    names = split if role.role == "internal" or role.headline_split != "all" else pd.Series("", index=split.index)
+    scored_split = dict(zip(ids[scored], names[scored], strict=True))
     listed = set(key["image_id"])
-    if not key["image_id"].is_unique or not listed <= set(wanted):
-        raise refused(
-            f"the key names {len(listed - set(wanted))} images of {name} that are not scored in the data", where
-        )
-    if len(wanted) - len(listed) > int(cohort["unreadable"]):
-        what = f"{len(wanted) - len(listed)} images of {name} are left out, and only {cohort['unreadable']} could not be read"
+    if not key["image_id"].is_unique or not listed <= set(scored_split):
+        num_extra = len(listed - set(scored_split))
+        raise refused(f"the key has {num_extra} images of {name} that are not scored in the data", where)
+    num_omitted = len(scored_split) - len(listed)
+    if num_omitted > int(cohort["unreadable"]):
+        what = f"{num_omitted} images of {name} are left out, but only {cohort['unreadable']} were unreadable"
         raise refused(what, where)
     patients = dict(zip(key["image_id"], key["patient_id"], strict=True))
-    of_data = dict(zip(ids, table["patient_id"].astype(str), strict=True))
-    if any(of_data[image] != patient for image, patient in patients.items()):
-        raise refused(f"images of {name} are of other patients than in the data", where)
+    patient_of = dict(zip(ids, table["patient_id"].astype(str), strict=True))
+    if any(patient_of[image] != patient for image, patient in patients.items()):
+        raise refused(f"images of {name} belong to other patients than in the data", where)
     ordinals = Ordinals(
         cohort["tag"],
         dict(zip(key["image_id"], key["image"], strict=True)),
@@ -199,10 +201,10 @@ def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort,
     findings = list(
         dict.fromkeys(f for run in manifest.runs or manifest.imported for f in manifest.config(run).findings)
     )
-    chosen = {image: part for image, part in wanted.items() if image in listed}
-    frame = columns_of(table, chosen, ordinals, str(cohort["layout"]), config.mapping, findings)
+    exported = {image: split_name for image, split_name in scored_split.items() if image in listed}
+    frame = columns_of(table, exported, ordinals, str(cohort["layout"]), config.mapping, findings)
     image, patient = (frame.pop(c).to_numpy(np.int32) for c in ("image", "patient"))
     frame.insert(0, "patient_id", patient_names(cohort["tag"], patient))
     frame.insert(0, "image_id", image_names(cohort["tag"], image))
     if why := differs(stored, frame, list(stored.columns), 0):
-        raise refused(f"{name} is not as in the data: {why}", where)
+        raise refused(f"{name} differs from the data: {why}", where)

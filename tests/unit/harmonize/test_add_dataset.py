@@ -1,4 +1,4 @@
-"""The steps of "Add a dataset" in CONTRIBUTING.md, done in a copy of the project, are all that a new dataset needs."""
+"""Test that the steps of "Add a dataset" in CONTRIBUTING.md, in a copy of the project, add a dataset completely."""
 
 import os
 import re
@@ -45,13 +45,13 @@ print(truth.source, int(truth.masks("0b.png", (65, 64))["Edema"].sum()))
 
 
 def insert_under_datasets(path: Path, lines: str) -> None:
-    """Insert lines as the first ones of the top-level key `datasets`."""
+    """Insert lines at the start of the top-level key `datasets`."""
     path.write_text(re.sub(r"^datasets:.*\n", lambda key: key.group() + lines, path.read_text(), flags=re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project in which the steps are done."""
+    """Return a copy of the project with these steps done."""
     root = tmp_path_factory.mktemp("project")
     ignored = shutil.ignore_patterns("__pycache__")
     for folder in ("bench", "harmonize", "reports", "tests", "grids"):
@@ -75,7 +75,7 @@ def run(root: Path, *arguments: str) -> str:
     """Run Python in the copy and return what it prints."""
     paths = os.pathsep.join([str(root), str(root / "tests")])
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BENCH_")} | {"PYTHONPATH": paths}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *arguments],
         cwd=root,
         env=environment,
@@ -84,11 +84,11 @@ def run(root: Path, *arguments: str) -> str:
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert result.returncode == 0, f"{arguments}: exit {result.returncode}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
 
 
-def test_a_new_dataset_is_found_loaded_and_has_a_gold_subset_and_boxes(project: Path) -> None:
+def test_a_new_dataset_can_be_loaded_with_gold_subset_and_boxes(project: Path) -> None:
     assert run(project, "-c", LOADED).splitlines() == [
         "['mercy', 'mercy-gold'] 16 8 True",
         "8",
@@ -100,7 +100,7 @@ def test_a_new_dataset_is_found_loaded_and_has_a_gold_subset_and_boxes(project: 
 
 def test_the_tests_of_every_layout_pass_for_a_new_dataset(project: Path) -> None:
     files = ("layouts", "labelmap", "spaces", "cohorts", "cohort_choices", "inspect", "specs_and_splits")
-    chosen = "mercy or every_layout or published_fact or data_folder or without_a_gold"
+    selection = "mercy or every_layout or published_fact or data_folder or without_a_gold"
     paths = [f"tests/unit/harmonize/test_{file}.py" for file in files]
-    done = run(project, "-m", "pytest", "-q", "-k", chosen, *paths, "tests/contracts/test_metrics_and_datasets.py")
-    assert int(re.findall(r"(\d+) passed", done)[0]) > 20
+    output = run(project, "-m", "pytest", "-q", "-k", selection, *paths, "tests/contracts/test_metrics_and_datasets.py")
+    assert int(re.findall(r"(\d+) passed", output)[0]) > 20

@@ -1,4 +1,4 @@
-"""The cache of decoded images, plain and packed: resume, change, damage, parallel, what it will take."""
+"""Tests of the cache of decoded images, plain and packed: continuation, change, damage, processes, forecast."""
 
 import errno
 import os
@@ -24,14 +24,14 @@ PLAIN, PACKED = Geometry(32), Geometry(1024)
 
 
 @pytest.fixture(params=[PLAIN, PACKED], ids=["plain", "packed"], autouse=True)
-def form(request: pytest.FixtureRequest) -> Geometry:
-    global SMALL  # noqa: PLW0603  (so that helpers need not be told)
+def geometry(request: pytest.FixtureRequest) -> Geometry:
+    global SMALL  # noqa: PLW0603  (helper functions use it)
     SMALL = request.param
     return SMALL
 
 
-def cohort(root: Path, number: int = 7) -> pd.DataFrame:
-    """Write PNG, JPEG and DICOM files and return the table of them."""
+def write_images(root: Path, number: int = 7) -> pd.DataFrame:
+    """Write PNG, JPEG and DICOM files and return their table."""
     rows = []
     for k in range(number):
         suffix = ("png", "jpg", "dcm")[k % 3]
@@ -41,8 +41,8 @@ def cohort(root: Path, number: int = 7) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def on_disk(root: Path) -> list[Path]:
-    """Return the files that hold pixels."""
+def pixel_files(root: Path) -> list[Path]:
+    """Return the files with pixels."""
     return [path for path in (root / "cache").rglob("images-*") if path.suffix in (".u8", ".zst")]
 
 
@@ -50,53 +50,53 @@ def build(root: Path, table: pd.DataFrame, **options: Any) -> ImageCache:
     return open_cache("toy", root, table, options.pop("geometry", SMALL), root / "cache", **options)
 
 
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that will hold the path of every file that is decoded in this process."""
-    seen: list[str] = []
+def record_decoding(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gets the path of every file that this process decodes."""
+    decoded_paths: list[str] = []
     real = cachebuild._decode_one
 
     def spy(path: str, geometry: Geometry) -> Any:
-        seen.append(path)
+        decoded_paths.append(path)
         return real(path, geometry)
 
     monkeypatch.setattr(cachebuild, "_decode_one", spy)
-    return seen
+    return decoded_paths
 
 
-def test_a_cache_holds_what_decoding_gives(tmp_path: Path) -> None:
-    table = cohort(tmp_path)
+def test_a_cache_contains_the_decoded_images(tmp_path: Path) -> None:
+    table = write_images(tmp_path)
     cache = build(tmp_path, table)
     assert cache.images.shape == (7, SMALL.size, SMALL.size)
     for row, path in zip(cache.rows(table["image_id"]), table["path"], strict=True):
         expected = to_geometry(read_gray(tmp_path / path, SMALL.decode_at), SMALL)
         np.testing.assert_array_equal(cache.images[row], expected)
     assert cache.quarantine.empty
-    assert cache.num_bytes == on_disk(tmp_path)[0].stat().st_size <= planned_bytes(7, SMALL)
+    assert cache.num_bytes == pixel_files(tmp_path)[0].stat().st_size <= planned_bytes(7, SMALL)
     assert cache.rows(["image 3", "no such image"]).tolist() == [3, -1]
 
 
-def test_a_second_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_opening_a_finished_cache_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
     first = build(tmp_path, table)
     before = {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")}
-    seen = decoded(monkeypatch)
+    decoded_paths = record_decoding(monkeypatch)
     assert build(tmp_path, table).fingerprint == first.fingerprint
-    assert not seen
-    assert {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")} == before, "nothing is copied"
+    assert not decoded_paths
+    assert {path: path.stat().st_ino for path in (tmp_path / "cache").rglob("*")} == before, "no file is written again"
 
 
-def test_several_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
-    one = build(tmp_path, table)
+def test_two_processes_give_the_same_cache_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
+    cache_of_one = build(tmp_path, table)
     monkeypatch.setattr(cachebuild, "POOL_WORTH_S", 0.0)
     monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
-    two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
-    np.testing.assert_array_equal(one.images, two.images)
-    assert one.fingerprint == two.fingerprint
+    cache_of_two = open_cache("toy", tmp_path, table, SMALL, tmp_path / "other", workers=2)
+    np.testing.assert_array_equal(cache_of_one.images, cache_of_two.images)
+    assert cache_of_one.fingerprint == cache_of_two.fingerprint
 
 
-def test_unreadable_and_absent_images_are_quarantined(tmp_path: Path) -> None:
-    table = cohort(tmp_path)
+def test_unreadable_and_missing_images_are_quarantined(tmp_path: Path) -> None:
+    table = write_images(tmp_path)
     (tmp_path / table["path"][1]).write_bytes(b"")
     (tmp_path / table["path"][4]).unlink()
     cache = build(tmp_path, table)
@@ -105,38 +105,38 @@ def test_unreadable_and_absent_images_are_quarantined(tmp_path: Path) -> None:
     assert cache.rows(["image 1", "image 2", "image 4"]).tolist() == [-1, 2, -1]
 
 
-def test_a_changed_file_alone_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_only_a_changed_file_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
     before = build(tmp_path, table)
     fingerprint, old = before.fingerprint, np.array(before.images)
     save(tmp_path / table["path"][3], ramp(90, 30))
-    seen = decoded(monkeypatch)
+    decoded_paths = record_decoding(monkeypatch)
     after = build(tmp_path, table)
-    assert seen == [str(tmp_path / table["path"][3])]
+    assert decoded_paths == [str(tmp_path / table["path"][3])]
     assert after.fingerprint != fingerprint
     np.testing.assert_array_equal(np.delete(after.images, 3, 0), np.delete(old, 3, 0))
-    assert len(on_disk(tmp_path)) == 1  # the old pixels are gone
+    assert len(pixel_files(tmp_path)) == 1  # the old pixels are deleted
 
 
 def test_added_and_reordered_rows_keep_decoded_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
-    few = build(tmp_path, table.iloc[:5])
-    pixels = np.array(few.images)
-    seen = decoded(monkeypatch)
+    table = write_images(tmp_path)
+    five_rows = build(tmp_path, table.iloc[:5])
+    pixels = np.array(five_rows.images)
+    decoded_paths = record_decoding(monkeypatch)
     all_rows = build(tmp_path, table.iloc[::-1])
-    assert len(seen) == 2
+    assert len(decoded_paths) == 2
     np.testing.assert_array_equal(all_rows.images[all_rows.rows(table["image_id"][:5])], pixels)
 
 
-def test_the_fingerprint_does_not_follow_the_order_of_rows(tmp_path: Path) -> None:
-    table = cohort(tmp_path)
+def test_the_fingerprint_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    table = write_images(tmp_path)
     fingerprint = build(tmp_path, table).fingerprint
     assert build(tmp_path, table.iloc[::-1]).fingerprint == fingerprint
     assert build(tmp_path, table, geometry=Geometry(SMALL.size, "letterbox")).fingerprint != fingerprint
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_an_interrupted_build_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
     monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
 
     def stop(_name: str, done: int, _total: int) -> None:
@@ -146,11 +146,11 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path, table, progress=stop)
     journal = next((tmp_path / "cache").rglob("*.journal"))
-    journal.write_text(journal.read_text() + '[[5, 12, "')  # cut off while it was written
-    seen = decoded(monkeypatch)
+    journal.write_text(journal.read_text() + '[[5, 12, "')  # an incomplete line
+    decoded_paths = record_decoding(monkeypatch)
     calls: list[tuple[str, int, int]] = []
     cache = build(tmp_path, table, progress=lambda *call: calls.append(call))
-    assert len(seen) == 3
+    assert len(decoded_paths) == 3
     assert calls[0] == ("toy", 4, 7)
     assert calls[-1] == ("toy", 7, 7)
     for row, path in enumerate(table["path"]):
@@ -160,8 +160,8 @@ def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path: Path, monkeypat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL")
-def test_a_killed_build_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
-    table = cohort(tmp_path, 60)  # the script is the same for both forms
+def test_a_killed_build_continues_and_leaves_no_process(tmp_path: Path) -> None:
+    table = write_images(tmp_path, 60)  # the script is the same for plain and packed images
     table.to_csv(tmp_path / "t.csv", index=False)
     script = tmp_path / "build.py"
     script.write_text(
@@ -184,14 +184,14 @@ def test_a_killed_build_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
             break
     child.wait()
     assert not list((tmp_path / "cache").rglob("index.parquet"))
-    for _ in range(200):  # the children notice their parent's death by themselves
+    for _ in range(200):  # the children exit when they notice that their parent has ended
         try:
             os.killpg(child.pid, 0)
         except ProcessLookupError:
             break
         time.sleep(0.1)
     else:
-        pytest.fail("decoding processes outlive their parent")
+        pytest.fail("decoding processes still run after their parent has ended")
     calls: list[tuple[str, int, int]] = []
     cache = build(tmp_path, table, progress=lambda *call: calls.append(call))
     assert calls[0][1] >= 10
@@ -201,8 +201,8 @@ def test_a_killed_build_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks among processes")
-def test_two_processes_that_want_one_cache_decode_each_image_once(tmp_path: Path) -> None:
-    cohort(tmp_path).to_csv(tmp_path / "t.csv", index=False)
+def test_two_processes_that_open_one_cache_decode_each_image_once(tmp_path: Path) -> None:
+    write_images(tmp_path).to_csv(tmp_path / "t.csv", index=False)
     script = tmp_path / "build.py"
     script.write_text(
         "import sys, time\nfrom pathlib import Path\nimport pandas as pd\nimport harmonize.cache.build as cachebuild\n"
@@ -214,17 +214,19 @@ def test_two_processes_that_want_one_cache_decode_each_image_once(tmp_path: Path
     )
     path = os.pathsep.join([str(Path(cachebuild.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     command, environment = [sys.executable, str(script), str(tmp_path)], os.environ | {"PYTHONPATH": path}
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
-    said = [child.communicate(timeout=120)[0].split("\n")[:-1] for child in both]
-    assert sorted(map(len, said)) == [1, 8], "seven images and the fingerprint; the fingerprint alone"
-    assert said[0][-1] == said[1][-1]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    outputs = [child.communicate(timeout=120)[0].split("\n")[:-1] for child in children]
+    assert sorted(map(len, outputs)) == [1, 8], (
+        "one prints seven images and the fingerprint, the other only the fingerprint"
+    )
+    assert outputs[0][-1] == outputs[1][-1]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "overwritten", "no index", "bad index"])
-def test_a_damaged_cache_is_made_again(damage: str, tmp_path: Path) -> None:
-    table = cohort(tmp_path)
+def test_a_damaged_cache_is_built_again(damage: str, tmp_path: Path) -> None:
+    table = write_images(tmp_path)
     fingerprint = build(tmp_path, table).fingerprint
-    (pixels,) = on_disk(tmp_path)
+    (pixels,) = pixel_files(tmp_path)
     index = pixels.with_name("index.parquet")
     if damage == "truncated":
         os.truncate(pixels, 1000)
@@ -237,8 +239,8 @@ def test_a_damaged_cache_is_made_again(damage: str, tmp_path: Path) -> None:
     assert build(tmp_path, table).fingerprint == fingerprint
 
 
-def test_a_disk_too_small_is_named_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_a_small_disk_raises_an_error_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
     usage = type("Usage", (), {"free": 100})
     monkeypatch.setattr("harmonize.cache.fill.shutil.disk_usage", lambda _path: usage)
     with pytest.raises(SetupError, match="are free"):
@@ -246,11 +248,11 @@ def test_a_disk_too_small_is_named_before_anything_is_decoded(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("state", ["finished", "interrupted"])
-def test_a_disk_too_small_is_named_when_a_table_grows_and_when_a_build_goes_on(
+def test_a_small_disk_raises_an_error_for_a_larger_table_and_for_a_continued_build(
     state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table that grew needs the disk for all its images: those of before lie there until the new ones are whole."""
-    table = cohort(tmp_path)
+    """A larger table needs disk space for all its images, because the old file stays until the new file is finished."""
+    table = write_images(tmp_path)
     monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
 
     def stop(_name: str, done: int, _total: int) -> None:
@@ -265,36 +267,36 @@ def test_a_disk_too_small_is_named_when_a_table_grows_and_when_a_build_goes_on(
     usage = type("Usage", (), {"free": 100})
     with monkeypatch.context() as patched:
         patched.setattr("harmonize.cache.fill.shutil.disk_usage", lambda _path: usage)
-        seen = decoded(patched)
+        decoded_paths = record_decoding(patched)
         with pytest.raises(SetupError, match="are free"):
-            build(tmp_path, table, progress=lambda *_: pytest.fail("it began"))
-        assert seen == [], "what is packed already tells how large the others are"
-        usage.free = 8 * max(each.stat().st_size for each in (tmp_path / "cache").rglob("images-*.*"))  # type: ignore[attr-defined]
+            build(tmp_path, table, progress=lambda *_: pytest.fail("decoding started"))
+        assert decoded_paths == [], "packed images give the expected size of the others"
+        usage.free = 8 * max(file.stat().st_size for file in (tmp_path / "cache").rglob("images-*.*"))  # type: ignore[attr-defined]
         assert len(build(tmp_path, table).images) == 7
 
 
 def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
-    build(tmp_path, cohort(tmp_path), geometry=PLAIN)
-    assert on_disk(tmp_path)[0].stat().st_size == planned_bytes(7, PLAIN)
+    build(tmp_path, write_images(tmp_path), geometry=PLAIN)
+    assert pixel_files(tmp_path)[0].stat().st_size == planned_bytes(7, PLAIN)
 
 
 def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> Forecast:
     return forecast("toy", root, file_states(root, table), SMALL, root / "cache", workers)
 
 
-def test_a_forecast_writes_nothing_and_says_the_size_on_disk(tmp_path: Path) -> None:
-    table = cohort(tmp_path)
-    said = forecast_of(tmp_path, table)
+def test_a_forecast_writes_nothing_and_gives_the_size_on_disk(tmp_path: Path) -> None:
+    table = write_images(tmp_path)
+    expected = forecast_of(tmp_path, table)
     assert not (tmp_path / "cache").exists()
-    assert said.images == 7
-    assert said.seconds > 0
+    assert expected.images == 7
+    assert expected.seconds > 0
     cache = build(tmp_path, table)
-    assert said.num_bytes == pytest.approx(cache.num_bytes, abs=7)  # all seven files were in the handful
+    assert expected.num_bytes == pytest.approx(cache.num_bytes, abs=7)  # all seven files were measured
     assert forecast_of(tmp_path, table) == Forecast(0, cache.num_bytes, 0.0)
 
 
-def test_a_forecast_counts_only_what_is_left_to_decode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_a_forecast_counts_only_images_that_must_be_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = write_images(tmp_path)
     build(tmp_path, table.iloc[:5])
     (tmp_path / table["path"][6]).unlink()
     assert forecast_of(tmp_path, table).images == 2
@@ -309,7 +311,7 @@ def test_a_forecast_counts_only_what_is_left_to_decode(tmp_path: Path, monkeypat
     assert forecast_of(tmp_path, table).images == 1
 
 
-def test_a_forecast_of_files_that_are_not_there_is_no_crash(tmp_path: Path) -> None:
+def test_a_forecast_works_with_missing_files(tmp_path: Path) -> None:
     table = pd.DataFrame({"image_id": ["a", "b"], "path": ["a.png", "b.png"]})
     assert forecast_of(tmp_path, table).seconds == 0
     (tmp_path / "a.png").write_bytes(b"no image")
@@ -320,19 +322,21 @@ def test_a_forecast_of_files_that_are_not_there_is_no_crash(tmp_path: Path) -> N
     ]
 
 
-def test_more_processes_are_forecast_to_take_less_only_where_they_are_started(
+def test_a_forecast_uses_several_processes_only_if_the_build_starts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = cohort(tmp_path)
-    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _filling, _rows: (100.0, 1000.0))
+    table = write_images(tmp_path)
+    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _plan, _rows: (100.0, 1000.0))
     monkeypatch.setattr("harmonize.cache.cache.os.cpu_count", lambda: 4)
     assert forecast_of(tmp_path, table, workers=8).seconds == 700 / 4
-    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _filling, _rows: (1.0, 1000.0))
+    monkeypatch.setattr("harmonize.cache.cache.measure", lambda _plan, _rows: (1.0, 1000.0))
     assert forecast_of(tmp_path, table, workers=8).seconds == 7
 
 
-def test_a_full_disk_is_said_and_the_build_goes_on_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = cohort(tmp_path)
+def test_a_full_disk_raises_an_error_and_the_build_continues_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = write_images(tmp_path)
     monkeypatch.setattr("harmonize.cache.fill.CHUNK_BYTES", 1)
     calls: list[int] = []
     with monkeypatch.context() as patched:

@@ -1,4 +1,4 @@
-"""COCO run lengths, against an encoder that is written here after the published C code and shares nothing with ours."""
+"""Tests of COCO run lengths, with an independent encoder that follows the published C code."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from harmonize.errors import DatasetError
 
 
 def runs_of(mask: NDArray[np.bool_]) -> list[int]:
-    """Count runs down the columns, the first of zeros."""
+    """Return the run lengths along the columns; the first run is of zeros."""
     runs, last = [0], False
     for value in mask.flatten(order="F"):
         if value != last:
@@ -27,7 +27,7 @@ def runs_of(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def text_of(runs: list[int]) -> str:
-    """Write run lengths as maskApi.c does: x = cnts[i]; if (i > 2) x -= cnts[i-2]; five bits at a time, 48 added."""
+    """Encode run lengths as maskApi.c does: x = cnts[i]; if (i > 2) x -= cnts[i-2]; five bits per character, plus 48."""
     text = ""
     for i, run in enumerate(runs):
         x = run - runs[i - 2] if i > 2 else run
@@ -51,14 +51,14 @@ def test_decoding_undoes_encoding(mask: NDArray[np.bool_]) -> None:
     np.testing.assert_array_equal(decode_rle({"size": list(mask.shape), "counts": runs_of(mask)}), mask)
 
 
-def test_a_mask_of_the_size_of_a_radiograph_comes_back() -> None:
+def test_a_mask_of_the_size_of_a_radiograph_is_decoded() -> None:
     y, x = np.mgrid[:2320, :2828]
     mask = ((y - 1500) / 600) ** 2 + ((x - 1300) / 900) ** 2 < 1
     np.testing.assert_array_equal(decode_rle(rle(mask)), mask)
 
 
-def test_the_encoder_of_this_test_writes_what_coco_writes() -> None:
-    """Worked out by hand from maskApi.c: 40 takes two characters (8 + more, 1), and 4 and 41 are written as 3 and 1."""
+def test_the_encoder_of_this_file_agrees_with_coco() -> None:
+    """Calculated by hand from maskApi.c: 40 needs two characters (8 + more, 1); 4 and 41 become 3 and 1."""
     assert text_of([6, 1, 40, 4, 41]) == "61X131"
     assert text_of([0, 4]) == "04"
 
@@ -76,7 +76,7 @@ def test_the_encoder_of_this_test_writes_what_coco_writes() -> None:
         (None, "damaged run lengths"),
     ],
 )
-def test_damaged_run_lengths_are_refused_by_place(bad: object, message: str) -> None:
+def test_damaged_run_lengths_raise_an_error_with_their_location(bad: object, message: str) -> None:
     with pytest.raises(DatasetError, match=message) as caught:
         decode_rle(bad, "here.json: image.Edema")
     assert caught.value.where == "here.json: image.Edema"
@@ -84,12 +84,12 @@ def test_damaged_run_lengths_are_refused_by_place(bad: object, message: str) -> 
 
 @settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=20))
-def test_no_text_does_more_than_raise_the_one_error(text: str) -> None:
+def test_any_text_is_decoded_or_raises_dataset_error(text: str) -> None:
     with contextlib.suppress(DatasetError):
         assert decode_rle({"size": [3, 4], "counts": text}).shape == (3, 4)
 
 
-def test_a_file_gives_outlined_findings_under_our_names_and_image_ids(tmp_path: Path) -> None:
+def test_read_masks_gives_outlined_findings_with_the_names_of_this_project(tmp_path: Path) -> None:
     mask = np.zeros((6, 5), bool)
     mask[2:4, 1:3] = True
     path = tmp_path / "gt_segmentations_val.json"
@@ -103,9 +103,13 @@ def test_a_file_gives_outlined_findings_under_our_names_and_image_ids(tmp_path: 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not a readable JSON"), ("[]", "not a file of segmentations"), ('{"a": {"Edma": 1}}', "'Edma' is no")],
+    [
+        ("{", "not a readable JSON"),
+        ("[]", "not a segmentation file"),
+        ('{"a": {"Edma": 1}}', "'Edma' is not a finding"),
+    ],
 )
-def test_a_file_of_another_form_is_refused_by_name(text: str, message: str, tmp_path: Path) -> None:
+def test_another_file_raises_an_error_with_its_name(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DatasetError, match=message) as caught:
         list(read_masks(tmp_path / "a.json"))

@@ -1,4 +1,4 @@
-"""Which images take part: views, one per study, ages, gold subset, limit; and every loss is counted."""
+"""Tests of the selection of images by view, study, age, gold subset and limit, and of the counts of removed images."""
 
 import contextlib
 from dataclasses import replace
@@ -12,16 +12,16 @@ import harmonize
 from harmonize import LAYOUTS, CohortSpec, DatasetError
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.cohort_choice import REMARKS, CohortChoice
-from harmonize.cohorts.cohort_filters import sampled
+from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.datasets import brax, chexpert, nih, padchest
 from harmonize.errors import ConfigError
 
 
-def chosen(spec: CohortSpec, **choice: object) -> Cohort:
+def load_with(spec: CohortSpec, **choice: object) -> Cohort:
     return harmonize.load(replace(spec, choice=CohortChoice(**choice)))  # type: ignore[arg-type]
 
 
-def lost(cohort: Cohort) -> int:
+def num_removed(cohort: Cohort) -> int:
     return sum(n for name, n in cohort.flow.items() if name not in {"found", "kept", *REMARKS})
 
 
@@ -38,92 +38,95 @@ CHOICES = [
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_every_image_that_a_choice_takes_out_is_counted(layout: str, choice: dict[str, object], tmp_path: Path) -> None:
+def test_all_removed_images_are_counted(layout: str, choice: dict[str, object], tmp_path: Path) -> None:
     spec = on_disk(layout, tmp_path)
-    with contextlib.suppress(DatasetError):  # a small table may have nothing left
-        cohort = chosen(spec, **choice)
-        assert cohort.flow["found"] - lost(cohort) == cohort.flow["kept"] == len(cohort.table)
+    with contextlib.suppress(DatasetError):  # a small table may have no images after the filters
+        cohort = load_with(spec, **choice)
+        assert cohort.flow["found"] - num_removed(cohort) == cohort.flow["kept"] == len(cohort.table)
 
 
-def test_views_are_frontal_unless_all_or_pa_are_asked_for(tmp_path: Path) -> None:
+def test_views_selects_frontal_all_or_pa_images(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
-    views = {views: sorted(set(chosen(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}
+    views = {views: sorted(set(load_with(spec, views=views).table["view"])) for views in ("frontal", "all", "pa")}
     assert views == {"frontal": ["AP", "FRONTAL", "PA"], "all": ["AP", "FRONTAL", "LATERAL", "PA"], "pa": ["PA"]}
-    assert chosen(spec, views="pa").flow["not_pa"] == 4
-    assert chosen(spec, views="all").flow.get("not_frontal", 0) == 0
+    assert load_with(spec, views="pa").flow["not_pa"] == 4
+    assert load_with(spec, views="all").flow.get("not_frontal", 0) == 0
 
 
-def test_one_image_per_study_is_the_pa_one_where_there_is_one(tmp_path: Path) -> None:
+def test_one_image_per_study_prefers_pa(tmp_path: Path) -> None:
     table = TABLES["brax"]()
     table["study_id"], table["view"], table["drop"] = ["1", "1", "1", "2"], ["LATERAL", "AP", "PA", "AP"], ""
     table["patient_id"] = "id_a"
     brax.write(table, tmp_path)
     touch(table, tmp_path)
     spec = CohortSpec("brax", "brax", tmp_path)
-    cohort = chosen(spec, views="all", per_study="one")
+    cohort = load_with(spec, views="all", per_study="one")
     assert cohort.table["image_id"].tolist() == table["image_id"].iloc[[2, 3]].tolist()
     assert cohort.flow["same_study"] == 2
-    (tmp_path / table["path"][2]).unlink()  # the next best that is there
-    assert chosen(spec, views="all", per_study="one").table["view"].tolist() == ["AP", "AP"]
+    (tmp_path / table["path"][2]).unlink()  # without this file, the AP image is used
+    assert load_with(spec, views="all", per_study="one").table["view"].tolist() == ["AP", "AP"]
 
 
-def test_an_age_range_takes_out_the_unknown_ages_too_and_says_so(tmp_path: Path) -> None:
-    cohort = chosen(on_disk("nih", tmp_path), min_age=18.0, max_age=80.0)
+def test_an_age_range_also_removes_and_counts_unknown_ages(tmp_path: Path) -> None:
+    cohort = load_with(on_disk("nih", tmp_path), min_age=18.0, max_age=80.0)
     assert cohort.table["age"].tolist() == [57.0, 58.0]
     assert (cohort.flow["age_unknown"], cohort.flow["outside_ages"]) == (0, 2)
     table = TABLES["brax"]().assign(age=[float("nan"), 40.0, 35.0, 20.0])
     brax.write(table, tmp_path / "b")
     touch(table, tmp_path / "b")
-    flow = chosen(CohortSpec("brax", "brax", tmp_path / "b"), views="all", max_age=36.0).flow
+    flow = load_with(CohortSpec("brax", "brax", tmp_path / "b"), views="all", max_age=36.0).flow
     assert (flow["age_unknown"], flow["outside_ages"], flow["kept"]) == (1, 1, 1)
 
 
-def test_the_gold_subset_of_padchest_is_pa_and_physicians_alone(tmp_path: Path) -> None:
+def test_the_gold_subset_of_padchest_has_only_pa_images_of_physicians(tmp_path: Path) -> None:
     table = TABLES["padchest"]().assign(drop="", view="PA").iloc[:4].reset_index(drop=True)
     table.loc[2, "view"] = "AP"
     padchest.write(table, tmp_path)
     touch(table, tmp_path)
-    cohort = chosen(CohortSpec("padchest", "padchest", tmp_path), gold=True)
+    cohort = load_with(CohortSpec("padchest", "padchest", tmp_path), gold=True)
     assert cohort.table["image_id"].tolist() == table["image_id"].iloc[[0]].tolist()
     assert cohort.flow["not_gold"] == 3
 
 
-def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_parts(tmp_path: Path) -> None:
-    assert set(chosen(on_disk("chexpert", tmp_path / "c"), gold=True).table["split"]) == {"expert_valid", "expert_test"}
-    assert set(chosen(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
+def test_the_gold_subsets_of_chexpert_and_vindr_are_their_expert_splits(tmp_path: Path) -> None:
+    assert set(load_with(on_disk("chexpert", tmp_path / "c"), gold=True).table["split"]) == {
+        "expert_valid",
+        "expert_test",
+    }
+    assert set(load_with(on_disk("vindr", tmp_path / "v"), gold=True).table["split"]) == {"test"}
 
 
 @pytest.mark.parametrize("layout", ["nih", "brax", "table"])
-def test_a_layout_without_a_gold_subset_says_so(layout: str, tmp_path: Path) -> None:
+def test_gold_raises_an_error_for_a_layout_without_a_gold_subset(layout: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no gold subset"):
-        chosen(on_disk(layout, tmp_path), gold=True)
+        load_with(on_disk(layout, tmp_path), gold=True)
 
 
-def test_mimic_without_relabels_has_no_gold_subset_yet(tmp_path: Path) -> None:
+def test_gold_raises_an_error_for_mimic_without_the_relabeled_studies(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no study was labeled by radiologists"):
-        chosen(on_disk("mimic", tmp_path), gold=True)
+        load_with(on_disk("mimic", tmp_path), gold=True)
 
 
-def test_a_limit_keeps_whole_patients_the_same_whatever_the_order_and_a_larger_one_adds_to_them() -> None:
+def test_a_limit_keeps_all_images_of_its_patients_in_any_row_order_and_a_larger_limit_adds_patients() -> None:
     patients = pd.Series([f"p{k // 3}" for k in range(300)])
-    few, more = (set(patients[sampled(patients, n)]) for n in (10, 40))
+    few, more = (set(patients[patients_within_limit(patients, n)]) for n in (10, 40))
     assert len(few) == 10
     assert len(more) == 40
     assert few < more
     shuffled = patients.sample(frac=1, random_state=0)
-    assert set(shuffled[sampled(shuffled, 10)]) == few
-    assert sampled(patients, 10).sum() == 30
+    assert set(shuffled[patients_within_limit(shuffled, 10)]) == few
+    assert patients_within_limit(patients, 10).sum() == 30
 
 
-def test_a_choice_that_leaves_nothing_is_refused_with_the_counts(tmp_path: Path) -> None:
+def test_a_choice_without_images_raises_an_error_with_the_counts(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="4 outside_ages"):
-        chosen(on_disk("nih", tmp_path), min_age=119.0)
+        load_with(on_disk("nih", tmp_path), min_age=119.0)
 
 
-def test_a_cohort_can_be_read_from_its_tables_alone(tmp_path: Path) -> None:
+def test_a_cohort_can_be_loaded_without_images(tmp_path: Path) -> None:
     chexpert.write(TABLES["chexpert"](), tmp_path)
     spec = CohortSpec("chexpert", "chexpert", tmp_path)
-    with pytest.raises(DatasetError, match="no image is left"):
+    with pytest.raises(DatasetError, match="the cohort has no images"):
         harmonize.load(spec)
     assert harmonize.load(spec, images=False).flow["kept"] == 5
 
@@ -143,18 +146,18 @@ def test_a_data_file_may_name_one_root_twice_with_other_choices(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("views: lateral", "views is one of frontal, pa, all", "data-file.md"),
+        ("views: lateral", "views must be one of frontal, pa, all", "data-file.md"),
         ("min_age: young", "min_age is 'young', not of type float", ""),
         ("gold: 1", "gold is 1, not of type bool", ""),
-        ("min_age: 60, max_age: 20", "min_age and max_age are years", ""),
-        ("limit: -1", "limit is a number of patients", ""),
+        ("min_age: 60, max_age: 20", "min_age and max_age must be years", ""),
+        ("limit: -1", "limit must be a number of patients", ""),
         ("label_source: negbio", "no label source 'negbio'", "chexbert"),
         ("label_source: {Edma: chexbert}", "no finding 'Edma'", "did you mean 'Edema'?"),
-        ("label_source: [chexbert]", "is no label source", "{default: chexbert"),
+        ("label_source: [chexbert]", "is not a label source", "{default: chexbert"),
         ("view: all", "unknown key 'view'", "did you mean 'views'?"),
     ],
 )
-def test_a_faulty_choice_is_named_with_its_mend(text: str, message: str, hint: str, tmp_path: Path) -> None:
+def test_an_invalid_choice_raises_an_error_with_the_fix(text: str, message: str, hint: str, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(f"internal: {{layout: chexpert, root: ., {text}}}\n")
     with pytest.raises(ConfigError) as caught:
         harmonize.read_data(tmp_path / "data.yaml")
@@ -163,7 +166,7 @@ def test_a_faulty_choice_is_named_with_its_mend(text: str, message: str, hint: s
     assert "internal" in caught.value.where
 
 
-def test_contradictory_sex_is_counted_and_named_but_not_fatal(tmp_path: Path) -> None:
+def test_contradictory_sex_is_counted_and_listed_but_no_error(tmp_path: Path) -> None:
     table = TABLES["nih"]()
     table["sex"] = ["M", "F", "", "F"]  # images 0 and 1 are of one patient
     nih.write(table, tmp_path)
@@ -176,7 +179,7 @@ def test_contradictory_sex_is_counted_and_named_but_not_fatal(tmp_path: Path) ->
     assert "contradictory_sex" not in harmonize.load(on_disk("brax", tmp_path / "b")).flow
 
 
-def test_a_word_that_padchest_never_published_is_counted_and_named(tmp_path: Path) -> None:
+def test_an_unpublished_padchest_label_is_counted_and_listed(tmp_path: Path) -> None:
     table = TABLES["padchest"]()
     table.loc[0, "native:labels"] = "normal|pnuemonia"
     padchest.write(table, tmp_path)

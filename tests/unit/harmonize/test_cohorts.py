@@ -1,4 +1,4 @@
-"""The whole way from files on disk to a cohort."""
+"""Tests of `harmonize.load`, from files on disk to a cohort."""
 
 import pickle
 from pathlib import Path
@@ -13,7 +13,7 @@ from harmonize.datasets import BASE, LAYOUTS, mimic, padchest, vindr
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_cohort_holds_frontal_images_and_counts_every_other(layout: str, tmp_path: Path) -> None:
+def test_a_cohort_has_frontal_images_and_counts_all_others(layout: str, tmp_path: Path) -> None:
     cohort = harmonize.load(on_disk(layout, tmp_path))
     assert set(cohort.table["view"]) <= {"PA", "AP", "FRONTAL"}
     assert [*BASE] == list(cohort.table)[: len(BASE)]
@@ -40,14 +40,14 @@ def test_dropped_rows_are_counted_by_reason(tmp_path: Path) -> None:
     }
 
 
-def test_an_image_listed_but_absent_goes_to_the_quarantine(tmp_path: Path) -> None:
+def test_a_listed_image_without_a_file_goes_to_the_quarantine(tmp_path: Path) -> None:
     spec = on_disk("brax", tmp_path)
     path = TABLES["brax"]()["path"][0]
     other = tmp_path / "images/id_z/other.png"
     other.parent.mkdir(parents=True)
     other.touch()
     (tmp_path / path).unlink()
-    with pytest.raises(DatasetError, match="no image is left"):
+    with pytest.raises(DatasetError, match="the cohort has no images"):
         harmonize.load(spec)
     spec = on_disk("nih", tmp_path / "nih")
     (tmp_path / "nih/images_012/images/00000013_005.png").unlink()
@@ -58,7 +58,7 @@ def test_an_image_listed_but_absent_goes_to_the_quarantine(tmp_path: Path) -> No
     assert cohort.flow["absent"] == 1
 
 
-def test_a_patient_in_two_official_splits_is_refused_without_naming_the_patient(tmp_path: Path) -> None:
+def test_a_patient_in_two_official_splits_raises_an_error_without_the_patient_id(tmp_path: Path) -> None:
     table = TABLES["mimic"]()
     table["split"] = ["train", "train", "val", "test", "test"]
     mimic.write(table, tmp_path)
@@ -79,13 +79,13 @@ def test_contradictory_labels_are_kept_and_counted(tmp_path: Path) -> None:
     assert harmonize.load(CohortSpec("vindr", "vindr", tmp_path)).flow["contradictory"] == 2
 
 
-def test_phantoms_are_known_by_their_settings_file(tmp_path: Path) -> None:
+def test_phantoms_are_recognized_by_their_settings_file(tmp_path: Path) -> None:
     spec = on_disk("nih", tmp_path / "nih")
     (tmp_path / "phantom.json").write_text("{}")
     assert harmonize.load(spec).phantom
 
 
-def test_the_id_follows_the_table_and_the_mapping(tmp_path: Path) -> None:
+def test_the_id_depends_on_the_table_and_the_mapping(tmp_path: Path) -> None:
     spec = on_disk("padchest", tmp_path)
     cohort = harmonize.load(spec)
     assert len(cohort.id) == 12
@@ -101,6 +101,6 @@ def test_the_id_follows_the_table_and_the_mapping(tmp_path: Path) -> None:
     assert harmonize.load(own).id != before
 
 
-def test_errors_survive_the_way_between_processes() -> None:
+def test_errors_can_be_pickled() -> None:
     error = DatasetError("what", "where", "fix")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

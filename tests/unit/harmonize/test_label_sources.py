@@ -1,4 +1,4 @@
-"""Whose labels: other labelers' files, radiologists' relabels, physicians, readers, and a mixture by finding."""
+"""Tests of label sources: other labelers, radiologists, physicians, readers, and hybrid labels."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,9 @@ from harmonize.cohorts.cohort_choice import CohortChoice
 from harmonize.datasets import chexpert, mimic, padchest, vindr
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import label_sources, labels_yaml
-from harmonize.labels.hybrid import best_sources, label_source
 
 
-def relabelled(root: Path, name: str, edema: str, bare: bool = False) -> None:
+def write_other_labels(root: Path, name: str, edema: str, bare: bool = False) -> None:
     """Write another labeler's file: train.csv with another Edema column."""
     raw = pd.read_csv(root / "train.csv", dtype=str, keep_default_na=False).assign(Edema=edema)
     if bare:
@@ -27,21 +26,21 @@ def relabelled(root: Path, name: str, edema: str, bare: bool = False) -> None:
 
 @pytest.mark.parametrize(("source", "name"), [(s, n) for s, n in chexpert.TRAIN.items() if s != "default"])
 @pytest.mark.parametrize("bare", [False, True])
-def test_another_labeler_of_chexpert_changes_the_training_labels_alone(
+def test_another_labeler_of_chexpert_changes_only_the_training_labels(
     source: str, name: str, bare: bool, tmp_path: Path
 ) -> None:
     spec = on_disk("chexpert", tmp_path)
-    relabelled(tmp_path, name, "0.0", bare)
-    usual, other = harmonize.load(spec), harmonize.load(replace(spec, label_source=source))
-    train = usual.table["split"] == "train"
+    write_other_labels(tmp_path, name, "0.0", bare)
+    default, other = harmonize.load(spec), harmonize.load(replace(spec, label_source=source))
+    train = default.table["split"] == "train"
     assert other.table["Edema"][train].tolist() == [0, 0, 0]
-    assert other.table["Edema"][~train].tolist() == usual.table["Edema"][~train].tolist() == [1, 0]
+    assert other.table["Edema"][~train].tolist() == default.table["Edema"][~train].tolist() == [1, 0]
     for column in ("image_id", "view", "sex", "age", "Lung Lesion"):
-        assert other.table[column].fillna(-9).tolist() == usual.table[column].fillna(-9).tolist(), column
-    assert other.id != usual.id
+        assert other.table[column].fillna(-9).tolist() == default.table[column].fillna(-9).tolist(), column
+    assert other.id != default.id
 
 
-def test_a_label_source_without_its_file_is_named(tmp_path: Path) -> None:
+def test_a_label_source_without_its_file_raises_an_error(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
     with pytest.raises(DatasetError, match=r"train_cheXbert\.csv"):
         harmonize.load(replace(spec, label_source="chexbert"))
@@ -51,13 +50,13 @@ def test_a_label_source_without_its_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("layout", "source"), [("nih", "chexbert"), ("table", "expert"), ("vindr", "mean_vote")])
-def test_a_label_source_that_a_layout_lacks_is_refused(layout: str, source: str, tmp_path: Path) -> None:
+def test_an_unknown_label_source_raises_an_error(layout: str, source: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no label source") as caught:
         harmonize.load(replace(on_disk(layout, tmp_path), label_source=source))
     assert "default" in caught.value.fix
 
 
-def test_mimic_is_read_with_the_labels_of_negbio(tmp_path: Path) -> None:
+def test_mimic_can_be_loaded_with_the_labels_of_negbio(tmp_path: Path) -> None:
     spec = on_disk("mimic", tmp_path)
     raw = pd.read_csv(tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz", dtype=str, keep_default_na=False)
     raw.assign(Edema="-1.0").to_csv(tmp_path / "mimic-cxr-2.0.0-negbio.csv", index=False)
@@ -88,17 +87,17 @@ def test_the_radiologists_of_mimic_2_1_0_are_a_label_source_and_a_gold_subset(tm
 
 
 @pytest.mark.parametrize(("source", "method"), list(padchest.METHODS.items()))
-def test_padchest_is_read_with_the_rows_of_one_label_method(source: str, method: str, tmp_path: Path) -> None:
+def test_padchest_can_be_loaded_with_the_rows_of_one_label_method(source: str, method: str, tmp_path: Path) -> None:
     spec = on_disk("padchest", tmp_path)
     spec = replace(spec, choice=CohortChoice(views="all"))
     cohort = harmonize.load(replace(spec, label_source=source))
     assert set(cohort.table["label_source"]) == {method}
-    usual = harmonize.load(spec)
-    assert cohort.flow["found"] == usual.flow["found"]
+    default = harmonize.load(spec)
+    assert cohort.flow["found"] == default.flow["found"]
     assert cohort.flow[f"not_by_{source}"] > 0
 
 
-def test_the_readers_of_vindr_train_may_be_counted_in_three_ways(tmp_path: Path) -> None:
+def test_vindr_has_three_ways_to_combine_readers(tmp_path: Path) -> None:
     written("vindr", tmp_path)
     path = tmp_path / "annotations/image_labels_train.csv"
     raw = pd.read_csv(path)
@@ -106,11 +105,11 @@ def test_the_readers_of_vindr_train_may_be_counted_in_three_ways(tmp_path: Path)
     raw["Edema"], raw["COPD"], raw["ILD"] = number.lt(1).astype(int), number.lt(2).astype(int), 1
     raw.to_csv(path, index=False)
     labels = [f"native:{label}" for label in ("Edema", "COPD", "ILD")]
-    found = {
+    states_of_source = {
         source: vindr.read(tmp_path, source).query("split == 'train'")[labels].iloc[0].tolist()
         for source in ("default", "majority", "any_reader", "all_readers")
     }
-    assert found == {
+    assert states_of_source == {
         "default": [0, 1, 1],
         "majority": [0, 1, 1],
         "any_reader": [1, 1, 1],
@@ -120,10 +119,10 @@ def test_the_readers_of_vindr_train_may_be_counted_in_three_ways(tmp_path: Path)
     pd.testing.assert_frame_equal(*test)
 
 
-def test_a_hybrid_takes_each_finding_from_the_source_that_was_chosen_for_it(tmp_path: Path) -> None:
+def test_hybrid_labels_take_each_finding_from_its_source(tmp_path: Path) -> None:
     spec = on_disk("chexpert", tmp_path)
-    relabelled(tmp_path, "train_cheXbert.csv", "-1.0")
-    relabelled(tmp_path, "train_visualCheXbert.csv", "1.0")
+    write_other_labels(tmp_path, "train_cheXbert.csv", "-1.0")
+    write_other_labels(tmp_path, "train_visualCheXbert.csv", "1.0")
     (tmp_path / "data.yaml").write_text(
         "internal: {layout: chexpert, root: ., label_source: {default: chexbert, Edema: visualchexbert}}\n"
     )
@@ -136,22 +135,12 @@ def test_a_hybrid_takes_each_finding_from_the_source_that_was_chosen_for_it(tmp_
     assert table.drop(columns="Edema").equals(plain.drop(columns="Edema"))
 
 
-def test_the_best_source_of_a_finding_is_that_of_the_highest_auroc_and_ties_go_to_the_first() -> None:
-    nan = float("nan")
-    scores = {"a": {"Edema": 0.9, "Pneumonia": nan}, "b": {"Edema": 0.9, "Pneumonia": 0.1, "Fracture": nan}}
-    chosen = best_sources(scores, ["Edema", "Pneumonia", "Fracture"], usual="b")
-    assert chosen == {"Edema": "a", "Pneumonia": "b", "Fracture": "b"}
-    assert label_source(chosen, "b") == {"default": "b", "Edema": "a"}
-    with pytest.raises(ValueError, match="not in"):
-        best_sources({"a": {"Edema": 90.0}}, ["Edema"])
-
-
-def test_the_adapters_know_every_label_source_that_is_listed() -> None:
+def test_the_adapters_accept_all_listed_label_sources() -> None:
     assert set(label_sources("chexpert")) | {"default"} == set(chexpert.TRAIN)
     assert set(label_sources("mimic")) | {"default"} == set(mimic._FILES)
     assert set(label_sources("padchest")) == set(padchest.METHODS)
-    for layout, found in labels_yaml()["label_sources"].items():
-        for name, entry in found.items():
+    for layout, sources in labels_yaml()["label_sources"].items():
+        for name, entry in sources.items():
             assert entry["reference"] in ("report", "radiologist"), (layout, name)
             assert entry["title"]
             assert entry["says"]

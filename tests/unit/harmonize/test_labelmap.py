@@ -1,4 +1,4 @@
-"""The reviewed mapping table, and native labels -> findings."""
+"""Tests of the label mapping table, and of the mapping from native labels to findings."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from harmonize.datasets import LABELS, adapter
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml, space
 
-SIX = [layout for layout in LAYOUTS if layout != "table"]
-each_dataset = pytest.mark.parametrize("layout", SIX)
+PUBLISHED_LAYOUTS = [layout for layout in LAYOUTS if layout != "table"]
+for_every_dataset = pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
 
 
-@each_dataset
-def test_every_dataset_states_all_nine_findings_and_who_labelled(layout: str) -> None:
+@for_every_dataset
+def test_every_dataset_has_rules_for_all_nine_findings_and_a_label_reference(layout: str) -> None:
     block = labels_yaml()["datasets"][layout]
     assert block["family"] in ("columns", "tokens")
     assert block["reference"] in ("report", "radiologist")
@@ -33,43 +33,43 @@ def test_every_dataset_states_all_nine_findings_and_who_labelled(layout: str) ->
         assert entry["source"]
 
 
-@each_dataset
+@for_every_dataset
 @pytest.mark.parametrize("mapping", labelmap.MAPPINGS)
-def test_every_native_word_of_the_table_exists_in_its_dataset(layout: str, mapping: str) -> None:
+def test_every_native_label_of_the_mapping_exists_in_its_dataset(layout: str, mapping: str) -> None:
     module = adapter(layout)
     family = labels_yaml()["datasets"][layout]["family"]
-    known = module.LABELS if family == "columns" else labelmap.vocabulary(layout) or module.TOKENS
+    labels = module.LABELS if family == "columns" else labelmap.vocabulary(layout) or module.TOKENS
     for finding in labels_yaml()["datasets"][layout]["findings"]:
-        assert set(labelmap.words(layout, finding, mapping)) <= set(known)
+        assert set(labelmap.native_labels(layout, finding, mapping)) <= set(labels)
 
 
 @pytest.mark.parametrize("name", labels_yaml()["spaces"])
-def test_no_space_repeats_a_finding(name: str) -> None:
+def test_no_label_space_repeats_a_finding(name: str) -> None:
     assert len(set(space(name))) == len(space(name))
 
 
-def test_the_expert_parts_are_labelled_by_radiologists() -> None:
+def test_the_labels_of_expert_splits_are_from_radiologists() -> None:
     assert labelmap.reference("chexpert", "expert_valid") == "radiologist"
     assert labelmap.reference("chexpert", "train") == "report"
     assert labelmap.reference("vindr", "train") == "radiologist"
     assert labelmap.reference("table", "test") == "stated"
 
 
-def test_a_misspelt_mapping_or_layout_is_a_configuration_error() -> None:
+def test_an_unknown_mapping_or_layout_raises_a_config_error() -> None:
     with pytest.raises(ConfigError, match="no mapping 'loose'"):
-        labelmap.words("nih", "Edema", "loose")
+        labelmap.native_labels("nih", "Edema", "loose")
     with pytest.raises(ConfigError, match="no layout 'chexprt'"):
         labelmap.block("chexprt")
 
 
-def test_the_states_of_the_chexpert_family_pass_unchanged(tmp_path: Path) -> None:
+def test_the_states_of_the_chexpert_family_do_not_change(tmp_path: Path) -> None:
     table = harmonize.load(on_disk("chexpert", tmp_path)).table.set_index("image_id")
     assert table["Edema"].tolist() == [-2, 1, -2, 1, 0]
     assert table["Cardiomegaly"].tolist() == [-2, -1, -2, 0, 0]
     assert table["No Finding"].tolist() == [1, -2, -2, 0, 1]
 
 
-def test_nih_words_become_present_or_absent() -> None:
+def test_nih_labels_become_present_or_absent() -> None:
     states = labelmap.apply(TABLES["nih"](), "nih")
     assert states["Cardiomegaly"].tolist() == [1, 1, 0, 0]
     assert states["Pleural Effusion"].tolist() == [0, 1, 0, 0]
@@ -77,14 +77,14 @@ def test_nih_words_become_present_or_absent() -> None:
     assert states["No Finding"].tolist() == [0, 0, 1, 0]
 
 
-def test_padchest_normal_is_exclusive_and_silent_rows_are_null() -> None:
+def test_padchest_normal_is_exclusive_and_rows_without_findings_are_null() -> None:
     states = labelmap.apply(TABLES["padchest"](), "padchest")
     no_finding = states["No Finding"]
     assert no_finding.fillna(-9).tolist() == [1, 0, -9, 0, -9, 0, -9]
     assert states["Cardiomegaly"].tolist() == [0, 1, 0, 0, 0, 0, 0]
 
 
-def test_padchest_words_match_whole_words_only() -> None:
+def test_padchest_labels_match_complete_labels_only() -> None:
     rows = ["pneumonia", "atypical pneumonia", "soft tissue mass", "alveolar pattern", "normal|unchanged"]
     table = pd.DataFrame({LABELS: rows})
     assert labelmap.apply(table, "padchest")["Pneumonia"].tolist() == [1, 1, 0, 0, 0]
@@ -95,15 +95,15 @@ def test_padchest_words_match_whole_words_only() -> None:
     assert labelmap.apply(table, "padchest")["No Finding"].tolist() == [0, 0, 0, 0, 1]
 
 
-def test_of_several_native_labels_the_strongest_statement_counts() -> None:
+def test_the_strongest_state_of_several_native_labels_is_used() -> None:
     cells = {"native:Nodule/Mass": [0, 0, -1, None, None], "native:Lung tumor": [1, -1, 0, 0, None]}
     table = pd.DataFrame({name: pd.Series(states, dtype="Int8") for name, states in cells.items()})
     lesion = labelmap.apply(table, "vindr")["Lung Lesion"]
     assert lesion.fillna(-9).tolist() == [1, -1, -1, 0, -9]
 
 
-@each_dataset
-def test_a_finding_that_a_dataset_does_not_know_is_null_never_absent(layout: str) -> None:
+@for_every_dataset
+def test_a_finding_that_a_dataset_does_not_map_is_null(layout: str) -> None:
     states = labelmap.apply(TABLES[layout](), layout, findings=("Edema", "No such finding"))
     assert states["No such finding"].isna().all()
     assert not states["Edema"].isna().all()

@@ -1,4 +1,4 @@
-"""Each adapter against small files written by hand or by its own writer."""
+"""Tests of all adapters on small files that their own writers made."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from native_tables import TABLES, assert_same, written
 from harmonize.datasets import BASE, FAULT, LAYOUTS, VIEWS, adapter, nih, padchest
 from harmonize.errors import DatasetError
 
-each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+for_every_layout = pytest.mark.parametrize("layout", LAYOUTS)
 
 
-@each_layout
-def test_a_layout_reads_back_what_it_writes(layout: str, tmp_path: Path) -> None:
+@for_every_layout
+def test_read_returns_the_table_that_write_got(layout: str, tmp_path: Path) -> None:
     table = written(layout, tmp_path)
     assert_same(adapter(layout).read(tmp_path), table)
 
 
-@each_layout
-def test_a_native_table_has_the_promised_columns(layout: str, tmp_path: Path) -> None:
+@for_every_layout
+def test_a_native_table_has_the_documented_columns(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path)
     table = adapter(layout).read(tmp_path)
     assert set(BASE) <= set(table)
@@ -32,7 +32,7 @@ def test_a_native_table_has_the_promised_columns(layout: str, tmp_path: Path) ->
     assert all(table[column].dtype == pd.Int8Dtype() for column in states)
 
 
-@each_layout
+@for_every_layout
 def test_the_same_table_gives_the_same_bytes(layout: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
         adapter(layout).write(TABLES[layout](), tmp_path / name)
@@ -41,15 +41,15 @@ def test_the_same_table_gives_the_same_bytes(layout: str, tmp_path: Path) -> Non
     assert all((tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
 
 
-@each_layout
-def test_a_missing_root_is_named(layout: str, tmp_path: Path) -> None:
+@for_every_layout
+def test_a_missing_root_raises_an_error_with_its_path(layout: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no such folder") as caught:
         adapter(layout).read(tmp_path / "nowhere")
     assert "nowhere" in caught.value.where
 
 
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "table"])
-def test_a_missing_label_file_is_named(layout: str, tmp_path: Path) -> None:
+def test_a_missing_label_file_raises_an_error_with_its_name(layout: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"\.csv"):
         adapter(layout).read(tmp_path)
 
@@ -62,7 +62,7 @@ LABEL_FILES = {
     "vindr": "annotations/image_labels_train.csv",
     "brax": "master_spreadsheet_update.csv",
 }
-each_label_file = pytest.mark.parametrize("layout", LABEL_FILES)
+for_every_label_file = pytest.mark.parametrize("layout", LABEL_FILES)
 COLUMNS = {
     "chexpert": "Pleural Effusion",
     "mimic": "Edema",
@@ -73,8 +73,10 @@ COLUMNS = {
 }
 
 
-@each_label_file
-def test_a_missing_column_is_named_with_its_file_and_the_nearest_one(layout: str, tmp_path: Path) -> None:
+@for_every_label_file
+def test_a_missing_column_raises_an_error_with_its_file_and_the_most_similar_column(
+    layout: str, tmp_path: Path
+) -> None:
     written(layout, tmp_path)
     path = tmp_path / LABEL_FILES[layout]
     column = COLUMNS[layout]
@@ -86,8 +88,8 @@ def test_a_missing_column_is_named_with_its_file_and_the_nearest_one(layout: str
     assert repr(f"{column}s") in caught.value.fix
 
 
-@each_label_file
-def test_a_header_without_rows_is_no_dataset(layout: str, tmp_path: Path) -> None:
+@for_every_label_file
+def test_a_file_with_only_a_header_raises_an_error(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path)
     path = tmp_path / LABEL_FILES[layout]
     pd.read_csv(path, dtype=str).iloc[:0].to_csv(path, index=False)
@@ -95,23 +97,23 @@ def test_a_header_without_rows_is_no_dataset(layout: str, tmp_path: Path) -> Non
         adapter(layout).read(tmp_path)
 
 
-@each_label_file
-def test_a_bad_label_cell_is_named_with_file_column_and_line(layout: str, tmp_path: Path) -> None:
+@for_every_label_file
+def test_the_fault_of_an_invalid_label_cell_states_file_column_and_line(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path)
     path = tmp_path / LABEL_FILES[layout]
     raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     raw.loc[1, COLUMNS[layout]] = "maybe"
     raw.to_csv(path, index=False)
-    found = adapter(layout).read(tmp_path)[FAULT]
-    odd = found[found != ""]
-    assert len(odd) >= 1
-    assert len(odd) < len(found)
-    assert odd.iloc[0].startswith(f"'maybe' in column {COLUMNS[layout]!r} is not ")
-    assert odd.iloc[0].endswith(f"at {path.name}:3")
+    fault = adapter(layout).read(tmp_path)[FAULT]
+    texts = fault[fault != ""]
+    assert len(texts) >= 1
+    assert len(texts) < len(fault)
+    assert texts.iloc[0].startswith(f"'maybe' in column {COLUMNS[layout]!r} is not ")
+    assert texts.iloc[0].endswith(f"at {path.name}:3")
 
 
-@each_label_file
-def test_a_file_cut_off_in_mid_row_is_noticed(layout: str, tmp_path: Path) -> None:
+@for_every_label_file
+def test_a_file_truncated_within_a_row_raises_an_error(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path)
     path = tmp_path / LABEL_FILES[layout]
     content = path.read_bytes()
@@ -120,5 +122,5 @@ def test_a_file_cut_off_in_mid_row_is_noticed(layout: str, tmp_path: Path) -> No
     else:
         lines = content.splitlines(keepends=True)
         path.write_bytes(b"".join(lines[:-1]) + lines[-1].split(b",")[0])
-    with pytest.raises(DatasetError, match=r"cut off|not a readable CSV"):
+    with pytest.raises(DatasetError, match=r"truncated|not a readable CSV"):
         adapter(layout).read(tmp_path)

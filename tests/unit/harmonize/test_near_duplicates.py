@@ -1,4 +1,4 @@
-"""Copies of synthetic radiographs are found, whatever was done to them on the way; different patients are told apart."""
+"""Tests that changed copies of synthetic radiographs are detected, and that different patients are not."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harmonize import CohortSpec, load
-from harmonize.checks.duplicates import Looked, check_duplicates
+from harmonize.checks.duplicates import ScannedCohort, check_duplicates
 from harmonize.checks.scan import scan
 from harmonize.phantom import PhantomSettings, twin
 
@@ -21,25 +21,25 @@ findings:
 NUMBER = 12
 
 
-def recompressed(image: np.ndarray, rng: np.random.Generator) -> bytes:
+def recompress(image: np.ndarray, rng: np.random.Generator) -> bytes:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 95))])[1].tobytes()
 
 
-def resized(image: np.ndarray, rng: np.random.Generator) -> bytes:
+def change_size(image: np.ndarray, rng: np.random.Generator) -> bytes:
     scale = float(rng.uniform(0.6, 1.6))
     return cv2.imencode(".png", cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))[1].tobytes()
 
 
-def in_sixteen_bits(image: np.ndarray, rng: np.random.Generator) -> bytes:
+def to_sixteen_bits(image: np.ndarray, rng: np.random.Generator) -> bytes:
     return cv2.imencode(".png", image.astype(np.uint16) * int(rng.integers(8, 200)))[1].tobytes()
 
 
-def darker(image: np.ndarray, rng: np.random.Generator) -> bytes:
+def darken(image: np.ndarray, rng: np.random.Generator) -> bytes:
     return cv2.imencode(".png", (image * rng.uniform(0.7, 0.95)).astype(np.uint8))[1].tobytes()
 
 
-def looked_at(root: Path, files: dict[str, bytes]) -> Looked:
-    """Every file as the image of a patient of its own."""
+def write_and_scan(root: Path, files: dict[str, bytes]) -> ScannedCohort:
+    """Write and scan a cohort in which every file belongs to a different patient."""
     root.mkdir()
     rows = ["file,patient,finding"]
     for name, content in files.items():
@@ -48,20 +48,20 @@ def looked_at(root: Path, files: dict[str, bytes]) -> Looked:
     (root / "table.csv").write_text("\n".join(rows) + "\n")
     (root / "mapping.yaml").write_text(MAPPING)
     cohort = load(CohortSpec("own", "table", root, "table.csv", str(root / "mapping.yaml")))
-    return Looked(cohort, scan("own", root, cohort.table["path"].tolist(), root / "store"))
+    return ScannedCohort(cohort, scan("own", root, cohort.table["path"].tolist(), root / "store"))
 
 
 @pytest.mark.parametrize("site", ["nih", "chexpert"])
-@pytest.mark.parametrize("change", [recompressed, resized, in_sixteen_bits, darker])
-def test_every_copy_is_found_and_no_other_pair(change, site: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [recompress, change_size, to_sixteen_bits, darken])
+def test_all_copies_and_no_other_pairs_are_detected(change, site: str, tmp_path: Path) -> None:
     settings, rng = PhantomSettings(seed=11, size=160), np.random.default_rng(5)
     files = {}
     for number in range(NUMBER):
         image = (twin(settings, site, number).image * 255).round().astype(np.uint8)
         files[f"{number}.png"] = cv2.imencode(".png", image)[1].tobytes()
         files[f"{number}-copy"] = change(image, rng)
-    (found,) = check_duplicates([looked_at(tmp_path / "own", files)])
-    assert (found.level, found.what) == ("warning", "near duplicates under two patients")
-    assert found.found.startswith(f"{NUMBER} pairs among {2 * NUMBER} images: ")
-    for one, other in re.findall(r"(\S+) = (\S+?)(?:;|$)", found.found):
-        assert one.split(".")[0].split("-")[0] == other.split(".")[0].split("-")[0]
+    (check,) = check_duplicates([write_and_scan(tmp_path / "own", files)])
+    assert (check.level, check.what) == ("warning", "near duplicates under two patients")
+    assert check.found.startswith(f"{NUMBER} pairs among {2 * NUMBER} images: ")
+    for first, second in re.findall(r"(\S+) = (\S+?)(?:;|$)", check.found):
+        assert first.split(".")[0].split("-")[0] == second.split(".")[0].split("-")[0]

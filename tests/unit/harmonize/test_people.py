@@ -1,4 +1,4 @@
-"""Sex and age of VinDr: read from DICOM headers once, absent where nobody states them."""
+"""Tests of sex and age of VinDr, which are read from DICOM headers."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from harmonize.cohorts.dicom_demographics import read_people
 from harmonize.datasets.vindr import images
 
 
-def header(path: Path, **tags: str) -> None:
+def write_header(path: Path, **tags: str) -> None:
     """Write a DICOM file without pixels."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -34,26 +34,26 @@ def header(path: Path, **tags: str) -> None:
         ({}, "", np.nan),
     ],
 )
-def test_two_tags_are_read_and_nothing_is_made_up(tags: dict[str, str], sex: str, age: float, tmp_path: Path) -> None:
-    header(tmp_path / "a.dicom", **tags)
+def test_sex_and_age_are_read_from_two_tags(tags: dict[str, str], sex: str, age: float, tmp_path: Path) -> None:
+    write_header(tmp_path / "a.dicom", **tags)
     (row,) = read_people([tmp_path / "a.dicom"]).itertuples(index=False)
     assert (row.image_id, row.sex) == ("a", sex)
     assert row.age == age or (np.isnan(row.age) and np.isnan(age))
 
 
-def test_a_file_that_is_no_dicom_states_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_not_dicom_has_no_sex_and_no_age(tmp_path: Path) -> None:
     (tmp_path / "a.dicom").write_bytes(b"no image")
     assert read_people([tmp_path / "a.dicom"]).isna()["age"].all()
 
 
-def test_people_csv_in_the_folder_is_part_of_the_cohort_and_without_it_nobody_is_described(tmp_path: Path) -> None:
+def test_the_cohort_has_sex_and_age_only_with_people_csv(tmp_path: Path) -> None:
     spec = on_disk("vindr", tmp_path)
     assert set(harmonize.load(spec).table["sex"]) == {""}
     first, *others = images(tmp_path)
-    header(first, PatientSex="F", PatientAge="061Y")
+    write_header(first, PatientSex="F", PatientAge="061Y")
     assert len(others) == 4
-    found = read_people([first, *others])
-    found.to_csv(tmp_path / "people.csv", index=False)
+    people = read_people([first, *others])
+    people.to_csv(tmp_path / "people.csv", index=False)
     table = harmonize.load(spec).table.set_index("image_id")
     assert (table["sex"][first.stem], table["age"][first.stem]) == ("F", 61.0)
     assert table.drop(index=first.stem)["age"].isna().all()

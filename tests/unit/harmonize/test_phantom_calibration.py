@@ -1,4 +1,4 @@
-"""Are the findings neither trivial nor invisible? A small network, without any shortcut, must say so."""
+"""Test that findings are neither trivial nor invisible for a small network without a shortcut."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -42,12 +42,12 @@ def test_a_small_network_separates_every_finding_but_not_perfectly(tmp_path: Pat
     images = np.stack([to_geometry(read_gray(tmp_path / "chexpert" / path), geometry) for path in table["path"]])
     truth = pd.read_parquet(tmp_path / "truth" / "chexpert.parquet").set_index("image_id").loc[table["image_id"]]
     states = table[list(FINDINGS)].to_numpy(dtype=int)
-    learn = truth["patient"].to_numpy() < truth["patient"].quantile(0.75)
+    in_train = truth["patient"].to_numpy() < truth["patient"].quantile(0.75)
 
     torch.manual_seed(0)
     network = _network()
-    x = (torch.from_numpy(images[learn]).float() / 255 - 0.5)[:, None] * 4
-    target, weight = (torch.from_numpy(part[learn]).float() for part in (states == PRESENT, states != UNCERTAIN))
+    x = (torch.from_numpy(images[in_train]).float() / 255 - 0.5)[:, None] * 4
+    target, weight = (torch.from_numpy(values[in_train]).float() for values in (states == PRESENT, states != UNCERTAIN))
     steps = len(x) // BATCH
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=EPOCHS * steps)
@@ -63,7 +63,7 @@ def test_a_small_network_separates_every_finding_but_not_perfectly(tmp_path: Pat
 
     network.eval()
     with torch.no_grad():
-        logit = network((torch.from_numpy(images[~learn]).float() / 255 - 0.5)[:, None] * 4).numpy()
+        logit = network((torch.from_numpy(images[~in_train]).float() / 255 - 0.5)[:, None] * 4).numpy()
     for k, finding in enumerate(FINDINGS):
-        auroc = roc_auc_score(truth.loc[~learn, f"true:{finding}"], logit[:, k])
+        auroc = roc_auc_score(truth.loc[~in_train, f"true:{finding}"], logit[:, k])
         assert 0.6 < auroc < 0.99, f"{finding}: {auroc:.3f}"

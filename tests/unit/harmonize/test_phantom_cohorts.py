@@ -1,4 +1,4 @@
-"""The files of the phantom cohorts: layouts, determinism, interruption, labels."""
+"""Tests of the files of phantom cohorts: layouts, determinism, interruption, labels."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from harmonize.errors import ConfigError
 from harmonize.images.pixels import read_gray
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN
 from harmonize.phantom import PhantomSettings, cohorts, twin, write_cohorts
-from harmonize.phantom.folder import MARK, PARTIAL
+from harmonize.phantom.folder import PARTIAL, SETTINGS_FILE
 from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.phantom.writers import write_dicom
 
@@ -47,11 +47,11 @@ def _truth(root: Path, site: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_every_layout_reads_back_with_the_images_it_promises(phantoms: Path, site: str) -> None:
+def test_every_layout_can_be_loaded_with_the_planned_number_of_images(phantoms: Path, site: str) -> None:
     cohort = _cohort(phantoms, site)
     truth = _truth(phantoms, site)
-    more = {"chexpert": 24 + 30, "vindr": 12}.get(site, 0)  # expert-labelled images; the small training split
-    assert cohort.flow["kept"] == SMALL.images[site] + more
+    extra = {"chexpert": 24 + 30, "vindr": 12}.get(site, 0)  # images with expert labels; the small training split
+    assert cohort.flow["kept"] == SMALL.images[site] + extra
     assert cohort.flow["absent"] == cohort.flow["contradictory"] == 0
     assert cohort.flow["found"] == len(truth)
     assert cohort.phantom
@@ -59,7 +59,7 @@ def test_every_layout_reads_back_with_the_images_it_promises(phantoms: Path, sit
     assert set(cohort.table["image_id"]) <= set(truth.index)
 
 
-def test_what_a_cohort_drops_is_there_to_be_dropped(phantoms: Path) -> None:
+def test_the_phantom_has_images_that_cohorts_exclude(phantoms: Path) -> None:
     padchest, brax = _cohort(phantoms, "padchest"), _cohort(phantoms, "brax")
     assert padchest.flow["pediatric"] == padchest.flow["no_labels"] == brax.flow["strip"] == 1
     assert brax.flow["not_frontal"] >= 6  # images without a stated view
@@ -68,7 +68,7 @@ def test_what_a_cohort_drops_is_there_to_be_dropped(phantoms: Path) -> None:
         assert laterals == _cohort(phantoms, site).flow["not_frontal"] > 0
 
 
-def test_chexpert_has_its_headline_number_in_train_and_experts_apart(phantoms: Path) -> None:
+def test_chexpert_has_the_number_of_the_settings_in_train_and_extra_expert_images(phantoms: Path) -> None:
     table = _cohort(phantoms, "chexpert").table
     assert table["split"].value_counts().to_dict() == {"train": 120, "expert_test": 30, "expert_valid": 24}
     expert = table[table["split"].str.startswith("expert")]
@@ -78,14 +78,14 @@ def test_chexpert_has_its_headline_number_in_train_and_experts_apart(phantoms: P
         assert expert[finding].to_list() == truth[f"true:{finding}"].to_list()
 
 
-def test_some_patients_have_several_studies_and_none_is_in_two_splits(phantoms: Path) -> None:
+def test_some_patients_have_several_studies_and_no_patient_is_in_two_splits(phantoms: Path) -> None:
     for site in ("chexpert", "mimic", "nih", "padchest", "brax"):
         table = _cohort(phantoms, site).table
         assert table.groupby("patient_id")["study_id"].nunique().max() > 1
         assert table.groupby("patient_id")["split"].nunique().max() == 1
 
 
-def test_the_chexpert_family_hedges_and_keeps_silent(phantoms: Path) -> None:
+def test_the_chexpert_family_has_uncertain_and_unmentioned_findings(phantoms: Path) -> None:
     train = _cohort(phantoms, "chexpert").table.query("split == 'train'")
     assert set(train["No Finding"].unique()) == {PRESENT, NOT_MENTIONED}
     states = train[list(DRAWN)].to_numpy(dtype=int)
@@ -93,18 +93,18 @@ def test_the_chexpert_family_hedges_and_keeps_silent(phantoms: Path) -> None:
     assert np.sum(states == NOT_MENTIONED) > 4 * np.sum(states == ABSENT)
 
 
-def test_reports_agree_with_the_truth_but_for_a_few_words(phantoms: Path) -> None:
+def test_most_labels_agree_with_the_truth(phantoms: Path) -> None:
     for site in SITES:
         table = _cohort(phantoms, site).table
         truth = _truth(phantoms, site).loc[table["image_id"]]
         for finding in DRAWN:
-            said, true = table[finding].to_numpy(dtype=int, na_value=-9), truth[f"true:{finding}"].to_numpy()
-            stated = said != UNCERTAIN
-            assert (said[stated] == PRESENT).sum() > 0 or true.sum() < 6
-            assert np.mean((said[stated] == PRESENT) == true[stated]) > 0.93
+            label, true = table[finding].to_numpy(dtype=int, na_value=-9), truth[f"true:{finding}"].to_numpy()
+            is_certain = label != UNCERTAIN
+            assert (label[is_certain] == PRESENT).sum() > 0 or true.sum() < 6
+            assert np.mean((label[is_certain] == PRESENT) == true[is_certain]) > 0.93
 
 
-def test_token_families_have_words_without_a_target_and_padchest_leading_spaces(phantoms: Path) -> None:
+def test_token_families_have_unmapped_words_and_padchest_has_leading_spaces(phantoms: Path) -> None:
     nih = adapter("nih").read(phantoms / "nih")[LABELS]
     assert nih.str.contains("Infiltration").any()
     assert not nih.str.contains(r"No Finding\||\|No Finding").any()
@@ -112,7 +112,7 @@ def test_token_families_have_words_without_a_target_and_padchest_leading_spaces(
     assert raw.str.contains("', ' ").any()
 
 
-def test_releases_without_sex_and_age_stay_without(phantoms: Path) -> None:
+def test_sex_and_age_are_missing_where_the_release_has_none(phantoms: Path) -> None:
     for site in ("mimic", "vindr"):
         table = _cohort(phantoms, site).table
         assert (table["sex"] == "").all()
@@ -121,15 +121,15 @@ def test_releases_without_sex_and_age_stay_without(phantoms: Path) -> None:
     assert (_cohort(phantoms, "brax").table["age"] % 5 == 0).all()
 
 
-def test_stored_pictures_are_the_twins_of_their_patients(phantoms: Path) -> None:
+def test_stored_images_equal_the_twins_of_their_patients(phantoms: Path) -> None:
     row = _truth(phantoms, "nih").iloc[3]
     stored = read_gray(phantoms / "nih" / row["path"])
-    taken = twin(SMALL, "nih", int(row["patient"]), int(row["study"]))
-    assert taken.token == row["token"]
-    assert np.array_equal(stored, np.rint(taken.image * 255).astype(np.uint8))
+    radiograph = twin(SMALL, "nih", int(row["patient"]), int(row["study"]))
+    assert radiograph.token == row["token"]
+    assert np.array_equal(stored, np.rint(radiograph.image * 255).astype(np.uint8))
 
 
-def test_masks_on_disk_have_the_size_of_the_image_and_fit_the_boxes(phantoms: Path) -> None:
+def test_masks_on_disk_have_the_image_size_and_fill_their_boxes(phantoms: Path) -> None:
     for site in ("chexpert", "brax", "vindr"):
         boxes = pd.read_parquet(phantoms / "truth" / f"{site}-boxes.parquet")
         truth = _truth(phantoms, site)
@@ -144,35 +144,35 @@ def test_masks_on_disk_have_the_size_of_the_image_and_fit_the_boxes(phantoms: Pa
             assert inside.any(0).all() or inside.any(1).all()
 
 
-def test_boxes_are_in_the_datasets_own_files_too(phantoms: Path) -> None:
-    own = pd.read_parquet(phantoms / "truth" / "nih-boxes.parquet")
+def test_boxes_are_also_in_the_box_files_of_the_datasets(phantoms: Path) -> None:
+    truth_boxes = pd.read_parquet(phantoms / "truth" / "nih-boxes.parquet")
     nih = adapter("nih").boxes(phantoms / "nih")
     first = nih.iloc[0]
-    match = own[(own["image_id"] == first["image_id"]) & (own["finding"] == first["finding"])]
+    match = truth_boxes[(truth_boxes["image_id"] == first["image_id"]) & (truth_boxes["finding"] == first["finding"])]
     assert (match["x_min"] * 1024 / SMALL.size == first["x_min"]).any()
     vindr = adapter("vindr").boxes(phantoms / "vindr")
     assert len(vindr) > 0
     assert set(vindr["finding"]) <= set(DRAWN)
 
 
-def test_monochrome1_reads_like_monochrome2(tmp_path: Path) -> None:
+def test_monochrome1_and_monochrome2_give_the_same_gray_values(tmp_path: Path) -> None:
     image = twin(TINY, "vindr", 0).image
     for inverted in (False, True):
         path = tmp_path / f"{inverted}.dicom"
         write_dicom(path, image, uid="2.25.7", bits=12, window=(200, 3500), inverted=inverted)
-    one, other = (read_gray(tmp_path / f"{inverted}.dicom").astype(int) for inverted in (False, True))
-    assert np.abs(one - other).max() <= 1
-    assert np.abs(one - image * 255).max() < 1.5
+    normal, decoded_inverted = (read_gray(tmp_path / f"{inverted}.dicom").astype(int) for inverted in (False, True))
+    assert np.abs(normal - decoded_inverted).max() <= 1
+    assert np.abs(normal - image * 255).max() < 1.5
 
 
-def test_twelve_bits_in_a_16_bit_png_read_like_the_picture(phantoms: Path) -> None:
+def test_twelve_bits_in_a_16_bit_png_give_the_image_back(phantoms: Path) -> None:
     row = _truth(phantoms, "padchest").query("view != 'LATERAL'").iloc[0]
     raw = cv2.imread(str(phantoms / "padchest" / row["path"]), cv2.IMREAD_UNCHANGED)
     assert raw.dtype == np.uint16
     assert 2000 < raw.max() < 4096
-    taken = twin(SMALL, "padchest", int(row["patient"]), int(row["study"]))
+    radiograph = twin(SMALL, "padchest", int(row["patient"]), int(row["study"]))
     stored = read_gray(phantoms / "padchest" / row["path"])
-    assert np.corrcoef(stored.ravel(), taken.image.ravel())[0, 1] > 0.99
+    assert np.corrcoef(stored.ravel(), radiograph.image.ravel())[0, 1] > 0.99
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> Non
     assert list(dict.fromkeys(site for site, _, _ in calls)) == list(TINY.images)
 
 
-def test_the_same_patients_have_the_same_labels_at_every_strength(tmp_path: Path) -> None:
+def test_the_strength_of_the_shortcut_does_not_change_labels(tmp_path: Path) -> None:
     for strength in (0.0, 1.0):
         settings = PhantomSettings(seed=1, size=64, images=TINY.images, shortcut=strength)
         write_cohorts(tmp_path / str(strength), settings)
@@ -196,14 +196,14 @@ def test_the_same_patients_have_the_same_labels_at_every_strength(tmp_path: Path
     assert (truth["token"] == truth["true:Pleural Effusion"].astype(bool)).all()
 
 
-def test_a_complete_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_folder_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cohorts(tmp_path, TINY)
-    assert json.loads((tmp_path / MARK).read_text())["settings"] == TINY.as_dict()
+    assert json.loads((tmp_path / SETTINGS_FILE).read_text())["settings"] == TINY.as_dict()
     monkeypatch.setattr(cohorts, "write_visit", None)  # any work would fail
     write_cohorts(tmp_path, TINY)
 
 
-def test_an_interrupted_write_leaves_no_mark_and_is_done_anew(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_settings_file_and_is_repeated(tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
@@ -213,7 +213,7 @@ def test_an_interrupted_write_leaves_no_mark_and_is_done_anew(tmp_path: Path) ->
 
     with pytest.raises(StopError):
         write_cohorts(tmp_path / "a", TINY, progress=stop)
-    assert not (tmp_path / "a" / MARK).exists()
+    assert not (tmp_path / "a" / SETTINGS_FILE).exists()
     assert not (tmp_path / "a" / "chexpert").exists()
     write_cohorts(tmp_path / "a", TINY)
     write_cohorts(tmp_path / "b", TINY)
@@ -226,15 +226,15 @@ def test_masks_are_added_on_request(tmp_path: Path) -> None:
     before = _digest(tmp_path)
     write_cohorts(tmp_path, TINY, masks=True)
     after = _digest(tmp_path)
-    assert {path: after[path] for path in before if path != MARK} == {
-        path: before[path] for path in before if path != MARK
+    assert {path: after[path] for path in before if path != SETTINGS_FILE} == {
+        path: before[path] for path in before if path != SETTINGS_FILE
     }
     assert any(path.startswith("masks/vindr/test/") and path.endswith("/lungs.png") for path in after)
 
 
-def test_other_data_is_never_overwritten(tmp_path: Path) -> None:
+def test_other_data_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "nih").mkdir()
-    with pytest.raises(ConfigError, match="already holds nih"):
+    with pytest.raises(ConfigError, match="already contains nih"):
         write_cohorts(tmp_path, TINY)
     write_cohorts(tmp_path / "own", TINY)
     with pytest.raises(ConfigError, match="other settings"):
@@ -245,22 +245,22 @@ def test_other_data_is_never_overwritten(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"source": "chexprt"}, "did you mean 'chexpert'"),
-        ({"finding": "No Finding"}, "no painted finding"),
-        ({"shortcut": 1.2}, "strength"),
+        ({"finding": "No Finding"}, "no finding 'No Finding' in the phantom"),
+        ({"shortcut": 1.2}, "shortcut must be in"),
         ({"size": 32}, "size"),
         ({"images": {"nih": 0}}, "images of nih"),
-        ({"images": {}}, "no hospital"),
+        ({"images": {}}, "at least one hospital"),
         ({"seed": -1}, "seed"),
     ],
 )
-def test_impossible_settings_are_refused(change: dict[str, object], message: str) -> None:
+def test_invalid_settings_raise_an_error(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         PhantomSettings(**change)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
         PhantomSettings.from_dict(change, "grid.yaml: phantom")
 
 
-def test_settings_read_back_from_their_plain_form_and_have_a_key() -> None:
+def test_settings_survive_json_and_have_a_key() -> None:
     again = PhantomSettings.from_dict(json.loads(json.dumps(SMALL.as_dict())), "phantom.json")
     assert again == SMALL
     assert again.key == SMALL.key != TINY.key

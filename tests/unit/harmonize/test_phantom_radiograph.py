@@ -1,4 +1,4 @@
-"""One phantom radiograph: randomness, tokens, masks, the truth about the heart."""
+"""Tests of one phantom radiograph: randomness, token, masks, heart ratio."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ STRONG, NONE = PhantomSettings(seed=3, shortcut=0.9), PhantomSettings(seed=3, sh
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_the_same_examination_gives_the_same_picture_whatever_was_drawn_before(site: str) -> None:
+def test_the_same_study_gives_the_same_image_in_any_order_of_calls(site: str) -> None:
     first = twin(STRONG, site, 4)
     twin(STRONG, site, 5)
     again = twin(STRONG, site, 4)
@@ -26,12 +26,12 @@ def test_the_same_examination_gives_the_same_picture_whatever_was_drawn_before(s
     assert 0 <= first.image.min() < first.image.max() <= 1
 
 
-def test_another_seed_gives_another_picture() -> None:
+def test_another_seed_gives_another_image() -> None:
     other = PhantomSettings(seed=4)
     assert not np.array_equal(twin(STRONG, "nih", 4).image, twin(other, "nih", 4).image)
 
 
-def test_the_strength_of_the_shortcut_changes_nothing_outside_the_token() -> None:
+def test_the_strength_of_the_shortcut_changes_only_the_token() -> None:
     toggled = 0
     for number in range(24):
         weak, strong = twin(NONE, "chexpert", number), twin(STRONG, "chexpert", number)
@@ -53,22 +53,22 @@ def _token_rates(settings: PhantomSettings, site: str) -> tuple[float, float]:
 
 
 def test_the_token_goes_with_the_finding_at_the_source_only() -> None:
-    here, not_here = _token_rates(STRONG, "chexpert")
-    assert abs(here - 0.95) < 0.04
-    assert abs(not_here - 0.05) < 0.04
-    here, not_here = _token_rates(STRONG, "mimic")
-    assert abs(here - 0.5) < 0.10
-    assert abs(not_here - 0.5) < 0.06
+    with_finding, without_finding = _token_rates(STRONG, "chexpert")
+    assert abs(with_finding - 0.95) < 0.04
+    assert abs(without_finding - 0.05) < 0.04
+    with_finding, without_finding = _token_rates(STRONG, "mimic")
+    assert abs(with_finding - 0.5) < 0.10
+    assert abs(without_finding - 0.5) < 0.06
 
 
-def test_without_a_shortcut_the_token_is_a_fair_coin_at_the_source() -> None:
-    here, not_here = _token_rates(NONE, "chexpert")
-    assert abs(here - 0.5) < 0.08
-    assert abs(not_here - 0.5) < 0.08
+def test_without_a_shortcut_the_token_does_not_depend_on_the_finding() -> None:
+    with_finding, without_finding = _token_rates(NONE, "chexpert")
+    assert abs(with_finding - 0.5) < 0.08
+    assert abs(without_finding - 0.5) < 0.08
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_the_token_is_still_a_bright_patch_at_64_pixels(site: str) -> None:
+def test_the_token_is_a_bright_patch_at_64_pixels(site: str) -> None:
     with_token, without = (twin(STRONG, site, 2, token=token) for token in (True, False))
     small, mask, plain = (
         cv2.resize(image.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)
@@ -82,17 +82,15 @@ def test_the_token_is_still_a_bright_patch_at_64_pixels(site: str) -> None:
 
 
 @pytest.mark.parametrize("finding", DRAWN)
-def test_a_finding_changes_the_picture_inside_its_mask(finding: str) -> None:
-    # Volume loss and a collapsed lung change the picture elsewhere too: hence a ratio of means, over several hospitals.
+def test_a_finding_changes_the_image_inside_its_mask(finding: str) -> None:
+    # Volume loss and a collapsed lung also change the image elsewhere, so compare means over several hospitals.
     ratios = []
     for number, site in enumerate(SITES):
         settings = PhantomSettings(seed=2, size=192)
         without = twin(settings, site, number, findings=NOTHING, devices=False)
         with_it = twin(settings, site, number, findings=NOTHING | {finding: 0.7}, devices=False)
         change = cv2.GaussianBlur(np.abs(with_it.image - without.image), (0, 0), 1.5)
-        change = np.clip(
-            change - np.percentile(change, 60), 0, None
-        )  # the automatic window moves all grey values a bit
+        change = np.clip(change - np.percentile(change, 60), 0, None)  # the automatic window shifts all gray values
         inside = cv2.dilate(with_it.masks[finding].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
         assert inside.any()
         assert finding not in without.masks
@@ -100,15 +98,15 @@ def test_a_finding_changes_the_picture_inside_its_mask(finding: str) -> None:
     assert np.median(ratios) > 4
 
 
-def test_masks_move_with_the_picture() -> None:
-    # Devices are drawn at fixed places of the canvas; the token at fixed places of the frame. Lungs are darker than hearts.
+def test_masks_are_aligned_with_the_image() -> None:
+    # Lungs are darker than the heart. Devices and token are off, because they would change gray values.
     for site in SITES:
-        taken = twin(STRONG, site, 8, findings=NOTHING, devices=False, token=False)
-        lungs, heart = taken.masks["lungs"] & ~taken.masks["heart"], taken.masks["heart"]
-        assert taken.image[lungs].mean() < taken.image[heart].mean() - 0.2
+        radiograph = twin(STRONG, site, 8, findings=NOTHING, devices=False, token=False)
+        lungs, heart = radiograph.masks["lungs"] & ~radiograph.masks["heart"], radiograph.masks["heart"]
+        assert radiograph.image[lungs].mean() < radiograph.image[heart].mean() - 0.2
 
 
-def test_the_heart_is_wider_than_half_the_thorax_exactly_where_cardiomegaly_is() -> None:
+def test_the_heart_is_wider_than_half_the_thorax_only_with_cardiomegaly() -> None:
     for number in range(40):
         normal = twin(NONE, "padchest", number, findings=NOTHING)
         large = twin(NONE, "padchest", number, findings=NOTHING | {"Cardiomegaly": number / 40 or 0.01})
@@ -116,14 +114,17 @@ def test_the_heart_is_wider_than_half_the_thorax_exactly_where_cardiomegaly_is()
         assert large.masks["heart"].sum() > normal.masks["heart"].sum()
 
 
-def test_the_same_patient_can_be_seen_at_another_hospital() -> None:
-    own, elsewhere = twin(NONE, "nih", 1, token=False), twin(NONE, "nih", 1, token=False, scanner="mimic")
-    assert own.image.shape != elsewhere.image.shape
-    assert own.heart_ratio == elsewhere.heart_ratio
-    assert own.study.present == elsewhere.study.present
+def test_another_scanner_gives_another_image_of_the_same_patient() -> None:
+    at_own_hospital, at_other_hospital = (
+        twin(NONE, "nih", 1, token=False),
+        twin(NONE, "nih", 1, token=False, scanner="mimic"),
+    )
+    assert at_own_hospital.image.shape != at_other_hospital.image.shape
+    assert at_own_hospital.heart_ratio == at_other_hospital.heart_ratio
+    assert at_own_hospital.study.present == at_other_hospital.study.present
 
 
-def test_the_canvas_does_not_change_what_is_drawn() -> None:
+def test_the_image_size_does_not_change_the_anatomy() -> None:
     small, large = (twin(PhantomSettings(seed=5, size=size), "nih", 3, devices=False) for size in (128, 256))
     shrunk = cv2.resize(large.image, small.image.shape[::-1], interpolation=cv2.INTER_AREA)
     assert np.corrcoef(shrunk.ravel(), small.image.ravel())[0, 1] > 0.98
@@ -133,19 +134,19 @@ def test_the_canvas_does_not_change_what_is_drawn() -> None:
     "change",
     [{"findings": {"Cardiomegali": True}}, {"findings": {"Edema": 1.5}}, {"view": "LATERAL"}, {"scanner": "here"}],
 )
-def test_an_impossible_twin_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"known|not"):
+def test_an_invalid_change_raises_an_error(change: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"use one of|not"):
         twin(NONE, "nih", 0, **change)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_names_have_the_form_of_the_release_and_never_collide(site: str) -> None:
+def test_names_are_valid_paths_and_unique(site: str) -> None:
     split = {"chexpert": "train", "vindr": "test"}.get(site, "")
-    seen = [
+    all_names = [
         names(site, split, number, study, False)
         for number in range(400)
         for study in range(1 if site == "vindr" else 3)
     ]
-    assert len({one.image_id for one in seen}) == len({one.path for one in seen}) == len(seen)
-    assert len({one.patient_id for one in seen}) == 400
-    assert all(".." not in one.path and not one.path.startswith("/") for one in seen)
+    assert len({image.image_id for image in all_names}) == len({image.path for image in all_names}) == len(all_names)
+    assert len({image.patient_id for image in all_names}) == 400
+    assert all(".." not in image.path and not image.path.startswith("/") for image in all_names)

@@ -1,4 +1,4 @@
-"""Perceptual hashes and the search for near pairs, against the slow way and against copies of pictures."""
+"""Tests of perceptual hashes and of the search for near pairs, against a slow search and with changed copies."""
 
 import cv2
 import numpy as np
@@ -8,14 +8,14 @@ from scipy.fft import dctn
 from harmonize.images.perceptual_hash import count_bits, is_flat, near_pairs, perceptual_hash, thumbnail
 
 
-def picture(seed: int, height: int = 300, width: int = 260) -> np.ndarray:
-    """A smooth random picture."""
+def random_image(seed: int, height: int = 300, width: int = 260) -> np.ndarray:
+    """Return a smooth random image."""
     noise = np.random.default_rng(seed).normal(size=(12, 10)).astype(np.float32)
     large = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
     return cv2.normalize(large, None, 5, 250, cv2.NORM_MINMAX).astype(np.uint8)
 
 
-def hashed(*images: np.ndarray) -> np.ndarray:
+def hashes_of(*images: np.ndarray) -> np.ndarray:
     return perceptual_hash(np.stack([thumbnail(image) for image in images]))
 
 
@@ -30,13 +30,13 @@ def found_pairs(hashes: np.ndarray, distance: int) -> set[tuple[int, int, int]]:
     return set(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.distance.tolist(), strict=True))
 
 
-def test_bits_are_counted_as_python_counts_them() -> None:
+def test_count_bits_agrees_with_python() -> None:
     words = np.random.default_rng(0).integers(0, 2**64, 500, dtype=np.uint64)
     assert count_bits(words).tolist() == [int(word).bit_count() for word in words]
 
 
 @pytest.mark.parametrize("distance", [0, 1, 4, 7])
-def test_the_search_finds_what_comparing_all_with_all_finds(distance: int) -> None:
+def test_near_pairs_agrees_with_the_comparison_of_all_pairs(distance: int) -> None:
     rng = np.random.default_rng(distance)
     hashes = rng.integers(0, 2**64, 1500, dtype=np.uint64)
     for copy in range(500):  # near copies, and copies of copies
@@ -47,39 +47,39 @@ def test_the_search_finds_what_comparing_all_with_all_finds(distance: int) -> No
     assert found_pairs(hashes, distance) == all_pairs(hashes, distance)
 
 
-def test_the_search_finds_all_pairs_among_crowded_hashes() -> None:
+def test_near_pairs_finds_all_pairs_among_crowded_hashes() -> None:
     hashes = np.random.default_rng(0).integers(0, 2**9, 800, dtype=np.uint64)
     assert found_pairs(hashes, 4) == all_pairs(hashes, 4)
 
 
-def test_a_crowd_of_equal_hashes_is_cut_and_counted() -> None:
+def test_a_large_group_of_equal_hashes_is_limited_and_counted() -> None:
     pairs = near_pairs(np.full(5000, 7, np.uint64), cap=50)
     assert (len(pairs.first), pairs.crowded) == (50 * 49 // 2, 5000)
 
 
-def test_no_image_and_one_image_have_no_pair() -> None:
+def test_zero_or_one_image_gives_no_pair() -> None:
     for number in (0, 1):
         assert len(near_pairs(np.zeros(number, np.uint64)).first) == 0
 
 
 def test_the_hash_is_the_sign_of_the_low_frequencies() -> None:
-    small = thumbnail(picture(3))
+    small = thumbnail(random_image(3))
     low = dctn(small.astype(float), norm="ortho")[:8, :8].ravel()
     bits = "".join(str(int(value > np.median(low[1:]))) for value in low)
     assert perceptual_hash(small[None])[0] == int(bits, 2)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_copy_stays_near_and_another_picture_is_far(seed: int) -> None:
-    image = picture(seed)
+def test_copies_are_near_and_other_images_are_far(seed: int) -> None:
+    image = random_image(seed)
     jpeg = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_GRAYSCALE)
     smaller = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     darker = (image * 0.8).astype(np.uint8)
-    hashes = hashed(image, jpeg, smaller, darker, picture(seed + 100))
+    hashes = hashes_of(image, jpeg, smaller, darker, random_image(seed + 100))
     *copies, other = count_bits(hashes[0] ^ hashes[1:])
     assert max(copies) <= 4
     assert other > 10
 
 
-def test_a_picture_of_one_gray_is_flat() -> None:
-    assert is_flat(np.stack([np.full((32, 32), 90, np.uint8), thumbnail(picture(1))])).tolist() == [True, False]
+def test_an_image_of_one_gray_value_is_flat() -> None:
+    assert is_flat(np.stack([np.full((32, 32), 90, np.uint8), thumbnail(random_image(1))])).tolist() == [True, False]

@@ -1,4 +1,4 @@
-"""Decoding and resizing, on files of every kind, whole and damaged."""
+"""Tests of decoding and resizing, with valid and damaged files of every type."""
 
 import pickle
 import zlib
@@ -20,25 +20,25 @@ def reason(path: Path) -> str:
     return str(caught.value)
 
 
-def test_an_eight_bit_png_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_eight_bit_png_is_not_changed(tmp_path: Path) -> None:
     image = ramp(30, 40)
     np.testing.assert_array_equal(read_gray(save(tmp_path / "a.png", image)), image)
 
 
-def test_colour_alpha_and_gray_png_give_the_same_gray(tmp_path: Path) -> None:
+def test_color_alpha_and_gray_png_give_the_same_gray(tmp_path: Path) -> None:
     image = ramp(30, 40)
     for channels in ((image,) * 3, (*(image,) * 3, np.full_like(image, 9))):
         np.testing.assert_array_equal(read_gray(save(tmp_path / "a.png", np.dstack(channels))), image)
 
 
-def test_a_twelve_bit_image_in_a_16_bit_png_fills_the_range(tmp_path: Path) -> None:
+def test_a_twelve_bit_image_in_a_16_bit_png_uses_the_full_range(tmp_path: Path) -> None:
     gray = read_gray(save(tmp_path / "a.png", ramp(64, 64, 4095)))
     assert gray.dtype == np.uint8
     assert (gray.min(), gray.max()) == (0, 255)
     assert abs(float(gray.mean()) - 127.5) < 2
 
 
-def test_percentiles_are_those_of_numpy_on_non_zero_pixels() -> None:
+def test_percentiles_equal_those_of_numpy_on_non_zero_pixels() -> None:
     image = np.random.default_rng(0).gamma(3, 300, (200, 200)).astype(np.uint16)
     image[:50] = 0
     low, high = np.percentile(image[image > 0], [0.5, 99.5])
@@ -51,7 +51,7 @@ def test_a_constant_16_bit_image_has_no_contrast(value: int) -> None:
     assert len(np.unique(percentiles_to_uint8(np.full((8, 8), value, np.uint16)))) == 1
 
 
-def test_jpeg_is_decoded_at_a_fraction_while_both_sides_suffice(tmp_path: Path) -> None:
+def test_jpeg_is_decoded_at_a_fraction_while_both_sides_are_large_enough(tmp_path: Path) -> None:
     path = save(tmp_path / "a.jpg", ramp(400, 640))
     shapes = {least: read_gray(path, least).shape for least in (0, 401, 400, 200, 101, 100, 50, 1)}
     assert shapes == {
@@ -64,12 +64,12 @@ def test_jpeg_is_decoded_at_a_fraction_while_both_sides_suffice(tmp_path: Path) 
         50: (50, 80),
         1: (50, 80),
     }
-    whole = to_geometry(read_gray(path), Geometry(50)).astype(int)
+    full_size = to_geometry(read_gray(path), Geometry(50)).astype(int)
     scaled = to_geometry(read_gray(path, 50), Geometry(50)).astype(int)
-    assert np.abs(whole - scaled).mean() < 1
+    assert np.abs(full_size - scaled).mean() < 1
 
 
-def test_dicom_is_rescaled_windowed_and_inverted_where_it_says_so(tmp_path: Path) -> None:
+def test_dicom_is_rescaled_windowed_and_inverted_according_to_its_tags(tmp_path: Path) -> None:
     stored = ramp(16, 16, 4095)
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
     plain = read_gray(save_dicom(tmp_path / "a.dcm", stored, **window))
@@ -83,7 +83,7 @@ def test_dicom_is_rescaled_windowed_and_inverted_where_it_says_so(tmp_path: Path
     np.testing.assert_array_equal(read_gray(several), plain)
 
 
-def test_a_window_clips_what_lies_outside_it(tmp_path: Path) -> None:
+def test_a_window_clips_values_outside(tmp_path: Path) -> None:
     stored = np.array([[0, 999, 1500, 2000, 4000]], np.uint16)
     gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, WindowCenter=1500, WindowWidth=1000))
     assert gray[0, [0, 1, 3, 4]].tolist() == [0, 0, 255, 255]
@@ -97,28 +97,28 @@ def test_dicom_without_a_window_uses_percentiles_also_when_signed(tmp_path: Path
     assert read_gray(save_dicom(tmp_path / "b.dcm", ramp(8, 8, 4095), WindowCenter=5, WindowWidth=0)).max() == 255
 
 
-def test_eight_bit_values_under_a_header_that_promises_more_are_not_shown_black(tmp_path: Path) -> None:
-    """Some VinDr-CXR files state 12 bits and a window to match, and hold 8."""
+def test_eight_bit_values_with_a_twelve_bit_header_are_not_black(tmp_path: Path) -> None:
+    """Some VinDr-CXR files declare 12 bits and a matching window, but have 8-bit values."""
     stored = ramp(64, 64).astype(np.uint16)
-    lying = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
-    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, **lying))
+    wrong_tags = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 2048, "WindowWidth": 4096}
+    gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, **wrong_tags))
     assert (gray.min(), gray.max()) == (0, 255)
-    inverted = read_gray(save_dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1", **lying))
+    inverted = read_gray(save_dicom(tmp_path / "b.dcm", stored, PhotometricInterpretation="MONOCHROME1", **wrong_tags))
     np.testing.assert_array_equal(inverted, 255 - gray)
     outside = save_dicom(tmp_path / "c.dcm", ramp(64, 64, 1000), WindowCenter=30_000, WindowWidth=2000)
     assert read_gray(outside).max() == 255
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_a_stated_number_of_bits_changes_no_pixel(bits: int, tmp_path: Path) -> None:
+def test_the_declared_number_of_bits_does_not_change_pixels(bits: int, tmp_path: Path) -> None:
     stored = ramp(32, 32, 4095)
     window = {"WindowCenter": 2048, "WindowWidth": 4096}
     expected = read_gray(save_dicom(tmp_path / "a.dcm", stored, **window))
-    lying = save_dicom(tmp_path / "b.dcm", stored, BitsStored=bits, HighBit=bits - 1, **window)
-    np.testing.assert_array_equal(read_gray(lying), expected)
+    path = save_dicom(tmp_path / "b.dcm", stored, BitsStored=bits, HighBit=bits - 1, **window)
+    np.testing.assert_array_equal(read_gray(path), expected)
 
 
-def test_a_dicom_without_pixel_data_is_refused_with_that_reason(tmp_path: Path) -> None:
+def test_a_dicom_without_pixel_data_raises_an_error(tmp_path: Path) -> None:
     path = save_dicom(tmp_path / "a.dcm", ramp(8, 8))
     data = pydicom.dcmread(path)
     del data.PixelData
@@ -126,7 +126,7 @@ def test_a_dicom_without_pixel_data_is_refused_with_that_reason(tmp_path: Path) 
     assert reason(path) == "damaged DICOM: no pixel data"
 
 
-def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
+def test_files_that_are_no_images_raise_an_error_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("<html>404</html>")
     assert reason(tmp_path / "empty.png") == "empty file"
@@ -136,7 +136,7 @@ def test_what_is_no_image_is_refused_with_its_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "b.png", "a.dcm"])
 @pytest.mark.parametrize("share", [0.15, 0.5, 0.9, 0.99])
-def test_a_truncated_file_is_refused_however_much_is_there(name: str, share: float, tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_raises_an_error(name: str, share: float, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (64, 64), dtype=np.uint8)
     path = tmp_path / name
     if name == "a.dcm":
@@ -148,18 +148,18 @@ def test_a_truncated_file_is_refused_however_much_is_there(name: str, share: flo
     assert any(word in reason(path) for word in ("truncated", "damaged", "not a"))
 
 
-def test_a_jpeg_with_a_whole_thumbnail_and_a_cut_image_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_jpeg_with_a_complete_thumbnail_raises_an_error(tmp_path: Path) -> None:
     thumbnail = save(tmp_path / "t.jpg", ramp(16, 16)).read_bytes()
     content = save(tmp_path / "a.jpg", ramp(200, 200)).read_bytes()
     exif = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
-    whole = content[:2] + exif + content[2:]
-    (tmp_path / "a.jpg").write_bytes(whole)
+    complete = content[:2] + exif + content[2:]
+    (tmp_path / "a.jpg").write_bytes(complete)
     assert read_gray(tmp_path / "a.jpg").shape == (200, 200)
-    (tmp_path / "a.jpg").write_bytes(whole[:-200])
+    (tmp_path / "a.jpg").write_bytes(complete[:-200])
     assert reason(tmp_path / "a.jpg") == "truncated JPEG"
 
 
-def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+def test_a_png_with_a_flipped_bit_raises_an_error(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", ramp(64, 64))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -167,7 +167,7 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     assert reason(path) == "damaged PNG: a checksum is wrong"
 
 
-def test_a_header_that_promises_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
+def test_a_header_with_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     content = bytearray(save(tmp_path / "a.png", ramp(8, 8)).read_bytes())
     content[16:24] = (60_000).to_bytes(4, "big") * 2
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
@@ -181,8 +181,8 @@ def test_a_header_that_promises_too_many_pixels_is_not_decoded(tmp_path: Path) -
     assert "more than" in reason(save_dicom(tmp_path / "a.dcm", ramp(8, 8), Rows=60_000, Columns=60_000))
 
 
-def test_the_reason_survives_the_way_between_processes() -> None:
-    assert str(pickle.loads(pickle.dumps(UnreadableImage("cut off")))) == "cut off"
+def test_unreadable_image_can_be_pickled() -> None:
+    assert str(pickle.loads(pickle.dumps(UnreadableImage("truncated")))) == "truncated"
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox", "smallest_crop"])
@@ -193,7 +193,7 @@ def test_every_geometry_gives_a_square_of_its_size(fit: str, shape: tuple[int, i
     assert result.dtype == np.uint8
 
 
-def test_letterbox_centres_the_image_on_black() -> None:
+def test_letterbox_centers_the_image_on_black() -> None:
     result = to_geometry(np.full((300, 400), 200, np.uint8), Geometry(224, "letterbox"))
     rows = np.flatnonzero(result.any(axis=1))
     assert (rows[0], 223 - rows[-1]) == (28, 28)
@@ -204,7 +204,7 @@ def test_letterbox_centres_the_image_on_black() -> None:
     ("shape", "size", "rows", "columns"),
     [((300, 400), 224, (28, 28), (0, 0)), ((3056, 2544), 512, (0, 0), (43, 43)), ((2544, 3056), 512, (43, 43), (0, 0))],
 )
-def test_letterbox_leaves_the_margins_of_the_textbook(
+def test_letterbox_has_the_expected_margins(
     shape: tuple[int, int], size: int, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
     result = to_geometry(np.full(shape, 200, np.uint8), Geometry(size, "letterbox"))
@@ -213,18 +213,18 @@ def test_letterbox_leaves_the_margins_of_the_textbook(
         assert (lit[0], size - 1 - lit[-1]) == margins
 
 
-def test_clahe_lightens_a_flat_image_as_opencv_does() -> None:
+def test_clahe_brightens_a_flat_image_as_opencv_does() -> None:
     flat = np.full((64, 64), 100, np.uint8)
     assert (to_geometry(flat, Geometry(64, clahe=(2.0, 8))) == 108).all()
 
 
-def test_smallest_crop_keeps_the_short_side_whole() -> None:
+def test_smallest_crop_keeps_the_entire_short_side() -> None:
     image = np.zeros((320, 390), np.uint8)
     image[:, 35:355] = 100
     assert (to_geometry(image, Geometry(320, "smallest_crop")) == 100).all()
 
 
-def test_a_geometry_at_the_images_own_size_changes_nothing() -> None:
+def test_a_geometry_of_the_image_size_changes_nothing() -> None:
     image = np.maximum(ramp(64, 64), 1)  # 0 would be padding in a letterbox
     for fit in ("squash", "letterbox", "smallest_crop"):
         np.testing.assert_array_equal(to_geometry(image, Geometry(64, fit)), image)
@@ -236,7 +236,7 @@ def test_shrinking_averages_and_does_not_alias() -> None:
     assert (to_geometry(stripes, Geometry(64)) == 100).all()
 
 
-def test_clahe_is_that_of_opencv_on_the_resized_image() -> None:
+def test_clahe_equals_that_of_opencv_on_the_resized_image() -> None:
     image = ramp(64, 64) // 4
     expected = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(image)
     np.testing.assert_array_equal(to_geometry(image, Geometry(64, clahe=(2.0, 8))), expected)
@@ -245,6 +245,6 @@ def test_clahe_is_that_of_opencv_on_the_resized_image() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"size": 4}, {"size": 64, "fit": "stretch"}, {"size": 64, "clahe": (0.0, 8)}])
-def test_an_impossible_geometry_is_refused(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="is"):
+def test_an_invalid_geometry_raises_an_error(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
         Geometry(**bad)  # type: ignore[arg-type]

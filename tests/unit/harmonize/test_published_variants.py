@@ -1,4 +1,4 @@
-"""The variants in which the six datasets are published or passed on: headers, names, trees, cells."""
+"""Tests of variants of the six datasets: headers, file names, folders, cells."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import FAULT, adapter, chexpert, mimic, nih, padchest, vindr
 
 
-def test_plain_files_are_read_where_the_release_has_gzipped_ones(tmp_path: Path) -> None:
+def test_mimic_files_may_be_unzipped(tmp_path: Path) -> None:
     table = written("mimic", tmp_path)
     for path in tmp_path.glob("*.csv.gz"):
         pd.read_csv(path, dtype=str, keep_default_na=False).to_csv(path.with_suffix(""), index=False)
@@ -18,13 +18,13 @@ def test_plain_files_are_read_where_the_release_has_gzipped_ones(tmp_path: Path)
     assert_same(mimic.read(tmp_path), table)
 
 
-def test_chexpert_is_found_in_the_folder_of_its_release(tmp_path: Path) -> None:
+def test_chexpert_may_be_in_the_folder_of_its_release(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path / "CheXpert-v1.0-small")
-    found = chexpert.read(tmp_path)
-    assert_same(found, table.assign(path="CheXpert-v1.0-small/" + table["path"]))
+    native_table = chexpert.read(tmp_path)
+    assert_same(native_table, table.assign(path="CheXpert-v1.0-small/" + table["path"]))
 
 
-def test_chexpert_paths_of_the_full_release_lose_their_prefix(tmp_path: Path) -> None:
+def test_chexpert_paths_of_the_full_release_have_no_prefix(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path)
     for name in ("train.csv", "valid.csv"):
         text = (tmp_path / name).read_text()
@@ -32,7 +32,7 @@ def test_chexpert_paths_of_the_full_release_lose_their_prefix(tmp_path: Path) ->
     assert_same(chexpert.read(tmp_path), table)
 
 
-def test_chexpert_test_labels_by_study_reach_every_image_on_disk(tmp_path: Path) -> None:
+def test_chexpert_test_labels_by_study_apply_to_all_images_of_the_study(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path)
     raw = pd.read_csv(tmp_path / "test_labels.csv")
     raw.insert(0, "Study", "CheXpert-v1.0/test/patient64741/study1")
@@ -41,40 +41,42 @@ def test_chexpert_test_labels_by_study_reach_every_image_on_disk(tmp_path: Path)
     )
     (tmp_path / "test_labels.csv").unlink()
     (tmp_path / "test/patient64741/study1/view2_lateral.jpg").touch()
-    found = chexpert.read(tmp_path)
-    test = found[found["split"] == "expert_test"]
+    native_table = chexpert.read(tmp_path)
+    test = native_table[native_table["split"] == "expert_test"]
     assert test["view"].tolist() == ["FRONTAL", "LATERAL"]
     assert test["native:No Finding"].tolist() == [1, 1]
-    assert_same(found[found["view"].ne("LATERAL") | found["split"].ne("expert_test")], table)
+    assert_same(native_table[native_table["view"].ne("LATERAL") | native_table["split"].ne("expert_test")], table)
 
 
-def test_chexlocalize_folders_serve_as_the_expert_splits(tmp_path: Path) -> None:
+def test_chexpert_uses_chexlocalize_files_for_the_expert_splits(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path)
     valid = pd.read_csv(tmp_path / "valid.csv", dtype=str, keep_default_na=False)
     valid["Path"] = valid["Path"].str.replace("CheXpert-v1.0-small/", "CheXpert/")
     valid.drop(columns=["Sex", "Age", "Frontal/Lateral", "AP/PA"]).to_csv(tmp_path / "val_labels.csv", index=False)
     (tmp_path / "valid.csv").unlink()
     (tmp_path / "valid").rename(tmp_path / "val")
-    found = chexpert.read(tmp_path).query("split == 'expert_valid'")
-    assert found["path"].tolist() == ["val/patient64541/study1/view1_frontal.jpg"]
-    assert found["native:Edema"].tolist() == table.query("split == 'expert_valid'")["native:Edema"].tolist()
+    native_table = chexpert.read(tmp_path).query("split == 'expert_valid'")
+    assert native_table["path"].tolist() == ["val/patient64541/study1/view1_frontal.jpg"]
+    assert native_table["native:Edema"].tolist() == table.query("split == 'expert_valid'")["native:Edema"].tolist()
 
 
-def test_chexlocalize_may_lie_beside_the_release_or_alone(tmp_path: Path) -> None:
+def test_chexpert_finds_chexlocalize_with_or_without_the_release(tmp_path: Path) -> None:
     table = written("chexpert", tmp_path / "CheXpert-v1.0")
     release = tmp_path / "CheXpert-v1.0"
-    beside = tmp_path / "CheXpert"
-    beside.mkdir()
-    (release / "test").rename(beside / "test")
-    (release / "test_labels.csv").rename(beside / "test_labels.csv")
-    found = chexpert.read(tmp_path).set_index("image_id")["path"]
-    assert found["patient64741_study1_view1_frontal"] == "CheXpert/test/patient64741/study1/view1_frontal.jpg"
-    assert found["patient64541_study1_view1_frontal"] == "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"
-    assert len(found) == len(table)
-    assert chexpert.read(beside)["split"].tolist() == ["expert_test"]
+    folder = tmp_path / "CheXpert"
+    folder.mkdir()
+    (release / "test").rename(folder / "test")
+    (release / "test_labels.csv").rename(folder / "test_labels.csv")
+    native_table = chexpert.read(tmp_path).set_index("image_id")["path"]
+    assert native_table["patient64741_study1_view1_frontal"] == "CheXpert/test/patient64741/study1/view1_frontal.jpg"
+    assert (
+        native_table["patient64541_study1_view1_frontal"] == "CheXpert-v1.0/valid/patient64541/study1/view1_frontal.jpg"
+    )
+    assert len(native_table) == len(table)
+    assert chexpert.read(folder)["split"].tolist() == ["expert_test"]
 
 
-def test_mimic_relabels_of_release_2_1_0_stand_beside_the_labels(tmp_path: Path) -> None:
+def test_mimic_labels_of_release_2_1_0_are_extra_columns(tmp_path: Path) -> None:
     table = TABLES["mimic"]()
     for label in mimic.LABELS:
         table[f"expert:{label}"] = pd.Series([None, None, None, None, int(label == "Lung Opacity")], dtype="Int8")
@@ -87,8 +89,8 @@ def test_mimic_images_of_a_study_without_labels_are_unmapped(tmp_path: Path) -> 
     written("mimic", tmp_path)
     path = tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz"
     pd.read_csv(path, dtype=str, keep_default_na=False).query("study_id != '50000002'").to_csv(path, index=False)
-    found = mimic.read(tmp_path).set_index("image_id")
-    assert found["native:Edema"].isna().tolist() == [False, False, True, False, False]
+    native_table = mimic.read(tmp_path).set_index("image_id")
+    assert native_table["native:Edema"].isna().tolist() == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(("header", "tail"), [("Patient Gender", ""), ("Patient Sex", ""), ("Patient Gender", ",")])
@@ -101,14 +103,14 @@ def test_every_published_header_of_nih_is_read(header: str, tail: str, tmp_path:
     assert_same(nih.read(tmp_path), table)
 
 
-def test_nih_ages_with_units_and_impossible_ages_are_understood(tmp_path: Path) -> None:
+def test_nih_ages_may_have_units_and_impossible_ages_are_unknown(tmp_path: Path) -> None:
     written("nih", tmp_path)
     raw = pd.read_csv(tmp_path / nih.ENTRIES[0], dtype=str).assign(**{"Patient Age": ["058Y", "414", "018M", "7"]})
     raw.to_csv(tmp_path / nih.ENTRIES[0], index=False)
     assert nih.read(tmp_path)["age"].fillna(-1).tolist() == [58.0, -1.0, 1.5, 7.0]
 
 
-def test_nih_images_are_found_in_one_flat_folder_and_without_lists(tmp_path: Path) -> None:
+def test_nih_images_may_be_in_one_folder_without_lists(tmp_path: Path) -> None:
     table = TABLES["nih"]()
     nih.write(table, tmp_path)
     flat = table.assign(path="images/" + table["image_id"], split="")
@@ -119,7 +121,7 @@ def test_nih_images_are_found_in_one_flat_folder_and_without_lists(tmp_path: Pat
     assert_same(nih.read(tmp_path), flat)
 
 
-def test_one_nih_list_is_enough_to_know_the_other(tmp_path: Path) -> None:
+def test_one_nih_list_is_sufficient(tmp_path: Path) -> None:
     table = written("nih", tmp_path)
     (tmp_path / "train_val_list.txt").unlink()
     assert_same(nih.read(tmp_path), table)
@@ -128,7 +130,7 @@ def test_one_nih_list_is_enough_to_know_the_other(tmp_path: Path) -> None:
     assert_same(nih.read(tmp_path), table)
 
 
-def test_nih_boxes_come_back_as_corners(tmp_path: Path) -> None:
+def test_nih_boxes_are_returned_as_corners(tmp_path: Path) -> None:
     boxes = pd.DataFrame(
         {
             "image_id": ["00000001_000.png", "00000002_000.png"],
@@ -145,7 +147,7 @@ def test_nih_boxes_come_back_as_corners(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["images/{folder}/{image}", "{folder}/{image}", "images/{image}", "{image}"])
-def test_padchest_images_are_found_in_every_known_tree(form: str, tmp_path: Path) -> None:
+def test_padchest_images_may_be_in_several_folder_structures(form: str, tmp_path: Path) -> None:
     table = TABLES["padchest"]()
     folders = [str(k % 3) for k in range(len(table))]
     padchest.write(table, tmp_path)
@@ -161,9 +163,9 @@ def test_padchest_words_are_stripped_and_lower_cased(tmp_path: Path) -> None:
     raw.loc[1, "Labels"] = "nan"
     raw.loc[2, "Labels"] = "['']"
     raw.to_csv(tmp_path / padchest.FILE, index=False)
-    found = padchest.read(tmp_path)
-    assert found["native:labels"].tolist()[:3] == ["pneumonia|pleural effusion", "", ""]
-    assert found["drop"].tolist()[:3] == ["", "no labels", ""]
+    native_table = padchest.read(tmp_path)
+    assert native_table["native:labels"].tolist()[:3] == ["pneumonia|pleural effusion", "", ""]
+    assert native_table["drop"].tolist()[:3] == ["", "no labels", ""]
 
 
 def test_vindr_train_labels_are_the_majority_of_the_readers(tmp_path: Path) -> None:
@@ -173,17 +175,17 @@ def test_vindr_train_labels_are_the_majority_of_the_readers(tmp_path: Path) -> N
     raw["Pneumonia"] = raw.groupby("image_id").cumcount().lt(2).astype(int)  # two of three
     raw["COPD"] = raw.groupby("image_id").cumcount().lt(1).astype(int)  # one of three
     raw.sample(frac=1, random_state=0).to_csv(path, index=False)  # the published rows are not sorted by image
-    found = vindr.read(tmp_path).query("split == 'train'")
-    assert found["native:Pneumonia"].tolist() == [1, 1, 1]
-    assert found["native:COPD"].tolist() == [0, 0, 0]
+    native_table = vindr.read(tmp_path).query("split == 'train'")
+    assert native_table["native:Pneumonia"].tolist() == [1, 1, 1]
+    assert native_table["native:COPD"].tolist() == [0, 0, 0]
 
 
-def test_vindr_test_images_may_not_repeat(tmp_path: Path) -> None:
+def test_different_rows_of_one_vindr_test_image_are_a_fault(tmp_path: Path) -> None:
     written("vindr", tmp_path)
     path = tmp_path / "annotations/image_labels_test.csv"
     raw = pd.read_csv(path)
     pd.concat([raw, raw.iloc[:1]]).to_csv(path, index=False)
-    assert FAULT not in vindr.read(tmp_path)  # a row that is repeated says the same once
+    assert FAULT not in vindr.read(tmp_path)  # a repeated row is no fault
     pd.concat([raw, raw.iloc[:1].assign(Edema=1 - raw["Edema"].iloc[0])]).to_csv(path, index=False)
     fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
     assert fault[fault != ""].to_dict() == {
@@ -203,19 +205,19 @@ a1,Infiltration,6,R3,1,2,3,4
 """
 
 
-def test_the_kaggle_release_of_vindr_has_the_verdict_of_its_readers_and_null_for_what_it_lacks(tmp_path: Path) -> None:
+def test_the_kaggle_release_of_vindr_has_majority_labels_and_null_for_missing_labels(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "train/a1.dicom").touch()
     (tmp_path / "train/b1.png").touch()
     (tmp_path / "train.csv").write_text(KAGGLE)
-    found = vindr.read(tmp_path).set_index("image_id").loc[["a1", "b1"]]
-    assert found["path"].tolist() == ["train/a1.dicom", "train/b1.png"]
-    assert found["native:Cardiomegaly"].tolist() == [0, 1]
-    assert found["native:Nodule/Mass"].tolist() == [0, 0]
-    assert found["native:No finding"].tolist() == [1, 0]
+    native_table = vindr.read(tmp_path).set_index("image_id").loc[["a1", "b1"]]
+    assert native_table["path"].tolist() == ["train/a1.dicom", "train/b1.png"]
+    assert native_table["native:Cardiomegaly"].tolist() == [0, 1]
+    assert native_table["native:Nodule/Mass"].tolist() == [0, 0]
+    assert native_table["native:No finding"].tolist() == [1, 0]
     for label in set(vindr.LABELS) - set(vindr.KAGGLE_LABELS):
-        assert found[f"native:{label}"].isna().all(), label
-    states = labelmap.apply(found, "vindr")
+        assert native_table[f"native:{label}"].isna().all(), label
+    states = labelmap.apply(native_table, "vindr")
     assert states[["Edema", "Pneumonia"]].isna().all().all()
     assert states["Lung Lesion"].tolist() == [0, 0]
     assert vindr.read(tmp_path, "any_reader").set_index("image_id")["native:Nodule/Mass"]["b1"] == 1
@@ -223,7 +225,7 @@ def test_the_kaggle_release_of_vindr_has_the_verdict_of_its_readers_and_null_for
     assert vindr.boxes(tmp_path)["finding"].tolist().count("Cardiomegaly") == 3
 
 
-def test_an_unknown_class_of_the_kaggle_release_is_named(tmp_path: Path) -> None:
+def test_an_unknown_class_of_the_kaggle_release_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(KAGGLE.replace("Infiltration", "Infiltrate"))
     fault = vindr.read(tmp_path).set_index("image_id")[FAULT]
     assert fault["b1"] == ""
@@ -231,7 +233,7 @@ def test_an_unknown_class_of_the_kaggle_release_is_named(tmp_path: Path) -> None
     assert fault["a1"].endswith("at train.csv:8")
 
 
-def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:
+def test_vindr_boxes_have_no_rows_for_images_without_finding(tmp_path: Path) -> None:
     boxes = pd.DataFrame(
         {
             "image_id": ["a", "b"],
@@ -248,7 +250,7 @@ def test_vindr_boxes_leave_out_images_without_finding(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(vindr.boxes(tmp_path), boxes, check_dtype=False)
 
 
-def test_the_older_spreadsheet_of_brax_is_read(tmp_path: Path) -> None:
+def test_the_older_spreadsheet_of_brax_can_be_read(tmp_path: Path) -> None:
     table = written("brax", tmp_path)
     (tmp_path / "master_spreadsheet_update.csv").rename(tmp_path / "master_spreadsheet.csv")
     assert_same(adapter("brax").read(tmp_path), table)

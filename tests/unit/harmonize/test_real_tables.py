@@ -1,6 +1,6 @@
-"""The adapters against the real label tables that ship inside torchxrayvision, and against its readers of our files.
+"""Tests of the adapters with the real label tables of torchxrayvision, and of its readers with our files.
 
-The counts are those of the published releases.
+The expected counts are those of the published releases.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from native_tables import TABLES
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import adapter, chexpert, mimic, native, nih, padchest
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of torchxrayvision and what it imports
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of torchxrayvision and its imports
 
 CHEXPERT = {  # label: 1, 0, -1, blank
     "No Finding": (22381, 0, 0, 201033),
@@ -76,9 +76,7 @@ PADCHEST = {
 
 @pytest.fixture(scope="module")
 def xrv() -> ModuleType:
-    return pytest.importorskip(
-        "torchxrayvision", reason="torchxrayvision is not installed: no real tables to hold against"
-    )
+    return pytest.importorskip("torchxrayvision", reason="torchxrayvision is not installed: no real tables")
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +85,17 @@ def data(xrv: ModuleType) -> Path:
 
 
 def words(table: pd.DataFrame) -> pd.Series:
-    """Count images per word."""
+    """Return the number of images per word."""
     return table["native:labels"].str.split("|").map(set).explode().value_counts()
 
 
-def test_chexpert_counts_per_label_and_state_are_the_published_ones(data: Path) -> None:
+def test_chexpert_counts_per_label_and_state_equal_the_published_counts(data: Path) -> None:
     table = chexpert.read_images(data / "chexpert_train.csv.gz", "train")
     assert (len(table), table["patient_id"].nunique()) == (223414, 64540)
-    found = {label: tuple(int((table[native(label)] == state).sum()) for state in (1, 0, -1, -2)) for label in CHEXPERT}
-    assert found == CHEXPERT
+    counts = {
+        label: tuple(int((table[native(label)] == state).sum()) for state in (1, 0, -1, -2)) for label in CHEXPERT
+    }
+    assert counts == CHEXPERT
     assert table["view"].value_counts().to_dict() == {"AP": 161590, "LATERAL": 32387, "PA": 29420, "FRONTAL": 17}
     assert table["sex"].value_counts().to_dict() == {"M": 132636, "F": 90777, "": 1}
     assert int(table["age"].isna().sum()) == 3
@@ -103,7 +103,7 @@ def test_chexpert_counts_per_label_and_state_are_the_published_ones(data: Path) 
     assert {label: int((states[label] == 1).sum()) for label in CHEXPERT} == {k: v[0] for k, v in CHEXPERT.items()}
 
 
-def test_nih_counts_per_label_are_the_published_ones(data: Path) -> None:
+def test_nih_counts_per_label_equal_the_published_counts(data: Path) -> None:
     table = nih.read_entries(data / "Data_Entry_2017_v2020.csv.gz")
     assert (len(table), table["patient_id"].nunique()) == (112120, 30805)
     assert words(table).to_dict() == NIH
@@ -116,7 +116,7 @@ def test_nih_counts_per_label_are_the_published_ones(data: Path) -> None:
     assert not states.isna().any().any()
 
 
-def test_nih_boxes_are_the_published_ones(data: Path, tmp_path: Path) -> None:
+def test_nih_boxes_equal_the_published_boxes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "BBox_List_2017.csv.gz").symlink_to(data / "BBox_List_2017.csv.gz")
     boxes = nih.boxes(tmp_path)
     assert (len(boxes), boxes["image_id"].nunique()) == (984, 880)
@@ -127,7 +127,7 @@ def test_nih_boxes_are_the_published_ones(data: Path, tmp_path: Path) -> None:
     assert boxes[["x_max", "y_max"]].max().max() <= nih.BOX_FRAME_PX + 1
 
 
-def test_padchest_counts_per_word_are_the_published_ones(data: Path) -> None:
+def test_padchest_counts_per_word_equal_the_published_counts(data: Path) -> None:
     table = padchest.read_labels(data / f"{padchest.FILE}.gz")
     assert (len(table), table["patient_id"].nunique(), table["study_id"].nunique()) == (160861, 67625, 109931)
     counts = words(table)
@@ -142,59 +142,59 @@ def test_padchest_counts_per_word_are_the_published_ones(data: Path) -> None:
     assert table["drop"].value_counts().to_dict() == {"": 160861 - 274 - 103, "pediatric": 274, "no labels": 103}
 
 
-def test_padchest_normal_counts_only_where_it_stands_alone(data: Path) -> None:
+def test_padchest_normal_counts_only_without_other_findings(data: Path) -> None:
     table = padchest.read_labels(data / f"{padchest.FILE}.gz")
     state = labelmap.apply(table, "padchest")["No Finding"]
     sets = table["native:labels"].map(
         lambda text: frozenset(text.split("|")) - {"", "unchanged", "exclude", "suboptimal study"}
     )
-    assert int((state == 1).sum()) == int(sum(found == {"normal"} for found in sets))
-    assert int(state.isna().sum()) == int(sum(not found for found in sets))
+    assert int((state == 1).sum()) == int(sum(words_of_image == {"normal"} for words_of_image in sets))
+    assert int(state.isna().sum()) == int(sum(not words_of_image for words_of_image in sets))
     assert 50390 < int((state == 1).sum()) < PADCHEST["normal"]
 
 
-def test_the_kaggle_boxes_of_vindr_are_the_published_ones(data: Path, tmp_path: Path) -> None:
+def test_the_kaggle_boxes_of_vindr_equal_the_published_boxes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "train.csv.gz").symlink_to(data / "vinbigdata-train.csv.gz")
     vindr = adapter("vindr")
     table, boxes = vindr.read(tmp_path), vindr.boxes(tmp_path)
     assert (len(table), len(boxes)) == (15000, 67914 - 31818)
     raw = pd.read_csv(data / "vinbigdata-train.csv.gz")
     assert raw["class_name"].nunique() == len(vindr.KAGGLE_LABELS) == 15
-    for label in vindr.KAGGLE_LABELS:  # every image has three readers: any, two, all of them
+    for label in vindr.KAGGLE_LABELS:  # every image has three readers; at least one, two or all must agree
         readers = raw[raw["class_name"] == label].groupby("image_id")["rad_id"].nunique()
-        for source, least in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
-            found = vindr.read(tmp_path, source) if label == "Atelectasis" or source == "default" else None
-            if found is not None:
-                assert int(found[native(label)].sum()) == int((readers >= least).sum()), (label, source)
+        for source, min_readers in {"any_reader": 1, "default": 2, "all_readers": 3}.items():
+            labels = vindr.read(tmp_path, source) if label == "Atelectasis" or source == "default" else None
+            if labels is not None:
+                assert int(labels[native(label)].sum()) == int((readers >= min_readers).sum()), (label, source)
     states = labelmap.apply(table, "vindr")
     assert states[["Edema", "Pneumonia"]].isna().all().all()
     assert not states["Lung Lesion"].isna().any()
 
 
-def test_every_word_of_padchest_is_in_the_vocabulary_and_the_other_way_round(data: Path) -> None:
+def test_the_padchest_vocabulary_equals_the_published_words(data: Path) -> None:
     table = padchest.read_labels(data / f"{padchest.FILE}.gz")
     assert set(words(table).index) - {""} == labelmap.vocabulary("padchest")
     assert labelmap.unknown_words(table, "padchest").empty
 
 
-def test_chexpert_says_absent_of_no_finding_nowhere(data: Path) -> None:
+def test_no_finding_of_chexpert_is_never_absent(data: Path) -> None:
     states = labelmap.apply(chexpert.read_images(data / "chexpert_train.csv.gz", "train"), "chexpert")
     assert not (states["No Finding"] == 0).any()
 
 
-# Where torchxrayvision reads a dataset too, its labels and patient ids of our files agree cell by cell. Known differences:
-# it turns uncertain into NaN, calls Pleural Effusion Effusion, and with No Finding == 1 it writes 0 over every other label
-# (CheXpert and BRAX: over every other but Support Devices).
+# For each dataset that torchxrayvision can read, its labels and patient ids from our files agree in every cell, except:
+# uncertain is NaN, Pleural Effusion is called Effusion, and with No Finding == 1 all other labels become 0 (in CheXpert
+# and BRAX all except Support Devices).
 
 
-def images(table: pd.DataFrame, root: Path) -> None:
+def write_images(table: pd.DataFrame, root: Path) -> None:
     for path in table["path"]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(root / path), np.full((8, 8), 100, np.uint8))
 
 
-def as_theirs(table: pd.DataFrame, labels: list[str], keeps: tuple[str, ...]) -> Any:
-    """Return our native states as torchxrayvision holds them."""
+def in_torchxrayvision_form(table: pd.DataFrame, labels: list[str], keeps: tuple[str, ...]) -> Any:
+    """Return our native states in the form of torchxrayvision."""
     ours = table[[native(label.replace("Effusion", "Pleural Effusion")) for label in labels]].astype(float).to_numpy()
     healthy = (table["native:No Finding"] == 1).to_numpy(bool)
     zeroed = np.array([label not in keeps for label in labels])
@@ -205,21 +205,23 @@ def as_theirs(table: pd.DataFrame, labels: list[str], keeps: tuple[str, ...]) ->
 def test_torchxrayvision_reads_the_same_chexpert_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
     table = TABLES["chexpert"]()
     chexpert.write(table, tmp_path)
-    images(table, tmp_path)
+    write_images(table, tmp_path)
     for name, split in (("train.csv", "train"), ("valid.csv", "expert_valid")):
         theirs = xrv.datasets.CheX_Dataset(
             imgpath=str(tmp_path), csvpath=str(tmp_path / name), views=["*"], unique_patients=False
         )
         ours = chexpert.read(tmp_path).loc[lambda t, part=split: t["split"] == part].reset_index(drop=True)
         assert theirs.csv["patientid"].tolist() == ours["patient_id"].str.removeprefix("patient").tolist()
-        np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ("Support Devices",)))
+        np.testing.assert_array_equal(
+            theirs.labels, in_torchxrayvision_form(ours, theirs.pathologies, ("Support Devices",))
+        )
         assert theirs[0]["img"].shape == (1, 8, 8)
 
 
 def test_torchxrayvision_reads_the_same_mimic_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
     table = TABLES["mimic"]()
     mimic.write(table, tmp_path)
-    images(table, tmp_path)
+    write_images(table, tmp_path)
     theirs = xrv.datasets.MIMIC_Dataset(
         imgpath=str(tmp_path / "files"),
         csvpath=str(tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz"),
@@ -229,7 +231,7 @@ def test_torchxrayvision_reads_the_same_mimic_from_our_files(xrv: ModuleType, tm
     )
     ours = mimic.read(tmp_path).set_index("image_id").loc[theirs.csv["dicom_id"]]
     assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
-    np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ()))
+    np.testing.assert_array_equal(theirs.labels, in_torchxrayvision_form(ours, theirs.pathologies, ()))
     assert theirs[0]["img"].shape == (1, 8, 8)
 
 
@@ -238,7 +240,7 @@ def test_torchxrayvision_reads_the_same_brax_from_our_files(xrv: ModuleType, tmp
         pytest.skip("this torchxrayvision has no BRAX")
     table = TABLES["brax"]()
     adapter("brax").write(table, tmp_path)
-    images(table, tmp_path)
+    write_images(table, tmp_path)
     theirs = xrv.datasets.BRAX_Dataset(
         imgpath=str(tmp_path / "images"),
         csvpath=str(tmp_path / "master_spreadsheet_update.csv"),
@@ -248,13 +250,15 @@ def test_torchxrayvision_reads_the_same_brax_from_our_files(xrv: ModuleType, tmp
     ours = adapter("brax").read(tmp_path).query("drop == ''").reset_index(drop=True)
     assert theirs.csv["patientid"].tolist() == ours["patient_id"].tolist()
     np.testing.assert_array_equal(theirs.csv["age_years"], ours["age"])
-    np.testing.assert_array_equal(theirs.labels, as_theirs(ours, theirs.pathologies, ("Support Devices",)))
+    np.testing.assert_array_equal(
+        theirs.labels, in_torchxrayvision_form(ours, theirs.pathologies, ("Support Devices",))
+    )
 
 
 def test_torchxrayvision_reads_the_same_nih_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
     table = TABLES["nih"]()
     nih.write(table, tmp_path)
-    images(table, tmp_path)
+    write_images(table, tmp_path)
     theirs = xrv.datasets.NIH_Dataset(
         imgpath=str(tmp_path), csvpath=str(tmp_path / nih.ENTRIES[0]), views=["*"], unique_patients=False
     )
@@ -265,10 +269,10 @@ def test_torchxrayvision_reads_the_same_nih_from_our_files(xrv: ModuleType, tmp_
 
 
 def test_torchxrayvision_reads_the_same_padchest_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
-    """It matches parts of words, so only labels that are no part of another word here can be compared."""
+    """Compare only labels that are not a substring of another word, because torchxrayvision matches substrings."""
     table = TABLES["padchest"]()
     padchest.write(table, tmp_path)
-    images(table, tmp_path)
+    write_images(table, tmp_path)
     theirs = xrv.datasets.PC_Dataset(
         imgpath=str(tmp_path), csvpath=str(tmp_path / padchest.FILE), views=["*"], unique_patients=False
     )
@@ -280,7 +284,7 @@ def test_torchxrayvision_reads_the_same_padchest_from_our_files(xrv: ModuleType,
 
 
 def test_torchxrayvision_reads_the_same_vindr_boxes_from_our_files(xrv: ModuleType, tmp_path: Path) -> None:
-    """It reads the box files, not the image labels: an image has a label when any reader drew a box of it."""
+    """torchxrayvision reads box files, not image labels: an image has a label if any reader drew a box for it."""
     table = TABLES["vindr"]()
     vindr = adapter("vindr")
     vindr.write(table, tmp_path)
@@ -296,6 +300,6 @@ def test_torchxrayvision_reads_the_same_vindr_boxes_from_our_files(xrv: ModuleTy
     expected = {
         (image, names.get(finding, finding)) for image, finding in zip(boxes["image_id"], boxes["finding"], strict=True)
     }
-    found = {(theirs.csv["image_id"][row], theirs.pathologies[k]) for row, k in np.argwhere(theirs.labels == 1)}
-    assert found == expected
+    labels = {(theirs.csv["image_id"][row], theirs.pathologies[k]) for row, k in np.argwhere(theirs.labels == 1)}
+    assert labels == expected
     assert set(vindr.boxes(tmp_path)["image_id"]) == set(theirs.csv["image_id"])

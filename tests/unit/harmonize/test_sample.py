@@ -1,4 +1,4 @@
-"""A seeded sample of images: which ones, what is measured, and what happens to those that cannot be read."""
+"""Tests of the seeded image sample: selection, measurements and unreadable images."""
 
 import cv2
 import numpy as np
@@ -10,15 +10,15 @@ from tests.hand import ROWS, cohort
 
 
 @pytest.fixture
-def made(tmp_path):
+def six_images(tmp_path):
     for k in range(len(ROWS)):
         cv2.imwrite(str(tmp_path / f"i{k}.png"), np.full((40 + k, 20), 10 * k, np.uint8))
     (tmp_path / "i3.png").write_bytes(b"")
     return cohort(root=tmp_path)
 
 
-def test_sizes_and_gray_values_are_those_of_the_files(made):
-    sample = draw(made, 36)
+def test_sizes_and_gray_values_match_the_files(six_images):
+    sample = draw(six_images, 36)
     assert sample.drawn == 6
     assert sample.unreadable == ("empty file",)
     assert sorted(sample.sizes["height"]) == [40, 41, 42, 44, 45]
@@ -28,8 +28,8 @@ def test_sizes_and_gray_values_are_those_of_the_files(made):
     assert sample.histogram[0] == pytest.approx(1 / 5)
 
 
-def test_what_geometry_costs_is_counted_over_the_images_that_can_be_read(made):
-    sample = draw(made, 36)
+def test_crop_and_enlargement_are_measured_on_readable_images(six_images):
+    sample = draw(six_images, 36)
     assert sample.cropped_away == pytest.approx(np.mean([1 - 20 / height for height in (40, 41, 42, 44, 45)]))
     assert (sample.enlarged(20), sample.enlarged(21)) == (0, 1)
     assert sample.no_lungs == 5
@@ -44,27 +44,27 @@ def test_a_320_by_390_image_loses_18_per_cent_to_a_square_crop(tmp_path):
     assert draw(cohort(root=tmp_path)).cropped_away == pytest.approx(70 / 390)
 
 
-def test_the_seed_decides_which_images_and_the_order_of_rows_does_not(made):
+def test_the_seed_selects_the_images_in_any_order_of_rows(six_images):
     def sizes(table, seed):
-        changed = cohort(root=made.root)
+        changed = cohort(root=six_images.root)
         changed.table.update(table)
         object.__setattr__(changed, "table", table)
         return draw(changed, 3, seed).sizes["height"].tolist()
 
-    assert sizes(made.table, 1) == sizes(made.table.iloc[::-1].reset_index(drop=True), 1)
-    assert len({tuple(sizes(made.table, seed)) for seed in range(12)}) > 3
+    assert sizes(six_images.table, 1) == sizes(six_images.table.iloc[::-1].reset_index(drop=True), 1)
+    assert len({tuple(sizes(six_images.table, seed)) for seed in range(12)}) > 3
 
 
-def test_pictures_are_kept_only_where_they_are_asked_for(made):
-    assert draw(made).shown == ()
-    form = Geometry(32, "letterbox")
-    shown = draw(made, show=3, transform=1, forms=[form]).shown
-    assert [sorted(one.forms) for one in shown] == [[form.key], [], []]
-    assert shown[0].forms[form.key].shape == (32, 32)
+def test_the_sample_has_thumbnails_only_on_request(six_images):
+    assert draw(six_images).shown == ()
+    geometry = Geometry(32, "letterbox")
+    shown = draw(six_images, show=3, transform=1, forms=[geometry]).shown
+    assert [sorted(image.forms) for image in shown] == [[geometry.key], [], []]
+    assert shown[0].forms[geometry.key].shape == (32, 32)
     assert shown[0].picture.shape[1] == 20
 
 
-def test_a_cohort_of_unreadable_images_has_a_sample_of_nothing(tmp_path):
+def test_a_cohort_of_unreadable_images_has_an_empty_sample(tmp_path):
     sample = draw(cohort(root=tmp_path))
     assert sample.readable == 0
     assert sample.sizes.empty
@@ -72,6 +72,6 @@ def test_a_cohort_of_unreadable_images_has_a_sample_of_nothing(tmp_path):
     assert as_dict(sample)["cropped_away"] is None
 
 
-def test_a_large_image_becomes_small_and_a_small_one_stays():
+def test_small_shrinks_large_images_only():
     assert small(np.zeros((1000, 500), np.uint8)).shape == (THUMB, THUMB // 2)
     assert small(np.zeros((100, 50), np.uint8)).shape == (100, 50)

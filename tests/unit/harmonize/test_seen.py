@@ -1,4 +1,4 @@
-"""What earlier looks know of images: a check's records and decoded caches, as long as the files are the same."""
+"""Tests of the results of earlier scans: from records of `bench check` and from image caches."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from hand import cohort as by_hand
 
 from harmonize.cache.cache import open_cache
-from harmonize.checks.known_images import Seen, seen
+from harmonize.checks.known_images import EarlierScans, earlier_scans
 from harmonize.checks.scan import scan
 from harmonize.images.pixels import Geometry
 from harmonize.statistics.cohort_statistics import describe
@@ -20,7 +20,7 @@ NAMES = ["a.png", "b.png", "c.png"]
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three files: b.png is no image."""
+    """Return a folder of three files; b.png is not an image."""
     folder = tmp_path / "root"
     folder.mkdir()
     for number, name in enumerate(NAMES):
@@ -33,47 +33,47 @@ def table() -> pd.DataFrame:
     return pd.DataFrame({"image_id": NAMES, "path": NAMES})
 
 
-def known(root: Path, tmp_path: Path) -> tuple[list[bool], list[bool]]:
-    found = seen(root, table(), tmp_path / "check", tmp_path / "cache")
-    return found.looked.tolist(), found.unreadable.tolist()
+def earlier_results(root: Path, tmp_path: Path) -> tuple[list[bool], list[bool]]:
+    scans = earlier_scans(root, table(), tmp_path / "check", tmp_path / "cache")
+    return scans.scanned.tolist(), scans.unreadable.tolist()
 
 
-def test_nothing_is_known_before_anybody_looked(root: Path, tmp_path: Path) -> None:
-    assert known(root, tmp_path) == ([False] * 3, [False] * 3)
+def test_without_earlier_scans_no_image_is_scanned(root: Path, tmp_path: Path) -> None:
+    assert earlier_results(root, tmp_path) == ([False] * 3, [False] * 3)
 
 
-def test_a_check_tells_of_every_image_under_whatever_name_it_looked(root: Path, tmp_path: Path) -> None:
+def test_records_of_a_scan_count_for_any_cohort_name(root: Path, tmp_path: Path) -> None:
     scan("another-name", root, NAMES[:2], tmp_path / "check")
-    assert known(root, tmp_path) == ([True, True, False], [False, True, False])
+    assert earlier_results(root, tmp_path) == ([True, True, False], [False, True, False])
     scan("own", root, NAMES, tmp_path / "check")
-    assert known(root, tmp_path) == ([True] * 3, [False, True, False])
+    assert earlier_results(root, tmp_path) == ([True] * 3, [False, True, False])
 
 
-def test_decoded_images_tell_the_same(root: Path, tmp_path: Path) -> None:
+def test_entries_of_an_image_cache_count_as_scanned(root: Path, tmp_path: Path) -> None:
     open_cache("own", root, table(), Geometry(16), tmp_path / "cache")
-    assert known(root, tmp_path) == ([True] * 3, [False, True, False])
+    assert earlier_results(root, tmp_path) == ([True] * 3, [False, True, False])
 
 
 @pytest.mark.parametrize("by", ["check", "cache"])
-def test_a_changed_file_was_not_looked_at(by: str, root: Path, tmp_path: Path) -> None:
+def test_a_changed_file_counts_as_not_scanned(by: str, root: Path, tmp_path: Path) -> None:
     if by == "check":
         scan("own", root, NAMES, tmp_path / "check")
     else:
         open_cache("own", root, table(), Geometry(16), tmp_path / "cache")
     os.utime(root / "a.png", ns=(1, 1))
     (root / "b.png").unlink()
-    assert known(root, tmp_path) == ([False, False, True], [False, False, False])
+    assert earlier_results(root, tmp_path) == ([False, False, True], [False, False, False])
 
 
-def test_the_flow_ends_with_what_can_be_read_and_says_what_nobody_has_read() -> None:
-    made = by_hand()  # six images, the last without a label
+def test_the_flow_excludes_unreadable_images_and_counts_unscanned_images() -> None:
+    cohort = by_hand()  # six images, the last without a label
     unreadable = np.array([True, False, False, False, False, False])
-    flow = describe(made, seen=Seen(np.array([True] * 4 + [False] * 2), unreadable)).flow
+    flow = describe(cohort, scans=EarlierScans(np.array([True] * 4 + [False] * 2), unreadable)).flow
     steps = dict(zip(flow["step"], flow["images"], strict=True))
     assert (steps["kept"], steps["unreadable"], steps["unlabelled"], steps["used"]) == (6, 1, 1, 4)
-    assert steps["not_yet_read"] == 1  # of the two that nobody opened, one is used
-    whole = describe(made, seen=Seen(np.ones(6, bool), unreadable)).flow
-    assert "not_yet_read" not in set(whole["step"])
-    never = describe(made, seen=Seen(np.zeros(6, bool), np.zeros(6, bool))).flow
-    assert dict(zip(never["step"], never["images"], strict=True))["not_yet_read"] == 5
-    assert "unreadable" not in set(never["step"])
+    assert steps["not_yet_read"] == 1  # of the two unscanned images, one is used
+    all_scanned = describe(cohort, scans=EarlierScans(np.ones(6, bool), unreadable)).flow
+    assert "not_yet_read" not in set(all_scanned["step"])
+    none_scanned = describe(cohort, scans=EarlierScans(np.zeros(6, bool), np.zeros(6, bool))).flow
+    assert dict(zip(none_scanned["step"], none_scanned["images"], strict=True))["not_yet_read"] == 5
+    assert "unreadable" not in set(none_scanned["step"])

@@ -1,4 +1,4 @@
-"""Label spaces beside the shared nine, and what a dataset can never say."""
+"""Tests of label spaces other than the shared nine, and of findings that a dataset cannot express."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LABELS, adapter, native, nih
 from harmonize.labels.findings import ABSENT, PRESENT, labels_yaml, space
 
-SIX = [layout for layout in LAYOUTS if layout != "table"]
+PUBLISHED_LAYOUTS = [layout for layout in LAYOUTS if layout != "table"]
 BEYOND = list(labels_yaml()["beyond"])  # layouts with rules for findings of every label space
 SPACES = list(labels_yaml()["spaces"])
-EVERY = tuple(dict.fromkeys(finding for name in SPACES for finding in space(name)))
+ALL_FINDINGS = tuple(dict.fromkeys(finding for name in SPACES for finding in space(name)))
 
 
 def test_the_shipped_datasets_have_rules_beyond_the_nine_findings() -> None:
@@ -27,44 +27,46 @@ def test_the_shipped_datasets_have_rules_beyond_the_nine_findings() -> None:
 @pytest.mark.parametrize("layout", BEYOND)
 def test_every_finding_of_every_space_has_a_rule_a_grade_a_reason_and_a_source(layout: str) -> None:
     rules = labelmap.entries(layout)
-    for finding in EVERY:
+    for finding in ALL_FINDINGS:
         rule = rules[finding]
         assert rule["grade"] in ("exact", "approximate", "unmapped"), finding
-        says = bool(rule.get("native")) or "opposite" in rule
-        assert says == (rule["grade"] != "unmapped"), finding
+        is_mapped = bool(rule.get("native")) or "opposite" in rule
+        assert is_mapped == (rule["grade"] != "unmapped"), finding
         assert rule["reason"], finding
         assert rule["source"], finding
         assert labelmap.grade(layout, finding) == rule["grade"]
 
 
 @pytest.mark.parametrize("layout", BEYOND)
-def test_nothing_is_stated_twice(layout: str) -> None:
+def test_no_finding_has_two_rules(layout: str) -> None:
     assert not set(labels_yaml()["beyond"][layout]["findings"]) & set(labelmap.block(layout)["findings"])
 
 
-@pytest.mark.parametrize("layout", SIX)
+@pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
 @pytest.mark.parametrize("mapping", labelmap.MAPPINGS)
-def test_strict_words_are_fewer_and_broad_words_more(layout: str, mapping: str) -> None:
+def test_strict_has_fewer_labels_and_broad_has_more(layout: str, mapping: str) -> None:
     module = adapter(layout)
-    known = labelmap.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
-    for finding in EVERY:
-        words = set(labelmap.words(layout, finding, mapping))
-        usual = set(labelmap.words(layout, finding))
-        assert words <= known, finding
-        assert words <= usual if mapping == "strict" else words >= usual, finding
+    labels = labelmap.vocabulary(layout) or set(getattr(module, "TOKENS", None) or module.LABELS)
+    for finding in ALL_FINDINGS:
+        words = set(labelmap.native_labels(layout, finding, mapping))
+        default_words = set(labelmap.native_labels(layout, finding))
+        assert words <= labels, finding
+        assert words <= default_words if mapping == "strict" else words >= default_words, finding
 
 
-def test_what_strict_and_broad_change_is_stated() -> None:
-    found = {(d["finding"], d["mapping"]): d for d in labelmap.differences("padchest")}
-    assert found["Consolidation", "strict"]["removed"] == ["air bronchogram"]
-    assert found["Consolidation", "broad"]["added"] == ["alveolar pattern"]
-    assert all(d["reason"] for d in found.values())
-    assert labelmap.differences("chexpert", EVERY) == []
+def test_differences_lists_the_changes_of_strict_and_broad() -> None:
+    changes = {(change["finding"], change["mapping"]): change for change in labelmap.differences("padchest")}
+    assert changes["Consolidation", "strict"]["removed"] == ["air bronchogram"]
+    assert changes["Consolidation", "broad"]["added"] == ["alveolar pattern"]
+    assert all(change["reason"] for change in changes.values())
+    assert labelmap.differences("chexpert", ALL_FINDINGS) == []
 
 
-@pytest.mark.parametrize("layout", SIX)
+@pytest.mark.parametrize("layout", PUBLISHED_LAYOUTS)
 @pytest.mark.parametrize("name", SPACES)
-def test_a_cohort_is_read_in_any_space_and_unmapped_findings_are_null(layout: str, name: str, tmp_path: Path) -> None:
+def test_a_cohort_can_be_loaded_in_any_space_and_unmapped_findings_are_null(
+    layout: str, name: str, tmp_path: Path
+) -> None:
     cohort = harmonize.load(on_disk(layout, tmp_path), findings=space(name))
     assert tuple(cohort.table.columns[-len(space(name)) :]) == space(name)
     for finding in space(name):
@@ -72,36 +74,36 @@ def test_a_cohort_is_read_in_any_space_and_unmapped_findings_are_null(layout: st
         assert cohort.table[finding].isna().all() == unmapped, finding
 
 
-def test_a_space_changes_the_id_only_of_cohorts_that_are_read_in_it(
+def test_a_label_space_changes_only_the_ids_of_cohorts_that_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = on_disk("nih", tmp_path)
-    usual = harmonize.load(spec).id
-    wide = harmonize.load(spec, findings=space("chexpert-14")).id
+    id_of_nine = harmonize.load(spec).id
+    id_of_fourteen = harmonize.load(spec, findings=space("chexpert-14")).id
     monkeypatch.setitem(labels_yaml()["beyond"]["nih"]["findings"]["Pleural Other"], "native", ["another"])
-    assert harmonize.load(spec).id == usual
-    assert harmonize.load(spec, findings=space("chexpert-14")).id != wide
+    assert harmonize.load(spec).id == id_of_nine
+    assert harmonize.load(spec, findings=space("chexpert-14")).id != id_of_fourteen
 
 
-four = st.sampled_from([1, 0, -1, -2, None])
+any_state = st.sampled_from([1, 0, -1, -2, None])
 
 
 @pytest.mark.parametrize("layout", ["chexpert", "mimic", "vindr", "brax"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_a_column_family_says_absent_only_where_a_cell_says_so(layout: str, data: st.DataObject) -> None:
+def test_a_column_family_is_absent_only_if_a_cell_is_absent(layout: str, data: st.DataObject) -> None:
     labels = adapter(layout).LABELS
-    row = data.draw(st.fixed_dictionaries({native(label): four for label in labels}))
+    row = data.draw(st.fixed_dictionaries({native(label): any_state for label in labels}))
     table = pd.DataFrame({name: pd.Series([state], dtype="Int8") for name, state in row.items()})
     for mapping in labelmap.MAPPINGS:
-        states = labelmap.apply(table, layout, mapping, EVERY).iloc[0]
-        for finding in EVERY:
+        states = labelmap.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
+        for finding in ALL_FINDINGS:
             rule = labelmap.entries(layout)[finding]
             if "opposite" in rule:
-                healthy = row[native(labelmap.words(layout, rule["opposite"])[0])]
+                healthy = row[native(labelmap.native_labels(layout, rule["opposite"])[0])]
                 assert pd.isna(states[finding]) or states[finding] != ABSENT or healthy == PRESENT
                 continue
-            cells = [row[native(word)] for word in labelmap.words(layout, finding, mapping)]
+            cells = [row[native(word)] for word in labelmap.native_labels(layout, finding, mapping)]
             if not pd.isna(states[finding]) and states[finding] == ABSENT:
                 assert ABSENT in cells, finding
                 assert 1 not in cells, finding
@@ -112,23 +114,23 @@ def test_a_column_family_says_absent_only_where_a_cell_says_so(layout: str, data
 @pytest.mark.parametrize("layout", ["nih", "padchest"])
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
-def test_a_token_family_never_says_absent_of_what_it_has_no_word_for(layout: str, data: st.DataObject) -> None:
-    known = sorted(labelmap.vocabulary(layout) or nih.TOKENS)
-    row = data.draw(st.lists(st.sampled_from(known), max_size=4, unique=True))
+def test_a_token_family_is_null_for_findings_without_a_label(layout: str, data: st.DataObject) -> None:
+    labels = sorted(labelmap.vocabulary(layout) or nih.TOKENS)
+    row = data.draw(st.lists(st.sampled_from(labels), max_size=4, unique=True))
     table = pd.DataFrame({LABELS: ["|".join(row)]})
     for mapping in labelmap.MAPPINGS:
-        states = labelmap.apply(table, layout, mapping, EVERY).iloc[0]
-        for finding in EVERY:
+        states = labelmap.apply(table, layout, mapping, ALL_FINDINGS).iloc[0]
+        for finding in ALL_FINDINGS:
             if labelmap.grade(layout, finding) == "unmapped":
                 assert pd.isna(states[finding]), finding
             elif finding not in ("No Finding", "Abnormal"):
-                stated = bool(set(row) & set(labelmap.words(layout, finding, mapping)))
-                assert states[finding] == (PRESENT if stated else ABSENT), finding
+                is_present = bool(set(row) & set(labelmap.native_labels(layout, finding, mapping)))
+                assert states[finding] == (PRESENT if is_present else ABSENT), finding
         pair = states[["No Finding", "Abnormal"]]
         assert pair.isna().all() or pair.sum() == 1
 
 
-def test_abnormal_is_derived_and_null_where_nothing_was_said() -> None:
+def test_abnormal_is_derived_and_null_without_statements() -> None:
     rows = [
         {"No Finding": 1},
         {"Edema": 1},

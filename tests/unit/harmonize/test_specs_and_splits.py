@@ -1,4 +1,4 @@
-"""Where cohorts are (--data), and which patients train, choose and test."""
+"""Tests of the data file (--data) and of splits."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from native_tables import on_disk, written
 
 import harmonize
 from harmonize import CohortSpec, DatasetError
-from harmonize.cohorts.splits import assign, position, published, rule, shared_patients
+from harmonize.cohorts.splits import assign, position, rule, shared_patients, split_counts
 from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-def test_a_data_folder_gives_the_layouts_it_holds(tmp_path: Path) -> None:
+def test_a_data_folder_gives_the_cohorts_of_its_layouts(tmp_path: Path) -> None:
     for name in ("nih", "brax", "unknown"):
         (tmp_path / name).mkdir()
     specs = harmonize.read_data(tmp_path)
@@ -25,7 +25,7 @@ def test_a_data_folder_gives_the_layouts_it_holds(tmp_path: Path) -> None:
         harmonize.read_data(tmp_path / "nih")
 
 
-def test_a_data_file_names_cohorts_relative_to_itself(tmp_path: Path) -> None:
+def test_roots_in_a_data_file_are_relative_to_its_folder(tmp_path: Path) -> None:
     on_disk("table", tmp_path / "own")
     (tmp_path / "data.yaml").write_text(
         "my-nih: {layout: nih, root: nih}\n"
@@ -35,7 +35,7 @@ def test_a_data_file_names_cohorts_relative_to_itself(tmp_path: Path) -> None:
     specs = harmonize.read_data(tmp_path / "data.yaml")
     assert specs["my-nih"].root == tmp_path / "nih"
     assert specs["external"].root == Path("/data/nih")
-    assert specs["own"].mapping == str(tmp_path / "own/mapping.yaml")  # none beside the file
+    assert specs["own"].mapping == str(tmp_path / "own/mapping.yaml")  # the folder of data.yaml has no mapping.yaml yet
     assert harmonize.load(specs["own"]).flow["kept"] == 2
     (tmp_path / "mapping.yaml").write_text((tmp_path / "own/mapping.yaml").read_text())
     assert harmonize.read_data(tmp_path / "data.yaml")["own"].mapping == str(tmp_path / "mapping.yaml")
@@ -46,17 +46,19 @@ def test_a_data_file_names_cohorts_relative_to_itself(tmp_path: Path) -> None:
     [
         ("a: {layout: nhi, root: x}", "no layout 'nhi'", "did you mean 'nih'?"),
         ("a: {layout: nih, rot: x}", "unknown key 'rot'", "did you mean 'root'?"),
-        ("a: {layout: nih}", "no root", "root:"),
-        ("a: nih", "not a cohort", "layout: nih"),
-        ("a/b: {layout: nih, root: x}", "cannot be a cohort's name", "letters"),
-        ("a: {layout: table, root: x, table: t.csv}", "needs a table and a mapping", "mapping"),
-        ("a: {layout: nih, root: x, table: t.csv}", "belongs to the layout `table`", "layout: table"),
-        ("a: {layout: table, root: x, table: t.csv, mapping: m.yaml}", "no mapping file", "beside"),
+        ("a: {layout: nih}", "the key root is missing", "root:"),
+        ("a: nih", "not a block of keys", "layout: nih"),
+        ("a/b: {layout: nih, root: x}", "invalid cohort name", "letters"),
+        ("a: {layout: table, root: x, table: t.csv}", "needs the keys table and mapping", "mapping"),
+        ("a: {layout: nih, root: x, table: t.csv}", "is only valid with the layout `table`", "layout: table"),
+        ("a: {layout: table, root: x, table: t.csv, mapping: m.yaml}", "no mapping file", "put the file into"),
         ("[]", "no cohorts", "nih"),
         ("a: {layout: nih, root: x}\na: {layout: nih, root: y}", "repeated", "line"),
     ],
 )
-def test_a_faulty_data_file_is_named_with_its_mend(text: str, message: str, hint: str, tmp_path: Path) -> None:
+def test_an_error_in_a_data_file_states_the_file_and_the_fix(
+    text: str, message: str, hint: str, tmp_path: Path
+) -> None:
     (tmp_path / "data.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         harmonize.read_data(tmp_path / "data.yaml")
@@ -69,26 +71,26 @@ def patients(number: int, split: str = "") -> pd.DataFrame:
     return pd.DataFrame({"patient_id": [f"p{k // 2}" for k in range(2 * number)], "split": split})
 
 
-def test_official_parts_stay_and_missing_ones_are_carved_out_of_train() -> None:
+def test_official_splits_stay_and_missing_splits_are_taken_from_train() -> None:
     train, test = patients(3000, "train"), patients(500, "test").assign(patient_id=lambda t: "t" + t["patient_id"])
     table = pd.concat([train, test, patients(5, "expert_valid").assign(patient_id="e")], ignore_index=True)
     split = assign(table, SHARES)
     assert (split[table["split"] == "test"] == "test").all()
     assert (split[table["split"] == "expert_valid"] == "expert_valid").all()
-    carved = split[table["split"] == "train"]
-    assert set(carved) == {"train", "val"}
-    assert 0.09 < (carved == "val").mean() < 0.135  # 0.1 / 0.9
+    from_train = split[table["split"] == "train"]
+    assert set(from_train) == {"train", "val"}
+    assert 0.09 < (from_train == "val").mean() < 0.135  # 0.1 / 0.9
     assert shared_patients(table, split) == 0
 
 
-def test_without_official_splits_all_parts_are_carved_by_patient() -> None:
+def test_without_official_splits_all_patients_are_divided_by_their_shares() -> None:
     table = patients(5000)
     split = assign(table, SHARES)
     assert split.value_counts(normalize=True).round(1).to_dict() == SHARES
     assert shared_patients(table, split) == 0
 
 
-def test_a_table_that_only_tests_is_left_alone() -> None:
+def test_a_table_with_only_a_test_split_does_not_change() -> None:
     assert set(assign(patients(50, "test"), SHARES)) == {"test"}
 
 
@@ -98,20 +100,20 @@ def test_rows_without_a_split_follow_their_patient() -> None:
     assert split.tolist() == ["test", "test", "train", "train"]
 
 
-def test_a_position_is_the_same_on_every_machine() -> None:
+def test_the_hash_position_of_a_patient_is_fixed() -> None:
     assert round(position("patient00001"), 9) == 0.373117629
 
 
-def test_shared_patients_are_counted() -> None:
+def test_patients_in_two_splits_raise_an_error_with_their_number() -> None:
     table = pd.DataFrame({"patient_id": ["a", "a", "b", "b", "c"], "split": ["train", "test", "val", "val", ""]})
     with pytest.raises(DatasetError, match="1 patients are in more than one split"):
         shared_patients(table, table["split"], "here.csv")
 
 
-def test_a_split_is_published_as_its_rule_and_counts_without_any_patient() -> None:
+def test_a_split_is_published_as_a_rule_and_counts_without_patient_ids() -> None:
     table = patients(50)
     split = assign(table, SHARES)
-    counts = published(table, split)
+    counts = split_counts(table, split)
     assert counts["images"].sum() == len(table)
     assert counts["patients"].sum() == table["patient_id"].nunique()
     assert list(counts) == ["split", "images", "patients"]
@@ -121,13 +123,11 @@ def test_a_split_is_published_as_its_rule_and_counts_without_any_patient() -> No
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "table"])
-def test_a_folder_that_is_a_dataset_itself_is_told_apart_from_one_that_holds_datasets(
-    layout: str, tmp_path: Path
-) -> None:
+def test_the_folder_of_one_dataset_gives_an_error_that_names_the_layout(layout: str, tmp_path: Path) -> None:
     written(layout, tmp_path / layout)
     with pytest.raises(DatasetError) as caught:
         harmonize.read_data(tmp_path / layout)
-    assert caught.value.fix == f"this looks like {layout} itself: give the folder above it"
+    assert caught.value.fix == f"this is the {layout} folder: use its parent folder"
     (tmp_path / layout).rename(tmp_path / "other")
     with pytest.raises(DatasetError) as caught:
         harmonize.read_data(tmp_path / "other")

@@ -1,4 +1,4 @@
-"""The layout `table`: any CSV or Parquet file with a mapping."""
+"""Tests of the layout `table`: any CSV or Parquet file with a mapping."""
 
 from pathlib import Path
 
@@ -33,7 +33,9 @@ ROWS = pd.DataFrame(
 )
 
 
-def store(root: Path, mapping: str = MAPPING, name: str = "metadata.csv", rows: pd.DataFrame = ROWS) -> pd.DataFrame:
+def write_and_read(
+    root: Path, mapping: str = MAPPING, name: str = "metadata.csv", rows: pd.DataFrame = ROWS
+) -> pd.DataFrame:
     (root / "map.yaml").write_text(mapping)
     if name.endswith(".csv"):
         rows.to_csv(root / name, index=False)
@@ -43,8 +45,8 @@ def store(root: Path, mapping: str = MAPPING, name: str = "metadata.csv", rows: 
 
 
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
-def test_a_mapping_says_what_the_columns_mean(name: str, tmp_path: Path) -> None:
-    table = store(tmp_path, name=name)
+def test_a_mapping_defines_the_meaning_of_the_columns(name: str, tmp_path: Path) -> None:
+    table = write_and_read(tmp_path, name=name)
     assert table["path"].tolist() == ["images/a.png", "images/b.png", "images/c.png", "images/d.png", "images/e.png"]
     assert table["patient_id"].tolist() == ["1", "1", "2", "3", "4"]
     assert table["view"].tolist() == ["PA", "AP", "UNKNOWN", "PA", "AP"]
@@ -58,14 +60,14 @@ def test_a_mapping_says_what_the_columns_mean(name: str, tmp_path: Path) -> None
 
 def test_only_image_patient_and_findings_are_required(tmp_path: Path) -> None:
     short = 'image: "{filename}"\npatient: patientid\nfindings: {Edema: {column: age, present: [70, 3], absent: [4.0]}}'
-    table = store(tmp_path, short)
+    table = write_and_read(tmp_path, short)
     assert table["view"].unique().tolist() == ["FRONTAL"]
     assert table["native:Edema"].fillna(-9).tolist() == [1, -9, -9, 1, 0]
 
 
-def test_splits_come_from_a_column_and_unknown_ones_are_dropped(tmp_path: Path) -> None:
+def test_splits_come_from_a_column_and_rows_with_unknown_splits_are_dropped(tmp_path: Path) -> None:
     split = MAPPING + "split: {column: modality, train: [X-ray]}\n"
-    table = store(tmp_path, split.replace("where: {modality: [X-ray]}", ""))
+    table = write_and_read(tmp_path, split.replace("where: {modality: [X-ray]}", ""))
     assert table["split"].tolist() == ["train", "train", "train", "", "train"]
     assert table["drop"].tolist() == ["", "", "", "no split", ""]
 
@@ -75,38 +77,40 @@ def test_splits_come_from_a_column_and_unknown_ones_are_dropped(tmp_path: Path) 
     [
         ("patient: patientid", "patient: patientd", "no column 'patientd'", "did you mean 'patientid'?"),
         ("{filename}", "{file}", "no column 'file'", "did you mean 'filename'?"),
-        ("patient: patientid", "", "no patient", "patient:"),
+        ("patient: patientid", "", "the key patient is missing", "patient:"),
         ("where:", "where_:", "unknown key 'where_'", "did you mean 'where'?"),
         ("Pneumonia: ", "Pneumona: ", "no finding 'Pneumona'", "did you mean 'Pneumonia'?"),
         ("present: [No Finding]", 'present: "*"', 'present and absent are both "*"', "list"),
         ("present: [No Finding]", "presentt: [No Finding]", "unknown key 'presentt'", "did you mean 'present'?"),
-        ("present: [No Finding]", "present: [yes]", "True is no text", "quote"),
+        ("present: [No Finding]", "present: [yes]", "True is not text", "quotes"),
         ("PA: [PA]", "PAA: [PA]", "unknown name 'PAA'", "did you mean 'PA'?"),
-        ("{column: age}", "{column_: age}", "no column", "column:"),
+        ("{column: age}", "{column_: age}", "the key column is missing", "column:"),
         ("images/{filename}", "images/a.png", "same image", "braces"),
         ("modality: [", "modalty: [", "no column 'modalty'", "did you mean 'modality'?"),
     ],
 )
-def test_a_faulty_mapping_is_named_with_its_mend(old: str, new: str, what: str, hint: str, tmp_path: Path) -> None:
+def test_an_error_in_a_mapping_states_the_key_and_the_fix(
+    old: str, new: str, what: str, hint: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
-        store(tmp_path, MAPPING.replace(old, new))
+        write_and_read(tmp_path, MAPPING.replace(old, new))
     assert what in caught.value.what
     assert hint in caught.value.fix
     assert "map.yaml" in caught.value.where
 
 
-def test_a_missing_or_unreadable_table_is_named(tmp_path: Path) -> None:
-    store(tmp_path)
+def test_a_missing_or_unreadable_table_raises_an_error(tmp_path: Path) -> None:
+    write_and_read(tmp_path)
     with pytest.raises(DatasetError, match=r"no other\.csv"):
         read(tmp_path, "other.csv", "map.yaml")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 but no more")
     with pytest.raises(DatasetError, match="not a readable Parquet file"):
         read(tmp_path, "bad.parquet", "map.yaml")
     with pytest.raises(DatasetError, match="no rows"):
-        store(tmp_path, rows=ROWS.iloc[:0])
+        write_and_read(tmp_path, rows=ROWS.iloc[:0])
 
 
-def _small(tmp_path: Path, cells: list[str], patients: list[str], rule: str) -> Path:
+def _write_small_table(tmp_path: Path, cells: list[str], patients: list[str], rule: str) -> Path:
     rows = "\n".join(f"{i}.png,{p},{c}" for i, (p, c) in enumerate(zip(patients, cells, strict=True)))
     (tmp_path / "t.csv").write_text(f"file,patient,finding\n{rows}\n")
     findings = f"findings:\n  Pneumonia: {{column: finding, {rule}}}\n"
@@ -114,20 +118,20 @@ def _small(tmp_path: Path, cells: list[str], patients: list[str], rule: str) -> 
     return tmp_path
 
 
-def test_a_mapping_whose_values_match_nothing_is_refused_with_the_commonest_values(tmp_path: Path) -> None:
-    root = _small(tmp_path, ["yes", "no", "yes"], ["a", "b", "c"], "present: [1], absent: [0]")
-    with pytest.raises(ConfigError, match="no value of column 'finding'") as error:
+def test_a_mapping_without_matching_values_raises_an_error_with_the_most_frequent_values(tmp_path: Path) -> None:
+    root = _write_small_table(tmp_path, ["yes", "no", "yes"], ["a", "b", "c"], "present: [1], absent: [0]")
+    with pytest.raises(ConfigError, match="lists no value of column 'finding'") as error:
         read(root, "t.csv", "m.yaml")
     assert "'yes', 'no'" in error.value.fix
 
 
-def test_words_for_nothing_are_no_finding_of_any_kind(tmp_path: Path) -> None:
-    root = _small(tmp_path, ["Pneumonia", "NA", "clear"], ["a", "b", "c"], 'present: "*", absent: [clear]')
+def test_a_star_does_not_match_texts_that_mean_no_value(tmp_path: Path) -> None:
+    root = _write_small_table(tmp_path, ["Pneumonia", "NA", "clear"], ["a", "b", "c"], 'present: "*", absent: [clear]')
     states = read(root, "t.csv", "m.yaml")["native:Pneumonia"]
     assert [None if pd.isna(s) else int(s) for s in states] == [1, None, 0]
 
 
-def test_a_word_for_nothing_is_not_a_patient(tmp_path: Path) -> None:
-    root = _small(tmp_path, ["x", "y", "x"], ["a", "NA", "NA"], "present: [x], absent: [y]")
+def test_a_text_that_means_no_value_is_not_a_patient(tmp_path: Path) -> None:
+    root = _write_small_table(tmp_path, ["x", "y", "x"], ["a", "NA", "NA"], "present: [x], absent: [y]")
     fault = read(root, "t.csv", "m.yaml")[FAULT].tolist()
     assert [text[:4] for text in fault] == ["", "'NA'", "'NA'"]

@@ -1,4 +1,4 @@
-"""What a file says of itself that no frontal chest radiograph says."""
+"""Tests of remarks on files that are not frontal chest radiographs."""
 
 from pathlib import Path
 
@@ -36,14 +36,14 @@ def dicom(path: Path, **tags: object) -> Path:
 
 
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
-def test_a_colour_photo_is_named_as_one(tmp_path: Path, name: str) -> None:
+def test_a_color_photo_gives_a_remark(tmp_path: Path, name: str) -> None:
     y, x = np.mgrid[0:300, 0:400]
     path = written(tmp_path / name, np.stack([x * 255 // 400, y * 255 // 300, 128 + 0 * x], 2).astype(np.uint8))
-    (said,) = unlike_radiograph(path)
-    assert "a colour picture" in said
+    (remark,) = unlike_radiograph(path)
+    assert "color image" in remark
 
 
-def test_gray_in_three_channels_and_a_small_coloured_mark_are_fine(tmp_path: Path) -> None:
+def test_gray_in_three_channels_and_a_small_color_mark_give_no_remark(tmp_path: Path) -> None:
     smooth = cv2.GaussianBlur(np.repeat(GRAY[:, :, None], 3, 2), (9, 9), 3)
     assert unlike_radiograph(written(tmp_path / "rgb.jpg", smooth)) == []
     large = cv2.resize(smooth, (800, 960))
@@ -53,21 +53,21 @@ def test_gray_in_three_channels_and_a_small_coloured_mark_are_fine(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "expected"),
     [
-        ({"Modality": "CT"}, "modality CT is no radiograph"),
-        ({"Modality": "DX", "BodyPartExamined": "HAND"}, "body part HAND is no chest"),
+        ({"Modality": "CT"}, "modality CT is not a radiograph"),
+        ({"Modality": "DX", "BodyPartExamined": "HAND"}, "body part HAND is not the chest"),
         ({"Modality": "CR", "BodyPartExamined": "CHEST", "ViewPosition": "LL"}, "view LL is lateral"),
-        ({"Modality": "<b>\nx"}, "modality ?B??X is no radiograph"),
+        ({"Modality": "<b>\nx"}, "modality ?B??X is not a radiograph"),
         ({"Modality": "DX", "BodyPartExamined": "PORT CHEST", "ViewPosition": "PA"}, None),
         ({}, None),
     ],
 )
-def test_tags_of_a_dicom_file_that_speak_of_something_else_are_said(
-    tmp_path: Path, tags: dict[str, str], said: str | None
-) -> None:
+def test_dicom_tags_of_other_images_give_a_remark(tmp_path: Path, tags: dict[str, str], expected: str | None) -> None:
     with pydicom.config.disable_value_validation():
         path = dicom(tmp_path / "a.dcm", **tags)
     assert read_gray(path).shape == (96, 80)
-    found = unlike_radiograph(path)
-    assert (said is None and found == []) or (said is not None and said in found[0] and len(found) == 1)
+    remarks = unlike_radiograph(path)
+    assert (expected is None and remarks == []) or (
+        expected is not None and expected in remarks[0] and len(remarks) == 1
+    )

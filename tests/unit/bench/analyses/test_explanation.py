@@ -20,11 +20,11 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.planning.run import Run, read_run, resolve
+from bench.planning.run import Run, read_run
 from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
-from harmonize.images.regions import Place
+from harmonize.images.regions import InputTransform
 from tests.networks import with_random_head
 
 ROOT = Path(__file__).parents[4]
@@ -35,7 +35,7 @@ def made(folder: Path, **choice: Any) -> tuple[Store, Run]:
     """Return a store with one finished, untrained run; NAMED has thresholds."""
     given = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
     config = RunConfig(**(given | {"uncertainty": "u_ignore", "channels": 1} | choice))
-    run = resolve(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
+    run = Run.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
     store = Store.open(folder / "runs")
     place = store.begin(run.id, run.document)
     num = len(config.findings)
@@ -140,7 +140,7 @@ def test_a_mask_lies_where_the_image_shows_what_it_marks(fit: str, region: tuple
     image = np.full((150, 110), 40, np.uint8)
     image[60:90, 40:80] = 250
     geometry = Geometry(64, fit, (2.0, 4), region)
-    moved = Place.of(image, geometry).moved(image > 200)
+    moved = InputTransform.of(image, geometry).apply_to_mask(image > 200)
     seen = to_geometry(image, Geometry(64, fit, None, region)) > 145
     assert moved.any()
     assert (moved != seen).mean() < 0.01

@@ -1,4 +1,4 @@
-"""Grids: products, unions, and errors that name file, place and mend."""
+"""Grid files: sweeps, includes, skips, and errors with location and fix."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def read(tmp_path: Path, text: str, registry: Registry) -> Grid:
     return Grid.read(str(path), registry)
 
 
-def test_images_that_a_network_cannot_take_are_refused_before_anything_trains(tmp_path: Path) -> None:
+def test_images_below_the_minimum_size_of_a_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("schema: 1\ninclude: shipped\npreprocessing: {small: {size: 24, ops: [imagenet]}}\n")
     mine = Registry.read(path)
@@ -48,12 +48,12 @@ def test_images_that_a_network_cannot_take_are_refused_before_anything_trains(tm
 
 
 @pytest.mark.parametrize("name", shipped_grids())
-def test_every_shipped_grid_expands_to_the_runs_it_promises(name: str, registry: Registry) -> None:
+def test_every_shipped_grid_has_the_expected_number_of_runs(name: str, registry: Registry) -> None:
     grid = Grid.read(name, registry)
     assert grid.expect.runs == len(grid.configs)
 
 
-def test_sweeps_are_a_union_of_products_and_equal_runs_are_run_once(tmp_path: Path, registry: Registry) -> None:
+def test_sweeps_are_a_union_of_products_without_duplicates(tmp_path: Path, registry: Registry) -> None:
     text = "sweeps:\n  - {optimizer: [adamw, sgd], seed: [0, 1]}\n  - {loss: [bce, focal]}\n"
     grid = read(tmp_path, text, registry)
     assert len(grid.configs) == 5
@@ -72,18 +72,18 @@ def test_globs_match_registry_names_and_dotted_keys_reach_into_blocks(tmp_path: 
     assert {c.schedule.lr for c in grid.configs} == {1e-3, 1e-4}
 
 
-def test_skip_takes_out_what_meets_all_its_conditions(tmp_path: Path, registry: Registry) -> None:
+def test_skip_removes_runs_that_meet_all_conditions(tmp_path: Path, registry: Registry) -> None:
     text = 'sweeps:\n  - {architecture: ["resnet*", seresnet_tiny], seed: [0, 1]}\nskip:\n  - {architecture: "resnet*", seed: 1}\n'
     grid = read(tmp_path, text, registry)
     assert {(c.architecture, c.seed) for c in grid.configs if c.seed == 1} == {("seresnet_tiny", 1)}
 
 
-def test_skip_takes_out_what_cannot_be_combined_before_it_is_refused(tmp_path: Path, registry: Registry) -> None:
+def test_skip_removes_invalid_combinations_before_they_are_checked(tmp_path: Path, registry: Registry) -> None:
     text = "sweeps:\n  - {uncertainty: [u_ones, u_multiclass], loss: [bce, focal]}\nskip:\n  - {uncertainty: u_multiclass, loss: focal}\n"
     assert len(read(tmp_path, text, registry).configs) == 3
 
 
-def test_a_grid_of_one_model_per_disease_is_legal(tmp_path: Path, registry: Registry) -> None:
+def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Registry) -> None:
     grid = read(tmp_path, "sweeps:\n  - {task: binary, finding: [Edema, Pneumonia]}\n  - {}\n", registry)
     assert [c.findings for c in grid.configs[:2]] == [("Edema",), ("Pneumonia",)]
     assert len(grid.configs[2].findings) == 9
@@ -134,7 +134,7 @@ def test_a_grid_of_one_model_per_disease_is_legal(tmp_path: Path, registry: Regi
         ("split: {train: 0.9, val: 0.2, test: 0.1}\n", "sum to 1", "split", ""),
     ],
 )
-def test_a_wrong_grid_is_refused_with_place_and_mend(
+def test_an_invalid_grid_is_refused_with_location_and_fix(
     tmp_path: Path, registry: Registry, text: str, what: str, where: str, fix: str
 ) -> None:
     with pytest.raises(ConfigError) as error:
@@ -151,7 +151,7 @@ def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry:
         Grid.read(str(path), registry)
 
 
-def test_words_with_a_meaning_of_their_own_cannot_name_a_cohort(tmp_path: Path, registry: Registry) -> None:
+def test_reserved_names_cannot_name_a_cohort(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(BASE.replace("[nih]", "[external]"))
     with pytest.raises(ConfigError, match="external"):
@@ -165,25 +165,25 @@ def test_include_inherits_and_overrides_block_by_block(tmp_path: Path, registry:
     assert (config.schedule.epochs, config.schedule.batch_size) == (7, 8)
 
 
-def test_a_circle_of_includes_is_refused(tmp_path: Path, registry: Registry) -> None:
+def test_a_circular_include_is_refused(tmp_path: Path, registry: Registry) -> None:
     (tmp_path / "a.yaml").write_text("include: b.yaml\n")
     (tmp_path / "b.yaml").write_text("include: a.yaml\n")
     with pytest.raises(ConfigError, match="include"):
         Grid.read(str(tmp_path / "a.yaml"), registry)
 
 
-def test_whole_and_broken_numbers_of_equal_value_give_the_same_configuration() -> None:
+def test_integers_and_floats_of_equal_value_give_the_same_configuration() -> None:
     assert from_dict(Schedule, {"lr": 1}, "here") == from_dict(Schedule, {"lr": 1.0}, "here")
 
 
-def test_a_field_at_its_default_stays_out_of_the_identity() -> None:
+def test_default_values_are_not_part_of_the_identity() -> None:
     names = {"architecture": "a", "optimizer": "b", "loss": "c", "uncertainty": "d", "preprocessing": "e"}
     assert differing(RunConfig(**names)) == names
     assert differing(RunConfig(**names, seed=1))["seed"] == 1
 
 
 def test_defaults_of_the_configuration_never_change() -> None:
-    """They are part of every run id by their absence: a changed default would re-key old runs without a word."""
+    """Run ids omit default values, so a changed default would silently change the meaning of old run ids."""
     names = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "x")
     config = RunConfig(**names)
     assert (config.train_on, config.space, config.weights, config.channels, config.blank) == (
@@ -205,18 +205,20 @@ def test_defaults_of_the_configuration_never_change() -> None:
     assert (config.split.train, config.split.val, config.split.test) == (0.8, 0.1, 0.1)
 
 
-def test_schedule_free_gets_a_level_schedule_and_says_so_when_it_is_given_another(
-    tmp_path: Path, registry: Registry
-) -> None:
-    """The default is cosine: a grid that sweeps all optimizers trains this one as it must be, under one name."""
-    grid = read(tmp_path, "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n", registry)  # fmt: skip
+def test_schedule_free_gets_a_constant_schedule_and_refuses_others(tmp_path: Path, registry: Registry) -> None:
+    """A grid that sweeps all optimizers trains this optimizer with the required schedule, although the default is cosine."""
+    grid = read(
+        tmp_path,
+        "sweeps: [{optimizer: [adamw, schedulefree]}, {optimizer: schedulefree, schedule.epochs: 5}]\n",
+        registry,
+    )
     assert [c.schedule.kind for c in grid.configs] == ["cosine", "constant"]
     for wrong, said in (("kind: cosine", "kind"), ("kind: plateau", "kind"), ("ema: 0.9", "ema")):
         with pytest.raises(ConfigError, match=said):
             read(tmp_path, f"sweeps: [{{optimizer: schedulefree, schedule.{wrong}}}]\n", registry)
 
 
-def test_a_balanced_pass_holds_two_images_a_finding(tmp_path: Path, registry: Registry) -> None:
+def test_balanced_sampling_needs_two_images_per_finding(tmp_path: Path, registry: Registry) -> None:
     line = "sweeps: [{schedule.sampling: balanced, schedule.batch_size: 36, schedule.micro_batch: %d}]\n"
     assert read(tmp_path, line % 18, registry).configs[0].schedule.sampling == "balanced"
     with pytest.raises(ConfigError, match="at least 18"):
@@ -224,17 +226,17 @@ def test_a_balanced_pass_holds_two_images_a_finding(tmp_path: Path, registry: Re
 
 
 @pytest.mark.parametrize("optimizer", ["sam", "asam"])
-def test_sharpness_aware_optimizers_refuse_scaled_gradients(optimizer: str, tmp_path: Path, registry: Registry) -> None:
+def test_sharpness_aware_optimizers_refuse_fp16(optimizer: str, tmp_path: Path, registry: Registry) -> None:
     with pytest.raises(ConfigError, match="fp16"):
         read(tmp_path, f"sweeps: [{{optimizer: {optimizer}, precision: fp16}}]\n", registry)
 
 
-def test_the_tuning_budget_of_an_optimizer_is_three_rates_around_its_own(tmp_path: Path, registry: Registry) -> None:
+def test_each_optimizer_is_tuned_with_three_learning_rates(tmp_path: Path, registry: Registry) -> None:
     grid = read(tmp_path, "sweeps: [{optimizer: '*', schedule.lr_scale: [0.3333, 1, 3]}]\n", registry)
     assert len(grid.configs) == 3 * len(registry.sections["optimizers"])
 
 
-def test_an_optimizer_that_calls_its_closure_itself_is_refused_in_fp16(tmp_path: Path) -> None:
+def test_an_optimizer_with_a_closure_is_refused_in_fp16(tmp_path: Path) -> None:
     registry = tmp_path / "registry.yaml"
     line = '  mine: {use: "torch.optim:LBFGS", with: {lr: 1.0}, closure: true}'
     registry.write_text(f"schema: 1\ninclude: shipped\noptimizers:\n{line}\n")
@@ -252,7 +254,7 @@ def test_an_optimizer_that_calls_its_closure_itself_is_refused_in_fp16(tmp_path:
             assert Grid.read(str(grid), known).configs[0].optimizer == "mine"
 
 
-def test_an_entry_of_ones_own_with_a_wrong_option_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_custom_entry_with_a_wrong_option_is_refused_early(tmp_path: Path) -> None:
     registry, grid = tmp_path / "registry.yaml", tmp_path / "g.yaml"
     registry.write_text(
         'schema: 1\ninclude: shipped\nlosses:\n  mine: {use: "bench.training.losses:focal", with: {gama: 2}}\n'

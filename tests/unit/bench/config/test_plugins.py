@@ -1,4 +1,4 @@
-"""Plug-ins: what an installed package adds, and that a broken one stops only what needs it."""
+"""Plug-ins: the entries of installed packages; a broken plug-in stops only what needs it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ LOSS = "{use: 'bench.training.losses:bce', title: Mine}"
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install packages as pip records them: a folder of code and a dist-info that names the entry point."""
+    """Install packages as pip does: a folder of code, and a dist-info folder with the entry point."""
     monkeypatch.syspath_prepend(str(tmp_path))
     installed: set[str] = set()
 
@@ -77,7 +77,7 @@ def test_a_mapping_or_a_function_of_a_package_adds_entries(install: Install, cod
         ("bad:registry.yaml", {"registry": "weights: {radimagenet: {}}"}, "cannot add weights"),
     ],
 )
-def test_a_broken_plug_in_is_named_and_the_others_and_the_project_go_on(
+def test_a_broken_plug_in_is_reported_and_does_not_affect_others(
     install: Install, point: str, files: dict[str, str], what: str
 ) -> None:
     install("bad", point, **files)
@@ -92,7 +92,7 @@ def test_a_broken_plug_in_is_named_and_the_others_and_the_project_go_on(
         registry.find("losses", "theirs", "grid.yaml")
 
 
-def test_a_name_that_is_taken_is_refused_and_means_nothing_until_it_is_clear(install: Install) -> None:
+def test_a_plug_in_cannot_reuse_a_name_and_the_name_becomes_ambiguous(install: Install) -> None:
     install("pc", "pc:registry.yaml", registry=f"losses: {{bce: {LOSS}, new: {LOSS}}}")
     registry = Registry.read(OURS)
     assert "losses.bce" in registry.refused["pc"].what
@@ -102,7 +102,7 @@ def test_a_name_that_is_taken_is_refused_and_means_nothing_until_it_is_clear(ins
     assert registry.find("losses", "focal", "grid.yaml").plugin == ""
 
 
-def test_two_plug_ins_cannot_mean_different_things_by_one_name(install: Install) -> None:
+def test_two_plug_ins_cannot_use_the_same_name(install: Install) -> None:
     for name in ("pe", "pd"):
         install(name, f"{name}:registry.yaml", registry=f"losses: {{mine: {LOSS}}}")
     registry = Registry.read(OURS)
@@ -111,7 +111,7 @@ def test_two_plug_ins_cannot_mean_different_things_by_one_name(install: Install)
         registry.find("losses", "mine", "grid.yaml")
 
 
-def test_list_and_check_say_what_was_refused_and_list_what_was_added(install: Install, tmp_path: Path) -> None:
+def test_list_and_check_report_refused_plug_ins_and_list_added_entries(install: Install, tmp_path: Path) -> None:
     install("pf", "pf:registry.yaml", registry="lossen: {}")
     install("pg", "pg:registry.yaml", registry=f"losses: {{mine: {LOSS}}}")
     shown = CliRunner().invoke(app, ["list", "losses"])
@@ -133,7 +133,7 @@ def test_list_and_check_say_what_was_refused_and_list_what_was_added(install: In
         ("losses: {a: {timm: resnet18}}\n", "unknown key 'timm'"),
     ],
 )
-def test_a_registry_of_ones_own_adds_but_never_replaces(tmp_path: Path, text: str, what: str) -> None:
+def test_a_custom_registry_cannot_replace_entries(tmp_path: Path, text: str, what: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(f"schema: 1\n{text}")
     with pytest.raises(RegistryError) as error:
@@ -141,7 +141,7 @@ def test_a_registry_of_ones_own_adds_but_never_replaces(tmp_path: Path, text: st
     assert what in error.value.what
 
 
-def test_a_registry_of_ones_own_has_the_shipped_entries_and_its_own(tmp_path: Path) -> None:
+def test_a_custom_registry_has_the_shipped_entries_and_its_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("schema: 1\ninclude: shipped\narchitectures: {small: {timm: resnet10t.c3_in1k}}\n")
     mine, shipped = Registry.read(path).sections, Registry.read(OURS).sections

@@ -1,4 +1,4 @@
-"""registry.yaml: what may be written, and that all it names can be loaded."""
+"""registry.yaml: valid content, and code that can be loaded."""
 
 from pathlib import Path
 
@@ -13,22 +13,22 @@ CODE = [entry for entry in REGISTRY if entry.use and entry.section != "datasets"
 
 
 @pytest.mark.parametrize("entry", CODE, ids=lambda e: f"{e.section}.{e.name}")
-def test_every_entry_points_at_code_that_exists(entry: object) -> None:
+def test_the_code_of_every_entry_exists(entry: object) -> None:
     assert callable(entry.load())  # type: ignore[attr-defined]
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_the_error_for_an_unknown_name_suggests_the_closest() -> None:
     with pytest.raises(ConfigError, match="resnet50") as error:
         REGISTRY.find("architectures", "resnet5", "grid.yaml: base.architecture")
     assert "did you mean" in error.value.fix
 
 
-def test_any_timm_model_can_be_named_without_an_entry() -> None:
+def test_any_timm_model_can_be_used_without_an_entry() -> None:
     entry = REGISTRY.find("architectures", "timm:resnet10t.c3_in1k", "here")
     assert entry.options == {"name": "resnet10t.c3_in1k"}
 
 
-def test_weights_of_the_hub_need_a_tag_because_timm_may_change_what_none_means() -> None:
+def test_hub_weights_need_a_tag_because_the_default_can_change() -> None:
     pinned, free = (REGISTRY.find("architectures", f"timm:{name}", "here") for name in ("resnet18.a1_in1k", "resnet18"))
     assert starting_weights(pinned, "imagenet", None) == (None, "hub:resnet18.a1_in1k")
     assert starting_weights(free, "none", None) == (None, "none")
@@ -53,7 +53,7 @@ def test_weights_of_the_hub_need_a_tag_because_timm_may_change_what_none_means()
         ("schema: 1\npreprocessing: {mine: {size: big}}\n", "size must be a whole number (got 'big')"),
     ],
 )
-def test_a_wrong_registry_is_refused(tmp_path: Path, text: str, what: str) -> None:
+def test_an_invalid_registry_is_refused(tmp_path: Path, text: str, what: str) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text(text)
     with pytest.raises((RegistryError, ConfigError)) as error:
@@ -61,7 +61,7 @@ def test_a_wrong_registry_is_refused(tmp_path: Path, text: str, what: str) -> No
     assert what in f"{error.value.what} {error.value.where}"
 
 
-def test_a_target_that_cannot_be_imported_names_the_entry(tmp_path: Path) -> None:
+def test_the_error_for_a_failed_import_names_the_entry(tmp_path: Path) -> None:
     path = tmp_path / "registry.yaml"
     path.write_text('schema: 1\nlosses: {mine: {use: "no.such.module:loss"}}\n')
     with pytest.raises(RegistryError) as error:
@@ -75,20 +75,20 @@ def test_the_version_and_options_of_an_entry_are_part_of_its_identity() -> None:
     assert REGISTRY.sections["preprocessing"]["imagenet_64"].identity["size"] == 64
 
 
-def test_the_number_of_states_is_part_of_an_identity_because_it_decides_the_loss() -> None:
+def test_the_number_of_states_is_part_of_the_identity() -> None:
     entries = REGISTRY.sections["uncertainty"]
     assert entries["u_multiclass"].identity["states"] == 3
     assert "states" not in entries["u_ignore"].identity
 
 
-def test_the_input_is_part_of_an_identity_only_where_it_is_given() -> None:
+def test_the_input_is_part_of_the_identity_if_given() -> None:
     entries = REGISTRY.sections["preprocessing"]
     plain = {"use": "", "with": {}, "version": 1, "size": 224, "fit": "squash", "ops": ["imagenet"]}
     assert entries["imagenet_224"].identity == plain
     assert entries["crop_256_224"].identity == plain | {"size": 256, "input": 224, "fit": "smallest_crop"}
 
 
-def test_code_that_does_not_take_its_options_is_refused_with_the_nearest_name() -> None:
+def test_an_option_that_the_code_does_not_accept_is_refused() -> None:
     with pytest.raises(RegistryError, match="no option 'gama'") as caught:
         Entry("losses", "mine", "bench.training.losses:focal", {"gama": 2}).check()
     assert "gamma" in caught.value.fix
@@ -96,7 +96,7 @@ def test_code_that_does_not_take_its_options_is_refused_with_the_nearest_name() 
         Entry("losses", "mine", "bench.training.losses:focall").check()
 
 
-def test_every_shipped_entry_takes_its_options() -> None:
+def test_the_code_of_every_shipped_entry_accepts_its_options() -> None:
     for entry in Registry.read(installed("registry.yaml")):
         if entry.section != "datasets":
             entry.check()

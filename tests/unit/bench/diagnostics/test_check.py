@@ -1,4 +1,4 @@
-"""`bench check --data`: what it prints, its exit codes, its memory."""
+"""`bench check --data`: output, exit codes, and records of what was read."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="module")
 def made(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six phantom cohorts of a few dozen images."""
+    """Six phantom cohorts with 8 to 30 images."""
     folder = tmp_path_factory.mktemp("made")
     command("data", "phantom", "p", "--source", "30", "--external", "8", "--size", "64", "--quiet", cwd=folder)
     return folder / "p"
@@ -21,7 +21,7 @@ def made(command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def phantom(made: Path, tmp_path: Path) -> Path:
-    """A copy of the phantoms that a test may damage."""
+    """A copy of the phantoms that a test may change."""
     shutil.copytree(made, tmp_path / "p")
     return tmp_path / "p"
 
@@ -30,7 +30,7 @@ def records(store: Path) -> int:
     return sum(path.stat().st_size for path in (store / "check").glob("*.records"))
 
 
-def test_phantoms_without_mistakes_have_no_fault_and_a_second_check_reads_nothing_anew(
+def test_sound_phantoms_have_no_fault_and_a_second_check_reads_no_image_again(
     phantom: Path, tmp_path: Path, here: Command
 ) -> None:
     said = here("check", "--data", "p", "--quiet", cwd=tmp_path).stdout
@@ -77,9 +77,9 @@ def test_one_refused_dataset_does_not_hide_the_others(phantom: Path, tmp_path: P
     assert "ok   vindr: images: " in said
 
 
-def test_a_warning_alone_is_no_failure(phantom: Path, tmp_path: Path, here: Command) -> None:
+def test_a_warning_alone_exits_with_0(phantom: Path, tmp_path: Path, here: Command) -> None:
     brax = phantom / "brax" / "master_spreadsheet_update.csv"
     brax.write_text(brax.read_text().replace("StudyDate", "Date"))
     said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
-    assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, without 'StudyDate'" in said
+    assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, missing: 'StudyDate'" in said
     assert said.splitlines()[-1] == "0 faults, 1 warning"

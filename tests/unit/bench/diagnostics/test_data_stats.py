@@ -1,4 +1,4 @@
-"""`bench data stats`: what is printed, what is written, and what is refused."""
+"""`bench data stats`: text, JSON, page, and refused options."""
 
 import json
 import re
@@ -22,14 +22,14 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path
 
 
 def as_real(phantoms: Path, target: Path) -> Path:
-    """The NIH phantom without the mark that says that it is one."""
+    """Copy the NIH phantom without the file that marks it as synthetic."""
     import shutil
 
     shutil.copytree(phantoms / "nih", target / "data" / "nih")
     return target / "data"
 
 
-def test_the_text_names_every_cohort_and_balances(phantoms: Path, here: Command, tmp_path: Path) -> None:
+def test_the_text_lists_every_cohort_and_every_part(phantoms: Path, here: Command, tmp_path: Path) -> None:
     said = here("data", "stats", "--data", str(phantoms), "--quiet", cwd=tmp_path).stdout
     for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
         assert f"{name}: 0 shared patients" in said
@@ -38,20 +38,20 @@ def test_the_text_names_every_cohort_and_balances(phantoms: Path, here: Command,
     assert not list(tmp_path.iterdir())
 
 
-def test_programs_read_the_same_numbers(phantoms: Path, here: Command, tmp_path: Path) -> None:
-    told = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
-    assert told["schema"] == 1
-    assert told["failed"] == {}
-    for one in told["cohorts"]:
-        flow = {row["step"]: row for row in one["flow"]}
-        lost = sum(row["images"] for row in one["flow"] if row["kind"] == "loss")
-        assert flow["found"]["images"] - lost == flow["used"]["images"] == one["images"]
-        assert sum(part["images"] for part in one["splits"]) == one["images"]
-        assert one["pixels"]["drawn"] == 5
-        assert len(one["findings"]) == 9
+def test_json_has_consistent_counts(phantoms: Path, here: Command, tmp_path: Path) -> None:
+    stats = json.loads(here("data", "stats", "--data", str(phantoms), "--json", "--sample", "5", cwd=tmp_path).stdout)
+    assert stats["schema"] == 1
+    assert stats["failed"] == {}
+    for cohort_stats in stats["cohorts"]:
+        flow = {row["step"]: row for row in cohort_stats["flow"]}
+        lost = sum(row["images"] for row in cohort_stats["flow"] if row["kind"] == "loss")
+        assert flow["found"]["images"] - lost == flow["used"]["images"] == cohort_stats["images"]
+        assert sum(split["images"] for split in cohort_stats["splits"]) == cohort_stats["images"]
+        assert cohort_stats["pixels"]["drawn"] == 5
+        assert len(cohort_stats["findings"]) == 9
 
 
-def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_path: Path) -> None:
+def test_no_images_needs_only_the_tables(phantoms: Path, here: Command, tmp_path: Path) -> None:
     data = as_real(phantoms, tmp_path)
     for image in data.rglob("*.png"):
         image.unlink()
@@ -61,19 +61,19 @@ def test_tables_are_enough_without_images(phantoms: Path, here: Command, tmp_pat
     page = (tmp_path / "a" / "page.html").read_text()
     assert "tables only" in page
     assert "<img" not in page
-    assert "no image is left" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
+    assert "the cohort has no images" in here("data", "stats", "--data", "data", cwd=tmp_path, code=2).stderr
 
 
 def test_a_page_shows_pictures_of_phantoms(phantoms: Path, here: Command, tmp_path: Path) -> None:
     here("data", "stats", "--data", str(phantoms), "--html", "page.html", "--quiet", cwd=tmp_path)
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<figure><img") == 72  # twelve of each
+    assert page.count("<figure><img") == 72  # twelve per cohort
     variants = len(re.findall(r"<td><img", page))
     assert variants == 6 * 3 * (1 + len(set(re.findall(r'alt="(\w+_\d+)"', page))))
     assert "clahe_224" in page
 
 
-def test_pictures_of_patients_are_shown_only_when_asked_for_and_the_page_then_says_so(
+def test_images_of_patients_need_with_images_and_then_the_page_warns(
     phantoms: Path, here: Command, tmp_path: Path
 ) -> None:
     as_real(phantoms, tmp_path)
@@ -112,9 +112,7 @@ def test_without_data_the_phantoms_of_the_demo_grid_are_described(command: Comma
     ("row", "words"),
     [(0, "No Finding"), (2, "Pneumonia?, Edema"), (4, "Pneumonia, Edema?"), (5, "none of the findings")],
 )
-def test_the_words_below_a_picture_are_what_is_present_or_uncertain_and_unmapped_is_nothing(
-    row: int, words: str
-) -> None:
+def test_the_caption_lists_present_and_uncertain_findings(row: int, words: str) -> None:
     assert caption(cohort(), row) == words
 
 

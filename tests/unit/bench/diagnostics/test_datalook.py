@@ -1,4 +1,4 @@
-"""Pictures of every preprocessing variant, for the page about cohorts."""
+"""Pictures of every preprocessing variant, for the page of `bench data stats`."""
 
 from pathlib import Path
 
@@ -30,5 +30,5 @@ def test_every_preprocessing_entry_has_a_picture_of_every_image(tmp_path: Path) 
         assert [[p.words for p in row] for row in look.after] == [[v.names[0] for v in chosen]] * 2
     pictures = [p.uri for p in made["internal"].after[0]]
     names = [v.names[0] for v in chosen]
-    learnt = [pictures[names.index(name)] for name in ("histstd_64", "histmatch_64", "imagenet_64")]
-    assert len(set(learnt)) == 3
+    learned = [pictures[names.index(name)] for name in ("histstd_64", "histmatch_64", "imagenet_64")]
+    assert len(set(learned)) == 3

@@ -1,4 +1,4 @@
-"""Augmentation moves what it says, as far as it says, for each image apart."""
+"""Affine augmentation: it moves each image as its parameters say."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def warp(**changes: float) -> Warp:
 
 
 def whole(images: torch.Tensor) -> torch.Tensor:
-    """Return images in whole gray levels, which resampling reads as they are."""
+    """Return images in multiples of 1/255, which resampling does not round."""
     return (images * 255).round() / 255
 
 
@@ -45,7 +45,7 @@ def dot(row: int, column: int, size: int = 20) -> torch.Tensor:
     return image
 
 
-def test_nothing_asked_changes_nothing() -> None:
+def test_without_parameters_images_are_unchanged() -> None:
     images = whole(torch.rand(3, 1, 24, 24))
     torch.testing.assert_close(affine(images, 0, **STILL), images, atol=1e-5, rtol=0)
     torch.testing.assert_close(affine(images, 0, p=0.0), images, atol=1e-5, rtol=0)
@@ -62,33 +62,33 @@ def test_nothing_asked_changes_nothing() -> None:
         ({"angle": torch.pi / 2}, (7, 15)),  # clockwise
     ],
 )
-def test_a_dot_goes_where_it_is_sent(changes: dict[str, float], to: tuple[int, int]) -> None:
+def test_a_dot_moves_to_the_expected_pixel(changes: dict[str, float], to: tuple[int, int]) -> None:
     torch.testing.assert_close(warp(**changes).apply(dot(4, 7)), dot(*to), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 80), (224, 224), (9, 3)])
-def test_an_image_is_changed_on_a_cpu_as_on_a_gpu(height: int, width: int) -> None:
-    """Two ways of resampling: that of a GPU can be asked to work on the CPU."""
+def test_the_cpu_and_the_gpu_resampling_agree(height: int, width: int) -> None:
+    """The GPU implementation also runs on the CPU."""
     smooth = torch.rand(16, 1, 1 + height // 8, 1 + width // 8, generator=torch.Generator().manual_seed(0))
     images = whole(torch.nn.functional.interpolate(smooth, (height, width), mode="bilinear", align_corners=True))
     drawn = draw(16, 1, rotate=10.0, translate=0.05, scale=0.05, brightness=0.3, contrast=0.3, p=0.8, hflip=True)
     torch.testing.assert_close(drawn.apply(images), on_device(drawn, levels(images)), atol=2e-4, rtol=0)
-    turned = images.transpose(2, 3)  # not contiguous
-    torch.testing.assert_close(drawn.apply(turned), drawn.apply(turned.contiguous()), atol=0, rtol=0)
+    transposed = images.transpose(2, 3)  # not contiguous
+    torch.testing.assert_close(drawn.apply(transposed), drawn.apply(transposed.contiguous()), atol=0, rtol=0)
 
 
-def test_zoom_enlarges_about_the_centre() -> None:
+def test_zoom_enlarges_about_the_center() -> None:
     square = torch.zeros(1, 1, 40, 40)
     square[..., 10:30, 10:30] = 1
     assert float(warp(zoom=1.5).apply(square).sum()) == pytest.approx(30 * 30, rel=0.02)
 
 
-def test_turning_keeps_shapes_in_images_that_are_not_square() -> None:
+def test_rotation_keeps_shapes_in_images_that_are_not_square() -> None:
     image = torch.zeros(1, 1, 20, 40)
     image[..., 8:12, 15:25] = 1
-    turned = warp(angle=torch.pi / 2).apply(image)
-    assert float(turned[..., 5:15, 18:22].mean()) == pytest.approx(1.0, abs=1e-4)
-    assert float(turned.sum()) == pytest.approx(40.0, abs=1e-2)
+    rotated = warp(angle=torch.pi / 2).apply(image)
+    assert float(rotated[..., 5:15, 18:22].mean()) == pytest.approx(1.0, abs=1e-4)
+    assert float(rotated.sum()) == pytest.approx(40.0, abs=1e-2)
 
 
 def test_brightness_is_a_factor_and_contrast_keeps_the_mean() -> None:
@@ -107,7 +107,7 @@ def test_a_batch_equals_its_images_one_by_one() -> None:
         torch.testing.assert_close(decisions[i : i + 1].apply(images[i : i + 1]), batch[i : i + 1])
 
 
-def test_decisions_stay_in_their_ranges_and_are_taken_by_chance() -> None:
+def test_parameters_stay_in_their_ranges_and_occur_with_their_probability() -> None:
     d = draw(4000, 1, rotate=10, translate=0.05, scale=0.2, brightness=0.15, contrast=0.1, p=0.5, hflip=False)
     assert float(d.angle.abs().max()) <= torch.pi * 10 / 180
     assert float(d.shift.abs().max()) <= 0.05

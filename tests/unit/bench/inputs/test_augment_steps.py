@@ -1,4 +1,4 @@
-"""Each step of an augmentation: what it changes, what it leaves, and that its seed alone decides."""
+"""Each augmentation step: its effect, its range, and its dependence on the seed alone."""
 
 import inspect
 from typing import Any
@@ -18,7 +18,7 @@ from harmonize.errors import ConfigError
 ALWAYS: dict[str, dict[str, Any]] = {
     "warp": {"rotate": 10.0, "translate": 0.05, "scale": 0.05},
     "blur": {"sigma": 0.05},
-}  # what changes something
+}  # options that change every image
 EACH = pytest.mark.parametrize("name", STEPS)
 
 
@@ -31,20 +31,20 @@ def step(name: str, x: Tensor, seed: int, **options: Any) -> Tensor:
 
 
 @EACH
-def test_the_grids_know_the_options_of_every_step(name: str) -> None:
+def test_the_configuration_lists_the_options_of_every_step(name: str) -> None:
     signature = inspect.signature(STEPS[name]).parameters
     assert set(AUGMENT_STEPS[name]) == set(signature) - {"x_N1HW", "seed"}
     assert list(AUGMENT_STEPS) == list(STEPS)
 
 
 @EACH
-def test_a_step_that_is_never_taken_keeps_every_bit(name: str) -> None:
+def test_a_step_with_probability_zero_changes_nothing(name: str) -> None:
     x = images()
     assert torch.equal(step(name, x, 3, p=0.0), x)
 
 
 @EACH
-def test_the_seed_alone_decides(name: str) -> None:
+def test_the_result_depends_only_on_the_seed(name: str) -> None:
     x = images(16)
     before = x.clone()
     torch.manual_seed(5)
@@ -68,31 +68,31 @@ def test_a_step_keeps_shape_and_range(name: str, seed: int, shape: tuple[int, in
 
 
 @EACH
-def test_an_image_does_not_feel_the_others(name: str) -> None:
+def test_an_image_does_not_depend_on_the_other_images(name: str) -> None:
     x, other = images(8), images(8, seed=9)
     other[3] = x[3]
     torch.testing.assert_close(step(name, x, 4, p=0.7)[3], step(name, other, 4, p=0.7)[3], atol=1e-6, rtol=0)
 
 
 @EACH
-def test_a_step_is_taken_by_chance(name: str) -> None:
+def test_a_step_is_applied_with_its_probability(name: str) -> None:
     x = images(800, 32)
     changed = (step(name, x, 11, p=0.3) != x).flatten(1).any(1).float().mean()
     decisions = {"warp": 3, "jitter": 2}.get(name, 1)
     assert float(changed) == pytest.approx(1 - 0.7**decisions, abs=0.06)
 
 
-def test_a_crop_moves_by_whole_pixels_and_every_way_equally() -> None:
+def test_a_crop_shifts_by_integer_pixels_uniformly() -> None:
     x = images(400, 16)
     y = crop(x, 2, share=0.25)[:, 0]
     wide = torch.nn.functional.pad(x[:, 0], (2, 2, 2, 2))
-    found = [
+    num_images = [
         int((wide[:, down : down + 16, right : right + 16] == y).flatten(1).all(1).sum())
         for down in range(5)
         for right in range(5)
     ]
-    assert sum(found) == 400  # each image at one place
-    assert 3 < min(found) <= max(found) < 36  # 16 expected
+    assert sum(num_images) == 400  # each image has one offset
+    assert 3 < min(num_images) <= max(num_images) < 36  # 16 expected
 
 
 def test_a_crop_with_an_input_is_a_random_crop_without_black() -> None:
@@ -108,7 +108,7 @@ def test_a_crop_with_an_input_is_a_random_crop_without_black() -> None:
     assert (min(rows), max(rows)) == (0, 8)
 
 
-def test_a_mirrored_image_has_left_and_right_changed_and_nothing_else() -> None:
+def test_hflip_only_swaps_left_and_right() -> None:
     x = images()
     assert torch.equal(hflip(x, 0, p=1.0), x.flip(3))
     assert torch.equal(hflip(hflip(x, 0, p=1.0), 1, p=1.0), x)
@@ -138,7 +138,7 @@ def test_blur_keeps_flat_images_and_mean_and_equals_a_gaussian_of_scipy() -> Non
     assert best[0] < 5e-3
 
 
-def test_an_erased_rectangle_is_black_and_as_large_as_asked() -> None:
+def test_an_erased_rectangle_is_black_and_has_the_configured_size() -> None:
     x = torch.ones(300, 1, 64, 64)
     share = (erase(x, 4, area=(0.1, 0.2), p=1.0) == 0).flatten(1).float().mean(1)
     assert float(share.min()) > 0.08
@@ -169,12 +169,12 @@ def test_jitter_and_warp_are_those_of_the_light_augmentation() -> None:
     assert 0.85 <= float(factor.min()) <= float(factor.max()) <= 1.15
 
 
-def test_a_chain_gives_each_step_its_own_stream() -> None:
+def test_each_step_of_a_chain_has_its_own_random_stream() -> None:
     x = images(64)
     assert chain(x, 1, []) is x
     once, twice = chain(x, 1, ["hflip"]), chain(x, 1, ["hflip", "hflip"])
     assert not torch.equal(once, x)
-    assert not torch.equal(twice, x)  # the second does not undo the first: it takes other images
+    assert not torch.equal(twice, x)  # the second step selects other images, so it does not undo the first
     assert chain(x, 1, [{"gamma": {"p": 0.0}}, "hflip"]).shape == x.shape
 
 

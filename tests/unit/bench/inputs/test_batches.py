@@ -1,4 +1,4 @@
-"""Batches come with the same bits however they are read, and nothing on a step's way waits for the device."""
+"""Batches have the same bits however they are read, and no training step waits for the device."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from bench.inputs.batches import BatchReader, Rows, resident
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.training.step import Step
-from bench.training.training_loss import TrainingLoss, TrainingTargets, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.cache.packed import PackedImages, pack
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run
 
@@ -25,11 +25,11 @@ META = torch.device("meta")
 
 
 class Recorded:
-    """Images that note who reads them and how many at a time, and fail at one row."""
+    """Images that record which thread reads how many at a time, and fail at one row."""
 
     def __init__(self, images: np.ndarray | PackedImages, bad: int = -1) -> None:
         self.images, self.bad, self.readers, self.numbers = images, bad, list[str](), list[int]()
-        self.nbytes, self.shape = 1 << 62, images.shape  # more than any memory: so it is read ahead
+        self.nbytes, self.shape = 1 << 62, images.shape  # larger than any memory, so batches are prefetched
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
         self.readers.append(threading.current_thread().name)
@@ -49,7 +49,7 @@ def batches(seed: int = 0) -> list[Rows]:
     return [order[i : i + 7] for i in range(0, 30, 7)]
 
 
-def test_what_is_read_ahead_has_the_bits_of_what_is_read_now(images: np.ndarray) -> None:
+def test_prefetched_batches_equal_batches_read_directly(images: np.ndarray) -> None:
     recorded = Recorded(images)
     reader = BatchReader(recorded, CPU)  # type: ignore[arg-type]
     with reader.prefetch(batches()):
@@ -60,7 +60,7 @@ def test_what_is_read_ahead_has_the_bits_of_what_is_read_now(images: np.ndarray)
     assert threading.main_thread().name not in recorded.readers
 
 
-def test_a_batch_that_was_not_announced_next_is_read_now_and_the_others_stay_in_their_order(images: np.ndarray) -> None:
+def test_an_unannounced_batch_is_read_directly_and_the_order_stays(images: np.ndarray) -> None:
     reader, plan, other = BatchReader(Recorded(images), CPU), batches(), np.array([3, 1])  # type: ignore[arg-type]
     with reader.prefetch(plan):
         for rows in (other, plan[0], other, plan[1], plan[2], plan[0]):
@@ -68,7 +68,7 @@ def test_a_batch_that_was_not_announced_next_is_read_now_and_the_others_stay_in_
     assert torch.equal(reader(plan[3]), torch.from_numpy(images[plan[3]]))
 
 
-def test_a_read_that_fails_in_the_background_fails_where_the_batch_is_wanted(images: np.ndarray) -> None:
+def test_an_error_in_the_prefetch_thread_is_raised_when_the_batch_is_used(images: np.ndarray) -> None:
     plan = batches()
     reader = BatchReader(Recorded(images, bad=int(plan[2][0])), CPU)  # type: ignore[arg-type]
     with reader.prefetch(plan):
@@ -103,10 +103,10 @@ def test_a_small_cache_is_read_without_a_thread(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("form", ["plain", "packed"])
-def test_a_cache_comes_to_the_device_a_part_at_a_time_with_the_same_bits(
+def test_a_cache_is_copied_to_the_device_in_chunks_without_change(
     form: str, images: np.ndarray, tmp_path: Path
 ) -> None:
-    """Never whole in the memory of the host, and from a read-only map without torch's warning, which would be an error."""
+    """The host never holds the entire cache, and a read-only memory map gives no warning of torch (which would be an error)."""
     (tmp_path / "images.u8").write_bytes(images.tobytes())
     mapped = np.memmap(tmp_path / "images.u8", np.uint8, "r", shape=images.shape)
     blocks = [pack(image) for image in images]
@@ -124,7 +124,7 @@ def test_a_cache_comes_to_the_device_a_part_at_a_time_with_the_same_bits(
 
 
 class Copies(TorchDispatchMode):
-    """Notes copies from the host that would wait for the device."""
+    """Records copies from the host that would wait for the device."""
 
     waiting = 0
 
@@ -153,13 +153,13 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_step_never_waits_for_the_device(name: str) -> None:
-    """On the meta device there is nothing to read: item(), bool(), nonzero() and the like raise there."""
+    """On the meta device every read of a value, such as item(), bool() or nonzero(), raises an error."""
     run = a_run(**CASES[name])
     reader, internal, _ = a_cohort()
     network = build(run.entries["architecture"].use, run.entries["architecture"].options, K, 1, None, 0)
-    targets = training_targets(run, internal, CPU)
+    targets = TrainingTargets.of(run, internal, CPU)
     training_loss = TrainingLoss(run, targets)
-    has_weight_N = training_loss.has_weight()  # asked once, before training
+    has_weight_N = training_loss.has_weight()  # computed once, before training
     training_loss.has_weight = lambda: has_weight_N  # type: ignore[method-assign]
     training_loss.targets = TrainingTargets(
         *(getattr(targets, field).to(META) for field in ("target_NK", "weight_NK", "head_NT"))

@@ -1,4 +1,4 @@
-"""Histogram standardisation and matching: against numpy, scikit-image and worked numbers, and learnt at the internal hospital only."""
+"""Histogram standardization and matching, compared with numpy, scikit-image and calculated numbers; learned on internal images only."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def standardised(images: torch.Tensor, standard: list[float]) -> Images:
 
 
 def textbook(images: list[Any], darkest: float) -> tuple[Any, Any]:
-    """Return the standard landmarks and the images standardised, as the paper says and one by one."""
+    """Return the standard landmarks and the standardized images, computed one by one as in the paper."""
     marks = [np.percentile(image[image > darkest], LANDMARKS) for image in images]
     standard = np.mean([np.interp(own, [own[0], own[-1]], [0, 1]) for own in marks], axis=0)
     return standard, np.stack(
@@ -54,7 +54,7 @@ def textbook(images: list[Any], darkest: float) -> tuple[Any, Any]:
 
 
 def test_three_exposures_of_one_image_become_one_image() -> None:
-    """The textbook in floating point gives .0019; here 256 gray values, and pixels under .02 that do not count, add .01."""
+    """In floating point the textbook method differs by 0.0019; 256 gray values and the excluded dark pixels add 0.01."""
     base = np.random.default_rng(0).beta(2, 3, (64, 64))
     exact = [np.clip(base**g, 1e-3, 1) for g in (0.7, 1, 1.4)]
     _, after = textbook(exact, 0)
@@ -65,42 +65,44 @@ def test_three_exposures_of_one_image_become_one_image() -> None:
     assert np.abs(ours[0] - ours[2]).mean() == pytest.approx(0.0116, abs=5e-5)
 
 
-def test_standardising_equals_the_textbook() -> None:
+def test_histstd_equals_the_textbook() -> None:
     images = beta_images()
     standard, expected = textbook(list(images), 5)
-    learnt = learn("histstd", [batch(*images)])
-    np.testing.assert_allclose(learnt, standard, atol=1e-12)
-    np.testing.assert_allclose(standardised(batch(*images), learnt), expected, atol=1e-6)
+    learned = learn("histstd", [batch(*images)])
+    np.testing.assert_allclose(learned, standard, atol=1e-12)
+    np.testing.assert_allclose(standardised(batch(*images), learned), expected, atol=1e-6)
 
 
 @settings(deadline=None)
 @given(arrays(np.uint8, (3, 7, 9)))
-def test_landmarks_are_numpys_percentiles_of_the_foreground(images: Images) -> None:
-    found = landmarks(histograms(torch.from_numpy(images))).numpy()
-    for image, own in zip(images, found, strict=True):
-        lit = image[image > 5] if (image > 5).any() else image.ravel()
-        np.testing.assert_allclose(own, np.percentile(lit, LANDMARKS), atol=1e-9)
+def test_landmarks_equal_numpy_percentiles_of_the_foreground(images: Images) -> None:
+    computed = landmarks(histograms(torch.from_numpy(images))).numpy()
+    for image, own in zip(images, computed, strict=True):
+        foreground = image[image > 5] if (image > 5).any() else image.ravel()
+        np.testing.assert_allclose(own, np.percentile(foreground, LANDMARKS), atol=1e-9)
 
 
 @settings(deadline=None)
 @given(arrays(np.uint8, (2, 6, 8)), arrays(np.uint8, (1, 6, 8)))
-def test_matching_equals_scikit_images(images: Images, other: Images) -> None:
-    learnt = learn("histmatch", [torch.from_numpy(other)])
+def test_histmatch_equals_scikit_image(images: Images, other: Images) -> None:
+    learned = learn("histmatch", [torch.from_numpy(other)])
     tensor = torch.from_numpy(images)
-    found = look_up(tensor, histmatch(histograms(tensor), learnt)[:, None])[:, 0].numpy() * 255
-    for image, own in zip(images, found, strict=True):
-        np.testing.assert_allclose(own, match_histograms(image, other[0]), atol=1)  # it rounds to whole gray values
+    computed = look_up(tensor, histmatch(histograms(tensor), learned)[:, None])[:, 0].numpy() * 255
+    for image, own in zip(images, computed, strict=True):
+        np.testing.assert_allclose(
+            own, match_histograms(image, other[0]), atol=1
+        )  # scikit-image rounds to integer gray values
 
 
-def test_an_image_matched_to_itself_stays() -> None:
+def test_an_image_matched_to_itself_is_unchanged() -> None:
     image = batch(beta_images()[1])
-    found = look_up(image, histmatch(histograms(image), learn("histmatch", [image]))[:, None])
-    torch.testing.assert_close(found[:, 0], image.float() / 255, atol=1e-6, rtol=0)
+    computed = look_up(image, histmatch(histograms(image), learn("histmatch", [image]))[:, None])
+    torch.testing.assert_close(computed[:, 0], image.float() / 255, atol=1e-6, rtol=0)
 
 
 @settings(deadline=None)
 @given(arrays(np.uint8, (2, 5, 5)))
-def test_every_table_rises_and_stays_between_black_and_white(images: Images) -> None:
+def test_every_table_is_monotonic_and_between_0_and_1(images: Images) -> None:
     three = batch(*beta_images())
     count = histograms(torch.from_numpy(images))
     for table in (histstd(count, learn("histstd", [three])), histmatch(count, learn("histmatch", [three]))):
@@ -109,13 +111,13 @@ def test_every_table_rises_and_stays_between_black_and_white(images: Images) -> 
 
 
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=6), st.lists(st.floats(-3, 12), min_size=1, max_size=8))
-def test_interpolation_is_numpys(points: list[int], x: list[float]) -> None:
+def test_interpolation_equals_numpy(points: list[int], x: list[float]) -> None:
     rising = np.sort(np.array(points, float))
     y = np.linspace(0, 1, len(points))
-    found = interpolate(
+    computed = interpolate(
         torch.tensor([x], dtype=torch.float64), torch.from_numpy(rising[None]), torch.from_numpy(y[None])
     )
-    np.testing.assert_allclose(found[0], np.interp(x, rising, y), atol=1e-9)
+    np.testing.assert_allclose(computed[0], np.interp(x, rising, y), atol=1e-9)
 
 
 @settings(deadline=None)
@@ -126,12 +128,12 @@ def test_histograms_count_every_pixel_of_every_image(images: Images) -> None:
 
 
 @pytest.mark.parametrize("op", ["histstd", "histmatch"])
-def test_what_is_learnt_does_not_depend_on_how_images_are_batched(op: str) -> None:
+def test_the_reference_does_not_depend_on_the_batches(op: str) -> None:
     images = torch.randint(256, (9, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert learn(op, [images]) == learn(op, images.split(4)) == learn(op, images.split(1))
 
 
-def test_images_without_contrast_teach_nothing_and_become_black() -> None:
+def test_images_without_contrast_are_not_learned_from_and_become_black() -> None:
     flat = torch.full((2, 8, 8), 90, dtype=torch.uint8)
     images = batch(*beta_images())
     standard = learn("histstd", [images])
@@ -141,7 +143,7 @@ def test_images_without_contrast_teach_nothing_and_become_black() -> None:
         learn("histstd", [flat])
 
 
-def test_a_tone_without_what_it_must_learn_is_refused() -> None:
+def test_an_op_without_its_reference_is_refused() -> None:
     with pytest.raises(ConfigError, match="histstd has no reference"):
         Normalizer(["histstd"], (0.5,) * 3, (0.5,) * 3)
 
@@ -158,44 +160,48 @@ def extra(schedule: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("preprocessing", ["histstd_64", "histmatch_64", "adaptive_roi_hist_64"])
-def test_the_reference_follows_from_internals_training_images_alone(preprocessing: str, tmp_path: Path) -> None:
+def test_the_reference_depends_only_on_internal_training_images(preprocessing: str, tmp_path: Path) -> None:
     made = planned(tmp_path, preprocessing)
     run, internal = made.runs[0], made.refs[0]
+    prepare(made, 1, silent)
     first = reference(run, made.store, internal, tmp_path / "first")
     assert json.loads((tmp_path / "first" / "reference.json").read_text()) == first
     split = internal_split(pd.read_parquet(internal.table), run.config)
     names = pd.read_parquet(internal.table)["path"]
     for path in [*(tmp_path / "far").glob("*.png"), *(tmp_path / "internal" / str(n) for n in names[split != "train"])]:
         cv2.imwrite(str(path), np.random.default_rng(len(path.name)).integers(0, 99, (50, 60)).astype(np.uint8))
+    prepare(made, 1, silent)
     assert reference(run, made.store, internal, tmp_path / "second") == first
     cv2.imwrite(str(tmp_path / "internal" / str(names[split == "train"].iloc[0])), np.eye(70, 80, dtype=np.uint8) * 200)
+    prepare(made, 1, silent)
     assert reference(run, made.store, internal, tmp_path / "third") != first
-    assert reference(run, made.store, internal, tmp_path / "first") == first  # what is stored is not learnt again
+    assert reference(run, made.store, internal, tmp_path / "first") == first  # a stored reference is not learned again
 
 
-def test_an_internal_cohort_without_contrast_is_an_error_with_its_folder(tmp_path: Path) -> None:
+def test_an_internal_cohort_without_contrast_gives_an_error_with_its_folder(tmp_path: Path) -> None:
     made = planned(tmp_path)
     for path in (tmp_path / "internal").glob("*.png"):
         cv2.imwrite(str(path), np.full((70, 80), 90, np.uint8))
+    prepare(made, 1, silent)
     with pytest.raises(DatasetError, match="histstd cannot learn from the internal cohort"):
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")
 
 
-def test_a_run_predicts_with_what_it_learnt_even_when_the_file_was_lost(tmp_path: Path) -> None:
+def test_a_lost_reference_is_learned_again(tmp_path: Path) -> None:
     made = planned(tmp_path, epochs=1, batch_size=16)
     prepare(made, 1, silent)
     run = made.runs[0]
     job, folder = Job(run, made.store, made.refs, "cpu"), made.store.run_dir(run.id)
     assert run_one(job, silent)
-    learnt, before = (folder / "reference.json").read_bytes(), pd.read_parquet(folder / "predictions" / "far.parquet")
+    learned, before = (folder / "reference.json").read_bytes(), pd.read_parquet(folder / "predictions" / "far.parquet")
     for lost in (folder / "reference.json", folder / "predictions" / "far.parquet"):
         lost.unlink()
     assert run_one(job, silent)
-    assert (folder / "reference.json").read_bytes() == learnt
+    assert (folder / "reference.json").read_bytes() == learned
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions" / "far.parquet"), before)
 
 
-def test_cost_is_measured_at_the_size_that_the_network_sees(tmp_path: Path) -> None:
+def test_cost_is_measured_at_the_input_size_of_the_network(tmp_path: Path) -> None:
     made = planned(tmp_path, "crop_72_64, augmentation: chexnet", epochs=1, batch_size=16)
     prepare(made, 1, silent)
     assert run_one(Job(made.runs[0], made.store, made.refs, "cpu"), silent)

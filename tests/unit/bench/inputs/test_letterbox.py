@@ -1,4 +1,4 @@
-"""A letterbox's padding: known from the pixels, out of every statistic, 0 in what the network gets, moved with the image."""
+"""Padding of letterboxed images: recognized by gray value 0, ignored in statistics, 0 in the input, and moved with the image."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.config.preprocessing_ops import learnt_op
+from bench.config.preprocessing_ops import learned_op
 from bench.config.registry import Registry
 from bench.inputs.augmentation import affine, chain
 from bench.inputs.histograms import histograms, learn
@@ -31,7 +31,7 @@ EACH = pytest.mark.parametrize("ops", OPS, ids=str)
 
 
 def boxed(seed: int = 0) -> Tensor:
-    """Return wide images of 30 x 40 pixels in letterboxes of 40 x 40, black pixels among theirs: [2, 40, 40]."""
+    """Return images of 30 x 40 pixels, some pixels black, in letterboxes of 40 x 40: [2, 40, 40]."""
     draw = np.random.default_rng(seed)
     images = [draw.integers(0, 256, (30, 40)).astype(np.uint8) for _ in range(2)]
     images[0][:4] = 0
@@ -39,12 +39,12 @@ def boxed(seed: int = 0) -> Tensor:
 
 
 def normalizer(ops: list[Any], fit: str = "letterbox", size: int = 40, **more: int) -> Normalizer:
-    op = learnt_op(ops)
-    learnt = {op: learn(op, [boxed(seed=5)[:, 5:35]])} if op else {}
-    return Normalizer.of({"size": size, "fit": fit, "ops": ops, **more}, MEAN, STD, 3, learnt)
+    op = learned_op(ops)
+    learned = {op: learn(op, [boxed(seed=5)[:, 5:35]])} if op else {}
+    return Normalizer.of({"size": size, "fit": fit, "ops": ops, **more}, MEAN, STD, 3, learned)
 
 
-def test_zero_is_padding_and_nothing_else() -> None:
+def test_only_gray_value_zero_is_padding() -> None:
     pixels = boxed()
     content = normalizer(["imagenet"]).content(pixels)
     assert content is not None
@@ -56,8 +56,8 @@ def test_zero_is_padding_and_nothing_else() -> None:
 
 
 @EACH
-def test_padding_is_zero_for_the_network_and_the_image_is_what_it_is_alone(ops: list[Any]) -> None:
-    """The same pixels without padding, as an image of their own, are the oracle: statistics and all."""
+def test_padding_is_zero_and_the_image_is_as_without_padding(ops: list[Any]) -> None:
+    """The expected result is that of the same pixels as an image without padding."""
     pixels = boxed()
     x = normalizer(ops)(pixels)
     assert (x[:, :, :5] == 0).all()
@@ -73,7 +73,7 @@ def test_an_image_without_foreground_stays_finite(ops: list[Any]) -> None:
     assert bool(torch.isfinite(normalizer(ops)(dark)).all())
 
 
-def test_what_is_learnt_at_internal_does_not_count_padding() -> None:
+def test_the_reference_ignores_padding() -> None:
     pixels = boxed()
     for op in ("histstd", "histmatch"):
         assert learn(op, [pixels], padded=True) == learn(op, [pixels[:, 5:35]])
@@ -93,7 +93,7 @@ def test_padding_moves_with_the_image() -> None:
     assert torch.equal(upright, plain.transpose(2, 3))
 
 
-def test_what_comes_in_at_a_turn_is_padding_too() -> None:
+def test_pixels_moved_in_by_a_rotation_are_padding() -> None:
     full = torch.full((1, 40, 40), 200, dtype=torch.uint8)
     x = normalizer(["imagenet"])(full, seen((False, 45.0)))
     assert (x[:, :, 0, 0] == 0).all()
@@ -101,8 +101,8 @@ def test_what_comes_in_at_a_turn_is_padding_too() -> None:
 
 
 @pytest.mark.parametrize("name", list(Registry.read().sections["augmentation"]))
-def test_light_and_contrast_make_no_padding_and_hide_none(name: str) -> None:
-    """Whatever the registry's augmentations do, each pixel is the tone of the augmented gray value, or 0."""
+def test_brightness_and_contrast_keep_the_padding(name: str) -> None:
+    """With every augmentation of the registry, each pixel is the normalized augmented gray value, or 0 for padding."""
     entry = Registry.read().sections["augmentation"][name]
     if not entry.use:
         pytest.skip("this entry changes nothing")
@@ -115,7 +115,7 @@ def test_light_and_contrast_make_no_padding_and_hide_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("factor", [{"brightness": 0.9}, {"contrast": 0.6}])
-def test_even_a_strong_change_of_light_leaves_the_padding_where_it_is(factor: dict[str, float]) -> None:
+def test_strong_changes_of_brightness_keep_the_padding(factor: dict[str, float]) -> None:
     pixels, prepare = boxed(), normalizer(["imagenet"])
     still = {"rotate": 0.0, "translate": 0.0, "scale": 0.0, "brightness": 0.0, "contrast": 0.0, "p": 1.0}
     for seed in range(20):
@@ -128,7 +128,7 @@ def test_even_a_strong_change_of_light_leaves_the_padding_where_it_is(factor: di
         assert not (x[:, :, 6:34] == 0).all(1).any()
 
 
-def test_the_centre_that_the_network_sees_has_its_own_padding() -> None:
+def test_the_center_crop_keeps_its_padding() -> None:
     pixels = boxed()
     x = normalizer(["zscore"], input=32)(pixels)
     assert x.shape[2:] == (32, 32)

@@ -1,4 +1,4 @@
-"""Tone ops against worked values, and what their edges do."""
+"""Intensity normalization: calculated values and edge cases."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_minmax_and_zscore_are_the_published_formulas_over_all_pixels() -> None:
     torch.testing.assert_close(zscore(IMAGE, pixels="all")[0, 0], expected, atol=1e-4, rtol=0)
 
 
-def test_the_border_does_not_count_in_the_statistics() -> None:
+def test_the_statistics_ignore_the_border() -> None:
     bordered = torch.nn.functional.pad(IMAGE / 5 + 0.1, (3, 3, 3, 3))
     for op in (minmax, zscore):
         inside = op(bordered)[:, :, 3:5, 3:5]
@@ -34,7 +34,7 @@ def test_a_constant_image_gives_zeros(value: int) -> None:
     assert float(zscore(image).abs().max()) == 0
 
 
-def test_imagenet_scales_each_channel_by_the_networks_own_numbers() -> None:
+def test_imagenet_uses_mean_and_std_of_the_network_per_channel() -> None:
     gray = torch.full((1, 1, 1, 1), 0.5)
     x = Normalizer(["imagenet"], MEAN, STD).normalize(gray).flatten()
     torch.testing.assert_close(x, torch.tensor([0.0655, 0.1964, 0.4178]), atol=1e-4, rtol=0)
@@ -45,7 +45,7 @@ def test_imagenet_scales_each_channel_by_the_networks_own_numbers() -> None:
     assert float(one) == pytest.approx((0.5 - sum(MEAN) / 3) / (sum(STD) / 3))
 
 
-def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
+def test_augmentation_comes_before_normalization() -> None:
     images = torch.full((1, 2, 2), 51, dtype=torch.uint8)
     seen: list[float] = []
 
@@ -59,27 +59,27 @@ def test_augmentation_comes_between_the_gray_values_and_the_tone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ops", "of_bytes", "shown"),
+    ("ops", "of_bytes", "dtype"),
     [
         (["imagenet"], True, torch.uint8),
         (["imagenet"], False, torch.float32),
-        (["histstd", "imagenet"], True, torch.float32),  # a table's values are no bytes
+        (["histstd", "imagenet"], True, torch.float32),  # values of a lookup table are not bytes
     ],
 )
 @pytest.mark.parametrize("padded", [False, True])
-def test_bytes_are_shown_to_an_augmentation_that_reads_them(
-    ops: list[str], of_bytes: bool, shown: torch.dtype, padded: bool
+def test_an_augmentation_that_accepts_bytes_gets_bytes(
+    ops: list[str], of_bytes: bool, dtype: torch.dtype, padded: bool
 ) -> None:
     images = torch.randint(1, 256, (2, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    seen: set[torch.dtype] = set()
+    dtypes: set[torch.dtype] = set()
 
     def mirrored(x: torch.Tensor) -> torch.Tensor:
-        seen.add(x.dtype)
+        dtypes.add(x.dtype)
         return chain(x, 0, [{"hflip": {"p": 1.0}}])
 
     normalizer = Normalizer(ops, MEAN, STD, reference={"histstd": [k / 10 for k in range(11)]}, padded=padded)
     assert torch.equal(normalizer(images, mirrored, of_bytes=of_bytes), normalizer(images).flip(3))
-    assert seen == {shown}
+    assert dtypes == {dtype}
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,12 @@ def test_bytes_are_shown_to_an_augmentation_that_reads_them(
         ([{"zscore": {}, "minmax": {}}], "unknown op"),
     ],
 )
-def test_ops_that_cannot_be_are_refused_with_the_mend(ops: list[object], message: str) -> None:
+def test_invalid_ops_are_refused_with_a_fix(ops: list[object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Normalizer(ops, MEAN, STD)  # type: ignore[arg-type]
 
 
-def test_the_cached_half_is_read_from_the_same_entry() -> None:
+def test_the_cached_part_is_read_from_the_same_entry() -> None:
     options = {"size": 96, "fit": "letterbox", "ops": [{"clahe": {"clip": 3, "tiles": 4}}, "imagenet"]}
     assert geometry(options) == Geometry(96, "letterbox", (3.0, 4))
     assert geometry({"size": 64, "ops": ["zscore"]}) == Geometry(64, "squash", None)
@@ -126,7 +126,7 @@ def test_the_cached_half_is_read_from_the_same_entry() -> None:
             geometry(broken)
 
 
-def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
+def test_normalization_skips_the_cached_ops() -> None:
     images = torch.randint(256, (2, 8, 8), dtype=torch.uint8)
     assert torch.equal(
         Normalizer([{"clahe": {"clip": 2.0}}, "zscore"], MEAN, STD)(images), Normalizer(["zscore"], MEAN, STD)(images)
@@ -134,7 +134,7 @@ def test_a_tone_skips_the_ops_that_the_cache_has_done() -> None:
     assert [name for name, _ in parse([{"clahe": None}, "minmax"])] == ["clahe", "minmax"]
 
 
-def test_the_network_sees_the_centre_where_an_input_is_given() -> None:
+def test_with_input_the_network_gets_the_center_crop() -> None:
     images = torch.randint(256, (2, 72, 72), dtype=torch.uint8)
     facts = {"size": 72, "input": 64, "ops": ["minmax"]}
     seen = Normalizer.of(facts, MEAN, STD)(images)

@@ -1,14 +1,14 @@
 """What a grid says about labels and images reaches the cohorts that it trains and tests on."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.config.run_config import CohortChoice, RunConfig, differing, full
-from bench.planning.plan import cohort_spec, make_plan, phantom_settings
+from bench.config.run_config import CohortChoice, RunConfig, differing
+from bench.planning.plan import make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
 from harmonize.cohorts.specs import CohortSpec, with_gold
@@ -27,18 +27,18 @@ def grid_with(tmp_path: Path, more: str) -> Grid:
 def test_the_choice_of_a_grid_is_about_its_internal_and_goes_beyond_that_of_the_data_file(tmp_path: Path) -> None:
     grid = grid_with(tmp_path, "label_source: chexbert, cohort: {views: pa, limit: 7}")
     internal = CohortSpec("internal", "chexpert", tmp_path, choice=CohortChoice(min_age=18.0))
-    read = cohort_spec(internal, grid)
+    read = grid.cohort_spec(internal)
     assert read.choice == CohortChoice(views="pa", min_age=18.0)  # the limit is about training patients: not here
     assert read.label_source == "chexbert"
     external = CohortSpec("external", "chexpert", tmp_path, choice=CohortChoice(gold=True))
-    assert cohort_spec(external, grid) == external
+    assert grid.cohort_spec(external) == external
 
 
 def test_a_grid_that_says_nothing_leaves_the_data_file_alone(tmp_path: Path) -> None:
     hybrid = (("Edema", "visualchexbert"),)
     internal = CohortSpec("internal", "chexpert", tmp_path, label_source="chexbert", hybrid=hybrid)
-    assert cohort_spec(internal, grid_with(tmp_path, "seed: 1")) == internal
-    assert cohort_spec(internal, grid_with(tmp_path, "label_source: visualchexbert")).hybrid == ()
+    assert grid_with(tmp_path, "seed: 1").cohort_spec(internal) == internal
+    assert grid_with(tmp_path, "label_source: visualchexbert").cohort_spec(internal).hybrid == ()
 
 
 def test_ages_of_the_internal_cohort_are_chosen_by_the_grid(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_choice_at_its_defaults_stays_out_of_the_identity_and_comes_back_from_
     assert "cohort" not in differing(config)
     chosen = replace(config, cohort=CohortChoice(views="pa", gold=True), label_source="physician")
     assert differing(chosen) == {**NAMES, "label_source": "physician", "cohort": {"views": "pa", "gold": True}}
-    assert full(chosen)["cohort"]["views"] == "pa"
+    assert asdict(chosen)["cohort"]["views"] == "pa"
 
 
 @pytest.mark.parametrize("bad", [{"label_source": "chexbrt"}, {"label_source": ""}])
@@ -117,9 +117,9 @@ def test_a_grid_on_phantoms_may_test_on_the_relabelled_studies(tmp_path: Path) -
     )
     path.write_text(form.replace("[far]", "[mimic, mimic-gold]"))
     grid = Grid.read(str(path), Registry.read())
-    assert phantom_settings(grid).images == {"chexpert": 40, "mimic": 40}
+    assert grid.phantom_settings.images == {"chexpert": 40, "mimic": 40}
     plain = replace(grid, evaluate_on=("mimic",))
-    assert phantom_settings(grid).key == phantom_settings(plain).key
+    assert grid.phantom_settings.key == plain.phantom_settings.key
     made = make_plan(grid, Registry.read(), Store.open(tmp_path / "runs"), None, None, 1, "", silent)
     gold = made.cohorts["mimic-gold"].table
     assert 0 < len(gold) < len(made.cohorts["mimic"].table)

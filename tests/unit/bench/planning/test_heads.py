@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.config.auxiliary_heads import heads, own_outputs
 from bench.config.run_config import HeadWeights, RunConfig
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
@@ -16,7 +15,7 @@ from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import check_targets, targets
 from bench.training.losses import bce
-from bench.training.training_loss import TrainingLoss, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import space
 from tests.networks import with_random_head
@@ -40,7 +39,7 @@ def table(rows: list[dict[str, object]], name: str = "shared-9") -> pd.DataFrame
 def column(rows: list[dict[str, object]], head: str, **changes: object) -> list[float | None]:
     name = str(changes.get("space", "shared-9"))
     chosen = config(heads="dual_auxiliary", **changes)
-    place = [h.name for h in heads(chosen)].index(head)
+    place = [h.name for h in chosen.auxiliary_heads].index(head)
     return [None if math.isnan(v) else v for v in targets(table(rows, name), chosen)[:, place].tolist()]
 
 
@@ -65,14 +64,14 @@ def test_auxiliary_targets_are_read_from_devices_view_and_sex() -> None:
 
 def test_heads_come_in_one_order_and_weight_zero_leaves_one_out() -> None:
     chosen = config(heads="dual_auxiliary", head_weights=HeadWeights(device=0.0, sex=0.2))
-    assert [(h.name, h.weight, h.finding) for h in heads(chosen)] == [("abnormal", 0.5, None), ("projection", 0.005, None), ("sex", 0.2, None)]  # fmt: skip
-    assert heads(config()) == ()
+    assert [(h.name, h.weight, h.finding) for h in chosen.auxiliary_heads] == [("abnormal", 0.5, None), ("projection", 0.005, None), ("sex", 0.2, None)]  # fmt: skip
+    assert config().auxiliary_heads == ()
 
 
 def test_where_abnormal_is_a_finding_the_dual_head_is_that_finding() -> None:
     chosen = config(heads="dual", space="nih-14-abnormal")
-    (head,) = heads(chosen)
-    assert (head.finding, own_outputs(chosen)) == (14, ())
+    (head,) = chosen.auxiliary_heads
+    assert (head.finding, chosen.own_heads) == (14, ())
     assert column([{"Abnormal": s} for s in (1, 0, -1, None)], "abnormal", space="nih-14-abnormal") == [
         1,
         0,
@@ -121,7 +120,7 @@ def examples(n: int = 12) -> Examples:
 
 def test_the_objective_is_the_weighted_sum_of_the_heads_losses() -> None:
     run, some = a_run(heads="dual_auxiliary", head_weights=HeadWeights(findings=2.0)), examples()
-    taught = training_targets(run, some, CPU)
+    taught = TrainingTargets.of(run, some, CPU)
     output, place = torch.randn(5, 13), torch.tensor([3, 1, 4, 11, 5])
     expected = 2 * bce(output[:, :9], taught.target_NK[place], taught.weight_NK[place])
     for i, weight in enumerate((0.5, 0.3, 0.005, 0.01)):
@@ -138,7 +137,7 @@ def test_a_batch_that_teaches_no_further_head_has_the_loss_of_its_findings() -> 
     run, some = a_run(heads="dual_auxiliary"), examples()
     assert some.head_NT is not None
     some.head_NT[:] = np.nan
-    taught = training_targets(run, some, CPU)
+    taught = TrainingTargets.of(run, some, CPU)
     output, place = torch.randn(12, 13, requires_grad=True), torch.arange(12)
     loss = TrainingLoss(run, taught)(output, place)
     torch.testing.assert_close(loss, TrainingLoss(a_run(), taught)(output[:, :9], place))
@@ -152,7 +151,7 @@ def test_an_abnormal_finding_is_taught_by_the_dual_head_alone() -> None:
     n = 6
     ids = np.array([f"i{i}" for i in range(n)], object)
     state = np.tile(np.array([[1], [0], [1], [0], [1], [0]], np.int8), (1, 15))
-    taught = training_targets(run, Examples(ids, ids, np.arange(n), state, state[:, 14:].astype(np.float32)), CPU)
+    taught = TrainingTargets.of(run, Examples(ids, ids, np.arange(n), state, state[:, 14:].astype(np.float32)), CPU)
     output, place = torch.randn(n, 15, requires_grad=True), torch.arange(n)
     loss = TrainingLoss(run, taught)(output, place)
     target = taught.target_NK
@@ -193,7 +192,7 @@ def test_a_run_whose_loss_has_weights_of_its_own_goes_on_to_the_same_bits(tmp_pa
 @pytest.mark.parametrize("loss", ["bce", "bce_weighted", "auc_hinge", "aucm"])
 def test_saying_nothing_of_heads_and_saying_none_is_the_same_objective(loss: str) -> None:
     run, some = a_run(loss=loss), examples()
-    with_table = training_targets(run, some, CPU)
-    without = training_targets(run, Examples(some.image_id, some.patient_id, some.rows, some.state_NK), CPU)
+    with_table = TrainingTargets.of(run, some, CPU)
+    without = TrainingTargets.of(run, Examples(some.image_id, some.patient_id, some.rows, some.state_NK), CPU)
     output, place = torch.randn(12, 9), torch.arange(12)
     torch.testing.assert_close(TrainingLoss(run, with_table)(output, place), TrainingLoss(run, without)(output, place))

@@ -8,7 +8,7 @@ import pytest
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
-from bench.planning.image_caches import count_duplicate_images, fallbacks, prepare
+from bench.planning.image_caches import prepare
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
@@ -34,14 +34,14 @@ def made(tmp_path: Path) -> Plan:
 
 def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
     planned = made(tmp_path)
-    assert count_duplicate_images(planned, prepare(planned, 1, silent)) == 0
+    assert prepare(planned, 1, silent).count_duplicates() == 0
 
 
 def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) -> None:
     planned = made(tmp_path)
     (tmp_path / "far" / "0.png").write_bytes((tmp_path / "internal" / "7.png").read_bytes())
     with pytest.raises(DatasetError, match="1 images of internal are also in far"):
-        count_duplicate_images(planned, prepare(planned, 1, silent))
+        prepare(planned, 1, silent).count_duplicates()
 
 
 def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) ->
     content = (tmp_path / "internal" / "0.png").read_bytes()
     for i in range(1, 20):
         (tmp_path / "internal" / f"{i}.png").write_bytes(content)
-    assert count_duplicate_images(planned, prepare(planned, 1, silent)) == 20
+    assert prepare(planned, 1, silent).count_duplicates() == 20
 
 
 def test_a_cohort_without_a_readable_image_is_named_before_anything_trains(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_where_no_lungs_were_found_is_said_of_every_cohort(tmp_path: Path) -> No
     planned = plan(tmp_path, patients(60), grid=grid)
     for name in ("internal", "far"):
         distinct(tmp_path / name)
-    said = fallbacks(prepare(planned, 1, silent))
+    said = prepare(planned, 1, silent).fallbacks
     assert [line.split(":")[0] for line in said] == [f"{n} (64-squash-adaptive_roi0.1)" for n in ("internal", "far")]
     assert all(re.search(r"no lungs found in \d+\.\d % of the images", line) for line in said)
 
@@ -125,7 +125,7 @@ def test_size_and_time_are_said_once_before_anything_is_decoded(tmp_path: Path) 
 
     caches = prepare(planned, 1, progress, said.append)
     assert said[0].startswith(f"{total} images to decode, about ")
-    size = sum(cache.num_bytes for cache in caches.values())
+    size = sum(cache.num_bytes for cache in caches.caches.values())
     assert said[0].endswith(f" in one process; all pixels then take {size / 1e6:.3g} MB")
     said.clear()
     prepare(planned, 1, silent, said.append)

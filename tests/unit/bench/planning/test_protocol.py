@@ -9,16 +9,20 @@ from bench.planning import protocol
 from bench.planning.protocol import CohortRole
 
 SPLITS = ["train", "val", "test", "expert_valid", "expert_test", "unused"]
-INTERNAL, ALL, TEST = CohortRole("internal", "all"), CohortRole("external", "all"), CohortRole("external", "test")
+INTERNAL, ALL, TEST = (
+    CohortRole(role="internal", headline_split="all"),
+    CohortRole(role="external", headline_split="all"),
+    CohortRole(role="external", headline_split="test"),
+)
 
 
 @pytest.mark.parametrize(
     ("rows", "internal", "external_all", "external_test"),
     [
-        (protocol.predicted_rows, "val test expert_valid expert_test", " ".join(SPLITS), " ".join(SPLITS)),
-        (protocol.scored_rows, "val test expert_valid expert_test", " ".join(SPLITS), "test"),
-        (protocol.held_out_rows, "test expert_valid expert_test", " ".join(SPLITS), "test"),
-        (protocol.headline_rows, "test", " ".join(SPLITS), "test"),
+        (CohortRole.predicted_rows, "val test expert_valid expert_test", " ".join(SPLITS), " ".join(SPLITS)),
+        (CohortRole.scored_rows, "val test expert_valid expert_test", " ".join(SPLITS), "test"),
+        (CohortRole.held_out_rows, "test expert_valid expert_test", " ".join(SPLITS), "test"),
+        (CohortRole.headline_rows, "test", " ".join(SPLITS), "test"),
     ],
 )
 def test_rows_follow_from_role_and_split(rows, internal: str, external_all: str, external_test: str) -> None:
@@ -30,16 +34,16 @@ def test_rows_follow_from_role_and_split(rows, internal: str, external_all: str,
 
 def test_an_internal_hospital_has_four_scored_splits_and_an_external_one_has_one() -> None:
     split = np.array(SPLITS)
-    internal = {name: split[mask].tolist() for name, mask in protocol.scored_splits(INTERNAL, split)}
+    internal = {name: split[mask].tolist() for name, mask in INTERNAL.scored_splits(split)}
     assert internal == {name: [name] for name in protocol.INTERNAL_SPLITS}
-    ((name, mask),) = protocol.scored_splits(TEST, split)
+    ((name, mask),) = TEST.scored_splits(split)
     assert (name, split[mask].tolist()) == ("test", ["test"])
-    ((name, mask),) = protocol.scored_splits(ALL, split)
+    ((name, mask),) = ALL.scored_splits(split)
     assert (name, int(mask.sum())) == ("all", len(SPLITS))
 
 
 def test_an_external_cohort_keeps_its_own_splits() -> None:
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(100)], "split": "test"})
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64")
-    assert set(protocol.split_of(TEST, table, config)) == {"test"}
-    assert set(protocol.split_of(INTERNAL, table, config)) == {"train", "val", "test"}
+    assert set(TEST.split_of(table, config)) == {"test"}
+    assert set(INTERNAL.split_of(table, config)) == {"train", "val", "test"}

@@ -320,4 +320,4 @@ def test_weights_that_do_not_fit_and_pickles_are_refused(write: Write, tmp_path:
 
 def test_a_grid_whose_findings_the_model_lacks_is_refused(write: Write) -> None:
     with pytest.raises(ConfigError, match="predicts no finding"):
-        Declared.read(write()).learnt(["Cardiomegaly"])
+        Declared.read(write()).predicted(["Cardiomegaly"])

@@ -1,4 +1,4 @@
-"""The file of a bundle, and its tables, as somebody hostile would write them. No grid is needed."""
+"""The zip file and the tables of a bundle as an attacker could write them. No grid is needed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from bench.sharing.bundle import archive, tables
 from bench.sharing.bundle.archive import pack, unpack
-from bench.sharing.bundle.crash_test import look, read_all, survives
+from bench.sharing.bundle.crash_test import check_readable, read_all, survives
 from bench.sharing.bundle.pseudonyms import decades, image_names
 from bench.sharing.bundle.tables import read_columns, write_columns
 from harmonize.errors import StoreError
@@ -28,7 +28,7 @@ Writer = Callable[[zipfile.ZipFile], None]
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A well-formed bundle of two members; what is in them does not matter here."""
+    """A valid bundle of two members with arbitrary content."""
     folder = tmp_path_factory.mktemp("good")
     (folder / "members" / "runs").mkdir(parents=True)
     (folder / "members" / "runs" / "a.json").write_bytes(b'{"a":1}')
@@ -43,7 +43,7 @@ def refuse(path: Path, folder: Path, what: str) -> None:
         unpack(path, folder)
 
 
-def test_a_bundle_comes_out_as_it_went_in(good: Path, tmp_path: Path) -> None:
+def test_unpacking_and_packing_again_gives_the_same_bundle(good: Path, tmp_path: Path) -> None:
     name = unpack(good, tmp_path)
     assert len(name) == 64
     assert (tmp_path / "runs" / "a.json").read_bytes() == b'{"a":1}'
@@ -53,7 +53,7 @@ def test_a_bundle_comes_out_as_it_went_in(good: Path, tmp_path: Path) -> None:
 
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_no_byte_can_be_another(good: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_changed_byte_is_refused(good: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     content = bytearray(good.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] ^= data.draw(st.integers(1, 255))
@@ -64,7 +64,7 @@ def test_no_byte_can_be_another(good: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("extra", [b"x", b"PK\x05\x06" + bytes(18)])
 @pytest.mark.parametrize("in_front", [True, False])
-def test_nothing_may_stand_before_or_after_the_members(
+def test_bytes_before_or_after_the_members_are_refused(
     good: Path, tmp_path: Path, extra: bytes, in_front: bool
 ) -> None:
     content = good.read_bytes()
@@ -73,7 +73,7 @@ def test_nothing_may_stand_before_or_after_the_members(
 
 
 @pytest.mark.parametrize("length", [0, 1, 30, -1, -22])
-def test_a_bundle_cut_off_is_refused(good: Path, tmp_path: Path, length: int) -> None:
+def test_a_truncated_bundle_is_refused(good: Path, tmp_path: Path, length: int) -> None:
     (tmp_path / "b.zip").write_bytes(good.read_bytes()[:length])
     refuse(tmp_path / "b.zip", tmp_path / "out", "refused")
 
@@ -93,10 +93,10 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_that_leave_the_folder_or_that_no_bundle_has_are_refused(name: str, tmp_path: Path) -> None:
+def test_invalid_member_names_are_refused(name: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         archive.writestr(zipfile.ZipInfo(name), b"{}")
-    refuse(tmp_path / "b.zip", tmp_path / "out", "none that a bundle has")
+    refuse(tmp_path / "b.zip", tmp_path / "out", "the member name .* is invalid")
     assert {p.name for p in tmp_path.rglob("*")} == {"b.zip", "out"}
 
 
@@ -113,7 +113,7 @@ def device(archive: zipfile.ZipFile) -> None:
 
 
 def twice(archive: zipfile.ZipFile) -> None:
-    for name in ("a.json", "A.json"):  # one file where case does not count
+    for name in ("a.json", "A.json"):  # the same file on a system that ignores case
         archive.writestr(zipfile.ZipInfo(name), b"{}")
 
 
@@ -130,20 +130,20 @@ def file_and_folder(archive: zipfile.ZipFile) -> None:
     ("write", "what"),
     [
         (link, "a link"),
-        (device, "no file"),
+        (device, "not a regular file"),
         (twice, "twice"),
         (bomb, "compressed"),
         (file_and_folder, "cannot be read"),
     ],
 )
-def test_links_devices_doubles_and_bombs_are_refused(write: Writer, what: str, tmp_path: Path) -> None:
+def test_links_devices_repeated_names_and_zip_bombs_are_refused(write: Writer, what: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
         write(archive)
     refuse(tmp_path / "b.zip", tmp_path / "out", what)
     assert sum(p.stat().st_size for p in (tmp_path / "out").rglob("*")) < 10_000
 
 
-def test_sizes_that_are_only_claimed_are_refused(good: Path, tmp_path: Path) -> None:
+def test_false_sizes_are_refused(good: Path, tmp_path: Path) -> None:
     content = bytearray(good.read_bytes())
     at = content.rindex(b"PK\x01\x02")  # the last entry of the directory
     content[at + 20 : at + 28] = struct.pack("<II", 2**32 - 2, 2**32 - 2)
@@ -151,7 +151,7 @@ def test_sizes_that_are_only_claimed_are_refused(good: Path, tmp_path: Path) -> 
     refuse(tmp_path / "b.zip", tmp_path / "out", "too large")
 
 
-def test_limits_hold_for_the_file_its_members_and_their_number(
+def test_file_size_member_size_and_number_of_members_are_limited(
     good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, (name, value, what) in enumerate(
@@ -162,7 +162,7 @@ def test_limits_hold_for_the_file_its_members_and_their_number(
             refuse(good, tmp_path / str(number), what)
 
 
-def test_a_forger_who_makes_checksums_anew_cannot_add_list_or_leave_out_a_member(tmp_path: Path) -> None:
+def test_members_and_checksums_must_match(tmp_path: Path) -> None:
     for number, listed in enumerate([{}, {"a.json": "0" * 64, "b.json": "0" * 64}, {"a.json": "0" * 64}]):
         folder = tmp_path / f"m{number}"
         folder.mkdir()
@@ -170,14 +170,14 @@ def test_a_forger_who_makes_checksums_anew_cannot_add_list_or_leave_out_a_member
         checksums = json.dumps({"members": listed, "schema": 1}, sort_keys=True, separators=(",", ":"))
         (folder / "checksums.json").write_text(checksums)
         archive._write(folder, tmp_path / f"{number}.zip")
-        refuse(tmp_path / f"{number}.zip", tmp_path / str(number), "not listed|absent|is wrong")
+        refuse(tmp_path / f"{number}.zip", tmp_path / str(number), "not listed|listed but missing|is wrong")
 
 
 @pytest.mark.parametrize(
     "content",
     [b"[" * 100_000, b'{"a": 1}', b'{"a":1,"a":2}', b'{"a":NaN}', b"\xff", b"[]", b'{"a":' + b"9" * 5000 + b"}"],
 )
-def test_json_of_another_spelling_and_json_that_breaks_readers_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_json_that_is_not_canonical_or_breaks_parsers_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(StoreError, match="refused"):
         archive.read_json(tmp_path / "x.json", "here")
@@ -194,7 +194,7 @@ def written(path: Path, **changed: object) -> Path:
     return path
 
 
-def test_columns_come_out_as_they_went_in(tmp_path: Path) -> None:
+def test_columns_are_read_as_they_were_written(tmp_path: Path) -> None:
     frame = read_columns(written(tmp_path / "t.parquet"), KINDS, "here")
     assert frame["split"].tolist() == ["val", "test"]
     assert frame["Edema"].tolist()[0] == 1
@@ -203,7 +203,7 @@ def test_columns_come_out_as_they_went_in(tmp_path: Path) -> None:
 
 
 def hostile_table(path: Path, kind: str) -> Path:
-    """Write a Parquet file that is small and wants much, or that is not what it should be."""
+    """Write a small Parquet file that needs much memory, or that is not the expected table."""
     table = pq.read_table(written(path))
     if kind == "compressed":
         pq.write_table(table, path, compression="zstd")
@@ -243,15 +243,15 @@ def hostile_table(path: Path, kind: str) -> Path:
         "no parquet",
     ],
 )
-def test_tables_that_want_more_than_they_weigh_or_are_others_are_refused(kind: str, tmp_path: Path) -> None:
+def test_hostile_tables_are_refused(kind: str, tmp_path: Path) -> None:
     path = hostile_table(tmp_path / "t.parquet", kind)
     with pytest.raises(StoreError, match="refused") as refusal:
         read_columns(path, KINDS, "here")
     assert "id-1" not in str(refusal.value)
 
 
-def test_damaged_tables_are_read_by_a_process_of_its_own(tmp_path: Path) -> None:
-    """Flipped bytes in a footer can make pyarrow abort; whatever becomes of the other process, this one goes on."""
+def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
+    """Flipped bytes in a footer can make pyarrow abort. Only the child process ends."""
     content, random = written(tmp_path / "t.parquet").read_bytes(), np.random.default_rng(0)
     for number in range(300):
         damaged = bytearray(content)
@@ -260,15 +260,15 @@ def test_damaged_tables_are_read_by_a_process_of_its_own(tmp_path: Path) -> None
     assert survives(read_all, tmp_path) in (True, False)
 
 
-def test_a_table_that_ends_its_reader_is_found_before_this_process_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survives(int, "3")
     assert not survives(os._exit, 3)
     monkeypatch.setattr("bench.sharing.bundle.crash_test.survives", lambda work, argument: False)
-    with pytest.raises(StoreError, match="ends the program that reads it"):
-        look(Path(), "here")
+    with pytest.raises(StoreError, match="crashes the program that reads it"):
+        check_readable(Path(), "here")
 
 
-def test_ages_are_no_finer_than_decades_and_names_sort_as_their_ordinals() -> None:
+def test_ages_become_decades_and_names_sort_like_their_ordinals() -> None:
     assert decades(pd.Series([0.0, 39.99, 40.0, 89.0, 90.0, 117.0])).tolist() == [5, 35, 45, 85, 95, 95]
     assert np.isnan(decades(pd.Series([np.nan]))).all()
     names = image_names("ab", np.array([2, 10, 1], np.int32))

@@ -1,4 +1,4 @@
-"""What strangers' files could do here, and does not happen. Each row of SECURITY.md's table has a test here or where it says."""
+"""Attacks with untrusted files, which must have no effect. Each row of the table in SECURITY.md names its test, here or elsewhere."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
         "a: !custom 1",
     ],
 )
-def test_tags_of_yaml_make_no_objects(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_yaml_tags_create_no_objects(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError):
         parse_yaml(text, "here")
@@ -64,7 +64,7 @@ def dicom(syntax: str, pixels: bytes) -> bytes:
     return content.getvalue()
 
 
-LOOK = """
+READ_DICOM = """
 import resource, sys
 from pathlib import Path
 from harmonize.cohorts.dicom_demographics import read_people
@@ -80,12 +80,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-def test_a_dicom_that_unfolds_to_a_thousand_times_its_size_is_not_unfolded(tmp_path: Path) -> None:
+def test_a_deflated_dicom_is_not_decompressed(tmp_path: Path) -> None:
     path = tmp_path / "bomb.dcm"
     path.write_bytes(dicom(DeflatedExplicitVRLittleEndian, bytes(300_000_000)))
     assert path.stat().st_size < 1_000_000
-    said = subprocess.run([sys.executable, "-c", LOOK, str(path)], capture_output=True, text=True, check=True).stdout
-    reason, megabytes = said.strip().splitlines()
+    command = [sys.executable, "-c", READ_DICOM, str(path)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    reason, megabytes = output.strip().splitlines()
     assert "deflated DICOM" in reason
     assert int(megabytes) < 200
 
@@ -100,7 +101,7 @@ def png(width: int, height: int, rows: bytes) -> bytes:
 
 
 def oversized(kind: str) -> bytes:
-    """Return an image file whose header claims more than there is, or more than anybody should hold."""
+    """Return an image file whose header states more data than the file has, or an image too large for memory."""
     plain = bytearray(dicom(ExplicitVRLittleEndian, bytes(8)))
     if kind == "png size":
         return png(60_000, 60_000, b"\0")
@@ -119,20 +120,20 @@ def oversized(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["png size", "png chunk", "jpeg size", "dicom size", "dicom frames"])
-def test_headers_that_claim_more_than_there_is_are_unreadable_images(kind: str, tmp_path: Path) -> None:
+def test_images_with_oversized_headers_are_unreadable(kind: str, tmp_path: Path) -> None:
     (tmp_path / "image").write_bytes(oversized(kind))
     with pytest.raises(UnreadableImage):
         read_gray(tmp_path / "image")
 
 
-def test_a_png_that_unfolds_beyond_its_header_gives_the_pixels_that_it_promised(tmp_path: Path) -> None:
+def test_a_png_with_more_data_than_its_header_states_gives_only_the_stated_pixels(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(png(4, 4, bytes(50_000_000)))
-    with contextlib.suppress(UnreadableImage):  # refused or read: nothing of 50 million bytes is kept
+    with contextlib.suppress(UnreadableImage):  # refused or read; the extra 50 million bytes are not kept
         assert read_gray(tmp_path / "image.png").shape == (4, 4)
 
 
 @pytest.mark.parametrize("length", [2**63 - 1, 2**40, 10**8, 0])
-def test_weights_whose_header_claims_more_than_the_file_holds_are_refused(length: int, tmp_path: Path) -> None:
+def test_weights_with_an_oversized_header_are_refused(length: int, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"a": np.zeros(3, np.float32)}, path)
     path.write_bytes(struct.pack("<Q", length) + path.read_bytes()[8:])
@@ -140,7 +141,7 @@ def test_weights_whose_header_claims_more_than_the_file_holds_are_refused(length
         read_weights(path)
 
 
-def test_cells_that_a_spreadsheet_would_run_are_defused_and_numbers_stay() -> None:
+def test_formulas_in_csv_cells_are_escaped_and_numbers_are_not() -> None:
     cells = ["=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(A1)", "\t=1", " =1", "-1.5", "+3", "1e-3", "plain", ""]
     text = csv_text(pd.DataFrame({"=name": cells, "value": np.arange(len(cells)) - 5.0}))
     read = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
@@ -152,13 +153,13 @@ def test_cells_that_a_spreadsheet_would_run_are_defused_and_numbers_stay() -> No
 
 
 @pytest.mark.parametrize("name", ["../up", "/root", "a/b", "..", ".hidden", "<script>", "a b", ""])
-def test_names_of_cohorts_that_could_leave_the_store_are_refused(name: str, tmp_path: Path) -> None:
+def test_cohort_names_that_could_leave_the_store_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "data.yaml").write_text(json.dumps({name: {"layout": "nih", "root": "."}}))
     with pytest.raises(ConfigError):
         read_data(tmp_path / "data.yaml")
 
 
-def test_names_of_runs_and_grids_on_the_command_line_reach_nothing_outside_the_store(tmp_path: Path) -> None:
+def test_run_and_grid_names_cannot_reach_files_outside_the_store(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "runs")
     write_bytes(tmp_path / "secret.json", b'{"schema": 3}')
     write_bytes(tmp_path / "ab" / "run.json", b"{}")
@@ -169,8 +170,8 @@ def test_names_of_runs_and_grids_on_the_command_line_reach_nothing_outside_the_s
             find_run(store, name)
 
 
-def test_code_that_a_run_without_weights_names_is_not_imported(tmp_path: Path) -> None:
-    """A bundle may bring any run.json; what it calls an architecture stays a word."""
+def test_code_that_run_json_names_is_not_imported_for_a_run_without_weights(tmp_path: Path) -> None:
+    """A bundle may contain any run.json; the code that it names must not run."""
     (tmp_path / "loud.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
     sys.path.insert(0, str(tmp_path))
     try:
@@ -191,6 +192,6 @@ def test_code_that_a_run_without_weights_names_is_not_imported(tmp_path: Path) -
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_people_reader_shown_no_dicom_says_nothing(tmp_path: Path) -> None:
+def test_a_file_that_is_not_dicom_gives_no_demographics(tmp_path: Path) -> None:
     (tmp_path / "x.dcm").write_bytes(os.urandom(200))
     assert read_people([tmp_path / "x.dcm"])["sex"].tolist() == [""]

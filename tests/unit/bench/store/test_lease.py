@@ -1,4 +1,4 @@
-"""Leases: held once, given back, and outlived by nobody, whatever clocks say."""
+"""Leases: one holder at a time, freed when the holder is dead, independent of clocks."""
 
 import json
 import multiprocessing
@@ -16,14 +16,14 @@ from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.executors.execute_job import attempt
 from bench.planning.jobs import Job
-from bench.planning.run import resolve
+from bench.planning.run import Run
 from bench.store.lease import claim, holder_of, lease
 from bench.store.store import Store, canonical_json, write_bytes
 
 ELSEWHERE = {"host": "elsewhere", "place": "another start", "token": "theirs"}
 
 
-def test_a_lease_is_held_once_and_given_back(tmp_path: Path) -> None:
+def test_only_one_process_holds_a_lease_until_it_ends(tmp_path: Path) -> None:
     with lease(tmp_path) as first:
         assert first
         with lease(tmp_path) as second:
@@ -40,7 +40,7 @@ def _hold(folder: str, ready: object) -> None:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Iterator[multiprocessing.process.BaseProcess]:
-    """Another process of this machine, which holds the lease."""
+    """Another process of this machine that holds the lease."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=_hold, args=(str(tmp_path), ready))
@@ -65,7 +65,7 @@ def test_the_lease_of_a_killed_process_is_free_at_once(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="start times count from the machine's start on Linux")
-def test_a_clock_that_is_set_by_an_hour_takes_nobodys_lease(
+def test_a_change_of_the_clock_does_not_end_a_lease(
     held: multiprocessing.process.BaseProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     born = psutil.Process.create_time
@@ -76,14 +76,14 @@ def test_a_clock_that_is_set_by_an_hour_takes_nobodys_lease(
     assert holder_of(tmp_path / "LOCK").pid == held.pid
 
 
-def test_a_process_of_the_same_number_is_not_the_holder(tmp_path: Path) -> None:
+def test_another_process_with_the_same_id_is_not_the_holder(tmp_path: Path) -> None:
     write_bytes(tmp_path / "LOCK", canonical_json(claim() | {"born": "1"}))
     assert holder_of(tmp_path / "LOCK").alive_here is False
     with lease(tmp_path) as mine:
         assert mine
 
 
-def test_the_lease_of_another_machine_is_held_while_its_count_moves(tmp_path: Path) -> None:
+def test_the_lease_of_another_machine_is_held_while_its_heartbeat_changes(tmp_path: Path) -> None:
     lock, there = tmp_path / "LOCK", claim() | ELSEWHERE
     write_bytes(lock, canonical_json(there))
     assert holder_of(lock).alive_here is None
@@ -105,21 +105,21 @@ def test_the_lease_of_another_machine_is_held_while_its_count_moves(tmp_path: Pa
     assert json.loads(lock.read_bytes()) == there
 
 
-def test_the_lease_of_another_machine_is_free_when_its_count_stands_still(tmp_path: Path) -> None:
+def test_the_lease_of_another_machine_is_free_when_its_heartbeat_stops(tmp_path: Path) -> None:
     (tmp_path / "LOCK").write_text(json.dumps(claim() | ELSEWHERE))
     with lease(tmp_path, beat_s=0.01) as mine:
         assert mine
 
 
 @pytest.mark.parametrize("content", ["", "[]", "null", "\x00", '{"pid": null, "host": 7}'])
-def test_a_lock_that_says_nothing_is_free_when_it_stays_so(content: str, tmp_path: Path) -> None:
+def test_an_unreadable_lock_is_free_if_it_does_not_change(content: str, tmp_path: Path) -> None:
     (tmp_path / "LOCK").write_text(content)
     assert holder_of(tmp_path / "LOCK").pid == 0
     with lease(tmp_path, beat_s=0.01) as mine:
         assert mine
 
 
-def test_a_holder_that_has_lost_its_lease_leaves_the_others_alone(tmp_path: Path) -> None:
+def test_a_holder_that_lost_its_lease_does_not_remove_the_new_lock(tmp_path: Path) -> None:
     lock, theirs = tmp_path / "LOCK", canonical_json(claim() | ELSEWHERE)
     with lease(tmp_path, beat_s=0.01) as mine:
         assert mine
@@ -132,7 +132,7 @@ def test_a_holder_that_has_lost_its_lease_leaves_the_others_alone(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
 
 
-def test_a_run_that_another_holds_keeps_its_verdict(tmp_path: Path) -> None:
+def test_a_run_held_by_another_process_keeps_its_state(tmp_path: Path) -> None:
     registry = Registry.read()
     config = RunConfig(
         architecture="seresnet_tiny",
@@ -143,7 +143,7 @@ def test_a_run_that_another_holds_keeps_its_verdict(tmp_path: Path) -> None:
         uncertainty="u_ignore",
         augmentation="light",
     )
-    job = Job(resolve(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
+    job = Job(Run.of(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
     job.begin()
     (job.folder / "DONE").touch()
     with lease(job.folder):

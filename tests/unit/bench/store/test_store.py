@@ -1,4 +1,4 @@
-"""The store: whole files, states from files."""
+"""The store: files are complete or absent, and states are read from files."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ DOCUMENT = canonical_json({"a": 1})
 RUN = short_hash(DOCUMENT)
 
 
-def test_a_file_that_was_not_finished_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_no_file(tmp_path: Path) -> None:
     target = tmp_path / "scores.parquet"
     target.write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(target) as temporary:
@@ -29,11 +29,11 @@ def test_states_are_read_from_files(tmp_path: Path) -> None:
     store.fail(RUN, "Traceback\n\nValueError: bad")
     assert (store.state(RUN), store.reason(RUN)) == ("failed", "ValueError: bad")
     store.begin(RUN, DOCUMENT)
-    assert store.state(RUN) == "failed", "as long as nobody holds it"
+    assert store.state(RUN) == "failed", "until the run is reopened"
     store.reopen(RUN)
     assert store.state(RUN) == "started"
     (folder / "DONE").touch()
-    store.fail(RUN, "the task of a run that is done was lost")
+    store.fail(RUN, "the task of a finished run was lost")
     assert (store.state(RUN), store.run_ids()) == ("done", [RUN])
     assert not (folder / "FAILED").exists()
 
@@ -46,13 +46,13 @@ def test_run_json_hashes_to_its_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ['{"schema": 99}', "not json"])
-def test_a_foreign_store_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_store_with_an_invalid_schema_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "store.json").write_text(content)
     with pytest.raises(StoreError):
         Store.open(tmp_path)
 
 
-def test_reading_commands_do_not_make_a_store(tmp_path: Path) -> None:
+def test_opening_for_reading_does_not_create_a_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no run store"):
         Store.open(tmp_path / "nothing", create=False)
     assert not (tmp_path / "nothing").exists()

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cli.estimate import fitting, sentences, table
+from bench.cli.dry_run import fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
-from bench.planning.image_caches import decoding_by_cohort, geometry_of, prepare
+from bench.planning.image_caches import ImageFiles, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
@@ -75,12 +75,12 @@ def size(folder: Path, pattern: str) -> int:
 
 
 def test_steps_images_and_bytes_are_those_of_the_run_that_is_then_made(plan: Plan, rates: Rates) -> None:
-    form = geometry_of(plan.runs[0])
+    form = plan.runs[0].geometry
     assert set(rates.decoding) == {(ref.name, form.key) for ref in plan.refs}
     whole = forecast(plan, plan.runs, plan.derived, rates)
-    caches = prepare(plan, 1, lambda *_: None)
+    caches = prepare(plan, 1, lambda *_: None).caches
     assert whole.cache_bytes == sum(cache.num_bytes for cache in caches.values())
-    assert not any(left.images for left in decoding_by_cohort(plan, plan.runs, 1).values())
+    assert not any(left.images for left in ImageFiles.of(plan).decoding(plan.runs, 1).values())
     run = plan.runs[0]
     assert attempt(Job(run, plan.store, plan.refs), lambda *_: None) == ("done", "")
     folder, todo, rate = plan.store.run_dir(run.id), work(plan, run), rates.networks[step_key(run.config)]

@@ -1,4 +1,4 @@
-"""Starting up: what a command does not use, it does not import."""
+"""Start-up: a command imports only the libraries that it uses."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ print(*[m for m in ("torch", "timm", "sklearn", "shap", "pandas", "numba", "plot
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "architectures"], ["list"]])
-def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
+def test_help_and_lists_import_no_heavy_library(arguments: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROBE.format(arguments=arguments)],
         capture_output=True,

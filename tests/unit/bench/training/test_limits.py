@@ -19,7 +19,7 @@ from bench.config.run_config import Limit, RunConfig, Schedule, from_dict
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run, resolve
+from bench.planning.run import Run
 from bench.store.store import Store, remark
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
@@ -234,9 +234,9 @@ class Interrupted(Hungry):
 def test_a_limit_is_part_of_the_id_only_where_there_is_one() -> None:
     config = RunConfig("seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64")
     registry = Registry.read()
-    ids = [resolve(replace(config, limit=Limit(h)), registry, "internal", None).id for h in (0, 1, 2)]
+    ids = [Run.of(replace(config, limit=Limit(h)), registry, "internal", None).id for h in (0, 1, 2)]
     assert len(set(ids)) == 3
-    assert b"limit" not in resolve(config, registry, "internal", None).document
+    assert b"limit" not in Run.of(config, registry, "internal", None).document
     assert str(Limit(1)) == "1 hour"
     with pytest.raises(ConfigError, match=r"limit\.hours"):
         from_dict(Limit, {"hours": -1.0}, "grid.yaml: limit")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig, Schedule
-from bench.training.lr_schedule import lr_factor, lr_multiplier, plateau, should_stop
+from bench.training.lr_schedule import lr_factor, lr_multiplier, plateau
 from bench.training.optimizers.build import build
 
 losses = st.lists(st.floats(0.01, 2.0), max_size=30)
@@ -56,23 +56,23 @@ def rows(*aurocs: float, part: str = "val") -> list[dict[str, float]]:
 
 def test_patience_counts_the_epochs_since_the_best() -> None:
     patient = Schedule(epochs=20, patience=2)
-    assert not should_stop(patient, [])
-    assert not should_stop(patient, rows(0.6, 0.7, 0.6))
-    assert should_stop(patient, rows(0.6, 0.7, 0.6, 0.7))  # equal is not better
-    assert not should_stop(Schedule(epochs=20), rows(0.9, *[0.1] * 10))
+    assert not patient.should_stop([])
+    assert not patient.should_stop(rows(0.6, 0.7, 0.6))
+    assert patient.should_stop(rows(0.6, 0.7, 0.6, 0.7))  # equal is not better
+    assert not Schedule(epochs=20).should_stop(rows(0.9, *[0.1] * 10))
 
 
 def test_patience_watches_the_set_it_is_told_to() -> None:
     watching = Schedule(epochs=20, patience=2, stop_on="expert_valid")
-    assert not should_stop(watching, rows(0.6, 0.7, 0.8, part="expert_valid"))  # on val nothing gets better
-    assert should_stop(watching, rows(0.8, 0.7, 0.7, part="expert_valid"))
+    assert not watching.should_stop(rows(0.6, 0.7, 0.8, part="expert_valid"))  # on val nothing gets better
+    assert watching.should_stop(rows(0.8, 0.7, 0.7, part="expert_valid"))
     assert watching.watched == ("val", "expert_valid")
 
 
 def test_patience_lets_every_weight_learn_before_it_stops() -> None:
     frozen = Schedule(epochs=20, patience=2, freeze_epochs=4)
-    assert not should_stop(frozen, rows(0.9, *[0.5] * 4))
-    assert should_stop(frozen, rows(0.9, *[0.5] * 5))
+    assert not frozen.should_stop(rows(0.9, *[0.5] * 4))
+    assert frozen.should_stop(rows(0.9, *[0.5] * 5))
 
 
 @pytest.mark.parametrize(

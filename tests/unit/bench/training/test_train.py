@@ -14,7 +14,7 @@ from bench.inputs.examples import Examples, probe_rows
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.models.predict import predict, weights_sha256
-from bench.planning.run import Run, resolve
+from bench.planning.run import Run
 from bench.training.checkpoint import FORMAT, load_checkpoint, write_checkpoint
 from bench.training.fit import Trained, TrainingError, fit, has_both_classes, validate
 
@@ -32,7 +32,7 @@ def a_run(optimizer: str = "adamw", **changes: object) -> Run:
         architecture="seresnet_tiny", optimizer=optimizer,
         preprocessing="imagenet_64", channels=1, schedule=schedule, **changes,
     )  # fmt: skip
-    return resolve(config, REGISTRY, "internal", None)
+    return Run.of(config, REGISTRY, "internal", None)
 
 
 def a_cohort(n: int = 40, seed: int = 0) -> tuple[BatchReader, Examples, Examples]:

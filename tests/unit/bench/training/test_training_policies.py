@@ -19,10 +19,10 @@ from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.fit import TrainingError, epoch_order, fit
+from bench.training.fit import TrainingError, fit
 from bench.training.step import Step
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
-from bench.training.training_loss import TrainingLoss, training_targets
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run, train
 
 
@@ -34,7 +34,7 @@ def a_step(run: Run, training_loss: nn.Module | None = None) -> tuple[Step, Exam
     torch.set_num_threads(1)
     reader, internal, _ = a_cohort()
     network = a_network(run)
-    own = training_loss or TrainingLoss(run, training_targets(run, internal, CPU))
+    own = training_loss or TrainingLoss(run, TrainingTargets.of(run, internal, CPU))
     return Step(
         run, network, Normalizer(["imagenet"], network.mean, network.std, 1), reader, internal.rows, own, CPU
     ), internal  # type: ignore[arg-type]
@@ -238,12 +238,12 @@ def test_parameters_of_the_objective_learn_are_kept_in_range_and_survive_a_resum
 def test_balanced_epochs_show_every_finding_and_shuffled_ones_every_image() -> None:
     _, internal, _ = a_cohort()
     run = a_run(schedule=Schedule(epochs=1, batch_size=20, sampling="balanced"))
-    targets = training_targets(run, internal, CPU)
-    order = epoch_order(run.config, 1, targets, 20)
+    targets = TrainingTargets.of(run, internal, CPU)
+    order = targets.epoch_order(run.config, 1, 20)
     target, weight = targets.target_NK[order[:20]], targets.weight_NK[order[:20]]
     assert ((weight > 0) & (target == 1)).any(0).all()
     assert ((weight > 0) & (target == 0)).any(0).all()
-    plain = epoch_order(a_run().config, 1, targets, 8)
+    plain = targets.epoch_order(a_run().config, 1, 8)
     assert sorted(plain) == list(range(28))
 
 

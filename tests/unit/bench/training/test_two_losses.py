@@ -13,9 +13,8 @@ from bench.config.run_config import RunConfig, Schedule, differing
 from bench.inputs.examples import Examples
 from bench.models.predict import weights_sha256
 from bench.training.auc_losses import AUCM
-from bench.training.batch_sampling import effective_batch_size
 from bench.training.losses import bce
-from bench.training.lr_schedule import lr_multiplier, phase, should_stop
+from bench.training.lr_schedule import lr_multiplier
 from bench.training.optimizers.sam import SAM
 from harmonize.errors import ConfigError
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run, train
@@ -63,10 +62,10 @@ def test_the_first_epochs_are_those_of_a_run_with_cross_entropy_alone(tmp_path: 
 
 def test_each_phase_warms_up_and_decays_and_patience_waits_for_the_last() -> None:
     schedule = Schedule(epochs=10, pretrain_epochs=4, warmup=0.5, patience=2)
-    assert (phase(schedule, 4), phase(schedule, 5)) == (range(1, 5), range(5, 11))
+    assert (schedule.phase(4), schedule.phase(5)) == (range(1, 5), range(5, 11))
     assert lr_multiplier(schedule, 5, 0, 10, []) == pytest.approx(1 / 30)
     rows = [{"epoch": i, "val_auroc": value} for i, value in enumerate([0.9, 0.8, 0.7, 0.6, 0.5, 0.55, 0.5, 0.5], 1)]
-    assert [should_stop(schedule, rows[:n]) for n in range(9)] == [False] * 8 + [True]
+    assert [schedule.should_stop(rows[:n]) for n in range(9)] == [False] * 8 + [True]
 
 
 def test_a_run_without_such_epochs_keeps_its_id() -> None:
@@ -190,7 +189,7 @@ def test_sam_refuses_a_base_that_answers_for_other_weights() -> None:
     [(64, 8, 17, 16), (64, 8, 18, 18), (64, 8, 200, 64), (64, 0, 17, 17), (64, 4, 5, 4), (4, 2, 3, 2), (8, 2, 2, 2)],
 )
 def test_no_forward_pass_is_of_one_image(batch: int, micro: int, images: int, size: int) -> None:
-    assert effective_batch_size(Schedule(batch_size=batch, micro_batch=micro), images) == size
+    assert Schedule(batch_size=batch, micro_batch=micro).effective_batch_size(images) == size
 
 
 def test_a_cohort_smaller_than_a_batch_trains_in_parts(tmp_path: Path) -> None:

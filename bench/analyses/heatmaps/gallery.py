@@ -1,4 +1,4 @@
-"""Selection of the gallery pictures in a report: limited in number, by a fixed rule, real patients only on request."""
+"""Selection of the gallery pictures in a report: limited in number, by a fixed rule, and real patients only on request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,20 +9,22 @@ from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
 
-MOST, MOST_BYTES = 200, 700_000  # a page stays below a megabyte of pictures
-ASK = "pictures of real radiographs are left out; `bench report --with-images` puts them in"
-LESS_TELLING = 4  # what the second case of a kind counts against it, in places of the orders
+MOST, MOST_BYTES = 200, 700_000  # pictures of a page and their size, so that it stays below a megabyte of pictures
+ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
+LESS_TELLING = 4  # added to the sum of ranks for each further case of a kind, which shows less that is new
 
 
-def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked: bool) -> tuple[pd.DataFrame, str]:
-    """Build the table `gallery` with the pictures that the page shows; also return why there are none ("" if there are).
+def with_pictures(
+    manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_real_images: bool
+) -> tuple[pd.DataFrame, str]:
+    """Return the table `gallery` with the pictures of the page, and why there are none ("" if there are pictures).
 
     Cases of high-ranked runs come first, then the internal hospital and hospitals with large gaps, then findings with large gaps.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
     gallery = gallery.iloc[order].reset_index(drop=True)
-    if not manifest.content["phantom"] and not asked:
+    if not manifest.content["phantom"] and not with_real_images:
         return gallery.assign(picture=None), ASK if len(gallery) else ""
     folders = {a["run"]: manifest.store.root / a["folder"] for a in manifest.analyses if a["name"] == "attention"}
     pictures: dict[int, bytes] = {}
@@ -40,18 +42,20 @@ def with_pictures(manifest: Manifest, frames: Mapping[str, pd.DataFrame], asked:
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
-    """Sort the rows for display by the sum of their ranks in the three orders.
+    """Return the indices of the rows in display order: sorted by the sum of their ranks in the three orders.
 
-    All kinds of a case stay together, so that hits are never shown without misses.
+    All kinds of a case stay together, so that correct cases are never shown without errors.
     """
-    place = np.zeros(len(gallery), np.int64)
+    rank_sum = np.zeros(len(gallery), np.int64)
     for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):
-        at = {name: i for i, name in enumerate(order)}
-        place += gallery[column].astype(str).map(lambda name, at=at: at.get(name, len(at))).to_numpy(np.int64)
-    place += LESS_TELLING * gallery["rank"].to_numpy(np.int64)
+        rank = {name: i for i, name in enumerate(order)}
+        rank_sum += (
+            gallery[column].astype(str).map(lambda name, rank=rank: rank.get(name, len(rank))).to_numpy(np.int64)
+        )
+    rank_sum += LESS_TELLING * gallery["rank"].to_numpy(np.int64)
     kind = gallery["kind"].map({name: i for i, name in enumerate(KINDS)}).to_numpy()
     keys = [gallery[column].astype(str).to_numpy() for column in ("finding", "dataset", "run_id")]
-    return [int(i) for i in np.lexsort([kind, *keys, place])]
+    return [int(i) for i in np.lexsort([kind, *keys, rank_sum])]
 
 
 def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -60,8 +64,8 @@ def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
 
 
 def _hospitals(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> list[str]:
-    lost = frames.get("mean_gaps")
-    external = [] if lost is None else lost.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
+    gaps = frames.get("mean_gaps")
+    external = [] if gaps is None else gaps.sort_values("value", ascending=False)["dataset"].astype(str).tolist()
     return [str(manifest.content["source"]), *(name for name in external if name != "external")]
 
 

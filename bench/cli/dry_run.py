@@ -1,34 +1,60 @@
-"""The estimate of `bench run --dry-run`: time, disk and memory. torch is imported only to measure."""
+"""What `bench run --dry-run` prints: the runs, and an estimate of time, disk and memory."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from bench.cli.text_tables import table_lines
 from bench.planning.derived_runs import Derived
-from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.store.store import Progress
-from bench.study.forecast import Forecast, Line, forecast
-from bench.system.devices import choose_devices, memory_of
+from bench.store.store import Store
+from bench.study.forecast import Forecast, Line
 
 
-def estimated(
-    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], resources: tuple[str, int, int], progress: Progress
-) -> list[str]:
-    """Return the estimate for the unfinished runs as lines of text, empty if all runs are done.
+def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
+    """Return id, state and names of each run and each derived run, for programs."""
+    trained = [(run.id, {"architecture": run.config.architecture, "seed": run.config.seed}) for run in runs]
+    combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
+    return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
 
-    `resources`: device, workers and runs per device.
-    """
-    todo = [run for run in runs if plan.store.state(run.id) != "done"]
-    if not todo:
-        return []
-    device, workers, per_device = resources
-    devices = choose_devices(device, workers, max(run.config.threads for run in todo), per_device)
-    from bench.study.forecast_measure import rehearse
 
-    unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
-    estimate = forecast(plan, todo, unfinished, rehearse(plan, todo, devices[0], progress))
-    lines = [*table_lines(table(estimate)), *sentences(estimate, workers, len(devices))]
-    return [*lines, *fitting(estimate, memory_of(devices[0]))]
+def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
+    """Return one line per run: id, names, seed, state."""
+    single = any(r.config.finding for r in runs)
+    columns = [
+        [
+            r.id,
+            *([r.config.finding] if single else []),
+            r.config.architecture,
+            r.config.optimizer,
+            r.config.loss,
+            r.config.uncertainty,
+            r.config.preprocessing,
+            f"seed {r.config.seed}",
+            {"absent": "to do"}.get(state := store.state(r.id), state),
+        ]
+        for r in runs
+    ]
+    return _aligned(columns)
+
+
+def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
+    """Return one line per derived run: id, kind, name, how many runs it is made of, state or what it waits for."""
+    rows = []
+    for each in derived:
+        state = store.state(each.id)
+        said = state if state != "absent" else store.first_unfinished(each.sources) or "to do"
+        rows.append([each.id, each.kind, each.name, f"of {', '.join(each.sources)}", said])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
+    """Return an estimate as lines of text; `devices` are in use, the first has `memory` bytes (0 on a CPU)."""
+    return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
 
 
 def fitting(estimate: Forecast, memory: int) -> list[str]:

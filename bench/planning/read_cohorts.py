@@ -1,0 +1,65 @@
+"""Read the cohorts of a grid, from data on disk or from synthetic cohorts that are made first."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.config.grid import Grid
+from bench.store.store import Progress, Store
+from harmonize.cohorts.cohort import Cohort, load
+from harmonize.cohorts.specs import GOLD, CohortSpec, read_data, with_gold
+from harmonize.errors import ConfigError
+from harmonize.labels.findings import labels_yaml, space
+
+
+def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress) -> dict[str, Cohort]:
+    """Return the cohorts of a grid by name, the internal hospital first, with the images and labels that the grid chooses.
+
+    `data` holds one folder for each dataset, or is a data file. Without it, the synthetic cohorts of the grid are made in
+    the store. Raises ConfigError when a cohort is missing.
+    """
+    folder = data or make_phantom(grid, store, workers, progress)
+    names = (grid.train_on, *grid.evaluate_on)
+    specs = with_gold(read_data(folder), names)
+    for name in names:
+        if name not in specs:
+            fix = (
+                f"add {name!r} to the data, or remove it from the grid; the data have {', '.join(specs) or 'no cohort'}"
+            )
+            raise ConfigError(f"the data have no cohort {name!r}", str(folder), fix)
+    _check_apart([specs[name] for name in names], str(folder))
+    first = grid.configs[0]
+    cohorts: dict[str, Cohort] = {}
+    for i, name in enumerate(names):
+        progress(f"read {name}", i, len(names))
+        cohorts[name] = load(grid.cohort_spec(specs[name]), first.mapping, space(first.space))
+    progress("read cohorts", len(names), len(names))
+    if len({cohort.phantom for cohort in cohorts.values()}) > 1:
+        raise ConfigError("phantom and real cohorts in one grid", str(folder), "use one kind: their numbers never mix")
+    return cohorts
+
+
+def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
+    """Raise ConfigError when an external cohort has the files of the internal cohort (the first): it would be tested on its own."""
+    internal, *external = specs
+    for spec in external:
+        if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
+            fix = "give each cohort its own root (or table)"
+            raise ConfigError(f"the cohorts {internal.name!r} and {spec.name!r} are the same files", where, fix)
+
+
+def phantom_root(grid: Grid, store: Store) -> Path:
+    """Return the folder of a grid's synthetic cohorts in the store."""
+    return store.root / "phantom" / grid.phantom_settings.key
+
+
+def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
+    """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
+    root, known = phantom_root(grid, store), labels_yaml()["datasets"]
+    for name in (grid.train_on, *grid.evaluate_on):
+        if name.removesuffix(GOLD) not in known or name == "table":
+            fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
+            raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
+    from harmonize.phantom import write_cohorts  # imports OpenCV, which scoring does not need
+
+    write_cohorts(root, grid.phantom_settings, workers=workers, progress=progress)
+    return root

@@ -1,0 +1,44 @@
+"""Write the report of a grid: its tables and its page, or a site."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.planning.manifest import Manifest
+from bench.results.report_tables import tables
+from bench.results.score_runs import score_all
+from bench.store.store import Progress, replacing
+
+
+def score_and_report(
+    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
+) -> Path:
+    """Score the runs whose scores are missing or out of date, then write the report; return the page's path."""
+    score_all(manifest, progress)
+    return write_report(manifest, output, progress, with_images, site)
+
+
+def write_report(
+    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
+) -> Path:
+    """Write tables and page from the stored scores; with `site` a folder of pages instead.
+
+    `with_images`: pictures of real radiographs may be among them.
+    """
+    from reports.page import render
+
+    progress("write the leaderboard", 0, 1)
+    collected = tables(manifest, with_images)
+    if site is not None:
+        from reports.site import write_site
+
+        return write_site(collected, site)
+    folder = manifest.store.root / "report" / str(manifest.content["name"])
+    page = output or folder / "leaderboard.html"
+    with ThreadPoolExecutor(1) as pool:  # compression releases the interpreter lock
+        saved = pool.submit(collected.save, folder / "tables") if output is None else None
+        with replacing(page) as temporary:
+            temporary.write_text(render(collected), encoding="utf-8")
+            if saved:
+                saved.result()  # without its tables, the page is not written
+    progress("write the leaderboard", 1, 1)
+    return page
