@@ -125,7 +125,7 @@ def test_the_committed_table_of_40_networks_holds_its_goals_its_rule_and_what_is
     for words in (
         f"**{hits} of 20**",
         f"**{alarms} of 20**",
-        f"No Finding was called in {beside} of the 20",
-        f"would have called {first_half} of the 20",
+        f"In {beside} of the 20 networks with a planted shortcut, No Finding was reported",
+        f"would have reported a shortcut for {first_half} of these 20 networks",
     ):
         assert words in " ".join(said.split()), words
