@@ -259,5 +259,5 @@ def _known_by(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
     """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
     images = [[name, *facts] for name, _, _, _, *facts in predicted(manifest.store, run["id"], manifest.places)]
-    labels = [part.once("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
+    labels = [part.cached("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -14,7 +14,7 @@ from bench.scoring.bootstrap import bootstrap
 from bench.scoring.bootstrap import calibration_errors as judging
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sort_scores import taking_part
-from bench.scoring.calibration_metrics import ERRORS, Judged
+from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -107,7 +107,7 @@ def test_headline_errors_of_later_replicates_are_those_of_the_full_table() -> No
     every = judging.calibration_metrics(resamples, label, prob)
     for k in range(label.shape[1]):
         rows = taking_part(label[:, k])
-        own = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
+        own = resamples.patient[rows], label[rows, k] == 1, [BinnedProbabilities.of(prob[rows, k], 15)]
         errors = judging.Errors.of(*own, 15, len(resamples.weight), 1)
         for tile in range(len(resamples.weight)):
             errors.fill(tile, resamples.tile(tile))

@@ -17,7 +17,14 @@ from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
 from bench.scoring.bootstrap.sort_scores import taking_part
-from bench.scoring.calibration_metrics import ERRORS, HEADLINES, Judged, equal_mass_bin_of, fill_errors, log_of_told
+from bench.scoring.calibration_metrics import (
+    ERRORS,
+    HEADLINES,
+    BinnedProbabilities,
+    equal_mass_bin_of,
+    fill_errors,
+    log_likelihood,
+)
 from bench.scoring.metrics import require_finite
 
 Array = NDArray[np.float64]
@@ -40,7 +47,7 @@ def calibration_metrics(
     def work(column: int) -> None:
         rows = taking_part(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
-        judged = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
+        judged = BinnedProbabilities.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         errors = Errors.of(resamples.patient[rows], label_NC[rows, column] == 1, [judged], bins, num_tiles, num_tiles)
         for tile in range(num_tiles):
             errors.fill(tile, resamples.tile(tile))
@@ -92,7 +99,7 @@ class Errors:
         cls,
         patient: Patients,
         positive: Positive,
-        judged: Sequence[Judged],
+        judged: Sequence[BinnedProbabilities],
         bins: int,
         num_tiles: int,
         num_detailed: int,
@@ -103,13 +110,13 @@ class Errors:
         """
         for of in judged:
             require_finite(of.prob, "probabilities")
-        place = [np.stack([of.place, equal_mass_bin_of(of.prob, bins)], 1) for of in judged]
+        place = [np.stack([of.bin, equal_mass_bin_of(of.prob, bins)], 1) for of in judged]
         excess = [positive - of.prob for of in judged]
         squared = [distance**2 for distance in excess]
-        loss = [-log_of_told(positive, of.prob) for of in judged]
+        loss = [-log_likelihood(positive, of.prob) for of in judged]
         one = np.ones(len(patient))
         detailed = Runs.of(np.stack(place, 1), patient, [*excess, *squared, *loss, one, positive.astype(np.float64)])
-        brief = Runs.of(judged[0].place, patient, [excess[0], squared[0], one])
+        brief = Runs.of(judged[0].bin, patient, [excess[0], squared[0], one])
         out = np.empty((len(judged), len(ERRORS), 1 + num_detailed * LANES))
         found = cls(detailed, brief, bins, out, np.empty((len(HEADLINES), num_tiles - num_detailed, LANES)))
         found._judge(one_replicate(int(patient.max(initial=-1)) + 1), out[..., :1])

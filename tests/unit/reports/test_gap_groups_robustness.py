@@ -99,7 +99,7 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
         decomposition=[
             *rows,
             *(
-                labels(run, "internal judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
+                labels(run, "internal labels by radiologists, of other patients (expert_test)", NAN, NAN, 0.0)
                 for run in RUNS
             ),
         ]

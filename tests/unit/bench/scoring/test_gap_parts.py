@@ -138,7 +138,7 @@ def test_radiologists_at_internal_stand_for_the_labels_only_where_radiologists_l
     read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
     found = scored(part("mined", "all", 3), read, expert=expert)
     labels = parts_of(found, dataset="read").loc["labels"]
-    assert labels["reason"] == "internal judged by radiologists on other patients (expert_test)"
+    assert labels["reason"] == "internal labels by radiologists, of other patients (expert_test)"
     assert labels["paired"] == 0
     assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
     assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
@@ -316,13 +316,13 @@ def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() ->
         for each in (several("internal", "test", 600), several("external", "all", 900))
     )
     for k in range(num_findings):
-        mix, walk = decompose._mixed(internal, external, k, settings, {})
+        mix, walk = decompose._weighted_walk(internal, external, k, settings, {})
         for tile in range(len(external.resamples.weight)):
             walk.fill(tile, external.resamples.tile(tile))
         positive = external.label[:, k] == 1
         prob = sigmoid(external.scored.logit[:, k])
         for replicate in (0, 63, 89):
-            of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
+            of_label = mix.replicates.of_label[replicate // LANES, :, replicate % LANES]
             times = external.resamples.counts(replicate) * of_label[positive.astype(int)]
             sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
             assert walk.walked().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)

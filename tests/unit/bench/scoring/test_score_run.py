@@ -184,7 +184,7 @@ def test_a_finding_below_the_least_number_of_patients_is_nan_with_its_counts() -
 
 
 def test_not_mentioned_takes_no_part_where_blank_does_not_mean_absent() -> None:
-    silent = dataclasses.replace(part("nih", "all", 3), labeller_blank_is_absent=False)
+    silent = dataclasses.replace(part("nih", "all", 3), not_mentioned_is_absent=False)
     row = cell(
         score_run("r", FINDINGS, "chexpert", [silent], QUICK).scores, dataset="nih", finding="Edema", metric="auroc"
     )
@@ -227,7 +227,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         dataclasses.replace(good, image_id=np.full(300, "same", object))
     with pytest.raises(ValueError, match="unknown label states"):
         dataclasses.replace(good, state=np.full((300, 3), 7, np.int8))
-    with pytest.raises(ValueError, match="shapes do not fit"):
+    with pytest.raises(ValueError, match="shapes do not match"):
         dataclasses.replace(good, state=good.state[:10])
     with pytest.raises(ValueError, match="more than one split of nih"):
         score_run("r", FINDINGS, "chexpert", [good, dataclasses.replace(good, split="test")], QUICK)

@@ -8,8 +8,8 @@ from scipy.special import expit, logit
 from bench.scoring.across_runs.paired_tests import (
     all_pairs,
     benjamini_hochberg,
-    between_all,
     holm,
+    p_of_all_pairs,
     p_value,
     paired,
     simultaneous,
@@ -81,7 +81,7 @@ def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> Non
     generator = np.random.default_rng(6)
     value = np.array([0.82, 0.80, np.nan, 0.79])
     replicates = value[:, None] + generator.normal(0, 0.02, NUM) + generator.normal(0, 0.01, (4, NUM))
-    found = between_all(value, replicates)
+    found = p_of_all_pairs(value, replicates)
     np.testing.assert_array_equal(found, found.T)
     assert np.isnan(found[2]).all()
     pairs = [(0, 1), (0, 3), (1, 3)]

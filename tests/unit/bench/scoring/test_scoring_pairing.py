@@ -110,8 +110,8 @@ def test_only_shared_images_and_findings_are_judged() -> None:
     rows = np.sort(order)[first.scored_splits[3].state[np.sort(order), 0] != -1]
     value = auroc((first.scored_splits[3].state[rows, 0] == 1).astype(np.int8), first.scored_splits[3].logit[rows, 0])
     assert cell(table, "vindr", "Edema")["first"] == pytest.approx(value)
-    unlearnt = differences(first, dataclasses.replace(first, unlearnt=["Edema"]), Key("auroc"), QUICK)
-    assert "Edema" not in set(unlearnt["finding"])
+    table_without_edema = differences(first, dataclasses.replace(first, unlearned=["Edema"]), Key("auroc"), QUICK)
+    assert "Edema" not in set(table_without_edema["finding"])
 
 
 def test_a_hospital_that_is_internal_to_one_run_is_judged_on_its_test_split() -> None:

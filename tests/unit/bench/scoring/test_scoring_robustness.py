@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from bench.scoring.across_runs.robustness import fit, left_out, robustness
+from bench.scoring.across_runs.robustness import fit, leave_one_out, robustness
 from bench.scoring.across_runs.run_selection import optimism, selection
 
 INTERNAL = np.array([0.86, 0.87, 0.88, 0.89, 0.90])
@@ -21,14 +21,14 @@ def test_the_line_is_that_of_the_published_oracle() -> None:
 
 
 def test_each_run_is_held_against_the_line_over_the_others() -> None:
-    value, expected = left_out(INTERNAL, EXTERNAL)
+    value, expected = leave_one_out(INTERNAL, EXTERNAL)
     for r in range(5):
         others = np.arange(5) != r
         slope, intercept = np.polyfit(logit(INTERNAL[others]), logit(EXTERNAL[others]), 1)
         assert expected[r] == pytest.approx(expit(slope * logit(INTERNAL[r]) + intercept))
         assert value[r] == pytest.approx(EXTERNAL[r] - expected[r])
     columns = np.stack([INTERNAL, INTERNAL], 1), np.stack([EXTERNAL, EXTERNAL[::-1]], 1)
-    assert left_out(*columns)[0][:, 0] == pytest.approx(value)
+    assert leave_one_out(*columns)[0][:, 0] == pytest.approx(value)
 
 
 def table(

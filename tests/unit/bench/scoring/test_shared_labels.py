@@ -32,8 +32,10 @@ def logits(part: ScoredSplit, run: int) -> np.ndarray:
     return (draw.normal(size=part.state.shape) + part.state - 1).astype(np.float32)
 
 
-def scored(shared: list[ScoredSplit], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
-    return score_run("r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
+def scored(shared: list[ScoredSplit], run: int, unlearned: tuple[str, ...] = ()) -> RunScores:
+    return score_run(
+        "r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearned
+    )
 
 
 def cohorts() -> list[ScoredSplit]:
@@ -56,9 +58,9 @@ def same(first: RunScores, second: RunScores) -> bool:
 def test_a_run_scored_after_others_has_the_numbers_that_it_has_alone() -> None:
     shared = cohorts()
     scored(shared, 0)
-    scored(shared, 1, unlearnt=("Edema",))
-    for run, unlearnt in ((2, ()), (3, ("Edema",)), (4, ())):
-        assert same(scored(shared, run, unlearnt), scored(cohorts(), run, unlearnt))
+    scored(shared, 1, unlearned=("Edema",))
+    for run, unlearned in ((2, ()), (3, ("Edema",)), (4, ())):
+        assert same(scored(shared, run, unlearned), scored(cohorts(), run, unlearned))
 
 
 def test_a_hospital_is_weighed_anew_for_another_internal() -> None:
