@@ -9,8 +9,8 @@ from bench.store.lease import lease
 from bench.store.store import Progress, write_bytes
 
 
-def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis unless it is done; return False if another process holds its lease.
+def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
+    """Run an analysis unless it is done; return False if another process has its lease.
 
     Any exception of the analysis is raised, and the caller records it as the analysis's failure.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bench.analyses.marker_masks import image_masks
-from bench.analyses.run_analysis import analyse_one
+from bench.analyses.run_analysis import run_one_analysis
 from bench.analyses.transplants import load_run_and_samples, marker_pasted, transplants
 from bench.config.analyses import Transplants, read_analyses
 from bench.config.grid import Grid
@@ -49,7 +49,7 @@ def test_a_sample_of_five_images_is_refused() -> None:
 def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy: Path, tmp_path: Path) -> None:
     _, job = planned(store_copy, "{images: 40}")
     job.begin()
-    assert analyse_one(job, silent)
+    assert run_one_analysis(job, silent)
     table = pd.read_parquet(job.folder / "transplants.parquet")
     transplants(job, tmp_path, silent)
     pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "transplants.parquet"))
