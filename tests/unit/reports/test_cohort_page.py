@@ -12,7 +12,7 @@ import pytest
 from harmonize.statistics.cohort_statistics import describe
 from harmonize.statistics.image_sample import BINS, Sample
 from reports.cohort_page import sentences as say
-from reports.cohort_page.page import DataPage, Look, Picture, render
+from reports.cohort_page.page import CohortPictures, DataPage, Picture, render
 from tests.hand import ROWS, A, N, P, U, cohort
 from tests.unit.reports.test_page import HOSTILE, Checker
 
@@ -34,7 +34,7 @@ def sample(number=4, unreadable=()):
 
 def pictures(words="Edema"):
     one = Picture(PIXEL, words, 10, 12)
-    return Look((one, one), ((one, one), (one, one)))
+    return CohortPictures((one, one), ((one, one), (one, one)))
 
 
 def pages():
@@ -167,15 +167,15 @@ def test_a_share_over_few_images_is_in_no_headline():
     ("said", "expected"),
     [
         (say.loss(0, 0, {}), "No image is listed"),
-        (say.kept({}), "No image is listed"),
-        (say.kept({"A": (1, 1), "B": (2, 2)}), "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort"),
+        (say.used_images({}), "No image is listed"),
+        (say.used_images({"A": (1, 1), "B": (2, 2)}), "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort"),
         (say.loss(1, 1, {}), "The one listed image is used"),
         (say.loss(5, 5, {}), "All 5 listed images are used"),
         (say.loss(5, 1, {"absent": 4}), "1 of 5 listed images is used; the only reason for exclusion is “absent” (4)"),
         (say.loss(9, 1, {"absent": 3, "strip": 5}), "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)"),
-        (say.unsaid([]), "No label is uncertain"),
-        (say.together([]), "Too few images show two findings"),
-        (say.together([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
+        (say.uncertain_labels([]), "No label is uncertain"),
+        (say.cooccurrence([]), "Too few images show two findings"),
+        (say.cooccurrence([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
         (say.age({"A": float("nan")}), "No cohort records age"),
         (say.age({"A": 50.0, "B": 50.2}), "The median age is 50 years in each of the two cohorts that record age"),
         (say.sex({"A": (0, 0)}, ["A"]), "No cohort records the sex of its patients."),
@@ -193,6 +193,6 @@ def test_sentences_follow_the_numbers(said, expected):
 
 def test_uncertain_more_often_than_present_is_said_so():
     counts = {"present": 10, "absent": 60, "uncertain": 30, "not_mentioned": 0, "unmapped": 0}
-    assert "more often than present" in say.unsaid([("Edema", "A", counts)])
-    assert "more often than present" not in say.unsaid([("Edema", "A", counts | {"present": 40})])
-    assert say.unsaid([("Edema", "A", counts | {"uncertain": 1})]) == "Only 1 label is uncertain"
+    assert "more often than present" in say.uncertain_labels([("Edema", "A", counts)])
+    assert "more often than present" not in say.uncertain_labels([("Edema", "A", counts | {"present": 40})])
+    assert say.uncertain_labels([("Edema", "A", counts | {"uncertain": 1})]) == "Only 1 label is uncertain"

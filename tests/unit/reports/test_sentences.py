@@ -5,7 +5,7 @@ import math
 import pytest
 
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.sections.learning import chosen_by, kept
+from reports.sections.learning import chosen_by, selected_epoch
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
@@ -291,10 +291,12 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
 
 
 def test_the_kept_epoch_names_the_set_that_chose_it() -> None:
-    assert kept({"val"}) == "Dot: the selected epoch, which is the best epoch on the internal validation split."
-    assert kept(set()) == kept({"val"})
-    assert "labeled by radiologists" in kept({"expert_valid"})
-    assert kept({"val", "last"}).endswith("validation split or, depending on the run, the last epoch.")
+    assert (
+        selected_epoch({"val"}) == "Dot: the selected epoch, which is the best epoch on the internal validation split."
+    )
+    assert selected_epoch(set()) == selected_epoch({"val"})
+    assert "labeled by radiologists" in selected_epoch({"expert_valid"})
+    assert selected_epoch({"val", "last"}).endswith("validation split or, depending on the run, the last epoch.")
 
 
 @pytest.mark.parametrize(
