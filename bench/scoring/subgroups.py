@@ -61,7 +61,7 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Build rows with the columns of `scores`: subgroups are "all", "sex=F", ...; rows *_spread have an attribute ("sex").
+    """Build the rows of the table `subgroups`: metrics of "all" and each group ("sex=F"), and *_spread of each attribute ("sex").
 
     The AUROC of "all" is in `scores` and left out here. threshold [K] is on the logit. A group with fewer than `min_count`
     patients of a class has no value for that finding. The macro of a group uses the findings that all groups of its attribute

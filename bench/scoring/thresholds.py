@@ -76,7 +76,7 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # .9 * 10 must not become 10
+    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # against rounding errors: ceil(.9 * 10) must be 9
     return float(candidate[np.argmax(hit >= hits_needed)])
 
 

@@ -47,7 +47,7 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Scatter of external against internal AUROC on shared findings, with the diagonal."""
+    """Return the scatter of external against internal AUROC on shared findings, with the diagonal."""
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
@@ -115,7 +115,7 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Scatter of the external mean against GMACs on a log axis; dominated runs are hollow, the Pareto front is a staircase."""
+    """Return the scatter of mean external AUROC against GMACs (log axis), with hollow dominated runs and the Pareto front."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
@@ -164,7 +164,7 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 
 
 def probe_against_gap(board: ReportData) -> Chart:
-    """Scatter of the gap against the source classifier's balanced accuracy."""
+    """Return the scatter of the gap against the source classifier's balanced accuracy."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
@@ -172,7 +172,7 @@ def probe_against_gap(board: ReportData) -> Chart:
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
-    """Scatter of the gap against the causal score."""
+    """Return the scatter of the gap against the causal score."""
     return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 340)
 
 
@@ -195,7 +195,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Lines of one column of `history` by epoch with the selected epoch marked; first run dark, others thin."""
+    """Return lines of one column of `history` by epoch, with the selected epoch marked; the first run is dark."""
     data: list[Chart] = []
     values: list[float] = []
     longest = 1

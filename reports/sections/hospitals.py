@@ -58,12 +58,12 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
     hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
     estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
-    least, most = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
-    num_findings = plural(most, "finding") if least == most else f"{least}–{most} findings"
+    smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
+    num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
     return {
         "hospital": hospital,
         "internal": internal,
-        "findings": "shared findings" if internal and board.num_common != (least, most) else num_findings,
+        "findings": "shared findings" if internal and board.num_common != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 

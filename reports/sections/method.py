@@ -10,10 +10,10 @@ from reports.sentences import data as data_sentences
 
 def method(board: ReportData) -> Section:
     """Write the rules, the glossary and the provenance."""
-    facts = [r.facts for r in board.runs]
+    facts_of_runs = [r.facts for r in board.runs]
 
     def distinct(key: str) -> list[str]:
-        return sorted({str(f[key]) for f in facts if isinstance(f.get(key), str) and f[key]})
+        return sorted({str(f[key]) for f in facts_of_runs if isinstance(f.get(key), str) and f[key]})
 
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]

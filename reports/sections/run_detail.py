@@ -58,20 +58,22 @@ class Details:
     @classmethod
     def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
         """Build the lookup tables; `in_full` are the runs with confusion matrices, curves and subgroups."""
-        drawn = list(in_full)
-        ids = {run.id for run in drawn}
+        full_runs = list(in_full)
+        ids = {run.id for run in full_runs}
         choice = board.headline
-        looked_up = [(word, choice.lookup(name, given, finding=MACRO)) for name, given, word in METRICS]
+        looked_up = [(word, choice.lookup(name, calibrators, finding=MACRO)) for name, calibrators, word in METRICS]
         rules = {*choice.operating_points, *board.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
-        wanted = (str(board.meta.get("threshold") or ""), *POINTS)
-        point = next((p for p in wanted if p in points), points[0] if points else "")
+        preferred = (str(board.meta.get("threshold") or ""), *POINTS)
+        point = next((p for p in preferred if p in points), points[0] if points else "")
         if point:
-            both = ("none", "platt")
-            looked_up += [(said, choice.lookup(n, both, point, finding=MACRO)) for n, said in AT_THRESHOLD.items()]
+            calibrators = ("none", "platt")
+            looked_up += [
+                (word, choice.lookup(name, calibrators, point, finding=MACRO)) for name, word in AT_THRESHOLD.items()
+            ]
         subgroups = board.tables["subgroups"]
-        chosen = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
-        chosen = chosen[chosen["metric"].isin(["auroc", "auroc_spread"])]
+        subgroups = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
+        subgroups = subgroups[subgroups["metric"].isin(["auroc", "auroc_spread"])]
         confusion = board.tables["confusion"]
         confusion = confusion[confusion["run_id"].isin(ids)]
         confusion = confusion[(confusion["dataset"] != board.internal.key) | (confusion["split"] == "test")]
@@ -81,8 +83,8 @@ class Details:
             looked_up,
             _called(confusion, point),
             _thresholds(confusion),
-            {str(r): part for r, part in chosen.groupby("run_id")},
-            Curves.of(board, drawn),
+            {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
+            Curves.of(board, full_runs),
             _pictures(board),
             frozenset(map(str, board.tables["diagnostics"]["run_id"])),
         )
@@ -106,14 +108,14 @@ class Details:
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
         }
-        said = data_sentences.not_compared(board.not_compared)
+        not_compared = data_sentences.not_compared(board.not_compared)
         return write(
             "run_detail.html.j2",
             drawn=drawn,
             board=board,
             e=entry,
             point=POINTS.get(self.point, self.point),
-            not_compared=said,
+            not_compared=not_compared,
         )
 
     def figures(self, run: Run) -> Markup:

@@ -135,7 +135,9 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation [B] of xs and ys given `control`; NaN if it determines xs or ys, or if one is constant.
+    """Return the partial rank correlation [B] of xs and ys given `control`.
+
+    NaN if `control` determines xs or ys, or if one of the three is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]

@@ -45,7 +45,7 @@ GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Build a component that could not be measured, with the reason."""
+    """Build a component with unknown value and replicates, shaped like `like`, and the reason."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 

@@ -1,4 +1,4 @@
-"""The page about cohorts as text: complete, deterministic, escaped, within its own policy."""
+"""The cohort page: complete, deterministic, escaped, and within its content security policy."""
 
 import base64
 import re
@@ -80,20 +80,20 @@ def checked(page):
     return found
 
 
-def test_every_state_is_well_formed_with_unique_ids_and_no_broken_link(page):
+def test_every_page_is_well_formed_with_unique_ids_and_no_broken_link(page):
     found = checked(page)
     assert found.bad == []
     assert len(found.ids) == len(set(found.ids))
     assert {h[1:] for h in found.hrefs} <= set(found.ids)
 
 
-def test_no_state_shows_nan_none_or_a_template_mark(page):
+def test_no_page_shows_nan_none_or_template_syntax(page):
     text = " ".join(checked(page).text)
     assert not re.findall(r"\b(nan|NaN|None|inf)\b|<built-in|object at 0x|\{\{|\{%", text)
     assert not re.findall(r'="[^"]*\b(?:nan|inf)\b[^"]*"', page)
 
 
-def test_headings_skip_no_level_and_each_figure_has_a_sentence_above_it(page):
+def test_headings_skip_no_level_and_each_figure_has_a_sentence_above(page):
     headings = checked(page).headings
     assert headings[0] == 1
     assert headings.count(1) == 1
@@ -102,7 +102,7 @@ def test_headings_skip_no_level_and_each_figure_has_a_sentence_above_it(page):
         assert block.startswith("<h3>")
 
 
-def test_the_script_and_the_style_are_allowed_by_their_hashes_and_nothing_else_is(page):
+def test_only_the_hashed_script_and_style_are_allowed(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
@@ -138,7 +138,7 @@ def test_names_are_escaped_everywhere():
     assert "<script>alert(1)</script>" in " ".join(found.text)
 
 
-def test_the_page_says_what_it_holds():
+def test_the_page_states_its_contents():
     text = {name: " ".join(checked(render(page)).text) for name, page in PAGES.items()}
     assert "Synthetic images." in text["tables"]
     assert "Synthetic images." not in text["real"]
@@ -158,7 +158,7 @@ def test_no_id_of_a_patient_study_or_image_is_on_the_page():
     assert not re.findall(r"patient\d|study\d|>i\d", page)
 
 
-def test_a_share_over_few_images_is_in_no_headline():
+def test_a_share_of_few_images_is_in_no_headline():
     assert "Prevalence of each finding" in render(PAGES["few"])
     assert "times as common" in render(PAGES["tables"])
 
@@ -191,7 +191,7 @@ def test_sentences_follow_the_numbers(said, expected):
     assert said == expected
 
 
-def test_uncertain_more_often_than_present_is_said_so():
+def test_a_finding_more_often_uncertain_than_present_is_reported():
     counts = {"present": 10, "absent": 60, "uncertain": 30, "not_mentioned": 0, "unmapped": 0}
     assert "more often than present" in say.uncertain_labels([("Edema", "A", counts)])
     assert "more often than present" not in say.uncertain_labels([("Edema", "A", counts | {"present": 40})])
