@@ -1,4 +1,4 @@
-"""The analysis `transplants` (region transplant test): predictions after pixels are moved cross_cohort_effects cohorts.
+"""The analysis `transplants` (region transplant test): predictions after pixels are moved between cohorts.
 
 Every changed image has a control, changed in the same way with pixels of its own cohort. The difference removes the
 effect of pasting itself. The kinds are in `transplant.py`, the numbers in `effects.py`; `docs/transplants.md` explains

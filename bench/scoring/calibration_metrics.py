@@ -35,7 +35,7 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 def _netcal(name: str, bins: int) -> Any:
     """Build a metric of netcal, imported here because it imports torch."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its sources have invalid escape sequences
+        warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
         from netcal import metrics
     return getattr(metrics, name)(bins=bins)
 

@@ -25,7 +25,9 @@ DROPPED = -1  # label of an image and finding without a score: uncertain, unmapp
 class Settings:
     """Settings that affect scores; mapping, subgroup and selection are columns of every row."""
 
-    min_count: int = 10  # patients with a positive image, and patients with a negative one, for a finding to be scored
+    min_count: int = (
+        10  # minimum number of patients with a positive image, and with a negative image, of a scored finding
+    )
     num_resamples: int = 1000
     bins: int = 15
     seed: int = 0

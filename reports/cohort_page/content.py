@@ -54,7 +54,7 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """Images by state, of (cohort, finding)."""
+        """(cohort, finding) -> number of images by label state."""
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts

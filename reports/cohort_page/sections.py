@@ -201,7 +201,7 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return images with the finding, and images on which it is present, absent or not mentioned."""
+    """Return the number of images with the finding, and of images on which it is present, absent or not mentioned."""
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0

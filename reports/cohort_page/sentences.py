@@ -158,7 +158,7 @@ def devices(num_devices: Mapping[str, int]) -> str:
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
-    """Return the mean number of images of a patient, and the most; values are (images, patients, most of one)."""
+    """Return the mean and the maximum number of images per patient; values are (images, patients, maximum)."""
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
     maximum = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:

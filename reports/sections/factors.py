@@ -20,7 +20,7 @@ ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # rows of the swarm
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-LEAST_PAIRS = 3  # before the title names a factor
+LEAST_PAIRS = 3  # minimum number of pairs of a level in the title
 
 
 def factors(board: ReportData) -> Section:

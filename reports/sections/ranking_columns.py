@@ -35,7 +35,7 @@ class Column:
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the strip; hidden ones exist only if some run has a number."""
+    """Return the columns after the strip; a hidden column exists only if a run has a value for it."""
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)

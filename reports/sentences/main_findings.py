@@ -276,7 +276,7 @@ def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float) -> str:
-    """Return whether runs whose features reveal the hospital have a larger gap; visible: the smallest |rho| that would show."""
+    """Return whether runs whose features reveal the hospital have a larger gap; visible: the smallest detectable |rho|."""
     if num_runs < num_needed:
         runs = "run is" if num_runs == 1 else "runs are"
         count = sentence_case(_headline_count(num_runs))

@@ -132,7 +132,7 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
 
 
 def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
-    """Return nuisance x finding: AUROC of the nuisance alone at the internal and the external hospitals."""
+    """Return one row per nuisance and finding: AUROC of the nuisance alone at the internal and the external hospitals."""
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [

@@ -55,7 +55,7 @@ class Explanation:
     maps: str  # size of the feature maps, e.g. "7 x 7"
     input_side: int  # side of the network input in pixels
     gray: Gray  # [D, D], in the geometry of the network input
-    mask: Gray | None  # [D, D] of 0 and 1: the reader's reference
+    mask: Gray | None  # [D, D] of 0 and 1: the reference region that the user gives
     finding_maps: tuple[FindingMap, ...]
 
 

@@ -43,7 +43,7 @@ class ChangedPredictions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """One measure: its value, that of the control, their difference (the effect) with replicates [B], and the images used."""
+    """One measure: for the changed images, for their controls, and the difference (the effect) with replicates [B]."""
 
     value: float
     control: float

@@ -136,7 +136,7 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask mirrored left to right, a position where a marker is as likely but absent."""
+    """Return the mask mirrored left to right: a control position, where markers are equally likely."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 

@@ -41,10 +41,11 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
-    """Mark the runs [R] that no other run dominates: at least as good in every goal and better in one.
+    """Mark the runs [R] that no other run dominates.
 
-    Higher is better in every column of goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all
-    marked. With two goals this is the frontier of `pareto`.
+    A run dominates another run if it is at least as good in every goal and better in one. Higher is better in every column of
+    goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all marked. With two goals this is the
+    frontier of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
