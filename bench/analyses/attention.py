@@ -65,6 +65,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _stacked(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
+    """Concatenate the frames; without rows, return an empty table with the columns of the schema."""
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SCHEMAS[name]))
 

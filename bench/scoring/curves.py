@@ -28,9 +28,8 @@ def heights(column: Column) -> dict[str, Array]:
     threshold with that recall (at 0: with any positive), a step curve whose area is the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
-    hits_needed = np.maximum(
-        np.ceil(RECALLS * num_positive - 1e-9), 1
-    )  # against rounding errors: ceil(.1 * 30) must be 3
+    # against rounding errors: ceil(.1 * 30) must be 3
+    hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
     height_KP = np.full((len(KINDS), POINTS), np.nan)
     _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, hits_needed, height_KP)
     return dict(zip(KINDS, height_KP, strict=True))

@@ -88,10 +88,11 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     symptoms = []
     num = len(scored.logit)
     fewest_repeats = (2 * share - 1) * num - 1  # lower bound of equal neighbors if a `share` of the images is equal
+    # the first tenth excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),
         scored.logit[: num // 10],
-    )  # the first tenth excludes nearly all findings
+    )
     for logits in (first, scored.logit):
         repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
         suspects = suspects[repeats >= fewest_repeats]

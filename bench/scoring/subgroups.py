@@ -162,10 +162,8 @@ def _findings(
 ) -> list[_Table]:
     """Compute AUROC, FPR and FNR of each finding in each group; AUROC of "all" stays NaN."""
     scored, resamples = measured.scored, measured.resamples
-    shape = (
-        int(code.max(initial=-1)) + 2,
-        len(finding_indices) + 1,
-    )  # all images, then each group; the macro is the last column
+    # rows: all images, then each group; columns: the findings, then the macro
+    shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
@@ -188,12 +186,10 @@ def _findings(
             walks[c].fill(tile, weight)
 
     def end_finding(c: int) -> None:
+        """Store the values, replicates and sizes of a finding."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        for name, opposite in (
-            ("fnr", "sensitivity"),
-            ("fpr", "specificity"),
-        ):  # `measured` has the rates of all images
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # rates of all images, from `measured`
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].parted
@@ -204,17 +200,15 @@ def _findings(
         sizes[:4, 1:, c] = tallies.num, tallies.num_positive, tallies.num - tallies.num_positive, patients
         auroc, counts_in_replicates = walks[c].walked(resamples.num)
         large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
-        value["auroc"][1 + large_groups, c], replicates["auroc"][1 + large_groups, c] = (
-            tallies.auroc[large_groups],
-            auroc[large_groups],
-        )
+        value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
+        replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
         if np.isnan(finding_threshold):
             return
         negative = tallies.num - tallies.num_positive
         sample = np.stack([tallies.reached, np.stack([negative, tallies.num_positive])]).transpose(2, 0, 1)[..., None]
         reached, totals = np.concatenate([sample, counts_in_replicates], -1)[large_groups].transpose(1, 2, 0, 3)
-        for name, right, of in (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0])):
-            rate = 1 - bootstrap.over(right, of)
+        for name, correct, total in (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0])):
+            rate = 1 - bootstrap.over(correct, total)
             value[name][1 + large_groups, c], replicates[name][1 + large_groups, c] = rate[:, 0], rate[:, 1:]
 
     for work, num in (

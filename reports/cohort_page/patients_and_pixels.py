@@ -167,9 +167,8 @@ def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[s
         return []
     largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
     mean = np.mean([sample.histogram for _, sample in read], axis=0)
-    top = 1.15 * max(
-        float(np.partition(sample.histogram, -3)[-3]) for _, sample in read
-    )  # without the peaks of black and white
+    # without the peaks of black and white
+    top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)
     blocks = []
     for stats, sample in read:
         width, height = sample.sizes["width"], sample.sizes["height"]

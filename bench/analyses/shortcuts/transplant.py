@@ -78,9 +78,8 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])
     donor_amplitude, _, _ = _amplitudes(donor[picture(donor, padded)])
     floor = 1e-3  # avoids division by 0 for a flat image
-    rings = min(
-        len(host_amplitude), len(donor_amplitude)
-    )  # the content of a letterbox may be narrow and have fewer rings
+    # the content of a letterbox may be narrow and have fewer rings
+    rings = min(len(host_amplitude), len(donor_amplitude))
     gain = np.ones(len(host_amplitude))
     gain[:rings] = np.clip(
         (donor_amplitude[:rings] + floor) / (host_amplitude[:rings] + floor), 1 / MOST_GAIN, MOST_GAIN

@@ -18,12 +18,28 @@ NAN = float("nan")
 
 def test_the_gap_to_each_labeled_internal_split_has_the_worst_hospital_and_its_label_source() -> None:
     rows = [
-        (run, split, by, d, "radiologist" if d == "vindr" else "report", "nih" if d == "worst" else "", "macro", value, value - 0.02,
-         value + 0.02, 0.86, 0.86 - value, 7, 200, 20, 180)
+        (
+            run,
+            split,
+            by,
+            d,
+            "radiologist" if d == "vindr" else "report",
+            "nih" if d == "worst" else "",
+            "macro",
+            value,
+            value - 0.02,
+            value + 0.02,
+            0.86,
+            0.86 - value,
+            7,
+            200,
+            20,
+            180,
+        )
         for run in RUNS
         for split, by in (("test", "report"), ("expert_valid", "radiologist"))
         for d, value in (("vindr", 0.031), ("nih", 0.077), ("external", 0.054), ("worst", 0.077))
-    ]  # fmt: skip
+    ]
     text = page(decomposition=decomposition(), references=rows)
     assert "Gap to each internal test split, and worst hospital" in text
     assert 'expert valid<span class="s">radiologists</span>' in text
@@ -36,8 +52,12 @@ def test_training_policies_are_scored_by_label_source_and_none_is_called_better(
     rows = [
         (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
         for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
-        for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("external", "mixed", "mixed"))
-    ]  # fmt: skip
+        for dataset, split, by in (
+            ("chexpert", "expert_test", "radiologist"),
+            ("nih", "all", "report"),
+            ("external", "mixed", "mixed"),
+        )
+    ]
     text = page(policies=rows[:-1])
     assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
     assert 'CheXpert expert test<span class="s">radiologists</span>' in text
@@ -67,7 +87,9 @@ def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with
 def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252, 0.0263) for r in RUNS]
     calls = [(RUNS[0], "nih", "all", "f1_max", "Edema", 0.0, 31, 42, 13, 224)]
-    front = [(r, c, 0.2 * (i + 1), True, 0.3, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")]  # fmt: skip
+    front = [
+        (r, c, 0.2 * (i + 1), True, 0.3, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")
+    ]
     scores = SMALL["scores"]
     f1 = scores[(scores["metric"] == "auroc") & (scores["dataset"] == "nih")].assign(
         metric="f1", operating_point="f1_max"

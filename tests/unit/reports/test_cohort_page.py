@@ -21,9 +21,18 @@ PIXEL = "data:image/jpeg;base64,AAAA"
 
 def many(name, share, **options):
     rows = [
-        (f"p{k}", f"s{k}", "", "PA" if k % 3 else "AP", "FM"[k % 2], 20.0 + k % 70, "", (P if k >= share else N, P if k < share else U if k % 9 == 0 else A, A))
+        (
+            f"p{k}",
+            f"s{k}",
+            "",
+            "PA" if k % 3 else "AP",
+            "FM"[k % 2],
+            20.0 + k % 70,
+            "",
+            (P if k >= share else N, P if k < share else U if k % 9 == 0 else A, A),
+        )
         for k in range(100)
-    ]  # fmt: skip
+    ]
     return cohort(name, rows=rows, **options)
 
 
@@ -44,14 +53,21 @@ def pages():
     few = describe(cohort("f"))
     return {
         "tables": DataPage((a, b)),
-        "images": DataPage((a, b), {"a": sample(), "b": sample(3, ["empty file"])}, {"a": pictures(), "b": pictures("none of the findings")}, (("x_64",), ("x_224", "x_512"))),
+        "images": DataPage(
+            (a, b),
+            {"a": sample(), "b": sample(3, ["empty file"])},
+            {"a": pictures(), "b": pictures("none of the findings")},
+            (("x_64",), ("x_224", "x_512")),
+        ),
         "real": DataPage((real,), {"c": sample()}),
-        "patients shown": DataPage((a, real), {"a": sample(), "c": sample()}, {"a": pictures(), "c": pictures()}, (("x_64",), ("x_224",))),
+        "patients shown": DataPage(
+            (a, real), {"a": sample(), "c": sample()}, {"a": pictures(), "c": pictures()}, (("x_64",), ("x_224",))
+        ),
         "few": DataPage((few,)),
         "nothing used": DataPage((unlabelled, none)),
         "no image readable": DataPage((a,), {"a": sample(0, ["empty file"])}),
         "unread": DataPage((a,), unread=("mimic",)),
-    }  # fmt: skip
+    }
 
 
 PAGES = pages()
@@ -168,11 +184,17 @@ def test_a_share_of_few_images_is_in_no_headline():
     [
         (say.loss(0, 0, {}), "No image is listed"),
         (say.used_images({}), "No image is listed"),
-        (say.used_images({"A": (1, 1), "B": (2, 2)}), "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort"),
+        (
+            say.used_images({"A": (1, 1), "B": (2, 2)}),
+            "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort",
+        ),
         (say.loss(1, 1, {}), "The one listed image is used"),
         (say.loss(5, 5, {}), "All 5 listed images are used"),
         (say.loss(5, 1, {"absent": 4}), "1 of 5 listed images is used; the only reason for exclusion is “absent” (4)"),
-        (say.loss(9, 1, {"absent": 3, "strip": 5}), "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)"),
+        (
+            say.loss(9, 1, {"absent": 3, "strip": 5}),
+            "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)",
+        ),
         (say.uncertain_labels([]), "No label is uncertain"),
         (say.cooccurrence([]), "Too few images show two findings"),
         (say.cooccurrence([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
@@ -180,13 +202,16 @@ def test_a_share_of_few_images_is_in_no_headline():
         (say.age({"A": 50.0, "B": 50.2}), "The median age is 50 years in each of the two cohorts that record age"),
         (say.sex({"A": (0, 0)}, ["A"]), "No cohort records the sex of its patients."),
         (say.sizes({}), "No image could be read"),
-        (say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]), "The median image size is 9 × 9 pixels in every cohort; width / height is 1.00 for every image"),
+        (
+            say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]),
+            "The median image size is 9 × 9 pixels in every cohort; width / height is 1.00 for every image",
+        ),
         (say.gray({"A": 100.0, "B": 104.0}), "The median gray value is about 100 of 255 in every cohort"),
         (say.devices({"A": 0}), "No cohort records the device"),
         (say.per_patient({"A": (3, 3, 1)}), "Each patient has one image"),
         (say.splits(1, 5, 1), "1 patient is in two splits (4 of 5 patients are in one split)"),
     ],
-)  # fmt: skip
+)
 def test_sentences_follow_the_numbers(said, expected):
     assert said == expected
 

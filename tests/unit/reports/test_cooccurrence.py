@@ -35,8 +35,14 @@ def test_with_few_images_in_a_cell_there_is_no_ratio():
     ("compared", "said"),
     [
         ([], "The co-occurrence of findings cannot be compared between hospitals"),
-        ([("A and B", Odds(0, 9, 9, 9), "H", STRONG)], "The co-occurrence of findings cannot be compared between hospitals"),
-        ([("A and B", STRONG, "H", STRONG)], "The data do not show a change in co-occurrence of findings between X and external hospitals"),
+        (
+            [("A and B", Odds(0, 9, 9, 9), "H", STRONG)],
+            "The co-occurrence of findings cannot be compared between hospitals",
+        ),
+        (
+            [("A and B", STRONG, "H", STRONG)],
+            "The data do not show a change in co-occurrence of findings between X and external hospitals",
+        ),
         ([("A and B", STRONG, "H", CHANCE)], "A and B co-occur differently at H than at X: odds ratio 1.0 and 20"),
         ([("A and B", CHANCE, "H", STRONG)], "A and B co-occur differently at H than at X: odds ratio 20 and 1.0"),
         (
@@ -44,7 +50,7 @@ def test_with_few_images_in_a_cell_there_is_no_ratio():
             "A and B co-occur differently at H than at X: odds ratio 1.0 and 20; at some hospital, also A and C",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_sentence_names_only_significant_differences(compared, said):
     assert answer("X", compared) == said
 

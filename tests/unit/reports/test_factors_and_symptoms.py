@@ -66,9 +66,12 @@ def test_shap_values_are_drawn_for_a_surrogate_with_predictive_value() -> None:
     effect = frame("ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004))
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24))
     single = frame(
-        "factor_shap", *(("auroc", "loss", level, f"r{k}", shap) for k, (level, shap) in enumerate(
-            [("bce", 0.02), ("bce", 0.01), ("focal", -0.015), (HOSTILE, -0.02)]))
-    )  # fmt: skip
+        "factor_shap",
+        *(
+            ("auroc", "loss", level, f"r{k}", shap)
+            for k, (level, shap) in enumerate([("bce", 0.02), ("bce", 0.01), ("focal", -0.015), (HOSTILE, -0.02)])
+        ),
+    )
     shown = page(ablation=effect, surrogate=good, factor_shap=single)
     figure = shown[shown.index("SHAP values of loss bce") :]
     assert figure.index(">loss bce<") < figure.index(">loss focal<")

@@ -62,8 +62,21 @@ def decomposition() -> list[tuple[object, ...]]:
 def subgroup(
     dataset: str, group: str, metric: str, value: float, low: float, finding: str = "macro"
 ) -> tuple[object, ...]:
-    cells = dict.fromkeys(SCORES, "") | {"run_id": RUNS[0], "dataset": dataset, "subgroup": group, "metric": metric, "finding": finding,
-             "value": value, "low": low, "high": value + 0.02, "n": 120, "num_positive": 30, "num_negative": 90, "num_patients": 110, "num_findings": 6}  # fmt: skip
+    cells = dict.fromkeys(SCORES, "") | {
+        "run_id": RUNS[0],
+        "dataset": dataset,
+        "subgroup": group,
+        "metric": metric,
+        "finding": finding,
+        "value": value,
+        "low": low,
+        "high": value + 0.02,
+        "n": 120,
+        "num_positive": 30,
+        "num_negative": 90,
+        "num_patients": 110,
+        "num_findings": 6,
+    }
     return tuple(cells.values())
 
 
@@ -146,11 +159,15 @@ def test_oracles_are_named_and_the_best_run_has_no_interval_of_its_regret() -> N
 
 def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     rows = [
-        subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.86, 0.84),
-        subgroup("chexpert", "sex", "auroc_spread", 0.06, 0.02), subgroup("nih", "sex=F", "auroc", 0.7, 0.68),
-        subgroup("nih", "sex=M", "auroc", NAN, NAN), subgroup("nih", "sex=F age=<40", "auroc", 0.61, 0.5),
-        subgroup("nih", f"device={HOSTILE}", "auroc", 0.7, 0.6), subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
-    ]  # fmt: skip
+        subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78),
+        subgroup("chexpert", "sex=M", "auroc", 0.86, 0.84),
+        subgroup("chexpert", "sex", "auroc_spread", 0.06, 0.02),
+        subgroup("nih", "sex=F", "auroc", 0.7, 0.68),
+        subgroup("nih", "sex=M", "auroc", NAN, NAN),
+        subgroup("nih", "sex=F age=<40", "auroc", 0.61, 0.5),
+        subgroup("nih", f"device={HOSTILE}", "auroc", 0.7, 0.6),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
+    ]
     text = page(subgroups=rows)
     assert "differs by sex in CheXpert (.060" in text
     assert "Largest − least by sex" in text
@@ -163,12 +180,16 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
 
 def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named() -> None:
     rows = [
-        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
-        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"), subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
+        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78),
+        subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"),
+        subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
         subgroup("nih", "sex", "underdiagnosis_spread", 0.1, 0.05, "No Finding"),
-        subgroup("nih", "sex=F", "fnr", 0.41, 0.4), subgroup("nih", "sex=M", "fnr", 0.4, 0.3), subgroup("nih", "view=AP", "fnr", NAN, NAN),
+        subgroup("nih", "sex=F", "fnr", 0.41, 0.4),
+        subgroup("nih", "sex=M", "fnr", 0.4, 0.3),
+        subgroup("nih", "view=AP", "fnr", NAN, NAN),
         subgroup("nih", "view=PA", "fnr", 0.4, 0.3),
-    ]  # fmt: skip
+    ]
     points = [
         (RUNS[0], "Edema", "f1_max", NAN, NAN, 1.0, 0.0, 1.0, 1, 300),
         (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),

@@ -22,10 +22,25 @@ def with_looks(found: Tables, value: float, name: str = "Edema", wide: float = 0
     """The invented study with one number per run and hospital, and one picture."""
     runs = found["runs"].loc[found["runs"]["state"] == "done", "run_id"].tolist()
     rows = [
-        (run, dataset, of, by, region, "enrichment", (at := value if by == "network" else middle), at * (1 - wide), at * (1 + wide), 24, 24, 1.0)
-        for run in runs for dataset in found["cohorts"]["dataset"] for of in ("all", name)
+        (
+            run,
+            dataset,
+            of,
+            by,
+            region,
+            "enrichment",
+            (at := value if by == "network" else middle),
+            at * (1 - wide),
+            at * (1 + wide),
+            24,
+            24,
+            1.0,
+        )
+        for run in runs
+        for dataset in found["cohorts"]["dataset"]
+        for of in ("all", name)
         for by, region in (("network", "finding"), ("centre", "finding"), ("network", "token"))
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
     case = (runs[0], found["cohorts"]["dataset"].iloc[0], name, "sure miss", 0, 0.04, 0.2, float("nan"), WEBP)
     gallery = pd.DataFrame([case], columns=list(SCHEMAS["gallery"]))
@@ -79,15 +94,25 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
 @pytest.mark.parametrize(
     ("value", "wide", "runs", "said"),
     [
-        (2.0, 0.1, 2, "Heat on the finding, averaged over two runs, is 2.0× its share of the area, clearly more than chance"),
+        (
+            2.0,
+            0.1,
+            2,
+            "Heat on the finding, averaged over two runs, is 2.0× its share of the area, clearly more than chance",
+        ),
         (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
         (1.2, 0.1, 2, "more than chance; less than a map that always marks the center, 1.5×"),
         (1.4, 0.2, 2, "more than chance; a map that always marks the center reaches 1.5×"),
-        (1.2, 0.3, 2, "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× its share of the area)"),
+        (
+            1.2,
+            0.3,
+            2,
+            "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× its share of the area)",
+        ),
         (1.2, 0.3, 1, "Heat on the finding cannot be distinguished from chance"),
         (0.5, 0.1, 1, "Heat on the finding is 0.50× its share of the area, clearly less than chance"),
     ],
-)  # fmt: skip
+)
 def test_heat_on_the_finding_is_claimed_only_if_the_interval_supports_it(value, wide, runs, said) -> None:
     made = with_looks(tables(Invented(runs=runs)), value, wide=wide)
     assert said in looks.answer(made["attention"], runs)

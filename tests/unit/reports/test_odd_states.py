@@ -94,9 +94,20 @@ def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
     made = tables(Invented(runs=3))
     first, second, third = made["runs"]["run_id"]
     row = dict.fromkeys(SCHEMAS["transplants"], "") | {
-        "kind": "causal", "donor": "chexpert", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp",
-        "value": 0.1, "control": 0.05, "effect": 0.05, "low": 0.04, "high": 0.06, "n": 40, "run_id": first,
-    }  # fmt: skip
+        "kind": "causal",
+        "donor": "chexpert",
+        "host": "external",
+        "finding": "macro",
+        "subset": "all",
+        "measure": "abs_dp",
+        "value": 0.1,
+        "control": 0.05,
+        "effect": 0.05,
+        "low": 0.04,
+        "high": 0.06,
+        "n": 40,
+        "run_id": first,
+    }
     states = [
         {"name": "transplants", "run_id": run, "state": state, "reason": ""}
         for run, state in ((first, "done"), (second, "failed"), (third, "absent"))

@@ -35,7 +35,7 @@ STATES = {
     "nothing in common": Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:]),
     "more rows than at once": Invented(runs=70, failed=1),
     "two in common": Invented(runs=4, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]),
-}  # fmt: skip
+}
 VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
 
 
@@ -147,9 +147,8 @@ def test_names_are_escaped_everywhere():
     found = checked(page)
     assert "<script>alert" not in page
     assert found.bad == []
-    assert (
-        page.count("<script") == 6
-    )  # charts, what runs are sorted by, pairs, figures of runs, plotly, and the one that runs
+    # data blocks: charts, sort data, pairs, figures of runs, plotly; and the script
+    assert page.count("<script") == 6
     kept = unpacked(page, "details")
     assert all(checked(piece).bad == [] for piece in json.loads(kept).values())
     assert "<script>alert(1)</script>" in " ".join(found.text)
@@ -310,9 +309,8 @@ def test_the_navigation_has_every_section_except_the_opening_and_folded_sections
     headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
     headed -= {"robustness", "components", "mappings", "policies", "training"}  # so many words would not fit
     assert set(re.findall(r'href="#([a-z]+)"', nav)) == headed
-    assert (
-        nav.count("<a ") >= len(ORDER) - 14
-    )  # no word, or what invented tables lack: side by side, symptoms, choices, parts, groups, line, heat maps, ...
+    # sections without navigation label, or without data in the synthetic tables
+    assert nav.count("<a ") >= len(ORDER) - 14
 
 
 def test_the_style_ids_of_plotly_are_extracted_from_its_source():

@@ -23,7 +23,10 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((4, 4, 0, 5), "All four runs have a lower AUROC at external hospitals"),
         ((2, 2, 0, 1), "Both runs have a lower AUROC at the external hospital"),
         ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; three are unclear"),
-        ((4, 1, 1, 5), "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear"),
+        (
+            (4, 1, 1, 5),
+            "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear",
+        ),
         ((4, 0, 0, 5), "No run of four has a clearly lower or higher AUROC at external hospitals"),
         ((2, 0, 0, 5), "Neither run has a clearly lower or higher AUROC at external hospitals"),
         ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
@@ -33,7 +36,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((1, 0, 0, 0), "One run scored at the internal hospital; no external hospital was tested"),
         ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
     ],
-)  # fmt: skip
+)
 def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero(counts, said):
     assert sentences.headline(*counts, phantom=False) == said
 

@@ -58,7 +58,9 @@ def test_header_descriptors_have_size_depth_and_quantization(tmp_path: Path) -> 
     for quality in (20, 95):
         cv2.imwrite(str(tmp_path / f"{quality}.jpg"), RADIOGRAPH[:48], [cv2.IMWRITE_JPEG_QUALITY, quality])
     cv2.imwrite(str(tmp_path / "deep.png"), RADIOGRAPH.astype(np.uint16) * 256)
-    low, high, deep = (dict(zip(HEADER, header_descriptors(tmp_path / n), strict=True)) for n in ("20.jpg", "95.jpg", "deep.png"))  # fmt: skip
+    low, high, deep = (
+        dict(zip(HEADER, header_descriptors(tmp_path / n), strict=True)) for n in ("20.jpg", "95.jpg", "deep.png")
+    )
     assert (low["height"], low["width"], low["aspect ratio"], low["bit depth"]) == (48, 96, 2, 8)
     assert low["JPEG quantisation"] > high["JPEG quantisation"] > 0
     assert (deep["bit depth"], deep["JPEG quantisation"]) == (16, 0)

@@ -87,9 +87,18 @@ def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.Da
                     "external": 0.7 - gap,
                 }
             )
-            changes.append(dict.fromkeys(SCHEMAS["transplants"], 0) | {
-                "run_id": run, "kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp", "effect": float(a + s),
-            })  # fmt: skip
+            changes.append(
+                dict.fromkeys(SCHEMAS["transplants"], 0)
+                | {
+                    "run_id": run,
+                    "kind": "causal",
+                    "host": "external",
+                    "finding": "macro",
+                    "subset": "all",
+                    "measure": "abs_dp",
+                    "effect": float(a + s),
+                }
+            )
     return runs, {"gaps": pd.DataFrame(gaps), "transplants": pd.DataFrame(changes)}
 
 

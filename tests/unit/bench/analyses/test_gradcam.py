@@ -62,8 +62,12 @@ def test_the_slow_way_gives_the_same_maps_at_every_stage_for_every_method() -> N
 def test_small_images_use_an_earlier_stage_and_all_computation_passes_through_each_stage() -> None:
     network = tiny().eval()
     assert [(s.height, s.module) for s in stages(network, 64, 64)] == [
-        (32, "stem.2"), (16, "stages.0"), (8, "stages.1"), (4, "stages.2"), (2, ""),
-    ]  # fmt: skip
+        (32, "stem.2"),
+        (16, "stages.0"),
+        (8, "stages.1"),
+        (4, "stages.2"),
+        (2, ""),
+    ]
     assert chosen_stage(network, 64, 64).module == "stages.2"
     assert heat_maps(network, images(1, 64)).heat_NKhw.shape[2:] == (4, 4)
     assert heat_maps(network, images(1, 128)).heat_NKhw.shape[2:] == (4, 4)

@@ -31,9 +31,16 @@ def patient_groups(female: np.ndarray, age: np.ndarray) -> PatientGroups:
 
 
 def part(
-    dataset: str, split: str, seed: int, prevalence: float = 0.3, women: float = 0.5, harder: float = 0.0,
-    num: int = 2500, reference: str = "report", shift: float = 0.0,
-) -> ScoredSplit:  # fmt: skip
+    dataset: str,
+    split: str,
+    seed: int,
+    prevalence: float = 0.3,
+    women: float = 0.5,
+    harder: float = 0.0,
+    num: int = 2500,
+    reference: str = "report",
+    shift: float = 0.0,
+) -> ScoredSplit:
     """Return a split with one finding. Its logit is lower by `harder` in women and by `shift` in all images."""
     draw = np.random.default_rng(seed)
     female = draw.random(num) < women
@@ -42,13 +49,26 @@ def part(
     ids = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
     patient = np.array([f"{dataset}{split}p{i // 2}" for i in range(num)], object)
     known = patient_groups(female, draw.integers(40, 60, num))
-    return ScoredSplit(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
-                patient_groups=known)  # fmt: skip
+    return ScoredSplit(
+        dataset,
+        split,
+        reference,
+        ids,
+        patient,
+        logit[:, None].astype(np.float32),
+        positive[:, None].astype(np.int8),
+        patient_groups=known,
+    )
 
 
 def reweighted(
-    resamples: Resamples | None, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
-) -> Reweighted:  # fmt: skip
+    resamples: Resamples | None,
+    label: np.ndarray,
+    score: np.ndarray,
+    group: np.ndarray,
+    of_label: np.ndarray,
+    of_group: np.ndarray,
+) -> Reweighted:
     """Return the metrics with constant weights of labels and groups in each replicate, or in the sample; score is a probability."""
     patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
     column = Column.of(patient, label, score)
@@ -155,8 +175,16 @@ def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_ga
     state[:300] = 1 - state[:300]
     known = there.patient_groups
     assert known is not None
-    wrong = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
-                 patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
+    wrong = ScoredSplit(
+        "there",
+        "all",
+        "report",
+        there.image_id,
+        there.patient_id,
+        there.logit,
+        state,
+        patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}),
+    )
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
     assert labels["reason"] == "strict mapping at the external hospital"
@@ -200,8 +228,10 @@ def test_a_looser_mapping_affects_only_the_bounds() -> None:
 def test_both_hospitals_use_the_mapping_that_both_have() -> None:
     internal, there = (part(*place, num=3000) for place in (("internal", "test", 1), ("there", "all", 3)))
     alike = parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400, strict=0))).loc["labels"]
-    changes = [parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
-               parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
+    changes = [
+        parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
+        parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"],
+    ]
     assert alike["reason"] == "strict mapping at both hospitals"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
@@ -210,8 +240,16 @@ def test_both_hospitals_use_the_mapping_that_both_have() -> None:
 def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = part("there", "all", 3)
     nobody = np.full(len(there.image_id), "", object)
-    there = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
-                 patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
+    there = ScoredSplit(
+        "there",
+        "all",
+        "report",
+        there.image_id,
+        there.patient_id,
+        there.logit,
+        there.state,
+        patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody),
+    )
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
     assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded at the external hospital"
@@ -221,8 +259,9 @@ def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
 def test_too_few_similar_external_images_are_reported() -> None:
     found = parts_of(
         scored(part("there", "all", 3, women=0.998, num=3000), internal=part("internal", "test", 1, women=0.0)),
-        dataset="there", finding="Edema",
-    )  # fmt: skip
+        dataset="there",
+        finding="Edema",
+    )
     assert found.loc["case_mix", "reason"].startswith("too few images like those at the internal hospital")
 
 

@@ -131,8 +131,15 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
     on_logit = norm(logit(row.value), logit(scored.replicates["auroc/external"]).std(ddof=1))
     assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))))
     assert set(scored.replicates) == {
-        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/external", "gap/nih", "gap/vindr", "gap/external", "draws",
-    }  # fmt: skip
+        "auroc/chexpert",
+        "auroc/nih",
+        "auroc/vindr",
+        "auroc/external",
+        "gap/nih",
+        "gap/vindr",
+        "gap/external",
+        "draws",
+    }
 
 
 def test_equal_internal_and_external_images_have_no_gap() -> None:

@@ -56,8 +56,10 @@ def test_cohorts_that_agree_have_tau_1_and_those_that_disagree_minus_1() -> None
     found = agreement(*study([0.6, 0.7, 0.8, 0.9], 1e-6, flip=True), "internal")
     assert tuple(found.columns) == SCHEMAS["agreement"]
     assert list(zip(found["first"], found["second"], strict=True)) == [
-        ("internal", "first"), ("internal", "second"), ("first", "second"),
-    ]  # fmt: skip
+        ("internal", "first"),
+        ("internal", "second"),
+        ("first", "second"),
+    ]
     assert found["tau"].tolist() == [1, -1, -1]
     assert (found["low"] == found["tau"]).all()
     assert (found["num_runs"] == 4).all()
