@@ -38,7 +38,7 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
-    labelled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
+    labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether the internal and any external hospital label the same finding
 
@@ -136,7 +136,7 @@ class ReportData:
 
     def why_missing(self, key: str, finding: str) -> str:
         """Return why a hospital has no score for a finding."""
-        return f"< {self.min_count} patients" if (key, finding) in self.labelled else "not labeled"
+        return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"
 
     def title(self, key: str) -> str:
         """Return the displayed name of a hospital."""
@@ -208,7 +208,7 @@ def read(tables: Tables) -> ReportData:
     unranked = sorted((r for r in runs if r.id not in listed_ids), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     external_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == EXTERNAL), {})
-    labeled = _labelled(tables["prevalence"])
+    labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)
     return ReportData(
         tables=tables,
@@ -225,7 +225,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        labelled=labeled | {(dataset, finding) for _, dataset, finding in cells},
+        labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         num_external=len(external_keys),
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
@@ -290,7 +290,7 @@ def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> E
     )
 
 
-def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
+def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
     """Return the (dataset, finding) pairs with any label."""
     labeled = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))

@@ -20,7 +20,7 @@ COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions of the
 
 def attention(board: ReportData) -> Section:
     """Write the section; without heat maps, the reasons; empty if they were not requested."""
-    table = heatmaps.chosen(board.tables["attention"], [r.id for r in board.scored])
+    table = heatmaps.rows_of_runs(board.tables["attention"], [r.id for r in board.scored])
     gallery = board.tables["gallery"]
     if table.empty and gallery.empty:
         return section_without_results(board, "attention", "Heat maps", "Heat maps", "attention")
@@ -33,7 +33,7 @@ def attention(board: ReportData) -> Section:
         "board": board,
         "title": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, board.internal.key),
-        "trust": heatmaps.trust(heatmaps.chosen(board.tables["cascade"], [r.id for r in board.scored])),
+        "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
         "columns": [WORDS[c] for c in columns],
         "axis": heatmaps.axis(),
         "rows": [_hospital(enrichment, board, h.key, columns, finding) for h in board.all_hospitals],

@@ -43,15 +43,15 @@ class Factor:
     key: str
     title: str
     values: Sequence[str]
-    of: Mapping[str, str]
+    value_of_run: Mapping[str, str]
 
     def index(self, run: Run) -> int:
         """Return the index of a run's value."""
-        return self.values.index(self.of[run.id])
+        return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
         """Return whether another factor divides the runs in the same way."""
-        pairs = {(self.of[run], other[run]) for run in self.of}
+        pairs = {(self.value_of_run[run], other[run]) for run in self.value_of_run}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 

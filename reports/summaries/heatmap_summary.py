@@ -38,7 +38,7 @@ class Mean:
     high: float = float("nan")
     num_runs: int = 0
     n: int = 0
-    each: tuple[float, ...] = ()  # one number per run
+    per_run: tuple[float, ...] = ()
 
     @property
     def has_value(self) -> bool:
@@ -54,7 +54,7 @@ class Mean:
 NONE = Mean(float("nan"))
 
 
-def chosen(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
     """Return the rows of these runs."""
     return table[table["run_id"].isin(run_ids)]
 
@@ -152,8 +152,8 @@ def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
     if values.has_value:
         if is_number(values.low) and is_number(values.high):
             body += svg.line(x(values.low), 13, x(values.high), 13, "i-ext")
-        if len(values.each) > 1:
-            body += svg.dots([(x(v), 13) for v in values.each], "sw fine")
+        if len(values.per_run) > 1:
+            body += svg.dots([(x(v), 13) for v in values.per_run], "sw fine")
         body += svg.circle(x(values.value), 13, 4.4, "m-ext")
     return svg.svg(WIDE, 26, body, label, "st")
 

@@ -25,8 +25,8 @@ class Goal:
     key: str
     head: str
     unit: str
-    shown: Callable[[float], str]
-    place: Callable[[float], float] = lambda v: v
+    text: Callable[[float], str]
+    position: Callable[[float], float] = lambda v: v
     low_first: bool = False
 
 
@@ -72,7 +72,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
     """Return the axis shared by all runs, better on the right."""
-    positions = [goal.place(v) for v in values]
+    positions = [goal.position(v) for v in values]
     low, high = min(positions), max(positions)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
     return svg.Scale(high, low, EDGE, WIDE - EDGE) if goal.low_first else svg.Scale(low, high, EDGE, WIDE - EDGE)
@@ -82,8 +82,8 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
     """Return an axis with the smallest and the largest value."""
     ends = sorted({min(values), max(values)})
     body = "".join(
-        svg.line(scale(goal.place(v)), 13, scale(goal.place(v)), 18, "z")
-        + svg.text(scale(goal.place(v)), 10, goal.shown(v), "tk", "middle")
+        svg.line(scale(goal.position(v)), 13, scale(goal.position(v)), 18, "z")
+        + svg.text(scale(goal.position(v)), 10, goal.text(v), "tk", "middle")
         for v in ends
     )
     return svg.svg(WIDE, 18, body)
@@ -93,7 +93,7 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
     """Return the faint dots of all runs per goal, defined once and reused by every strip."""
     marks = ""
     for goal in goals:
-        spots = [(scales[goal.key](goal.place(float(row[goal.key]))), 11.0) for row in rows]
+        spots = [(scales[goal.key](goal.position(float(row[goal.key]))), 11.0) for row in rows]
         line = svg.line(EDGE, 11, WIDE - EDGE, 11, "g")
         marks += f'<g id="goal-{goal.key}">{line}{svg.dots(spots, "sw fine")}</g>'
     return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{marks}</defs></svg>')  # noqa: S704
@@ -101,8 +101,8 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
     """Return a number and its mark on the strip."""
-    body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.place(value)), 11, 4.6, "dot")
-    return goal.shown(value), svg.svg(WIDE, 22, body, "", "mi")
+    body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
+    return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 
 
 def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -
     intervals = {"auroc": run.external.span, "gap": run.gap.span}
     return {
         "label": run.label,
-        "cells": [(goal.shown(float(row[goal.key])), intervals.get(goal.key, "")) for goal in goals],
+        "cells": [(goal.text(float(row[goal.key])), intervals.get(goal.key, "")) for goal in goals],
         "beaten": "no" if on_front else "yes",
         "share": percent(share, 1) if is_number(share) else "",
     }

@@ -34,7 +34,7 @@ COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "ch
 SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
 MOST_PATIENTS = 20_000  # per cohort, sampled with the seed
-MIN_PATIENTS = 10  # minimum number with and without a finding
+MIN_PATIENTS = 10  # minimum number of patients with a finding, and without it
 MIN_STRATUM = 5  # the same minimum inside each stratum
 
 

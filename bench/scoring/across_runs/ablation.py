@@ -106,7 +106,9 @@ class Surrogate:
     r2_low: float  # lower end of its 95 % interval over configurations
     num_runs: int
     importance: Mapping[str, float]
-    shap: Mapping[str, Array] = field(default_factory=dict)  # factor -> SHAP value of each run with a number, in order
+    shap: Mapping[str, Array] = field(
+        default_factory=dict
+    )  # factor -> SHAP values of the runs with a value, in their order
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
